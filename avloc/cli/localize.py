@@ -1,0 +1,56 @@
+"""`avloc localize`: clips > json and a timeline each."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from avloc.cli.main import parser
+
+
+def run(arguments: Sequence[str]) -> int:
+    options = parser("localize", "avloc localize suspicious.mp4 --checkpoint demo/checkpoint.ckpt --out timelines")
+    options.add_argument("clips", type=Path, nargs="+", metavar="CLIP", help="any file that PyAV reads")
+    options.add_argument("--checkpoint", required=True, help="what `avloc train` wrote")
+    options.add_argument("--out", type=Path, default=Path("."), help="where NAME.json and NAME.png go (default: here)")
+    options.add_argument("--keep", type=int, default=100, help="segments per clip at the most (default 100)")
+    options.add_argument("--threshold", type=float, default=0.2, help="lowest score that is printed (default 0.2)")
+    options.add_argument("--device", default="cpu", help="cpu, cuda, … (default cpu)")
+    given = options.parse_args(arguments)
+
+    from tqdm import tqdm
+
+    from avloc.datasets.entries import write_json
+    from avloc.errors import AvlocError, MediaError
+    from avloc.inference import Localizer, require_device
+    from avloc.timeline_plot import save_timeline
+
+    localizer = Localizer.from_checkpoint(given.checkpoint, device=require_device(given.device))
+    stems = [clip.stem for clip in given.clips]
+    if len(set(stems)) < len(stems):
+        twice = next(s for k, s in enumerate(stems) if s in stems[:k])
+        raise AvlocError(f"two clips would both be written as {twice}.json; localize them into different folders")
+    failed = []
+    for clip in tqdm(given.clips, unit="clip", desc="localize", disable=None if len(given.clips) > 1 else True):
+        try:
+            found = localizer.localize(clip, keep=given.keep)
+        except MediaError as error:
+            failed.append(str(error))
+            continue
+        given.out.mkdir(parents=True, exist_ok=True)
+        write_json(given.out / f"{clip.stem}.json", found.to_dict())
+        save_timeline(found, given.out / f"{clip.stem}.png")
+        _print(found, given.threshold, given.out / f"{clip.stem}.png")
+    for message in failed:
+        print(f"avloc localize: error: {message}", file=sys.stderr)
+    return 2 if len(failed) == len(given.clips) else 1 if failed else 0
+
+
+def _print(found, threshold: float, picture: Path) -> None:  # type: ignore[no-untyped-def]
+    shown = [row for row in found.rows() if row["score"] >= threshold]
+    print(f"{found.file}: {found.duration_s:.2f} s, {len(shown)} segments with a score of {threshold:g} or more → {picture}")
+    for problem in found.problems:
+        print(f"  note: {problem}")
+    for row in sorted(shown, key=lambda r: r["start"]):
+        print(f"  {row['start']:8.2f} – {row['end']:8.2f} s   score {row['score']:.2f}   {row['modality']}")

@@ -1,0 +1,84 @@
+"""`avloc VERB …`: finds the verb, and turns a wrong input into one line and exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from avloc import __version__
+from avloc.errors import AvlocError
+
+VERBS = {
+    "demo": "everything below, on generated clips, with a report",
+    "synth": "generate a labelled set of real mp4 files",
+    "extract": "cache the features of a dataset's clips",
+    "train": "train a network on cached features",
+    "predict": "write predictions for a split of a dataset",
+    "evaluate": "score predictions with AP and AR",
+    "localize": "find the fake segments of clips",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb: 0 done, 1 work failed or done with failures recorded, 2 wrong input."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(_help())
+        return 0 if words else 2
+    if words[0] == "--version":
+        print(f"avloc {__version__}")
+        return 0
+    verb = words[0]
+    if verb not in VERBS:
+        print(f"avloc: error: unknown command {verb!r}, there are: {', '.join(VERBS)}", file=sys.stderr)
+        return 2
+    try:
+        return int(import_module(f"avloc.cli.{verb}").run(words[1:]))
+    except AvlocError as error:
+        print(f"avloc {verb}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"avloc {verb}: error: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"avloc {verb}: stopped; what is finished is kept, run it again to go on", file=sys.stderr)
+        return 130
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main())
+
+
+def _help() -> str:
+    verbs = "\n".join(f"  {verb:10} {text}" for verb, text in VERBS.items())
+    return (
+        "usage: avloc COMMAND …\n\nAudio-visual temporal forgery localization: when does a video lie?\n\n"
+        f"commands:\n{verbs}\n\n`avloc COMMAND --help` explains one, with an example. `avloc --version` says which this is."
+    )
+
+
+def parser(verb: str, example: str, *, description: str | None = None) -> argparse.ArgumentParser:
+    """The parser of a verb, with its example at the end of the help."""
+    return argparse.ArgumentParser(
+        prog=f"avloc {verb}",
+        description=description or VERBS[verb],
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def default_workers() -> int:
+    """As many processes as there are cores for us."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def add_dataset_options(options: argparse.ArgumentParser) -> None:
+    """`--dataset` and `--root`, the same for every verb."""
+    from avloc.datasets.catalog import DATASETS
+
+    options.add_argument("--dataset", required=True, help=f"its layout: {', '.join(DATASETS)}")
+    options.add_argument("--root", required=True, help="the dataset's folder")

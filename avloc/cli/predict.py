@@ -1,0 +1,77 @@
+"""`avloc predict`: a dataset's split > predictions.json."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from avloc.cli.main import add_dataset_options, parser
+
+
+def run(arguments: Sequence[str]) -> int:
+    options = parser(
+        "predict",
+        "avloc predict --checkpoint best.ckpt --dataset lavdf --root LAV-DF --split test --store features "
+        "--out predictions.json",
+    )
+    options.add_argument("--checkpoint", required=True, help="what `avloc train` wrote")
+    add_dataset_options(options)
+    options.add_argument("--split", default="test", help="which clips (default test)")
+    options.add_argument("--store", help="cached features; without it every clip is decoded")
+    options.add_argument("--out", type=Path, required=True, help='where to: {"file": [[score, start, end], …]} in seconds')
+    options.add_argument("--keep", type=int, default=100, help="rows per clip at the most (default 100)")
+    options.add_argument("--device", default="cpu", help="cpu, cuda, … (default cpu)")
+    options.add_argument("--allow-missing", action="store_true", help="give clips without features an empty list")
+    given = options.parse_args(arguments)
+
+    import numpy as np
+
+    from avloc.datasets.catalog import public_name, read_records
+    from avloc.evaluation.predictions import write_predictions
+    from avloc.inference import Localizer, require_device
+
+    localizer = Localizer.from_checkpoint(given.checkpoint, device=require_device(given.device))
+    records = read_records(given.dataset, given.root, given.split)
+    predictions = {public_name(given.dataset, r): np.zeros((0, 3)) for r in records}
+    failed: dict[str, str] = {}
+    for file, rows in _predicted(localizer, records, given, failed):
+        predictions[file] = rows
+    write_predictions(given.out, predictions)
+    print(f"{given.out}: {len(records)} clips, {sum(len(p) for p in predictions.values())} rows, {len(failed)} failed")
+    for file, reason in list(failed.items())[:10]:
+        print(f"failed, empty list written: {file}: {reason}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _predicted(localizer, records, given, failed) -> Iterator[tuple[str, object]]:  # type: ignore[no-untyped-def]
+    import numpy as np
+    from tqdm import tqdm
+
+    from avloc.datasets.catalog import public_name
+    from avloc.datasets.features import FeatureDataset
+    from avloc.errors import MediaError
+    from avloc.feature_extraction.store import FeatureStore
+
+    def rows(found):  # type: ignore[no-untyped-def]
+        return np.column_stack([found.proposals.scores, found.proposals.segments])
+
+    if given.store is None:
+        for record in tqdm(records, unit="clip", desc="predict", disable=None):
+            try:
+                found = localizer.localize(Path(given.root) / record.file, keep=given.keep)
+            except MediaError as error:
+                failed[record.file] = str(error)
+                continue
+            yield public_name(given.dataset, record), rows(found)
+        return
+    store = FeatureStore(given.store)
+    localizer.check_store(store)
+    dataset = FeatureDataset(
+        records, store, localizer.extractor_names, hop_s=localizer.hop_s, allow_missing=given.allow_missing
+    )
+    failed.update(dict.fromkeys(dataset.missing, "no features in the store"))
+    examples = (dataset[k] for k in range(len(dataset)))
+    progress = tqdm(localizer.run(examples, keep=given.keep), total=len(dataset), unit="clip", desc="predict", disable=None)
+    for record, found in zip(dataset.records, progress, strict=True):
+        yield public_name(given.dataset, record), rows(found)

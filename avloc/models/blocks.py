@@ -1,0 +1,141 @@
+"""Blocks that the networks share. Legend: B batch, T steps, C width, D input width, H heads."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+
+class MaskedInstanceNorm(nn.Module):
+    """Each channel of each clip to mean 0 and deviation 1 over its real steps: (B, T, D) → (B, T, D).
+
+    What stands out within a clip is what matters; voice, camera and loudness of the clip as a whole are taken out.
+    """
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        weight = mask[..., None].to(x.dtype)
+        count = weight.sum(1, keepdim=True).clamp_min(1)
+        mean = (x * weight).sum(1, keepdim=True) / count
+        variance = ((x - mean).square() * weight).sum(1, keepdim=True) / count
+        return (x - mean) * (variance + 1e-2).rsqrt() * weight
+
+
+class ConvBlock(nn.Module):
+    """x + GELU(convolution of the normalised x), over real steps only: (B, T, C) → (B, T, C)."""
+
+    def __init__(self, *, width: int, kernel: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.conv = nn.Conv1d(width, width, kernel, padding=kernel // 2)
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        y = (self.norm(x) * mask[..., None]).transpose(1, 2)
+        return x + self.drop(nn.functional.gelu(self.conv(y)).transpose(1, 2)) * mask[..., None]
+
+
+class Stem(nn.Module):
+    """Cached features > instance norm > projection > local convolutions: (B, T, D) → (B, T, C).
+
+    With `spectral_channels` the projection is a `SpectralFront` of so many channels.
+    """
+
+    def __init__(self, *, features: int, width: int, layers: int, dropout: float, spectral_channels: int = 0) -> None:
+        super().__init__()
+        self.norm = MaskedInstanceNorm()
+        self.drop = nn.Dropout(dropout)
+        self.project: nn.Module = nn.Linear(features, width)
+        if spectral_channels:
+            self.project = SpectralFront(features=features, width=width, channels=spectral_channels)
+        self.spectral = bool(spectral_channels)
+        self.blocks = nn.ModuleList(ConvBlock(width=width, kernel=3, dropout=dropout) for _ in range(layers))
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        x = self.drop(self.norm(x, mask))
+        x = nn.functional.gelu(self.project(x, mask) if self.spectral else self.project(x)) * mask[..., None]
+        for block in self.blocks:
+            x = block(x, mask)
+        return x
+
+
+class SpectralFront(nn.Module):
+    """Spectra > convolutions over time and frequency > projection: (B, T, D) → (B, T, C).
+
+    For features that lie on a frequency axis: what a vocoder does to one harmonic it does to all, so the same small
+    filters run along the axis, which one row of weights per bin would have to learn anew for every pitch.
+    """
+
+    def __init__(self, *, features: int, width: int, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, channels, (3, 15), stride=(1, 6), padding=(1, 7))
+        self.second = nn.Conv2d(channels, channels, (3, 5), stride=(1, 3), padding=(1, 2))
+        bands = ((features - 1) // 6) // 3 + 1
+        self.norm = nn.LayerNorm(channels * bands)
+        self.project = nn.Linear(channels * bands, width)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        real = mask[:, None, :, None]
+        x = nn.functional.gelu(self.first(x[:, None])) * real  # B, c, T, D / 6
+        x = nn.functional.gelu(self.second(x))  # B, c, T, bands
+        return self.project(self.norm(x.transpose(1, 2).flatten(2)))
+
+
+class Attention(nn.Module):
+    """Multi-head attention of `x` (B, T, C) on `context` (B, S, C) where `allowed` (B, 1, T, S) is true."""
+
+    def __init__(self, *, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, context: Tensor, allowed: Tensor) -> Tensor:
+        q = self.query(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # B, H, T, C/H
+        k, v = (p.unflatten(-1, (self.heads, -1)).transpose(1, 2) for p in self.key_value(context).chunk(2, -1))
+        y = scaled_dot_product_attention(q, k, v, attn_mask=allowed, dropout_p=self.dropout if self.training else 0.0)
+        return self.out(y.transpose(1, 2).flatten(2))
+
+
+class TransformerBlock(nn.Module):
+    """Pre-norm attention on itself or on another stream, then an MLP: (B, T, C) → (B, T, C)."""
+
+    def __init__(self, *, width: int, heads: int, dropout: float, cross: bool = False) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.context_norm = nn.LayerNorm(width) if cross else None
+        self.attention = Attention(width=width, heads=heads, dropout=dropout)
+        self.mlp = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * width, width)
+        )
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, allowed: Tensor, context: Tensor | None = None) -> Tensor:
+        y = self.norm(x)
+        seen = y if self.context_norm is None or context is None else self.context_norm(context)
+        x = x + self.drop(self.attention(y, seen, allowed))
+        return x + self.drop(self.mlp(x))
+
+
+def local_attention_mask(mask: Tensor, radius: int) -> Tensor:
+    """Which steps may look at which: real ones at most `radius` away, and each at itself: (B, T) → (B, 1, T, T)."""
+    steps = torch.arange(mask.shape[1], device=mask.device)
+    gap = (steps[:, None] - steps[None]).abs()
+    return ((gap <= radius) & mask[:, None, :] | (gap == 0))[:, None]
+
+
+class Tower(nn.Module):
+    """Two convolutions and a projection, shared by all levels of a pyramid: (B, T, C) → (B, T, outputs)."""
+
+    def __init__(self, *, width: int, outputs: int, bias: float = 0.0) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(ConvBlock(width=width, kernel=3, dropout=0.0) for _ in range(2))
+        self.norm = nn.LayerNorm(width)
+        self.out = nn.Linear(width, outputs)
+        nn.init.constant_(self.out.bias, bias)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = block(x, mask)
+        return self.out(self.norm(x))

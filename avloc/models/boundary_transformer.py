@@ -1,0 +1,237 @@
+"""features > stems > cross-modal attention > temporal pyramid > heads for fakeness, boundaries and distances.
+
+A point head over a pyramid (Zhang et al., "ActionFormer", ECCV 2022) on two streams that attend to each other. Deviations:
+per-modality classes instead of action classes (a point says which modality lies), 1-D DIoU, a boundary probability at
+every step that weights the scores, and streams that may be absent, as a whole or in part.
+
+Legend: B batch, T steps, C width, L levels, P points of all levels, M modalities (audio, visual).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, max_pool1d, softplus
+
+from avloc.decoding import decode_points
+from avloc.errors import AvlocError
+from avloc.losses import diou, focal, masked_mean
+from avloc.models.blocks import ConvBlock, Stem, Tower, TransformerBlock, local_attention_mask
+from avloc.proposals import Proposals, soft_nms
+from avloc.targets import Pyramid
+from avloc.timeline import TimeGrid
+
+RARE = -4.0  # the bias of a rare class's logit: training starts at a probability of 2 %
+
+
+class BoundaryOutput(NamedTuple):
+    """What the network says of a padded batch.
+
+    Attributes:
+        point_logits: (B, P, M) whether a point lies in a fake segment, per modality.
+        distances: (B, P, 2) back to its start and on to its end, in strides of the point's level, >= 0.
+        step_logits: (B, T, M) fakeness of each step, per modality.
+        boundary_logits: (B, T, 2) whether a fake segment starts, ends at each step.
+        point_mask: (B, P) which points lie in the clip.
+        step_mask: (B, T) which steps lie in the clip.
+    """
+
+    point_logits: Tensor
+    distances: Tensor
+    step_logits: Tensor
+    boundary_logits: Tensor
+    point_mask: Tensor
+    step_mask: Tensor
+
+
+class Targets(NamedTuple):
+    """What the network shall say: see `avloc.targets`, stacked over the batch.
+
+    Attributes:
+        point_classes: (B, P, M).
+        distances: (B, P, 2).
+        positive: (B, P) bool.
+        step_labels: (B, T, M).
+        boundary_labels: (B, T, 2).
+    """
+
+    point_classes: Tensor
+    distances: Tensor
+    positive: Tensor
+    step_labels: Tensor
+    boundary_labels: Tensor
+
+
+class BoundaryTransformer(nn.Module):
+    """The project's own localizer on cached features.
+
+    Args:
+        audio_dim: width of the cached audio features.
+        visual_dim: width of the cached visual features.
+        width: C.
+        heads: of every attention.
+        levels: of the pyramid.
+        first_steps: segments shorter than this many steps belong to level 0.
+        stem_layers: convolutions of each stem.
+        audio_spectral_channels: for audio features on a frequency axis (logspec, logmel), the channels of the small
+            convolutions along it; 0 for features without one (WavLM).
+        cross_layers: pairs of self- and cross-attention of each stream.
+        radius: how many steps away attention looks.
+        dropout: everywhere but in the heads.
+        input_dropout: of the cached features.
+        modality_dropout: share of training clips that lose one stream, so that the network works with either alone.
+
+    Attributes:
+        arguments: what it was made with; a checkpoint keeps them.
+        pyramid: what its targets are made for.
+
+    Raises:
+        AvlocError: if the heads do not divide the width.
+    """
+
+    def __init__(
+        self,
+        *,
+        audio_dim: int,
+        visual_dim: int,
+        width: int = 96,
+        heads: int = 4,
+        levels: int = 4,
+        first_steps: float = 8.0,
+        stem_layers: int = 2,
+        audio_spectral_channels: int = 0,
+        cross_layers: int = 1,
+        radius: int = 24,
+        dropout: float = 0.1,
+        input_dropout: float = 0.1,
+        modality_dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        if width % heads:
+            raise AvlocError(f"heads must divide the width, got {heads} heads and a width of {width}")
+        self.pyramid = Pyramid(levels=levels, first_steps=first_steps)
+        self.radius, self.modality_dropout = radius, modality_dropout
+        self.stems = nn.ModuleList(
+            Stem(features=d, width=width, layers=stem_layers, dropout=input_dropout, spectral_channels=c)
+            for d, c in ((audio_dim, audio_spectral_channels), (visual_dim, 0))
+        )
+        self.absent = nn.Parameter(torch.zeros(2, width))
+
+        def blocks(cross: bool) -> nn.ModuleList:
+            return nn.ModuleList(
+                TransformerBlock(width=width, heads=heads, dropout=dropout, cross=cross) for _ in range(2 * cross_layers)
+            )
+
+        self.self_blocks, self.cross_blocks = blocks(cross=False), blocks(cross=True)
+        self.fuse = nn.Linear(2 * width, width)
+        self.level_convs = nn.ModuleList(ConvBlock(width=width, kernel=3, dropout=dropout) for _ in range(levels))
+        self.level_blocks = nn.ModuleList(
+            TransformerBlock(width=width, heads=heads, dropout=dropout) for _ in range(levels)
+        )
+        self.point_head = Tower(width=width, outputs=2, bias=RARE)
+        self.distance_head = Tower(width=width, outputs=2, bias=0.5)
+        self.level_scale = nn.Parameter(torch.ones(levels))
+        self.step_heads = nn.ModuleList(nn.Linear(width, 1) for _ in range(2))
+        self.boundary_head = Tower(width=width, outputs=2, bias=RARE)
+
+    def forward(self, audio: Tensor, visual: Tensor, audio_mask: Tensor, visual_mask: Tensor) -> BoundaryOutput:
+        """Run a padded batch.
+
+        Args:
+            audio: (B, T, audio_dim) features on the clips' clock, anything where there is none.
+            visual: (B, T, visual_dim).
+            audio_mask: (B, T) bool, the steps that have audio.
+            visual_mask: (B, T) bool.
+        """
+        if audio.shape[:2] != visual.shape[:2]:
+            raise AvlocError(f"audio and visual must have equal (B, T), got {audio.shape[:2]} and {visual.shape[:2]}")
+        step_mask = audio_mask | visual_mask
+        masks = self._drop_modality(audio_mask, visual_mask)
+        streams = [
+            torch.where(mask[..., None], stem(x, mask), absent) * step_mask[..., None]
+            for stem, x, mask, absent in zip(self.stems, (audio, visual), masks, self.absent, strict=True)
+        ]
+        allowed = local_attention_mask(step_mask, self.radius)
+        for k in range(0, len(self.self_blocks), 2):
+            streams = [self.self_blocks[k + m](x, allowed) for m, x in enumerate(streams)]
+            streams = [self.cross_blocks[k + m](x, allowed, streams[1 - m]) for m, x in enumerate(streams)]
+        step_logits = torch.cat([head(x) for head, x in zip(self.step_heads, streams, strict=True)], -1)
+        x = self.fuse(torch.cat(streams, -1)) * step_mask[..., None]
+        boundary_logits = self.boundary_head(x, step_mask)
+        logits, distances, point_masks = self._levels(x, step_mask)
+        return BoundaryOutput(logits, distances, step_logits, boundary_logits, point_masks, step_mask)
+
+    def _drop_modality(self, audio_mask: Tensor, visual_mask: Tensor) -> tuple[Tensor, Tensor]:
+        if not (self.training and self.modality_dropout):
+            return audio_mask, visual_mask
+        draw = torch.rand(len(audio_mask), 1, device=audio_mask.device)
+        both = audio_mask.any(1, keepdim=True) & visual_mask.any(1, keepdim=True)
+        share = self.modality_dropout / 2
+        return audio_mask & ~(both & (draw < share)), visual_mask & ~(both & (draw > 1 - share))
+
+    def _levels(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The pyramid and its heads: (B, T, C) → (B, P, M), (B, P, 2), (B, P)."""
+        logits, distances, masks = [], [], []
+        for level, (conv, block) in enumerate(zip(self.level_convs, self.level_blocks, strict=True)):
+            if level:
+                x, mask = _halve(x, mask)
+            x = block(conv(x, mask), local_attention_mask(mask, self.radius)) * mask[..., None]
+            logits.append(self.point_head(x, mask))
+            distances.append(softplus(self.distance_head(x, mask) * self.level_scale[level]))
+            masks.append(mask)
+        return torch.cat(logits, 1), torch.cat(distances, 1), torch.cat(masks, 1)
+
+    def loss(self, output: BoundaryOutput, targets: Targets) -> dict[str, Tensor]:
+        """The terms of the loss and their sum under `loss`. Real clips are negatives of every head.
+
+        A clip that lost a stream is still asked which modality lies: what the rest shows is all there is to learn.
+        """
+        mask = output.point_mask
+        positives = (targets.positive & mask).sum().clamp_min(1)
+        terms = {
+            "point": (focal(output.point_logits, targets.point_classes) * mask[..., None]).sum() / positives,
+            "distance": masked_mean(diou(output.distances, targets.distances), targets.positive & mask),
+            "step": self._balanced(output.step_logits, targets.step_labels, output.step_mask),
+            "boundary": self._balanced(output.boundary_logits, targets.boundary_labels, output.step_mask),
+        }
+        terms["loss"] = terms["point"] + terms["distance"] + terms["step"] + 0.5 * terms["boundary"]
+        return terms
+
+    @staticmethod
+    def _balanced(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+        return masked_mean(binary_cross_entropy_with_logits(logits, labels, reduction="none"), mask)
+
+    def decode(
+        self, output: BoundaryOutput, grids: list[TimeGrid], *, keep: int = 100, before_nms: int = 300
+    ) -> list[Proposals]:
+        """Proposals of each clip of a batch, after soft-NMS, at most `keep`, sorted by score.
+
+        Args:
+            output: of a batch padded to T steps.
+            grids: each clip's own clock (its length at most T).
+            keep: rows at the most.
+            before_nms: rows of a clip that soft-NMS looks at.
+        """
+        scores = output.point_logits.sigmoid().float().cpu().numpy()
+        distances = output.distances.float().cpu().numpy()
+        boundaries = output.boundary_logits.sigmoid().float().cpu().numpy()
+        found = []
+        for b, grid in enumerate(grids):
+            padded = TimeGrid(grid.start_s, grid.hop_s, output.step_mask.shape[1])
+            proposals = decode_points(
+                scores[b], distances[b], padded, self.pyramid, extent_s=(grid.start_s, grid.end_s),
+                boundaries=boundaries[b], threshold=1e-3, keep=before_nms,
+            )  # fmt: skip
+            found.append(soft_nms(proposals, keep=keep))
+        return found
+
+
+def _halve(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Every two steps to one, the larger value of each channel: (B, T, C) → (B, ceil(T / 2), C), and the mask."""
+    hidden = x.masked_fill(~mask[..., None], torch.finfo(x.dtype).min)
+    pooled = max_pool1d(hidden.transpose(1, 2), 2, ceil_mode=True).transpose(1, 2)
+    half = max_pool1d(mask[:, None].float(), 2, ceil_mode=True)[:, 0] > 0
+    return pooled.masked_fill(~half[..., None], 0.0), half

@@ -1,0 +1,91 @@
+"""`Proposals`: scored segments of one clip, and soft-NMS over them. Legend: N rows, M modalities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from avloc.errors import AvlocError
+from avloc.timeline import interval_iou
+
+Float = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Proposals:
+    """Scored segments of one clip.
+
+    Attributes:
+        segments: (N, 2) seconds.
+        scores: (N,) in [0, 1].
+        modality_scores: (N, M) how sure it is that each modality lies there, in the order of `records.MODALITIES`.
+    """
+
+    segments: Float
+    scores: Float
+    modality_scores: Float
+
+    def __post_init__(self) -> None:
+        if not (len(self.segments) == len(self.scores) == len(self.modality_scores)):
+            lengths = len(self.segments), len(self.scores), len(self.modality_scores)
+            raise AvlocError(f"segments, scores and modality scores must have equal length, got {lengths}")
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @classmethod
+    def empty(cls, modalities: int = 2) -> Proposals:
+        """No proposal."""
+        return cls(np.zeros((0, 2)), np.zeros(0), np.zeros((0, modalities)))
+
+    def take(self, index: npt.NDArray[np.int64] | npt.NDArray[np.bool_] | slice) -> Proposals:
+        """The rows of an index, in its order."""
+        return Proposals(self.segments[index], self.scores[index], self.modality_scores[index])
+
+    def best(self, count: int) -> Proposals:
+        """The `count` best rows, sorted by falling score, ties by start, then end."""
+        order = np.lexsort((self.segments[:, 1], self.segments[:, 0], -self.scores))
+        return self.take(order[:count])
+
+    def shifted(self, seconds: float) -> Proposals:
+        """The same rows later by some seconds."""
+        return Proposals(self.segments + seconds, self.scores, self.modality_scores)
+
+    @classmethod
+    def concatenate(cls, parts: list[Proposals]) -> Proposals:
+        """The rows of all parts, in order."""
+        if not parts:
+            return cls.empty()
+        return cls(
+            np.concatenate([p.segments for p in parts]),
+            np.concatenate([p.scores for p in parts]),
+            np.concatenate([p.modality_scores for p in parts]),
+        )
+
+
+def soft_nms(proposals: Proposals, *, sigma: float = 0.5, keep: int = 100, floor: float = 1e-3) -> Proposals:
+    """Soft non-maximum suppression with a Gaussian penalty: sorted by falling score, at most `keep` rows.
+
+    Again and again the best remaining row is kept and each other one's score is multiplied by exp(−IoU² / sigma);
+    rows that fall under `floor` are dropped. (Bodla et al., "Soft-NMS", ICCV 2017, equation 3.) Ties go to the earlier
+    start, then the earlier end, so the order of the rows does not matter.
+    """
+    if sigma <= 0:
+        raise AvlocError(f"sigma must be positive, got {sigma:g}")
+    rows = proposals.best(len(proposals))
+    penalty = np.exp(-(interval_iou(rows.segments, rows.segments) ** 2) / sigma)
+    scores = rows.scores.copy()
+    kept: list[int] = []
+    kept_scores: list[float] = []
+    while len(kept) < keep and len(scores):
+        k = int(scores.argmax())
+        if not scores[k] >= floor:
+            break
+        kept.append(k)
+        kept_scores.append(float(scores[k]))
+        scores *= penalty[k]
+        scores[k] = -1.0
+    chosen = rows.take(np.array(kept, dtype=np.int64))
+    return Proposals(chosen.segments, np.array(kept_scores), chosen.modality_scores)

@@ -1,0 +1,179 @@
+"""Ground truth > what a network learns: frame labels, boundary labels, and point targets over a temporal pyramid.
+
+`avloc.decoding` is the exact inverse. Legend: N segments, M modalities, T steps, L levels, P points of all levels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from avloc.errors import AvlocError
+from avloc.timeline import TimeGrid
+
+Bool = npt.NDArray[np.bool_]
+Float = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Pyramid:
+    """A temporal pyramid: level l has points at the middles of steps 2^l times the grid's.
+
+    Level 0 takes segments shorter than `first_steps` grid steps, each further level those up to twice as long, the last
+    one all that are longer. (Zhang et al., "ActionFormer", ECCV 2022, section 3.3, with ranges by length.)
+    """
+
+    levels: int = 4
+    first_steps: float = 8.0
+
+    def __post_init__(self) -> None:
+        if self.levels < 1 or self.first_steps < 1:
+            raise AvlocError(f"a pyramid needs levels >= 1 and first_steps >= 1, got {self.levels}, {self.first_steps:g}")
+
+    def points(self, grid: TimeGrid) -> Points:
+        """Every point over a grid, level by level."""
+        grids = [grid.coarser(2**level) for level in range(self.levels)]
+        return Points(
+            centers_s=np.concatenate([g.centers_s() for g in grids]),
+            strides_s=np.concatenate([np.full(g.length, g.hop_s) for g in grids]),
+            levels=np.concatenate([np.full(g.length, level) for level, g in enumerate(grids)]),
+        )
+
+    def level_of(self, durations_s: npt.NDArray[np.float64], grid: TimeGrid) -> npt.NDArray[np.int64]:
+        """The level that carries a segment of each duration: (N,)."""
+        ratio = np.maximum(durations_s / grid.hop_s / self.first_steps, 1e-12)
+        return np.clip(np.floor(np.log2(ratio) + 1e-9) + 1, 0, self.levels - 1).astype(np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """The points of a pyramid: middles and step lengths in seconds, and levels, each (P,)."""
+
+    centers_s: npt.NDArray[np.float64]
+    strides_s: npt.NDArray[np.float64]
+    levels: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class PointTargets:
+    """Targets of a clip's points.
+
+    Attributes:
+        classes: (P, M) 1 where the point belongs to a segment forged in that modality.
+        distances: (P, 2) from the point back to the start and on to the end, in strides of its level; 0 where not positive.
+        positive: (P,) which points belong to a segment.
+        uncarried: how many segments got no point (shorter than a step between two points, outside of the grid, or more
+            segments than points where they overlap).
+    """
+
+    classes: Float
+    distances: Float
+    positive: Bool
+    uncarried: int
+
+
+def frame_labels(segments: npt.NDArray[np.float64], grid: TimeGrid) -> Float:
+    """The share of each step that lies within the segments: (T,) in [0, 1]. Overlapping segments count once."""
+    labels = np.zeros(grid.length, dtype=np.float32)
+    edges = grid.to_seconds(np.arange(grid.length + 1))
+    position = -np.inf
+    for start, end in sorted(map(tuple, segments)):
+        start = max(start, position)
+        if end > start:
+            labels += (np.clip(np.minimum(edges[1:], end) - np.maximum(edges[:-1], start), 0, None) / grid.hop_s).astype(
+                np.float32
+            )
+            position = end
+    return np.minimum(labels, 1.0)
+
+
+def boundary_labels(segments: npt.NDArray[np.float64], grid: TimeGrid, width_steps: float = 1.0) -> Float:
+    """How near each step's middle is to a start and to an end: (T, 2) in [0, 1].
+
+    A Gaussian of standard deviation `width_steps` around each boundary; of several the nearest counts.
+    """
+    labels = np.zeros((grid.length, 2), dtype=np.float32)
+    if len(segments) and grid.length:
+        centers = np.arange(grid.length) + 0.5
+        for side in range(2):
+            gap = np.abs(centers[:, None] - grid.to_steps(segments[:, side])[None]).min(axis=1)
+            labels[:, side] = np.exp(-0.5 * (gap / width_steps) ** 2)
+    return labels
+
+
+def point_targets(
+    segments: npt.NDArray[np.float64], membership: Bool, grid: TimeGrid, pyramid: Pyramid, *, radius: float = 1.5
+) -> PointTargets:
+    """Give each segment the points that shall predict it.
+
+    A segment takes the points of its level that lie inside it and within `radius` strides of its middle; where several
+    want a point, the shortest gets it, but never so that another one that could have a point is left without
+    (Glover's rule for intervals on a line: the earliest end first).
+
+    Args:
+        segments: (N, 2) seconds, each once.
+        membership: (N, M) which modalities are forged there.
+        grid: the network's clock.
+        pyramid: its levels.
+        radius: centre sampling, in strides.
+    """
+    if len(segments) != len(membership):
+        raise AvlocError(f"membership must have one row per segment, got {len(membership)} rows for {len(segments)}")
+    points = pyramid.points(grid)
+    owner = np.full(len(points.centers_s), -1)
+    durations = segments[:, 1] - segments[:, 0]
+    level_of = pyramid.level_of(durations, grid)
+    for level in np.unique(level_of):
+        at = np.flatnonzero(points.levels == level)
+        who = np.flatnonzero(level_of == level)
+        owner[at] = _owners(segments[who], points.centers_s[at], points.strides_s[at], radius, who)
+    positive = owner >= 0
+    classes = np.zeros((len(owner), membership.shape[1]), dtype=np.float32)
+    distances = np.zeros((len(owner), 2), dtype=np.float32)
+    classes[positive] = membership[owner[positive]]
+    mine = segments[owner[positive]]
+    back = points.centers_s[positive] - mine[:, 0]
+    on = mine[:, 1] - points.centers_s[positive]
+    distances[positive] = np.stack([back, on], axis=1) / points.strides_s[positive, None]
+    return PointTargets(classes, distances, positive, len(segments) - len(np.unique(owner[positive])))
+
+
+def _owners(
+    segments: npt.NDArray[np.float64],
+    centers: npt.NDArray[np.float64],
+    strides: npt.NDArray[np.float64],
+    radius: float,
+    names: npt.NDArray[np.int64],
+) -> npt.NDArray[np.int64]:
+    """For each point of one level the name of the segment that owns it, or -1: (P_l,)."""
+    owner = np.full(len(centers), -1)
+    if not len(centers):
+        return owner
+    tolerance = 1e-6 * strides
+    inside = (centers >= segments[:, :1] - tolerance) & (centers <= segments[:, 1:] + tolerance)  # N, P
+    near = inside & (np.abs(centers - segments.mean(axis=1, keepdims=True)) <= radius * strides + tolerance)
+    durations = segments[:, 1] - segments[:, 0]
+    order = np.argsort(durations, kind="stable")[::-1]
+    for k in order:  # the shortest writes last
+        owner[near[k]] = k
+    if len(np.setdiff1d(np.flatnonzero(inside.any(axis=1)), owner)):
+        for point, k in _reserve(inside):
+            owner[point] = k
+    return np.where(owner >= 0, names[owner], -1)
+
+
+def _reserve(inside: Bool) -> list[tuple[int, int]]:
+    """A largest matching of segments to points inside them, each point once: (point, segment) pairs."""
+    some = inside.any(axis=1)
+    last = np.where(some, inside.shape[1] - 1 - np.argmax(inside[:, ::-1], axis=1), -1)
+    waiting = set(np.flatnonzero(some).tolist())
+    pairs = []
+    for point in range(inside.shape[1]):
+        candidates = [k for k in waiting if inside[k, point]]
+        if candidates:
+            k = min(candidates, key=lambda k: last[k])
+            waiting.remove(k)
+            pairs.append((point, k))
+    return pairs

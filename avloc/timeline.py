@@ -1,0 +1,169 @@
+"""Time: `Segment` in seconds, and `TimeGrid`, the one clock that turns seconds into steps and back.
+
+A step k of a grid is the half-open interval [start + k·hop, start + (k+1)·hop); nothing else in the package converts
+between seconds and indices.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from avloc.errors import AvlocError
+
+FloatArray = npt.NDArray[np.floating]
+
+DEFAULT_FPS = 25.0
+"""Frames per second of the field's datasets, by convention."""
+DEFAULT_SAMPLE_RATE = 16_000
+"""Audio samples per second of the field's datasets, by convention."""
+
+
+class Segment(NamedTuple):
+    """A stretch of time [start_s, end_s) in seconds.
+
+    >>> Segment(1.0, 1.5).duration_s
+    0.5
+    """
+
+    start_s: float
+    end_s: float
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.end_s - self.start_s
+
+
+def segment_array(segments: Iterable[Sequence[float]] | FloatArray) -> npt.NDArray[np.float64]:
+    """Segments as a float64 array (N, 2) of seconds; N may be 0.
+
+    Raises:
+        AvlocError: if a row is not a pair of finite numbers with start ≤ end.
+    """
+    rows = segments if isinstance(segments, np.ndarray) else list(segments)
+    array = np.asarray(rows, dtype=np.float64)
+    if array.size == 0:
+        return np.zeros((0, 2))
+    if array.ndim != 2 or array.shape[1] != 2:
+        raise AvlocError(f"segments must be pairs [start, end], got an array of shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise AvlocError("segments must be finite numbers of seconds, got NaN or infinity")
+    if (array[:, 1] < array[:, 0]).any():
+        bad = array[array[:, 1] < array[:, 0]][0]
+        raise AvlocError(f"a segment must not end before it starts, got [{bad[0]:g}, {bad[1]:g}]")
+    return array
+
+
+def union(*lists: Iterable[Sequence[float]]) -> list[Segment]:
+    """All segments of the lists, each once, sorted; overlapping ones stay apart.
+
+    >>> union([(1, 2)], [(0, 1), (1, 2)])
+    [Segment(start_s=0.0, end_s=1.0), Segment(start_s=1.0, end_s=2.0)]
+    """
+    return sorted({Segment(float(s), float(e)) for segments in lists for s, e in segments})
+
+
+def interval_iou(a: FloatArray, b: FloatArray) -> npt.NDArray[np.float64]:
+    """Intersection over union of every row of `a` (N, 2) with every row of `b` (M, 2): (N, M) in [0, 1].
+
+    The union of two disjoint intervals is the sum of their lengths; two empty intervals have IoU 0.
+    """
+    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    low = np.maximum(a[:, None, 0], b[None, :, 0])
+    high = np.minimum(a[:, None, 1], b[None, :, 1])
+    intersection = np.clip(high - low, 0, None)
+    total = (a[:, 1] - a[:, 0])[:, None] + (b[:, 1] - b[:, 0])[None, :] - intersection
+    return np.divide(intersection, total, out=np.zeros_like(intersection), where=total > 0)
+
+
+@dataclass(frozen=True, slots=True)
+class TimeGrid:
+    """A clock of `length` steps of `hop_s` seconds, the first of which begins at `start_s`.
+
+    >>> grid = TimeGrid(start_s=0.0, hop_s=0.04, length=3)
+    >>> [round(t, 2) for t in grid.centers_s()]
+    [0.02, 0.06, 0.1]
+    """
+
+    start_s: float
+    hop_s: float
+    length: int
+
+    def __post_init__(self) -> None:
+        if not (self.hop_s > 0 and math.isfinite(self.hop_s) and math.isfinite(self.start_s)):
+            raise AvlocError(f"a grid needs a finite start and hop > 0, got start {self.start_s}, hop {self.hop_s}")
+        if self.length < 0:
+            raise AvlocError(f"a grid needs length >= 0, got {self.length}")
+
+    @classmethod
+    def covering(cls, duration_s: float, hop_s: float, start_s: float = 0.0) -> TimeGrid:
+        """The shortest grid that covers [start_s, start_s + duration_s); a rest under 1 % of a step is no step."""
+        return cls(start_s, hop_s, max(0, math.ceil(duration_s / hop_s - 0.01)))
+
+    @property
+    def end_s(self) -> float:
+        """The end of the last step."""
+        return self.start_s + self.length * self.hop_s
+
+    def to_steps(self, seconds: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Seconds → fractional steps; an integer is the beginning of that step."""
+        return (np.asarray(seconds, dtype=np.float64) - self.start_s) / self.hop_s
+
+    def to_seconds(self, steps: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Fractional steps → seconds; the inverse of `to_steps`."""
+        return np.asarray(steps, dtype=np.float64) * self.hop_s + self.start_s
+
+    def centers_s(self) -> npt.NDArray[np.float64]:
+        """The middle of each step in seconds: (length,)."""
+        return self.to_seconds(np.arange(self.length) + 0.5)
+
+    def coarser(self, stride: int) -> TimeGrid:
+        """The grid whose steps are `stride` of this grid's; the last one may reach past this grid's end."""
+        if stride < 1:
+            raise AvlocError(f"a stride must be at least 1, got {stride}")
+        return TimeGrid(self.start_s, self.hop_s * stride, -(-self.length // stride))
+
+    def resample(self, values: npt.NDArray[np.float32], target: TimeGrid) -> npt.NDArray[np.float32]:
+        """Bring `values` (self.length, C), one row per step of this grid, onto `target`: (target.length, C).
+
+        A step of the target that is longer than one of ours takes the mean of ours by shared time, so that nothing
+        between two points is lost; otherwise the values at the middles of the steps are interpolated linearly. Past
+        the ends the nearest value is held; an empty stream gives zeros (its mask says so).
+        """
+        if len(values) != self.length:
+            raise AvlocError(f"values must have one row per step ({self.length}), got {len(values)}")
+        if self.length == 0 or target.length == 0:
+            return np.zeros((target.length, *values.shape[1:]), dtype=np.float32)
+        if self == target:
+            return values.astype(np.float32)
+        if target.hop_s > self.hop_s * (1 + 1e-9):
+            return self._mean_by_time(values, target)
+        position = self.to_steps(target.centers_s()) - 0.5
+        position = np.clip(position, 0, self.length - 1)
+        low = np.floor(position).astype(np.int64)
+        high = np.minimum(low + 1, self.length - 1)
+        weight = (position - low).astype(np.float32)[:, None]
+        return values[low].astype(np.float32) * (1 - weight) + values[high].astype(np.float32) * weight
+
+    def _mean_by_time(self, values: npt.NDArray[np.float32], target: TimeGrid) -> npt.NDArray[np.float32]:
+        # The integral of the (held) values up to each edge, by linear interpolation of the running sum.
+        total = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0, dtype=np.float64)])
+        edges = np.clip(self.to_steps(target.to_seconds(np.arange(target.length + 1))), 0, self.length)
+        low = np.minimum(np.floor(edges).astype(np.int64), self.length - 1)
+        at_edge = total[low] + (edges - low)[:, None] * values[low]
+        width = np.diff(edges)
+        inside = width > 1e-9
+        mean = np.diff(at_edge, axis=0) / np.where(inside, width, 1.0)[:, None]
+        nearest = np.clip(low[:-1], 0, self.length - 1)
+        return np.where(inside[:, None], mean, values[nearest]).astype(np.float32)
+
+    def inside(self, valid: TimeGrid) -> npt.NDArray[np.bool_]:
+        """Which of this grid's step middles lie within `valid`'s extent: (length,)."""
+        centers = self.centers_s()
+        return (centers >= valid.start_s - 1e-9) & (centers < valid.end_s + 1e-9)

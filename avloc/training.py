@@ -1,0 +1,103 @@
+"""The LightningModule: it only trains. What a network is, loses and decodes is the network's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from avloc.errors import AvlocError
+from avloc.evaluation.metrics import Labels, Rows, evaluate
+from avloc.proposals import Proposals
+from avloc.timeline import segment_array
+
+if TYPE_CHECKING:
+    from avloc.datasets.features import Batch
+
+CHECKPOINT_KEY = "avloc"
+CHECKPOINT_VERSION = 1
+VALIDATION_IOUS = (0.5, 0.75, 0.9, 0.95)
+
+
+class LocalizationModule(pl.LightningModule):
+    """Trains a network with AdamW and a one-cycle schedule; validates by strict AP.
+
+    Args:
+        model: a network of `avloc.models`.
+        lr: the highest learning rate.
+        weight_decay: of AdamW.
+        warmup: share of the steps during which the rate rises.
+    """
+
+    def __init__(self, model: nn.Module, lr: float = 1e-3, weight_decay: float = 0.02, warmup: float = 0.15) -> None:
+        super().__init__()
+        self.model: Any = model
+        self.lr, self.weight_decay, self.warmup = lr, weight_decay, warmup
+        self._found: list[Proposals] = []
+        self._truth: list[np.ndarray[Any, np.dtype[np.float64]]] = []
+        self._uncarried = 0
+        self.context: dict[str, Any] = {}
+
+    def setup(self, stage: str) -> None:
+        """Check that data and network fit, and note for the checkpoint which features it is trained on."""
+        data: Any = getattr(self.trainer, "datamodule", None)
+        if data is None:
+            return
+        arguments: Mapping[str, Any] = self.model.arguments
+        for modality, dim in data.dims().items():
+            if arguments[f"{modality}_dim"] != dim:
+                wanted = arguments[f"{modality}_dim"]
+                raise AvlocError(f"the network wants {modality} features of width {wanted}, the store's have {dim}")
+        self.context = {"hop_s": data.hop_s, "extractors": [data.store.describe(name) for name in data.extractors]}
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        if batch.targets is None:
+            raise AvlocError("training needs labels, but this split's are hidden")
+        terms: dict[str, Tensor] = self.model.loss(self.model(*batch.inputs), batch.targets)
+        self._uncarried += batch.uncarried
+        for name, value in terms.items():
+            self.log(f"train/{name}", value, prog_bar=name == "loss", on_step=False, on_epoch=True, batch_size=len(batch.grids))
+        return terms["loss"]
+
+    def on_train_epoch_end(self) -> None:
+        """Log how many segments the head could not carry: they are lost to training, so someone should know."""
+        self.log("train/uncarried_segments", float(self._uncarried))
+        self._uncarried = 0
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        output = self.model(*batch.inputs)
+        if batch.targets is not None:
+            self.log("val/loss", self.model.loss(output, batch.targets)["loss"], batch_size=len(batch.grids))
+        self._found += self.model.decode(output, batch.grids)
+        self._truth += [segment_array(record.segments) for record in batch.records]
+
+    def on_validation_epoch_end(self) -> None:
+        rows = Rows(
+            np.concatenate([np.zeros(0), *(p.scores for p in self._found)]),
+            np.concatenate([np.zeros((0, 2)), *(p.segments for p in self._found)]),
+            np.cumsum([0, *(len(p) for p in self._found)]),
+        )
+        scores = evaluate(rows, Labels.of(self._truth), mode="strict", ap_ious=VALIDATION_IOUS, ar_counts=(20,))
+        for iou, value in scores.ap.items():
+            self.log(f"val/ap@{iou:g}", value)
+        self.log("val/ap", float(np.mean(list(scores.ap.values()))), prog_bar=True)
+        self._found, self._truth = [], []
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.AdamW(self.model.parameters(), lr=self.lr, weight_decay=self.weight_decay)
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, total_steps=max(2, steps), pct_start=self.warmup)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """A checkpoint can be run on a clip alone: it names its network and its extractors."""
+        checkpoint[CHECKPOINT_KEY] = {
+            "version": CHECKPOINT_VERSION,
+            "model": type(self.model).__name__,
+            "arguments": dict(self.model.arguments),
+            **self.context,
+        }

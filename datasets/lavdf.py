@@ -1,0 +1,75 @@
+"""LAV-DF: `metadata.json` (or `metadata.min.json`) > records, and back.
+
+Cai et al., "Do you really mean that? Content driven audio-visual deepfake dataset and multimodal method for temporal
+forgery localization", DICTA 2022. One list of fake periods; `modify_audio` and `modify_video` say in which modalities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from avloc.datasets.entries import field, read_entries, relative_path, segments_field, text, write_json
+from avloc.errors import AvlocError
+from avloc.records import VideoRecord
+
+METADATA = ("metadata.json", "metadata.min.json")
+SPLITS = ("train", "dev", "test")
+
+
+def read(root: Path, split: str | None = None) -> list[VideoRecord]:
+    """The records of a split (`train`, `dev`, `test`), or of all.
+
+    Raises:
+        AvlocError: if no metadata file is there, or an entry is not as it should be.
+    """
+    if split is not None and split not in SPLITS:
+        raise AvlocError(f"LAV-DF has the splits {', '.join(SPLITS)}, got {split!r}")
+    path = next((root / name for name in METADATA if (root / name).is_file()), None)
+    if path is None:
+        raise AvlocError(f"{root}: no LAV-DF metadata here, want {' or '.join(METADATA)}")
+    records = [_record(entry, path, k) for k, entry in enumerate(read_entries(path))]
+    return [r for r in records if split is None or r.split == split]
+
+
+def _record(entry: dict[str, Any], path: Path, number: int) -> VideoRecord:
+    segments = segments_field(entry, "fake_periods", path, number)
+    audio, video = field(entry, "modify_audio", bool, path, number), field(entry, "modify_video", bool, path, number)
+    if segments and not (audio or video):
+        raise AvlocError(f"{path}: entry {number} has fake periods, but neither modify_audio nor modify_video is true")
+    return VideoRecord(
+        file=relative_path(field(entry, "file", str, path, number), path, number),
+        split=field(entry, "split", str, path, number),
+        duration_s=float(field(entry, "duration", (int, float), path, number)) if "duration" in entry else None,
+        audio_segments=segments if audio else (),
+        visual_segments=segments if video else (),
+        attributes=tuple((k, text(entry[k])) for k in ("original", "video_frames", "audio_frames") if k in entry),
+    )
+
+
+def write(root: Path, records: Iterable[VideoRecord], words: dict[str, Sequence[tuple[float, float]]]) -> list[Path]:
+    """Write both metadata files of a generated set.
+
+    Args:
+        root: the dataset's folder.
+        records: all splits together.
+        words: by file, the words' times; the full metadata has them under `timestamps`, with numbered words.
+    """
+    full, short = [], []
+    for record in records:
+        known = dict(record.attributes)
+        entry = {
+            "file": record.file, "n_fakes": len(record.segments), "fake_periods": [list(s) for s in record.segments],
+            "duration": record.duration_s, "original": known.get("original"),
+            "modify_video": bool(record.visual_segments), "modify_audio": bool(record.audio_segments),
+            "split": record.split, "video_frames": int(known["video_frames"]), "audio_channels": 1,
+            "audio_frames": int(known["audio_frames"]),
+        }  # fmt: skip
+        short.append(entry)
+        spoken = [[f"word{k}", round(s, 3), round(e, 3)] for k, (s, e) in enumerate(words.get(record.file, ()))]
+        full.append({**entry, "timestamps": spoken, "transcript": " ".join(w[0] for w in spoken)})
+    paths = [root / METADATA[0], root / METADATA[1]]
+    write_json(paths[0], full)
+    write_json(paths[1], short)
+    return paths

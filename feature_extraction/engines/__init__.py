@@ -1,0 +1,1 @@
+"""Engines run the shards of a job: `local` in processes of this machine."""

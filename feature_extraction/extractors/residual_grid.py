@@ -1,0 +1,75 @@
+"""A weight-free visual descriptor: luma > residuals > their log energy on a grid of cells.
+
+A generator that paints a part of the picture leaves it without the camera's grain and without detail that its resolution
+could not carry. Per cell and frame: the energy of the high-frequency residual, of two up-sampling residuals (what is lost
+by halving, and by quartering the size), and of the change from frame to frame of both the picture and its residual.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from avloc.feature_extraction.extractors.base import Extractor, Features
+from avloc.feature_extraction.media import Clip, VideoFormat
+from avloc.timeline import DEFAULT_FPS
+
+if TYPE_CHECKING:
+    import torch
+
+CHUNK_FRAMES = 64
+MAPS = 5
+LOG_FLOOR = 0.1  # grey levels squared: below the rounding of 8 bits
+
+
+class ResidualGrid(Extractor):
+    """25 steps/s, `MAPS`·cells² numbers: log energies of five residual maps on a grid of cells, row by row."""
+
+    name = "residual_grid"
+    modality = "visual"
+    hop_s = 1 / DEFAULT_FPS
+    receptive_field_s = 2 / DEFAULT_FPS
+
+    def __init__(self, *, size: int = 192, cells: int = 8) -> None:
+        if size % (4 * cells):
+            raise ValueError(f"the size must be a multiple of 4 x cells ({4 * cells}), got {size}")
+        self.size, self.cells = size, cells
+        self.dim = MAPS * cells * cells
+
+    @property
+    def video_format(self) -> VideoFormat:
+        return VideoFormat(self.size, self.size, "gray")
+
+    def parameters(self) -> dict[str, Any]:
+        return {"size": self.size, "cells": self.cells}
+
+    def extract(self, clip: Clip) -> Features:
+        import torch
+
+        frames = clip.frames.get(self.video_format)
+        if frames is None or not len(frames):
+            return self.nothing()
+        rows = []
+        for begin in range(0, len(frames), CHUNK_FRAMES):
+            # The first frame of a chunk needs the one before it for its motion; the clip's first stands for its own.
+            luma = torch.from_numpy(frames[max(0, begin - 1) : begin + CHUNK_FRAMES]).float()[:, None]
+            maps = self._maps(luma)
+            rows.append(maps if begin == 0 else maps[1:])
+        return Features(torch.cat(rows).numpy().astype(np.float32), clip.video_grid)
+
+    def _maps(self, luma: torch.Tensor) -> torch.Tensor:
+        """(T, 1, S, S) grey levels → (T, MAPS·cells²)."""
+        import torch
+        from torch.nn.functional import avg_pool2d, conv2d, interpolate
+
+        high_pass = torch.tensor([[-1.0, 2, -1], [2, -4, 2], [-1, 2, -1]])[None, None] / 4
+        padded = torch.nn.functional.pad(luma, (1, 1, 1, 1), mode="replicate")
+        fine = conv2d(padded, high_pass)
+        half, quarter = (
+            luma - interpolate(avg_pool2d(luma, k), scale_factor=k, mode="bilinear", align_corners=False) for k in (2, 4)
+        )
+        motion = torch.diff(luma, dim=0, prepend=luma[:1])
+        flicker = torch.diff(fine, dim=0, prepend=fine[:1])
+        energy = torch.cat([fine, half, quarter, motion, flicker], dim=1).square()  # T, MAPS, S, S
+        return (avg_pool2d(energy, self.size // self.cells) + LOG_FLOOR).log().flatten(1)

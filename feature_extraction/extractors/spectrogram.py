@@ -1,0 +1,85 @@
+"""Weight-free audio features: samples > short-time spectrum > logarithm.
+
+`logspec` keeps every linear-frequency bin: a vocoder that is driven by a mel spectrogram leaves its traces between the
+harmonics, which mel bands average away (a log-mel is blind to it).
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from avloc.feature_extraction.extractors.base import Extractor, Features
+from avloc.feature_extraction.media import Clip
+from avloc.timeline import DEFAULT_SAMPLE_RATE, TimeGrid
+
+if TYPE_CHECKING:
+    import torch
+
+HOP_SAMPLES = 160
+LOG_FLOOR = 1e-3
+
+
+def centred_frames_spectrum(samples: torch.Tensor, n_fft: int, hop: int) -> torch.Tensor:
+    """Magnitudes (T, n_fft // 2 + 1) of Hann windows whose middles are the middles of the hops: T = ceil(N / hop).
+
+    Row k is centred on sample (k + 1/2)·hop, so it belongs to step k of the clock and to no other; the ends see silence.
+    """
+    import torch
+
+    steps = -(-len(samples) // hop)
+    before = (n_fft - hop) // 2
+    padded = torch.nn.functional.pad(samples, (before, steps * hop - len(samples) + n_fft - hop - before))
+    frames = padded.unfold(0, n_fft, hop)[:steps]  # T, n_fft
+    return torch.fft.rfft(frames * torch.hann_window(n_fft)).abs()
+
+
+class LogSpec(Extractor):
+    """Log magnitude of the linear-frequency spectrum: 100 steps/s, 513 bins of 15.6 Hz."""
+
+    name = "logspec"
+    modality = "audio"
+    hop_s = HOP_SAMPLES / DEFAULT_SAMPLE_RATE
+
+    def __init__(self, *, n_fft: int = 1024) -> None:
+        self.n_fft = n_fft
+        self.dim = n_fft // 2 + 1
+        self.receptive_field_s = n_fft / DEFAULT_SAMPLE_RATE
+
+    def parameters(self) -> dict[str, Any]:
+        return {"n_fft": self.n_fft}
+
+    def extract(self, clip: Clip) -> Features:
+        import torch
+
+        if clip.samples is None or not len(clip.samples):
+            return self.nothing()
+        values = self._values(torch.from_numpy(clip.samples))
+        return Features(values.numpy(), TimeGrid(clip.audio_start_s, self.hop_s, len(values)))
+
+    def _values(self, samples: torch.Tensor) -> torch.Tensor:
+        return (centred_frames_spectrum(samples, self.n_fft, HOP_SAMPLES) + LOG_FLOOR).log()
+
+
+class LogMel(LogSpec):
+    """Log mel power spectrum: 100 steps/s, 64 HTK bands (the bands of BA-TFD's audio input, on our clock)."""
+
+    name = "logmel"
+
+    def __init__(self, *, n_fft: int = 512, bands: int = 64) -> None:
+        super().__init__(n_fft=n_fft)
+        self.dim = bands
+
+    def parameters(self) -> dict[str, Any]:
+        return {"n_fft": self.n_fft, "bands": self.dim}
+
+    @cached_property
+    def _filters(self) -> torch.Tensor:
+        import torchaudio
+
+        nyquist = DEFAULT_SAMPLE_RATE / 2
+        return torchaudio.functional.melscale_fbanks(self.n_fft // 2 + 1, 0.0, nyquist, self.dim, DEFAULT_SAMPLE_RATE)
+
+    def _values(self, samples: torch.Tensor) -> torch.Tensor:
+        power = centred_frames_spectrum(samples, self.n_fft, HOP_SAMPLES).square()
+        return (power @ self._filters + 0.01).log()
