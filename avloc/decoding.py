@@ -10,9 +10,6 @@ from avloc.proposals import Proposals
 from avloc.targets import Pyramid
 from avloc.timeline import TimeGrid
 
-# Shorter proposals are slips of the regression; nothing in the field is labelled that short.
-SHORTEST_S = 0.02
-
 
 def decode_points(
     modality_scores: npt.NDArray[np.floating],
@@ -24,6 +21,7 @@ def decode_points(
     boundaries: npt.NDArray[np.floating] | None = None,
     boundary_power: float = 0.25,
     threshold: float = 0.0,
+    shortest_s: float = 1e-6,
     keep: int | None = None,
 ) -> Proposals:
     """Each point's segment, with the highest of its modalities' scores.
@@ -38,6 +36,7 @@ def decode_points(
             (start · end) ** `boundary_power`, read at the segment's own ends (linear between the steps).
         boundary_power: see above.
         threshold: rows of a score at or under it are left out.
+        shortest_s: shorter segments are left out.
         keep: at most so many rows, the best.
 
     Returns:
@@ -56,7 +55,7 @@ def decode_points(
     segments = points.centers_s[at, None] + reach * np.array([-1.0, 1.0])
     if extent_s is not None:
         segments = np.clip(segments, *extent_s)
-    long_enough = segments[:, 1] - segments[:, 0] >= SHORTEST_S - 1e-9
+    long_enough = segments[:, 1] - segments[:, 0] >= shortest_s
     at, segments = at[long_enough], segments[long_enough]
     score = scores[at]
     if boundaries is not None and grid.length:

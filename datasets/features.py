@@ -45,6 +45,11 @@ class Batch(NamedTuple):
     targets: Targets | None
     uncarried: int
 
+    def to(self, device: torch.device) -> Batch:
+        """The same batch with its tensors on a device."""
+        targets = None if self.targets is None else Targets(*(t.to(device) for t in self.targets))
+        return self._replace(inputs=Inputs(*(t.to(device) for t in self.inputs)), targets=targets)
+
 
 @dataclass(frozen=True, slots=True)
 class Example:
@@ -237,6 +242,10 @@ class FeatureData(pl.LightningDataModule):
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
         self.train_split, self.val_split = train_split, val_split
         self.shuffle_labels, self.allow_missing = shuffle_labels, allow_missing
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """A batch moves itself: Lightning's way would take its records and clocks apart."""
+        return batch.to(device)
 
     def split(self, split: str) -> FeatureDataset:
         """The clips of a split that have features."""

@@ -108,7 +108,8 @@ def extract(
         raise AvlocError(f"--shard i/n needs 0 <= i < n, got {part[0]}/{part[1]}")
     if shard_clips < 1:
         raise AvlocError(f"a shard holds at least 1 clip, got {shard_clips}")
-    folders = [store.prepare(build(name, arguments).describe()) for name, arguments in extractors]
+    descriptions = [build(name, arguments).describe() for name, arguments in extractors]
+    folders = [store.prepare(description) for description in descriptions]
     report = JobReport()
     specs = []
     for index, begin in enumerate(range(0, len(files), shard_clips)):

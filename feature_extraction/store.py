@@ -218,7 +218,7 @@ class FeatureStore:
         wanted = {"format_version": FORMAT_VERSION, **description}
         if (folder / "store.json").is_file():
             there = self.describe(description["name"])
-            differing = sorted(k for k in wanted.keys() | there.keys() if wanted.get(k) != there.get(k))
+            differing = [k for k in [*wanted, *there] if wanted.get(k) != there.get(k)]
             if differing:
                 k = differing[0]
                 raise StoreError(

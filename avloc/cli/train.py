@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
 from collections.abc import Sequence
@@ -88,7 +89,9 @@ def train(arguments: Sequence[str]) -> Path:
                     callback.dirpath = str(Path(root).resolve() / "checkpoints")
             return trainer
 
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its hints about other products
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*exists and is not empty.*")  # a second run in a folder is meant
         # Loading in the training process is right for features in a local store; Lightning suggests workers always.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*LightningCLI's args parameter is intended.*")

@@ -23,6 +23,8 @@ from avloc.proposals import Proposals, soft_nms
 from avloc.targets import Pyramid
 from avloc.timeline import TimeGrid
 
+# Shorter proposals are slips of the regression; nothing in the field is labelled that short.
+SHORTEST_S = 0.04
 RARE = -4.0  # the bias of a rare class's logit: training starts at a probability of 2 %
 
 
@@ -223,7 +225,7 @@ class BoundaryTransformer(nn.Module):
             padded = TimeGrid(grid.start_s, grid.hop_s, output.step_mask.shape[1])
             proposals = decode_points(
                 scores[b], distances[b], padded, self.pyramid, extent_s=(grid.start_s, grid.end_s),
-                boundaries=boundaries[b], threshold=1e-3, keep=before_nms,
+                boundaries=boundaries[b], threshold=1e-3, shortest_s=SHORTEST_S, keep=before_nms,
             )  # fmt: skip
             found.append(soft_nms(proposals, keep=keep))
         return found

@@ -18,7 +18,7 @@ from avloc.timeline import DEFAULT_FPS
 if TYPE_CHECKING:
     import torch
 
-CHUNK_FRAMES = 64
+CHUNK_FRAMES = 8  # few enough that the maps stay in the processor's cache
 MAPS = 5
 LOG_FLOOR = 0.1  # grey levels squared: below the rounding of 8 bits
 
