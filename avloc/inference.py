@@ -91,7 +91,12 @@ class Localizer:
     """
 
     def __init__(self, model: Any, extractors: Sequence[dict[str, Any]], hop_s: float, device: str = "cpu") -> None:
-        self.model, self.descriptions, self.hop_s, self.device = model.eval().to(device), list(extractors), hop_s, device
+        self.model, self.descriptions, self.hop_s, self.device = (
+            model.eval().to(device),
+            list(extractors),
+            hop_s,
+            device,
+        )
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, *, device: str = "cpu") -> Localizer:

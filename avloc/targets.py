@@ -30,7 +30,9 @@ class Pyramid:
 
     def __post_init__(self) -> None:
         if self.levels < 1 or self.first_steps < 1:
-            raise AvlocError(f"a pyramid needs levels >= 1 and first_steps >= 1, got {self.levels}, {self.first_steps:g}")
+            raise AvlocError(
+                f"a pyramid needs levels >= 1 and first_steps >= 1, got {self.levels}, {self.first_steps:g}"
+            )
 
     def points(self, grid: TimeGrid) -> Points:
         """Every point over a grid, level by level."""
@@ -82,9 +84,9 @@ def frame_labels(segments: npt.NDArray[np.float64], grid: TimeGrid) -> Float:
     for start, end in sorted(map(tuple, segments)):
         start = max(start, position)
         if end > start:
-            labels += (np.clip(np.minimum(edges[1:], end) - np.maximum(edges[:-1], start), 0, None) / grid.hop_s).astype(
-                np.float32
-            )
+            labels += (
+                np.clip(np.minimum(edges[1:], end) - np.maximum(edges[:-1], start), 0, None) / grid.hop_s
+            ).astype(np.float32)
             position = end
     return np.minimum(labels, 1.0)
 

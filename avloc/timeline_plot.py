@@ -19,7 +19,9 @@ def save_timeline(localization: Localization, path: Path) -> None:
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     times = localization.grid.centers_s()
-    for k, (axes, modality) in enumerate(zip(figure.subplots(len(MODALITIES), 1, sharex=True), MODALITIES, strict=True)):
+    for k, (axes, modality) in enumerate(
+        zip(figure.subplots(len(MODALITIES), 1, sharex=True), MODALITIES, strict=True)
+    ):
         curve = localization.fakeness[:, k]
         if np.isnan(curve).all():
             axes.text(0.5, 0.5, f"no {modality} stream", transform=axes.transAxes, ha="center", va="center", alpha=0.6)

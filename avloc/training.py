@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,17 @@ if TYPE_CHECKING:
 CHECKPOINT_KEY = "avloc"
 CHECKPOINT_VERSION = 1
 VALIDATION_IOUS = (0.5, 0.75, 0.9, 0.95)
+
+
+def one_cycle(progress: float, warmup: float) -> float:
+    """The learning rate's share of its highest value: a cosine up to `warmup` of the way, a cosine down to 0 after.
+
+    >>> [round(one_cycle(p, 0.2), 2) for p in (0.0, 0.1, 0.2, 0.6, 1.0)]
+    [0.04, 0.52, 1.0, 0.5, 0.0]
+    """
+    if progress < warmup:
+        return 0.04 + 0.96 * (1 - math.cos(math.pi * progress / warmup)) / 2
+    return (1 + math.cos(math.pi * min(1.0, (progress - warmup) / (1 - warmup)))) / 2
 
 
 class LocalizationModule(pl.LightningModule):
@@ -60,7 +72,14 @@ class LocalizationModule(pl.LightningModule):
         terms: dict[str, Tensor] = self.model.loss(self.model(*batch.inputs), batch.targets)
         self._uncarried += batch.uncarried
         for name, value in terms.items():
-            self.log(f"train/{name}", value, prog_bar=name == "loss", on_step=False, on_epoch=True, batch_size=len(batch.grids))
+            self.log(
+                f"train/{name}",
+                value,
+                prog_bar=name == "loss",
+                on_step=False,
+                on_epoch=True,
+                batch_size=len(batch.grids),
+            )
         return terms["loss"]
 
     def on_train_epoch_end(self) -> None:
@@ -89,8 +108,9 @@ class LocalizationModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.AdamW(self.model.parameters(), lr=self.lr, weight_decay=self.weight_decay)
-        steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, total_steps=max(2, steps), pct_start=self.warmup)
+        steps = max(1, int(self.trainer.estimated_stepping_batches))
+        # A function of the step alone, so that a resumed run may be given more epochs than it began with.
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: one_cycle(step / steps, self.warmup))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

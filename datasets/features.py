@@ -15,6 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
 from avloc.datasets.catalog import read_records
 from avloc.errors import AvlocError, StoreError
 from avloc.feature_extraction.extractors.base import Features
@@ -23,8 +26,6 @@ from avloc.models.boundary_transformer import Targets
 from avloc.records import MODALITIES, VideoRecord
 from avloc.targets import Pyramid, boundary_labels, frame_labels, point_targets
 from avloc.timeline import TimeGrid, segment_array
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
 
 
 class Inputs(NamedTuple):
@@ -176,7 +177,7 @@ class SimilarLengthSampler(Sampler[list[int]]):
         return math.ceil(len(self.lengths) / self.batch_size)
 
     def set_epoch(self, epoch: int) -> None:
-        """Lightning calls it before each epoch."""
+        """Say which epoch's order comes next; every further one counts up by itself."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -252,9 +253,7 @@ class FeatureData(pl.LightningDataModule):
         records = read_records(self.dataset, self.root, split)
         if split == self.train_split and self.shuffle_labels:
             records = _with_shuffled_labels(records, self.seed)
-        return FeatureDataset(
-            records, self.store, self.extractors, hop_s=self.hop_s, allow_missing=self.allow_missing
-        )
+        return FeatureDataset(records, self.store, self.extractors, hop_s=self.hop_s, allow_missing=self.allow_missing)
 
     def dims(self) -> dict[str, int]:
         """The width of each modality's features: the sum of its extractors'."""
@@ -270,6 +269,8 @@ class FeatureData(pl.LightningDataModule):
 
     def _loader(self, dataset: FeatureDataset, shuffle: bool) -> DataLoader[Example]:
         sampler = SimilarLengthSampler(dataset.lengths(), self.batch_size, seed=self.seed, shuffle=shuffle)
+        if self.trainer is not None:
+            sampler.set_epoch(self.trainer.current_epoch)  # a resumed run goes on with the order of its epoch
         return DataLoader(
             dataset, batch_sampler=sampler, collate_fn=_Collate(self._pyramid()), num_workers=self.workers,
             persistent_workers=self.workers > 0,

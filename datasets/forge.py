@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
 from avloc.timeline import DEFAULT_SAMPLE_RATE
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
 from avloc.errors import AvlocError, MediaError
 from avloc.feature_extraction.media import decode
 from avloc.timeline import DEFAULT_SAMPLE_RATE

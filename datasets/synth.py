@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
 from avloc.datasets import avdeepfake1m, face, forge, lavdf, speech_pieces
 from avloc.datasets.encode import write_mp4
 from avloc.datasets.entries import write_json
@@ -84,8 +85,10 @@ def plan(clips: int, seed: int) -> list[ClipPlan]:
         for number in range(count):
             index, role = divmod(number, CLIPS_PER_SOURCE)
             # Each source leaves out another of the three kinds, so all are equally frequent.
-            kinds = ("real", *(k for i, k in enumerate(FORGED_KINDS) if i != index % 3))
-            plans.append(ClipPlan(seed, split, source + index, kinds[role], number, person + index // SOURCES_PER_PERSON))
+            kinds = ("real", *(k for i, k in enumerate(FORGED_KINDS) if i != (source + index) % 3))
+            plans.append(
+                ClipPlan(seed, split, source + index, kinds[role], number, person + index // SOURCES_PER_PERSON)
+            )
         source += -(-count // CLIPS_PER_SOURCE)
         person += -(-count // (CLIPS_PER_SOURCE * SOURCES_PER_PERSON))
     return plans

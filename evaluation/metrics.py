@@ -66,9 +66,7 @@ class Scores:
     ar: dict[int, float]
 
 
-def evaluate(
-    rows: Rows, labels: Labels, *, mode: Mode, ap_ious: Sequence[float], ar_counts: Sequence[int]
-) -> Scores:
+def evaluate(rows: Rows, labels: Labels, *, mode: Mode, ap_ious: Sequence[float], ar_counts: Sequence[int]) -> Scores:
     """AP at each IoU threshold and AR (mean over IoU .5:.05:.95) at each number of rows per video.
 
     Args:
@@ -174,9 +172,7 @@ def _strict(rows: Rows, labels: Labels, ap_ious: Sequence[float], ar_counts: Seq
         iou: _best_free_labels(pairs, pairs.iou >= iou - IOU_TOLERANCE, label_video, total)
         for iou in {*ap_ious, *AR_IOUS}
     }
-    ap = {
-        iou: _strict_area(ranked.scores, _as_mask(taken_by[iou], len(ranked.scores)), total) for iou in ap_ious
-    }
+    ap = {iou: _strict_area(ranked.scores, _as_mask(taken_by[iou], len(ranked.scores)), total) for iou in ap_ious}
     ar = {}
     for count in ar_counts:
         found = [np.count_nonzero(place[taken_by[iou][taken_by[iou] >= 0]] < count) / total for iou in AR_IOUS]

@@ -61,13 +61,13 @@ def _rows(rows: Any, path: Path, file: str) -> FloatRows:
 
 
 def write_predictions(path: Path, predictions: Mapping[str, FloatRows]) -> None:
-    """Write a prediction file, clip by clip, under a temporary name first; scores to 4 digits, seconds to 3."""
+    """Write a prediction file, clip by clip, under a temporary name first; scores to 6 digits, seconds to 3."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with temporary.open("w", encoding="utf-8") as out:
         out.write("{")
         for k, (file, rows) in enumerate(predictions.items()):
-            texts = ", ".join(f"[{s:.4f}, {b:.3f}, {e:.3f}]" for s, b, e in rows)
+            texts = ", ".join(f"[{s:.6f}, {b:.3f}, {e:.3f}]" for s, b, e in rows)
             out.write(f"{',' if k else ''}\n{json.dumps(file, ensure_ascii=False)}: [{texts}]")
         out.write("\n}\n")
     temporary.replace(path)
@@ -90,6 +90,8 @@ def align(predictions: Mapping[str, FloatRows], files: Sequence[str], *, seconds
     flat = np.concatenate([np.zeros((0, 3)), *parts])
     offsets = np.cumsum([0, *(len(p) for p in parts)]).astype(np.int64)
     # In single precision where a unit is given: the published evaluator divides frames so.
-    segments = flat[:, 1:] if seconds_per_unit == 1 else flat[:, 1:].astype(np.float32) / np.float32(1 / seconds_per_unit)
+    segments = (
+        flat[:, 1:] if seconds_per_unit == 1 else flat[:, 1:].astype(np.float32) / np.float32(1 / seconds_per_unit)
+    )
     extra = len(predictions.keys() - set(files))
     return Alignment(Rows(flat[:, 0], segments, offsets), empty, missing, extra)

@@ -120,7 +120,9 @@ def extract(
         missing = [k for k, path in enumerate(paths) if not path.exists()]
         if missing:
             specs.append(
-                ShardSpec(root, chosen, tuple(extractors[k] for k in missing), tuple(paths[k] for k in missing), backend)
+                ShardSpec(
+                    root, chosen, tuple(extractors[k] for k in missing), tuple(paths[k] for k in missing), backend
+                )
             )
         else:
             report.reused += len(chosen)

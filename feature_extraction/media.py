@@ -238,7 +238,9 @@ class _FrameSampler:
         duration = getattr(frame, "duration", 0)
         self.push(time, images, float(duration * frame.time_base) if duration else None)
 
-    def push(self, time_s: float | None, images: dict[VideoFormat, npt.NDArray[np.uint8]], duration_s: float | None) -> None:
+    def push(
+        self, time_s: float | None, images: dict[VideoFormat, npt.NDArray[np.uint8]], duration_s: float | None
+    ) -> None:
         if time_s is None:
             time_s = self.last_s + self.last_duration_s
         if self.start_s is None:

@@ -273,7 +273,8 @@ class FeatureStore:
         if file not in index.rows:
             why = index.failures.get(file)
             raise StoreError(
-                f"{index.folder}: no features of {extractor} for {file}, " + (f"it failed: {why}" if why else "not extracted")
+                f"{index.folder}: no features of {extractor} for {file}, "
+                + (f"it failed: {why}" if why else "not extracted")
             )
         return index.rows[file]
 

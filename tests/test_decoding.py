@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from avloc.decoding import decode_points
 from avloc.errors import AvlocError
 from avloc.targets import Pyramid

@@ -4,10 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from avloc.errors import AvlocError
-from avloc.proposals import Proposals, soft_nms
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from avloc.errors import AvlocError
+from avloc.proposals import Proposals, soft_nms
 
 
 def proposals(rows):

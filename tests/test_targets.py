@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from avloc.decoding import decode_points
 from avloc.errors import AvlocError
 from avloc.targets import Pyramid, boundary_labels, frame_labels, point_targets
 from avloc.timeline import TimeGrid
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 
 def round_trip(segments, grid, pyramid):
@@ -30,8 +31,10 @@ def scenes(draw):
     edges = st.floats(0, grid.length, allow_nan=False)
     pairs = draw(st.lists(st.tuples(edges, edges), max_size=6))
     segments = {tuple(sorted(p)) for p in pairs if abs(p[0] - p[1]) >= 1}
-    return grid, Pyramid(draw(st.integers(1, 5)), draw(st.sampled_from([4.0, 8.0, 11.0]))), grid.to_seconds(
-        np.array(sorted(segments)).reshape(-1, 2)
+    return (
+        grid,
+        Pyramid(draw(st.integers(1, 5)), draw(st.sampled_from([4.0, 8.0, 11.0]))),
+        grid.to_seconds(np.array(sorted(segments)).reshape(-1, 2)),
     )
 
 

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from avloc.errors import AvlocError
-from avloc.timeline import Segment, TimeGrid, interval_iou, segment_array, union
 from hypothesis import given
 from hypothesis import strategies as st
+
+from avloc.errors import AvlocError
+from avloc.timeline import Segment, TimeGrid, interval_iou, segment_array, union
 
 
 def test_segments_are_checked():

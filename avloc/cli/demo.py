@@ -26,8 +26,12 @@ def run(arguments: Sequence[str]) -> int:
         description="generate clips, extract features, train, predict the unseen test clips, score, report. "
         "Needs nothing but this package; a second run reuses what is there, a stopped one goes on.",
     )
-    options.add_argument("--out", type=Path, default=Path("avloc-demo"), help="where everything goes (default avloc-demo)")
-    options.add_argument("--clips", type=int, default=DEFAULT_CLIPS, help=f"how many to generate (default {DEFAULT_CLIPS})")
+    options.add_argument(
+        "--out", type=Path, default=Path("avloc-demo"), help="where everything goes (default avloc-demo)"
+    )
+    options.add_argument(
+        "--clips", type=int, default=DEFAULT_CLIPS, help=f"how many to generate (default {DEFAULT_CLIPS})"
+    )
     options.add_argument("--seed", type=int, default=0, help="of the clips and of the training (default 0)")
     options.add_argument("--epochs", type=int, help="of the training (default: the configuration's)")
     options.add_argument("--workers", type=int, default=default_workers(), help="processes (default: one per core)")

@@ -29,7 +29,12 @@ def run(arguments: Sequence[str]) -> int:
     given = options.parse_args(arguments)
     modes = MODES if given.mode == "both" else (given.mode,)
     table, truth, aligned = score_files(
-        given.predictions, given.metadata, protocol_named(given.protocol), modes=modes, split=given.split, unit=given.unit
+        given.predictions,
+        given.metadata,
+        protocol_named(given.protocol),
+        modes=modes,
+        split=given.split,
+        unit=given.unit,
     )
     for count, what in (
         (aligned.missing, "labelled clips are not in the predictions and count as not found"),

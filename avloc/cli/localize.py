@@ -49,7 +49,9 @@ def run(arguments: Sequence[str]) -> int:
 
 def _print(found, threshold: float, picture: Path) -> None:  # type: ignore[no-untyped-def]
     shown = [row for row in found.rows() if row["score"] >= threshold]
-    print(f"{found.file}: {found.duration_s:.2f} s, {len(shown)} segments with a score of {threshold:g} or more → {picture}")
+    print(
+        f"{found.file}: {found.duration_s:.2f} s, {len(shown)} segments with a score of {threshold:g} or more → {picture}"
+    )
     for problem in found.problems:
         print(f"  note: {problem}")
     for row in sorted(shown, key=lambda r: r["start"]):

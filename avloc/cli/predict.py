@@ -19,7 +19,9 @@ def run(arguments: Sequence[str]) -> int:
     add_dataset_options(options)
     options.add_argument("--split", default="test", help="which clips (default test)")
     options.add_argument("--store", help="cached features; without it every clip is decoded")
-    options.add_argument("--out", type=Path, required=True, help='where to: {"file": [[score, start, end], …]} in seconds')
+    options.add_argument(
+        "--out", type=Path, required=True, help='where to: {"file": [[score, start, end], …]} in seconds'
+    )
     options.add_argument("--keep", type=int, default=100, help="rows per clip at the most (default 100)")
     options.add_argument("--device", default="cpu", help="cpu, cuda, … (default cpu)")
     options.add_argument("--allow-missing", action="store_true", help="give clips without features an empty list")
@@ -72,6 +74,8 @@ def _predicted(localizer, records, given, failed) -> Iterator[tuple[str, object]
     )
     failed.update(dict.fromkeys(dataset.missing, "no features in the store"))
     examples = (dataset[k] for k in range(len(dataset)))
-    progress = tqdm(localizer.run(examples, keep=given.keep), total=len(dataset), unit="clip", desc="predict", disable=None)
+    progress = tqdm(
+        localizer.run(examples, keep=given.keep), total=len(dataset), unit="clip", desc="predict", disable=None
+    )
     for record, found in zip(dataset.records, progress, strict=True):
         yield public_name(given.dataset, record), rows(found)

@@ -14,7 +14,9 @@ def run(arguments: Sequence[str]) -> int:
     options.add_argument("--layout", required=True, help="lavdf or avdeepfake1m")
     options.add_argument("--clips", type=int, required=True, help="how many, at least 9")
     options.add_argument("--seed", type=int, default=0, help="the same seed gives the same files (default 0)")
-    options.add_argument("--speech", help="a folder of recordings, one sub-folder per speaker, instead of the bundled ones")
+    options.add_argument(
+        "--speech", help="a folder of recordings, one sub-folder per speaker, instead of the bundled ones"
+    )
     options.add_argument("--workers", type=int, default=default_workers(), help="processes (default: one per core)")
     given = options.parse_args(arguments)
 

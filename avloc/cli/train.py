@@ -52,7 +52,11 @@ def _resolve(words: list[str]) -> list[str]:
 
 
 def _config(value: str, names: dict[str, Path]) -> str:
-    path = names.get(value.removesuffix(".yaml").removeprefix("configs/"), Path(value)) if not Path(value).is_file() else Path(value)
+    path = (
+        names.get(value.removesuffix(".yaml").removeprefix("configs/"), Path(value))
+        if not Path(value).is_file()
+        else Path(value)
+    )
     if not path.is_file():
         raise AvlocError(f"{value}: no such configuration; those that come with avloc: {', '.join(sorted(names))}")
     return str(path)
@@ -81,7 +85,7 @@ def train(arguments: Sequence[str]) -> Path:
             root = self._get(self.config_init, "trainer.default_root_dir") or "."
             if self._get(self.config_init, "trainer.logger") is None:
                 kwargs["logger"] = [
-                    CSVLogger(root, name="logs", version=""), TensorBoardLogger(root, name="tensorboard", version="")
+                    CSVLogger(root, name="logs"), TensorBoardLogger(root, name="tensorboard")
                 ]  # fmt: skip
             trainer = super().instantiate_trainer(**kwargs)
             for callback in trainer.checkpoint_callbacks:
@@ -91,7 +95,9 @@ def train(arguments: Sequence[str]) -> Path:
 
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its hints about other products
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*exists and is not empty.*")  # a second run in a folder is meant
+        warnings.filterwarnings(
+            "ignore", message=".*(exists and is not empty|already exists).*"
+        )  # a second run is meant
         # Loading in the training process is right for features in a local store; Lightning suggests workers always.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*LightningCLI's args parameter is intended.*")

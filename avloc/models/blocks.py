@@ -107,7 +107,11 @@ class TransformerBlock(nn.Module):
         self.context_norm = nn.LayerNorm(width) if cross else None
         self.attention = Attention(width=width, heads=heads, dropout=dropout)
         self.mlp = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * width, width)
+            nn.LayerNorm(width),
+            nn.Linear(width, 2 * width),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(2 * width, width),
         )
         self.drop = nn.Dropout(dropout)
 

@@ -124,7 +124,8 @@ class BoundaryTransformer(nn.Module):
 
         def blocks(cross: bool) -> nn.ModuleList:
             return nn.ModuleList(
-                TransformerBlock(width=width, heads=heads, dropout=dropout, cross=cross) for _ in range(2 * cross_layers)
+                TransformerBlock(width=width, heads=heads, dropout=dropout, cross=cross)
+                for _ in range(2 * cross_layers)
             )
 
         self.self_blocks, self.cross_blocks = blocks(cross=False), blocks(cross=True)
@@ -217,17 +218,17 @@ class BoundaryTransformer(nn.Module):
             keep: rows at the most.
             before_nms: rows of a clip that soft-NMS looks at.
         """
-        scores = output.point_logits.sigmoid().float().cpu().numpy()
-        distances = output.distances.float().cpu().numpy()
-        boundaries = output.boundary_logits.sigmoid().float().cpu().numpy()
+        scores = output.point_logits.detach().sigmoid().float().cpu().numpy()
+        distances = output.distances.detach().float().cpu().numpy()
+        boundaries = output.boundary_logits.detach().sigmoid().float().cpu().numpy()
         found = []
         for b, grid in enumerate(grids):
             padded = TimeGrid(grid.start_s, grid.hop_s, output.step_mask.shape[1])
             proposals = decode_points(
                 scores[b], distances[b], padded, self.pyramid, extent_s=(grid.start_s, grid.end_s),
-                boundaries=boundaries[b], threshold=1e-3, shortest_s=SHORTEST_S, keep=before_nms,
+                boundaries=boundaries[b], shortest_s=SHORTEST_S, keep=before_nms,
             )  # fmt: skip
-            found.append(soft_nms(proposals, keep=keep))
+            found.append(soft_nms(proposals, keep=keep, floor=0.0))
         return found
 
 

@@ -67,7 +67,8 @@ class ResidualGrid(Extractor):
         padded = torch.nn.functional.pad(luma, (1, 1, 1, 1), mode="replicate")
         fine = conv2d(padded, high_pass)
         half, quarter = (
-            luma - interpolate(avg_pool2d(luma, k), scale_factor=k, mode="bilinear", align_corners=False) for k in (2, 4)
+            luma - interpolate(avg_pool2d(luma, k), scale_factor=k, mode="bilinear", align_corners=False)
+            for k in (2, 4)
         )
         motion = torch.diff(luma, dim=0, prepend=luma[:1])
         flicker = torch.diff(fine, dim=0, prepend=fine[:1])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from avloc.datasets.catalog import read_records
 from avloc.datasets.features import FeatureDataset, SimilarLengthSampler, collate, make_example, make_targets
 from avloc.errors import AvlocError, StoreError
@@ -62,7 +63,13 @@ def test_padding_is_masked():
     assert batch.inputs.audio_mask.sum(1).tolist() == [7, 19]
     assert batch.targets.distances.shape == (2, 19 + 10 + 5, 2)
     assert not batch.targets.positive.any()
-    hidden = [make_example(VideoRecord("h", "test", labelled=False), {"audio": [stream(3, 0.04, 2)], "visual": [stream(3, 0.04, 3)]}, 0.04)]
+    hidden = [
+        make_example(
+            VideoRecord("h", "test", labelled=False),
+            {"audio": [stream(3, 0.04, 2)], "visual": [stream(3, 0.04, 3)]},
+            0.04,
+        )
+    ]
     assert collate(hidden, Pyramid()).targets is None
 
 

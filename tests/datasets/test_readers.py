@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
 from avloc.datasets.catalog import public_name, read_records
 from avloc.errors import AvlocError
 from avloc.timeline import Segment

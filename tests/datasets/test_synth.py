@@ -5,9 +5,9 @@ import json
 
 import numpy as np
 import pytest
+
 from avloc.datasets import synth
 from avloc.datasets.catalog import public_name, read_records
-from avloc.datasets.encode import write_mp4
 from avloc.errors import AvlocError
 from avloc.feature_extraction.media import decode, probe
 
@@ -104,15 +104,25 @@ def test_a_set_is_finished_not_begun_anew(tiny_set, tmp_path):
 
 
 def test_own_speech(tmp_path):
+    import soundfile
+
     from avloc.datasets.speech_pieces import load_speakers
 
-    for k, (speaker, recordings) in enumerate(load_speakers().items()):
-        if k < 2:
-            write_mp4(tmp_path / "in" / speaker / "all.mp4", None, np.concatenate(recordings[:20]))
-            write_mp4(tmp_path / "in" / speaker / "more.mp4", None, np.concatenate(recordings[20:30]))
-            write_mp4(tmp_path / "in" / speaker / "rest.mp4", None, np.concatenate(recordings[30:40]))
+    for speaker in ("en", "it"):
+        (tmp_path / "in" / speaker).mkdir(parents=True)
+        for k, samples in enumerate(load_speakers()[speaker]):
+            soundfile.write(tmp_path / "in" / speaker / f"{k}.wav", samples, 16000)
     synth.synthesize(tmp_path / "out", layout="lavdf", clips=9, seed=0, speech=str(tmp_path / "in"))
     assert len(read_records("lavdf", tmp_path / "out")) == 9
+    with pytest.raises(AvlocError, match="too little speech for the train split"):
+        soundfile.write(tmp_path / "short.wav", np.zeros(16000), 16000)
+        synth.piece_pools(str(_folder_with(tmp_path / "one", tmp_path / "short.wav")))
+
+
+def _folder_with(folder, file):
+    folder.mkdir()
+    file.rename(folder / file.name)
+    return folder
 
 
 def test_wrong_settings(tmp_path):

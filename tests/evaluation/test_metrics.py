@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from avloc.evaluation.metrics import AR_IOUS, Labels, Rows, challenge_score, evaluate, precision_recall
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from avloc.evaluation.metrics import AR_IOUS, Labels, Rows, challenge_score, evaluate, precision_recall
 
 DATA = Path(__file__).parents[1] / "data" / "metrics"
 AP, AR = (0.5, 0.75, 0.9, 0.95), (50, 30, 20, 10, 5)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from avloc.datasets.encode import write_mp4
 from avloc.errors import AvlocError, StoreError
 from avloc.feature_extraction import job

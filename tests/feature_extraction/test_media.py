@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from avloc.datasets.encode import write_mp4
 from avloc.errors import MediaError
 from avloc.feature_extraction.media import VideoFormat, decode, probe
@@ -28,7 +29,14 @@ def tone_s(clip):
 
 def test_probe(clip):
     info = probe(clip)
-    assert (info.fps, info.frames, info.width, info.height, info.sample_rate, info.channels) == (25, 30, 64, 48, 16000, 1)
+    assert (info.fps, info.frames, info.width, info.height, info.sample_rate, info.channels) == (
+        25,
+        30,
+        64,
+        48,
+        16000,
+        1,
+    )
     assert info.duration_s == pytest.approx(1.2, abs=0.07)
 
 

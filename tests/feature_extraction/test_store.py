@@ -5,6 +5,7 @@ import pickle
 import h5py
 import numpy as np
 import pytest
+
 from avloc.errors import StoreError
 from avloc.feature_extraction.extractors.base import Features
 from avloc.feature_extraction.store import FeatureStore, ShardWriter, shard_name

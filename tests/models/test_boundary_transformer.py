@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from avloc.datasets.features import make_targets
 from avloc.errors import AvlocError, CheckpointError
 from avloc.models import build_model
@@ -53,8 +54,12 @@ def test_padding_changes_nothing(channels):
 
     padded = model(pad(audio, 9.0), pad(visual, -9.0), pad(mask, False), pad(mask, False))
     torch.testing.assert_close(padded.step_logits[:, :13], alone.step_logits, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(padded.point_logits[padded.point_mask], alone.point_logits[alone.point_mask], atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(padded.distances[padded.point_mask], alone.distances[alone.point_mask], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        padded.point_logits[padded.point_mask], alone.point_logits[alone.point_mask], atol=1e-5, rtol=1e-4
+    )
+    torch.testing.assert_close(
+        padded.distances[padded.point_mask], alone.distances[alone.point_mask], atol=1e-5, rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize("absent", [0, 1])

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+
 from avloc.errors import AvlocError
 from avloc.feature_extraction.extractors import EXTRACTORS, build, parse
 from avloc.feature_extraction.media import Clip
-from pathlib import Path
 
 ARGUMENTS = {"r3d_18": {"random": True}}
 

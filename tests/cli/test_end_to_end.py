@@ -1,0 +1,329 @@
+"""The whole way through the command line, on a tiny set: synth → extract → train → predict → evaluate → localize."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from avloc.cli.main import main
+from avloc.datasets.encode import write_mp4
+from avloc.inference import Localizer
+
+pytestmark = [
+    # Lightning's own hints and the deprecations of the libraries under it.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("demo") / "out"
+    assert main(["demo", "--out", str(out), "--clips", "18", "--epochs", "1", "--workers", "2"]) == 0
+    return out
+
+
+def test_the_demo_leaves_what_it_says(demo: Path):
+    table = json.loads((demo / "metrics.json").read_text())
+    assert {"protocol", "videos", "segments", "official", "strict", "by_modality"} <= set(table)
+    assert table["videos"] == 4
+    assert set(table["strict"]) == {"ap", "ar", "score"}
+    assert set(table["official"]["ap"]) == {"0.5", "0.75", "0.95"}
+    page = (demo / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 2
+    assert "http" not in page.replace("http-equiv", "")
+    predictions = json.loads((demo / "predictions.json").read_text())
+    assert len(predictions) == 4
+    rows = np.array(next(iter(predictions.values())))
+    assert (np.diff(rows[:, 0]) <= 0).all()
+    assert (rows[:, 2] > rows[:, 1]).all()
+
+
+def test_a_second_run_reuses_and_others_settings_are_refused(demo: Path, capsys: pytest.CaptureFixture[str]):
+    times = {p: p.stat().st_mtime_ns for p in demo.rglob("*") if p.suffix in (".mp4", ".h5", ".ckpt")}
+    assert main(["demo", "--out", str(demo), "--clips", "18", "--epochs", "1"]) == 0
+    assert times == {p: p.stat().st_mtime_ns for p in times}
+    capsys.readouterr()
+    assert main(["demo", "--out", str(demo), "--clips", "30", "--epochs", "1"]) == 2
+    assert "holds a demo made with" in capsys.readouterr().err
+
+
+def test_each_step_is_a_command(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    clips, store, run = str(demo / "clips"), str(tmp_path / "features"), tmp_path / "run"
+    assert (
+        main(
+            [
+                "extract",
+                "--dataset",
+                "lavdf",
+                "--root",
+                clips,
+                "--store",
+                store,
+                "--extractors",
+                "logspec,residual_grid",
+                "--workers",
+                "1",
+            ]
+        )
+        == 0
+    )
+    common = [
+        "train",
+        "--config",
+        "demo",
+        "--data.root",
+        clips,
+        "--data.store",
+        store,
+        "--trainer.default_root_dir",
+        str(run),
+        "--trainer.enable_progress_bar",
+        "false",
+    ]
+    assert main([*common, "--trainer.max_epochs", "1"]) == 0
+    assert (run / "checkpoints" / "best.ckpt").is_file()
+    last = run / "checkpoints" / "last.ckpt"
+    assert main([*common, "--trainer.max_epochs", "2", "--resume", str(last)]) == 0
+    first, second = ((run / "logs" / f"version_{k}" / "metrics.csv").read_text().splitlines()[1:] for k in range(2))
+    assert {line.split(",")[0] for line in first} == {"0"}
+    assert {line.split(",")[0] for line in second} == {"1"}  # the second run did the second epoch, no more
+    arguments = ["predict", "--checkpoint", str(last), "--dataset", "lavdf", "--root", clips, "--split", "test"]
+    assert main([*arguments, "--store", store, "--out", str(tmp_path / "a.json")]) == 0
+    assert main([*arguments, "--out", str(tmp_path / "b.json")]) == 0
+    cached, decoded = (json.loads((tmp_path / n).read_text()) for n in ("a.json", "b.json"))
+    for file, rows in cached.items():  # the store keeps float16, so equal but for rounding
+        best, other = np.array(rows)[0], np.array(decoded[file])
+        assert np.abs(other - best).max(axis=1).min() < 0.05
+    capsys.readouterr()
+    metadata = str(demo / "clips" / "metadata.json")
+    assert (
+        main(
+            [
+                "evaluate",
+                str(tmp_path / "a.json"),
+                metadata,
+                "--protocol",
+                "lavdf",
+                "--split",
+                "test",
+                "--report",
+                str(tmp_path / "r.html"),
+            ]
+        )
+        == 0
+    )
+    printed = capsys.readouterr().out
+    assert "AP@0.95" in printed
+    assert "strict" in printed
+    assert (tmp_path / "r.html").is_file()
+
+
+def test_localize_works_on_any_clip(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    rng = np.random.default_rng(0)
+    hd = rng.integers(0, 255, (30, 720, 1280, 3), dtype=np.uint8)
+    write_mp4(tmp_path / "hd 30.mp4", hd, rng.normal(0, 0.1, (2, 48000)).astype(np.float32), fps=30, sample_rate=48000)
+    small = rng.integers(0, 255, (50, 64, 64, 3), dtype=np.uint8)
+    write_mp4(tmp_path / "silent.mp4", small, None)
+    write_mp4(tmp_path / "blind.mp4", None, rng.normal(0, 0.1, 32000).astype(np.float32))
+    write_mp4(tmp_path / "long.mp4", np.tile(small, (60, 1, 1, 1)), rng.normal(0, 0.1, 16000 * 120).astype(np.float32))
+    names = ["hd 30", "silent", "blind", "long"]
+    out, checkpoint = tmp_path / "out", str(demo / "checkpoint.ckpt")
+    assert (
+        main(["localize", *(str(tmp_path / f"{n}.mp4") for n in names), "--checkpoint", checkpoint, "--out", str(out)])
+        == 0
+    )
+    found = {n: json.loads((out / f"{n}.json").read_text()) for n in names}
+    assert all((out / f"{n}.png").stat().st_size > 10_000 for n in names)
+    assert found["long"]["duration"] == pytest.approx(120, abs=0.1)
+    assert len(found["long"]["step"]["audio"]) == pytest.approx(3000, abs=3)
+    assert None not in found["long"]["step"]["audio"][:2990]
+    assert found["silent"]["problems"] == ["no audio stream"]
+    assert set(found["silent"]["step"]["audio"]) == {None}
+    assert found["blind"]["problems"] == ["no video stream"]
+    for each in found.values():
+        assert all(0 <= s["start"] < s["end"] <= each["duration"] + 0.04 for s in each["segments"])
+    (tmp_path / "text.mp4").write_text("no clip")
+    assert (
+        main(["localize", str(tmp_path / "text.mp4"), "--checkpoint", checkpoint, "--out", str(tmp_path / "none")]) == 2
+    )
+    assert not (tmp_path / "none").exists()
+    assert (
+        main(
+            [
+                "localize",
+                str(tmp_path / "text.mp4"),
+                str(tmp_path / "silent.mp4"),
+                "--checkpoint",
+                checkpoint,
+                "--out",
+                str(out),
+            ]
+        )
+        == 1
+    )
+
+
+def test_windows_agree_with_the_whole(demo: Path, monkeypatch: pytest.MonkeyPatch):
+    """A clip cut into overlapping windows says the same within them as it does in one piece."""
+    from avloc import inference
+    from avloc.datasets.catalog import read_records
+    from avloc.datasets.features import FeatureDataset
+    from avloc.feature_extraction.store import FeatureStore
+
+    localizer = Localizer.from_checkpoint(demo / "checkpoint.ckpt")
+    records = read_records("lavdf", demo / "clips", "test")
+    example = FeatureDataset(records, FeatureStore(demo / "features"), localizer.extractor_names, hop_s=0.04)[0]
+    whole = next(localizer.run([example]))
+    monkeypatch.setattr(inference, "WINDOW_S", 2.0)
+    monkeypatch.setattr(inference, "OVERLAP_S", 1.0)
+    parts = next(localizer.run([example]))
+    assert parts.fakeness.shape == whole.fakeness.shape
+    assert not np.isnan(parts.fakeness).any()
+    assert len(parts.proposals) > 0
+
+
+def test_a_clip_that_cannot_be_read_is_recorded(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    clips = tmp_path / "clips"
+    shutil.copytree(demo / "clips", clips)
+    (clips / "test" / "000000.mp4").write_text("no clip")
+    arguments = [
+        "extract",
+        "--dataset",
+        "lavdf",
+        "--root",
+        str(clips),
+        "--split",
+        "test",
+        "--store",
+        str(tmp_path / "s"),
+        "--extractors",
+        "logmel,residual_grid",
+    ]
+    assert main(arguments) == 1
+    captured = capsys.readouterr()
+    assert "4 clips extracted, 0 there before, 1 failed" in captured.out
+    assert "failed: test/000000.mp4" in captured.err
+    assert main(arguments) == 1  # what is recorded as failed is said again
+    predict = [
+        "predict",
+        "--checkpoint",
+        str(demo / "checkpoint.ckpt"),
+        "--dataset",
+        "lavdf",
+        "--root",
+        str(clips),
+        "--out",
+        str(tmp_path / "p.json"),
+    ]
+    assert main(predict) == 1
+    assert json.loads((tmp_path / "p.json").read_text())["test/000000.mp4"] == []
+    assert main([*predict, "--store", str(tmp_path / "s")]) == 2  # other extractors than the checkpoint's
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda c: c.pop("avloc"), "not a checkpoint of `avloc train`"),
+        (lambda c: c["avloc"].update(model="Other"), "unknown network 'Other'"),
+        (lambda c: c["avloc"]["arguments"].update(width=48), "the weights do not fit BoundaryTransformer"),
+        (lambda c: c["state_dict"].clear(), "the weights do not fit"),
+    ],
+)
+def test_a_checkpoint_of_another_model_is_one_line(demo, tmp_path, capsys, spoil, message):
+    checkpoint = torch.load(demo / "checkpoint.ckpt", weights_only=True)
+    spoil(checkpoint)
+    torch.save(checkpoint, tmp_path / "odd.ckpt")
+    clip = str(demo / "clips" / "test" / "000000.mp4")
+    assert main(["localize", clip, "--checkpoint", str(tmp_path / "odd.ckpt"), "--out", str(tmp_path / "o")]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "o").exists()
+
+
+def test_training_refuses_what_does_not_fit(demo, tmp_path, capsys):
+    common = [
+        "train",
+        "--config",
+        "demo",
+        "--data.root",
+        str(demo / "clips"),
+        "--trainer.default_root_dir",
+        str(tmp_path),
+        "--trainer.enable_progress_bar",
+        "false",
+    ]
+    store = ["--data.store", str(demo / "features")]
+    assert main([*common, *store, "--model.model.init_args.audio_dim", "64"]) == 2
+    assert "the network wants audio features of width 64, the store's have 513" in capsys.readouterr().err
+    assert main([*common, *store, "--data.extractors", "[logmel]"]) == 2
+    assert "no features of 'logmel' here, there are: logspec, residual_grid" in capsys.readouterr().err
+    assert main([*common, "--data.store", str(tmp_path / "none")]) == 2
+    assert main([*common, *store, "--resume", str(tmp_path / "no.ckpt")]) == 2
+    assert main(["train", "--config", "nothing"]) == 2
+    assert "those that come with avloc: demo" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_demo_finds_what_is_there_and_nothing_in_shuffled_labels(tmp_path: Path):
+    """The issue's bar for the default demo, and the control: the same training on shuffled labels learns nothing."""
+    from avloc.cli.train import train
+
+    out = tmp_path / "demo"
+    assert main(["demo", "--out", str(out)]) == 0
+    table = json.loads((out / "metrics.json").read_text())
+    assert table["videos"] >= 60
+    assert table["strict"]["ap"]["0.5"] >= 0.80
+    assert table["strict"]["ap"]["0.75"] >= 0.50
+    assert table["by_modality"]["audio"]["strict"]["ap"]["0.5"] >= 0.5
+    assert table["by_modality"]["visual"]["strict"]["ap"]["0.5"] >= 0.5
+    clips, store = str(out / "clips"), str(out / "features")
+    best = train([
+        "--config", "demo", "--data.root", clips, "--data.store", store, "--data.shuffle_labels", "true",
+        "--trainer.default_root_dir", str(tmp_path / "control"), "--trainer.enable_progress_bar", "false",
+    ])  # fmt: skip
+    predictions, scores = tmp_path / "p.json", tmp_path / "m.json"
+    assert (
+        main(
+            [
+                "predict",
+                "--checkpoint",
+                str(best),
+                "--dataset",
+                "lavdf",
+                "--root",
+                clips,
+                "--store",
+                store,
+                "--out",
+                str(predictions),
+            ]
+        )
+        == 0
+    )
+    assert (
+        main(
+            [
+                "evaluate",
+                str(predictions),
+                str(out / "clips" / "metadata.json"),
+                "--protocol",
+                "lavdf",
+                "--split",
+                "test",
+                "--out",
+                str(scores),
+            ]
+        )
+        == 0
+    )
+    assert json.loads(scores.read_text())["strict"]["ap"]["0.5"] < 0.10

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from avloc.cli.main import VERBS, main
+
+
+def test_help_and_version(capsys):
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(verb in text for verb in VERBS)
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("avloc 0.")
+    assert main([]) == 2
+
+
+@pytest.mark.parametrize("verb", list(VERBS))
+def test_each_verb_has_help_with_an_example(verb, capsys):
+    try:
+        code = main([verb, "--help"])
+    except SystemExit as stop:
+        code = stop.code
+    assert code == 0
+    assert f"avloc {verb} " in capsys.readouterr().out.partition("example:")[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fly"], "unknown command 'fly', there are: demo"),
+        (
+            ["extract", "--dataset", "lavdf", "--root", "/nowhere", "--store", "s", "--extractors", "logspec"],
+            "/nowhere: no such folder",
+        ),
+        (
+            ["extract", "--dataset", "x", "--root", ".", "--store", "s", "--extractors", "logspec"],
+            "unknown dataset 'x'",
+        ),
+        (["localize", "x.mp4", "--checkpoint", "none.ckpt"], "none.ckpt: no such checkpoint"),
+        (["localize", "x.mp4", "--checkpoint", "setup.cfg", "--device", "warp"], "device 'warp' cannot be used"),
+        (["evaluate", "none.json", "none.json", "--protocol", "odd"], "unknown protocol 'odd', there are: lavdf"),
+        (["evaluate", "none.json", "none.json", "--protocol", "lavdf"], "no such metadata file"),
+        (["synth", "out", "--layout", "odd", "--clips", "9"], "unknown layout 'odd'"),
+        (["demo", "--clips", "3", "--out", "new"], "at least 9 clips"),
+    ],
+)
+def test_a_wrong_input_is_one_line_and_code_2(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_extractor_names_those_there_are(tiny_set, tmp_path, capsys):
+    common = ["extract", "--dataset", "lavdf", "--root", str(tiny_set), "--store", str(tmp_path / "s")]
+    assert main([*common, "--extractors", "logspec,wavelet"]) == 2
+    assert "unknown extractor 'wavelet', there are: logmel, logspec" in capsys.readouterr().err
+    assert main([*common, "--extractors", "logspec,logspec"]) == 2
+    assert main([*common, "--extractors", "logspec", "--shard", "1-2"]) == 2
+    assert main([*common, "--extractors", ","]) == 2
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize(
+    "code", ["import avloc", "import avloc.evaluation, avloc.evaluation.metrics", "import avloc.cli.main"]
+)
+def test_imports_are_light(code):
+    heavy = "torch, pytorch_lightning, av, h5py, matplotlib, transformers"
+    check = f"{code}; import sys; bad = [m for m in '{heavy}'.split(', ') if m in sys.modules]; sys.exit(str(bad) if bad else 0)"
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
