@@ -7,7 +7,7 @@ false. Legend: B batch, T steps, P points, M modalities, D feature width.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,7 +62,7 @@ class Example:
     masks: tuple[np.ndarray[Any, np.dtype[np.bool_]], ...]
 
 
-def make_example(record: VideoRecord, features: dict[str, Sequence[Features]], hop_s: float) -> Example:
+def make_example(record: VideoRecord, features: Mapping[str, Sequence[Features]], hop_s: float) -> Example:
     """Bring a clip's streams onto one clock; several extractors of a modality stand side by side.
 
     Args:

@@ -68,7 +68,7 @@ def write(root: Path, records: Iterable[VideoRecord], words: dict[str, Sequence[
         }  # fmt: skip
         short.append(entry)
         spoken = [[f"word{k}", round(s, 3), round(e, 3)] for k, (s, e) in enumerate(words.get(record.file, ()))]
-        full.append({**entry, "timestamps": spoken, "transcript": " ".join(w[0] for w in spoken)})
+        full.append({**entry, "timestamps": spoken, "transcript": " ".join(f"word{k}" for k in range(len(spoken)))})
     paths = [root / METADATA[0], root / METADATA[1]]
     write_json(paths[0], full)
     write_json(paths[1], short)

@@ -82,7 +82,8 @@ def cut(samples: Samples, speaker: str) -> list[Piece]:
     if len(samples) < 2 * MARGIN_SAMPLES + GRID_SAMPLES:
         return []
     level = _level_db(samples, step)
-    pieces, begin = [], MARGIN_SAMPLES // step
+    pieces: list[Piece] = []
+    begin = MARGIN_SAMPLES // step
     while True:
         window = level[begin + round(SHORTEST_S * 100) : begin + round(LONGEST_S * 100)]
         if len(window) < 2:

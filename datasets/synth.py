@@ -194,7 +194,7 @@ def _utterance(rng: Random, pieces: Sequence[Piece]) -> list[Word]:
     words: list[Word] = []
     total = 0
     while total < target or len(words) < 8:
-        piece = pieces[rng.integers(len(pieces))]
+        piece = pieces[int(rng.integers(len(pieces)))]
         steps = rng.integers(10, 25) if rng.random() < 0.1 else rng.integers(0, 6) if rng.random() < 0.5 else 0
         words.append(Word(int(steps) * GRID_SAMPLES, piece, piece, float(rng.uniform(0.8, 1.25))))
         total += words[-1].pause + piece.length
@@ -210,7 +210,7 @@ def _forge_words(rng: Random, words: list[Word], pieces: Sequence[Piece], kind: 
             break
         k = free[rng.integers(len(free))]
         free = [i for i in free if abs(i - k) > 1]
-        new = pieces[rng.integers(len(pieces))]
+        new = pieces[int(rng.integers(len(pieces)))]
         old = words[k]
         voice = old.voice if kind == "visual" else new
         mouth = old.mouth if kind == "audio" else new

@@ -63,7 +63,9 @@ class Truth:
 
     def chosen(self, index: Sequence[int]) -> Truth:
         """Some of the clips."""
-        return Truth(*([column[k] for k in index] for column in (self.files, self.segments, self.modalities)))
+        return Truth(
+            [self.files[k] for k in index], [self.segments[k] for k in index], [self.modalities[k] for k in index]
+        )
 
 
 def protocol_named(name: str) -> Protocol:

@@ -20,6 +20,7 @@ PROTOCOL = "lavdf"
 
 
 def run(arguments: Sequence[str]) -> int:
+    """The verb."""
     options = parser(
         "demo",
         "avloc demo --out demo",

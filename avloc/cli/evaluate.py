@@ -10,6 +10,7 @@ from avloc.cli.main import parser
 
 
 def run(arguments: Sequence[str]) -> int:
+    """The verb."""
     from avloc.evaluation.metrics import MODES
     from avloc.evaluation.protocols import PROTOCOLS, protocol_named, score_files
     from avloc.evaluation.report import format_table, write_report

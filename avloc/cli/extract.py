@@ -11,6 +11,7 @@ from avloc.errors import AvlocError
 
 
 def run(arguments: Sequence[str]) -> int:
+    """The verb."""
     from avloc.feature_extraction.extractors import EXTRACTORS
 
     options = parser(
@@ -58,10 +59,7 @@ def parse_extractors(text: str) -> list[tuple[str, dict[str, str]]]:
     """`a,b` or `a;b:key=value,key=value` → names and arguments. A comma also separates arguments, so those need `;`."""
     from avloc.feature_extraction.extractors import parse
 
-    if ";" in text or ":" in text:
-        parts = text.replace(" ", ";").split(";")
-    else:
-        parts = text.split(",")
+    parts = text.replace(" ", ";").split(";") if ";" in text or ":" in text else text.split(",")
     found = [parse(part) for part in parts if part.strip()]
     if not found:
         raise AvlocError("--extractors: name at least one")

@@ -5,11 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from avloc.cli.main import parser
 
+if TYPE_CHECKING:
+    from avloc.inference import Localization
+
 
 def run(arguments: Sequence[str]) -> int:
+    """The verb."""
     options = parser("localize", "avloc localize suspicious.mp4 --checkpoint demo/checkpoint.ckpt --out timelines")
     options.add_argument("clips", type=Path, nargs="+", metavar="CLIP", help="any file that PyAV reads")
     options.add_argument("--checkpoint", required=True, help="what `avloc train` wrote")
@@ -47,7 +52,7 @@ def run(arguments: Sequence[str]) -> int:
     return 2 if len(failed) == len(given.clips) else 1 if failed else 0
 
 
-def _print(found, threshold: float, picture: Path) -> None:  # type: ignore[no-untyped-def]
+def _print(found: Localization, threshold: float, picture: Path) -> None:
     shown = [row for row in found.rows() if row["score"] >= threshold]
     print(
         f"{found.file}: {found.duration_s:.2f} s, {len(shown)} segments with a score of {threshold:g} or more → {picture}"

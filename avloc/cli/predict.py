@@ -5,11 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from avloc.cli.main import add_dataset_options, parser
 
+if TYPE_CHECKING:
+    import argparse
+
+    from avloc.inference import Localization, Localizer
+    from avloc.records import VideoRecord
+
 
 def run(arguments: Sequence[str]) -> int:
+    """The verb."""
     options = parser(
         "predict",
         "avloc predict --checkpoint best.ckpt --dataset lavdf --root LAV-DF --split test --store features "
@@ -37,8 +45,9 @@ def run(arguments: Sequence[str]) -> int:
     records = read_records(given.dataset, given.root, given.split)
     predictions = {public_name(given.dataset, r): np.zeros((0, 3)) for r in records}
     failed: dict[str, str] = {}
-    for file, rows in _predicted(localizer, records, given, failed):
-        predictions[file] = rows
+    for record, found in _predicted(localizer, records, given, failed):
+        rows = np.column_stack([found.proposals.scores, found.proposals.segments])
+        predictions[public_name(given.dataset, record)] = rows
     write_predictions(given.out, predictions)
     print(f"{given.out}: {len(records)} clips, {sum(len(p) for p in predictions.values())} rows, {len(failed)} failed")
     for file, reason in list(failed.items())[:10]:
@@ -46,26 +55,22 @@ def run(arguments: Sequence[str]) -> int:
     return 1 if failed else 0
 
 
-def _predicted(localizer, records, given, failed) -> Iterator[tuple[str, object]]:  # type: ignore[no-untyped-def]
-    import numpy as np
+def _predicted(
+    localizer: Localizer, records: Sequence[VideoRecord], given: argparse.Namespace, failed: dict[str, str]
+) -> Iterator[tuple[VideoRecord, Localization]]:
+    """What is found in each clip that can be read; the others go into `failed` with the reason."""
     from tqdm import tqdm
 
-    from avloc.datasets.catalog import public_name
     from avloc.datasets.features import FeatureDataset
     from avloc.errors import MediaError
     from avloc.feature_extraction.store import FeatureStore
 
-    def rows(found):  # type: ignore[no-untyped-def]
-        return np.column_stack([found.proposals.scores, found.proposals.segments])
-
     if given.store is None:
         for record in tqdm(records, unit="clip", desc="predict", disable=None):
             try:
-                found = localizer.localize(Path(given.root) / record.file, keep=given.keep)
+                yield record, localizer.localize(Path(given.root) / record.file, keep=given.keep)
             except MediaError as error:
                 failed[record.file] = str(error)
-                continue
-            yield public_name(given.dataset, record), rows(found)
         return
     store = FeatureStore(given.store)
     localizer.check_store(store)
@@ -74,8 +79,7 @@ def _predicted(localizer, records, given, failed) -> Iterator[tuple[str, object]
     )
     failed.update(dict.fromkeys(dataset.missing, "no features in the store"))
     examples = (dataset[k] for k in range(len(dataset)))
-    progress = tqdm(
-        localizer.run(examples, keep=given.keep), total=len(dataset), unit="clip", desc="predict", disable=None
+    found = localizer.run(examples, keep=given.keep)
+    yield from zip(
+        dataset.records, tqdm(found, total=len(dataset), unit="clip", desc="predict", disable=None), strict=True
     )
-    for record, found in zip(dataset.records, progress, strict=True):
-        yield public_name(given.dataset, record), rows(found)

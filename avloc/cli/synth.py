@@ -9,6 +9,7 @@ from avloc.cli.main import default_workers, parser
 
 
 def run(arguments: Sequence[str]) -> int:
+    """The verb."""
     options = parser("synth", "avloc synth clips --layout lavdf --clips 200 --seed 7")
     options.add_argument("out", type=Path, help="the new dataset's folder")
     options.add_argument("--layout", required=True, help="lavdf or avdeepfake1m")

@@ -24,6 +24,7 @@ example:
 
 
 def run(arguments: Sequence[str]) -> int:
+    """The verb."""
     words = list(arguments)
     if not words or words[0] in ("-h", "--help"):
         print(HELP.format(names=", ".join(sorted(_names()))))

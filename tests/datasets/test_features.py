@@ -95,7 +95,7 @@ def test_batches_are_of_similar_length_and_cover_an_epoch():
     lengths = np.random.default_rng(0).integers(50, 500, 101).tolist()
     sampler = SimilarLengthSampler(lengths, 8, seed=3)
     first, second = list(sampler), list(sampler)
-    assert sorted(sum(first, [])) == list(range(101))
+    assert sorted(k for batch in first for k in batch) == list(range(101))
     assert first != second
     assert len(first) == len(sampler)
     again = SimilarLengthSampler(lengths, 8, seed=3)

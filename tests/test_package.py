@@ -1,0 +1,33 @@
+"""What holds for the package as a whole: it is installed under its own names only, and its doctests hold."""
+
+from __future__ import annotations
+
+import doctest
+import pkgutil
+from importlib import import_module, resources
+
+import pytest
+
+import avloc
+
+MODULES = [m.name for m in pkgutil.walk_packages(avloc.__path__, "avloc.") if not m.name.endswith("__main__")]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", MODULES)
+def test_doctests(name):
+    assert doctest.testmod(import_module(name)).failed == 0
+
+
+def test_data_is_installed():
+    speech = resources.files("avloc.datasets") / "speech"
+    assert {"CREDITS.md", "LICENSE.CC-BY-3.0.txt", "LICENSE.CC-BY-SA-3.0.txt"} <= {p.name for p in speech.iterdir()}
+    sizes = [f.stat().st_size for d in speech.iterdir() if d.is_dir() for f in d.iterdir()]
+    assert 5_000_000 < sum(sizes) < 6_000_000
+    assert (resources.files("avloc") / "configs" / "demo.yaml").is_file()
+
+
+def test_each_license_stands_beside_its_speech():
+    credits = (resources.files("avloc.datasets") / "speech" / "CREDITS.md").read_text(encoding="utf-8")
+    for folder in ("en", "fr", "it", "ru"):
+        assert f"`{folder}/`" in credits
