@@ -64,7 +64,7 @@ def _claim(given: Any) -> None:
     elif given.out.exists() and (not given.out.is_dir() or any(given.out.iterdir())):
         raise AvlocError(f"{given.out}: is not an empty folder, and no earlier demo; name another --out")
     else:
-        from avloc.datasets.synth import plan
+        from avloc.datasets.composition import plan
 
         plan(given.clips, given.seed)  # an impossible size is an error before anything is written
         write_json(marker, settings)

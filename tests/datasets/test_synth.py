@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from avloc.datasets import synth
+from avloc.datasets import composition, synth
 from avloc.datasets.catalog import public_name, read_records
 from avloc.errors import AvlocError
 from avloc.feature_extraction.media import decode, probe
@@ -18,14 +18,14 @@ LAVDF_FIELDS = {
 
 
 def test_plan_splits_people_and_recordings():
-    plans = synth.plan(320, seed=0)
-    assert {s: sum(p.split == s for p in plans) for s in synth.SPLITS} == {"train": 200, "dev": 40, "test": 80}
-    people = {s: {p.person for p in plans if p.split == s} for s in synth.SPLITS}
+    plans = composition.plan(320, seed=0)
+    assert {s: sum(p.split == s for p in plans) for s in composition.SPLITS} == {"train": 200, "dev": 40, "test": 80}
+    people = {s: {p.person for p in plans if p.split == s} for s in composition.SPLITS}
     assert not people["train"] & people["test"]
     assert not people["train"] & people["dev"]
     kinds = [p.kind for p in plans if p.split == "train"]
-    assert all(40 <= kinds.count(k) <= 68 for k in synth.KINDS)
-    pools = synth.piece_pools(None)
+    assert all(40 <= kinds.count(k) <= 68 for k in composition.KINDS)
+    pools = composition.piece_pools(None)
     assert set(pools["test"]) - set(pools["train"]) == {"ru"}
     bytes_of = {s: {x.samples.tobytes() for v in pool.values() for x in v} for s, pool in pools.items()}
     assert not bytes_of["train"] & bytes_of["test"]
@@ -69,20 +69,20 @@ def test_avdeepfake1m_layout(tmp_path):
 
 
 def test_the_same_seed_gives_the_same_files(tiny_set, tmp_path):
-    plan = synth.plan(9, seed=3)[1]
+    plan = composition.plan(9, seed=3)[1]
     file, _ = synth.clip_file(plan, "lavdf")
-    synth.render(synth.compose(plan), tmp_path / "again.mp4")
+    synth.render(composition.compose(plan), tmp_path / "again.mp4")
     digest = [hashlib.sha256(p.read_bytes()).hexdigest() for p in (tmp_path / "again.mp4", tiny_set / file)]
     assert digest[0] == digest[1]
-    other = synth.compose(synth.plan(9, seed=4)[1])
-    assert other.length != synth.compose(plan).length
+    other = composition.compose(composition.plan(9, seed=4)[1])
+    assert other.length != composition.compose(plan).length
 
 
 def test_the_sound_lies_where_the_labels_say(tiny_set):
     """Outside of its forged words a clip equals what was composed, sample by sample but for the codec."""
-    plan = next(p for p in synth.plan(9, seed=3) if p.kind == "audio")
-    composition = synth.compose(plan)
-    expected = synth._sound(synth._stream(plan, 3, synth.KINDS.index("audio")), composition)
+    plan = next(p for p in composition.plan(9, seed=3) if p.kind == "audio")
+    composed = composition.compose(plan)
+    expected = synth._sound(composition.stream(plan, 3, composition.KINDS.index("audio")), composed)
     got = decode(tiny_set / synth.clip_file(plan, "lavdf")[0]).samples[: len(expected)]
     lags = range(-40, 41)
     match = [np.dot(expected[100:-100], np.roll(got, -lag)[100:-100]) for lag in lags]
@@ -116,7 +116,7 @@ def test_own_speech(tmp_path):
     assert len(read_records("lavdf", tmp_path / "out")) == 9
     with pytest.raises(AvlocError, match="too little speech for the train split"):
         soundfile.write(tmp_path / "short.wav", np.zeros(16000), 16000)
-        synth.piece_pools(str(_folder_with(tmp_path / "one", tmp_path / "short.wav")))
+        composition.piece_pools(str(_folder_with(tmp_path / "one", tmp_path / "short.wav")))
 
 
 def _folder_with(folder, file):
@@ -143,11 +143,11 @@ def test_wrong_settings(tmp_path):
 
 def test_no_shortcut_tells_fake_from_real():
     """Duration and loudness of composed clips, which need no rendering: no threshold on them finds the fakes."""
-    plans = [p for p in synth.plan(180, seed=1) if p.split == "train"]
+    plans = [p for p in composition.plan(180, seed=1) if p.split == "train"]
     table = []
     for p in plans:
-        c = synth.compose(p)
-        s = synth._sound(synth._stream(p, 3, synth.KINDS.index(p.kind)), c)
+        c = composition.compose(p)
+        s = synth._sound(composition.stream(p, 3, composition.KINDS.index(p.kind)), c)
         table.append([c.length, len(c.words), np.sqrt(np.mean(s**2)), np.abs(s).max(), np.mean(np.abs(np.diff(s)))])
     fake = np.array([p.kind != "real" for p in plans])
     for column in np.array(table).T:
