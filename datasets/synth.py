@@ -135,7 +135,7 @@ def synthesize(
     seed: int = 0,
     speech: str | None = None,
     workers: int = 1,
-    progress: Callable[[int], None] = lambda clips: None,
+    progress: Callable[[int], object] = lambda clips: None,
 ) -> list[VideoRecord]:
     """Make a labelled set in a dataset's layout; a set begun earlier with the same settings is finished.
 

@@ -86,7 +86,7 @@ def extract(
     shard_clips: int = LARGEST_SHARD_CLIPS,
     part: tuple[int, int] = (0, 1),
     backend: str = "pyav",
-    progress: Callable[[int], None] = lambda clips: None,
+    progress: Callable[[int], object] = lambda clips: None,
 ) -> JobReport:
     """Extract features of clips into a store.
 
