@@ -87,7 +87,7 @@ class TimeGrid:
     """A clock of `length` steps of `hop_s` seconds, the first of which begins at `start_s`.
 
     >>> grid = TimeGrid(start_s=0.0, hop_s=0.04, length=3)
-    >>> [round(t, 2) for t in grid.centers_s()]
+    >>> [round(t, 2) for t in grid.centers_s().tolist()]
     [0.02, 0.06, 0.1]
     """
 
