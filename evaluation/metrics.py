@@ -2,60 +2,37 @@
 
 `official` equals the published evaluators of AV-Deepfake1M and LAV-DF, quirks included (float32; first fitting row instead
 of the best; the strip of the curve before the first point left out; rows in file order). `strict` is what the metric
-should be (float64; rows by score; best free label; the full area). Everything is vectorised over all clips at once.
+should be (float64; rows by score; best free label; the full area).
 
-Legend: V videos, R rows of predictions of all videos, N labels of all videos, K pairs of a row and a label of one video.
+One matching serves all tables: a subset of the clips is scored by counting its own rows before each hit.
+
+Legend: V videos, R rows of predictions of all videos, N labels of all videos, G groups of videos, H rows that found a label.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-Mode = Literal["official", "strict"]
-MODES: tuple[Mode, ...] = ("official", "strict")
-# IoU >= threshold, for segments written in decimals: [0, 2] and [0, 1] meet .5 whatever the rounding.
-IOU_TOLERANCE = 1e-12
+from avloc.evaluation.matching import (
+    MODES, Float, Int, Labels, Mask, Matches, Mode, Pairs, Rows, descending_bits, match, overlapping_pairs, owner, pair_iou,
+)  # fmt: skip
+
+__all__ = [
+    "AR_IOUS", "MODES", "Hits", "Labels", "Mode", "Rows", "Scores", "challenge_score", "evaluate",
+    "find_hits", "precision_recall", "regroup",
+]  # fmt: skip
+
 AR_IOUS = tuple(round(0.5 + 0.05 * k, 2) for k in range(10))
-Float = npt.NDArray[np.floating]
-Int = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Predictions of all videos, video by video: `scores` (R,), `segments` (R, 2) seconds, `offsets` (V + 1,)."""
-
-    scores: Float
-    segments: Float
-    offsets: Int
-
-
-@dataclass(frozen=True, slots=True)
-class Labels:
-    """Fake segments of all videos, video by video: `segments` (N, 2) seconds, `offsets` (V + 1,)."""
-
-    segments: Float
-    offsets: Int
-
-    @classmethod
-    def of(cls, segments: Sequence[Float]) -> Labels:
-        """From one (n, 2) array per video."""
-        offsets = np.concatenate([[0], np.cumsum([len(s) for s in segments])]).astype(np.int64)
-        flat = np.concatenate([np.zeros((0, 2)), *[np.reshape(s, (-1, 2)) for s in segments]])
-        return cls(flat, offsets)
-
-
-@dataclass(frozen=True, slots=True)
-class _Pairs:
-    """Every (row, label) of the same video whose IoU is above 0, by label, then by row."""
-
-    row: Int
-    label: Int
-    iou: Float
+LANES = 8
+SORTED_PARTS = 4
+SIDES = {"official": "left", "strict": "right"}
+Keys = npt.NDArray[np.uint64] | npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +41,55 @@ class Scores:
 
     ap: dict[float, float]
     ar: dict[int, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """What a mode's curves of any subset of the videos are made of.
+
+    Attributes:
+        mode: `official` or `strict`.
+        matches: which row found which label.
+        recalled: by number of rows per video, which labels these found at each IoU of AR: (10, N).
+        row: the rows that found a label at any threshold, ascending: (H,).
+        before: rows of each group before that row (official), or with its score or a better one (strict): (G, H).
+        group: of each video: (V,).
+        sizes: rows of each group: (G,).
+        video: of each label: (N,).
+    """
+
+    mode: Mode
+    matches: Matches
+    recalled: dict[int, Mask]
+    row: Int
+    before: Int
+    group: Int
+    sizes: Int
+    video: Int
+
+    def scores(self, ap_ious: Sequence[float], groups: Sequence[int] | None = None) -> Scores:
+        """AP and AR over all videos, or those of some groups."""
+        chosen = list(range(len(self.sizes))) if groups is None else list(groups)
+        mine = np.isin(self.group, chosen)[self.video]
+        before, size = self.before[chosen].sum(axis=0), int(self.sizes[chosen].sum())
+        ap = {iou: self._area(self.matches.rows[iou][mine], before, size, int(mine.sum())) for iou in ap_ious}
+        return Scores(ap, {n: self._recall(found[:, mine]) for n, found in self.recalled.items()})
+
+    def _area(self, taker: Int, before: Int, size: int, total: int) -> float:
+        if not total:
+            return float("nan")
+        counts = np.sort(before[np.searchsorted(self.row, taker[taker >= 0])])
+        if self.mode == "official":
+            return official_area(counts, size, total)
+        return strict_area(counts, total)
+
+    def _recall(self, found: Mask) -> float:
+        if not found.size:
+            return 0.0 if self.mode == "official" else float("nan")
+        if self.mode == "strict":
+            return float(found.mean())
+        share = found.sum(axis=1).astype(np.float32) / np.float32(found.shape[1])
+        return float(np.cumsum(share, dtype=np.float32)[-1] / np.float32(len(share)))
 
 
 def evaluate(rows: Rows, labels: Labels, *, mode: Mode, ap_ious: Sequence[float], ar_counts: Sequence[int]) -> Scores:
@@ -79,13 +105,70 @@ def evaluate(rows: Rows, labels: Labels, *, mode: Mode, ap_ious: Sequence[float]
     Raises:
         ValueError: if rows and labels are of different numbers of videos, or the mode is neither.
     """
-    if len(rows.offsets) != len(labels.offsets):
-        raise ValueError(f"rows of {len(rows.offsets) - 1} videos, but labels of {len(labels.offsets) - 1}")
-    if mode == "official":
-        return _official(rows, labels, ap_ious, ar_counts)
-    if mode == "strict":
-        return _strict(rows, labels, ap_ious, ar_counts)
-    raise ValueError(f"mode must be official or strict, got {mode!r}")
+    return find_hits(rows, labels, modes=(mode,), ap_ious=ap_ious, ar_counts=ar_counts)[mode].scores(ap_ious)
+
+
+def find_hits(
+    rows: Rows,
+    labels: Labels,
+    *,
+    modes: Sequence[Mode],
+    ap_ious: Sequence[float],
+    ar_counts: Sequence[int],
+    group: Int | None = None,
+) -> dict[Mode, Hits]:
+    """Match once, and count the rows before each hit, by mode.
+
+    Args:
+        rows, labels, ap_ious, ar_counts: as of `evaluate`.
+        modes: `official`, `strict`, or both.
+        group: a number from 0 for each video, by default all in one: (V,). Scores can be had of any groups together.
+    """
+    for mode in modes:
+        if mode not in MODES:
+            raise ValueError(f"mode must be official or strict, got {mode!r}")
+    group = np.zeros(len(labels.offsets) - 1, dtype=np.int64) if group is None else group
+    with ThreadPoolExecutor() as pool:
+        # numpy sorts without holding Python's lock, so the scores are sorted while the pairs are sought.
+        sorting = {mode: _sort_scores(pool, mode, rows, group) for mode in modes}
+        pairs = overlapping_pairs(rows, labels, min([*ap_ious, *AR_IOUS]))
+        hits = {}
+        for mode in modes:
+            matches = match(rows, labels, pairs, mode=mode, ious={*ap_ious, *(AR_IOUS if mode == "strict" else ())})
+            hit = np.zeros(len(rows.scores), dtype=bool)
+            for taker in matches.rows.values():
+                hit[taker[taker >= 0]] = True
+            row = np.flatnonzero(hit)
+            before, sizes = _count_before(mode, rows, row, sorting.pop(mode))
+            recalled = recalled_labels(rows, labels, pairs, matches, mode=mode, counts=ar_counts)
+            hits[mode] = Hits(mode, matches, recalled, row, before, group, sizes, owner(labels.offsets))
+    return hits
+
+
+def _sort_scores(pool: Executor, mode: Mode, rows: Rows, group: Int) -> list[list[Future[Keys]]]:
+    """The sorted keys of each group's rows, in some parts each, in the making."""
+    count = int(group.max(initial=0)) + 1
+    row_group = np.repeat(group.astype(np.int32), np.diff(rows.offsets)) if count > 1 else None
+    return [[pool.submit(_sorted_keys, mode, rows, row_group, g, k) for k in range(SORTED_PARTS)] for g in range(count)]
+
+
+def _count_before(mode: Mode, rows: Rows, row: Int, ranked: list[list[Future[Keys]]]) -> tuple[Int, Int]:
+    """`Hits.before` (G, H) and `Hits.sizes` (G,)."""
+    keys = _keys(mode, rows.scores[row], row)
+    order = np.argsort(keys)  # ascending ones are found several times as fast
+    before, sizes = np.zeros((len(ranked), len(row)), dtype=np.int64), np.zeros(len(ranked), dtype=np.int64)
+    for g, parts in enumerate(ranked):
+        for part in parts:
+            before[g, order] += np.searchsorted(part.result(), keys[order], side=SIDES[mode])  # type: ignore[call-overload]
+            sizes[g] += len(part.result())
+    return before, sizes
+
+
+def regroup(hits: Hits, rows: Rows, group: Int) -> Hits:
+    """The same hits with the videos in other groups."""
+    with ThreadPoolExecutor() as pool:
+        before, sizes = _count_before(hits.mode, rows, hits.row, _sort_scores(pool, hits.mode, rows, group))
+    return dataclasses.replace(hits, before=before, sizes=sizes, group=group)
 
 
 def challenge_score(scores: Scores) -> float:
@@ -93,153 +176,102 @@ def challenge_score(scores: Scores) -> float:
     return float(np.mean(list(scores.ap.values())) / 2 + np.mean(list(scores.ar.values())) / 2)
 
 
-def _owner(offsets: Int) -> Int:
-    """The video of each entry."""
-    return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+def recalled_labels(
+    rows: Rows, labels: Labels, pairs: Pairs, matches: Matches, *, mode: Mode, counts: Sequence[int]
+) -> dict[int, Mask]:
+    """Which labels the first rows of their video find, at each IoU of AR: by number of rows, (10, N).
 
-
-def _pairs(rows: Rows, labels: Labels, dtype: type[np.floating]) -> _Pairs:
-    video = _owner(labels.offsets)
-    begin, count = rows.offsets[:-1][video], np.diff(rows.offsets)[video]  # of each label's video
-    label = np.repeat(np.arange(len(video)), count)
-    within = np.arange(len(label)) - np.repeat(np.cumsum(count) - count, count)
-    row = np.repeat(begin, count) + within
-    a, b = rows.segments.astype(dtype), labels.segments.astype(dtype)
-    low = np.maximum(a[row, 0], b[label, 0])
-    high = np.minimum(a[row, 1], b[label, 1])
-    hull = np.maximum(a[row, 1], b[label, 1]) - np.minimum(a[row, 0], b[label, 0])
-    inter = high - low
-    near = (inter > 0) & (hull > 0)
-    # The union of overlapping intervals is their hull.
-    return _Pairs(row[near], label[near], inter[near] / hull[near])
-
-
-def _official(rows: Rows, labels: Labels, ap_ious: Sequence[float], ar_counts: Sequence[int]) -> Scores:
-    pairs = _pairs(rows, labels, np.float32)
-    order = np.argsort(-rows.scores.astype(np.float32), kind="stable")
-    total = len(labels.segments)
-    ap = {}
-    for iou in ap_ious:
-        hit = np.zeros(len(order), dtype=bool)
-        hit[_first_free_rows(pairs, pairs.iou > np.float32(iou), labels, len(order))] = True
-        ap[iou] = _official_area(hit[order], total)
-    place = np.arange(len(rows.scores)) - rows.offsets[:-1][_owner(rows.offsets)]
-    ar = {}
-    for count in ar_counts:
-        best = np.zeros(total, dtype=np.float32)
-        seen = place[pairs.row] < count
-        np.maximum.at(best, pairs.label[seen], pairs.iou[seen])
-        found = [np.count_nonzero(best > np.float32(iou)) for iou in AR_IOUS]
-        ar[count] = float(np.mean(np.array(found, dtype=np.float32) / np.float32(total))) if total else 0.0
-    return Scores(ap, ar)
-
-
-def _first_free_rows(pairs: _Pairs, wanted: npt.NDArray[np.bool_], labels: Labels, size: int) -> Int:
-    """Each label in turn takes its first wanted row that is still free; the rows taken.
-
-    The k-th labels of all videos choose together: two labels compete for a row only within a video.
+    Official: a label is found if any of the first rows in file order is above the threshold (one row may find several
+    labels). Strict: if one of the first rows by rank took it.
     """
-    row, label = pairs.row[wanted], pairs.label[wanted]
-    turn = (np.arange(len(labels.segments)) - labels.offsets[:-1][_owner(labels.offsets)])[label]
-    taken = np.zeros(size, dtype=bool)
-    for k in range(int(turn.max(initial=-1)) + 1):
-        mine = (turn == k) & ~taken[row]
-        _, first = np.unique(label[mine], return_index=True)  # pairs are sorted by label, then row
-        taken[row[mine][first]] = True
-    return np.flatnonzero(taken)
+    if mode == "strict":
+        return {
+            n: np.stack([(matches.rows[iou] >= 0) & (matches.places[iou] < n) for iou in AR_IOUS]) for n in counts
+        }
+    iou32 = pair_iou(rows, labels, pairs.row, pairs.label, np.float32)
+    place = pairs.row - rows.offsets[owner(labels.offsets)[pairs.label]]
+    recalled = {}
+    for count in counts:
+        best = np.zeros(len(labels.segments), dtype=np.float32)
+        seen = place < count
+        np.maximum.at(best, pairs.label[seen], iou32[seen])
+        recalled[count] = best > np.array(AR_IOUS, dtype=np.float32)[:, None]
+    return recalled
 
 
-def _official_area(hit: npt.NDArray[np.bool_], total: int) -> float:
-    if not total:
-        return float("nan")
-    if not len(hit):
-        return 0.0
-    found = np.cumsum(hit, dtype=np.int64)
-    precision = (found / np.arange(1, len(hit) + 1)).astype(np.float32)
-    recall = (found / total).astype(np.float32)
+def _sorted_keys(mode: Mode, rows: Rows, row_group: npt.NDArray[np.int32] | None, group: int, part: int) -> Keys:
+    """The keys of a part of a group's rows, ascending."""
+    begin, end = (len(rows.scores) * k // SORTED_PARTS for k in (part, part + 1))
+    row = np.arange(begin, end)
+    if row_group is not None:
+        row = row[row_group[begin:end] == group]
+    return np.sort(_keys(mode, rows.scores[row], row))
+
+
+def _keys(mode: Mode, scores: Float, row: Int) -> Keys:
+    """Keys that ascend as the scores descend. Official: equal float32 scores in file order. Strict: equal ones are equal."""
+    if mode == "strict":
+        return -scores.astype(np.float64)
+    return descending_bits(scores.astype(np.float32)) << np.uint64(32) | row.astype(np.uint64)
+
+
+def official_area(before: Int, size: int, total: int) -> float:
+    """AP as published: the strip before the first row is left out, so a hit there counts for nothing.
+
+    Args:
+        before: number of rows before each hit, ascending: (hits,).
+        size: number of rows.
+        total: number of labels.
+    """
+    precision = (np.arange(1, len(before) + 1) / (before + 1)).astype(np.float32)
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    return float(np.sum(np.diff(recall) * envelope[1:], dtype=np.float64))
+    recall = (np.arange(len(before) + 1) / total).astype(np.float32)
+    strips = np.where(before > 0, np.diff(recall) * envelope, 0)
+    return _sum_in_lanes(strips[::-1], (size - before)[::-1], size)
 
 
-def _strict(rows: Rows, labels: Labels, ap_ious: Sequence[float], ar_counts: Sequence[int]) -> Scores:
-    total = len(labels.segments)
-    if not total:
-        return Scores(dict.fromkeys(ap_ious, float("nan")), dict.fromkeys(ar_counts, float("nan")))
-    ranked, pairs = _ranked(rows, labels)
-    place = np.arange(len(ranked.scores)) - rows.offsets[:-1][_owner(rows.offsets)]
-    label_video = _owner(labels.offsets)
-    taken_by = {
-        iou: _best_free_labels(pairs, pairs.iou >= iou - IOU_TOLERANCE, label_video, total)
-        for iou in {*ap_ious, *AR_IOUS}
-    }
-    ap = {iou: _strict_area(ranked.scores, _as_mask(taken_by[iou], len(ranked.scores)), total) for iou in ap_ious}
-    ar = {}
-    for count in ar_counts:
-        found = [np.count_nonzero(place[taken_by[iou][taken_by[iou] >= 0]] < count) / total for iou in AR_IOUS]
-        ar[count] = float(np.mean(found))
-    return Scores(ap, ar)
+def _sum_in_lanes(terms: npt.NDArray[np.float32], at: Int, size: int) -> float:
+    """Add up in single precision in the published evaluator's order, so that all digits agree (found by trial).
 
+    Of `size` terms, from the last row of the curve to the first, eight running sums take one each in turn; those are
+    added up crosswise, and the rest of the division by eight one by one.
 
-def _ranked(rows: Rows, labels: Labels) -> tuple[Rows, _Pairs]:
-    """The rows in float64, each video's by (−score, start, end), and their pairs."""
-    order = np.lexsort((rows.segments[:, 1], rows.segments[:, 0], -rows.scores, _owner(rows.offsets)))
-    ranked = Rows(rows.scores[order].astype(np.float64), rows.segments[order].astype(np.float64), rows.offsets)
-    return ranked, _pairs(ranked, labels, np.float64)
-
-
-def _as_mask(taken: Int, size: int) -> npt.NDArray[np.bool_]:
-    """Which rows found a label."""
-    mask = np.zeros(size, dtype=bool)
-    mask[taken[taken >= 0]] = True
-    return mask
-
-
-def _best_free_labels(pairs: _Pairs, wanted: npt.NDArray[np.bool_], label_video: Int, total: int) -> Int:
-    """Rows in order of rank each take the free label of highest IoU; the row of each label, −1 for none: (N,).
-
-    Each round settles one label per video: that of the first row with a free label. Rows before it have none and,
-    as labels are only ever taken, never will.
+    Args:
+        terms: those that are not 0, (hits,).
+        at: their places, ascending: (hits,).
+        size: number of terms.
     """
-    row, label, iou = pairs.row[wanted], pairs.label[wanted], pairs.iou[wanted]
-    order = np.lexsort((label, -iou, row))  # by rank (which is by video), then the best label first
-    row, label = row[order], label[order]
-    taker = np.full(total, -1, dtype=np.int64)
-    used = np.zeros(int(row.max(initial=-1)) + 1, dtype=bool)
-    while len(row):
-        _, first = np.unique(label_video[label], return_index=True)
-        taker[label[first]] = row[first]
-        used[row[first]] = True
-        free = (taker[label] < 0) & ~used[row]
-        row, label = row[free], label[free]
-    return taker
+    full = at < size // LANES * LANES
+    lanes = [np.cumsum(terms[full & (at % LANES == k)], dtype=np.float32)[-1:].sum() for k in range(LANES)]
+    ends = [np.float32(lanes[k] + lanes[k + LANES // 2]) for k in range(LANES // 2)]
+    return float(np.cumsum([*ends, *terms[~full]], dtype=np.float32)[-1])
 
 
-def _strict_area(scores: Float, hit: npt.NDArray[np.bool_], total: int) -> float:
-    """Area under the precision envelope with one point per distinct score: equal scores are one decision."""
-    precision, recall = _strict_curve(scores, hit, total)
-    if not len(precision):
-        return 0.0
+def strict_area(counts: Int, total: int) -> float:
+    """Area under the precision envelope with one point per distinct score: equal scores are one decision.
+
+    Args:
+        counts: number of rows with each hit's score or a better one, ascending: (hits,).
+        total: number of labels.
+    """
+    precision, recall = curve(counts, total)
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     return float(np.sum(np.diff(recall, prepend=0) * envelope))
 
 
-def _strict_curve(scores: Float, hit: npt.NDArray[np.bool_], total: int) -> tuple[Float, Float]:
-    if not len(scores):
-        return np.zeros(0), np.zeros(0)
-    order = np.argsort(-scores, kind="stable")
-    last = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
-    found = np.cumsum(hit[order])[last]
-    return found / (last + 1), found / total
+def curve(counts: Int, total: int) -> tuple[Float, Float]:
+    """Precision and recall at each score that finds a label, best first; arguments as of `strict_area`.
+
+    Between these points precision only falls.
+    """
+    last = np.append(np.flatnonzero(np.diff(counts)), len(counts) - 1)[: len(counts)]
+    return (last + 1) / counts[last], (last + 1) / total
 
 
 def precision_recall(rows: Rows, labels: Labels, iou: float) -> tuple[Float, Float]:
-    """The strict curve at one IoU threshold: precision and recall, one point per distinct score, best scores first.
-
-    Without labels or rows both are empty.
-    """
+    """The strict curve at one IoU threshold, as `curve` gives it. Without labels or hits both are empty."""
     total = len(labels.segments)
-    if not total:
-        return np.zeros(0), np.zeros(0)
-    ranked, pairs = _ranked(rows, labels)
-    taken = _best_free_labels(pairs, pairs.iou >= iou - IOU_TOLERANCE, _owner(labels.offsets), total)
-    return _strict_curve(ranked.scores, _as_mask(taken, len(ranked.scores)), total)
+    hits = find_hits(rows, labels, modes=("strict",), ap_ious=(iou,), ar_counts=())["strict"]
+    taker = hits.matches.rows[iou]
+    counts = np.sort(hits.before[0][np.searchsorted(hits.row, taker[taker >= 0])])
+    return curve(counts, total) if total else (np.zeros(0), np.zeros(0))

@@ -1,11 +1,16 @@
-"""Prediction files: `{"file": [[score, start, end], …]}` > rows in the order of the labelled files, and back."""
+"""Prediction files: `{"file": [[score, start, end], …]}` > arrays in the order of the labelled files, and back.
+
+Also the detection file of the challenges, `file;score` a line. Both are read in pieces into arrays, never into Python
+lists: 343,240 clips × 100 rows stay under 4 GB.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +19,50 @@ import numpy.typing as npt
 
 from avloc.errors import AvlocError
 from avloc.evaluation.metrics import Rows
+from avloc.jsonstream import Members, read_pieces
 
 FloatRows = npt.NDArray[np.float64]
+NOT_BRACKETS = bytes(c for c in range(256) if c not in b"[],")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a submission.
+
+    Attributes:
+        kind: one word, see `validation.KINDS`.
+        file: the clip's name.
+        row: number of the row in the file's list, from 0; None where it is about the clip.
+        detail: what came.
+    """
+
+    kind: str
+    file: str
+    row: int | None
+    detail: str
+
+    def __str__(self) -> str:
+        place = "" if self.row is None else f" row {self.row}:"
+        return f"{self.file}:{place} {self.detail}"
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """The rows of all clips of a file: `files` (V names) and `rows`, in file order."""
+
+    files: list[str]
+    rows: Rows
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @classmethod
+    def of(cls, rows: Mapping[str, Any]) -> Predictions:
+        """From one (n, 3) array of score, start, end per clip."""
+        arrays = [np.asarray(r, dtype=np.float64).reshape(-1, 3) for r in rows.values()]
+        flat = np.concatenate([np.zeros((0, 3)), *arrays])
+        offsets = np.cumsum([0, *map(len, arrays)]).astype(np.int64)
+        return cls(list(rows), Rows(flat[:, 0], flat[:, 1:], offsets))
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,70 +75,221 @@ class Alignment:
     extra: int
 
 
-def read_predictions(path: Path) -> dict[str, FloatRows]:
-    """A prediction file: file → (rows, 3) of score, start, end.
+def read_predictions(path: Path, problems: list[Problem] | None = None) -> Predictions:
+    """A prediction file as arrays.
+
+    Args:
+        path: the file.
+        problems: if given, what is wrong with single rows is appended here instead of raised: kind `columns` for a row
+            that is not three numbers (it becomes NaN), `number` for NaN and infinities, `twice` for a repeated clip
+            (its first list stays).
 
     Raises:
-        AvlocError: if it is not such a file; says where.
+        AvlocError: if it is not such a file, or a row is wrong; says where.
     """
-    try:
-        data = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise AvlocError(f"{path}: no such prediction file") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise AvlocError(f"{path}: not a JSON file ({error})") from error
-    if not isinstance(data, dict):
-        raise AvlocError(f"{path}: want an object of file: rows, got {type(data).__name__}")
-    return {file: _rows(rows, path, file) for file, rows in data.items()}
+    collector = _Collector(path, problems)
+    read_pieces(path, "object", fast=collector.fast, slow=collector.slow, what="prediction file")
+    return collector.result()
 
 
-def _rows(rows: Any, path: Path, file: str) -> FloatRows:
-    try:
-        array = np.asarray(rows, dtype=np.float64)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise AvlocError(f"{path}: {file}: rows must be [score, start, end] of numbers ({error})") from error
-    if array.size == 0:
-        return np.zeros((0, 3))
-    if array.ndim != 2 or array.shape[1] != 3:
-        raise AvlocError(f"{path}: {file}: rows must be [score, start, end], got shape {array.shape}")
-    if not np.isfinite(array).all():
-        bad = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
-        raise AvlocError(f"{path}: {file}: row {bad} holds a value that is not finite")
-    return array
+@dataclass(slots=True)
+class _Collector:
+    path: Path
+    problems: list[Problem] | None
+    files: list[str] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    scores: list[FloatRows] = field(default_factory=list)
+    segments: list[FloatRows] = field(default_factory=list)  # (2, rows) each
+
+    def fast(self, parsed: Any, text: bytes) -> bool:
+        """A piece in which every value is a list of [number, number, number]; anything else is left to `slow`."""
+        names = list(parsed.keys())
+        try:
+            buffers, counts = [], []
+            for name in names:
+                value = parsed[name]
+                counts.append(len(value))
+                buffers.append(value.as_buffer(of_type="d"))
+        except (TypeError, AttributeError):
+            return False
+        # as_buffer flattens what it gets, so the brackets must be those of rows of three; a name with brackets in it
+        # fails here too, as does one that is there twice with lists of unequal length.
+        if text.translate(None, NOT_BRACKETS) != b",".join([_brackets(count) for count in counts]):
+            return False
+        flat = np.frombuffer(b"".join(buffers)).reshape(-1, 3)
+        self._add(names, counts, flat)
+        return True
+
+    def slow(self, value: Any) -> None:
+        if not isinstance(value, Members):
+            kind = {list: "a list", str: "a text", type(None): "null"}.get(type(value), "a number")
+            raise AvlocError(f"{self.path}: want an object of file: rows, got {kind}")
+        arrays = [self._rows(file, rows) for file, rows in value]
+        flat = np.concatenate([np.zeros((0, 3)), *arrays])
+        self._add([file for file, _ in value], [len(a) for a in arrays], flat)
+
+    def _add(self, names: list[str], counts: list[int], flat: FloatRows) -> None:
+        self.files += names
+        self.counts += counts
+        self.scores.append(flat[:, 0].copy())
+        self.segments.append(flat[:, 1:].T.copy())
+
+    def _rows(self, file: str, rows: Any) -> FloatRows:
+        if not isinstance(rows, list):
+            self._problem("columns", file, None, f"want a list of rows, got {_shown(rows)}")
+            return np.zeros((0, 3))
+        array = np.full((len(rows), 3), np.nan)
+        for k, row in enumerate(rows):
+            fault = _fault(row)
+            if fault:
+                self._problem("columns", file, k, f"want [score, start, end], got {fault}")
+                continue
+            try:
+                array[k] = row
+            except OverflowError:
+                array[k] = np.inf
+        for k in np.flatnonzero(~np.isfinite(array).all(axis=1)).tolist():
+            if not _fault(rows[k]):
+                self._problem("number", file, k, f"holds a value that is not finite: {_shown(rows[k])}")
+        return array
+
+    def _problem(self, kind: str, file: str, row: int | None, detail: str) -> None:
+        problem = Problem(kind, file, row, detail)
+        if self.problems is None:
+            raise AvlocError(f"{self.path}: {problem}")
+        self.problems.append(problem)
+
+    def result(self) -> Predictions:
+        scores = np.concatenate([np.zeros(0), *self.scores])
+        self.scores.clear()  # before the next copy is made
+        segments = np.concatenate([np.zeros((2, 0)), *self.segments], axis=1)
+        self.segments.clear()
+        offsets = np.concatenate([[0], np.cumsum(self.counts)]).astype(np.int64)
+        predictions = Predictions(self.files, Rows(scores, segments.T, offsets))
+        if len(set(self.files)) == len(self.files):
+            return predictions
+        first: dict[str, int] = {}
+        for k, file in enumerate(self.files):
+            if first.setdefault(file, k) != k:
+                self._problem("twice", file, None, "the clip is in the file more than once")
+        index = np.array(list(first.values()))
+        return Predictions(list(first), select_videos(predictions.rows, index))
 
 
-def write_predictions(path: Path, predictions: Mapping[str, FloatRows]) -> None:
+@lru_cache(maxsize=256)
+def _brackets(count: int) -> bytes:
+    """The brackets and commas of a list of rows."""
+    return b"[" + b",".join([b"[,,]"] * count) + b"]"
+
+
+def _fault(row: Any) -> str:
+    """What is wrong with the form of a row; "" if it is three numbers."""
+    if not isinstance(row, list):
+        return _shown(row)
+    if len(row) != 3:
+        return f"{len(row)} values: {_shown(row)}"
+    if not all(type(x) in (int, float) for x in row):
+        return _shown(row)
+    return ""
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(dict(value) if isinstance(value, Members) else value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def select_videos(rows: Rows, index: npt.NDArray[np.int64] | Sequence[int]) -> Rows:
+    """The rows of some of the videos, in the order of `index`."""
+    index = np.asarray(index, dtype=np.int64)
+    begin, count = rows.offsets[:-1][index], np.diff(rows.offsets)[index]
+    offsets = np.concatenate([[0], np.cumsum(count)]).astype(np.int64)
+    at = np.repeat(begin - offsets[:-1], count) + np.arange(offsets[-1])
+    return Rows(rows.scores[at], np.stack([rows.segments[at, 0], rows.segments[at, 1]]).T, offsets)
+
+
+def align(predictions: Predictions, files: Sequence[str], *, frames_per_second: float | None = None) -> Alignment:
+    """Bring predictions into the order of the labels.
+
+    A missing file or an empty list counts as a dummy row of score 0 at [0, 0], as the published evaluators accept it
+    (they crash on a truly empty list); in strict mode such a row finds nothing either.
+
+    Args:
+        predictions: as read.
+        files: the labelled clips.
+        frames_per_second: divide by this, in float32, as the published LAV-DF evaluator does; None: they are seconds.
+    """
+    rows = predictions.rows
+    counts = np.diff(rows.offsets)
+    missing = extra = 0
+    if predictions.files != files:
+        where = {file: k for k, file in enumerate(predictions.files)}
+        index = np.array([where.get(file, -1) for file in files], dtype=np.int64)
+        missing = int(np.count_nonzero(index < 0))
+        extra = len(where) - (len(files) - missing)
+        # One more video without rows, for the missing ones.
+        rows = select_videos(Rows(rows.scores, rows.segments, np.append(rows.offsets, rows.offsets[-1])), index)
+        counts = np.diff(rows.offsets)
+    without = np.flatnonzero(counts == 0)
+    if len(without):
+        at = rows.offsets[without]
+        segments = np.stack([np.insert(rows.segments[:, k], at, 0.0) for k in (0, 1)]).T
+        offsets = np.concatenate([[0], np.cumsum(np.maximum(counts, 1))]).astype(np.int64)
+        rows = Rows(np.insert(rows.scores, at, 0.0), segments, offsets)
+    if frames_per_second is not None:
+        segments = rows.segments.astype(np.float32) / np.float32(frames_per_second)
+        rows = Rows(rows.scores, segments, rows.offsets)
+    return Alignment(rows, len(without) - missing, missing, extra)
+
+
+def write_predictions(path: Path, predictions: Mapping[str, FloatRows] | Iterable[tuple[str, FloatRows]]) -> None:
     """Write a prediction file, clip by clip, under a temporary name first; scores to 6 digits, seconds to 3."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with temporary.open("w", encoding="utf-8") as out:
         out.write("{")
-        for k, (file, rows) in enumerate(predictions.items()):
-            texts = ", ".join(f"[{s:.6f}, {b:.3f}, {e:.3f}]" for s, b, e in rows)
+        for k, (file, rows) in enumerate(predictions.items() if isinstance(predictions, Mapping) else predictions):
+            texts = ", ".join([f"[{s:.6f}, {b:.3f}, {e:.3f}]" for s, b, e in np.asarray(rows).tolist()])
             out.write(f"{',' if k else ''}\n{json.dumps(file, ensure_ascii=False)}: [{texts}]")
         out.write("\n}\n")
     temporary.replace(path)
 
 
-def align(predictions: Mapping[str, FloatRows], files: Sequence[str], *, seconds_per_unit: float = 1.0) -> Alignment:
-    """Bring predictions into the order of the labels.
+def read_detections(path: Path) -> dict[str, float]:
+    """A detection file, `file;score` a line: the probability that the clip is fake.
 
-    A missing file or an empty list counts as a dummy row of score 0 at [0, 0], as the published evaluators accept it
-    (they crash on a truly empty list); in strict mode such a row finds nothing either.
+    Raises:
+        AvlocError: if a line is not that, or a clip is there twice; names the line.
     """
-    parts, missing, empty = [], 0, 0
-    for file in files:
-        rows = predictions.get(file)
-        if rows is None:
-            missing += 1
-        elif not len(rows):
-            empty += 1
-        parts.append(np.zeros((1, 3)) if rows is None or not len(rows) else rows)
-    flat = np.concatenate([np.zeros((0, 3)), *parts])
-    offsets = np.cumsum([0, *(len(p) for p in parts)]).astype(np.int64)
-    # In single precision where a unit is given: the published evaluator divides frames so.
-    segments = (
-        flat[:, 1:] if seconds_per_unit == 1 else flat[:, 1:].astype(np.float32) / np.float32(1 / seconds_per_unit)
-    )
-    extra = len(predictions.keys() - set(files))
-    return Alignment(Rows(flat[:, 0], segments, offsets), empty, missing, extra)
+    scores: dict[str, float] = {}
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    file, score = _detection(line.strip(), path, number)
+                    if file in scores:
+                        raise AvlocError(f"{path}: line {number}: the clip {file} is in the file more than once")
+                    scores[file] = score
+    except FileNotFoundError as error:
+        raise AvlocError(f"{path}: no such prediction file") from error
+    except UnicodeDecodeError as error:
+        raise AvlocError(f"{path}: not text in UTF-8") from error
+    return scores
+
+
+def _detection(line: str, path: Path, number: int) -> tuple[str, float]:
+    file, separator, text = line.rpartition(";")
+    try:
+        score = float(text)
+    except ValueError:
+        score = np.nan
+    if not separator or not file or not np.isfinite(score):
+        raise AvlocError(f"{path}: line {number}: want file;score, got {line[:60]!r}")
+    return file, score
+
+
+def write_detections(path: Path, scores: Mapping[str, float]) -> None:
+    """Write a detection file, `file;score` a line, under a temporary name first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text("".join(f"{file};{score:.6f}\n" for file, score in scores.items()), encoding="utf-8")
+    temporary.replace(path)

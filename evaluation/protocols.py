@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,16 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from avloc.datasets.entries import field, read_entries, segments_field
 from avloc.errors import AvlocError
-from avloc.evaluation.metrics import MODES, Labels, Mode, Rows, Scores, challenge_score, evaluate
+from avloc.evaluation.matching import MODES, Mode
+from avloc.evaluation.metrics import Hits, Scores, challenge_score, find_hits
 from avloc.evaluation.predictions import Alignment, align, read_predictions
-from avloc.timeline import DEFAULT_FPS, Segment
+from avloc.evaluation.truth import Truth, read_truth
+from avloc.timeline import DEFAULT_FPS
 
-MODALITY_OF_TYPE = {
-    "real": "real", "audio_modified": "audio", "visual_modified": "visual", "both_modified": "both",
-    "both-modified": "both",
-}  # fmt: skip
+MODALITIES = ("audio", "visual", "both")
+SUBSETS = {"full": (), "visual": ("audio",), "audio": ("visual",)}
+"""By name, the modalities whose fakes are left out (LAV-DF's subsets); real clips stay in all."""
+UNITS = ("seconds", "frames")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class Protocol:
         segments_field: the metadata's list of fake segments.
         ap_ious: thresholds of AP.
         ar_counts: rows per video of AR.
-        has_score: whether the benchmark defines a combined score.
+        has_score: whether there is a combined score, mean AP / 2 + mean AR / 2.
     """
 
     name: str
@@ -39,72 +41,90 @@ class Protocol:
     ar_counts: tuple[int, ...]
     has_score: bool
 
+    def __post_init__(self) -> None:
+        for iou in self.ap_ious:
+            if not 0 < iou <= 1:
+                raise AvlocError(f"protocol {self.name}: an IoU threshold of AP must be above 0 and at most 1, got {iou}")
+        for count in self.ar_counts:
+            if count < 1:
+                raise AvlocError(f"protocol {self.name}: a number of rows of AR must be at least 1, got {count}")
+        if not self.ap_ious or not self.ar_counts:
+            raise AvlocError(f"protocol {self.name}: want at least one threshold of AP and one number of rows of AR")
 
+
+CHALLENGE = ((0.5, 0.75, 0.9, 0.95), (50, 30, 20, 10, 5))
 PROTOCOLS = {
     p.name: p
     for p in (
         Protocol("lavdf", "fake_periods", (0.5, 0.75, 0.95), (100, 50, 20, 10), has_score=False),
-        Protocol("avdeepfake1m", "fake_segments", (0.5, 0.75, 0.9, 0.95), (50, 30, 20, 10, 5), has_score=True),
+        Protocol("avdeepfake1m", "fake_segments", *CHALLENGE, has_score=True),
+        Protocol("avdeepfake1m++", "fake_segments", *CHALLENGE, has_score=True),
     )
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Truth:
-    """The labelled clips of a metadata file: files, segments each, and which modality is forged (`""`: not said)."""
-
-    files: list[str]
-    segments: list[tuple[Segment, ...]]
-    modalities: list[str]
-
-    def labels(self) -> Labels:
-        """As arrays for the metrics."""
-        return Labels.of([np.array(s, dtype=np.float64).reshape(-1, 2) for s in self.segments])
-
-    def chosen(self, index: Sequence[int]) -> Truth:
-        """Some of the clips."""
-        return Truth(
-            [self.files[k] for k in index], [self.segments[k] for k in index], [self.modalities[k] for k in index]
-        )
-
-
 def protocol_named(name: str) -> Protocol:
-    """A protocol by name; an AvlocError names those there are."""
+    """A protocol by name, or from a YAML file; an AvlocError names those there are.
+
+    Such a file has the attributes of `Protocol`; what it leaves out is that of the protocol named in `base`
+    (by default avdeepfake1m).
+    """
+    if name.endswith((".yaml", ".yml")):
+        return _from_yaml(Path(name))
     if name not in PROTOCOLS:
-        raise AvlocError(f"unknown protocol {name!r}, there are: {', '.join(PROTOCOLS)}")
+        raise AvlocError(f"unknown protocol {name!r}, there are: {', '.join(PROTOCOLS)}, or a .yaml file")
     return PROTOCOLS[name]
 
 
-def read_truth(path: Path, protocol: Protocol, split: str | None = None) -> Truth:
-    """The labelled clips of a dataset's own metadata; only `file` and the segments are needed.
+def _from_yaml(path: Path) -> Protocol:
+    import yaml
 
-    Args:
-        path: the metadata file.
-        protocol: whose fields it has.
-        split: only the clips of this split, where the metadata says (LAV-DF's holds all three).
+    try:
+        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise AvlocError(f"{path}: no such protocol file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise AvlocError(f"{path}: not a YAML file ({' '.join(str(error).split())})") from error
+    known = [f.name for f in dataclasses.fields(Protocol)]
+    if not isinstance(given, dict) or (unknown := [k for k in given if k not in (*known, "base")]):
+        what = f"unknown {', '.join(map(str, unknown))}" if isinstance(given, dict) else "not a mapping"
+        raise AvlocError(f"{path}: {what}; a protocol has base, {', '.join(known)}")
+    base = protocol_named(str(given.pop("base", "avdeepfake1m")))
+    kinds = {"name": str, "segments_field": str, "has_score": bool}
+    for name, value in given.items():
+        if not isinstance(value, kinds.get(name, list)):
+            raise AvlocError(f"{path}: {name} must be a {kinds.get(name, list).__name__}, got {value!r}")
+    return with_options(base, **{"name": path.stem, **given})
+
+
+def with_options(protocol: Protocol, **options: Any) -> Protocol:
+    """A protocol with some attributes replaced; those that are None stay."""
+    given = {k: v for k, v in options.items() if v is not None}
+    for name, kind in (("ap_ious", float), ("ar_counts", int)):
+        if name in given:
+            if not all(type(x) in (int, kind) for x in given[name]):
+                raise AvlocError(f"protocol {protocol.name}: {name} must be {kind.__name__}s, got {given[name]!r}")
+            given[name] = tuple(kind(x) for x in given[name])
+    return dataclasses.replace(protocol, **given)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Scored predictions.
+
+    Attributes:
+        protocol: what was asked.
+        table: as `metrics.json` has it.
+        truth: the labelled clips.
+        aligned: their rows, in the same order.
+        hits: by mode, which row found which label; by modality, in groups numbered as `truth.modality`.
     """
-    truth = Truth([], [], [])
-    for number, entry in enumerate(read_entries(path)):
-        if split is not None and entry.get("split", split) != split:
-            continue
-        truth.files.append(field(entry, "file", str, path, number))
-        truth.segments.append(segments_field(entry, protocol.segments_field, path, number))
-        truth.modalities.append(_modality(entry))
-    if not truth.files:
-        raise AvlocError(f"{path}: no clips" + (f" of the split {split}" if split else ""))
-    if len(set(truth.files)) < len(truth.files):
-        twice = next(f for k, f in enumerate(truth.files) if f in truth.files[:k])
-        raise AvlocError(f"{path}: the clip {twice} is there twice")
-    return truth
 
-
-def _modality(entry: dict[str, Any]) -> str:
-    if "modify_type" in entry:
-        return MODALITY_OF_TYPE.get(str(entry["modify_type"]), "")
-    if "modify_audio" in entry and "modify_video" in entry:
-        kinds = {(False, False): "real", (True, False): "audio", (False, True): "visual", (True, True): "both"}
-        return kinds[bool(entry["modify_audio"]), bool(entry["modify_video"])]
-    return ""
+    protocol: Protocol
+    table: dict[str, Any]
+    truth: Truth
+    aligned: Alignment
+    hits: dict[Mode, Hits]
 
 
 def score_files(
@@ -114,9 +134,11 @@ def score_files(
     *,
     modes: Sequence[Mode] = MODES,
     split: str | None = None,
+    subset: str = "full",
     unit: str = "seconds",
-) -> tuple[dict[str, Any], Truth, Alignment]:
-    """Score a prediction file: the table as `metrics.json` has it, the truth, and the aligned rows.
+    details: bool = True,
+) -> Evaluation:
+    """Score a prediction file.
 
     Args:
         predictions: the file.
@@ -124,60 +146,87 @@ def score_files(
         protocol: what to report.
         modes: `official`, `strict`, or both.
         split: only clips of this split.
+        subset: `full`, or `visual` (without clips forged in audio only), or `audio` (without those in video only).
         unit: `seconds`, or `frames` (25 per second, as LAV-DF's reference reads them).
+        details: read what breakdowns need too, see `read_truth`.
 
     Raises:
         AvlocError: if a file is not as it should be, or no prediction is of a labelled clip.
     """
-    if unit not in ("seconds", "frames"):
-        raise AvlocError(f"the unit must be seconds or frames, got {unit!r}")
-    truth = read_truth(metadata, protocol, split)
+    if unit not in UNITS:
+        raise AvlocError(f"the unit must be {' or '.join(UNITS)}, got {unit!r}")
+    truth = chosen_subset(read_truth(metadata, protocol.segments_field, split, details=details), subset, metadata)
     aligned = align(
-        read_predictions(predictions), truth.files, seconds_per_unit=1 / DEFAULT_FPS if unit == "frames" else 1.0
+        read_predictions(predictions), truth.files, frames_per_second=DEFAULT_FPS if unit == "frames" else None
     )
     if aligned.missing == len(truth.files):
         raise AvlocError(f"{predictions}: none of its clips is in {metadata}; do the file names match?")
+    return score(truth, aligned, protocol, modes=modes, subset=subset)
+
+
+def chosen_subset(truth: Truth, subset: str, metadata: Path) -> Truth:
+    """The clips of a subset; an AvlocError if there is no such subset, or the metadata do not say who is in it."""
+    if subset not in SUBSETS:
+        raise AvlocError(f"the subset must be {', '.join(SUBSETS)}, got {subset!r}")
+    if subset == "full":
+        return truth
+    if "" in truth.modality.names:
+        clip = truth.files[int(np.argmax(truth.modality.is_("")))]
+        raise AvlocError(f"{metadata}: does not say which modality of {clip} is forged, so there is no subset {subset}")
+    return truth.chosen(~truth.modality.is_(*SUBSETS[subset]))
+
+
+def score(
+    truth: Truth, aligned: Alignment, protocol: Protocol, *, modes: Sequence[Mode] = MODES, subset: str = "full"
+) -> Evaluation:
+    """Score rows that are in the order of the labels; arguments as of `score_files`."""
+    hits = find_hits(
+        aligned.rows,
+        truth.labels,
+        modes=modes,
+        ap_ious=protocol.ap_ious,
+        ar_counts=protocol.ar_counts,
+        group=truth.modality.codes.astype(np.int64),
+    )
     table = {
-        "protocol": protocol.name,
-        **_table(aligned.rows, truth, protocol, modes),
+        "protocol": protocol.name, "subset": subset,
+        **table_of(truth, hits, protocol),
         "missing_files": aligned.missing, "empty_files": aligned.empty, "extra_files": aligned.extra,
-        "by_modality": by_modality(aligned.rows, truth, protocol, modes),
+        "by_modality": by_modality(truth, hits, protocol),
     }  # fmt: skip
-    return table, truth, aligned
+    return Evaluation(protocol, table, truth, aligned, hits)
 
 
-def by_modality(rows: Rows, truth: Truth, protocol: Protocol, modes: Sequence[Mode]) -> dict[str, Any]:
+def by_modality(truth: Truth, hits: dict[Mode, Hits], protocol: Protocol) -> dict[str, Any]:
     """The table for each forged modality on its own: its clips, and the real ones, which stay in all."""
-    tables = {}
-    for kind in ("audio", "visual", "both"):
-        index = [k for k, m in enumerate(truth.modalities) if m in (kind, "real")]
-        if any(truth.modalities[k] == kind for k in index):
-            tables[kind] = _table(select_videos(rows, index), truth.chosen(index), protocol, modes)
-    return tables
+    names = truth.modality.names
+    present = {names[code] for code in np.unique(truth.modality.codes)}
+    return {kind: table_of(truth, hits, protocol, (kind, "real")) for kind in MODALITIES if kind in present}
 
 
-def select_videos(rows: Rows, index: Sequence[int]) -> Rows:
-    """The rows of some of the videos."""
-    counts = np.diff(rows.offsets)[list(index)] if len(index) else np.zeros(0, np.int64)
-    at = np.concatenate([np.zeros(0, np.int64), *(np.arange(rows.offsets[k], rows.offsets[k + 1]) for k in index)])
-    return Rows(rows.scores[at], rows.segments[at], np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
-
-
-def _table(rows: Rows, truth: Truth, protocol: Protocol, modes: Sequence[Mode]) -> dict[str, Any]:
-    labels = truth.labels()
-    table: dict[str, Any] = {"videos": len(truth.files), "segments": len(labels.segments)}
-    for mode in modes:
-        scores = evaluate(rows, labels, mode=mode, ap_ious=protocol.ap_ious, ar_counts=protocol.ar_counts)
-        table[mode] = _as_json(scores, protocol)
+def table_of(
+    truth: Truth, hits: dict[Mode, Hits], protocol: Protocol, modalities: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Clips, segments and the scores by mode, of all clips or those of some modalities."""
+    names = truth.modality.names
+    groups = None if modalities is None else [k for k, name in enumerate(names) if name in modalities]
+    mask = np.ones(len(truth), dtype=bool) if modalities is None else truth.modality.is_(*modalities)
+    counts = np.diff(truth.labels.offsets)
+    table: dict[str, Any] = {"videos": int(mask.sum()), "segments": int(counts[mask].sum())}
+    for mode, of_mode in hits.items():
+        table[mode] = as_json(of_mode.scores(protocol.ap_ious, groups), protocol)
     return table
 
 
-def _as_json(scores: Scores, protocol: Protocol) -> dict[str, Any]:
-    def value(x: float) -> float | None:
-        return None if np.isnan(x) else x
-
+def as_json(scores: Scores, protocol: Protocol) -> dict[str, Any]:
+    """Scores with text keys; null where there is nothing to find."""
     return {
-        "ap": {f"{k:g}": value(v) for k, v in scores.ap.items()},
-        "ar": {str(k): value(v) for k, v in scores.ar.items()},
-        "score": value(challenge_score(scores)) if protocol.has_score else None,
+        "ap": {f"{k:g}": number(v) for k, v in scores.ap.items()},
+        "ar": {str(k): number(v) for k, v in scores.ar.items()},
+        "score": number(challenge_score(scores)) if protocol.has_score else None,
     }
+
+
+def number(value: float) -> float | None:
+    """A number for JSON, which has no NaN."""
+    return None if np.isnan(value) else float(value)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from avloc.evaluation.metrics import MODES, Rows, precision_recall
-from avloc.evaluation.protocols import Truth
+from avloc.evaluation.truth import Truth
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -118,7 +118,7 @@ def _curves(truth: Truth, rows: Rows, ious: Sequence[float]) -> Figure:
     figure = _figure(6.4, 4.2)
     axes = figure.subplots()
     for iou in ious:
-        precision, recall = precision_recall(rows, truth.labels(), iou)
+        precision, recall = precision_recall(rows, truth.labels, iou)
         axes.step(np.append(0, recall), np.append(precision[:1], precision), where="pre", label=f"IoU ≥ {iou:g}")
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.01))
     axes.grid(alpha=0.3)
@@ -129,8 +129,8 @@ def _curves(truth: Truth, rows: Rows, ious: Sequence[float]) -> Figure:
 def _examples(truth: Truth) -> list[int]:
     """Some clips of each kind, taken from all over the list."""
     chosen: list[int] = []
-    for kind in dict.fromkeys(["both", "audio", "visual", "real", *truth.modalities]):
-        of_kind = [k for k, m in enumerate(truth.modalities) if m == kind]
+    for kind in dict.fromkeys(["both", "audio", "visual", "real", *truth.modality.names]):
+        of_kind = np.flatnonzero(truth.modality.is_(kind)).tolist()
         places = np.linspace(0, len(of_kind) - 1, min(EXAMPLES_PER_KIND, len(of_kind))).astype(int)
         chosen += [of_kind[p] for p in places]
     return chosen
@@ -139,7 +139,7 @@ def _examples(truth: Truth) -> list[int]:
 def _timelines(truth: Truth, rows: Rows, index: Sequence[int]) -> Figure:
     figure = _figure(8.5, 0.75 * len(index) + 0.6)
     for axes, k in zip(np.atleast_1d(figure.subplots(len(index), 1, sharex=True)), index, strict=True):
-        for start, end in truth.segments[k]:
+        for start, end in truth.segments(k):
             axes.broken_barh([(start, end - start)], (1.1, 0.8), color=TRUTH_COLOUR)
         part = slice(int(rows.offsets[k]), int(rows.offsets[k + 1]))
         best = np.argsort(-rows.scores[part], kind="stable")[:SHOWN_ROWS]
@@ -147,7 +147,7 @@ def _timelines(truth: Truth, rows: Rows, index: Sequence[int]) -> Figure:
             alpha = float(np.clip(score, 0, 1))
             axes.broken_barh([(float(start), float(end - start))], (0.1, 0.8), color=FOUND_COLOUR, alpha=alpha)
         axes.set(yticks=[0.5, 1.5], yticklabels=["found", "truth"], ylim=(0, 2))
-        axes.set_title(f"{truth.files[k]} ({truth.modalities[k] or 'fake'})", fontsize=8, loc="left", pad=2)
+        axes.set_title(f"{truth.files[k]} ({truth.modality[k] or 'fake'})", fontsize=8, loc="left", pad=2)
         axes.tick_params(labelsize=7)
     axes.set_xlabel("seconds; the opacity of what was found is its score", fontsize=8)
     return figure

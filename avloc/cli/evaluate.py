@@ -29,7 +29,7 @@ def run(arguments: Sequence[str]) -> int:
     options.add_argument("--report", type=Path, help="write a page with curves and examples")
     given = options.parse_args(arguments)
     modes = MODES if given.mode == "both" else (given.mode,)
-    table, truth, aligned = score_files(
+    evaluation = score_files(
         given.predictions,
         given.metadata,
         protocol_named(given.protocol),
@@ -37,6 +37,7 @@ def run(arguments: Sequence[str]) -> int:
         split=given.split,
         unit=given.unit,
     )
+    table, truth, aligned = evaluation.table, evaluation.truth, evaluation.aligned
     for count, what in (
         (aligned.missing, "labelled clips are not in the predictions and count as not found"),
         (aligned.empty, "clips have an empty list"),

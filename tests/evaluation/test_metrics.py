@@ -158,8 +158,8 @@ def test_nothing_there():
 def test_errors_and_curve():
     rows, labels = arrays([([(0.9, 0, 1), (0.5, 5, 6), (0.4, 2, 3)], [(0, 1), (2, 3)])])
     precision, recall = precision_recall(rows, labels, 0.5)
-    assert precision.tolist() == [1, 0.5, 2 / 3]
-    assert recall.tolist() == [0.5, 0.5, 1]
+    assert precision.tolist() == [1, 2 / 3]
+    assert recall.tolist() == [0.5, 1]
     with pytest.raises(ValueError, match="rows of 1 videos, but labels of 2"):
         evaluate(rows, Labels.of([np.zeros((0, 2))] * 2), mode="strict", ap_ious=AP, ar_counts=AR)
     with pytest.raises(ValueError, match="mode must be official or strict, got 'x'"):
