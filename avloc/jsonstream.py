@@ -55,6 +55,12 @@ class Members(list[tuple[str, Any]]):
     """A JSON object as pairs: a name that is there twice stays visible."""
 
 
+def kind_of(value: Any) -> str:
+    """What a value from `slow` is, in JSON's words."""
+    kinds = ((Members, "an object"), (list, "a list"), (str, "a text"), (bool, "true or false"), (type(None), "null"))
+    return next((name for kind, name in kinds if isinstance(value, kind)), "a number")
+
+
 class _Reader:
     def __init__(
         self, file: BinaryIO, path: Path, kind: Kind, fast: Callable[[Any, bytes], bool], slow: Callable[[Any], None]

@@ -6,14 +6,12 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
 from avloc.errors import AvlocError
-from avloc.evaluation.metrics import Labels, Rows, evaluate
-from avloc.proposals import Proposals
+from avloc.evaluation.torchmetric import TemporalAveragePrecision
 from avloc.timeline import segment_array
 
 if TYPE_CHECKING:
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
 CHECKPOINT_KEY = "avloc"
 CHECKPOINT_VERSION = 1
 VALIDATION_IOUS = (0.5, 0.75, 0.9, 0.95)
+VALIDATION_ROWS = (20,)
 
 
 def one_cycle(progress: float, warmup: float) -> float:
@@ -49,8 +48,7 @@ class LocalizationModule(pl.LightningModule):
         super().__init__()
         self.model: Any = model
         self.lr, self.weight_decay, self.warmup = lr, weight_decay, warmup
-        self._found: list[Proposals] = []
-        self._truth: list[np.ndarray[Any, np.dtype[np.float64]]] = []
+        self.metric = TemporalAveragePrecision(ap_ious=VALIDATION_IOUS, ar_counts=VALIDATION_ROWS)
         self._uncarried = 0
         self.context: dict[str, Any] = {}
 
@@ -91,20 +89,16 @@ class LocalizationModule(pl.LightningModule):
         output = self.model(*batch.inputs)
         if batch.targets is not None:
             self.log("val/loss", self.model.loss(output, batch.targets)["loss"], batch_size=len(batch.grids))
-        self._found += self.model.decode(output, batch.grids)
-        self._truth += [segment_array(record.segments) for record in batch.records]
+        found = self.model.decode(output, batch.grids)
+        self.metric.update(
+            [(proposals.scores, proposals.segments) for proposals in found],
+            [segment_array(record.segments) for record in batch.records],
+        )
 
     def on_validation_epoch_end(self) -> None:
-        rows = Rows(
-            np.concatenate([np.zeros(0), *(p.scores for p in self._found)]),
-            np.concatenate([np.zeros((0, 2)), *(p.segments for p in self._found)]),
-            np.cumsum([0, *(len(p) for p in self._found)]),
-        )
-        scores = evaluate(rows, Labels.of(self._truth), mode="strict", ap_ious=VALIDATION_IOUS, ar_counts=(20,))
-        for iou, value in scores.ap.items():
-            self.log(f"val/ap@{iou:g}", value)
-        self.log("val/ap", float(np.mean(list(scores.ap.values()))), prog_bar=True)
-        self._found, self._truth = [], []
+        for name, value in self.metric.compute().items():
+            self.log(f"val/{name}", value, prog_bar=name == "ap")
+        self.metric.reset()
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.AdamW(self.model.parameters(), lr=self.lr, weight_decay=self.weight_decay)

@@ -163,9 +163,7 @@ def _paint(
     """Raise each step whose middle lies in a segment to the segment's value."""
     video = owner(offsets)
     steps = np.diff(canvas_offsets)[video]
-    first, end = (
-        np.clip(np.ceil(segments[:, k] / step_s - 0.5 - ROUNDING), 0, steps).astype(np.int64) for k in (0, 1)
-    )
+    first, end = (np.clip(np.ceil(segments[:, k] / step_s - 0.5 - ROUNDING), 0, steps).astype(np.int64) for k in (0, 1))
     length = np.maximum(end - first, 0)
     for part in blocks(length):
         count = length[part]

@@ -12,7 +12,7 @@ Legend: V videos, R rows of predictions of all videos, N labels of all videos, G
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -20,7 +20,20 @@ import numpy as np
 import numpy.typing as npt
 
 from avloc.evaluation.matching import (
-    MODES, Float, Int, Labels, Mask, Matches, Mode, Pairs, Rows, descending_bits, match, overlapping_pairs, owner, pair_iou,
+    MODES,
+    Float,
+    Int,
+    Labels,
+    Mask,
+    Matches,
+    Mode,
+    Pairs,
+    Rows,
+    descending_bits,
+    match,
+    overlapping_pairs,
+    owner,
+    pair_iou,
 )  # fmt: skip
 
 __all__ = [
@@ -32,7 +45,7 @@ AR_IOUS = tuple(round(0.5 + 0.05 * k, 2) for k in range(10))
 LANES = 8
 SORTED_PARTS = 4
 SIDES = {"official": "left", "strict": "right"}
-Keys = npt.NDArray[np.uint64] | npt.NDArray[np.float64]
+Keys = npt.NDArray[np.uint64 | np.floating]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +133,11 @@ def find_hits(
     """Match once, and count the rows before each hit, by mode.
 
     Args:
-        rows, labels, ap_ious, ar_counts: as of `evaluate`.
+        rows: the predictions.
+        labels: the truth.
         modes: `official`, `strict`, or both.
+        ap_ious: thresholds of AP.
+        ar_counts: numbers of rows of AR.
         group: a number from 0 for each video, by default all in one: (V,). Scores can be had of any groups together.
     """
     for mode in modes:
@@ -185,9 +201,7 @@ def recalled_labels(
     labels). Strict: if one of the first rows by rank took it.
     """
     if mode == "strict":
-        return {
-            n: np.stack([(matches.rows[iou] >= 0) & (matches.places[iou] < n) for iou in AR_IOUS]) for n in counts
-        }
+        return {n: np.stack([(matches.rows[iou] >= 0) & (matches.places[iou] < n) for iou in AR_IOUS]) for n in counts}
     iou32 = pair_iou(rows, labels, pairs.row, pairs.label, np.float32)
     place = pairs.row - rows.offsets[owner(labels.offsets)[pairs.label]]
     recalled = {}
@@ -212,7 +226,8 @@ def _keys(mode: Mode, scores: Float, row: Int) -> Keys:
     """Keys that ascend as the scores descend. Official: equal float32 scores in file order. Strict: equal ones are equal."""
     if mode == "strict":
         return -scores.astype(np.float64)
-    return descending_bits(scores.astype(np.float32)) << np.uint64(32) | row.astype(np.uint64)
+    key = descending_bits(scores.astype(np.float32)) << np.uint64(32)
+    return key | row.astype(np.uint64)
 
 
 def official_area(before: Int, size: int, total: int) -> float:

@@ -19,9 +19,10 @@ import numpy.typing as npt
 
 from avloc.errors import AvlocError
 from avloc.evaluation.metrics import Rows
-from avloc.jsonstream import Members, read_pieces
+from avloc.jsonstream import Members, kind_of, read_pieces
 
 FloatRows = npt.NDArray[np.float64]
+NUL = rb"\u0000"
 NOT_BRACKETS = bytes(c for c in range(256) if c not in b"[],")
 
 
@@ -80,9 +81,9 @@ def read_predictions(path: Path, problems: list[Problem] | None = None) -> Predi
 
     Args:
         path: the file.
-        problems: if given, what is wrong with single rows is appended here instead of raised: kind `columns` for a row
-            that is not three numbers (it becomes NaN), `number` for NaN and infinities, `twice` for a repeated clip
-            (its first list stays).
+        problems: if given, what does not fit is appended here instead of raised: kind `columns` for a clip with rows
+            that are not three numbers (they become NaN), `twice` for a repeated clip (its first list stays). NaN and
+            infinities then pass.
 
     Raises:
         AvlocError: if it is not such a file, or a row is wrong; says where.
@@ -103,6 +104,8 @@ class _Collector:
 
     def fast(self, parsed: Any, text: bytes) -> bool:
         """A piece in which every value is a list of [number, number, number]; anything else is left to `slow`."""
+        if NUL in text:  # simdjson would look such a name up by its part before the NUL
+            return False
         names = list(parsed.keys())
         try:
             buffers, counts = [], []
@@ -122,8 +125,7 @@ class _Collector:
 
     def slow(self, value: Any) -> None:
         if not isinstance(value, Members):
-            kind = {list: "a list", str: "a text", type(None): "null"}.get(type(value), "a number")
-            raise AvlocError(f"{self.path}: want an object of file: rows, got {kind}")
+            raise AvlocError(f"{self.path}: want an object of file: rows, got {kind_of(value)}")
         arrays = [self._rows(file, rows) for file, rows in value]
         flat = np.concatenate([np.zeros((0, 3)), *arrays])
         self._add([file for file, _ in value], [len(a) for a in arrays], flat)
@@ -135,22 +137,24 @@ class _Collector:
         self.segments.append(flat[:, 1:].T.copy())
 
     def _rows(self, file: str, rows: Any) -> FloatRows:
-        if not isinstance(rows, list):
+        if not isinstance(rows, list) or isinstance(rows, Members):
             self._problem("columns", file, None, f"want a list of rows, got {_shown(rows)}")
             return np.zeros((0, 3))
         array = np.full((len(rows), 3), np.nan)
+        faults = {k: fault for k, row in enumerate(rows) if (fault := _fault(row))}
+        if faults:  # one problem a clip: a file of millions of wrong rows must not become millions of objects
+            first, others = next(iter(faults)), len(faults) - 1
+            more = f" ({others} more such rows in this clip)" if others else ""
+            self._problem("columns", file, first, f"want [score, start, end], got {faults[first]}{more}")
         for k, row in enumerate(rows):
-            fault = _fault(row)
-            if fault:
-                self._problem("columns", file, k, f"want [score, start, end], got {fault}")
-                continue
-            try:
-                array[k] = row
-            except OverflowError:
-                array[k] = np.inf
-        for k in np.flatnonzero(~np.isfinite(array).all(axis=1)).tolist():
-            if not _fault(rows[k]):
-                self._problem("number", file, k, f"holds a value that is not finite: {_shown(rows[k])}")
+            if k not in faults:
+                try:
+                    array[k] = row
+                except OverflowError:
+                    array[k] = np.inf
+        if self.problems is None and not np.isfinite(array).all():
+            k = int(np.argmin(np.isfinite(array).all(axis=1)))
+            self._problem("number", file, k, f"holds a value that is not finite: {_shown(rows[k])}")
         return array
 
     def _problem(self, kind: str, file: str, row: int | None, detail: str) -> None:
@@ -241,15 +245,28 @@ def align(predictions: Predictions, files: Sequence[str], *, frames_per_second: 
     return Alignment(rows, len(without) - missing, missing, extra)
 
 
-def write_predictions(path: Path, predictions: Mapping[str, FloatRows] | Iterable[tuple[str, FloatRows]]) -> None:
-    """Write a prediction file, clip by clip, under a temporary name first; scores to 6 digits, seconds to 3."""
+def write_predictions(
+    path: Path, predictions: Mapping[str, FloatRows] | Iterable[tuple[str, FloatRows]], *, exact: bool = False
+) -> None:
+    """Write a prediction file, clip by clip, under a temporary name first.
+
+    Args:
+        path: the file.
+        predictions: rows (n, 3) of score, start, end by clip.
+        exact: all digits, for predictions that came from elsewhere; else scores to 6 digits, seconds to 3.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with temporary.open("w", encoding="utf-8") as out:
         out.write("{")
         for k, (file, rows) in enumerate(predictions.items() if isinstance(predictions, Mapping) else predictions):
-            texts = ", ".join([f"[{s:.6f}, {b:.3f}, {e:.3f}]" for s, b, e in np.asarray(rows).tolist()])
-            out.write(f"{',' if k else ''}\n{json.dumps(file, ensure_ascii=False)}: [{texts}]")
+            values = np.asarray(rows).tolist()
+            text = (
+                json.dumps(values)
+                if exact
+                else f"[{', '.join([f'[{s:.6f}, {b:.3f}, {e:.3f}]' for s, b, e in values])}]"
+            )
+            out.write(f"{',' if k else ''}\n{json.dumps(file, ensure_ascii=False)}: {text}")
         out.write("\n}\n")
     temporary.replace(path)
 
@@ -291,5 +308,5 @@ def write_detections(path: Path, scores: Mapping[str, float]) -> None:
     """Write a detection file, `file;score` a line, under a temporary name first."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text("".join(f"{file};{score:.6f}\n" for file, score in scores.items()), encoding="utf-8")
+    temporary.write_text("".join(f"{file};{score:.9g}\n" for file, score in scores.items()), encoding="utf-8")
     temporary.replace(path)

@@ -44,7 +44,9 @@ class Protocol:
     def __post_init__(self) -> None:
         for iou in self.ap_ious:
             if not 0 < iou <= 1:
-                raise AvlocError(f"protocol {self.name}: an IoU threshold of AP must be above 0 and at most 1, got {iou}")
+                raise AvlocError(
+                    f"protocol {self.name}: an IoU threshold of AP must be above 0 and at most 1, got {iou}"
+                )
         for count in self.ar_counts:
             if count < 1:
                 raise AvlocError(f"protocol {self.name}: a number of rows of AR must be at least 1, got {count}")

@@ -1,153 +1,150 @@
-"""The report: scores and example timelines as one self-contained html page, and the table as text."""
+"""The report: one self-contained html page with the tables, curves, errors and a gallery of timelines."""
 
 from __future__ import annotations
 
-import base64
 import html
 import io
-from collections.abc import Mapping, Sequence
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from avloc.evaluation.metrics import MODES, Rows, precision_recall
-from avloc.evaluation.truth import Truth
+from avloc.evaluation.gallery import GALLERY_SCRIPT, GALLERY_STYLE, gallery
+from avloc.evaluation.insight import curves_of, worst_and_best
+from avloc.evaluation.protocols import Evaluation
+from avloc.evaluation.tables import html_table, tables_of
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-TRUTH_COLOUR, FOUND_COLOUR = "#2a78b5", "#d1495b"
-EXAMPLES_PER_KIND = 2
-SHOWN_ROWS = 10
+CURVE_POINTS = 400
+COST_COLOUR = "#2a78b5"
 STYLE = """
-:root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; margin: 1rem 0; } th, td { padding: .25rem .7rem; text-align: right; }
-th:first-child, td:first-child { text-align: left; } tr { border-bottom: 1px solid #8884; }
-img { max-width: 100%; background: white; border-radius: 4px; } .note { opacity: .75; } .wide { overflow-x: auto; }
+:root { color-scheme: light dark; --line: #8885; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { line-height: 1.2; } h3 { margin: 1.6rem 0 .2rem; }
+.wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .25rem .5rem; white-space: nowrap; text-align: right; } td.l, th:first-child { text-align: left; }
+tbody tr { border-top: 1px solid var(--line); }
+.figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 22rem), 1fr)); gap: 1rem; }
+.figures figure { margin: 0; min-width: 0; }
+.figures svg { width: 100%; height: auto; background: #fff; border-radius: 4px; }
+figcaption, .note { opacity: .8; font-size: .92em; }
+@media print { body { max-width: none; margin: 0; } h2, h3, figure { break-after: avoid; } tr { break-inside: avoid; } }
 """
 
 
-def format_table(table: Mapping[str, Any]) -> str:
-    """The scores as text: a row per group and mode, a column per number."""
-    header, lines = _cells(table)
-    widths = [max(len(line[k]) for line in [header, *lines]) for k in range(len(header))]
-    return "\n".join(
-        "  ".join(c.ljust(w) if k < 2 else c.rjust(w) for k, (c, w) in enumerate(zip(line, widths, strict=True)))
-        for line in [header, *lines]
-    )
-
-
-def _cells(table: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    modes = [m for m in MODES if m in table]
-    first = table[modes[0]]
-    header = ["clips", "mode", *(f"AP@{k}" for k in first["ap"]), *(f"AR@{k}" for k in first["ar"])]
-    scored = first["score"] is not None
-    if scored:
-        header.append("score")
-    lines = []
-    for name, group in {"all": table, **table.get("by_modality", {})}.items():
-        label = f"{name} ({group['videos']})"
-        for mode in modes:
-            numbers = [*group[mode]["ap"].values(), *group[mode]["ar"].values()]
-            numbers += [group[mode]["score"]] if scored else []
-            lines.append([label, mode, *("–" if n is None else f"{100 * n:.2f}" for n in numbers)])
-    return header, lines
-
-
 def write_report(
-    path: Path, table: Mapping[str, Any], truth: Truth, rows: Rows, *, title: str, notes: Sequence[str] = ()
+    path: Path, evaluation: Evaluation, table: Mapping[str, Any], *, title: str, notes: Sequence[str] = ()
 ) -> None:
-    """Write the page: the table, precision-recall curves, and timelines of some clips of each kind.
+    """Write the page.
 
     Args:
-        path: the html file.
-        table: as `protocols.score_files` gives it.
-        truth: the labelled clips.
-        rows: their rows, in the same order.
+        path: the html file; written under a temporary name first.
+        evaluation: the scored predictions.
+        table: as `metrics.json` holds it, with `insight` and whatever else was asked for.
         title: of the page.
         notes: sentences under the title.
     """
-    header, lines = _cells(table)
-    head = "".join(f"<th>{html.escape(c)}</th>" for c in header)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in line) + "</tr>" for line in lines)
-    sections = [
-        f"<h1>{html.escape(title)}</h1>",
-        *(f"<p>{html.escape(note)}</p>" for note in notes),
-        f"<p>{table['videos']} clips, {table['segments']} fake segments, protocol {html.escape(table['protocol'])}.</p>",
-        f'<h2>Scores in percent</h2><div class="wide"><table><tr>{head}</tr>{body}</table></div>',
-        '<p class="note">“official” equals the published evaluators, quirks included; “strict” is the correct metric. '
-        "The rows by modality hold the clips forged in just that way, and all real clips.</p>",
-        "<h2>Precision and recall (strict)</h2>",
-        _image(_curves(truth, rows, [float(k) for k in table[_any_mode(table)]["ap"]]), "Precision-recall curves"),
-        "<h2>Examples</h2>",
-    ]
-    examples = _examples(truth)
-    if examples:
-        sections.append(_image(_timelines(truth, rows, examples), "Timelines of example clips, truth and proposals"))
     page = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
-        f'content="width=device-width, initial-scale=1"><title>{html.escape(title)}</title><style>{STYLE}</style>'
-        f"</head><body>{''.join(sections)}</body></html>\n"
+        f'content="width=device-width, initial-scale=1"><title>{html.escape(title)}</title>'
+        f"<style>{STYLE}{GALLERY_STYLE}</style></head><body>{''.join(_sections(evaluation, table, title, notes))}"
+        f"<script>{GALLERY_SCRIPT}</script></body></html>\n"
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.write_text(page, encoding="utf-8")
     temporary.replace(path)
 
 
-def _any_mode(table: Mapping[str, Any]) -> str:
-    return next(m for m in MODES if m in table)
+def _sections(evaluation: Evaluation, table: Mapping[str, Any], title: str, notes: Sequence[str]) -> Iterator[str]:
+    first, *others = tables_of(table)
+    yield f"<header><h1>{html.escape(title)}</h1>"
+    yield from (f"<p>{html.escape(note)}</p>" for note in notes)
+    yield (
+        f"<p>{table['videos']} clips, {table['segments']} fake segments, protocol {html.escape(table['protocol'])}"
+        f"{'' if table['subset'] == 'full' else ', subset ' + table['subset']}.</p></header><main><h2>Scores</h2>"
+    )
+    yield from html_table(first, html.escape)
+    yield (
+        '<p class="note">“official” equals the published evaluators, quirks included; “strict” is the correct metric. '
+        "Rows by modality hold the clips forged in just that way, and all real clips.</p>"
+    )
+    yield f'<h2>Curves</h2><div class="figures">{"".join(_figures(evaluation, table))}</div>'
+    yield (
+        '<h2>Timelines</h2><p class="note">The clips on which the rows tell least, and most: <span class="key truth"></span> '
+        'truth, <span class="key found"></span> found, the stronger the higher its score.</p>'
+    )
+    yield from gallery(evaluation.truth, evaluation.aligned.rows, worst_and_best(evaluation))
+    yield "<h2>Where it is good and where not</h2>"
+    for other in others:
+        yield from html_table(other, html.escape)
+    yield "</main>"
 
 
-def _figure(width: float, height: float) -> Figure:
+def _figures(evaluation: Evaluation, table: Mapping[str, Any]) -> Iterable[str]:
+    insight = table["insight"]
+    yield _figure(lambda axes: _precision_recall(axes, evaluation), "Precision against recall (strict)")
+    yield _figure(lambda axes: _recall_iou(axes, insight["recall_iou"]), "Share of labels found by the first n rows")
+    yield _figure(lambda axes: _errors(axes, insight["errors"]["kinds"]), "AP that mending one kind of error would win")
+    if insight["calibration"] is not None:
+        yield _figure(lambda axes: _calibration(axes, insight["calibration"]), "Score against share of hits at IoU .5")
+
+
+def _figure(draw: Any, caption: str) -> str:
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    # The salt keeps the ids of one figure from meeting those of another in the page.
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": caption, "font.size": 10}):
+        figure: Figure = Figure(figsize=(5.2, 3.6), layout="constrained")
+        draw(figure.subplots())
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    svg = buffer.getvalue()
+    svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg[svg.index("<svg") :]).replace("xlink:href", "href")
+    svg = svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(caption)}"', 1)
+    return f"<figure>{svg}<figcaption>{html.escape(caption)}</figcaption></figure>"
 
 
-def _image(figure: Figure, text: str) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<p><img alt="{html.escape(text)}" src="data:image/png;base64,{data}"></p>'
-
-
-def _curves(truth: Truth, rows: Rows, ious: Sequence[float]) -> Figure:
-    figure = _figure(6.4, 4.2)
-    axes = figure.subplots()
-    for iou in ious:
-        precision, recall = precision_recall(rows, truth.labels, iou)
-        axes.step(np.append(0, recall), np.append(precision[:1], precision), where="pre", label=f"IoU ≥ {iou:g}")
-    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.01))
-    axes.grid(alpha=0.3)
+def _precision_recall(axes: Axes, evaluation: Evaluation) -> None:
+    for curve in curves_of(evaluation):
+        keep = np.unique(np.linspace(0, max(0, len(curve.x) - 1), CURVE_POINTS).astype(int))[: len(curve.x)]
+        x, y = curve.x[keep], curve.y[keep]
+        axes.step(np.append(0, x), np.append(y[:1], y) if len(y) else [0], where="pre", label=curve.name)
+    _unit_square(axes, "recall", "precision")
     axes.legend()
-    return figure
 
 
-def _examples(truth: Truth) -> list[int]:
-    """Some clips of each kind, taken from all over the list."""
-    chosen: list[int] = []
-    for kind in dict.fromkeys(["both", "audio", "visual", "real", *truth.modality.names]):
-        of_kind = np.flatnonzero(truth.modality.is_(kind)).tolist()
-        places = np.linspace(0, len(of_kind) - 1, min(EXAMPLES_PER_KIND, len(of_kind))).astype(int)
-        chosen += [of_kind[p] for p in places]
-    return chosen
+def _recall_iou(axes: Axes, curves: Mapping[str, Any]) -> None:
+    for count, recall in curves["recall"].items():
+        axes.plot(curves["iou"], [np.nan if r is None else r for r in recall], label=f"{count} rows")
+    _unit_square(axes, "IoU", "recall")
+    axes.legend()
 
 
-def _timelines(truth: Truth, rows: Rows, index: Sequence[int]) -> Figure:
-    figure = _figure(8.5, 0.75 * len(index) + 0.6)
-    for axes, k in zip(np.atleast_1d(figure.subplots(len(index), 1, sharex=True)), index, strict=True):
-        for start, end in truth.segments(k):
-            axes.broken_barh([(start, end - start)], (1.1, 0.8), color=TRUTH_COLOUR)
-        part = slice(int(rows.offsets[k]), int(rows.offsets[k + 1]))
-        best = np.argsort(-rows.scores[part], kind="stable")[:SHOWN_ROWS]
-        for (start, end), score in zip(rows.segments[part][best], rows.scores[part][best], strict=True):
-            alpha = float(np.clip(score, 0, 1))
-            axes.broken_barh([(float(start), float(end - start))], (0.1, 0.8), color=FOUND_COLOUR, alpha=alpha)
-        axes.set(yticks=[0.5, 1.5], yticklabels=["found", "truth"], ylim=(0, 2))
-        axes.set_title(f"{truth.files[k]} ({truth.modality[k] or 'fake'})", fontsize=8, loc="left", pad=2)
-        axes.tick_params(labelsize=7)
-    axes.set_xlabel("seconds; the opacity of what was found is its score", fontsize=8)
-    return figure
+def _errors(axes: Axes, kinds: Mapping[str, Any]) -> None:
+    shown = [(name, kind) for name, kind in kinds.items() if name != "hit"]
+    costs = [100 * (kind["ap_cost"] or 0) for _, kind in shown]
+    axes.barh([name for name, _ in shown], costs, color=COST_COLOUR)
+    for k, (_, kind) in enumerate(shown):
+        axes.text(costs[k], k, f" {kind['count']}", va="center", fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel("AP in percent; the number is how many there are")
+    axes.margins(x=0.15)
+
+
+def _calibration(axes: Axes, found: Mapping[str, Any]) -> None:
+    axes.plot([0, 1], [0, 1], color="0.7", linestyle="--")
+    axes.plot(found["mean_score"], found["share_of_hits"], marker="o")
+    _unit_square(axes, "mean score", "share of hits")
+
+
+def _unit_square(axes: Axes, x: str, y: str) -> None:
+    axes.set(xlabel=x, ylabel=y, xlim=(0, 1.01), ylim=(0, 1.02))
+    axes.grid(alpha=0.3)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from avloc.errors import AvlocError
 from avloc.evaluation.matching import Int, Labels, Mask
-from avloc.jsonstream import read_pieces
+from avloc.jsonstream import Members, kind_of, read_pieces
 from avloc.timeline import DEFAULT_FPS, DEFAULT_SAMPLE_RATE
 
 MODALITY_OF_TYPE = {
@@ -82,7 +82,8 @@ class Truth:
         index = np.flatnonzero(mask)
         counts = np.diff(self.labels.offsets)
         labels = Labels(
-            self.labels.segments[np.repeat(mask, counts)], np.concatenate([[0], np.cumsum(counts[index])]).astype(np.int64)
+            self.labels.segments[np.repeat(mask, counts)],
+            np.concatenate([[0], np.cumsum(counts[index])]).astype(np.int64),
         )
         files = [self.files[k] for k in index.tolist()]
 
@@ -144,12 +145,12 @@ class _Collector:
         return True
 
     def slow(self, value: Any) -> None:
-        if not isinstance(value, list) or (value and isinstance(value[0], tuple)):
-            raise AvlocError(f"{self.path}: want a list of clips, got {'an object' if isinstance(value, list) else value!r}")
+        if isinstance(value, Members) or not isinstance(value, list):
+            raise AvlocError(f"{self.path}: want a list of clips, got {kind_of(value)}")
         for entry in value:
             number, self.entries = self.entries, self.entries + 1
-            if not isinstance(entry, list) or not all(isinstance(pair, tuple) for pair in entry):
-                raise AvlocError(f"{self.path}: entry {number} is not an object but {type(entry).__name__}")
+            if not isinstance(entry, Members):
+                raise AvlocError(f"{self.path}: entry {number} is not an object but {kind_of(entry)}")
             known = dict(entry)
             if self.split is not None and known.get("split", self.split) != self.split:
                 continue
@@ -160,7 +161,7 @@ class _Collector:
     def _field(self, entry: Mapping[str, Any], name: str, kind: type, number: int) -> Any:
         if name not in entry:
             raise AvlocError(f"{self.path}: entry {number} has no field {name!r}, it has: {', '.join(entry) or 'none'}")
-        if not isinstance(entry[name], kind):
+        if not isinstance(entry[name], kind) or isinstance(entry[name], Members):
             raise AvlocError(f"{self.path}: entry {number}: {name} is {entry[name]!r}, want a {kind.__name__}")
         return entry[name]
 
@@ -175,9 +176,7 @@ class _Collector:
                 )
         return np.array(pairs, dtype=np.float64).reshape(-1, 2)
 
-    def _add(
-        self, entries: list[Any], files: list[str], counts: list[int], segments: npt.NDArray[np.float64]
-    ) -> None:
+    def _add(self, entries: list[Any], files: list[str], counts: list[int], segments: npt.NDArray[np.float64]) -> None:
         self.files += files
         self.counts += counts
         self.segments.append(segments.reshape(-1, 2).astype(np.float64))
@@ -243,5 +242,3 @@ def read_file_list(path: Path) -> list[str]:
         twice = next(f for f in files if f in seen or seen.add(f))  # type: ignore[func-returns-value]
         raise AvlocError(f"{path}: {twice} is there twice")
     return files
-
-

@@ -256,6 +256,13 @@ class FeatureStore:
         shard, row = self._row(index, extractor, file)
         return int(index.offsets[shard][row + 1] - index.offsets[shard][row])
 
+    def grid(self, extractor: str, file: str) -> TimeGrid:
+        """The clock of a clip's features, without reading them."""
+        index = self._index(extractor)
+        shard, row = self._row(index, extractor, file)
+        hop_s = float(self.describe(extractor)["hop_s"])
+        return TimeGrid(float(index.starts[shard][row]), hop_s, self.length(extractor, file))
+
     def read(self, extractor: str, file: str) -> Features:
         """A clip's features.
 
@@ -266,8 +273,7 @@ class FeatureStore:
         shard, row = self._row(index, extractor, file)
         begin, end = index.offsets[shard][row : row + 2]
         values = index.values(shard)[begin:end].astype(np.float32)
-        hop_s = float(self.describe(extractor)["hop_s"])
-        return Features(values, TimeGrid(float(index.starts[shard][row]), hop_s, len(values)))
+        return Features(values, self.grid(extractor, file))
 
     def _row(self, index: _Index, extractor: str, file: str) -> tuple[int, int]:
         if file not in index.rows:

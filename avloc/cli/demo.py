@@ -130,7 +130,7 @@ def _evaluate(given: Any) -> None:
     with contextlib.redirect_stdout(io.StringIO()):  # the summary shows the table
         evaluate.run([
             str(given.out / "predictions.json"), str(given.out / "clips" / "metadata.min.json"), "--protocol", PROTOCOL,
-            "--split", "test", "--out", str(given.out / "metrics.json"), "--report", str(given.out / "report.html"),
+            "--split", "test", "--json", str(given.out / "metrics.json"), "--report", str(given.out / "report.html"),
         ])  # fmt: skip
 
 
@@ -146,10 +146,10 @@ STEPS = (
 def _summary(given: Any, seconds: float) -> None:
     import json
 
-    from avloc.evaluation.report import format_table
+    from avloc.evaluation.tables import as_text, score_table
 
     table = json.loads((given.out / "metrics.json").read_text())
-    print(f"\n{format_table(table)}\n\ndone in {seconds / 60:.1f} minutes; in {given.out}/:")
+    print(f"\n{as_text(score_table(table), title=False)}\n\ndone in {seconds / 60:.1f} minutes; in {given.out}/:")
     for name, what in (
         ("report.html", "the scores, curves and example timelines, for the browser"),
         ("metrics.json", "the scores"),

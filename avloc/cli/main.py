@@ -18,6 +18,7 @@ VERBS = {
     "train": "train a network on cached features",
     "predict": "write predictions for a split of a dataset",
     "evaluate": "score predictions with AP and AR",
+    "submit": "check, repair and zip a challenge submission",
     "localize": "find the fake segments of clips",
 }
 

@@ -37,7 +37,7 @@ def test_the_demo_leaves_what_it_says(demo: Path):
     assert set(table["strict"]) == {"ap", "ar", "score"}
     assert set(table["official"]["ap"]) == {"0.5", "0.75", "0.95"}
     page = (demo / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 2
+    assert page.count("<svg") > 4
     assert "http" not in page.replace("http-equiv", "")
     predictions = json.loads((demo / "predictions.json").read_text())
     assert len(predictions) == 4

@@ -1,0 +1,172 @@
+"""`avloc evaluate` in process; and whatever is fed to it, one line and never a traceback."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from avloc.cli.main import main
+
+METADATA = [
+    {
+        "file": "a.mp4",
+        "modify_type": "audio_modified",
+        "fake_segments": [[1, 1.5]],
+        "video_frames": 100,
+        "original": "b.mp4",
+    },
+    {"file": "b.mp4", "modify_type": "real", "fake_segments": [], "video_frames": 100},
+    {"file": "c.mp4", "modify_type": "visual_modified", "fake_segments": [[2, 2.5], [6, 7]], "video_frames": 225},
+]
+PREDICTIONS = {"a.mp4": [[0.9, 1, 1.5], [0.4, 3, 3.25]], "b.mp4": [[0.3, 0, 1]], "c.mp4": [[0.8, 6, 7], [0.7, 6, 7.1]]}
+
+
+@pytest.fixture
+def files(tmp_path):
+    predictions, metadata = tmp_path / "p.json", tmp_path / "m.json"
+    predictions.write_text(json.dumps(PREDICTIONS))
+    metadata.write_text(json.dumps(METADATA))
+    return predictions, metadata
+
+
+def evaluate(files, *options, protocol="avdeepfake1m"):
+    return main(["evaluate", str(files[0]), str(files[1]), "--protocol", protocol, *map(str, options)])
+
+
+def test_all_that_is_written(files, tmp_path, capsys):
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps({**PREDICTIONS, "a.mp4": []}))
+    code = evaluate(
+        files, "--json", tmp_path / "t.json", "--csv", tmp_path / "t.csv", "--report", tmp_path / "t.html",
+        "--bootstrap", 20, "--versus", other, "--frame-step", 0.04, "--insight",
+    )  # fmt: skip
+    assert code == 0
+    table = json.loads((tmp_path / "t.json").read_text())
+    assert {"protocol", "videos", "segments", "official", "strict", "by_modality"} <= set(table)
+    assert table["strict"]["ap"]["0.5"] == pytest.approx(2 / 3)
+    assert table["intervals"]["ap@0.5"]["low"] <= 2 / 3
+    assert table["versus"]["difference"]["ap@0.5"]["value"] == pytest.approx(1 / 3)
+    assert table["frames"]["total"] == 100 + 100 + 225
+    assert "strict/ap/0.5,0.66" in (tmp_path / "t.csv").read_text()
+    out = capsys.readouterr()
+    assert "Difference to other.json" in out.out
+    assert "By fake length" in out.out
+    assert out.err == f"warning: {other}: 1 clips have an empty list\n"
+
+
+def test_modes_subsets_and_free_options(files, capsys):
+    assert evaluate(files, "--mode", "strict", "--subset", "visual", "--ap-ious", "0.3", "--ar-counts", "7,1") == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[0].split() == ["clips", "mode", "AP@0.3", "AR@7", "AR@1", "score"]
+    assert "all (2)" in out
+    assert "official" not in out
+    assert evaluate(files, "--no-score", "--segments-field", "fakes") == 2
+    assert "m.json: entry 0 has no field 'fakes', it has: file, modify_type" in capsys.readouterr().err
+
+
+def test_missing_and_extra_clips_are_said(files, capsys):
+    files[0].write_text(json.dumps({"a.mp4": [[0.9, 1, 1.5]], "x.mp4": []}))
+    assert evaluate(files) == 0
+    warnings = capsys.readouterr().err.splitlines()
+    assert warnings[0].endswith("2 labelled clips are not in the predictions and count as not found")
+    assert warnings[1].endswith("1 predicted clips are not in the metadata and were left out")
+
+
+def test_clip_scores(files, tmp_path, capsys):
+    scores = tmp_path / "prediction.txt"
+    scores.write_text("a.mp4;0.9\nb.mp4;0.2\n")
+    assert evaluate((scores, files[1]), "--json", tmp_path / "d.json") == 0
+    out = capsys.readouterr()
+    assert "AUC" in out.out
+    assert "1 labelled clips are missing and count with the score 0" in out.err
+    assert json.loads((tmp_path / "d.json").read_text())["detection"]["auc"] == 0.5
+    assert evaluate((scores, files[1]), "--report", tmp_path / "r.html") == 2
+    assert "--report is for segments (json), this is a .txt" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--bootstrap", 1), "--bootstrap wants at least 2 draws, got 1"),
+        (("--frame-step", 0), "--frame-step must be above 0 seconds, got 0"),
+        (("--ap-ious", "2"), "must be above 0 and at most 1, got 2"),
+        (("--ar-counts", "0"), "must be at least 1, got 0"),
+        (("--split", "dev", "--json", "x.json"), "no clips"),
+        (("--versus", "none.json"), "none.json: no such prediction file"),
+    ],
+)
+def test_wrong_options_are_one_line_and_code_2(files, options, message, capsys, tmp_path, monkeypatch):
+    files[1].write_text(json.dumps([{**entry, "split": "val"} for entry in METADATA]))
+    monkeypatch.chdir(tmp_path)
+    assert evaluate(files, *options) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m.json", "p.json"]
+
+
+def never_a_traceback(files, capsys):
+    """Run it: 0, or 2 with one line after the warnings."""
+    code = evaluate(files)
+    error = capsys.readouterr().err
+    assert code in (0, 2)
+    if code == 2:
+        assert error.splitlines()[-1].startswith("avloc evaluate: error: ")
+        assert len([line for line in error.splitlines() if not line.startswith("warning: ")]) == 1
+
+
+fuzz = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+value = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers(-(10**30), 10**30) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=6,
+)
+
+
+@fuzz
+@given(st.binary(max_size=60))
+def test_random_bytes(files, capsys, data):
+    files[0].write_bytes(data)
+    never_a_traceback(files, capsys)
+    files[0].write_text(json.dumps(PREDICTIONS))
+    files[1].write_bytes(data)
+    never_a_traceback(files, capsys)
+    files[1].write_text(json.dumps(METADATA))
+
+
+@fuzz
+@given(st.dictionaries(st.sampled_from(["a.mp4", "b.mp4", "c.mp4", "d.mp4"]), st.lists(value, max_size=3) | value))
+def test_wrong_types_in_predictions(files, capsys, data):
+    files[0].write_text(json.dumps({"b.mp4": [], **data}))
+    never_a_traceback(files, capsys)
+
+
+@fuzz
+@given(st.sampled_from(sorted(METADATA[0])), value)
+def test_wrong_types_in_metadata(files, capsys, name, data):
+    files[1].write_text(json.dumps([METADATA[1], {**METADATA[0], name: data}, METADATA[2]]))
+    never_a_traceback(files, capsys)
+    files[1].write_text(json.dumps(METADATA))
+
+
+@fuzz
+@given(st.floats(0, 1), st.integers(0, 255), st.booleans())
+def test_truncated_and_damaged_files(files, capsys, share, byte, cut):
+    for k, path in enumerate(files):
+        text = json.dumps((PREDICTIONS, METADATA)[k]).encode()
+        at = int(share * (len(text) - 1))
+        path.write_bytes(text[:at] if cut else text[:at] + bytes([byte]) + text[at + 1 :])
+        never_a_traceback(files, capsys)
+        path.write_bytes(text)
+
+
+def test_a_million_rows_for_one_clip(files, capsys):
+    rows = ", ".join(["[0.5, 1, 1.5], [0.25, 3.1, 3.2]"] * 500_000)
+    files[0].write_text(f'{{"a.mp4": [{rows}], "b.mp4": [], "c.mp4": [[1e400, 0, 1]]}}')
+    assert evaluate(files) == 2
+    assert "c.mp4: row 0: holds a value that is not finite" in capsys.readouterr().err
+    files[0].write_text(f'{{"a.mp4": [{rows}], "b.mp4": []}}')
+    assert evaluate(files) == 0

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import csv
+import json
+import zipfile
+
+import pytest
+
+from avloc.cli.main import main
+
+ROWS = {"a.mp4": [[0.3, 1, 2], [0.9, 3, 50]], "b.mp4": [], "x.mp4": [[0.5, 0, 1]]}
+
+
+@pytest.fixture
+def files(tmp_path):
+    predictions, names = tmp_path / "p.json", tmp_path / "test_files.txt"
+    predictions.write_text(json.dumps(ROWS))
+    names.write_text("a.mp4\nb.mp4\nc.mp4\n")
+    return predictions, names
+
+
+def submit(files, *options):
+    return main(["submit", str(files[0]), "--files", str(files[1]), *map(str, options)])
+
+
+def read(path, name="prediction.json"):
+    with zipfile.ZipFile(path) as archive:
+        text = archive.read(name).decode()
+    return json.loads(text) if name.endswith("json") else text
+
+
+def test_repairs_and_says_what_it_did(files, tmp_path, capsys):
+    durations = tmp_path / "lengths.json"
+    durations.write_text('{"test/a.mp4": 8}')
+    out = tmp_path / "s.zip"
+    code = submit(
+        files, "--out", out, "--durations", durations, "--detections-from-rows", "--problems", tmp_path / "p.csv"
+    )
+    assert code == 0
+    assert read(out) == {"a.mp4": [[0.9, 3, 8], [0.3, 1, 2]], "b.mp4": [[0, 0, 0]], "c.mp4": [[0, 0, 0]]}
+    assert read(out, "prediction.txt") == "a.mp4;0.9\nb.mp4;0\nc.mp4;0\n"
+    text = capsys.readouterr()
+    for line in (
+        "1 × missing: a clip of the list has no entry → filled with [[0, 0, 0]]",
+        "1 × extra: a clip is not in the list → left out",
+        "1 × outside: a segment reaches out of the clip → cut to the clip",
+        "    a.mp4: row 1: a segment reaches out of the clip: [0.9, 3, 50]",
+        "1 × unsorted",
+        "does not know the length of 2 clips",
+    ):
+        assert line in text.err
+    assert text.out == f"{out}: prediction.json, prediction.txt; 3 clips, 2 rows\n"
+    rows = list(csv.DictReader((tmp_path / "p.csv").read_text().splitlines()))
+    assert [r["kind"] for r in rows] == ["missing", "extra", "empty", "outside", "unsorted"]
+    assert rows[3]["row"] == "1"
+
+
+def test_without_repair_it_refuses(files, tmp_path, capsys):
+    assert submit(files, "--out", tmp_path / "s.zip", "--no-repair") == 2
+    assert not (tmp_path / "s.zip").exists()
+    assert "4 problems, and --no-repair was given" in capsys.readouterr().err
+    files[0].write_text('{"a.mp4": [[0.9, 1, 2]], "b.mp4": [[0, 0, 0]], "c.mp4": [[0.5, 0, 1]]}')
+    assert submit(files, "--out", tmp_path / "s.zip", "--no-repair") == 0
+    assert read(tmp_path / "s.zip")["a.mp4"] == [[0.9, 1, 2]]
+
+
+def test_without_out_it_only_checks(files, capsys):
+    assert submit(files) == 1
+    assert "→" not in capsys.readouterr().err
+    files[0].write_text('{"a.mp4": [[0.9, 1, 2]], "b.mp4": [[0, 0, 0]], "c.mp4": [[0.5, 0, 1]]}')
+    assert submit(files) == 0
+    assert "no problems found" in capsys.readouterr().err
+
+
+def test_wrong_columns_cannot_be_repaired(files, tmp_path, capsys):
+    files[0].write_text('{"a.mp4": [[1, 2]], "b.mp4": [], "c.mp4": []}')
+    assert submit(files, "--out", tmp_path / "s.zip") == 2
+    assert "cannot be repaired: a.mp4: row 0: want [score, start, end], got 2 values: [1, 2]" in capsys.readouterr().err
+
+
+def test_detections(files, tmp_path, capsys):
+    scores, out = tmp_path / "prediction.txt", tmp_path / "s.zip"
+    scores.write_text("c.mp4;0.7\na.mp4;0.1\nx.mp4;1\n")
+    assert submit(files, "--out", out, "--detections", scores) == 0
+    assert read(out, "prediction.txt") == "a.mp4;0.1\nb.mp4;0\nc.mp4;0.7\n"
+    assert "1 clips are missing, the first is b.mp4 → filled with the score 0" in capsys.readouterr().err
+    assert submit((scores, files[1]), "--out", out) == 0
+    assert read(out, "prediction.txt") == "a.mp4;0.1\nb.mp4;0\nc.mp4;0.7\n"
+    assert submit((scores, files[1]), "--out", out, "--no-repair") == 2
+    assert "--no-repair was given" in capsys.readouterr().err
+    assert submit((scores, files[1])) == 1
+    assert submit(files, "--detections", scores, "--detections-from-rows") == 2
+
+
+def test_lengths_from_a_store_and_from_clips(tiny_set, tiny_store, tmp_path, capsys):
+    predictions = tmp_path / "p.json"
+    predictions.write_text(json.dumps({f"{k:06d}.mp4": [[0.5, 1, 1000]] for k in (1, 2)}))
+    names = sorted(p.name for p in (tiny_set / "test").glob("*.mp4"))
+    predictions.write_text(json.dumps({name: [[0.5, 1, 1000]] for name in names}))
+    ends = []
+    for source in (tiny_set, tiny_store):
+        assert main(["submit", str(predictions), "--durations", str(source), "--out", str(tmp_path / "s.zip")]) == 0
+        ends.append({f: rows[0][2] for f, rows in read(tmp_path / "s.zip").items()})
+        assert all(2 < end < 13 for end in ends[-1].values())
+    for name in names:
+        assert ends[0][name] == pytest.approx(ends[1][name], abs=0.1)
+    capsys.readouterr()
+    for source, message in (
+        (tmp_path / "none", "no such store, dataset folder or json file"),
+        (tmp_path, "knows the length of none of the clips"),
+        (predictions, 'want {"file": seconds}'),
+    ):
+        assert main(["submit", str(predictions), "--durations", str(source)]) == 2
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(("--max-rows", 0), "--max-rows must be at least 1"), (("--durations", "no"), "no such store")],
+)
+def test_wrong_options(files, options, message, capsys):
+    assert submit(files, *options) == 2
+    assert message in capsys.readouterr().err

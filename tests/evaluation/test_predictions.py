@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from avloc import jsonstream
+from avloc.errors import AvlocError
+from avloc.evaluation import predictions as module
+from avloc.evaluation.predictions import (
+    Predictions,
+    Problem,
+    align,
+    read_detections,
+    read_predictions,
+    select_videos,
+    write_detections,
+    write_predictions,
+)  # fmt: skip
+
+
+def write(tmp_path, text):
+    path = tmp_path / "p.json"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def as_dict(predictions):
+    rows = predictions.rows
+    return {
+        f: np.column_stack([rows.scores, rows.segments])[rows.offsets[k] : rows.offsets[k + 1]].tolist()
+        for k, f in enumerate(predictions.files)
+    }
+
+
+row = st.lists(st.one_of(st.integers(-9, 9), st.floats(-1e6, 1e6)), min_size=3, max_size=3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(st.text(max_size=6), st.lists(row, max_size=5), max_size=6), st.sampled_from([None, 1, 20]))
+def test_reads_what_json_reads(tmp_path_factory, data, indent):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jsonstream, "PIECE_BYTES", 50)
+        path = tmp_path_factory.mktemp("p") / "p.json"
+        path.write_text(json.dumps(data, indent=indent), encoding="utf-8")
+        assert as_dict(read_predictions(path)) == data
+
+
+def test_usual_files_take_the_fast_way(tmp_path, monkeypatch):
+    monkeypatch.setattr(jsonstream, "PIECE_BYTES", 100)
+    monkeypatch.setattr(module._Collector, "slow", lambda *_: pytest.fail("the slow way"))
+    data = {f"id/{k}.mp4": [[0.5, k, k + 1]] * (k % 5) for k in range(40)}
+    assert as_dict(read_predictions(write(tmp_path, json.dumps(data)))) == data
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "want an object of file: rows, got a list"),
+        ("3", "want an object of file: rows, got a number"),
+        ("null", "want an object of file: rows, got null"),
+        ('"x"', "want an object of file: rows, got a text"),
+        ('{"a": 3}', "a: want a list of rows, got 3"),
+        ('{"a": {"b": []}}', 'a: want a list of rows, got {"b": []}'),
+        ('{"a": [[1, 2, 3]], "b": [[1, 2, 3], [1, 2]]}', r"b: row 1: want [score, start, end], got 2 values: [1, 2]"),
+        ('{"a": [[1, 2], [3, 4, 5, 6]]}', "a: row 0: want [score, start, end], got 2 values"),
+        ('{"a": [[1, 2, 3], 4, 5, 6]}', "a: row 1: want [score, start, end], got 4 (2 more such rows in this clip)"),
+        ('{"a": [[[1], 2, 3]]}', "a: row 0: want [score, start, end], got [[1], 2, 3]"),
+        ('{"a": [[1, "2", 3]]}', 'a: row 0: want [score, start, end], got [1, "2", 3]'),
+        ('{"a": [[1, true, 3]]}', "a: row 0: want [score, start, end], got [1, true, 3]"),
+        ('{"a": [{"x": 1, "y": 2, "z": 3}]}', "a: row 0: want"),
+        ('{"a": [null]}', "a: row 0: want [score, start, end], got null"),
+        ('{"a": [[1, 2, 3], [1, NaN, 3]]}', "a: row 1: holds a value that is not finite: [1, NaN, 3]"),
+        ('{"a": [[1, 1e400, 3]]}', "a: row 0: holds a value that is not finite"),
+        ('{"a": [[1, 2, ' + "9" * 400 + "]]}", "a: row 0: holds a value that is not finite"),
+        ('{"a": [], "b": [], "a": []}', "a: the clip is in the file more than once"),
+        ('{"a": [[1, 2, 3]], "a": [[4, 5, 6], [7, 8, 9]]}', "a: the clip is in the file more than once"),
+        ('{"a": [[1, 2, 3]', "line 1, column 17: not JSON"),
+    ],
+)
+def test_what_is_wrong_is_said_with_file_and_row(tmp_path, text, message):
+    with pytest.raises(AvlocError) as error:
+        read_predictions(write(tmp_path, text))
+    assert message in str(error.value)
+    assert "p.json: " in str(error.value)
+
+
+def test_problems_are_collected_where_a_list_is_given(tmp_path):
+    text = '{"a": [[1, 2], [1, 2, 3], 5], "b": [[1, NaN, 2], [0.5, 1, 2]], "b": [[9, 9, 9]], "c": 7}'
+    problems: list[Problem] = []
+    found = read_predictions(write(tmp_path, text), problems)
+    assert [(p.kind, p.file, p.row) for p in problems] == [
+        ("columns", "a", 0),
+        ("columns", "c", None),
+        ("twice", "b", None),
+    ]
+    assert found.files == ["a", "b", "c"]
+    assert found.rows.offsets.tolist() == [0, 3, 5, 5]
+    assert np.isnan(found.rows.scores[[0, 2]]).all()
+    assert found.rows.segments[1].tolist() == [2, 3]
+    assert found.rows.scores[4] == 0.5
+
+
+def test_ten_thousand_rows_of_one_clip(tmp_path):
+    found = read_predictions(write(tmp_path, json.dumps({"a": [[0.5, 1, 2]] * 10_000, "b": []})))
+    assert found.rows.offsets.tolist() == [0, 10_000, 10_000]
+
+
+def test_align_brings_rows_into_the_labels_order_and_counts_what_does_not_fit():
+    found = Predictions.of({"c": [(0.3, 3, 4)], "a": [(0.9, 0, 1), (0.8, 1, 2)], "e": [], "x": [(1, 1, 1)]})
+    aligned = align(found, ["a", "b", "c", "e"])
+    assert aligned.rows.scores.tolist() == [0.9, 0.8, 0, 0.3, 0]
+    assert aligned.rows.segments.tolist() == [[0, 1], [1, 2], [0, 0], [3, 4], [0, 0]]
+    assert aligned.rows.offsets.tolist() == [0, 2, 3, 4, 5]
+    assert (aligned.missing, aligned.empty, aligned.extra) == (1, 1, 1)
+    same = align(found, found.files)
+    assert (same.missing, same.empty, same.extra) == (0, 1, 0)
+    assert same.rows.scores.tolist() == [0.3, 0.9, 0.8, 0, 1]
+    nothing = align(Predictions.of({}), ["a", "b"])
+    assert nothing.rows.scores.tolist() == [0, 0]
+    assert (nothing.missing, nothing.empty) == (2, 0)
+
+
+def test_frames_are_divided_in_single_precision():
+    aligned = align(Predictions.of({"a": [(0.3, 7, 12)]}), ["a"], frames_per_second=25)
+    assert aligned.rows.segments.dtype == np.float32
+    assert aligned.rows.segments.tolist() == [[np.float32(7) / np.float32(25), np.float32(12) / np.float32(25)]]
+
+
+def test_select_videos():
+    rows = Predictions.of({"a": [(1, 2, 3)], "b": [], "c": [(4, 5, 6), (7, 8, 9)]}).rows
+    chosen = select_videos(rows, [2, 1, 2])
+    assert chosen.scores.tolist() == [4, 7, 4, 7]
+    assert chosen.offsets.tolist() == [0, 2, 2, 4]
+    assert select_videos(rows, []).offsets.tolist() == [0]
+
+
+def test_write_and_read_back(tmp_path):
+    path = tmp_path / "new" / "p.json"
+    rows = {'a"ü.mp4': np.array([(0.1234567, 1.23456, 2.0)]), "b": np.zeros((0, 3))}
+    write_predictions(path, rows)
+    assert as_dict(read_predictions(path)) == {'a"ü.mp4': [[0.123457, 1.235, 2.0]], "b": []}
+    write_predictions(path, rows.items(), exact=True)
+    assert as_dict(read_predictions(path))['a"ü.mp4'] == [[0.1234567, 1.23456, 2.0]]
+    assert [p.name for p in path.parent.iterdir()] == ["p.json"]
+
+
+def test_detections(tmp_path):
+    path = tmp_path / "p.txt"
+    write_detections(path, {"a;b.mp4": 0.25, "c.mp4": 1 / 3})
+    assert read_detections(path) == {"a;b.mp4": 0.25, "c.mp4": pytest.approx(1 / 3)}
+    for text, message in (
+        ("a.mp4;0.5\n\nb.mp4\n", "line 3: want file;score, got 'b.mp4'"),
+        ("a.mp4;nan", "line 1: want file;score"),
+        (";0.5", "line 1: want file;score"),
+        ("a;0.5\na;0.6", "line 2: the clip a is in the file more than once"),
+    ):
+        path.write_text(text)
+        with pytest.raises(AvlocError, match=message):
+            read_detections(path)
+    with pytest.raises(AvlocError, match="no such prediction file"):
+        read_detections(tmp_path / "none.txt")
+    path.write_bytes(b"\xff;1")
+    with pytest.raises(AvlocError, match="not text in UTF-8"):
+        read_detections(path)

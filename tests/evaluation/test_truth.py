@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from avloc import jsonstream
+from avloc.errors import AvlocError
+from avloc.evaluation.truth import Column, read_file_list, read_truth
+
+
+def write(tmp_path, entries):
+    path = tmp_path / "m.json"
+    path.write_text(entries if isinstance(entries, str) else json.dumps(entries))
+    return path
+
+
+LAVDF = [
+    {"file": "train/1.mp4", "split": "train", "fake_periods": [], "modify_audio": False, "modify_video": False,
+     "duration": 5.5, "original": None},
+    {"file": "test/2.mp4", "split": "test", "fake_periods": [[1, 1.5], [2, 3]], "modify_audio": True,
+     "modify_video": False, "duration": 7, "original": "train/1.mp4"},
+    {"file": "test/3.mp4", "split": "test", "fake_periods": [[0.5, 0.75]], "modify_audio": False, "modify_video": True},
+]  # fmt: skip
+AV1M = [
+    {"file": "a/real.mp4", "original": None, "modify_type": "real", "fake_segments": [], "video_frames": 50,
+     "audio_model": None, "split": "val"},
+    {"file": "a/fake.mp4", "original": "a/real.mp4", "modify_type": "both-modified", "fake_segments": [[0.1, 0.4]],
+     "audio_frames": 48000, "audio_model": "yourtts", "video_model": "talklip", "split": "val"},
+    {"file": "b.mp4", "modify_type": "visual_modified", "fake_segments": [[0.1, 0.4]]},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [10, 1 << 18])
+def test_lavdf(tmp_path, monkeypatch, size):
+    monkeypatch.setattr(jsonstream, "PIECE_BYTES", size)
+    truth = read_truth(write(tmp_path, LAVDF), "fake_periods")
+    assert truth.files == ["train/1.mp4", "test/2.mp4", "test/3.mp4"]
+    assert [truth.modality[k] for k in range(3)] == ["real", "audio", "visual"]
+    assert truth.labels.offsets.tolist() == [0, 0, 2, 3]
+    assert truth.segments(1).tolist() == [[1, 1.5], [2, 3]]
+    assert truth.duration_s[:2].tolist() == [5.5, 7]
+    assert np.isnan(truth.duration_s[2])
+    assert truth.source[0] == truth.source[1] != truth.source[2]
+    test = read_truth(write(tmp_path, LAVDF), "fake_periods", "test")
+    assert test.files == ["test/2.mp4", "test/3.mp4"]
+    with pytest.raises(AvlocError, match="no clips of the split dev"):
+        read_truth(write(tmp_path, LAVDF), "fake_periods", "dev")
+
+
+@pytest.mark.parametrize("size", [10, 1 << 18])
+def test_avdeepfake1m(tmp_path, monkeypatch, size):
+    monkeypatch.setattr(jsonstream, "PIECE_BYTES", size)
+    truth = read_truth(write(tmp_path, AV1M), "fake_segments")
+    assert [truth.modality[k] for k in range(3)] == ["real", "both", "visual"]
+    assert truth.duration_s[:2].tolist() == [2, 3]
+    assert [truth.generators["audio_model"][k] for k in range(3)] == ["", "yourtts", ""]
+    assert truth.generators["video_model"][1] == "talklip"
+    assert truth.source[0] == truth.source[1] != truth.source[2]
+    bare = read_truth(write(tmp_path, AV1M), "fake_segments", details=False)
+    assert bare.modality[1] == "both"
+    assert not bare.generators
+    assert np.isnan(bare.duration_s).all()
+    assert bare.source.tolist() == [0, 1, 2]
+
+
+def test_only_file_and_segments_are_needed(tmp_path):
+    truth = read_truth(write(tmp_path, [{"file": "a", "fakes": [[1, 2]]}, {"file": "b", "fakes": []}]), "fakes")
+    assert truth.modality.names == [""]
+    assert truth.generators == {}
+    assert truth.labels.segments.tolist() == [[1, 2]]
+
+
+def test_chosen(tmp_path):
+    truth = read_truth(write(tmp_path, AV1M), "fake_segments").chosen(np.array([True, False, True]))
+    assert truth.files == ["a/real.mp4", "b.mp4"]
+    assert truth.labels.offsets.tolist() == [0, 0, 1]
+    assert len(truth) == 2
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ("{", "line 1, column 2: not JSON"),
+        ({"file": "a"}, "want a list of clips, got an object"),
+        (3, "want a list of clips, got a number"),
+        ([3], "entry 0 is not an object but a number"),
+        ([["file"]], "entry 0 is not an object but a list"),
+        ([], "no clips"),
+        ([{"fake_segments": []}], "entry 0 has no field 'file', it has: fake_segments"),
+        ([{"file": "a"}], "entry 0 has no field 'fake_segments', it has: file"),
+        ([{"file": 7, "fake_segments": []}], "entry 0: file is 7, want a str"),
+        ([{"file": "a", "fake_segments": "x"}], "entry 0: fake_segments is 'x', want a list"),
+        ([{"file": "a", "fake_segments": {}}], "entry 0: fake_segments is [], want a list"),
+        ([{"file": "a", "fake_segments": []}, {"file": "b", "fake_segments": [[1, 2], [2, 1]]}],
+         "entry 1: fake_segments: segment 1 is [2, 1], want [start, end]"),
+        ([{"file": "a", "fake_segments": [[1, 2, 3]]}], "segment 0 is [1, 2, 3]"),
+        ([{"file": "a", "fake_segments": [["1", "2"]]}], "segment 0 is ['1', '2']"),
+        ('[{"file": "a", "fake_segments": [[1, NaN]]}]', "segment 0 is [1, nan]"),
+        ('[{"file": "a", "fake_segments": [[1, 1e999]]}]', "segment 0 is [1, inf]"),
+        ([{"file": "a", "fake_segments": []}] * 2, "the clip a is there twice"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_with_the_entry(tmp_path, entries, message):
+    with pytest.raises(AvlocError) as error:
+        read_truth(write(tmp_path, entries), "fake_segments")
+    assert message in str(error.value)
+
+
+def test_odd_attributes_are_taken_for_unknown(tmp_path):
+    entry = {"file": "a", "fake_segments": [], "modify_type": ["x"], "original": 5, "audio_model": {}, "duration": "x"}
+    truth = read_truth(
+        write(tmp_path, [entry, {**entry, "file": "b", "modify_type": None, "modify_audio": [1]}]), "fake_segments"
+    )
+    assert truth.modality.names == [""]
+    assert np.isnan(truth.duration_s).all()
+
+
+def test_column():
+    column = Column.of(["x", "y", "x"])
+    assert column.codes.tolist() == [0, 1, 0]
+    assert column.is_("x", "z").tolist() == [True, False, True]
+
+
+def test_file_list(tmp_path):
+    path = tmp_path / "test_files.txt"
+    path.write_text("a.mp4\n\n b.mp4 \n")
+    assert read_file_list(path) == ["a.mp4", "b.mp4"]
+    for text, message in (("\n", "is empty"), ("a\nb\na\n", "a is there twice")):
+        path.write_text(text)
+        with pytest.raises(AvlocError, match=message):
+            read_file_list(path)
+    with pytest.raises(AvlocError, match="no such list of files"):
+        read_file_list(tmp_path / "none.txt")
