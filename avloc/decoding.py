@@ -32,8 +32,9 @@ def decode_points(
         grid: the clock of the network.
         pyramid: its levels; P must be theirs.
         extent_s: segments are cut to this stretch (the clip); points outside of it give nothing.
-        boundaries: (T, 2) probability that a start, an end lies at each step; the score is multiplied by
-            (start · end) ** `boundary_power`, read at the segment's own ends (linear between the steps).
+        boundaries: (up to T, 2) probability that a start, an end lies at each step; the score is multiplied by
+            (start · end) ** `boundary_power`, read at the segment's own ends (linear between the steps, the last row
+            holds after the end: give the clip's own steps only, or its last one is mixed with padding).
         boundary_power: see above.
         threshold: rows of a score at or under it are left out.
         shortest_s: shorter segments are left out.
@@ -58,8 +59,8 @@ def decode_points(
     long_enough = segments[:, 1] - segments[:, 0] >= shortest_s
     at, segments = at[long_enough], segments[long_enough]
     score = scores[at]
-    if boundaries is not None and grid.length:
-        steps = np.arange(grid.length) + 0.5
+    if boundaries is not None and len(boundaries):
+        steps = np.arange(len(boundaries)) + 0.5
         ends = [np.interp(grid.to_steps(segments[:, side]), steps, boundaries[:, side]) for side in range(2)]
         score = score * (ends[0] * ends[1]) ** boundary_power
     proposals = Proposals(segments, score, modality_scores[at].astype(np.float64))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from avloc.checkpoint import first_line, load_weights, read_checkpoint
 from avloc.errors import AvlocError, CheckpointError
 from avloc.models import build_model
 from avloc.proposals import Proposals
@@ -19,6 +20,7 @@ from avloc.timeline import TimeGrid
 
 if TYPE_CHECKING:
     from avloc.datasets.features import Example
+    from avloc.feature_extraction.extractors import Extractor
 
 WINDOW_S = 40.0
 OVERLAP_S = 10.0
@@ -88,9 +90,19 @@ class Localizer:
         extractors: descriptions (name, parameters, …) of the extractors it was trained on.
         hop_s: seconds per step.
         device: where the network runs.
+        weights: by extractor, the file of its weights; only `localize` needs it.
     """
 
-    def __init__(self, model: Any, extractors: Sequence[dict[str, Any]], hop_s: float, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        model: Any,
+        extractors: Sequence[dict[str, Any]],
+        hop_s: float,
+        device: str = "cpu",
+        weights: Mapping[str, str | Path] | None = None,
+    ) -> None:
+        self._weights = dict(weights or {})
+        self._extractors: list[Extractor] = []
         self.model, self.descriptions, self.hop_s, self.device = (
             model.eval().to(device),
             list(extractors),
@@ -99,42 +111,58 @@ class Localizer:
         )
 
     @classmethod
-    def from_checkpoint(cls, path: str | Path, *, device: str = "cpu") -> Localizer:
+    def from_checkpoint(
+        cls, path: str | Path, *, device: str = "cpu", weights: Mapping[str, str | Path] | None = None
+    ) -> Localizer:
         """Load a checkpoint that `avloc train` wrote (tensors and plain values only; no code is run).
+
+        Args:
+            path: the checkpoint.
+            device: where the network runs.
+            weights: by extractor, the file of its weights, for those that have any.
 
         Raises:
             CheckpointError: if the file is missing, is no checkpoint of ours, or does not fit its network.
         """
-        import torch
-
-        path = Path(path)
-        if not path.is_file():
-            raise CheckpointError(f"{path}: no such checkpoint")
-        try:
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises many kinds for a file that is not what it should be
-            raise CheckpointError(f"{path}: not a checkpoint ({str(error).splitlines()[0]})") from error
-        about = checkpoint.get("avloc") if isinstance(checkpoint, dict) else None
-        if not isinstance(about, dict) or about.get("version") != 1 or "extractors" not in about:
-            raise CheckpointError(f"{path}: not a checkpoint of `avloc train` (it lacks what avloc notes in it)")
-        model = build_model(about["model"], about["arguments"])
-        state = {k.removeprefix("model."): v for k, v in checkpoint["state_dict"].items()}
-        try:
-            model.load_state_dict(state)
-        except RuntimeError as error:
-            raise CheckpointError(f"{path}: the weights do not fit {about['model']}: {_first_lines(error)}") from error
-        return cls(model, about["extractors"], float(about["hop_s"]), device)
+        checkpoint = read_checkpoint(path)
+        model = build_model(checkpoint.model, checkpoint.arguments)
+        load_weights(model, checkpoint)
+        return cls(model, checkpoint.extractors, checkpoint.hop_s, device, weights)
 
     @property
     def extractor_names(self) -> list[str]:
         """The extractors it needs."""
         return [str(d["name"]) for d in self.descriptions]
 
+    def extractors(self) -> list[Extractor]:
+        """The extractors, made on first use.
+
+        Raises:
+            CheckpointError: if one needs a weights file that was not given, or that is another one than in training.
+        """
+        from avloc.feature_extraction.extractors import build
+
+        if not self._extractors:
+            made = []
+            for wanted in self.descriptions:
+                name, sha256 = wanted["name"], wanted.get("weights_sha256")
+                file = self._weights.get(name)
+                if sha256 is not None and file is None:
+                    raise CheckpointError(
+                        f"{name} needs the weights file it was trained with: give --weights {name}=FILE"
+                    )
+                extractor = build(name, wanted["parameters"] | ({"weights": str(file)} if file is not None else {}))
+                if extractor.weights_sha256() != sha256:
+                    raise CheckpointError(f"{file}: not the weights of {name} that the network was trained on")
+                made.append(extractor)
+            self._extractors = made
+        return self._extractors
+
     def check_store(self, store: Any) -> None:
         """Raise a CheckpointError unless a store's features were made as those that the network was trained on."""
         for wanted in self.descriptions:
             there = store.describe(wanted["name"])
-            for key in ("version", "parameters", "weights_sha256", "hop_s", "dim"):
+            for key in ("version", "parameters", "weights_sha256", "hop_s", "dim", "decoder"):
                 if there.get(key) != wanted.get(key):
                     raise CheckpointError(
                         f"{store.root}: the features of {wanted['name']} have {key} {there.get(key)!r}, the checkpoint "
@@ -148,11 +176,12 @@ class Localizer:
             MediaError: if neither picture nor sound can be decoded.
         """
         from avloc.datasets.features import make_example
-        from avloc.feature_extraction.extractors import Extractor, Features, build
+        from avloc.feature_extraction.extractors import Features
         from avloc.feature_extraction.media import decode
 
-        extractors: list[Extractor] = [build(d["name"], d["parameters"]) for d in self.descriptions]
-        clip = decode(path, [e.video_format for e in extractors if e.video_format is not None])
+        extractors = self.extractors()
+        backend = next((str(d["decoder"]) for d in self.descriptions if "decoder" in d), "pyav")
+        clip = decode(path, [e.video_format for e in extractors if e.video_format is not None], backend=backend)
         features: dict[str, list[Features]] = {m: [] for m in MODALITIES}
         for extractor in extractors:
             features[extractor.modality].append(extractor.extract(clip))
@@ -235,11 +264,6 @@ def _windows(example: Example) -> Iterator[tuple[Example, tuple[float, float]]]:
         yield Example(example.record, part, streams, tuple(m[begin:end] for m in example.masks)), (low, high)
 
 
-def _first_lines(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) < 300 else text[:300] + " …"
-
-
 def require_device(device: str) -> str:
     """Check that a device is there.
 
@@ -249,7 +273,7 @@ def require_device(device: str) -> str:
     import torch
 
     try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise AvlocError(f"device {device!r} cannot be used here: {_first_lines(error)}") from error
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise AvlocError(f"device {device!r} cannot be used here: {first_line(error)}") from error
     return device

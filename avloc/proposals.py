@@ -74,6 +74,8 @@ def soft_nms(proposals: Proposals, *, sigma: float = 0.5, keep: int = 100, floor
     """
     if sigma <= 0:
         raise AvlocError(f"sigma must be positive, got {sigma:g}")
+    if not np.isfinite(proposals.scores).all():
+        raise AvlocError("soft-NMS wants finite scores")
     rows = proposals.best(len(proposals))
     penalty = np.exp(-(interval_iou(rows.segments, rows.segments) ** 2) / sigma)
     scores = rows.scores.copy()
@@ -86,6 +88,6 @@ def soft_nms(proposals: Proposals, *, sigma: float = 0.5, keep: int = 100, floor
         kept.append(k)
         kept_scores.append(float(scores[k]))
         scores *= penalty[k]
-        scores[k] = -1.0
+        scores[k] = -np.inf
     chosen = rows.take(np.array(kept, dtype=np.int64))
     return Proposals(chosen.segments, np.array(kept_scores), chosen.modality_scores)

@@ -48,7 +48,7 @@ def segment_array(segments: Iterable[Sequence[float]] | FloatArray) -> npt.NDArr
     """
     rows = segments if isinstance(segments, np.ndarray) else list(segments)
     array = np.asarray(rows, dtype=np.float64)
-    if array.size == 0:
+    if array.shape in ((0,), (0, 2)):
         return np.zeros((0, 2))
     if array.ndim != 2 or array.shape[1] != 2:
         raise AvlocError(f"segments must be pairs [start, end], got an array of shape {array.shape}")

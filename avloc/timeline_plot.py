@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 
+from avloc.files import replacing
 from avloc.inference import Localization
 from avloc.records import MODALITIES
 
@@ -34,7 +36,8 @@ def save_timeline(localization: Localization, path: Path) -> None:
         axes.set(ylim=(0, 1), xlim=(0, max(localization.duration_s, 1e-3)), ylabel=modality)
         axes.grid(alpha=0.25)
     axes.set_xlabel("seconds")
-    figure.suptitle(f"{Path(localization.file).name}: fakeness per step, and segments by score", fontsize=10)
-    temporary = path.with_name(f".{path.stem}.tmp.png")
-    figure.savefig(temporary, dpi=120)
-    temporary.replace(path)
+    title = f"{Path(localization.file).name}: fakeness per step, and segments by score"
+    figure.suptitle(title, fontsize=10, parse_math=False)  # a name may hold a $
+    with replacing(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # of the name; the others are drawn
+        figure.savefig(temporary, dpi=120)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from avloc.checkpoint import KEY, notes
 from avloc.errors import AvlocError
 from avloc.evaluation.torchmetric import TemporalAveragePrecision
 from avloc.timeline import segment_array
@@ -17,8 +20,6 @@ from avloc.timeline import segment_array
 if TYPE_CHECKING:
     from avloc.datasets.features import Batch
 
-CHECKPOINT_KEY = "avloc"
-CHECKPOINT_VERSION = 1
 VALIDATION_IOUS = (0.5, 0.75, 0.9, 0.95)
 VALIDATION_ROWS = (20,)
 
@@ -46,6 +47,10 @@ class LocalizationModule(pl.LightningModule):
 
     def __init__(self, model: nn.Module, lr: float = 1e-3, weight_decay: float = 0.02, warmup: float = 0.15) -> None:
         super().__init__()
+        if not (0 <= warmup < 1 and lr > 0 and weight_decay >= 0):
+            raise AvlocError(
+                f"want lr > 0, weight_decay ≥ 0 and 0 ≤ warmup < 1, got {lr:g}, {weight_decay:g}, {warmup:g}"
+            )
         self.model: Any = model
         self.lr, self.weight_decay, self.warmup = lr, weight_decay, warmup
         self.metric = TemporalAveragePrecision(ap_ious=VALIDATION_IOUS, ar_counts=VALIDATION_ROWS)
@@ -63,6 +68,17 @@ class LocalizationModule(pl.LightningModule):
                 wanted = arguments[f"{modality}_dim"]
                 raise AvlocError(f"the network wants {modality} features of width {wanted}, the store's have {dim}")
         self.context = {"hop_s": data.hop_s, "extractors": [data.store.describe(name) for name in data.extractors]}
+
+    def on_train_epoch_start(self) -> None:
+        """The order of the clips follows from the epoch's number, so that a resumed run goes on with it."""
+        order = getattr(self.trainer.train_dataloader, "batch_sampler", None)
+        if hasattr(order, "set_epoch"):
+            order.set_epoch(self.current_epoch)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """A step's chances (dropout) follow from the seed and its number: a resumed run equals an undisturbed one."""
+        seed = [int(os.environ.get("PL_GLOBAL_SEED", "0")), self.current_epoch, batch_idx, self.global_rank]
+        torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         if batch.targets is None:
@@ -109,9 +125,4 @@ class LocalizationModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """A checkpoint can be run on a clip alone: it names its network and its extractors."""
-        checkpoint[CHECKPOINT_KEY] = {
-            "version": CHECKPOINT_VERSION,
-            "model": type(self.model).__name__,
-            "arguments": dict(self.model.arguments),
-            **self.context,
-        }
+        checkpoint[KEY] = notes(self.model, self.context)

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from avloc.datasets.entries import field, read_entries, relative_path, segments_field, text, write_json
+from avloc.datasets.entries import field, read_entries, relative_path, segments_field, text
 from avloc.errors import AvlocError
+from avloc.files import write_json
 from avloc.records import VideoRecord
 
 METADATA = {"train": "train_metadata.json", "val": "val_metadata.json"}
@@ -69,6 +70,8 @@ def _hidden(path: Path) -> list[VideoRecord]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError as error:
         raise AvlocError(f"{path}: no such list of test files") from error
+    except UnicodeDecodeError as error:
+        raise AvlocError(f"{path}: not text in UTF-8") from error
     names = [line.strip() for line in lines if line.strip()]
     return [
         VideoRecord(file=f"test/{relative_path(name, path, k)}", split="test", labelled=False)

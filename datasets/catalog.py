@@ -12,6 +12,7 @@ from avloc.records import VideoRecord
 Reader = Callable[[Path, str | None], list[VideoRecord]]
 
 DATASETS: dict[str, Reader] = {"lavdf": lavdf.read, "avdeepfake1m": avdeepfake1m.read}
+VALIDATION_SPLITS = {"lavdf": "dev", "avdeepfake1m": "val"}
 
 
 def read_records(dataset: str, root: str | Path, split: str | None = None) -> list[VideoRecord]:
@@ -26,6 +27,10 @@ def read_records(dataset: str, root: str | Path, split: str | None = None) -> li
     if not root.is_dir():
         raise AvlocError(f"{root}: no such folder")
     records = DATASETS[dataset](root, split)
+    if len({record.file for record in records}) < len(records):
+        seen: set[str] = set()
+        twice = next(r.file for r in records if r.file in seen or seen.add(r.file))  # type: ignore[func-returns-value]
+        raise AvlocError(f"{root}: the clip {twice} is in the metadata twice")
     if not records:
         raise AvlocError(f"{root}: no clips in the {split or 'whole'} split of this {dataset} folder")
     return records

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
+from avloc.files import replacing
 
 
 def write_mp4(
@@ -33,30 +34,25 @@ def write_mp4(
     """
     import av
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
-    try:
-        with av.open(str(temporary), "w") as container:
-            video = audio = None
-            if frames is not None:
-                # One thread: x264's result depends on their number, and clips are made in parallel anyway.
-                options = {"crf": str(crf), "preset": "veryfast", "threads": "1"}
-                video = container.add_stream("libx264", rate=fps, options=options)
-                video.height, video.width, video.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
-            if samples is not None:
-                samples = np.atleast_2d(samples)
-                layout = "mono" if len(samples) == 1 else "stereo"
-                audio = container.add_stream("aac", rate=sample_rate, layout=layout)
-                audio.bit_rate = audio_bit_rate
-            if video is not None and frames is not None:
-                for image in frames:
-                    container.mux(video.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-                container.mux(video.encode())
-            if audio is not None and samples is not None:
-                frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=layout)
-                frame.sample_rate, frame.pts, frame.time_base = sample_rate, 0, Fraction(1, sample_rate)
-                container.mux(audio.encode(frame))
-                container.mux(audio.encode())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary, av.open(str(temporary), "w") as container:
+        video = audio = None
+        if frames is not None:
+            # The same frames must give the same bytes: x264's result depends on the number of threads, and without
+            # its cpu-independent paths even varies from run to run.
+            options = {"crf": str(crf), "preset": "veryfast", "threads": "1", "x264-params": "cpu-independent=1"}
+            video = container.add_stream("libx264", rate=fps, options=options)
+            video.height, video.width, video.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
+        if samples is not None:
+            samples = np.atleast_2d(samples)
+            layout = "mono" if len(samples) == 1 else "stereo"
+            audio = container.add_stream("aac", rate=sample_rate, layout=layout)
+            audio.bit_rate = audio_bit_rate
+        if video is not None and frames is not None:
+            for image in frames:
+                container.mux(video.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            container.mux(video.encode())
+        if audio is not None and samples is not None:
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=layout)
+            frame.sample_rate, frame.pts, frame.time_base = sample_rate, 0, Fraction(1, sample_rate)
+            container.mux(audio.encode(frame))
+            container.mux(audio.encode())

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from avloc.errors import AvlocError
+from avloc.files import read_json
 from avloc.timeline import Segment, segment_array
 
 
@@ -17,12 +16,7 @@ def read_entries(path: Path) -> list[dict[str, Any]]:
     Raises:
         AvlocError: if the file is missing, is not JSON, or is not a list of objects.
     """
-    try:
-        entries = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise AvlocError(f"{path}: no such metadata file") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise AvlocError(f"{path}: not a JSON file ({error})") from error
+    entries = read_json(path, "metadata file")
     if not isinstance(entries, list):
         raise AvlocError(f"{path}: want a list of clips, got {type(entries).__name__}")
     for number, entry in enumerate(entries):
@@ -45,26 +39,30 @@ def segments_field(entry: dict[str, Any], name: str, path: Path, number: int) ->
     rows = field(entry, name, list, path, number)
     try:
         return tuple(Segment(float(s), float(e)) for s, e in segment_array(rows))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise AvlocError(f"{path}: entry {number}: {name}: {error}") from error
 
 
 def relative_path(file: str, path: Path, number: int) -> str:
     """A clip's name, refused if it leads out of the dataset's folder."""
     parts = PurePosixPath(file)
-    if parts.is_absolute() or ".." in parts.parts or not file:
+    if parts.is_absolute() or ".." in parts.parts or not parts.name:
         raise AvlocError(f"{path}: entry {number}: the file {file!r} leads out of the dataset's folder")
+    if "\0" in file or (not file.isascii() and file != file.encode("utf-8", "ignore").decode("utf-8")):
+        raise AvlocError(f"{path}: entry {number}: {file!r} cannot be the name of a file")
     return file
+
+
+def duration_field(entry: dict[str, Any], path: Path, number: int) -> float | None:
+    """Seconds of a clip, above 0; None if the entry does not say."""
+    if "duration" not in entry:
+        return None
+    seconds = field(entry, "duration", (int, float), path, number)
+    if not 0 < seconds < float("inf"):
+        raise AvlocError(f"{path}: entry {number}: duration must be above 0 seconds, got {seconds}")
+    return float(seconds)
 
 
 def text(value: Any) -> str:
     """A value as an attribute's text; null becomes the empty text."""
     return "" if value is None else str(value)
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Write JSON under a temporary name, then rename: the file is there as a whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(data, ensure_ascii=False, indent=1), encoding="utf-8")
-    temporary.replace(path)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from avloc.datasets.catalog import read_records
+from avloc.datasets.catalog import VALIDATION_SPLITS, read_records
 from avloc.errors import AvlocError, StoreError
 from avloc.feature_extraction.extractors.base import Features
 from avloc.feature_extraction.store import FeatureStore
@@ -177,7 +177,7 @@ class SimilarLengthSampler(Sampler[list[int]]):
         return math.ceil(len(self.lengths) / self.batch_size)
 
     def set_epoch(self, epoch: int) -> None:
-        """Say which epoch's order comes next; every further one counts up by itself."""
+        """Say which epoch's order comes next, so that a resumed run goes on with it; every further one counts up by itself."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -216,7 +216,7 @@ class FeatureData(pl.LightningDataModule):
         workers: processes that read; 0 reads in the training process.
         seed: of the order of the clips.
         train_split: the split to train on.
-        val_split: the split to validate on.
+        val_split: the split to validate on; by default the dataset's own.
         shuffle_labels: give each training clip the labels of another one; a control that must not learn anything.
         allow_missing: train without the clips that have no features.
     """
@@ -233,15 +233,21 @@ class FeatureData(pl.LightningDataModule):
         workers: int = 0,
         seed: int = 0,
         train_split: str = "train",
-        val_split: str = "dev",
+        val_split: str | None = None,
         shuffle_labels: bool = False,
         allow_missing: bool = False,
     ) -> None:
         super().__init__()
+        if batch_size < 1 or workers < 0 or not hop_s > 0:
+            raise AvlocError(
+                f"want batch_size ≥ 1, workers ≥ 0 and hop_s > 0, got {batch_size}, {workers} and {hop_s:g}"
+            )
+        if dataset not in VALIDATION_SPLITS:
+            raise AvlocError(f"unknown dataset {dataset!r}, there are: {', '.join(VALIDATION_SPLITS)}")
         self.dataset, self.root, self.extractors, self.hop_s = dataset, Path(root), list(extractors), hop_s
         self.store = FeatureStore(Path(store))
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
-        self.train_split, self.val_split = train_split, val_split
+        self.train_split, self.val_split = train_split, val_split or VALIDATION_SPLITS[dataset]
         self.shuffle_labels, self.allow_missing = shuffle_labels, allow_missing
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
@@ -269,8 +275,6 @@ class FeatureData(pl.LightningDataModule):
 
     def _loader(self, dataset: FeatureDataset, shuffle: bool) -> DataLoader[Example]:
         sampler = SimilarLengthSampler(dataset.lengths(), self.batch_size, seed=self.seed, shuffle=shuffle)
-        if self.trainer is not None:
-            sampler.set_epoch(self.trainer.current_epoch)  # a resumed run goes on with the order of its epoch
         return DataLoader(
             dataset, batch_sampler=sampler, collate_fn=_Collate(self._pyramid()), num_workers=self.workers,
             persistent_workers=self.workers > 0,

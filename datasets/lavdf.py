@@ -10,8 +10,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from avloc.datasets.entries import field, read_entries, relative_path, segments_field, text, write_json
+from avloc.datasets.entries import duration_field, field, read_entries, relative_path, segments_field, text
 from avloc.errors import AvlocError
+from avloc.files import write_json
 from avloc.records import VideoRecord
 
 METADATA = ("metadata.json", "metadata.min.json")
@@ -40,12 +41,19 @@ def _record(entry: dict[str, Any], path: Path, number: int) -> VideoRecord:
         raise AvlocError(f"{path}: entry {number} has fake periods, but neither modify_audio nor modify_video is true")
     return VideoRecord(
         file=relative_path(field(entry, "file", str, path, number), path, number),
-        split=field(entry, "split", str, path, number),
-        duration_s=float(field(entry, "duration", (int, float), path, number)) if "duration" in entry else None,
+        split=_split(entry, path, number),
+        duration_s=duration_field(entry, path, number),
         audio_segments=segments if audio else (),
         visual_segments=segments if video else (),
         attributes=tuple((k, text(entry[k])) for k in ("original", "video_frames", "audio_frames") if k in entry),
     )
+
+
+def _split(entry: dict[str, Any], path: Path, number: int) -> str:
+    split: str = field(entry, "split", str, path, number)
+    if split not in SPLITS:
+        raise AvlocError(f"{path}: entry {number}: the split must be one of {', '.join(SPLITS)}, got {split!r}")
+    return split
 
 
 def write(root: Path, records: Iterable[VideoRecord], words: dict[str, Sequence[tuple[float, float]]]) -> list[Path]:

@@ -7,7 +7,6 @@ does both for the same new word. Where the sound is replaced, the clip's length 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -31,13 +30,13 @@ from avloc.datasets.composition import (
     stream,
 )
 from avloc.datasets.encode import write_mp4
-from avloc.datasets.entries import write_json
 from avloc.errors import AvlocError
 from avloc.feature_extraction.engines import local
+from avloc.files import read_json, remove_stale, write_json
 from avloc.records import VideoRecord
 from avloc.timeline import DEFAULT_SAMPLE_RATE
 
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 SIZE = 192
 
 
@@ -156,6 +155,8 @@ def synthesize(
     plans = plan(clips, seed)
     piece_pools(speech)  # an unusable folder of speech is an error before anything is written
     _claim(out, {"version": GENERATOR_VERSION, "layout": layout, "clips": clips, "seed": seed, "speech": speech})
+    for folder in {(out / clip_file(clip, layout)[0]).parent for clip in plans}:
+        remove_stale(folder)
     size = max(1, min(8, len(plans) // max(1, workers)))
     tasks = [(tuple(plans[k : k + size]), out, layout, speech) for k in range(0, len(plans), size)]
     made: dict[str, tuple[VideoRecord, list[tuple[float, float]]]] = {}
@@ -188,7 +189,7 @@ def _make_some(
 def _claim(out: Path, settings: dict[str, object]) -> None:
     marker = out / "synth.json"
     if marker.is_file():
-        there = json.loads(marker.read_text())
+        there = read_json(marker, "marker of a generated set")
         if there != settings:
             raise AvlocError(f"{out}: holds a set made with other settings ({there}); name another folder")
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):

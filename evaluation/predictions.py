@@ -7,7 +7,6 @@ lists: 343,240 clips × 100 rows stay under 4 GB.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -19,6 +18,7 @@ import numpy.typing as npt
 
 from avloc.errors import AvlocError
 from avloc.evaluation.metrics import Rows
+from avloc.files import replacing, write_text
 from avloc.jsonstream import Members, kind_of, read_pieces
 
 FloatRows = npt.NDArray[np.float64]
@@ -255,9 +255,7 @@ def write_predictions(
         predictions: rows (n, 3) of score, start, end by clip.
         exact: all digits, for predictions that came from elsewhere; else scores to 6 digits, seconds to 3.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as out:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as out:
         out.write("{")
         for k, (file, rows) in enumerate(predictions.items() if isinstance(predictions, Mapping) else predictions):
             values = np.asarray(rows).tolist()
@@ -268,7 +266,6 @@ def write_predictions(
             )
             out.write(f"{',' if k else ''}\n{json.dumps(file, ensure_ascii=False)}: {text}")
         out.write("\n}\n")
-    temporary.replace(path)
 
 
 def read_detections(path: Path) -> dict[str, float]:
@@ -306,7 +303,4 @@ def _detection(line: str, path: Path, number: int) -> tuple[str, float]:
 
 def write_detections(path: Path, scores: Mapping[str, float]) -> None:
     """Write a detection file, `file;score` a line, under a temporary name first."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text("".join(f"{file};{score:.9g}\n" for file, score in scores.items()), encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, "".join(f"{file};{score:.9g}\n" for file, score in scores.items()))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import io
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from avloc.evaluation.gallery import GALLERY_SCRIPT, GALLERY_STYLE, gallery
 from avloc.evaluation.insight import curves_of, worst_and_best
 from avloc.evaluation.protocols import Evaluation
 from avloc.evaluation.tables import html_table, tables_of
+from avloc.files import write_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,10 +56,7 @@ def write_report(
         f"<style>{STYLE}{GALLERY_STYLE}</style></head><body>{''.join(_sections(evaluation, table, title, notes))}"
         f"<script>{GALLERY_SCRIPT}</script></body></html>\n"
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(page, encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, page)
 
 
 def _sections(evaluation: Evaluation, table: Mapping[str, Any], title: str, notes: Sequence[str]) -> Iterator[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any, TextIO
 
 from avloc.evaluation.error_analysis import KINDS
 from avloc.evaluation.matching import MODES
+from avloc.files import replacing
 
 NOTHING = "–"
 
@@ -180,13 +180,10 @@ def print_tables(tables: Sequence[Table], out: TextIO | None = None) -> None:
 
 def write_csv(path: Path, table: Mapping[str, Any]) -> None:
     """All numbers of a `metrics.json`, one a line: where it stands, and the number."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8", newline="") as out:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
         writer = csv.writer(out)
         writer.writerow(["name", "value"])
         writer.writerows(_numbers(table, ()))
-    temporary.replace(path)
 
 
 def _numbers(value: Any, at: tuple[str, ...]) -> Iterator[tuple[str, Any]]:

@@ -5,6 +5,7 @@ Legend: V clips, R rows of all clips.
 
 from __future__ import annotations
 
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from avloc.evaluation.predictions import (
     write_detections,
     write_predictions,
 )  # fmt: skip
+from avloc.files import replacing
 
 MAX_ROWS = 1000
 """More rows of one clip than this are taken for a mistake, unless it is said otherwise."""
@@ -232,26 +234,18 @@ def write_submission(
         segments: whether `prediction.json` goes in.
         progress: called with the number of clips written since the last call.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    work = out.with_name(f".{out.name}.parts")
-    work.mkdir(exist_ok=True)
     parts = []
-    try:
+    with replacing(out) as archive, tempfile.TemporaryDirectory(dir=out.parent, prefix=".submission-") as folder:
+        work = Path(folder)
         if segments:
             parts.append(work / "prediction.json")
             write_predictions(parts[-1], _counted(clip_rows(predictions), progress), exact=True)
         if detections is not None:
             parts.append(work / "prediction.txt")
             write_detections(parts[-1], detections)
-        archive = work / "submission.zip"
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
             for part in parts:
                 zipped.write(part, part.name)
-        archive.replace(out)
-    finally:
-        for part in work.iterdir():
-            part.unlink()
-        work.rmdir()
     return [part.name for part in parts]
 
 

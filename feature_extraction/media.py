@@ -277,6 +277,8 @@ class _SampleCollector:
         self.count = 0
         self.start_s: float | None = None
         self._resampler: Any = None
+        self._last_pts: int | None = None
+        self._surplus = 0  # samples to cut, because they lie before the end of what is there
         self._gap_allowed = round(AUDIO_GAP_S * sample_rate)
 
     def push(self, frame: Any) -> None:
@@ -287,14 +289,19 @@ class _SampleCollector:
             self._resampler = av.AudioResampler(format="fltp", rate=self.sample_rate)
         if self.start_s is None:
             self.start_s = float(frame.pts * frame.time_base) if frame.pts is not None else 0.0
-        elif frame.pts is not None:
+        elif frame.pts is not None and frame.pts != self._last_pts:  # times that stand still say nothing
             position = round((float(frame.pts * frame.time_base) - self.start_s) * self.sample_rate)
             gap = position - self.count
             # The resampler holds back a few samples, far fewer than the gap that counts.
             if self._gap_allowed < gap <= 3600 * self.sample_rate:
                 self._append(np.zeros(gap, dtype=np.float32))
+            self._surplus = -gap if gap < -self._gap_allowed else 0
+        self._last_pts = frame.pts
         for out in self._resampler.resample(frame):
-            self._append(out.to_ndarray().mean(axis=0, dtype=np.float32))
+            part = out.to_ndarray().mean(axis=0, dtype=np.float32)
+            cut = min(self._surplus, len(part))
+            self._surplus -= cut
+            self._append(part[cut:])
 
     def _append(self, part: npt.NDArray[np.float32]) -> None:
         self.parts.append(part)

@@ -2,37 +2,41 @@
 
 ```
 STORE/logspec/store.json            format version, extractor, timing, shard size
-STORE/logspec/00000-3f2a9c.h5       values float16 (sum T, D) · offsets int64 (n + 1) · files · start float64 · status
+STORE/logspec/00000-3f2a9c.h5       values float16 (sum T, D) · offsets int64 (n + 1) · files · start float64 · status ·
+                                    bytes int64
 ```
 
 One flat array with offsets reads random clips far faster than a group per clip. A shard is written under a temporary name
 and renamed when complete, so it is there as a whole or not at all; its name tells which clips it is of. A clip that could
-not be read is a row with its reason in `status` and no values.
+not be read is a row with its reason in `status` and no values. `bytes` are the sizes of the media files, by which a set of
+clips is told from another one with the same names.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
 import os
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from avloc.errors import StoreError
 from avloc.feature_extraction.extractors.base import Features
+from avloc.files import read_json, temporary_path, write_json
 from avloc.timeline import TimeGrid
 
 if TYPE_CHECKING:
     import h5py
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 CHUNK_ROWS = 256
 OK = "ok"
+NO_FILE = -1
+OPEN_SHARDS = 64  # of an extractor, per process: far below the limit of open files
 
 
 def shard_name(index: int, files: Sequence[str]) -> str:
@@ -51,7 +55,7 @@ class ShardWriter:
         import h5py
 
         self.path = path
-        self.temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self.temporary = temporary_path(path)
         self._file = h5py.File(self.temporary, "w")
         self._values = self._file.create_dataset(
             "values", shape=(0, dim), maxshape=(None, dim), dtype="f2", chunks=(CHUNK_ROWS, dim)
@@ -59,6 +63,7 @@ class ShardWriter:
         self._files: list[str] = []
         self._status: list[str] = []
         self._start: list[float] = []
+        self._bytes: list[int] = []
         self._offsets = [0]
 
     def __enter__(self) -> ShardWriter:
@@ -71,21 +76,22 @@ class ShardWriter:
             self._file.close()
             self.temporary.unlink(missing_ok=True)
 
-    def add(self, file: str, features: Features) -> None:
-        """Append a clip's features."""
+    def add(self, file: str, features: Features, size_bytes: int = NO_FILE) -> None:
+        """Append a clip's features; `size_bytes` is that of the media file."""
         # float16 ends at 65,504; what lies past it (a few extractors' outliers) is kept as the largest there is.
         limit = float(np.finfo(np.float16).max)
         values = np.clip(features.values, -limit, limit).astype(np.float16)
         begin, end = self._offsets[-1], self._offsets[-1] + len(values)
         self._values.resize(end, axis=0)
         self._values[begin:end] = values
-        self._row(file, OK, features.grid.start_s, end)
+        self._row(file, OK, features.grid.start_s, end, size_bytes)
 
-    def fail(self, file: str, reason: str) -> None:
+    def fail(self, file: str, reason: str, size_bytes: int = NO_FILE) -> None:
         """Record that a clip could not be read."""
-        self._row(file, " ".join(reason.split()) or "unknown error", 0.0, self._offsets[-1])
+        self._row(file, " ".join(reason.split()) or "unknown error", 0.0, self._offsets[-1], size_bytes)
 
-    def _row(self, file: str, status: str, start_s: float, end: int) -> None:
+    def _row(self, file: str, status: str, start_s: float, end: int, size_bytes: int) -> None:
+        self._bytes.append(size_bytes)
         self._files.append(file)
         self._status.append(status)
         self._start.append(start_s)
@@ -98,6 +104,7 @@ class ShardWriter:
         text = h5py.string_dtype("utf-8")
         self._file.create_dataset("offsets", data=np.array(self._offsets, dtype=np.int64))
         self._file.create_dataset("start", data=np.array(self._start, dtype=np.float64))
+        self._file.create_dataset("bytes", data=np.array(self._bytes, dtype=np.int64))
         self._file.create_dataset("files", data=self._files, dtype=text)
         self._file.create_dataset("status", data=self._status, dtype=text)
         self._file.attrs["sha256"] = _checksum(self._file)
@@ -113,50 +120,63 @@ def _checksum(file: h5py.File) -> str:
     values = file["values"]
     for begin in range(0, len(values), CHUNK_ROWS * 64):
         digest.update(np.ascontiguousarray(values[begin : begin + CHUNK_ROWS * 64]).tobytes())
-    for name in ("offsets", "start"):
+    for name in ("offsets", "start", "bytes"):
         digest.update(file[name][()].tobytes())
     for name in ("files", "status"):
         digest.update("\0".join(file[name].asstr()[()]).encode())
     return digest.hexdigest()
 
 
-def failures_in(shards: Sequence[Path]) -> dict[str, str]:
-    """The clips that some shards record as failed, and why."""
+class ShardRows(NamedTuple):
+    """What a shard says of its clips: names, states, sizes of the media files, ends of their rows, start times."""
+
+    files: list[str]
+    status: list[str]
+    bytes: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.int64]
+    starts: npt.NDArray[np.float64]
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """The clips that could not be read, and why."""
+        return {name: state for name, state in zip(self.files, self.status, strict=True) if state != OK}
+
+
+def read_rows(path: Path) -> ShardRows:
+    """The tables of a shard, without the values.
+
+    Raises:
+        StoreError: if it is damaged.
+    """
     import h5py
 
-    failures: dict[str, str] = {}
-    for path in shards:
+    try:
         with h5py.File(path, "r") as file:
-            rows = zip(file["files"].asstr()[()], file["status"].asstr()[()], strict=True)
-            failures.update({name: state for name, state in rows if state != OK})
-    return failures
+            files, status = (file[name].asstr()[()].tolist() for name in ("files", "status"))
+            return ShardRows(files, status, file["bytes"][()], file["offsets"][()], file["start"][()])
+    except (OSError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise StoreError(f"{path}: a damaged shard ({error}); remove it and extract again") from error
 
 
 class _Index:
-    """Where each clip of one extractor lies: file → (shard, row); shards are opened on first use and stay open."""
+    """Where each clip of one extractor lies: file → (shard, row); the shards read last stay open."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, description: dict[str, Any]) -> None:
+        self.folder, self.description = folder, description
         self.shards = sorted(folder.glob("[0-9]*.h5"))
         self.rows: dict[str, tuple[int, int]] = {}
         self.failures: dict[str, str] = {}
         self.offsets: list[npt.NDArray[np.int64]] = []
         self.starts: list[npt.NDArray[np.float64]] = []
-        self._open: dict[int, h5py.File] = {}
+        self._open: OrderedDict[int, h5py.File] = OrderedDict()
         for k, path in enumerate(self.shards):
             self._add(k, path)
 
     def _add(self, shard: int, path: Path) -> None:
-        import h5py
-
-        try:
-            with h5py.File(path, "r") as file:
-                self.offsets.append(file["offsets"][()])
-                self.starts.append(file["start"][()])
-                files, status = file["files"].asstr()[()], file["status"].asstr()[()]
-        except (OSError, KeyError) as error:
-            raise StoreError(f"{path}: a damaged shard ({error}); remove it and extract again") from error
-        for row, (name, state) in enumerate(zip(files, status, strict=True)):
+        found = read_rows(path)
+        self.offsets.append(found.offsets)
+        self.starts.append(found.starts)
+        for row, (name, state) in enumerate(zip(found.files, found.status, strict=True)):
             if state != OK:
                 self.failures.setdefault(name, state)
             else:
@@ -168,7 +188,10 @@ class _Index:
         import h5py
 
         if shard not in self._open:
+            if len(self._open) >= OPEN_SHARDS:
+                self._open.popitem(last=False)[1].close()
             self._open[shard] = h5py.File(self.shards[shard], "r")
+        self._open.move_to_end(shard)
         return self._open[shard]["values"]
 
 
@@ -200,13 +223,11 @@ class FeatureStore:
         if not path.is_file():
             there = ", ".join(self.extractors()) or "none"
             raise StoreError(f"{self.root}: no features of {extractor!r} here, there are: {there}")
-        try:
-            description: dict[str, Any] = json.loads(path.read_text())
-        except json.JSONDecodeError as error:
-            raise StoreError(f"{path}: not a JSON file ({error})") from error
-        if description.get("format_version") != FORMAT_VERSION:
-            raise StoreError(f"{path}: want format version {FORMAT_VERSION}, got {description.get('format_version')}")
-        return description
+        description = read_json(path, "store description", StoreError)
+        version = description.get("format_version") if isinstance(description, dict) else None
+        if version != FORMAT_VERSION:
+            raise StoreError(f"{path}: want a store of format version {FORMAT_VERSION}, got {version}")
+        return dict(description)
 
     def prepare(self, description: dict[str, Any]) -> Path:
         """Make the folder of an extractor, or check that the one there is of the same extractor and settings.
@@ -226,16 +247,12 @@ class FeatureStore:
                     f"{wanted.get(k)!r} now; name another store"
                 )
             return folder
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".store.json.{os.getpid()}.tmp"
-        temporary.write_text(json.dumps(wanted, indent=1))
-        temporary.replace(folder / "store.json")
+        write_json(folder / "store.json", wanted)
         return folder
 
     def _index(self, extractor: str) -> _Index:
         if extractor not in self._indices:
-            self.describe(extractor)
-            self._indices[extractor] = _Index(self.root / extractor)
+            self._indices[extractor] = _Index(self.root / extractor, self.describe(extractor))
         return self._indices[extractor]
 
     def files(self, extractor: str) -> list[str]:
@@ -260,7 +277,7 @@ class FeatureStore:
         """The clock of a clip's features, without reading them."""
         index = self._index(extractor)
         shard, row = self._row(index, extractor, file)
-        hop_s = float(self.describe(extractor)["hop_s"])
+        hop_s = float(index.description["hop_s"])
         return TimeGrid(float(index.starts[shard][row]), hop_s, self.length(extractor, file))
 
     def read(self, extractor: str, file: str) -> Features:
@@ -289,8 +306,6 @@ class FeatureStore:
         import h5py
 
         for path in self._index(extractor).shards:
-            result = OK
-            with contextlib.suppress(KeyError), h5py.File(path, "r") as file:
-                if _checksum(file) != file.attrs["sha256"]:
-                    result = "the checksum is wrong"
-            yield path.name, result
+            with h5py.File(path, "r") as file:
+                right = "sha256" in file.attrs and _checksum(file) == file.attrs["sha256"]
+            yield path.name, OK if right else "the checksum is wrong"

@@ -62,3 +62,10 @@ def test_empties_and_errors():
         soft_nms(Proposals.empty(), sigma=0)
     with pytest.raises(AvlocError, match=r"equal length, got \(1, 0, 1\)"):
         Proposals(np.zeros((1, 2)), np.zeros(0), np.zeros((1, 2)))
+
+
+def test_a_row_is_never_returned_twice():
+    rows = soft_nms(proposals([(0.5, 0, 1)] * 60), sigma=0.05, keep=300, floor=0.0)
+    assert len(rows) == 60
+    with pytest.raises(AvlocError, match="wants finite scores"):
+        soft_nms(proposals([(np.nan, 0, 1)]))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from avloc.cli.main import default_workers, parser
+from avloc.cli.main import default_workers, parser, positive
 from avloc.errors import AvlocError
 
 DEFAULT_CLIPS = 480
@@ -34,8 +34,10 @@ def run(arguments: Sequence[str]) -> int:
         "--clips", type=int, default=DEFAULT_CLIPS, help=f"how many to generate (default {DEFAULT_CLIPS})"
     )
     options.add_argument("--seed", type=int, default=0, help="of the clips and of the training (default 0)")
-    options.add_argument("--epochs", type=int, help="of the training (default: the configuration's)")
-    options.add_argument("--workers", type=int, default=default_workers(), help="processes (default: one per core)")
+    options.add_argument("--epochs", type=positive, help="of the training (default: the configuration's)")
+    options.add_argument(
+        "--workers", type=positive, default=default_workers(), help="processes (default: one per core)"
+    )
     given = options.parse_args(arguments)
     begin = time.monotonic()
     _claim(given)
@@ -50,15 +52,13 @@ def run(arguments: Sequence[str]) -> int:
 
 def _claim(given: Any) -> None:
     """Mark the folder as this demo's, or check that the one there was made with the same settings."""
-    import json
-
     from avloc import __version__
-    from avloc.datasets.entries import write_json
+    from avloc.files import read_json, write_json
 
     settings = {"version": __version__, "clips": given.clips, "seed": given.seed, "epochs": given.epochs}
     marker = given.out / "demo.json"
     if marker.is_file():
-        there = json.loads(marker.read_text())
+        there = read_json(marker, "marker of a demo")
         if there != settings:
             raise AvlocError(f"{given.out}: holds a demo made with {there}, now it is {settings}; name another --out")
     elif given.out.exists() and (not given.out.is_dir() or any(given.out.iterdir())):

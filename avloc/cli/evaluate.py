@@ -43,7 +43,7 @@ def run(arguments: Sequence[str]) -> int:
     shown = tables_of(table) if given.insight else tables_of({k: v for k, v in table.items() if k != "insight"})
     print_tables(shown)
     if given.json is not None:
-        from avloc.datasets.entries import write_json
+        from avloc.files import write_json
 
         write_json(given.json, table)
     if given.csv is not None:
@@ -173,11 +173,11 @@ def _intervals(given: Any, evaluation: Evaluation, other: Evaluation | None, dra
 
 def _clip_scores(given: Any, protocol: Protocol) -> int:
     """AUC, EER and F1 of a detection file."""
-    from avloc.datasets.entries import write_json
     from avloc.evaluation import detection
     from avloc.evaluation.protocols import chosen_subset
     from avloc.evaluation.tables import detection_table, print_tables, write_csv
     from avloc.evaluation.truth import read_truth
+    from avloc.files import write_json
 
     unused = [name for name in ("versus", "bootstrap", "frame_step", "report") if getattr(given, name) is not None]
     if unused:

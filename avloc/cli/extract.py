@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from avloc.cli.main import add_dataset_options, default_workers, parser
+from avloc.cli.main import add_dataset_options, default_workers, parser, positive
 from avloc.errors import AvlocError
 
 
@@ -22,15 +22,18 @@ def run(arguments: Sequence[str]) -> int:
     add_dataset_options(options)
     options.add_argument(
         "--extractors", required=True,
-        help=f"comma-separated, of: {', '.join(EXTRACTORS)}; one with arguments is separated by a space or semicolon, "
-        "as in 'logspec;r3d_18:weights=r3d_18.pth,stride=2'",
+        help=f"comma-separated, of: {', '.join(EXTRACTORS)}; with arguments as in "
+        "logspec,r3d_18:weights=r3d_18.pth,stride=2",
     )  # fmt: skip
     options.add_argument("--store", required=True, help="the store's folder")
     options.add_argument("--split", help="only this split")
     options.add_argument("--engine", default="local", choices=["local"], help="where the shards run")
-    options.add_argument("--workers", type=int, default=default_workers(), help="processes (default: one per core)")
+    options.add_argument("--retry-failed", action="store_true", help="try again the shards with clips that failed")
+    options.add_argument(
+        "--workers", type=positive, default=default_workers(), help="processes (default: one per core)"
+    )
     options.add_argument("--shard", default="0/1", metavar="i/n", help="do only every n-th shard from the i-th on")
-    options.add_argument("--shard-clips", type=int, help="clips per shard (default: a 16th of the set, 8 to 2000)")
+    options.add_argument("--shard-clips", type=positive, help="clips per shard (default: a 16th of the set, 8 to 2000)")
     options.add_argument("--decoder", default="pyav", choices=["pyav", "decord"], help="who decodes the picture")
     given = options.parse_args(arguments)
 
@@ -47,7 +50,7 @@ def run(arguments: Sequence[str]) -> int:
         report = job.extract(
             Path(given.root), files, extractors, store, workers=given.workers,
             shard_clips=given.shard_clips or job.shard_size(len(files)), part=_part(given.shard),
-            backend=given.decoder, progress=bar.update,
+            backend=given.decoder, retry_failed=given.retry_failed, progress=bar.update,
         )  # fmt: skip
     print(f"{given.store}: {report.done} clips extracted, {report.reused} there before, {len(report.failures)} failed")
     for file, reason in list(report.failures.items())[:10]:
@@ -56,10 +59,21 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def parse_extractors(text: str) -> list[tuple[str, dict[str, str]]]:
-    """`a,b` or `a;b:key=value,key=value` → names and arguments. A comma also separates arguments, so those need `;`."""
+    """`a,b:key=value,key=value;c` → names and arguments.
+
+    >>> parse_extractors("logspec,r3d_18:weights=my file.pth,stride=2")
+    [('logspec', {}), ('r3d_18', {'weights': 'my file.pth', 'stride': '2'})]
+    """
     from avloc.feature_extraction.extractors import parse
 
-    parts = text.replace(" ", ";").split(";") if ";" in text or ":" in text else text.split(",")
+    parts: list[str] = []
+    for group in text.split(";"):
+        for k, part in enumerate(group.split(",")):
+            # A name has no "="; what has one before any ":" goes on with the arguments of the extractor before.
+            if k and "=" in part.partition(":")[0]:
+                parts[-1] += f",{part}"
+            else:
+                parts.append(part)
     found = [parse(part) for part in parts if part.strip()]
     if not found:
         raise AvlocError("--extractors: name at least one")
@@ -70,7 +84,8 @@ def parse_extractors(text: str) -> list[tuple[str, dict[str, str]]]:
 
 
 def _part(text: str) -> tuple[int, int]:
-    first, slash, second = text.partition("/")
-    if not (slash and first.isdigit() and second.isdigit()):
-        raise AvlocError(f"--shard: want i/n, as in 0/8, got {text!r}")
-    return int(first), int(second)
+    first, _, second = text.partition("/")
+    try:
+        return int(first), int(second)
+    except ValueError as error:
+        raise AvlocError(f"--shard: want i/n, as in 0/8, got {text!r}") from error

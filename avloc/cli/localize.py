@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avloc.cli.main import parser
+from avloc.cli.main import add_weights_option, parser, positive
 
 if TYPE_CHECKING:
     from avloc.inference import Localization
+
+SCHEMA = "avloc.localization"
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -19,23 +21,30 @@ def run(arguments: Sequence[str]) -> int:
     options.add_argument("clips", type=Path, nargs="+", metavar="CLIP", help="any file that PyAV reads")
     options.add_argument("--checkpoint", required=True, help="what `avloc train` wrote")
     options.add_argument("--out", type=Path, default=Path("."), help="where NAME.json and NAME.png go (default: here)")
-    options.add_argument("--keep", type=int, default=100, help="segments per clip at the most (default 100)")
+    options.add_argument(
+        "--keep", type=positive, default=100, help="segments at the most, per 40 s of a clip (default 100)"
+    )
     options.add_argument("--threshold", type=float, default=0.2, help="lowest score that is printed (default 0.2)")
+    add_weights_option(options)
     options.add_argument("--device", default="cpu", help="cpu, cuda, … (default cpu)")
     given = options.parse_args(arguments)
 
     from tqdm import tqdm
 
-    from avloc.datasets.entries import write_json
     from avloc.errors import AvlocError, MediaError
+    from avloc.files import write_json
     from avloc.inference import Localizer, require_device
     from avloc.timeline_plot import save_timeline
 
-    localizer = Localizer.from_checkpoint(given.checkpoint, device=require_device(given.device))
+    device = require_device(given.device)
+    localizer = Localizer.from_checkpoint(given.checkpoint, device=device, weights=dict(given.weights))
+    localizer.extractors()  # what is missing is said before anything is decoded
     stems = [clip.stem for clip in given.clips]
     if len(set(stems)) < len(stems):
         twice = next(s for k, s in enumerate(stems) if s in stems[:k])
         raise AvlocError(f"two clips would both be written as {twice}.json; localize them into different folders")
+    for clip in given.clips:
+        _spare(given.out / f"{clip.stem}.json", given.out / f"{clip.stem}.png", given.clips)
     failed = []
     for clip in tqdm(given.clips, unit="clip", desc="localize", disable=None if len(given.clips) > 1 else True):
         try:
@@ -50,6 +59,19 @@ def run(arguments: Sequence[str]) -> int:
     for message in failed:
         print(f"avloc localize: error: {message}", file=sys.stderr)
     return 2 if len(failed) == len(given.clips) else 1 if failed else 0
+
+
+def _spare(table: Path, picture: Path, clips: Sequence[Path]) -> None:
+    """Refuse to write over a clip, or over files that are not ours."""
+    from avloc.errors import AvlocError
+
+    inputs = {clip.resolve() for clip in clips}
+    ours = table.is_file() and SCHEMA.encode() in table.read_bytes()[:200]
+    for path in (table, picture):
+        if path.resolve() in inputs:
+            raise AvlocError(f"{path}: is one of the clips and would be written over; name another --out")
+        if path.exists() and not ours:
+            raise AvlocError(f"{path}: is there and was not written by avloc localize; name another --out")
 
 
 def _print(found: Localization, threshold: float, picture: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 from avloc import __version__
 from avloc.errors import AvlocError
@@ -62,9 +63,16 @@ def _help() -> str:
     )
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, like everything else here."""
+
+    def error(self, message: str) -> NoReturn:
+        raise AvlocError(f"{message} (avloc {self.prog.removeprefix('avloc ')} --help explains)")
+
+
 def parser(verb: str, example: str, *, description: str | None = None) -> argparse.ArgumentParser:
     """The parser of a verb, with its example at the end of the help."""
-    return argparse.ArgumentParser(
+    return _Parser(
         prog=f"avloc {verb}",
         description=description or VERBS[verb],
         epilog=f"example:\n  {example}",
@@ -72,9 +80,35 @@ def parser(verb: str, example: str, *, description: str | None = None) -> argpar
     )
 
 
+def positive(text: str) -> int:
+    """An option's whole number of at least 1."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"want a whole number of at least 1, got {text!r}")
+    return value
+
+
 def default_workers() -> int:
     """As many processes as there are cores for us."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def add_weights_option(options: argparse.ArgumentParser) -> None:
+    """`--weights NAME=FILE`, for checkpoints of networks on pretrained extractors."""
+    options.add_argument(
+        "--weights", action="append", default=[], type=_assignment, metavar="NAME=FILE",
+        help="the weights file of an extractor that the network was trained on, as r3d_18=r3d_18.pth; may be repeated",
+    )  # fmt: skip
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise argparse.ArgumentTypeError(f"want NAME=FILE, got {text!r}")
+    return name, value
 
 
 def add_dataset_options(options: argparse.ArgumentParser) -> None:

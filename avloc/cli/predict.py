@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avloc.cli.main import add_dataset_options, parser
+from avloc.cli.main import add_dataset_options, add_weights_option, parser, positive
+from avloc.errors import AvlocError
 
 if TYPE_CHECKING:
     import argparse
@@ -30,7 +31,10 @@ def run(arguments: Sequence[str]) -> int:
     options.add_argument(
         "--out", type=Path, required=True, help='where to: {"file": [[score, start, end], …]} in seconds'
     )
-    options.add_argument("--keep", type=int, default=100, help="rows per clip at the most (default 100)")
+    options.add_argument(
+        "--keep", type=positive, default=100, help="rows at the most, per 40 s of a clip (default 100)"
+    )
+    add_weights_option(options)
     options.add_argument("--device", default="cpu", help="cpu, cuda, … (default cpu)")
     options.add_argument("--allow-missing", action="store_true", help="give clips without features an empty list")
     given = options.parse_args(arguments)
@@ -41,7 +45,12 @@ def run(arguments: Sequence[str]) -> int:
     from avloc.evaluation.predictions import write_predictions
     from avloc.inference import Localizer, require_device
 
-    localizer = Localizer.from_checkpoint(given.checkpoint, device=require_device(given.device))
+    if given.out.is_dir():
+        raise AvlocError(f"{given.out}: is a folder, want the name of a file to write")
+    device = require_device(given.device)
+    localizer = Localizer.from_checkpoint(given.checkpoint, device=device, weights=dict(given.weights))
+    if given.store is None:
+        localizer.extractors()  # what is missing is said before anything is decoded
     records = read_records(given.dataset, given.root, given.split)
     predictions = {public_name(given.dataset, r): np.zeros((0, 3)) for r in records}
     failed: dict[str, str] = {}

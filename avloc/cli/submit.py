@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avloc.cli.main import default_workers, parser
+from avloc.cli.main import default_workers, parser, positive
 from avloc.errors import AvlocError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def run(arguments: Sequence[str]) -> int:
         'or a json file {"file": seconds}',
     )  # fmt: skip
     options.add_argument(
-        "--max-rows", type=int, default=validation.MAX_ROWS,
+        "--max-rows", type=positive, default=validation.MAX_ROWS,
         help=f"rows of a clip that are not too many (default {validation.MAX_ROWS})",
     )  # fmt: skip
     options.add_argument("--no-repair", action="store_true", help="refuse instead of repairing")
@@ -53,10 +53,8 @@ def run(arguments: Sequence[str]) -> int:
     options.add_argument(
         "--detections-from-rows", action="store_true", help="make prediction.txt of the score of each clip's best row"
     )
-    options.add_argument("--workers", type=int, default=default_workers(), help="threads that probe clips")
+    options.add_argument("--workers", type=positive, default=default_workers(), help="threads that probe clips")
     given = options.parse_args(arguments)
-    if given.max_rows < 1:
-        raise AvlocError(f"--max-rows must be at least 1, got {given.max_rows}")
     if given.detections and given.detections_from_rows:
         raise AvlocError("--detections and --detections-from-rows exclude each other")
     files = read_file_list(given.files) if given.files else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from avloc.cli.main import default_workers, parser
+from avloc.cli.main import default_workers, parser, positive
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -18,7 +18,9 @@ def run(arguments: Sequence[str]) -> int:
     options.add_argument(
         "--speech", help="a folder of recordings, one sub-folder per speaker, instead of the bundled ones"
     )
-    options.add_argument("--workers", type=int, default=default_workers(), help="processes (default: one per core)")
+    options.add_argument(
+        "--workers", type=positive, default=default_workers(), help="processes (default: one per core)"
+    )
     given = options.parse_args(arguments)
 
     from tqdm import tqdm

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from avloc.errors import AvlocError
+from avloc.checkpoint import first_line, read_checkpoint
+from avloc.errors import AvlocError, CheckpointError
+from avloc.files import write_text
 
+if TYPE_CHECKING:
+    from torch import nn
+
+RUN_FILE = "run.json"
 CONFIGS = Path(__file__).parent.parent / "configs"
-HELP = """usage: avloc train --config CONFIG [--data.root R --data.store S ...] [--resume CHECKPOINT]
+HELP = """usage: avloc train --config CONFIG [--data.root R --data.store S ...] [--resume CHECKPOINT | --overwrite true]
 
 Train a network on cached features. CONFIG is a YAML file, or the name of one that comes with avloc: {names}.
 Everything in it can be overridden on the command line (LightningCLI). `avloc train --help-all` lists every option.
-Checkpoints, logs (CSV, TensorBoard) and the resolved configuration are written under --trainer.default_root_dir.
+Checkpoints, logs (CSV, TensorBoard) and the resolved configuration are written under --trainer.default_root_dir. The same
+command again goes on where that run stopped; with another configuration it wants --resume CHECKPOINT, --overwrite true or
+another folder.
 
 example:
   avloc train --config demo --data.root clips --data.store features --trainer.default_root_dir run
@@ -67,8 +77,48 @@ def train(arguments: Sequence[str]) -> Path:
     """Train by a configuration, validate, keep the best checkpoint; returns its path.
 
     Raises:
-        AvlocError: if the data does not fit the configuration.
+        AvlocError: if the configuration is wrong, or the data does not fit it.
     """
+    import jsonargparse
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
+
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning.fabric"):  # hints about other products
+        logging.getLogger(name).setLevel(logging.WARNING)
+    interrupt = signal.getsignal(signal.SIGINT)
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message=".*(exists and is not empty|already exists).*"
+        )  # a second run is meant
+        # Loading in the training process is right for features in a local store; Lightning suggests workers always.
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*LightningCLI's args parameter is intended.*")
+        warnings.filterwarnings("ignore", message=".*(isinstance|LeafSpec).*", category=FutureWarning)
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        try:
+            cli = _cli(_resolve(list(arguments)))
+            resume = _where_to_go_on(cli)
+            if resume is not None:
+                _check_resumable(resume, cli.model.model)
+            cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=resume, weights_only=True)
+        except jsonargparse.ArgumentError as error:
+            raise AvlocError(f"{first_line(error)} (avloc train --help explains)") from error
+        except MisconfigurationException as error:
+            raise AvlocError(first_line(error)) from error
+        except SystemExit as error:
+            if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns the one into the other
+                raise KeyboardInterrupt from error
+            raise
+        finally:
+            signal.signal(signal.SIGINT, interrupt)  # which Lightning switches off
+    best = getattr(cli.trainer.checkpoint_callback, "best_model_path", "")
+    if not best:
+        raise AvlocError("the training ended without a checkpoint; does the configuration have a ModelCheckpoint?")
+    print(f"best checkpoint: {best}", file=sys.stderr)
+    return Path(best)
+
+
+def _cli(words: list[str]) -> Any:
+    """Everything made as the configuration says, not yet run."""
     import pytorch_lightning as pl
     from pytorch_lightning.callbacks import ModelCheckpoint
     from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
@@ -80,6 +130,7 @@ def train(arguments: Sequence[str]) -> Path:
     class Cli(LightningCLI):
         def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
             parser.add_argument("--resume", type=str, default=None, help="go on from this checkpoint")
+            parser.add_argument("--overwrite", type=bool, default=False, help="forget the run that is in the folder")
 
         def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
             """Logs and checkpoints go under the run's folder unless the configuration names other places."""
@@ -94,26 +145,46 @@ def train(arguments: Sequence[str]) -> Path:
                     callback.dirpath = str(Path(root).resolve() / "checkpoints")
             return trainer
 
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its hints about other products
-    with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message=".*(exists and is not empty|already exists).*"
-        )  # a second run is meant
-        # Loading in the training process is right for features in a local store; Lightning suggests workers always.
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*LightningCLI's args parameter is intended.*")
-        warnings.filterwarnings("ignore", message=".*(isinstance|LeafSpec).*", category=FutureWarning)
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
-        cli = Cli(
-            LocalizationModule, FeatureData, run=False, args=_resolve(list(arguments)), seed_everything_default=0,
-            save_config_kwargs={"overwrite": True},
-        )  # fmt: skip
-        resume = cli.config.get("resume")
-        if resume is not None and not Path(resume).is_file():
-            raise AvlocError(f"{resume}: no such checkpoint to resume from")
-        cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=resume, weights_only=True)
-    best = getattr(cli.trainer.checkpoint_callback, "best_model_path", "")
-    if not best:
-        raise AvlocError("the training ended without a checkpoint; does the configuration have a ModelCheckpoint?")
-    print(f"best checkpoint: {best}", file=sys.stderr)
-    return Path(best)
+    cli = Cli(
+        LocalizationModule, FeatureData, run=False, args=words, seed_everything_default=0,
+        save_config_kwargs={"overwrite": True}, parser_kwargs={"exit_on_error": False},
+    )  # fmt: skip
+    if (cli.trainer.max_epochs or 0) < 1 and cli.trainer.max_steps < 1:
+        raise AvlocError(f"trainer.max_epochs must be at least 1, got {cli.trainer.max_epochs}")
+    return cli
+
+
+def _where_to_go_on(cli: Any) -> str | None:
+    """The checkpoint to go on from: the one that is named, or the last one of the same run, stopped; None for a new run."""
+    root = Path(cli.trainer.default_root_dir)
+    settings = {k: v for k, v in cli.config.as_dict().items() if k not in ("resume", "overwrite", "config")}
+    text = json.dumps(settings, indent=1, default=str, sort_keys=True)
+    record, last = root / RUN_FILE, root / "checkpoints" / "last.ckpt"
+    resume: str | None = cli.config.get("resume")
+    if resume is None and last.is_file() and not cli.config.get("overwrite"):
+        if not record.is_file() or record.read_text(encoding="utf-8") != text:
+            raise AvlocError(
+                f"{root}: holds a run with another configuration; go on from it with --resume {last}, forget it with "
+                "--overwrite true, or name another --trainer.default_root_dir"
+            )
+        print(f"going on from {last}", file=sys.stderr)
+        resume = str(last)
+    write_text(record, text)
+    return resume
+
+
+def _check_resumable(path: str, model: nn.Module) -> None:
+    """A CheckpointError unless a checkpoint is of such a network."""
+    checkpoint = read_checkpoint(path)
+    if checkpoint.model != type(model).__name__:
+        raise CheckpointError(
+            f"{path}: is of a {checkpoint.model}, the configuration's network is a {type(model).__name__}"
+        )
+    there = {name: tuple(value.shape) for name, value in checkpoint.weights.items()}
+    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    differing = sorted(name for name in {*there, *wanted} if there.get(name) != wanted.get(name))
+    if differing:
+        name = differing[0]
+        raise CheckpointError(
+            f"{path}: does not fit the configuration's network: {name} is {there.get(name)} there and {wanted.get(name)} here"
+        )

@@ -226,7 +226,7 @@ class BoundaryTransformer(nn.Module):
             padded = TimeGrid(grid.start_s, grid.hop_s, output.step_mask.shape[1])
             proposals = decode_points(
                 scores[b], distances[b], padded, self.pyramid, extent_s=(grid.start_s, grid.end_s),
-                boundaries=boundaries[b], shortest_s=SHORTEST_S, keep=before_nms,
+                boundaries=boundaries[b, : grid.length], shortest_s=SHORTEST_S, keep=before_nms,
             )  # fmt: skip
             found.append(soft_nms(proposals, keep=keep, floor=0.0))
         return found

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 Task = TypeVar("Task")
@@ -22,17 +27,34 @@ def run(function: Callable[[Task], Result], tasks: Sequence[Task], workers: int)
             yield function(task)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context, initializer=_one_thread) as pool:
+    others = set(multiprocessing.active_children())
+    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context, initializer=_prepare_worker) as pool:
         futures = [pool.submit(function, task) for task in tasks]
         try:
             for future in as_completed(futures):
                 yield future.result()
+        except BrokenProcessPool as error:
+            raise OSError(
+                "a worker process was killed, perhaps for want of memory; fewer --workers need less"
+            ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            for worker in set(multiprocessing.active_children()) - others:
+                worker.terminate()  # what they are at is not finished and will be done again
             raise
 
 
-def _one_thread() -> None:
+def _prepare_worker() -> None:
+    """One thread; the keyboard's interrupt is the parent's matter; and no worker outlives its parent."""
     import torch
 
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)

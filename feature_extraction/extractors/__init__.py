@@ -60,9 +60,10 @@ def build(name: str, arguments: Mapping[str, Any] | None = None) -> Extractor:
 
 def _typed(name: str, key: str, value: str, annotation: str) -> Any:
     if annotation == "int":
-        if not value.lstrip("-").isdigit():
-            raise AvlocError(f"extractor {name}: {key} must be a whole number, got {value!r}")
-        return int(value)
+        try:
+            return int(value)
+        except ValueError as error:
+            raise AvlocError(f"extractor {name}: {key} must be a whole number, got {value!r}") from error
     if annotation == "bool":
         if value.lower() not in ("true", "false"):
             raise AvlocError(f"extractor {name}: {key} must be true or false, got {value!r}")

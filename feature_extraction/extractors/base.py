@@ -53,6 +53,9 @@ class Extractor(ABC):
         """The constructor's arguments that change the numbers; a store remembers them."""
         return {}
 
+    def load(self) -> None:  # noqa: B027 - most have nothing to load
+        """Load the weights now; an AvlocError if they cannot be used. Without this they are loaded on first use."""
+
     def weights_sha256(self) -> str | None:
         """The hash of the weights' file; None without weights."""
         return None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from avloc.errors import AvlocError
 from avloc.feature_extraction.extractors.base import Extractor, Features
 from avloc.feature_extraction.media import Clip, VideoFormat
 from avloc.timeline import DEFAULT_FPS
@@ -32,8 +33,10 @@ class ResidualGrid(Extractor):
     receptive_field_s = 2 / DEFAULT_FPS
 
     def __init__(self, *, size: int = 192, cells: int = 8) -> None:
-        if size % (4 * cells):
-            raise ValueError(f"the size must be a multiple of 4 x cells ({4 * cells}), got {size}")
+        if cells < 1 or size < 1 or size % (4 * cells):
+            raise AvlocError(
+                f"extractor {self.name}: size must be a multiple of 4 × cells, got size {size}, cells {cells}"
+            )
         self.size, self.cells = size, cells
         self.dim = MAPS * cells * cells
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from avloc.errors import AvlocError
 from avloc.feature_extraction.extractors.base import Extractor, Features
 from avloc.feature_extraction.media import Clip
 from avloc.timeline import DEFAULT_SAMPLE_RATE, TimeGrid
@@ -42,6 +43,8 @@ class LogSpec(Extractor):
     hop_s = HOP_SAMPLES / DEFAULT_SAMPLE_RATE
 
     def __init__(self, *, n_fft: int = 1024) -> None:
+        if n_fft < HOP_SAMPLES:
+            raise AvlocError(f"extractor {self.name}: n_fft must be at least a hop ({HOP_SAMPLES}), got {n_fft}")
         self.n_fft = n_fft
         self.dim = n_fft // 2 + 1
         self.receptive_field_s = n_fft / DEFAULT_SAMPLE_RATE
@@ -68,6 +71,8 @@ class LogMel(LogSpec):
 
     def __init__(self, *, n_fft: int = 512, bands: int = 64) -> None:
         super().__init__(n_fft=n_fft)
+        if bands < 1:
+            raise AvlocError(f"extractor {self.name}: bands must be at least 1, got {bands}")
         self.dim = bands
 
     def parameters(self) -> dict[str, Any]:

@@ -60,6 +60,9 @@ class R3D18(Extractor):
     def parameters(self) -> dict[str, Any]:
         return {"random": self.random, "window": self.window, "stride": self.stride}
 
+    def load(self) -> None:
+        _ = self._network
+
     def weights_sha256(self) -> str | None:
         return None if self.weights is None else hashlib.sha256(Path(self.weights).read_bytes()).hexdigest()
 
@@ -75,7 +78,7 @@ class R3D18(Extractor):
             try:
                 network.load_state_dict(torch.load(self.weights, map_location="cpu", weights_only=True))
             except Exception as error:  # torch raises many kinds for a file that is not what it should be
-                reason = str(error).splitlines()[0]
+                reason = " ".join(str(error).split())[:200]
                 raise AvlocError(f"{self.weights}: not a state dict of torchvision's r3d_18 ({reason})") from error
         network.fc = torch.nn.Identity()
         return network.eval()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -233,8 +234,11 @@ def test_a_clip_that_cannot_be_read_is_recorded(demo: Path, tmp_path: Path, caps
     [
         (lambda c: c.pop("avloc"), "not a checkpoint of `avloc train`"),
         (lambda c: c["avloc"].update(model="Other"), "unknown network 'Other'"),
-        (lambda c: c["avloc"]["arguments"].update(width=48), "the weights do not fit BoundaryTransformer"),
+        (lambda c: c["avloc"]["arguments"].update(width=48), "the weights do not fit this BoundaryTransformer"),
         (lambda c: c["state_dict"].clear(), "the weights do not fit"),
+        (lambda c: c.pop("state_dict"), "a damaged checkpoint, it holds no weights"),
+        (lambda c: c["avloc"].pop("hop_s"), "a damaged checkpoint, its note 'hop_s' is None"),
+        (lambda c: c["avloc"]["extractors"].append(3), "a damaged checkpoint, an extractor in it is 3"),
     ],
 )
 def test_a_checkpoint_of_another_model_is_one_line(demo, tmp_path, capsys, spoil, message):
@@ -270,6 +274,140 @@ def test_training_refuses_what_does_not_fit(demo, tmp_path, capsys):
     assert main([*common, *store, "--resume", str(tmp_path / "no.ckpt")]) == 2
     assert main(["train", "--config", "nothing"]) == 2
     assert "those that come with avloc: demo" in capsys.readouterr().err
+
+
+def _train(demo: Path, root: Path, *words: str) -> int:
+    return main([
+        "train", "--config", "demo", "--data.root", str(demo / "clips"), "--data.store", str(demo / "features"),
+        "--trainer.default_root_dir", str(root), "--trainer.enable_progress_bar", "false", *words,
+    ])  # fmt: skip
+
+
+def _losses(root: Path) -> dict[int, float]:
+    """The training loss of each epoch, of all versions of the log."""
+    losses = {}
+    for path in sorted(root.glob("logs/version_*/metrics.csv")):
+        for row in csv.DictReader(path.read_text().splitlines()):
+            if row.get("train/loss"):
+                losses[int(row["epoch"])] = float(row["train/loss"])
+    return losses
+
+
+def test_a_stopped_training_goes_on_as_if_nothing_had_been(demo: Path, tmp_path: Path, capsys, monkeypatch):
+    from avloc.training import LocalizationModule
+
+    assert _train(demo, tmp_path / "whole", "--trainer.max_epochs", "3") == 0
+    plain, stopped = LocalizationModule.on_train_epoch_start, []
+
+    def stop_once(self: LocalizationModule) -> None:
+        if self.current_epoch == 2 and not stopped:
+            stopped.append(True)
+            raise KeyboardInterrupt
+        plain(self)
+
+    monkeypatch.setattr(LocalizationModule, "on_train_epoch_start", stop_once)
+    capsys.readouterr()
+    assert _train(demo, tmp_path / "stopped", "--trainer.max_epochs", "3") == 130
+    assert capsys.readouterr().err.endswith("stopped; what is finished is kept, run it again to go on\n")
+    assert _train(demo, tmp_path / "stopped", "--trainer.max_epochs", "3") == 0
+    assert "going on from" in capsys.readouterr().err
+    whole, parts = _losses(tmp_path / "whole"), _losses(tmp_path / "stopped")
+    assert list(whole) == list(parts) == [0, 1, 2]
+    assert parts == pytest.approx(whole, abs=1e-6)
+    last = torch.load(tmp_path / "whole" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["epoch"] == 2
+    # Another configuration is not mixed with the run that is there.
+    assert _train(demo, tmp_path / "whole", "--trainer.max_epochs", "1") == 2
+    assert "holds a run with another configuration" in capsys.readouterr().err
+    assert _train(demo, tmp_path / "whole", "--trainer.max_epochs", "1", "--overwrite", "true") == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--data.batch_size", "0"), "want batch_size ≥ 1"),
+        (("--data.hop_s", "0"), "hop_s > 0"),
+        (("--model.warmup", "1"), "0 ≤ warmup < 1"),
+        (("--trainer.max_epochs", "-1"), "trainer.max_epochs must be at least 1"),
+        (("--trainer.max_epochs", "many"), "avloc train --help explains"),
+        (("--colour", "red"), "colour"),
+        (("--resume", "README.md"), "no such checkpoint"),
+    ],
+)
+def test_wrong_training_settings_are_one_line(demo, tmp_path, capsys, words, message):
+    assert _train(demo, tmp_path, *words) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_resuming_wants_a_checkpoint_that_fits(demo, tmp_path, capsys):
+    text = tmp_path / "text.ckpt"
+    text.write_text("none")
+    assert _train(demo, tmp_path / "r", "--resume", str(text)) == 2
+    assert "not a checkpoint" in capsys.readouterr().err
+    words = ("--resume", str(demo / "checkpoint.ckpt"), "--model.model.init_args.width", "48")
+    assert _train(demo, tmp_path / "r", *words) == 2
+    assert "does not fit the configuration's network" in capsys.readouterr().err
+
+
+def test_localize_spares_what_is_not_its_own(demo, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    clip = tmp_path / "cost_$5_$6_€.mp4"
+    shutil.copy(demo / "clips" / "test" / "000000.mp4", clip)
+    arguments = ["localize", str(clip), "--checkpoint", str(demo / "checkpoint.ckpt")]
+    clip.with_suffix(".json").write_text('{"mine": 1}')
+    assert main(arguments) == 2
+    assert "was not written by avloc localize; name another --out" in capsys.readouterr().err
+    clip.with_suffix(".json").unlink()
+    assert main(arguments) == 0
+    assert main(arguments) == 0  # its own may be written again
+    picture = clip.with_suffix(".png")
+    assert main(["localize", str(picture), *arguments[2:]]) == 2
+    assert "is one of the clips and would be written over" in capsys.readouterr().err
+    assert picture.stat().st_size > 10_000
+
+
+def test_predictions_do_not_depend_on_the_batch(demo: Path):
+    from avloc.datasets.catalog import read_records
+    from avloc.datasets.features import FeatureDataset
+    from avloc.feature_extraction.store import FeatureStore
+
+    localizer = Localizer.from_checkpoint(demo / "checkpoint.ckpt")
+    records = read_records("lavdf", demo / "clips")
+    examples = list(FeatureDataset(records, FeatureStore(demo / "features"), localizer.extractor_names, hop_s=0.04))
+    for example, batched in zip(examples, localizer.run(examples), strict=True):
+        alone = next(localizer.run([example]))
+        assert batched.proposals.scores == pytest.approx(alone.proposals.scores, abs=1e-5)
+
+
+def test_a_network_on_pretrained_features_runs_on_clips(demo: Path, tmp_path: Path, capsys):
+    from avloc.feature_extraction.extractors import build
+
+    weights, other = tmp_path / "r3d.pth", tmp_path / "other.pth"
+    torch.manual_seed(0)
+    from torchvision.models.video import r3d_18
+
+    torch.save(r3d_18().state_dict(), weights)
+    torch.save(r3d_18().state_dict(), other)
+    checkpoint = torch.load(demo / "checkpoint.ckpt", weights_only=True)
+    extractor = build("r3d_18", {"weights": str(weights)})
+    checkpoint["avloc"]["extractors"][1] = extractor.describe()
+    checkpoint["avloc"]["arguments"]["visual_dim"] = 512
+    from avloc.models import build_model
+
+    state = build_model("BoundaryTransformer", checkpoint["avloc"]["arguments"]).state_dict()
+    checkpoint["state_dict"] = {f"model.{k}": v for k, v in state.items()}
+    torch.save(checkpoint, tmp_path / "c.ckpt")
+    clip = str(demo / "clips" / "test" / "000000.mp4")
+    arguments = ["localize", clip, "--checkpoint", str(tmp_path / "c.ckpt"), "--out", str(tmp_path / "o")]
+    assert main(arguments) == 2
+    assert "r3d_18 needs the weights file it was trained with: give --weights r3d_18=FILE" in capsys.readouterr().err
+    assert main([*arguments, "--weights", f"r3d_18={other}"]) == 2
+    assert "not the weights of r3d_18 that the network was trained on" in capsys.readouterr().err
+    assert main([*arguments, "--weights", "r3d_18"]) == 2
+    assert not (tmp_path / "o").exists()
+    assert main([*arguments, "--weights", f"r3d_18={weights}"]) == 0
 
 
 @pytest.mark.slow
@@ -320,7 +458,7 @@ def test_the_demo_finds_what_is_there_and_nothing_in_shuffled_labels(tmp_path: P
                 "lavdf",
                 "--split",
                 "test",
-                "--out",
+                "--json",
                 str(scores),
             ]
         )

@@ -116,7 +116,10 @@ def test_lengths_from_a_store_and_from_clips(tiny_set, tiny_store, tmp_path, cap
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [(("--max-rows", 0), "--max-rows must be at least 1"), (("--durations", "no"), "no such store")],
+    [
+        (("--max-rows", 0), "argument --max-rows: want a whole number of at least 1"),
+        (("--durations", "no"), "no such store"),
+    ],
 )
 def test_wrong_options(files, options, message, capsys):
     assert submit(files, *options) == 2

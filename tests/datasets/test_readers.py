@@ -37,7 +37,7 @@ def test_lavdf(tmp_path):
 
 
 def test_avdeepfake1m_drops_segments_of_an_untouched_modality(tmp_path):
-    root = write(tmp_path / "val_metadata.json", [ONE_M, {**ONE_M, "modify_type": "both-modified"}])
+    root = write(tmp_path / "val_metadata.json", [ONE_M, {**ONE_M, "file": "b.mp4", "modify_type": "both-modified"}])
     audio, both = read_records("avdeepfake1m", root, "val")
     assert audio.segments == (Segment(1, 2),)
     assert both.segments == (Segment(1, 2), Segment(3, 4))
@@ -58,6 +58,15 @@ def test_avdeepfake1m_drops_segments_of_an_untouched_modality(tmp_path):
         ([{**LAVDF, "fake_periods": [[2, 1]]}], r"entry 0: fake_periods: a segment must not end before it starts"),
         ([{**LAVDF, "fake_periods": [["a", 1]]}], "entry 0: fake_periods: "),
         ([{**LAVDF, "modify_video": "yes"}], "modify_video is 'yes'"),
+        ([{**LAVDF, "fake_periods": [[]]}], "segments must be pairs"),
+        ([{**LAVDF, "fake_periods": [[1, 10**400]]}], "entry 0: fake_periods: "),
+        ([{**LAVDF, "duration": -3}], "duration must be above 0 seconds, got -3"),
+        ([{**LAVDF, "split": "dev2"}], "the split must be one of train, dev, test, got 'dev2'"),
+        ([{**LAVDF, "file": "."}], "leads out of the dataset's folder"),
+        ([{**LAVDF, "file": "a\0.mp4"}], "cannot be the name of a file"),
+        ([{**LAVDF, "file": "a\ud800.mp4"}], "cannot be the name of a file"),
+        ([LAVDF, LAVDF], "the clip test/000001.mp4 is in the metadata twice"),
+        ("[" * 100_000, "not a JSON file"),
         ([{**LAVDF, "modify_video": False}], "neither modify_audio nor modify_video"),
         ([], "no clips in the whole split"),
     ],

@@ -184,3 +184,15 @@ def test_no_shortcut_in_the_files(tmp_path):
     even = np.arange(len(x)) // 6 % 2 == 0
     weights = np.linalg.lstsq(x[even], fake[even] * 2.0 - 1, rcond=None)[0]
     assert abs(_auc(x[~even] @ weights, fake[~even]) - 0.5) < 0.13
+
+
+def test_the_same_frames_give_the_same_bytes(tmp_path):
+    from avloc.datasets.encode import write_mp4
+
+    random = np.random.default_rng(0)
+    grain = random.integers(90, 160, (40, 96, 96, 3)).astype(np.uint8)
+    hashes = set()
+    for _ in range(6):
+        write_mp4(tmp_path / "a.mp4", grain, None)
+        hashes.add(hashlib.sha256((tmp_path / "a.mp4").read_bytes()).hexdigest())
+    assert len(hashes) == 1

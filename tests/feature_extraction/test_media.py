@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -116,3 +118,31 @@ def test_truncated_without_index(clip):
 def test_unknown_backend(clip):
     with pytest.raises(MediaError, match="must be pyav or decord, got 'x'"):
         decode(clip, backend="x")
+
+
+def _pushed(parts):
+    """Audio frames of a constant each: (pts, samples, value)."""
+    import av
+
+    from avloc.feature_extraction.media import _SampleCollector
+
+    collector = _SampleCollector(16000)
+    for pts, count, value in parts:
+        frame = av.AudioFrame.from_ndarray(np.full((1, count), value, np.float32), format="fltp", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = 16000, pts, Fraction(1, 16000)
+        collector.push(frame)
+    return collector.result()[0]
+
+
+def test_overlapping_sound_is_cut():
+    samples = _pushed([(0, 8000, 0.1), (8000, 8000, 0.2), (8000, 4000, 0.3), (12000, 8000, 0.4), (20000, 4000, 0.5)])
+    # The third has the time of the second: times that stand still say nothing, so it is kept; the fourth then overlaps.
+    assert len(samples) == 24000
+    assert samples[15999] == pytest.approx(0.2)
+    samples = _pushed([(0, 8000, 0.1), (8000, 8000, 0.2), (12000, 8000, 0.4)])
+    assert len(samples) == 20000
+    assert samples[[15990, 16010]] == pytest.approx([0.2, 0.4])
+
+
+def test_times_that_stand_still_lose_nothing():
+    assert len(_pushed([(0, 4000, 0.1)] * 5)) == 20000

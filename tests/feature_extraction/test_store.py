@@ -83,3 +83,32 @@ def test_damage_is_found(store):
     (store.root / "toy" / "store.json").write_text("{")
     with pytest.raises(StoreError, match="not a JSON file"):
         store.describe("toy")
+
+
+def test_more_shards_than_files_may_be_open(tmp_path, monkeypatch):
+    from avloc.feature_extraction import store as module
+
+    monkeypatch.setattr(module, "OPEN_SHARDS", 3)
+    store = FeatureStore(tmp_path / "s")
+    folder = store.prepare(ABOUT)
+    for k in range(8):
+        with ShardWriter(folder / shard_name(k, [f"{k}"]), 3) as shard:
+            shard.add(f"{k}", features(2, k))
+    for k in [*range(8), 3, 0, 7]:
+        assert store.read("toy", f"{k}").values[0, 0] == k
+    assert len(store._index("toy")._open) == 3
+
+
+@pytest.mark.parametrize("text", ["[]", b"\xff", "{}", '{"format_version": 1}'])
+def test_a_description_that_is_none(store, text):
+    (store.root / "toy" / "store.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(StoreError, match=r"store.json: (not a JSON file|want a store of format version 2)"):
+        store.describe("toy")
+
+
+def test_a_shard_without_its_tables_is_named(store):
+    path = sorted((store.root / "toy").glob("*.h5"))[0]
+    with h5py.File(path, "a") as file:
+        del file["files"]
+    with pytest.raises(StoreError, match=f"{path.name}: a damaged shard"):
+        FeatureStore(store.root).files("toy")

@@ -112,3 +112,13 @@ def test_specifications():
     with pytest.raises(AvlocError, match="want name:key=value"):
         parse("logspec:512")
     assert build("logspec", {"n_fft": "512"}).dim == 257
+
+
+@pytest.mark.parametrize(
+    "specification",
+    ["residual_grid:size=10", "residual_grid:cells=0", "residual_grid:size=0", "logspec:n_fft=0", "logspec:n_fft=--5",
+     "logmel:bands=0", "r3d_18:random=true,stride=0"],
+)  # fmt: skip
+def test_settings_that_cannot_be_are_one_error(specification):
+    with pytest.raises(AvlocError, match=specification.partition(":")[0] + "|stride"):
+        build(*parse(specification))

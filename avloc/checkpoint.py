@@ -1,0 +1,103 @@
+"""What a checkpoint of `avloc train` carries beside Lightning's own: its network, its arguments, its extractors.
+
+Reading one runs no code: tensors and plain values only.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from avloc.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+KEY = "avloc"
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A checkpoint, checked.
+
+    Attributes:
+        path: the file.
+        model: name of the network, as in `avloc.models.MODELS`.
+        arguments: its constructor's.
+        hop_s: seconds per step.
+        extractors: descriptions of the extractors it was trained on.
+        weights: state dict of the network.
+    """
+
+    path: Path
+    model: str
+    arguments: dict[str, Any]
+    hop_s: float
+    extractors: list[dict[str, Any]]
+    weights: Mapping[str, Tensor]
+
+
+def notes(model: nn.Module, context: Mapping[str, Any]) -> dict[str, Any]:
+    """What `avloc train` adds to a checkpoint; `context` holds `hop_s` and `extractors`."""
+    return {
+        "version": VERSION,
+        "model": type(model).__name__,
+        "arguments": dict(getattr(model, "arguments", {})),
+        **context,
+    }
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a checkpoint that `avloc train` wrote.
+
+    Raises:
+        CheckpointError: if the file is missing, or is no checkpoint of ours.
+    """
+    import torch
+
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path}: not a checkpoint (it is none of torch's, or holds more than tensors)"
+        ) from error
+    except Exception as error:  # torch raises many kinds for a file that is not what it should be
+        raise CheckpointError(f"{path}: not a checkpoint ({first_line(error) or type(error).__name__})") from error
+    about = content.get(KEY) if isinstance(content, dict) else None
+    if not isinstance(about, dict) or about.get("version") != VERSION:
+        raise CheckpointError(f"{path}: not a checkpoint of `avloc train` (it lacks what avloc notes in it)")
+    kinds: dict[str, type | tuple[type, ...]] = {
+        "model": str, "arguments": dict, "hop_s": (int, float), "extractors": list,
+    }  # fmt: skip
+    for name, kind in kinds.items():
+        if not isinstance(about.get(name), kind):
+            raise CheckpointError(f"{path}: a damaged checkpoint, its note {name!r} is {about.get(name)!r}")
+    if not isinstance(content.get("state_dict"), Mapping):
+        raise CheckpointError(f"{path}: a damaged checkpoint, it holds no weights")
+    for extractor in about["extractors"]:
+        if not isinstance(extractor, dict) or not {"name", "parameters", "modality"} <= set(extractor):
+            raise CheckpointError(f"{path}: a damaged checkpoint, an extractor in it is {extractor!r}")
+    weights = {k.removeprefix("model."): v for k, v in content["state_dict"].items()}
+    return Checkpoint(path, about["model"], about["arguments"], float(about["hop_s"]), about["extractors"], weights)
+
+
+def load_weights(model: nn.Module, checkpoint: Checkpoint) -> None:
+    """Put a checkpoint's weights into a network; a CheckpointError if they do not fit."""
+    try:
+        model.load_state_dict(dict(checkpoint.weights))
+    except RuntimeError as error:
+        name = type(model).__name__
+        raise CheckpointError(f"{checkpoint.path}: the weights do not fit this {name}: {first_line(error)}") from error
+
+
+def first_line(error: Exception, length: int = 300) -> str:
+    """An exception's text on one line, cut."""
+    text = " ".join(str(error).split())
+    return text if len(text) < length else f"{text[:length]} …"

@@ -1,0 +1,95 @@
+"""Files that are there as a whole or not at all: written beside their place under another name, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from avloc.errors import AvlocError
+
+# Of the process that writes it: whose leavings may be removed, because it is gone.
+_OWNER = re.compile(r"\.(?P<host>[^.]+)\.(?P<pid>\d+)\.tmp(\.[^.]+)?$")
+
+
+def temporary_path(path: Path) -> Path:
+    """A hidden name beside `path`, with the same ending, that says which process writes it."""
+    host = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())
+    return path.with_name(f".{path.stem}.{host}.{os.getpid()}.tmp{path.suffix}")
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path to write to; it becomes `path` if all goes well, and is removed if not.
+
+    Raises:
+        AvlocError: if `path` is a folder.
+    """
+    if path.is_dir():
+        raise AvlocError(f"{path}: is a folder, want the name of a file to write")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_path(path)
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write a JSON file."""
+    write_text(path, json.dumps(data, ensure_ascii=False, indent=1))
+
+
+def read_json(path: Path, what: str, error_type: type[AvlocError] = AvlocError) -> Any:
+    """Read a small JSON file.
+
+    Args:
+        path: the file.
+        what: it is called so in errors.
+        error_type: of these errors.
+
+    Raises:
+        AvlocError: if it is missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise error_type(f"{path}: no such {what}") from error
+    except IsADirectoryError as error:
+        raise error_type(f"{path}: is a folder, want a {what}") from error
+    except (ValueError, RecursionError) as error:
+        raise error_type(f"{path}: not a JSON file ({' '.join(str(error).split())})") from error
+
+
+def remove_stale(folder: Path) -> int:
+    """Remove what processes of this machine that no longer run have left unfinished in a folder; returns how much."""
+    removed = 0
+    host = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())
+    for path in folder.glob(".*.tmp*"):
+        owner = _OWNER.search(path.name)
+        if owner and owner["host"] == host and not _runs(int(owner["pid"])):
+            path.unlink(missing_ok=True)
+            removed += 1
+    return removed
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError, OSError):
+        return True
+    return True
