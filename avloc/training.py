@@ -72,7 +72,7 @@ class LocalizationModule(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         """The order of the clips follows from the epoch's number, so that a resumed run goes on with it."""
         order = getattr(self.trainer.train_dataloader, "batch_sampler", None)
-        if hasattr(order, "set_epoch"):
+        if order is not None and hasattr(order, "set_epoch"):
             order.set_epoch(self.current_epoch)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:

@@ -80,6 +80,7 @@ def train(arguments: Sequence[str]) -> Path:
         AvlocError: if the configuration is wrong, or the data does not fit it.
     """
     import jsonargparse
+    import pytorch_lightning  # noqa: F401 - sets up its loggers, so before they are quietened
     from lightning_fabric.utilities.exceptions import MisconfigurationException
 
     for name in ("pytorch_lightning", "lightning_fabric", "lightning.fabric"):  # hints about other products
