@@ -93,3 +93,16 @@ def _runs(pid: int) -> bool:
     except (PermissionError, OverflowError, OSError):
         return True
     return True
+
+
+def inside(root: Path, file: str) -> Path:
+    """`root / file`, a clip that metadata name.
+
+    Raises:
+        AvlocError: if that lies outside of `root`, by its name or by a link.
+    """
+    path = root / file
+    resolved = path.resolve()
+    if not resolved.is_relative_to(root.resolve()):
+        raise AvlocError(f"{file}: leads out of {root}, to {resolved}")
+    return path

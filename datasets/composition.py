@@ -132,6 +132,8 @@ class Composition:
             known["original"] = original
         if kind in ("audio", "both"):
             known["audio_model"] = "mel-griffin-lim"
+        if kind in ("visual", "both"):
+            known["video_model"] = "low-resolution mouth"
         return VideoRecord(
             file=file,
             split=split,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from avloc.datasets.catalog import VALIDATION_SPLITS, read_records
+from avloc.datasets.catalog import dataset_named, read_records
 from avloc.errors import AvlocError, StoreError
 from avloc.feature_extraction.extractors.base import Features
 from avloc.feature_extraction.store import FeatureStore
@@ -242,12 +242,10 @@ class FeatureData(pl.LightningDataModule):
             raise AvlocError(
                 f"want batch_size ≥ 1, workers ≥ 0 and hop_s > 0, got {batch_size}, {workers} and {hop_s:g}"
             )
-        if dataset not in VALIDATION_SPLITS:
-            raise AvlocError(f"unknown dataset {dataset!r}, there are: {', '.join(VALIDATION_SPLITS)}")
         self.dataset, self.root, self.extractors, self.hop_s = dataset, Path(root), list(extractors), hop_s
         self.store = FeatureStore(Path(store))
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
-        self.train_split, self.val_split = train_split, val_split or VALIDATION_SPLITS[dataset]
+        self.train_split, self.val_split = train_split, val_split or dataset_named(dataset).validation
         self.shuffle_labels, self.allow_missing = shuffle_labels, allow_missing
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
@@ -258,7 +256,7 @@ class FeatureData(pl.LightningDataModule):
         """The clips of a split that have features."""
         records = read_records(self.dataset, self.root, split)
         if split == self.train_split and self.shuffle_labels:
-            records = _with_shuffled_labels(records, self.seed)
+            records = records.with_segments_of(np.random.default_rng(self.seed).permutation(len(records)))
         return FeatureDataset(records, self.store, self.extractors, hop_s=self.hop_s, allow_missing=self.allow_missing)
 
     def dims(self) -> dict[str, int]:
@@ -285,11 +283,3 @@ class FeatureData(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Example]:
         return self._loader(self.split(self.val_split), shuffle=False)
-
-
-def _with_shuffled_labels(records: Sequence[VideoRecord], seed: int) -> list[VideoRecord]:
-    order = np.random.default_rng(seed).permutation(len(records))
-    return [
-        replace(r, audio_segments=records[k].audio_segments, visual_segments=records[k].visual_segments)
-        for r, k in zip(records, order, strict=True)
-    ]

@@ -10,7 +10,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from avloc.datasets.entries import duration_field, field, read_entries, relative_path, segments_field, text
+from avloc.datasets.entries import duration_field, each_entry, field, relative_path, segments_field, text
+from avloc.datasets.index import cached
+from avloc.datasets.table import RecordTable, TableBuilder
 from avloc.errors import AvlocError
 from avloc.files import write_json
 from avloc.records import VideoRecord
@@ -19,7 +21,7 @@ METADATA = ("metadata.json", "metadata.min.json")
 SPLITS = ("train", "dev", "test")
 
 
-def read(root: Path, split: str | None = None) -> list[VideoRecord]:
+def read(root: Path, split: str | None = None) -> RecordTable:
     """The records of a split (`train`, `dev`, `test`), or of all.
 
     Raises:
@@ -30,23 +32,31 @@ def read(root: Path, split: str | None = None) -> list[VideoRecord]:
     path = next((root / name for name in METADATA if (root / name).is_file()), None)
     if path is None:
         raise AvlocError(f"{root}: no LAV-DF metadata here, want {' or '.join(METADATA)}")
-    records = [_record(entry, path, k) for k, entry in enumerate(read_entries(path))]
-    return [r for r in records if split is None or r.split == split]
+    table = cached([path], "lavdf", lambda: _table(path))
+    return table if split is None else table.take(table.split.is_(split))
 
 
-def _record(entry: dict[str, Any], path: Path, number: int) -> VideoRecord:
-    segments = segments_field(entry, "fake_periods", path, number)
-    audio, video = field(entry, "modify_audio", bool, path, number), field(entry, "modify_video", bool, path, number)
-    if segments and not (audio or video):
-        raise AvlocError(f"{path}: entry {number} has fake periods, but neither modify_audio nor modify_video is true")
-    return VideoRecord(
-        file=relative_path(field(entry, "file", str, path, number), path, number),
-        split=_split(entry, path, number),
-        duration_s=duration_field(entry, path, number),
-        audio_segments=segments if audio else (),
-        visual_segments=segments if video else (),
-        attributes=tuple((k, text(entry[k])) for k in ("original", "video_frames", "audio_frames") if k in entry),
-    )
+def _table(path: Path) -> RecordTable:
+    builder = TableBuilder()
+
+    def take(number: int, entry: dict[str, Any]) -> None:
+        segments = segments_field(entry, "fake_periods", path, number)
+        audio, video = (field(entry, name, bool, path, number) for name in ("modify_audio", "modify_video"))
+        if segments and not (audio or video):
+            raise AvlocError(
+                f"{path}: entry {number} has fake periods, but neither modify_audio nor modify_video is true"
+            )
+        builder.add(
+            relative_path(field(entry, "file", str, path, number), path, number),
+            _split(entry, path, number),
+            duration_s=duration_field(entry, path, number),
+            audio=segments if audio else (),
+            visual=segments if video else (),
+            attributes={k: text(entry[k]) for k in ("original", "video_frames", "audio_frames") if k in entry},
+        )
+
+    each_entry(path, take)
+    return builder.build()
 
 
 def _split(entry: dict[str, Any], path: Path, number: int) -> str:

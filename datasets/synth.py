@@ -108,7 +108,10 @@ def _mouth_shapes(samples: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.floa
     return opening, width
 
 
-LAYOUTS: dict[str, Callable[..., list[Path]]] = {"lavdf": lavdf.write, "avdeepfake1m": avdeepfake1m.write}
+LAYOUTS: dict[str, Callable[..., list[Path]]] = {
+    "lavdf": lavdf.write, "avdeepfake1m": avdeepfake1m.write, "avdeepfake1m++": avdeepfake1m.write_plus_plus,
+}  # fmt: skip
+SOURCES = ("vox_celeb_2", "lrs3")  # folders that ++ begins its paths with
 AVDEEPFAKE1M_NAMES = {
     "real": "real", "audio": "real_video_fake_audio", "visual": "fake_video_real_audio",
     "both": "fake_video_fake_audio",
@@ -119,10 +122,13 @@ def clip_file(clip: ClipPlan, layout: str) -> tuple[str, str]:
     """A clip's file, relative to the dataset's folder, and its split's name in the layout."""
     if layout == "lavdf":
         return f"{clip.split}/{clip.number:06d}.mp4", clip.split
+    plus_plus = layout == "avdeepfake1m++"
     if clip.split == "test":
-        return f"test/{clip.number:06d}.mp4", "test"
+        split = ("testA", "testB")[clip.person % 2] if plus_plus else "test"
+        return f"{split}/{clip.number:06d}.mp4", split
     split = {"train": "train", "dev": "val"}[clip.split]
-    folder = f"id{clip.person:05d}/yt{clip.person:06d}/{clip.source:05d}"
+    source = f"{SOURCES[clip.person % len(SOURCES)]}/" if plus_plus else ""
+    folder = f"{source}id{clip.person:05d}/yt{clip.person:06d}/{clip.source:05d}"
     return f"{split}/{folder}/{AVDEEPFAKE1M_NAMES[clip.kind]}.mp4", split
 
 
@@ -140,7 +146,7 @@ def synthesize(
 
     Args:
         out: the dataset's folder; `synth.json` in it keeps the settings.
-        layout: `lavdf` or `avdeepfake1m`.
+        layout: a name of `LAYOUTS`.
         clips: how many.
         seed: the same seed gives the same files.
         speech: a folder of recordings instead of the bundled ones.

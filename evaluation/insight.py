@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from avloc.columns import Column
 from avloc.evaluation.detection import as_json as detection_as_json
 from avloc.evaluation.detection import best_scores, detection
 from avloc.evaluation.error_analysis import analyse_errors
 from avloc.evaluation.matching import Float, Int, Mask, owner
 from avloc.evaluation.metrics import AR_IOUS, Hits, find_hits, regroup, strict_area
 from avloc.evaluation.protocols import Evaluation, number
-from avloc.evaluation.truth import Column, Truth
+from avloc.evaluation.truth import Truth
 
 FAKE_LENGTHS_S = (0.0, 0.2, 0.4, 0.6, 0.8, 1.2, np.inf)
 CLIP_LENGTHS_S = (0.0, 4.0, 8.0, 12.0, 20.0, 60.0, np.inf)

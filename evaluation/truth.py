@@ -6,7 +6,7 @@ some tens of bytes, so a million clips fit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from avloc.columns import Column
 from avloc.errors import AvlocError
 from avloc.evaluation.matching import Int, Labels, Mask
 from avloc.jsonstream import Members, kind_of, read_pieces
@@ -26,28 +27,6 @@ MODALITY_OF_TYPE = {
 MODALITY_OF_FLAGS = {(False, False): "real", (True, False): "audio", (False, True): "visual", (True, True): "both"}
 GENERATORS = ("audio_model", "video_model")
 DURATIONS = (("duration", 1.0), ("video_frames", DEFAULT_FPS), ("audio_frames", float(DEFAULT_SAMPLE_RATE)))
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A text per clip, as numbers: `names[codes[k]]` is that of clip k; "" where the metadata do not say."""
-
-    codes: npt.NDArray[np.int32]
-    names: list[str]
-
-    @classmethod
-    def of(cls, values: Iterable[str]) -> Column:
-        """From the texts."""
-        known: dict[str, int] = {}
-        codes = np.array([known.setdefault(v, len(known)) for v in values], dtype=np.int32)
-        return cls(codes, list(known))
-
-    def is_(self, *names: str) -> Mask:
-        """Which clips have one of these texts: (V,)."""
-        return np.isin(self.codes, [k for k, name in enumerate(self.names) if name in names])
-
-    def __getitem__(self, clip: int) -> str:
-        return self.names[self.codes[clip]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from avloc.feature_extraction.engines import local
 from avloc.feature_extraction.extractors import build
 from avloc.feature_extraction.media import decode
 from avloc.feature_extraction.store import NO_FILE, FeatureStore, ShardRows, ShardWriter, read_rows, shard_name
-from avloc.files import remove_stale
+from avloc.files import inside, remove_stale
 
 LARGEST_SHARD_CLIPS = 2000
 SMALLEST_SHARD_CLIPS = 8
@@ -66,7 +66,7 @@ def run_shard(spec: ShardSpec) -> dict[str, str]:
         for file in spec.files:
             size = file_size(spec.root / file)
             try:
-                clip = decode(spec.root / file, formats, audio=audio, backend=spec.backend)
+                clip = decode(inside(spec.root, file), formats, audio=audio, backend=spec.backend)
                 features = [e.extract(clip) for e in extractors]
             except (AvlocError, MemoryError) as error:
                 failures[file] = str(error)

@@ -71,14 +71,14 @@ def _predicted(
     from tqdm import tqdm
 
     from avloc.datasets.features import FeatureDataset
-    from avloc.errors import MediaError
     from avloc.feature_extraction.store import FeatureStore
+    from avloc.files import inside
 
     if given.store is None:
         for record in tqdm(records, unit="clip", desc="predict", disable=None):
             try:
-                yield record, localizer.localize(Path(given.root) / record.file, keep=given.keep)
-            except MediaError as error:
+                yield record, localizer.localize(inside(Path(given.root), record.file), keep=given.keep)
+            except AvlocError as error:
                 failed[record.file] = str(error)
         return
     store = FeatureStore(given.store)

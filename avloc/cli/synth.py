@@ -12,7 +12,7 @@ def run(arguments: Sequence[str]) -> int:
     """The verb."""
     options = parser("synth", "avloc synth clips --layout lavdf --clips 200 --seed 7")
     options.add_argument("out", type=Path, help="the new dataset's folder")
-    options.add_argument("--layout", required=True, help="lavdf or avdeepfake1m")
+    options.add_argument("--layout", required=True, help="lavdf, avdeepfake1m or avdeepfake1m++")
     options.add_argument("--clips", type=int, required=True, help="how many, at least 9")
     options.add_argument("--seed", type=int, default=0, help="the same seed gives the same files (default 0)")
     options.add_argument(

@@ -331,7 +331,7 @@ def test_a_stopped_training_goes_on_as_if_nothing_had_been(demo: Path, tmp_path:
         (("--trainer.max_epochs", "-1"), "trainer.max_epochs must be at least 1"),
         (("--trainer.max_epochs", "many"), "avloc train --help explains"),
         (("--colour", "red"), "colour"),
-        (("--resume", "README.md"), "no such checkpoint"),
+        (("--resume", "none.ckpt"), "no such checkpoint"),
     ],
 )
 def test_wrong_training_settings_are_one_line(demo, tmp_path, capsys, words, message):

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from avloc.columns import Column
 from avloc.evaluation.matching import Labels
 from avloc.evaluation.predictions import Predictions, align
 from avloc.evaluation.protocols import PROTOCOLS, score
-from avloc.evaluation.truth import Column, Truth
+from avloc.evaluation.truth import Truth
 
 # (file, modality, source, seconds, labels, rows)
 SMALL = [

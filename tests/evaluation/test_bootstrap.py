@@ -3,13 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from avloc.columns import Column
 from avloc.evaluation import bootstrap
 from avloc.evaluation.bootstrap import _Counted, as_json, intervals
 from avloc.evaluation.matching import Labels
 from avloc.evaluation.metrics import evaluate
 from avloc.evaluation.predictions import Predictions, align
 from avloc.evaluation.protocols import PROTOCOLS, score
-from avloc.evaluation.truth import Column, Truth
+from avloc.evaluation.truth import Truth
 
 
 def made(clips, *, noise, seed=0, digits=3):

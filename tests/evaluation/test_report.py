@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from avloc.columns import Column
 from avloc.evaluation import gallery as gallery_module
 from avloc.evaluation.bootstrap import as_json, intervals
 from avloc.evaluation.gallery import gallery
@@ -16,7 +17,7 @@ from avloc.evaluation.predictions import Predictions, align
 from avloc.evaluation.protocols import PROTOCOLS, score
 from avloc.evaluation.report import write_report
 from avloc.evaluation.tables import Table, as_text, print_tables, tables_of, write_csv
-from avloc.evaluation.truth import Column, Truth
+from avloc.evaluation.truth import Truth
 
 
 @pytest.fixture

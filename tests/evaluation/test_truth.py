@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from avloc import jsonstream
+from avloc.columns import Column
 from avloc.errors import AvlocError
-from avloc.evaluation.truth import Column, read_file_list, read_truth
+from avloc.evaluation.truth import read_file_list, read_truth
 
 
 def write(tmp_path, entries):
