@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
 
-from avloc.files import replacing
 from avloc.inference import Localization
+from avloc.pictures import save_png
 from avloc.records import MODALITIES
 
 COLOURS = {"audio": "#e07b00", "visual": "#7b3fb5"}
@@ -38,6 +37,4 @@ def save_timeline(localization: Localization, path: Path) -> None:
     axes.set_xlabel("seconds")
     title = f"{Path(localization.file).name}: fakeness per step, and segments by score"
     figure.suptitle(title, fontsize=10, parse_math=False)  # a name may hold a $
-    with replacing(path) as temporary, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # of the name; the others are drawn
-        figure.savefig(temporary, dpi=120)
+    save_png(figure, path, dpi=120)

@@ -30,6 +30,7 @@ from avloc.datasets.composition import (
     stream,
 )
 from avloc.datasets.encode import write_mp4
+from avloc.datasets.traps import contradict, plant
 from avloc.errors import AvlocError
 from avloc.feature_extraction.engines import local
 from avloc.files import read_json, remove_stale, write_json
@@ -124,7 +125,7 @@ def clip_file(clip: ClipPlan, layout: str) -> tuple[str, str]:
         return f"{clip.split}/{clip.number:06d}.mp4", clip.split
     plus_plus = layout == "avdeepfake1m++"
     if clip.split == "test":
-        split = ("testA", "testB")[clip.person % 2] if plus_plus else "test"
+        split = ("testA", "testB")[clip.source % 2] if plus_plus else "test"
         return f"{split}/{clip.number:06d}.mp4", split
     split = {"train": "train", "dev": "val"}[clip.split]
     source = f"{SOURCES[clip.person % len(SOURCES)]}/" if plus_plus else ""
@@ -139,6 +140,7 @@ def synthesize(
     clips: int,
     seed: int = 0,
     speech: str | None = None,
+    traps: bool = False,
     workers: int = 1,
     progress: Callable[[int], object] = lambda clips: None,
 ) -> list[VideoRecord]:
@@ -150,6 +152,7 @@ def synthesize(
         clips: how many.
         seed: the same seed gives the same files.
         speech: a folder of recordings instead of the bundled ones.
+        traps: plant the known traps of real sets, see `traps`.
         workers: processes.
         progress: called with the number of clips each time some are done.
 
@@ -160,7 +163,17 @@ def synthesize(
         raise AvlocError(f"unknown layout {layout!r}, there are: {', '.join(LAYOUTS)}")
     plans = plan(clips, seed)
     piece_pools(speech)  # an unusable folder of speech is an error before anything is written
-    _claim(out, {"version": GENERATOR_VERSION, "layout": layout, "clips": clips, "seed": seed, "speech": speech})
+    _claim(
+        out,
+        {
+            "version": GENERATOR_VERSION,
+            "layout": layout,
+            "clips": clips,
+            "seed": seed,
+            "speech": speech,
+            "traps": traps,
+        },
+    )
     for folder in {(out / clip_file(clip, layout)[0]).parent for clip in plans}:
         remove_stale(folder)
     size = max(1, min(8, len(plans) // max(1, workers)))
@@ -171,7 +184,13 @@ def synthesize(
         progress(len(results))
     ordered = [made[clip_file(clip, layout)[0]] for clip in plans]
     records = [record for record, _ in ordered]
-    LAYOUTS[layout](out, records, {record.file: spans for record, spans in ordered})
+    planted: dict[str, str] = {}
+    if traps:
+        records, planted = plant(out, records)
+    words = {record.file: spans for record, (_, spans) in zip(records, ordered, strict=True)}
+    lists = LAYOUTS[layout](out, records, words)
+    if traps:
+        contradict(out, lists, planted)
     return records
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, overload
 
 import numpy as np
@@ -17,6 +17,8 @@ import numpy.typing as npt
 from avloc.columns import Column, Int, Mask, Ragged, Texts
 from avloc.records import MODALITIES, VideoRecord
 from avloc.timeline import Segment
+
+CLAMP_TOLERANCE_S = 0.041  # a frame: a stream may end that much before the other
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +85,26 @@ class RecordTable(Sequence[VideoRecord]):
         audio, visual = (self.segments[m].counts() > 0 for m in MODALITIES)
         return Column((audio + 2 * visual).astype(np.int32), ["real", "audio", "visual", "both"])
 
+    def clamped(self, ends_s: npt.NDArray[np.float64]) -> tuple[RecordTable, int]:
+        """The same clips with their segments cut to [0, end], and how many (of all modalities) that changed.
+
+        Segments that lie behind the end altogether are left out.
+        """
+        segments, count = {}, 0
+        for modality, ragged in self.segments.items():
+            ends = np.repeat(ends_s, ragged.counts())
+            values = np.clip(ragged.values, 0, ends[:, None])
+            changed = (np.abs(values - ragged.values) > CLAMP_TOLERANCE_S).any(axis=1)
+            values[~changed] = ragged.values[~changed]
+            count += int(changed.sum())
+            kept = np.concatenate([[0], np.cumsum(~changed | (values[:, 1] > values[:, 0]))])
+            segments[modality] = Ragged(values[np.diff(kept) > 0], kept[ragged.offsets].astype(np.int64))
+        return (replace(self, segments=segments) if count else self), count
+
     def with_segments_of(self, index: Int) -> RecordTable:
         """The same clips with the segments of others: for controls that must not learn anything."""
         segments = {m: ragged.take(index) for m, ragged in self.segments.items()}
-        return RecordTable(
-            self.files, self.split, self.duration_s, segments, self.labelled, self.attributes, self.repaired
-        )
+        return replace(self, segments=segments)
 
 
 class TableBuilder:
@@ -153,13 +169,18 @@ class TableBuilder:
         )  # fmt: skip
 
 
-def joined(tables: Sequence[RecordTable]) -> RecordTable:
-    """The clips of several tables, one after the other."""
-    if len(tables) == 1:
+def as_table(records: Sequence[VideoRecord]) -> RecordTable:
+    """Records as a table."""
+    return records if isinstance(records, RecordTable) else joined([records])
+
+
+def joined(tables: Sequence[Sequence[VideoRecord]]) -> RecordTable:
+    """The clips of several tables or lists, one after the other."""
+    if len(tables) == 1 and isinstance(tables[0], RecordTable):
         return tables[0]
     builder = TableBuilder()
     for table in tables:
-        builder.repaired.update(table.repaired)
+        builder.repaired.update(getattr(table, "repaired", {}))
         for record in table:
             builder.add(
                 record.file, record.split, duration_s=record.duration_s, audio=record.audio_segments,

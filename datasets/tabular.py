@@ -106,7 +106,9 @@ def _clips(path: Path) -> dict[str, _Clip]:
         if start is not None and end is not None:
             for name in MODALITIES_OF[modality]:
                 clip.segments[name].append((start, end))
-        clip.attributes |= {k: str(v) for k, v in row.items() if k not in KNOWN and isinstance(v, str | int | float)}
+        clip.attributes |= {
+            k: str(v) for k, v in row.items() if k not in KNOWN and isinstance(v, str | int | float) and v != ""
+        }
 
     if path.suffix == ".csv":
         for number, row in enumerate(_csv_rows(path)):

@@ -141,7 +141,8 @@ def decode(
         backend: who reads the picture, `pyav` or `decord`. The sound is always PyAV's (decord's audio reader leaks).
 
     Raises:
-        MediaError: if nothing that was asked for could be decoded.
+        MediaError: if what was asked for could not be decoded. That a stream is not there while the file has another one
+            is no error but a problem of the clip: sound may be asked for alone.
     """
     path, wanted = Path(path), tuple(dict.fromkeys(formats))
     if backend not in ("pyav", "decord"):
@@ -158,6 +159,7 @@ def decode(
             _check_size(path, container, wanted, fps)
         frames = _FrameSampler(wanted, fps)
         samples = _SampleCollector(sample_rate)
+        others = [s for s in (*container.streams.video, *container.streams.audio) if s not in (picture, sound)]
         use_pyav = backend == "pyav"
         streams = [s for s in (picture if use_pyav else None, sound) if s is not None]
         if streams:
@@ -170,7 +172,7 @@ def decode(
         clip.problems.append("no frame could be decoded")
     if sound is not None and clip.samples is None:
         clip.problems.append("no sound could be decoded")
-    if not clip.frames and clip.samples is None:
+    if not clip.frames and clip.samples is None and not (picture is None and sound is None and others):
         raise MediaError(f"{path}: nothing could be decoded ({'; '.join(clip.problems) or 'nothing was asked for'})")
     return clip
 

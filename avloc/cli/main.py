@@ -15,6 +15,7 @@ from avloc.errors import AvlocError
 VERBS = {
     "demo": "everything below, on generated clips, with a report",
     "synth": "generate a labelled set of real mp4 files",
+    "data": "what is in a dataset, what is wrong with it, what it looks like",
     "extract": "cache the features of a dataset's clips",
     "train": "train a network on cached features",
     "predict": "write predictions for a split of a dataset",

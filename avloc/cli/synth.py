@@ -19,6 +19,11 @@ def run(arguments: Sequence[str]) -> int:
         "--speech", help="a folder of recordings, one sub-folder per speaker, instead of the bundled ones"
     )
     options.add_argument(
+        "--traps", action="store_true",
+        help="plant the known traps of real sets: no sound, 30 fps, a truncated file, a segment past the end, an odd name, "
+        "contradicting lists (listed in traps.json)",
+    )  # fmt: skip
+    options.add_argument(
         "--workers", type=positive, default=default_workers(), help="processes (default: one per core)"
     )
     given = options.parse_args(arguments)
@@ -30,7 +35,7 @@ def run(arguments: Sequence[str]) -> int:
     with tqdm(total=given.clips, unit="clip", desc="synth", disable=None) as bar:
         records = synthesize(
             given.out, layout=given.layout, clips=given.clips, seed=given.seed, speech=given.speech,
-            workers=given.workers, progress=bar.update,
+            traps=given.traps, workers=given.workers, progress=bar.update,
         )  # fmt: skip
     seconds = sum(r.duration_s or 0 for r in records)
     fake = sum(bool(r.segments) for r in records)

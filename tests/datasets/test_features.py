@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
-import torch
 
 from avloc.datasets.catalog import read_records
-from avloc.datasets.features import FeatureDataset, SimilarLengthSampler, collate, make_example, make_targets
+from avloc.datasets.features import FeatureDataset, collate, make_example, make_targets, random_window
+from avloc.datasets.sampling import SimilarLengthSampler
 from avloc.errors import AvlocError, StoreError
 from avloc.feature_extraction.extractors.base import Features
 from avloc.feature_extraction.store import FeatureStore
@@ -91,15 +94,112 @@ def test_records_join_the_store(tiny_set, tiny_store):
         FeatureDataset(unknown[-1:], store, ["logspec"], hop_s=0.04, allow_missing=True)
 
 
+def test_segments_past_the_end_are_cut_and_counted(tiny_set, tiny_store):
+    records = list(read_records("lavdf", tiny_set, "train"))
+    end = records[0].duration_s
+    odd = replace(records[0], audio_segments=(Segment(1, 1.4), Segment(end - 0.2, end + 9), Segment(end + 1, end + 2)))
+    dataset = FeatureDataset([odd, *records[1:]], FeatureStore(tiny_store), ["logspec"], hop_s=0.04)
+    assert dataset.clamped == 2
+    kept = dataset.records[0].audio_segments
+    assert kept[0] == Segment(1, 1.4)
+    assert len(kept) == 2
+    assert kept[1].end_s == pytest.approx(end, abs=0.03)
+
+
+def test_long_clips_give_a_window_with_whole_segments():
+    record = VideoRecord("x", "t", None, (Segment(3.0, 3.4),), (Segment(9.0, 9.2),))
+    example = make_example(record, {"audio": [stream(1000, 0.01, 2)], "visual": [stream(250, 0.04, 3)]}, 0.04)
+    seen = set()
+    for seed in range(40):
+        window = random_window(example, 4.0, np.random.default_rng(seed))
+        assert window.grid.length == 100
+        assert window.streams[0].shape == (100, 2)
+        first = round(window.grid.start_s / 0.04)
+        np.testing.assert_array_equal(window.streams[1], example.streams[1][first : first + 100])
+        for segment in window.record.segments:
+            seen.add(segment)
+            assert window.grid.start_s <= segment.start_s < segment.end_s <= window.grid.end_s + 1e-9
+    assert seen == {Segment(3.0, 3.4), Segment(9.0, 9.2)}  # never a part of one
+    assert random_window(example, 40.0, np.random.default_rng(0)) is example
+
+
+def test_the_warnings_of_a_split(tiny_set, tiny_store, tmp_path):
+    from avloc.datasets.features import DatasetWarning, FeatureData
+
+    root = tmp_path / "set"
+    root.mkdir()
+    entries = json.loads((tiny_set / "metadata.min.json").read_text())
+    fake = next(e for e in entries if e["split"] == "train" and e["fake_periods"])
+    fake["fake_periods"][-1][1] += 50
+    (root / "metadata.json").write_text(json.dumps(entries))
+    data = FeatureData(
+        dataset="lavdf",
+        root=str(root),
+        store=str(tiny_store),
+        extractors=["logspec", "residual_grid"],
+        balance="modality",
+    )
+    with pytest.warns(
+        DatasetWarning, match="train: [12] segments reached past the end of what was decoded and were cut"
+    ):
+        data.split("train", training=True)
+    with pytest.raises(AvlocError, match="want balance of none, real, modality"):
+        FeatureData(dataset="lavdf", root=".", store=".", extractors=[], balance="x")
+
+
+def clips(batches):
+    return [draw.clip for batch in batches for draw in batch]
+
+
 def test_batches_are_of_similar_length_and_cover_an_epoch():
     lengths = np.random.default_rng(0).integers(50, 500, 101).tolist()
     sampler = SimilarLengthSampler(lengths, 8, seed=3)
     first, second = list(sampler), list(sampler)
-    assert sorted(k for batch in first for k in batch) == list(range(101))
+    assert sorted(clips(first)) == list(range(101))
     assert first != second
     assert len(first) == len(sampler)
     again = SimilarLengthSampler(lengths, 8, seed=3)
     assert list(again) == first
-    padded = sum(len(b) * max(lengths[k] for k in b) for b in first)
+    again.set_epoch(1)
+    assert list(again) == second
+    padded = sum(len(b) * max(lengths[d.clip] for d in b) for b in first)
     assert padded < 1.25 * sum(lengths)
-    assert torch.utils.data.get_worker_info() is None
+
+
+@pytest.mark.parametrize(("count", "size", "ranks"), [(101, 8, 2), (101, 4, 3), (17, 8, 2), (33, 4, 4), (5, 2, 5)])
+def test_ranks_see_disjoint_clips_that_are_the_epoch(count, size, ranks):
+    lengths = np.random.default_rng(1).integers(50, 500, count)
+    parts = [SimilarLengthSampler(lengths, size, seed=1, rank=r, ranks=ranks) for r in range(ranks)]
+    batches = [list(part) for part in parts]
+    assert len({len(b) for b in batches}) == 1  # as many batches each, or a rank would wait for ever
+    assert all(len(b) == len(part) for b, part in zip(batches, parts, strict=True))
+    assert all(batch for rank in batches for batch in rank)
+    assert sorted(k for b in batches for k in clips(b)) == list(range(count))
+
+
+def test_a_resumed_epoch_goes_on_where_it_stopped():
+    lengths = np.random.default_rng(2).integers(50, 500, 77)
+    whole = SimilarLengthSampler(lengths, 8, seed=5)
+    whole.set_epoch(3)
+    expected = list(whole)
+    resumed = SimilarLengthSampler(lengths, 8, seed=5)
+    resumed.resume(3, 4)
+    resumed.set_epoch(3)
+    assert list(resumed) == expected[4:]
+    following = list(resumed)
+    assert sorted(clips(following)) == list(range(77))  # the next epoch is whole
+
+
+def test_classes_are_drawn_equally_often():
+    classes = np.array([0] * 90 + [1] * 9 + [3] * 3)
+    sampler = SimilarLengthSampler(np.full(102, 7), 8, seed=0, classes=classes)
+    drawn = classes[clips(sampler)]
+    assert [int((drawn == k).sum()) for k in (0, 1, 3)] == [34, 34, 34]
+    assert len(set(clips(sampler)) & set(range(99, 102))) == 3
+
+
+def test_sampler_errors():
+    with pytest.raises(AvlocError, match="want 0 ≤ rank < ranks, got 2 of 2"):
+        SimilarLengthSampler([1, 2], 1, rank=2, ranks=2)
+    with pytest.raises(AvlocError, match="3 processes cannot share 2 clips"):
+        SimilarLengthSampler([1, 2], 1, ranks=3)
