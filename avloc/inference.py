@@ -228,7 +228,8 @@ class Localizer:
             for k in range(len(MODALITIES)):
                 fakeness[~example.masks[k], k] = np.nan
             duration = example.record.duration_s or example.grid.end_s
-            found.append(Localization(example.record.file, duration, proposals[b], example.grid, fakeness))
+            within = proposals[b].cut(example.end_s)
+            found.append(Localization(example.record.file, duration, within, example.grid, fakeness))
         return found
 
     def _run_windows(self, example: Example, keep: int) -> Localization:
@@ -241,7 +242,7 @@ class Localizer:
             at = np.flatnonzero((times >= inner[0]) & (times < inner[1]))
             first = round((window.grid.start_s - example.grid.start_s) / example.grid.hop_s)
             fakeness[first + at] = found.fakeness[at]
-        proposals = Proposals.concatenate(parts)
+        proposals = Proposals.concatenate(parts).cut(example.end_s)
         # Long clips may hold more than `keep` segments: as many per window's length are kept.
         count = keep * math.ceil(example.grid.length * example.grid.hop_s / WINDOW_S)
         duration = example.record.duration_s or example.grid.end_s

@@ -53,6 +53,12 @@ class Proposals:
         """The same rows later by some seconds."""
         return Proposals(self.segments + seconds, self.scores, self.modality_scores)
 
+    def cut(self, end_s: float) -> Proposals:
+        """The same rows cut to a clip's end; those behind it are left out."""
+        segments = np.minimum(self.segments, end_s)
+        kept = segments[:, 1] > segments[:, 0]
+        return Proposals(segments[kept], self.scores[kept], self.modality_scores[kept])
+
     @classmethod
     def concatenate(cls, parts: list[Proposals]) -> Proposals:
         """The rows of all parts, in order."""

@@ -6,6 +6,7 @@ false. Legend: B batch, T steps, P points, M modalities, D feature width.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -59,12 +60,16 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One clip on the model's clock: both streams (T, D), their masks (T,), and what is known of the clip."""
+    """One clip on the model's clock: both streams (T, D), their masks (T,), and what is known of the clip.
+
+    `end_s` is where the longer stream ends: the clock's last step may reach past it.
+    """
 
     record: VideoRecord
     grid: TimeGrid
     streams: tuple[np.ndarray[Any, np.dtype[np.float32]], ...]
     masks: tuple[np.ndarray[Any, np.dtype[np.bool_]], ...]
+    end_s: float = math.inf
 
 
 def make_example(record: VideoRecord, features: Mapping[str, Sequence[Features]], hop_s: float) -> Example:
@@ -84,7 +89,7 @@ def make_example(record: VideoRecord, features: Mapping[str, Sequence[Features]]
             raise AvlocError(f"the model needs {modality} features; name an extractor for that modality")
         streams.append(np.concatenate([f.grid.resample(f.values, grid) for f in parts], axis=1))
         masks.append(np.logical_and.reduce([grid.inside(f.grid) & (f.grid.length > 0) for f in parts]))
-    return Example(record, grid, tuple(streams), tuple(masks))
+    return Example(record, grid, tuple(streams), tuple(masks), end)
 
 
 def make_targets(record: VideoRecord, grid: TimeGrid, pyramid: Pyramid) -> tuple[Targets, int]:

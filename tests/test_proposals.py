@@ -69,3 +69,10 @@ def test_a_row_is_never_returned_twice():
     assert len(rows) == 60
     with pytest.raises(AvlocError, match="wants finite scores"):
         soft_nms(proposals([(np.nan, 0, 1)]))
+
+
+def test_rows_are_cut_to_the_end_of_a_clip():
+    rows = proposals([(0.9, 0, 1), (0.8, 3, 4), (0.7, 4.2, 5)]).cut(3.5)
+    assert rows.segments.tolist() == [[0, 1], [3, 3.5]]
+    assert rows.scores.tolist() == [0.9, 0.8]
+    assert len(proposals([(0.9, 0, 1)]).cut(np.inf)) == 1

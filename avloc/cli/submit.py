@@ -195,9 +195,7 @@ def _from_store(root: Path, files: Sequence[str]) -> dict[str, float]:
     extractors = store.extractors()
 
     def seconds(file: str) -> float | None:
-        # A clip may end within the step after the last one.
-        grids = [store.grid(name, file) for name in extractors if store.has(name, file)]
-        return max((grid.end_s + grid.hop_s for grid in grids), default=None)
+        return max((store.grid(name, file).end_s for name in extractors if store.has(name, file)), default=None)
 
     return {file: s for file in files if (s := _look_up(seconds, file)) is not None}
 

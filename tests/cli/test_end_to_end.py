@@ -368,6 +368,13 @@ def test_localize_spares_what_is_not_its_own(demo, tmp_path, capsys, monkeypatch
     assert picture.stat().st_size > 10_000
 
 
+def test_predictions_lie_in_the_clips(demo: Path, tmp_path: Path, capsys):
+    """What our own `predict` writes, our own `submit` has nothing to say against."""
+    arguments = [str(demo / "predictions.json"), "--durations", str(demo / "features")]
+    assert main(["submit", *arguments]) == 0
+    assert "no problems found" in capsys.readouterr().err
+
+
 def test_predictions_do_not_depend_on_the_batch(demo: Path):
     from avloc.datasets.catalog import read_records
     from avloc.datasets.features import FeatureDataset
