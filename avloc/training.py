@@ -93,18 +93,21 @@ class LocalizationModule(pl.LightningModule):
                 on_step=False,
                 on_epoch=True,
                 batch_size=len(batch.grids),
+                sync_dist=True,
             )
         return terms["loss"]
 
     def on_train_epoch_end(self) -> None:
         """Log how many segments the head could not carry: they are lost to training, so someone should know."""
-        self.log("train/uncarried_segments", float(self._uncarried))
+        self.log("train/uncarried_segments", float(self._uncarried), sync_dist=True, reduce_fx="sum")
         self._uncarried = 0
 
     def validation_step(self, batch: Batch, _: int) -> None:
         output = self.model(*batch.inputs)
         if batch.targets is not None:
-            self.log("val/loss", self.model.loss(output, batch.targets)["loss"], batch_size=len(batch.grids))
+            self.log(
+                "val/loss", self.model.loss(output, batch.targets)["loss"], batch_size=len(batch.grids), sync_dist=True
+            )
         found = self.model.decode(output, batch.grids)
         self.metric.update(
             [(proposals.scores, proposals.segments) for proposals in found],
@@ -113,7 +116,7 @@ class LocalizationModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         for name, value in self.metric.compute().items():
-            self.log(f"val/{name}", value, prog_bar=name == "ap")
+            self.log(f"val/{name}", value, prog_bar=name == "ap", sync_dist=True)  # equal on all ranks
         self.metric.reset()
 
     def configure_optimizers(self) -> Any:
