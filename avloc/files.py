@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 import os
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,29 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, data: Any) -> None:
     """Write a JSON file."""
     write_text(path, json.dumps(data, ensure_ascii=False, indent=1))
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Write a CSV file, row by row as they come."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def read_lines(path: Path, what: str) -> list[str]:
+    """The lines of a text file without blanks around them, empty ones left out.
+
+    Raises:
+        AvlocError: if it is missing or not UTF-8; `what` is its name there.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
+        raise AvlocError(f"{path}: no such {what}") from error
+    except UnicodeDecodeError as error:
+        raise AvlocError(f"{path}: not text in UTF-8") from error
+    return [line.strip() for line in lines if line.strip()]
 
 
 def read_json(path: Path, what: str, error_type: type[AvlocError] = AvlocError) -> Any:

@@ -17,7 +17,7 @@ from avloc.datasets.entries import each_entry, field, relative_path, segments_fi
 from avloc.datasets.index import cached
 from avloc.datasets.table import RecordTable, TableBuilder, joined
 from avloc.errors import AvlocError
-from avloc.files import read_json, write_json, write_text
+from avloc.files import read_json, read_lines, write_json, write_text
 from avloc.records import VideoRecord
 
 LABELLED = ("train", "val")
@@ -147,14 +147,8 @@ def _add(builder: TableBuilder, entry: dict[str, Any], split: str, path: Path, n
 
 
 def _hidden(path: Path, split: str) -> RecordTable:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError as error:
-        raise AvlocError(f"{path}: no such list of test files") from error
-    except UnicodeDecodeError as error:
-        raise AvlocError(f"{path}: not text in UTF-8") from error
     builder = TableBuilder()
-    for k, name in enumerate(line.strip() for line in lines if line.strip()):
+    for k, name in enumerate(read_lines(path, "list of test files")):
         builder.add(f"{split}/{relative_path(name, path, k)}", split, labelled=False)
     return builder.build()
 

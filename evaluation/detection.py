@@ -112,11 +112,16 @@ def detection_of_file(path: Path, truth: Truth) -> tuple[Detection, int, int]:
 
 def best_scores(rows: Rows) -> npt.NDArray[np.float64]:
     """The score of each video's best row, 0 where it has none: (V,)."""
-    best = np.zeros(len(rows.offsets) - 1)
-    some = np.flatnonzero(np.diff(rows.offsets))
+    return _largest(rows.scores, rows.offsets)
+
+
+def _largest(values: Float, offsets: Int) -> npt.NDArray[np.float64]:
+    """The largest value of each video, 0 where it has none: (V,)."""
+    largest = np.zeros(len(offsets) - 1)
+    some = np.flatnonzero(np.diff(offsets))
     if len(some):
-        best[some] = np.maximum.reduceat(rows.scores, rows.offsets[some])
-    return best
+        largest[some] = np.maximum.reduceat(values, offsets[some])
+    return largest
 
 
 def frame_detection(
@@ -138,7 +143,7 @@ def frame_detection(
     """
     if not step_s > 0:
         raise ValueError(f"the step must be above 0 seconds, got {step_s}")
-    seen = np.maximum(_last_end(rows.segments, rows.offsets), _last_end(labels.segments, labels.offsets))
+    seen = np.maximum(_largest(rows.segments[:, 1], rows.offsets), _largest(labels.segments[:, 1], labels.offsets))
     ends = np.where(np.isfinite(duration_s), duration_s, seen)
     steps = np.maximum(np.floor(ends / step_s + 0.5), 1).astype(np.int64)
     offsets = np.concatenate([[0], np.cumsum(steps)]).astype(np.int64)
@@ -147,14 +152,6 @@ def frame_detection(
     fake = np.zeros(offsets[-1], dtype=np.float32)
     _paint(fake, offsets, labels.segments, labels.offsets, np.ones(len(labels.segments)), step_s)
     return detection(scores, fake > 0, threshold=threshold)
-
-
-def _last_end(segments: Float, offsets: Int) -> npt.NDArray[np.float64]:
-    last = np.zeros(len(offsets) - 1)
-    some = np.flatnonzero(np.diff(offsets))
-    if len(some):
-        last[some] = np.maximum.reduceat(segments[:, 1], offsets[some])
-    return last
 
 
 def _paint(

@@ -14,7 +14,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from avloc.evaluation.matching import Float, Int, Labels, Mask, Pairs, Rows, match, overlapping_pairs
+from avloc.evaluation.matching import (
+    IOU_TOLERANCE,
+    Float,
+    Int,
+    Labels,
+    Mask,
+    Pairs,
+    Rows,
+    first_of_each,
+    match,
+    overlapping_pairs,
+)  # fmt: skip
 from avloc.evaluation.metrics import strict_area
 
 HIT_IOU = 0.5
@@ -86,7 +97,7 @@ def analyse_errors(
     kind[np.repeat(has_fakes, np.diff(rows.offsets))] = names.index("background on fake")
     row, label, best = _best_labels(pairs, background_iou)
     kind[row] = names.index("duplicate")
-    off = best < iou - 1e-12
+    off = best < iou - IOU_TOLERANCE
     kind[row[off]] = names.index(LOCALIZATION[0]) + _which_end(rows, labels, row[off], label[off], iou)
     kind[taker[taker >= 0]] = names.index("hit")
     mistaken = off & (kind[row] != names.index("hit"))
@@ -115,7 +126,7 @@ def _best_labels(pairs: Pairs, least: float) -> tuple[Int, Int, Float]:
     keep = pairs.iou >= least
     row, label, iou = pairs.row[keep], pairs.label[keep], pairs.iou[keep]
     order = np.lexsort((label, -iou, row))
-    first = order[np.flatnonzero(np.diff(row[order], prepend=-1))]
+    first = order[first_of_each(row[order])]
     return row[first], label[first], iou[first]
 
 

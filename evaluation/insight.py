@@ -182,11 +182,11 @@ def calibration(scores: Float, taker: Int) -> dict[str, Any] | None:
 
 def curves_of(evaluation: Evaluation) -> list[Curve]:
     """The strict precision-recall curve at each AP threshold."""
-    from avloc.evaluation.metrics import precision_recall
-
+    rows, truth, ious = evaluation.aligned.rows, evaluation.truth, evaluation.protocol.ap_ious
+    hits = find_hits(rows, truth.labels, modes=("strict",), ap_ious=ious, ar_counts=())["strict"]
     curves = []
-    for iou in evaluation.protocol.ap_ious:
-        precision, recall = precision_recall(evaluation.aligned.rows, evaluation.truth.labels, iou)
+    for iou in ious:
+        precision, recall = hits.curve(iou)
         curves.append(Curve(f"IoU ≥ {iou:g}", recall, precision))
     return curves
 

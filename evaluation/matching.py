@@ -232,7 +232,7 @@ def _first_free_rows(pairs: Pairs, wanted: Mask, labels: Labels, video: Int) -> 
     taken = np.zeros(int(row.max(initial=-1)) + 1, dtype=bool)
     for k in range(int(turn.max(initial=-1)) + 1):
         mine = np.flatnonzero((turn == k) & ~taken[row])
-        first = mine[_first_of_each(label[mine])]  # pairs are sorted by label, then row
+        first = mine[first_of_each(label[mine])]  # pairs are sorted by label, then row
         taker[label[first]] = row[first]
         taken[row[first]] = True
     return taker
@@ -248,7 +248,7 @@ def _best_free_labels(row: Int, label: Int, video: Int) -> Int:
     used = np.zeros(int(row.max(initial=-1)) + 1, dtype=bool)
     pair = np.arange(len(row))
     while len(row):
-        first = _first_of_each(video[label])
+        first = first_of_each(video[label])
         taker[label[first]] = pair[first]
         used[row[first]] = True
         free = np.flatnonzero((taker[label] < 0) & ~used[row])
@@ -256,7 +256,7 @@ def _best_free_labels(row: Int, label: Int, video: Int) -> Int:
     return taker
 
 
-def _first_of_each(values: Int) -> Int:
+def first_of_each(values: Int) -> Int:
     """Where each run of equal values begins."""
     return np.flatnonzero(np.diff(values, prepend=-1))
 

@@ -91,10 +91,21 @@ class Hits:
     def _area(self, taker: Int, before: Int, size: int, total: int) -> float:
         if not total:
             return float("nan")
-        counts = np.sort(before[np.searchsorted(self.row, taker[taker >= 0])])
+        counts = self._counts(taker, before)
         if self.mode == "official":
             return official_area(counts, size, total)
         return strict_area(counts, total)
+
+    def _counts(self, taker: Int, before: Int) -> Int:
+        """Rows before each hit, ascending."""
+        return np.sort(before[np.searchsorted(self.row, taker[taker >= 0])])
+
+    def curve(self, iou: float) -> tuple[Float, Float]:
+        """`curve` over all videos at one of the IoU thresholds; of strict hits. Without labels both are empty."""
+        taker = self.matches.rows[iou]
+        if not len(taker):
+            return np.zeros(0), np.zeros(0)
+        return curve(self._counts(taker, self.before.sum(axis=0)), len(taker))
 
     def _recall(self, found: Mask) -> float:
         if not found.size:
@@ -285,8 +296,4 @@ def curve(counts: Int, total: int) -> tuple[Float, Float]:
 
 def precision_recall(rows: Rows, labels: Labels, iou: float) -> tuple[Float, Float]:
     """The strict curve at one IoU threshold, as `curve` gives it. Without labels or hits both are empty."""
-    total = len(labels.segments)
-    hits = find_hits(rows, labels, modes=("strict",), ap_ious=(iou,), ar_counts=())["strict"]
-    taker = hits.matches.rows[iou]
-    counts = np.sort(hits.before[0][np.searchsorted(hits.row, taker[taker >= 0])])
-    return curve(counts, total) if total else (np.zeros(0), np.zeros(0))
+    return find_hits(rows, labels, modes=("strict",), ap_ious=(iou,), ar_counts=())["strict"].curve(iou)

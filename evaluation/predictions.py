@@ -211,6 +211,16 @@ def select_videos(rows: Rows, index: npt.NDArray[np.int64] | Sequence[int]) -> R
     return Rows(rows.scores[at], np.stack([rows.segments[at, 0], rows.segments[at, 1]]).T, offsets)
 
 
+def in_order(predictions: Predictions, files: Sequence[str]) -> tuple[Rows, int]:
+    """The rows of the given files, none for those that are missing, and how many these are."""
+    where = {file: k for k, file in enumerate(predictions.files)}
+    index = np.array([where.get(file, -1) for file in files], dtype=np.int64)
+    rows = predictions.rows
+    # One more video without rows, for the missing ones.
+    padded = Rows(rows.scores, rows.segments, np.append(rows.offsets, rows.offsets[-1]))
+    return select_videos(padded, index), int(np.count_nonzero(index < 0))
+
+
 def align(predictions: Predictions, files: Sequence[str], *, frames_per_second: float | None = None) -> Alignment:
     """Bring predictions into the order of the labels.
 
@@ -226,12 +236,8 @@ def align(predictions: Predictions, files: Sequence[str], *, frames_per_second: 
     counts = np.diff(rows.offsets)
     missing = extra = 0
     if predictions.files != files:
-        where = {file: k for k, file in enumerate(predictions.files)}
-        index = np.array([where.get(file, -1) for file in files], dtype=np.int64)
-        missing = int(np.count_nonzero(index < 0))
-        extra = len(where) - (len(files) - missing)
-        # One more video without rows, for the missing ones.
-        rows = select_videos(Rows(rows.scores, rows.segments, np.append(rows.offsets, rows.offsets[-1])), index)
+        rows, missing = in_order(predictions, files)
+        extra = len(predictions) - (len(files) - missing)
         counts = np.diff(rows.offsets)
     without = np.flatnonzero(counts == 0)
     if len(without):

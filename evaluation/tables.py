@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any, TextIO
 
 from avloc.evaluation.error_analysis import KINDS
 from avloc.evaluation.matching import MODES
-from avloc.files import replacing
+from avloc.files import write_csv
 
 NOTHING = "–"
 
@@ -178,12 +177,9 @@ def print_tables(tables: Sequence[Table], out: TextIO | None = None) -> None:
         console.print(shown)
 
 
-def write_csv(path: Path, table: Mapping[str, Any]) -> None:
-    """All numbers of a `metrics.json`, one a line: where it stands, and the number."""
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
-        writer = csv.writer(out)
-        writer.writerow(["name", "value"])
-        writer.writerows(_numbers(table, ()))
+def write_numbers(path: Path, table: Mapping[str, Any]) -> None:
+    """All numbers of a `metrics.json` as CSV, one a line: where it stands, and the number."""
+    write_csv(path, ("name", "value"), _numbers(table, ()))
 
 
 def _numbers(value: Any, at: tuple[str, ...]) -> Iterator[tuple[str, Any]]:

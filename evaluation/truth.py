@@ -17,6 +17,7 @@ import numpy.typing as npt
 from avloc.columns import Column
 from avloc.errors import AvlocError
 from avloc.evaluation.matching import Int, Labels, Mask
+from avloc.files import read_lines
 from avloc.jsonstream import Members, kind_of, read_pieces
 from avloc.timeline import DEFAULT_FPS, DEFAULT_SAMPLE_RATE
 
@@ -208,12 +209,7 @@ def read_file_list(path: Path) -> list[str]:
     Raises:
         AvlocError: if it cannot be read, is empty, or holds a name twice.
     """
-    try:
-        files = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except FileNotFoundError as error:
-        raise AvlocError(f"{path}: no such list of files") from error
-    except UnicodeDecodeError as error:
-        raise AvlocError(f"{path}: not text in UTF-8") from error
+    files = read_lines(path, "list of files")
     if not files:
         raise AvlocError(f"{path}: the list of files is empty")
     if len(set(files)) < len(files):

@@ -17,12 +17,12 @@ import numpy.typing as npt
 
 from avloc.errors import AvlocError
 from avloc.evaluation.detection import best_scores
-from avloc.evaluation.matching import Int, Mask, Rows, owner
+from avloc.evaluation.matching import Int, Mask, Rows, first_of_each, owner
 from avloc.evaluation.predictions import (
     Predictions,
     Problem,
+    in_order,
     read_predictions,
-    select_videos,
     write_detections,
     write_predictions,
 )  # fmt: skip
@@ -154,7 +154,7 @@ def row_faults(rows: Rows, ends_s: npt.NDArray[np.float64]) -> dict[str, Int]:
         "number": np.flatnonzero(~finite),
         "backwards": np.flatnonzero(backwards),
         "outside": np.flatnonzero(outside),
-        "unsorted": first[np.flatnonzero(np.diff(video[first], prepend=-1))],
+        "unsorted": first[first_of_each(video[first])],
         "duplicate": _repeated(rows, video, finite),
     }
 
@@ -185,10 +185,7 @@ def repair(
     for broken in checked.problems("columns"):
         raise AvlocError(f"cannot be repaired: {broken}")
     files = list(checked.predictions.files) if files is None else list(files)
-    where = {file: k for k, file in enumerate(checked.predictions.files)}
-    found = checked.predictions.rows
-    padded = Rows(found.scores, found.segments, np.append(found.offsets, found.offsets[-1]))
-    rows = select_videos(padded, np.array([where.get(file, -1) for file in files], dtype=np.int64))
+    rows, _ = in_order(checked.predictions, files)
     ends_s = clip_ends(files, durations_s or {})[owner(rows.offsets)]
     start, end = np.maximum(rows.segments[:, 0], 0), np.minimum(rows.segments[:, 1], ends_s)
     keep = np.isfinite(rows.scores) & np.isfinite(rows.segments).all(axis=1)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from avloc.cli.main import add_dataset_options, default_workers, parser, positive
+
+if TYPE_CHECKING:
+    from avloc.datasets.check import Problem
 
 EXAMPLE = """avloc data info --dataset lavdf --root LAV-DF --html lavdf.html
   avloc data check --dataset avdeepfake1m --root AV-Deepfake1M --sample 1000 --out problems.csv
@@ -61,8 +63,8 @@ def _info(given: argparse.Namespace, table: Any) -> int:
 def _check(given: argparse.Namespace, table: Any) -> int:
     from tqdm import tqdm
 
-    from avloc.datasets.check import KINDS, check
-    from avloc.files import replacing
+    from avloc.datasets.check import KINDS, Problem, check
+    from avloc.files import write_csv
 
     counts = dict.fromkeys(KINDS, 0)
     total = min(len(table), given.sample or len(table))
@@ -76,18 +78,19 @@ def _check(given: argparse.Namespace, table: Any) -> int:
                 counts[problem.kind] += 1
                 shown += [f"{problem.kind}: {problem.file}: {problem.detail}"] * (len(shown) < 10)
         else:
-            with replacing(given.out) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
-                writer = csv.writer(out)
-                writer.writerow(["kind", "file", "detail"])
-                for problem in problems:
-                    counts[problem.kind] += 1
-                    writer.writerow(problem)
+            write_csv(given.out, Problem._fields, _counted(problems, counts))
     print("\n".join(shown), end="\n" if shown else "", file=sys.stderr)
     found = {kind: n for kind, n in counts.items() if n}
     print(f"{total} clips: " + (", ".join(f"{n} × {KINDS[kind]}" for kind, n in found.items()) or "nothing wrong"))
     if given.out is not None:
         print(f"all of it: {given.out}")
     return 1 if found else 0
+
+
+def _counted(problems: Iterable[Problem], counts: dict[str, int]) -> Iterator[Problem]:
+    for problem in problems:
+        counts[problem.kind] += 1
+        yield problem
 
 
 def _sample(given: argparse.Namespace, table: Any) -> int:

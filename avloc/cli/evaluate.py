@@ -38,7 +38,7 @@ def run(arguments: Sequence[str]) -> int:
         return _clip_scores(given, protocol)
     evaluation = _scored(given, given.predictions, protocol)
     table = _table(given, evaluation, protocol)
-    from avloc.evaluation.tables import print_tables, tables_of, write_csv
+    from avloc.evaluation.tables import print_tables, tables_of, write_numbers
 
     shown = tables_of(table) if given.insight else tables_of({k: v for k, v in table.items() if k != "insight"})
     print_tables(shown)
@@ -47,7 +47,7 @@ def run(arguments: Sequence[str]) -> int:
 
         write_json(given.json, table)
     if given.csv is not None:
-        write_csv(given.csv, table)
+        write_numbers(given.csv, table)
     if given.report is not None:
         from avloc.evaluation.report import write_report
 
@@ -175,7 +175,7 @@ def _clip_scores(given: Any, protocol: Protocol) -> int:
     """AUC, EER and F1 of a detection file."""
     from avloc.evaluation import detection
     from avloc.evaluation.protocols import chosen_subset
-    from avloc.evaluation.tables import detection_table, print_tables, write_csv
+    from avloc.evaluation.tables import detection_table, print_tables, write_numbers
     from avloc.evaluation.truth import read_truth
     from avloc.files import write_json
 
@@ -197,5 +197,5 @@ def _clip_scores(given: Any, protocol: Protocol) -> int:
     if given.json is not None:
         write_json(given.json, table)
     if given.csv is not None:
-        write_csv(given.csv, table)
+        write_numbers(given.csv, table)
     return 0

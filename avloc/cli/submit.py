@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avloc.cli.main import default_workers, parser, positive
 from avloc.errors import AvlocError
+from avloc.files import read_json, write_csv
 
 if TYPE_CHECKING:
     from avloc.evaluation.validation import Checked
@@ -69,7 +69,9 @@ def run(arguments: Sequence[str]) -> int:
     counts = checked.counts()
     _show(checked, counts, repaired=not given.no_repair and given.out is not None)
     if given.problems is not None:
-        _write_problems(given.problems, (p for kind in counts for p in checked.problems(kind)))
+        found_in = (p for kind in counts for p in checked.problems(kind))
+        rows = ((p.kind, p.file, "" if p.row is None else p.row, p.detail) for p in found_in)
+        write_csv(given.problems, ("kind", "file", "row", "detail"), rows)
     if given.out is None:
         return 1 if counts else 0
     if given.no_repair and counts:
@@ -107,15 +109,6 @@ def _show(checked: Checked, counts: Mapping[str, int], *, repaired: bool) -> Non
             print(f"    {problem}", file=sys.stderr)
         if counts[kind] > SHOWN:
             print(f"    … and {counts[kind] - SHOWN} more (--problems FILE.csv lists all)", file=sys.stderr)
-
-
-def _write_problems(path: Path, problems: Iterable[object]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as out:
-        writer = csv.writer(out)
-        writer.writerow(["kind", "file", "row", "detail"])
-        for p in problems:
-            writer.writerow([p.kind, p.file, "" if p.row is None else p.row, p.detail])  # type: ignore[attr-defined]
 
 
 def _detections_only(path: Path, files: list[str] | None, out: Path | None, *, refuse: bool) -> int:
@@ -177,12 +170,7 @@ def _look_up(get: Callable[[str], float | None], file: str) -> float | None:
 
 
 def _from_json(path: Path) -> dict[str, float]:
-    import json
-
-    try:
-        known = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise AvlocError(f"{path}: not a JSON file ({error})") from error
+    known = read_json(path, "file of lengths")
     if not isinstance(known, dict) or not all(type(v) in (int, float) and v > 0 for v in known.values()):
         raise AvlocError(f'{path}: want {{"file": seconds}}')
     return {file: float(seconds) for file, seconds in known.items()}

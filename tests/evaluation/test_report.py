@@ -16,7 +16,7 @@ from avloc.evaluation.matching import Labels
 from avloc.evaluation.predictions import Predictions, align
 from avloc.evaluation.protocols import PROTOCOLS, score
 from avloc.evaluation.report import write_report
-from avloc.evaluation.tables import Table, as_text, print_tables, tables_of, write_csv
+from avloc.evaluation.tables import Table, as_text, print_tables, tables_of, write_numbers
 from avloc.evaluation.truth import Truth
 
 
@@ -102,7 +102,7 @@ def test_the_gallery_shows_the_worst_and_the_best_of_each_kind(monkeypatch):
 def test_text_and_csv(table, tmp_path):
     text = as_text(Table("T", ["name", "n"], [["a", "1"], ["bcd", "22"]], note="note"))
     assert text.splitlines() == ["T", "name   n", "a      1", "bcd   22", "note"]
-    write_csv(tmp_path / "t.csv", table)
+    write_numbers(tmp_path / "t.csv", table)
     rows = dict(csv.reader((tmp_path / "t.csv").read_text().splitlines()))
     assert float(rows["strict/ap/0.5"]) == table["strict"]["ap"]["0.5"]
     assert float(rows["by_modality/audio/official/ar/5"]) == table["by_modality"]["audio"]["official"]["ar"]["5"]
