@@ -14,7 +14,7 @@ def packages_in(folder: str, name: str) -> list[str]:
 
 
 setup(
-    packages=["avloc", "avloc.cli", "avloc.models", "avloc.configs"]
+    packages=["avloc", "avloc.cli", "avloc.models", "avloc.models.encoders", "avloc.configs"]
     + [name for folder in BESIDE[1:] for name in packages_in(folder, f"avloc.{folder}")],
     package_dir={"avloc": "avloc", **{f"avloc.{folder}": folder for folder in BESIDE}},
     package_data={

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 KEY = "avloc"
+# Lightning's own dictionaries, read as plain ones.
+DICTIONARIES = ("pytorch_lightning.utilities.parsing.AttributeDict", "lightning_fabric.utilities.data.AttributeDict")
 VERSION = 1
 
 
@@ -51,11 +53,11 @@ def notes(model: nn.Module, context: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a checkpoint that `avloc train` wrote.
+def load_file(path: str | Path) -> Any:
+    """What torch saved in a file: tensors and plain values only, no code is run.
 
     Raises:
-        CheckpointError: if the file is missing, or is no checkpoint of ours.
+        CheckpointError: if the file is missing, or is none of torch's.
     """
     import torch
 
@@ -63,13 +65,25 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([(dict, name) for name in DICTIONARIES]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path}: not a checkpoint (it is none of torch's, or holds more than tensors)"
         ) from error
     except Exception as error:  # torch raises many kinds for a file that is not what it should be
         raise CheckpointError(f"{path}: not a checkpoint ({first_line(error) or type(error).__name__})") from error
+    return content
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a checkpoint that `avloc train` wrote.
+
+    Raises:
+        CheckpointError: if the file is missing, or is no checkpoint of ours.
+    """
+    path = Path(path)
+    content = load_file(path)
     about = content.get(KEY) if isinstance(content, dict) else None
     if not isinstance(about, dict) or about.get("version") != VERSION:
         raise CheckpointError(f"{path}: not a checkpoint of `avloc train` (it lacks what avloc notes in it)")

@@ -1,4 +1,4 @@
-"""Losses over padded batches. Legend: B batch, T steps, P points, M modalities."""
+"""Losses over padded batches. Legend: B batch, T steps, P points, M modalities, C width."""
 
 from __future__ import annotations
 
@@ -39,3 +39,30 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     while values.dim() > mask.dim():
         values = values.mean(-1)
     return (values * mask).sum() / mask.sum().clamp_min(1)
+
+
+def clip_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """The mean over clips of each clip's mean over its own steps (and all axes between): (B, …, T), (B, T) → ().
+
+    The masked terms of BA-TFD and BA-TFD+: a short clip counts as much as a long one.
+    """
+    weight = mask.to(values.dtype)
+    per_step = values.flatten(1, -2).mean(1) if values.dim() > 2 else values
+    return ((per_step * weight).sum(1) / weight.sum(1).clamp_min(1)).mean()
+
+
+def map_error(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Squared error of maps or boundaries over each clip's own steps: (B, …, T) both, (B, T) → ()."""
+    return clip_mean((predicted - target).square(), mask)
+
+
+def modality_contrast(audio: Tensor, video: Tensor, touched: Tensor, mask: Tensor, margin: float) -> Tensor:
+    """Features of untouched clips shall agree, those of forged ones shall not: (B, C, T) both, (B,), (B, T) → ().
+
+    Chugh et al., "Not made for each other", MM 2020, as BA-TFD takes it: d² for untouched clips and max(margin − d, 0)² for
+    the others, d the Frobenius norm over a clip's own steps.
+    """
+    squares = ((audio - video).square() * mask[:, None]).sum(dim=(1, 2))
+    # The root has no slope at 0, where constant clips may be.
+    apart = (margin - squares.clamp_min(1e-12).sqrt()).clamp_min(0).square()
+    return torch.where(touched > 0, apart, squares).mean()

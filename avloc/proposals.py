@@ -71,19 +71,31 @@ class Proposals:
         )
 
 
-def soft_nms(proposals: Proposals, *, sigma: float = 0.5, keep: int = 100, floor: float = 1e-3) -> Proposals:
+def soft_nms(
+    proposals: Proposals,
+    *,
+    sigma: float = 0.5,
+    keep: int = 100,
+    floor: float = 1e-3,
+    spare: tuple[float, float] | None = None,
+) -> Proposals:
     """Soft non-maximum suppression with a Gaussian penalty: sorted by falling score, at most `keep` rows.
 
     Again and again the best remaining row is kept and each other one's score is multiplied by exp(−IoU² / sigma);
     rows that fall under `floor` are dropped. (Bodla et al., "Soft-NMS", ICCV 2017, equation 3.) Ties go to the earlier
-    start, then the earlier end, so the order of the rows does not matter.
+    start, then the earlier end, so the order of the rows does not matter. With `spare` (low, high), as in BA-TFD, a pick
+    spares the rows whose IoU is at most low + (high − low) · its length in seconds.
     """
     if sigma <= 0:
         raise AvlocError(f"sigma must be positive, got {sigma:g}")
     if not np.isfinite(proposals.scores).all():
         raise AvlocError("soft-NMS wants finite scores")
     rows = proposals.best(len(proposals))
-    penalty = np.exp(-(interval_iou(rows.segments, rows.segments) ** 2) / sigma)
+    iou = interval_iou(rows.segments, rows.segments)
+    penalty = np.exp(-(iou**2) / sigma)
+    if spare is not None:
+        lengths = rows.segments[:, 1] - rows.segments[:, 0]
+        penalty[iou <= (spare[0] + (spare[1] - spare[0]) * lengths)[:, None]] = 1.0
     scores = rows.scores.copy()
     kept: list[int] = []
     kept_scores: list[float] = []

@@ -10,7 +10,26 @@ from avloc.errors import CheckpointError
 if TYPE_CHECKING:
     from torch import nn
 
-MODELS: dict[str, str] = {"BoundaryTransformer": "avloc.models.boundary_transformer"}
+    from avloc.models.batfd import BATFD
+    from avloc.models.batfd_plus import BATFDPlus
+    from avloc.models.boundary_transformer import BoundaryTransformer
+    from avloc.models.published import load_published
+
+MODELS: dict[str, str] = {
+    "BoundaryTransformer": "avloc.models.boundary_transformer",
+    "BATFD": "avloc.models.batfd",
+    "BATFDPlus": "avloc.models.batfd_plus",
+}
+_EXPORTS = {**MODELS, "load_published": "avloc.models.published"}
+
+__all__ = ["BATFD", "MODELS", "BATFDPlus", "BoundaryTransformer", "build_model", "load_published"]
+
+
+def __getattr__(name: str) -> Any:
+    """The networks by name, imported (with torch) when first asked for."""
+    if name in _EXPORTS:
+        return getattr(import_module(_EXPORTS[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def build_model(name: str, arguments: dict[str, Any]) -> nn.Module:

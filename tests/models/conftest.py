@@ -1,0 +1,133 @@
+"""The published networks' fixtures: weights and inputs are a pure function of their names."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+
+from avloc.map_targets import MapTargetMaker, MapTargets
+from avloc.models.published import convert_state
+from avloc.records import VideoRecord
+from avloc.timeline import Segment, TimeGrid
+
+DATA = Path(__file__).parents[1] / "data" / "batfd"
+
+
+def _weight(salt, name, shape):
+    random = np.random.default_rng(zlib.crc32((salt + name).encode()))
+    if name.endswith("running_var"):
+        return random.uniform(0.5, 1.5, shape)
+    if name.endswith("running_mean"):
+        return random.normal(0, 0.1, shape)
+    if name.endswith("bias"):
+        return random.normal(0, 0.05, shape)
+    if len(shape) == 1:
+        return random.uniform(0.8, 1.2, shape)
+    return random.normal(0, np.sqrt(2 / np.prod(shape[1:])), shape)
+
+
+class Published(NamedTuple):
+    """A fixture: its published state and settings, inputs, and expected outputs."""
+
+    state: dict
+    settings: dict
+    video: torch.Tensor
+    audio: torch.Tensor
+    expected: dict
+
+    @property
+    def frames(self):
+        return self.video.shape[2]
+
+
+@pytest.fixture(scope="session")
+def published():
+    """Name → the fixture."""
+    made = {}
+
+    def make(name: str) -> Published:
+        if name not in made:
+            about = json.loads((DATA / f"{name}.json").read_text())
+            salt, frames, batch = about["salt"], about["temporal_dim"], about["batch"]
+            state = {
+                key: torch.from_numpy(np.asarray(_weight(salt, key, shape), dtype=np.float32))
+                if shape
+                else torch.zeros((), dtype=torch.int64)
+                for key, shape in about["state_dict"].items()
+            }
+
+            def given(which, shape, low, high):
+                random = np.random.default_rng(zlib.crc32((salt + which).encode()))
+                return torch.from_numpy(random.uniform(low, high, shape).astype(np.float32))
+
+            video = given("video", (batch, 3, frames, 96, 96), 0, 1)
+            audio = given("audio", (batch, 64, 4 * frames), -4, 2)
+            with np.load(DATA / f"{name}.npz") as file:
+                expected = {key: torch.from_numpy(file[key]) for key in file.files}
+            made[name] = Published(state, about["hparams"], video, audio, expected)
+        return made[name]
+
+    return make
+
+
+def _published_targets(frames, durations, n_frames):
+    """As `losses.json` describes: clip 0 has a visual fake of 0.2–0.6 s, clip 1 is real."""
+    make = MapTargetMaker(durations)
+    records = [VideoRecord("x", "test", None, (), (Segment(0.2, 0.6),)), VideoRecord("y", "test")]
+    made = [make(r, TimeGrid(0, 0.04, n), frames)[0] for r, n in zip(records, n_frames, strict=True)]
+    targets = MapTargets(*(torch.stack([torch.as_tensor(t) for t in column]) for column in zip(*made, strict=True)))
+    ends = torch.zeros(2, 2, frames)
+    ends[0, 0, 4:7], ends[0, 1, 14:17] = torch.tensor([0.5, 1, 0.5]), torch.tensor([0.5, 1, 0.5])
+    return targets._replace(fused_boundaries=ends, modality_boundaries=torch.stack([torch.zeros_like(ends), ends], 1))
+
+
+@pytest.fixture
+def assert_published_losses(published):
+    """The named terms of a fixture's loss equal the published ones."""
+
+    def check(name: str, terms: dict[str, str]) -> None:
+        given, expected = published(name), json.loads((DATA / "losses.json").read_text())[name]
+        network, _ = convert_state(given.state, given.settings)
+        with torch.inference_mode():
+            output = network(given.video, given.audio)
+            targets = _published_targets(given.frames, network.durations, expected["_n_frames"])
+            found = network.loss(output, targets)
+        for ours, theirs in terms.items():
+            assert found[ours].item() == pytest.approx(expected[theirs], rel=2e-5), ours
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def clips():
+    """A network and clips' lengths → pixels and log-mels, black and silent behind each clip's end."""
+
+    def make(network, lengths, seed=0):
+        torch.manual_seed(seed)
+        video = torch.rand(len(lengths), 3, network.frames, 96, 96)
+        audio = torch.randn(len(lengths), 64, 4 * network.frames)
+        for b, n in enumerate(lengths):
+            video[b, :, n:] = 0
+            audio[b, :, 4 * n :] = -4.6
+        return video, audio
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def cached():
+    """Clips' lengths and a padded one → cached features of widths 5 and 7 with masks, as keywords."""
+
+    def make(lengths, padded, seed=3):
+        torch.manual_seed(seed)
+        video, audio = torch.randn(len(lengths), padded, 5), torch.randn(len(lengths), padded, 7)
+        mask = torch.arange(padded) < torch.tensor(lengths)[:, None]
+        return {"video": video, "audio": audio, "video_mask": mask, "audio_mask": mask.clone()}
+
+    return make
