@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avloc.errors import CheckpointError
+from avloc.files import replacing
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -33,6 +34,7 @@ class Checkpoint:
         hop_s: seconds per step.
         extractors: descriptions of the extractors it was trained on.
         weights: state dict of the network.
+        clips: how clips become its inputs (`frames`, `fit`), if it takes pixels and log-mels and no features.
     """
 
     path: Path
@@ -41,10 +43,11 @@ class Checkpoint:
     hop_s: float
     extractors: list[dict[str, Any]]
     weights: Mapping[str, Tensor]
+    clips: dict[str, Any] | None = None
 
 
 def notes(model: nn.Module, context: Mapping[str, Any]) -> dict[str, Any]:
-    """What `avloc train` adds to a checkpoint; `context` holds `hop_s` and `extractors`."""
+    """What `avloc train` adds to a checkpoint; `context` holds `hop_s`, `extractors` and maybe `clips`."""
     return {
         "version": VERSION,
         "model": type(model).__name__,
@@ -98,8 +101,21 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     for extractor in about["extractors"]:
         if not isinstance(extractor, dict) or not {"name", "parameters", "modality"} <= set(extractor):
             raise CheckpointError(f"{path}: a damaged checkpoint, an extractor in it is {extractor!r}")
+    clips = about.get("clips")
+    if clips is not None and not (isinstance(clips, dict) and {"frames", "fit"} <= set(clips)):
+        raise CheckpointError(f"{path}: a damaged checkpoint, its note 'clips' is {clips!r}")
     weights = {k.removeprefix("model."): v for k, v in content["state_dict"].items()}
-    return Checkpoint(path, about["model"], about["arguments"], float(about["hop_s"]), about["extractors"], weights)
+    hop_s = float(about["hop_s"])
+    return Checkpoint(path, about["model"], about["arguments"], hop_s, about["extractors"], weights, clips)
+
+
+def write_checkpoint(path: Path, model: nn.Module, context: Mapping[str, Any]) -> None:
+    """Write a network so that `read_checkpoint` reads it; `context` as of `notes`."""
+    import torch
+
+    weights = {f"model.{name}": value for name, value in model.state_dict().items()}
+    with replacing(path) as temporary:
+        torch.save({"state_dict": weights, KEY: notes(model, context)}, temporary)
 
 
 def load_weights(model: nn.Module, checkpoint: Checkpoint) -> None:

@@ -112,20 +112,19 @@ def decode_map(
         AvlocError: if the map has fewer steps than the clock, or holds NaN.
     """
     nms = nms or SoftNMS()
-    durations, length = scores.shape[-2:]
+    durations, length = len(scores), len(scores[0])
     if decoding not in DECODINGS:
         raise AvlocError(f"want decoding of {', '.join(DECODINGS)}, got {decoding!r}")
     if grid.length > length:
         raise AvlocError(f"a map of {length} steps cannot be decoded on a clock of {grid.length}")
     cells = scores[:, : grid.length].T.astype(np.float64)
+    t, d = np.arange(grid.length)[:, None], np.arange(durations)
     if boundaries is not None:
-        t, d = np.indices(cells.shape, sparse=True)
         cells *= boundaries[0, t] * boundaries[1, np.minimum(t + d, length - 1)]
     if not np.isfinite(cells).all():
         raise AvlocError("the network's boundary map holds NaN or infinity")
     first = 1 if decoding == "aligned" else 0  # the width in steps of the first duration's cells
-    t, width = np.arange(grid.length)[:, None], np.arange(durations) + first
-    cells[(t + width > grid.length) | (width < 1)] = -np.inf
+    cells[(t + d + first > grid.length) | (d + first < 1)] = -np.inf
     each = np.stack([scores, scores]) if modality_scores is None else modality_scores
 
     def rows(at: npt.NDArray[np.int64], row_scores: npt.NDArray[np.float64]) -> Proposals:

@@ -1,4 +1,4 @@
-"""checkpoint + clip > decode > features > network > `Localization`; the same network on cached features for a dataset."""
+"""checkpoint + clip > decode > inputs > network > `Localization`; the same network on cached features for a dataset."""
 
 from __future__ import annotations
 
@@ -6,24 +6,22 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from avloc.checkpoint import first_line, load_weights, read_checkpoint
-from avloc.errors import AvlocError, CheckpointError
+from avloc.errors import AvlocError
 from avloc.models import build_model
 from avloc.proposals import Proposals
-from avloc.records import MODALITIES, VideoRecord
+from avloc.records import MODALITIES
+from avloc.sources import AnyExample, Source, source_of
 from avloc.timeline import TimeGrid
 
-if TYPE_CHECKING:
-    from avloc.datasets.features import Example
-    from avloc.feature_extraction.extractors import Extractor
-
 WINDOW_S = 40.0
-OVERLAP_S = 10.0
+OVERLAP = 0.25  # of a window
+PRECISIONS = ("32", "bf16", "16")
 # A modality is named for a segment if it is at least this sure of it, compared with the surer one.
 MODALITY_SHARE = 0.5
 
@@ -83,43 +81,36 @@ def modality_name(scores: npt.NDArray[np.floating]) -> str:
 
 
 class Localizer:
-    """A trained network with its extractors.
+    """A trained network, and where its inputs come from.
 
     Args:
         model: the network, in eval mode.
-        extractors: descriptions (name, parameters, …) of the extractors it was trained on.
-        hop_s: seconds per step.
+        source: its inputs (`avloc.sources`).
         device: where the network runs.
-        weights: by extractor, the file of its weights; only `localize` needs it.
+        precision: `32`, or `bf16` or `16` to run it under autocast.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        extractors: Sequence[dict[str, Any]],
-        hop_s: float,
-        device: str = "cpu",
-        weights: Mapping[str, str | Path] | None = None,
-    ) -> None:
-        self._weights = dict(weights or {})
-        self._extractors: list[Extractor] = []
-        self.model, self.descriptions, self.hop_s, self.device = (
-            model.eval().to(device),
-            list(extractors),
-            hop_s,
-            device,
-        )
+    def __init__(self, model: Any, source: Source, device: str = "cpu", precision: str = "32") -> None:
+        if precision not in PRECISIONS:
+            raise AvlocError(f"want precision of {', '.join(PRECISIONS)}, got {precision!r}")
+        self.model, self.source, self.device, self.precision = model.eval().to(device), source, device, precision
 
     @classmethod
     def from_checkpoint(
-        cls, path: str | Path, *, device: str = "cpu", weights: Mapping[str, str | Path] | None = None
+        cls,
+        path: str | Path,
+        *,
+        device: str = "cpu",
+        weights: Mapping[str, str | Path] | None = None,
+        precision: str = "32",
     ) -> Localizer:
-        """Load a checkpoint that `avloc train` wrote (tensors and plain values only; no code is run).
+        """Load a checkpoint that `avloc train` or `avloc convert` wrote (tensors and plain values only; no code is run).
 
         Args:
             path: the checkpoint.
             device: where the network runs.
             weights: by extractor, the file of its weights, for those that have any.
+            precision: see `Localizer`.
 
         Raises:
             CheckpointError: if the file is missing, is no checkpoint of ours, or does not fit its network.
@@ -127,47 +118,7 @@ class Localizer:
         checkpoint = read_checkpoint(path)
         model = build_model(checkpoint.model, checkpoint.arguments)
         load_weights(model, checkpoint)
-        return cls(model, checkpoint.extractors, checkpoint.hop_s, device, weights)
-
-    @property
-    def extractor_names(self) -> list[str]:
-        """The extractors it needs."""
-        return [str(d["name"]) for d in self.descriptions]
-
-    def extractors(self) -> list[Extractor]:
-        """The extractors, made on first use.
-
-        Raises:
-            CheckpointError: if one needs a weights file that was not given, or that is another one than in training.
-        """
-        from avloc.feature_extraction.extractors import build
-
-        if not self._extractors:
-            made = []
-            for wanted in self.descriptions:
-                name, sha256 = wanted["name"], wanted.get("weights_sha256")
-                file = self._weights.get(name)
-                if sha256 is not None and file is None:
-                    raise CheckpointError(
-                        f"{name} needs the weights file it was trained with: give --weights {name}=FILE"
-                    )
-                extractor = build(name, wanted["parameters"] | ({"weights": str(file)} if file is not None else {}))
-                if extractor.weights_sha256() != sha256:
-                    raise CheckpointError(f"{file}: not the weights of {name} that the network was trained on")
-                made.append(extractor)
-            self._extractors = made
-        return self._extractors
-
-    def check_store(self, store: Any) -> None:
-        """Raise a CheckpointError unless a store's features were made as those that the network was trained on."""
-        for wanted in self.descriptions:
-            there = store.describe(wanted["name"])
-            for key in ("version", "parameters", "weights_sha256", "hop_s", "dim", "decoder"):
-                if there.get(key) != wanted.get(key):
-                    raise CheckpointError(
-                        f"{store.root}: the features of {wanted['name']} have {key} {there.get(key)!r}, the checkpoint "
-                        f"was trained on {wanted.get(key)!r}"
-                    )
+        return cls(model, source_of(checkpoint, weights), device, precision)
 
     def localize(self, path: str | Path, *, keep: int = 100) -> Localization:
         """Find the fake segments of one clip; uses what decodes.
@@ -175,31 +126,22 @@ class Localizer:
         Raises:
             MediaError: if neither picture nor sound can be decoded.
         """
-        from avloc.datasets.features import make_example
-        from avloc.feature_extraction.extractors import Features
-        from avloc.feature_extraction.media import decode
-
-        extractors = self.extractors()
-        backend = next((str(d["decoder"]) for d in self.descriptions if "decoder" in d), "pyav")
-        clip = decode(path, [e.video_format for e in extractors if e.video_format is not None], backend=backend)
-        features: dict[str, list[Features]] = {m: [] for m in MODALITIES}
-        for extractor in extractors:
-            features[extractor.modality].append(extractor.extract(clip))
-        example = make_example(VideoRecord(str(path), "", clip.duration_s), features, self.hop_s)
+        example, clip = self.source.read(path)
         found = next(self.run([example], keep=keep))
         return Localization(
             str(path), clip.duration_s, found.proposals, found.grid, found.fakeness, tuple(clip.problems)
         )
 
-    def run(self, examples: Iterable[Example], *, batch_size: int = 16, keep: int = 100) -> Iterator[Localization]:
+    def run(self, examples: Iterable[AnyExample], *, batch_size: int = 16, keep: int = 100) -> Iterator[Localization]:
         """Run the network on examples, one localization each, in order.
 
-        Clips longer than `WINDOW_S` run in overlapping windows; a proposal counts in the window whose inner part its
-        middle lies in, so that each place is judged with context on both sides. Short clips are batched.
+        Clips longer than `WINDOW_S`, or than the network takes at once, run in overlapping windows; a proposal counts in
+        the window whose inner part its middle lies in, so that each place is judged with context on both sides. Short
+        clips are batched.
         """
-        pending: list[Example] = []
+        pending: list[AnyExample] = []
         for example in examples:
-            if example.grid.length * example.grid.hop_s > WINDOW_S:
+            if self.source.windows and example.grid.length > self._window_steps():
                 yield from self._run_batch(pending, keep)
                 pending = []
                 yield self._run_windows(example, keep)
@@ -210,59 +152,59 @@ class Localizer:
                 pending = []
         yield from self._run_batch(pending, keep)
 
-    def _run_batch(self, examples: Sequence[Example], keep: int) -> list[Localization]:
-        import torch
+    def _window_steps(self) -> int:
+        steps = round(WINDOW_S / self.source.hop_s)
+        return steps if self.model.longest_steps is None else min(steps, self.model.longest_steps)
 
-        from avloc.datasets.features import collate
+    def _run_batch(self, examples: Sequence[AnyExample], keep: int) -> list[Localization]:
+        import torch
 
         if not examples:
             return []
-        batch = collate(examples)
-        with torch.inference_mode():
-            output = self.model(*(x.to(self.device) for x in batch.inputs))
+        batch = self.source.collate(examples).to(self.device)
+        half = {"bf16": torch.bfloat16, "16": torch.float16}.get(self.precision)
+        kind = torch.device(self.device).type
+        with torch.inference_mode(), torch.autocast(kind, dtype=half, enabled=half is not None):
+            output = self.model(**batch.inputs._asdict())
             proposals = self.model.decode(output, batch.grids, keep=keep)
-        steps = output.step_logits.sigmoid().float().cpu().numpy()
+        steps = output.step_logits.float().sigmoid().cpu().numpy()
         found = []
-        for b, example in enumerate(examples):
-            fakeness = steps[b, : example.grid.length].copy()
+        for b, (example, grid) in enumerate(zip(examples, batch.grids, strict=True)):
+            fakeness = steps[b, : grid.length].copy()
             for k in range(len(MODALITIES)):
-                fakeness[~example.masks[k], k] = np.nan
+                there = example.masks[k]
+                # A squeezed clip's clock has other steps than the example's.
+                fakeness[~there if len(there) == grid.length else np.full(grid.length, not there.any()), k] = np.nan
             duration = example.record.duration_s or example.grid.end_s
-            within = proposals[b].cut(example.end_s)
-            found.append(Localization(example.record.file, duration, within, example.grid, fakeness))
+            found.append(Localization(example.record.file, duration, proposals[b].cut(example.end_s), grid, fakeness))
         return found
 
-    def _run_windows(self, example: Example, keep: int) -> Localization:
-        parts, fakeness = [], np.full((example.grid.length, len(MODALITIES)), np.nan, dtype=np.float32)
-        for window, inner in _windows(example):
+    def _run_windows(self, example: AnyExample, keep: int) -> Localization:
+        size = self._window_steps()
+        grid = example.grid
+        parts, fakeness = [], np.full((grid.length, len(MODALITIES)), np.nan, dtype=np.float32)
+        for begin, end, inner in _windows(grid.length, size, round(size * OVERLAP)):
+            window = example.window(begin, end)
             found = self._run_batch([window], keep)[0]
+            low, high = (float(s) for s in grid.to_seconds(inner))
             middle = found.proposals.segments.mean(axis=1)
-            parts.append(found.proposals.take((middle >= inner[0]) & (middle < inner[1])))
-            times = window.grid.centers_s()
-            at = np.flatnonzero((times >= inner[0]) & (times < inner[1]))
-            first = round((window.grid.start_s - example.grid.start_s) / example.grid.hop_s)
-            fakeness[first + at] = found.fakeness[at]
+            first, last = begin == 0, end == grid.length
+            parts.append(found.proposals.take((first | (middle >= low)) & (last | (middle < high))))
+            fakeness[inner[0] : inner[1]] = found.fakeness[inner[0] - begin : inner[1] - begin]
         proposals = Proposals.concatenate(parts).cut(example.end_s)
         # Long clips may hold more than `keep` segments: as many per window's length are kept.
-        count = keep * math.ceil(example.grid.length * example.grid.hop_s / WINDOW_S)
-        duration = example.record.duration_s or example.grid.end_s
-        return Localization(example.record.file, duration, proposals.best(count), example.grid, fakeness)
+        count = keep * math.ceil(grid.length / size)
+        duration = example.record.duration_s or grid.end_s
+        return Localization(example.record.file, duration, proposals.best(count), grid, fakeness)
 
 
-def _windows(example: Example) -> Iterator[tuple[Example, tuple[float, float]]]:
-    """Overlapping parts of an example, each with the stretch (seconds) that it answers for."""
-    from avloc.datasets.features import Example
-
-    grid = example.grid
-    size = round(WINDOW_S / grid.hop_s)
-    stride = round((WINDOW_S - OVERLAP_S) / grid.hop_s)
-    for begin in range(0, max(1, grid.length - (size - stride)), stride):
-        end = min(begin + size, grid.length)
-        part = TimeGrid(grid.start_s + begin * grid.hop_s, grid.hop_s, end - begin)
-        low = -math.inf if begin == 0 else part.start_s + OVERLAP_S / 2
-        high = math.inf if end == grid.length else part.start_s + (stride * grid.hop_s) + OVERLAP_S / 2
-        streams = tuple(s[begin:end] for s in example.streams)
-        yield Example(example.record, part, streams, tuple(m[begin:end] for m in example.masks)), (low, high)
+def _windows(length: int, size: int, overlap: int) -> Iterator[tuple[int, int, tuple[int, int]]]:
+    """Overlapping windows of a clip: first step, end, and the steps that each answers for."""
+    stride = size - overlap
+    for begin in range(0, max(1, length - overlap), stride):
+        end = min(begin + size, length)
+        low = 0 if begin == 0 else begin + overlap // 2
+        yield begin, end, (low, length if end == length else begin + stride + overlap // 2)
 
 
 def require_device(device: str) -> str:

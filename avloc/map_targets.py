@@ -7,18 +7,16 @@ Legend: N segments, D durations, T steps, M modalities (audio, visual).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from avloc.errors import AvlocError
 from avloc.records import MODALITIES, VideoRecord
+from avloc.targets import Array, Float
 from avloc.timeline import TimeGrid, segment_array
 
-Float = npt.NDArray[np.float32]
-Array = Any
-"""A float32 array for one clip, a tensor for a batch."""
 BOUNDARY_REACH_STEPS = 1.5
 
 

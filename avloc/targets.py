@@ -6,15 +6,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from avloc.errors import AvlocError
-from avloc.timeline import TimeGrid
+from avloc.records import MODALITIES, VideoRecord
+from avloc.timeline import TimeGrid, segment_array
 
 Bool = npt.NDArray[np.bool_]
 Float = npt.NDArray[np.float32]
+Array = Any
+"""A float32 array for one clip, a tensor for a batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,3 +183,40 @@ def _reserve(inside: Bool) -> list[tuple[int, int]]:
             waiting.remove(k)
             pairs.append((point, k))
     return pairs
+
+
+class Targets(NamedTuple):
+    """What a point head over a pyramid learns of one clip, or, with a batch axis in front, of a batch (then tensors).
+
+    Attributes:
+        point_classes: (P, M).
+        distances: (P, 2).
+        positive: (P,) bool.
+        step_labels: (T, M).
+        boundary_labels: (T, 2).
+    """
+
+    point_classes: Array
+    distances: Array
+    positive: Array
+    step_labels: Array
+    boundary_labels: Array
+
+
+@dataclass(frozen=True, slots=True)
+class PointTargetMaker:
+    """Makes a clip's `Targets`; picklable, for the workers of a loader."""
+
+    pyramid: Pyramid
+
+    def __call__(self, record: VideoRecord, grid: TimeGrid, length: int) -> tuple[Targets, int]:
+        """The targets of a clip of `grid`, padded to `length` steps, and how many segments no point carries."""
+        padded = TimeGrid(grid.start_s, grid.hop_s, length)
+        segments = segment_array(record.segments)
+        lists = [set(record.modality_segments(m)) for m in MODALITIES]
+        membership = np.array([[tuple(s) in own for own in lists] for s in record.segments], dtype=bool).reshape(-1, 2)
+        points = point_targets(segments, membership, padded, self.pyramid)
+        steps = [frame_labels(segment_array(record.modality_segments(m)), padded) for m in MODALITIES]
+        boundaries = boundary_labels(segments, padded)
+        targets = Targets(points.classes, points.distances, points.positive, np.stack(steps, axis=1), boundaries)
+        return targets, points.uncarried

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pytorch_lightning as pl
@@ -18,7 +17,7 @@ from avloc.evaluation.torchmetric import TemporalAveragePrecision
 from avloc.timeline import segment_array
 
 if TYPE_CHECKING:
-    from avloc.datasets.features import Batch
+    from avloc.datasets.batch import Batch
 
 VALIDATION_IOUS = (0.5, 0.75, 0.9, 0.95)
 VALIDATION_ROWS = (20,)
@@ -36,22 +35,45 @@ def one_cycle(progress: float, warmup: float) -> float:
 
 
 class LocalizationModule(pl.LightningModule):
-    """Trains a network with AdamW and a one-cycle schedule; validates by strict AP.
+    """Trains a network; validates by strict AP.
 
     Args:
         model: a network of `avloc.models`.
         lr: the highest learning rate.
-        weight_decay: of AdamW.
-        warmup: share of the steps during which the rate rises.
+        weight_decay: of the optimizer.
+        warmup: share of the steps during which the rate of a one-cycle schedule rises.
+        optimizer: `adamw`, or `adam` (decay as a part of the gradient).
+        betas: of the optimizer.
+        schedule: `one_cycle`; `plateau` halves the rate when the validation loss has not fallen for `patience` epochs
+            (BA-TFD); `exponential` multiplies it by `decay` after every epoch (BA-TFD+).
+        patience: see `schedule`.
+        decay: see `schedule`.
     """
 
-    def __init__(self, model: nn.Module, lr: float = 1e-3, weight_decay: float = 0.02, warmup: float = 0.15) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        lr: float = 1e-3,
+        weight_decay: float = 0.02,
+        warmup: float = 0.15,
+        optimizer: Literal["adamw", "adam"] = "adamw",
+        betas: tuple[float, float] = (0.9, 0.999),
+        schedule: Literal["one_cycle", "plateau", "exponential"] = "one_cycle",
+        patience: int = 3,
+        decay: float = 0.992,
+    ) -> None:
         super().__init__()
         if not (0 <= warmup < 1 and lr > 0 and weight_decay >= 0):
             raise AvlocError(
                 f"want lr > 0, weight_decay ≥ 0 and 0 ≤ warmup < 1, got {lr:g}, {weight_decay:g}, {warmup:g}"
             )
+        if optimizer not in ("adamw", "adam") or schedule not in ("one_cycle", "plateau", "exponential"):
+            raise AvlocError(
+                f"want optimizer of adamw, adam and schedule of one_cycle, plateau, exponential, got {optimizer!r}, {schedule!r}"
+            )
         self.model: Any = model
+        self.optimizer, self.betas, self.schedule = optimizer, (betas[0], betas[1]), schedule
+        self.patience, self.decay = patience, decay
         self.lr, self.weight_decay, self.warmup = lr, weight_decay, warmup
         self.metric = TemporalAveragePrecision(ap_ious=VALIDATION_IOUS, ar_counts=VALIDATION_ROWS)
         self._uncarried = 0
@@ -62,12 +84,8 @@ class LocalizationModule(pl.LightningModule):
         data: Any = getattr(self.trainer, "datamodule", None)
         if data is None:
             return
-        arguments: Mapping[str, Any] = self.model.arguments
-        for modality, dim in data.dims().items():
-            if arguments[f"{modality}_dim"] != dim:
-                wanted = arguments[f"{modality}_dim"]
-                raise AvlocError(f"the network wants {modality} features of width {wanted}, the store's have {dim}")
-        self.context = {"hop_s": data.hop_s, "extractors": [data.store.describe(name) for name in data.extractors]}
+        data.check_network(self.model)
+        self.context = data.context()
 
     def on_train_epoch_start(self) -> None:
         """The order of the clips follows from the epoch's number, so that a resumed run goes on with it."""
@@ -83,7 +101,7 @@ class LocalizationModule(pl.LightningModule):
     def training_step(self, batch: Batch, _: int) -> Tensor:
         if batch.targets is None:
             raise AvlocError("training needs labels, but this split's are hidden")
-        terms: dict[str, Tensor] = self.model.loss(self.model(*batch.inputs), batch.targets)
+        terms: dict[str, Tensor] = self.model.loss(self.model(**batch.inputs._asdict()), batch.targets)
         self._uncarried += batch.uncarried
         for name, value in terms.items():
             self.log(
@@ -103,7 +121,7 @@ class LocalizationModule(pl.LightningModule):
         self._uncarried = 0
 
     def validation_step(self, batch: Batch, _: int) -> None:
-        output = self.model(*batch.inputs)
+        output = self.model(**batch.inputs._asdict())
         if batch.targets is not None:
             self.log(
                 "val/loss", self.model.loss(output, batch.targets)["loss"], batch_size=len(batch.grids), sync_dist=True
@@ -120,7 +138,13 @@ class LocalizationModule(pl.LightningModule):
         self.metric.reset()
 
     def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.AdamW(self.model.parameters(), lr=self.lr, weight_decay=self.weight_decay)
+        kind = torch.optim.AdamW if self.optimizer == "adamw" else torch.optim.Adam
+        optimizer = kind(self.model.parameters(), lr=self.lr, betas=self.betas, weight_decay=self.weight_decay)
+        if self.schedule == "plateau":
+            plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=self.patience)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": "val/loss"}}
+        if self.schedule == "exponential":
+            return [optimizer], [torch.optim.lr_scheduler.ExponentialLR(optimizer, self.decay)]
         steps = max(1, int(self.trainer.estimated_stepping_batches))
         # A function of the step alone, so that a resumed run may be given more epochs than it began with.
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: one_cycle(step / steps, self.warmup))

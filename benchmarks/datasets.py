@@ -109,7 +109,8 @@ def loader(folder: Path, clips: int, steps: int) -> None:
     """Train the demo's model and see how long each step waits for its batch."""
     import torch
 
-    from avloc.datasets.features import FeatureDataset, _Collate
+    from avloc.datasets.data_modules import _CollateFeatures
+    from avloc.datasets.features import FeatureDataset
     from avloc.datasets.sampling import SimilarLengthSampler
     from avloc.feature_extraction.store import FeatureStore
     from avloc.models.boundary_transformer import BoundaryTransformer
@@ -125,14 +126,18 @@ def loader(folder: Path, clips: int, steps: int) -> None:
     model = BoundaryTransformer(audio_dim=64, visual_dim=256, width=96, levels=4)
     sampler = SimilarLengthSampler(dataset.lengths(), 16)
     batches = torch.utils.data.DataLoader(
-        dataset, batch_sampler=sampler, collate_fn=_Collate(model.pyramid), num_workers=2, prefetch_factor=4
+        dataset,
+        batch_sampler=sampler,
+        collate_fn=_CollateFeatures(model.target_maker),
+        num_workers=2,
+        prefetch_factor=4,
     )
     optimizer = torch.optim.AdamW(model.parameters())
     waits, works = [], []
     begin = time.perf_counter()
     for number, batch in enumerate(batches):
         got = time.perf_counter()
-        loss = model.loss(model(*batch.inputs), batch.targets)["loss"]
+        loss = model.loss(model(**batch.inputs._asdict()), batch.targets)["loss"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

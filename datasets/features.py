@@ -7,55 +7,26 @@ false. Legend: B batch, T steps, P points, M modalities, D feature width.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from avloc.datasets.catalog import dataset_named, read_records
-from avloc.datasets.sampling import BALANCES, Draw, SimilarLengthSampler
-from avloc.datasets.table import RecordTable, as_table
+from avloc.datasets.batch import Batch, FeatureInputs, TargetMaker, stacked_targets
+from avloc.datasets.sampling import Draw
+from avloc.datasets.table import as_table
 from avloc.errors import AvlocError, StoreError
 from avloc.feature_extraction.extractors.base import Features
 from avloc.feature_extraction.store import FeatureStore
-from avloc.models.boundary_transformer import Targets
 from avloc.records import MODALITIES, VideoRecord
-from avloc.targets import Pyramid, boundary_labels, frame_labels, point_targets
 from avloc.timeline import Segment, TimeGrid, segment_array
 
 WINDOW_TRIES = 16
-
-
-class Inputs(NamedTuple):
-    """The network's inputs: features (B, T, D) and masks (B, T) of both modalities."""
-
-    audio: Tensor
-    visual: Tensor
-    audio_mask: Tensor
-    visual_mask: Tensor
-
-
-class Batch(NamedTuple):
-    """A padded batch: inputs, each clip's clock and record, and the targets (None where labels are hidden)."""
-
-    inputs: Inputs
-    grids: list[TimeGrid]
-    records: list[VideoRecord]
-    targets: Targets | None
-    uncarried: int
-
-    def to(self, device: torch.device) -> Batch:
-        """The same batch with its tensors on a device."""
-        targets = None if self.targets is None else Targets(*(t.to(device) for t in self.targets))
-        return self._replace(inputs=Inputs(*(t.to(device) for t in self.inputs)), targets=targets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +41,12 @@ class Example:
     streams: tuple[np.ndarray[Any, np.dtype[np.float32]], ...]
     masks: tuple[np.ndarray[Any, np.dtype[np.bool_]], ...]
     end_s: float = math.inf
+
+    def window(self, begin: int, end: int) -> Example:
+        """The steps from `begin` to `end`; its record is still that of the whole clip."""
+        part = TimeGrid(self.grid.start_s + begin * self.grid.hop_s, self.grid.hop_s, end - begin)
+        streams = tuple(s[begin:end] for s in self.streams)
+        return Example(self.record, part, streams, tuple(m[begin:end] for m in self.masks), min(self.end_s, part.end_s))
 
 
 def make_example(record: VideoRecord, features: Mapping[str, Sequence[Features]], hop_s: float) -> Example:
@@ -92,21 +69,8 @@ def make_example(record: VideoRecord, features: Mapping[str, Sequence[Features]]
     return Example(record, grid, tuple(streams), tuple(masks), end)
 
 
-def make_targets(record: VideoRecord, grid: TimeGrid, pyramid: Pyramid) -> tuple[Targets, int]:
-    """One clip's targets on a (padded) clock, without the batch axis, and how many segments no point carries."""
-    segments = segment_array(record.segments)
-    lists = [set(record.modality_segments(m)) for m in MODALITIES]
-    membership = np.array([[tuple(s) in own for own in lists] for s in record.segments], dtype=bool).reshape(-1, 2)
-    points = point_targets(segments, membership, grid, pyramid)
-    steps = [frame_labels(segment_array(record.modality_segments(m)), grid) for m in MODALITIES]
-    arrays = (
-        points.classes, points.distances, points.positive, np.stack(steps, axis=1), boundary_labels(segments, grid)
-    )  # fmt: skip
-    return Targets(*(torch.from_numpy(a) for a in arrays)), points.uncarried
-
-
-def collate(examples: Sequence[Example], pyramid: Pyramid | None = None) -> Batch:
-    """Pad examples to the longest one. With a pyramid the targets are made, unless a clip's labels are hidden."""
+def collate(examples: Sequence[Example], maker: TargetMaker | None = None) -> Batch:
+    """Pad examples to the longest one. With a maker the targets are made, unless a clip's labels are hidden."""
     length = max(1, *(e.grid.length for e in examples))
     tensors: list[Tensor] = []
     for k in range(len(MODALITIES)):
@@ -119,12 +83,8 @@ def collate(examples: Sequence[Example], pyramid: Pyramid | None = None) -> Batc
         for b, example in enumerate(examples):
             mask[b, : example.grid.length] = example.masks[k]
         tensors.append(torch.from_numpy(mask))
-    targets, uncarried = None, 0
-    if pyramid is not None and all(e.record.labelled for e in examples):
-        made = [make_targets(e.record, TimeGrid(e.grid.start_s, e.grid.hop_s, length), pyramid) for e in examples]
-        targets = Targets(*(torch.stack(column) for column in zip(*(t for t, _ in made), strict=True)))
-        uncarried = sum(n for _, n in made)
-    return Batch(Inputs(*tensors), [e.grid for e in examples], [e.record for e in examples], targets, uncarried)
+    records, grids = [e.record for e in examples], [e.grid for e in examples]
+    return Batch(FeatureInputs(*tensors), grids, records, *stacked_targets(records, grids, length, maker))
 
 
 class FeatureDataset(Dataset[Example]):
@@ -137,7 +97,8 @@ class FeatureDataset(Dataset[Example]):
         store: their features.
         extractors: names in the store.
         hop_s: seconds per step of the model.
-        longest_s: longer clips give a random window of so many seconds, cut where no segment is if that can be; None: all.
+        longest_s: longer clips give a window of so many seconds; None: all.
+        random_windows: cut such windows anywhere, where no segment is if that can be; otherwise the clip's beginning.
         pseudo_forgeries: share of the real clips that get a pseudo-forgery, anew in each epoch (`pseudo.forge_features`).
         allow_missing: go on without the clips that have no features.
 
@@ -159,11 +120,13 @@ class FeatureDataset(Dataset[Example]):
         *,
         hop_s: float,
         longest_s: float | None = None,
+        random_windows: bool = True,
         pseudo_forgeries: float = 0.0,
         allow_missing: bool = False,
     ) -> None:
-        self.store, self.extractors, self.hop_s, self.longest_s = store, tuple(extractors), hop_s, longest_s
-        self.pseudo_forgeries = pseudo_forgeries
+        self.store, self.extractors, self.hop_s = store, tuple(extractors), hop_s
+        self.longest_s = longest_s
+        self.random_windows, self.pseudo_forgeries = random_windows, pseudo_forgeries
         self.modalities = {name: str(store.describe(name)["modality"]) for name in extractors}
         table = as_table(records)
         places = {name: store.locate(name, table.files) for name in extractors}
@@ -193,7 +156,11 @@ class FeatureDataset(Dataset[Example]):
         random = np.random.default_rng(seed)
         example = self._example(clip)
         if self.longest_s is not None:
-            example = random_window(example, self.longest_s, random)
+            size = max(1, round(self.longest_s / self.hop_s))
+            if self.random_windows:
+                example = random_window(example, self.longest_s, random)
+            elif example.grid.length > size:
+                example = cut_example(example, 0, size)
         if self.pseudo_forgeries and not example.record.segments and random.random() < self.pseudo_forgeries:
             from avloc.datasets.pseudo import forge_features
 
@@ -223,12 +190,13 @@ def random_window(example: Example, longest_s: float, rng: np.random.Generator) 
     ends_s = grid.to_seconds(np.stack([first, first + size], axis=1))  # tries, 2
     inside = (ends_s[:, :, None] > segments[:, 0]) & (ends_s[:, :, None] < segments[:, 1])
     begin = int(first[inside.any(axis=2).sum(axis=1).argmin()])
-    part = TimeGrid(grid.start_s + begin * grid.hop_s, grid.hop_s, size)
-    rows = slice(begin, begin + size)
-    return Example(
-        cut_record(example.record, part.start_s, part.end_s), part, tuple(s[rows] for s in example.streams),
-        tuple(m[rows] for m in example.masks),
-    )  # fmt: skip
+    return cut_example(example, begin, size)
+
+
+def cut_example(example: Example, begin: int, size: int) -> Example:
+    """Some steps of a clip, with its segments cut to them."""
+    part = example.window(begin, begin + size)
+    return replace(part, record=cut_record(example.record, part.grid.start_s, part.grid.end_s))
 
 
 def cut_record(record: VideoRecord, start_s: float, end_s: float) -> VideoRecord:
@@ -239,148 +207,3 @@ def cut_record(record: VideoRecord, start_s: float, end_s: float) -> VideoRecord
         return tuple(s for s in inner if s.duration_s > 0)
 
     return replace(record, audio_segments=cut(record.audio_segments), visual_segments=cut(record.visual_segments))
-
-
-class _Collate:
-    """A picklable `collate` with its pyramid, for worker processes."""
-
-    def __init__(self, pyramid: Pyramid | None) -> None:
-        self.pyramid = pyramid
-
-    def __call__(self, examples: Sequence[Example]) -> Batch:
-        return collate(examples, self.pyramid)
-
-
-class FeatureData(pl.LightningDataModule):
-    """Training and validation batches of a dataset from its store.
-
-    Args:
-        dataset: a name of `avloc.datasets.catalog.DATASETS`.
-        root: the dataset's folder.
-        store: the feature store's folder.
-        extractors: names in the store, at least one per modality.
-        hop_s: seconds per step of the model.
-        batch_size: clips per batch.
-        workers: processes that read; 0 reads in the training process.
-        seed: of the order of the clips.
-        train_split: the split to train on.
-        val_split: the split to validate on; by default the dataset's own.
-        longest_s: longer training clips give a random window of so many seconds; null: all of it.
-        balance: `none`; `real`: real and fake clips equally often in training; `modality`: each modality (and real) so.
-        pseudo_forgeries: share of the real training clips that get a pseudo-forgery, anew in each epoch.
-        shuffle_labels: give each training clip the labels of another one; a control that must not learn anything.
-        allow_missing: train without the clips that have no features.
-    """
-
-    def __init__(
-        self,
-        *,
-        dataset: str,
-        root: str,
-        store: str,
-        extractors: list[str],
-        hop_s: float = 0.04,
-        batch_size: int = 16,
-        workers: int = 0,
-        seed: int = 0,
-        train_split: str = "train",
-        val_split: str | None = None,
-        longest_s: float | None = 40.0,
-        balance: str = "none",
-        pseudo_forgeries: float = 0.0,
-        shuffle_labels: bool = False,
-        allow_missing: bool = False,
-    ) -> None:
-        super().__init__()
-        if batch_size < 1 or workers < 0 or not hop_s > 0:
-            raise AvlocError(
-                f"want batch_size ≥ 1, workers ≥ 0 and hop_s > 0, got {batch_size}, {workers} and {hop_s:g}"
-            )
-        self.dataset, self.root, self.extractors, self.hop_s = dataset, Path(root), list(extractors), hop_s
-        self.store = FeatureStore(Path(store))
-        self.batch_size, self.workers, self.seed = batch_size, workers, seed
-        self.train_split, self.val_split = train_split, val_split or dataset_named(dataset).validation
-        if balance not in BALANCES or not (longest_s is None or longest_s > 0):
-            raise AvlocError(
-                f"want balance of {', '.join(BALANCES)} and longest_s > 0, got {balance!r} and {longest_s}"
-            )
-        if not 0 <= pseudo_forgeries <= 1:
-            raise AvlocError(f"want pseudo_forgeries within 0 and 1, got {pseudo_forgeries:g}")
-        self.longest_s, self.balance, self.pseudo_forgeries = longest_s, balance, pseudo_forgeries
-        self.shuffle_labels, self.allow_missing = shuffle_labels, allow_missing
-        self._resume: tuple[int, int] = (-1, 0)
-
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """A batch moves itself: Lightning's way would take its records and clocks apart."""
-        return batch.to(device)
-
-    def split(self, split: str, *, training: bool = False) -> FeatureDataset:
-        """The clips of a split that have features."""
-        records: RecordTable = read_records(self.dataset, self.root, split)
-        if training and self.shuffle_labels:
-            records = records.with_segments_of(np.random.default_rng(self.seed).permutation(len(records)))
-        dataset = FeatureDataset(
-            records, self.store, self.extractors, hop_s=self.hop_s, allow_missing=self.allow_missing,
-            longest_s=self.longest_s if training else None,
-            pseudo_forgeries=self.pseudo_forgeries if training else 0.0,
-        )  # fmt: skip
-        for count, what in (
-            (len(dataset.missing), "clips have no features and are left out"),
-            (dataset.clamped, "segments reached past the end of what was decoded and were cut"),
-            *((count, what) for what, count in records.repaired.items()),
-        ):
-            if count and (self.trainer is None or self.trainer.is_global_zero):
-                warnings.warn(f"{split}: {count} {what}", DatasetWarning, stacklevel=2)
-        return dataset
-
-    def dims(self) -> dict[str, int]:
-        """The width of each modality's features: the sum of its extractors'."""
-        dims = dict.fromkeys(MODALITIES, 0)
-        for name in self.extractors:
-            description = self.store.describe(name)
-            dims[description["modality"]] += int(description["dim"])
-        return dims
-
-    def _pyramid(self) -> Pyramid | None:
-        # The targets are made for the network that is trained: the pyramid is its own, and stands in no other place.
-        return getattr(self.trainer.lightning_module.model, "pyramid", None) if self.trainer else None
-
-    def _loader(self, dataset: FeatureDataset, *, training: bool) -> DataLoader[Example]:
-        classes = None
-        if training and self.balance != "none":
-            codes = dataset.records.modality().codes.astype(np.int64)
-            classes = np.minimum(codes, 1) if self.balance == "real" else codes
-        sampler = SimilarLengthSampler(
-            dataset.lengths(), self.batch_size, seed=self.seed, shuffle=training, classes=classes,
-            rank=self.trainer.global_rank if self.trainer else 0, ranks=self.trainer.world_size if self.trainer else 1,
-        )  # fmt: skip
-        if training:
-            sampler.resume(*self._resume)
-        return DataLoader(
-            dataset, batch_sampler=sampler, collate_fn=_Collate(self._pyramid()), num_workers=self.workers,
-            persistent_workers=self.workers > 0, prefetch_factor=4 if self.workers else None,
-        )  # fmt: skip
-
-    def train_dataloader(self) -> DataLoader[Example]:
-        return self._loader(self.split(self.train_split, training=True), training=True)
-
-    def val_dataloader(self) -> DataLoader[Example]:
-        return self._loader(self.split(self.val_split), training=False)
-
-    def state_dict(self) -> dict[str, Any]:
-        """How far the epoch has come, for a checkpoint within it."""
-        if self.trainer is None:
-            return {}
-        batches = self.trainer.fit_loop.epoch_loop.batch_progress.current.completed
-        return {"epoch": self.trainer.current_epoch, "batches": batches}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on within the epoch where the checkpoint was made."""
-        self._resume = (int(state.get("epoch", -1)), int(state.get("batches", 0)))
-        sampler = getattr(getattr(self.trainer, "train_dataloader", None), "batch_sampler", None)
-        if isinstance(sampler, SimilarLengthSampler):
-            sampler.resume(*self._resume)
-
-
-class DatasetWarning(UserWarning):
-    """Something in the data was mended or left out; training goes on."""

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from avloc.errors import MediaError
+from avloc.feature_extraction.resize import Resize, resize_frame
 from avloc.timeline import DEFAULT_FPS, DEFAULT_SAMPLE_RATE, TimeGrid
 
 # A pts gap longer than this is filled with silence; shorter ones are rounding and encoder jitter.
@@ -26,11 +27,26 @@ MAX_DECODED_BYTES = 8 << 30
 
 
 class VideoFormat(NamedTuple):
-    """The frames an extractor asks for: uint8, (height, width) for `gray`, (height, width, 3) for `rgb24`."""
+    """The frames an extractor asks for: uint8, (height, width) for `gray`, (height, width, 3) for `rgb24`.
+
+    `resize` says who brings them to that size: FFmpeg's `swscale`, or torch (`resize.resize_frame`; `rgb24` only), frame by
+    frame, so that large frames are never all in memory. `bicubic` frames are float32 in about [0, 1].
+    """
 
     height: int
     width: int
     pixel_format: str = "rgb24"
+    resize: Resize = "swscale"
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of a frame."""
+        channels = 1 if self.pixel_format == "gray" else 3
+        return self.height * self.width * channels * (4 if self.resize == "bicubic" else 1)
+
+
+Image = npt.NDArray[Any]
+"""A frame or frames: uint8, or float32 where they were resized so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +65,16 @@ class MediaInfo:
 
 @dataclass(slots=True)
 class Clip:
-    """A decoded clip. `frames[format]` is (T, H, W[, 3]) uint8; `samples` (N,) float32 in [-1, 1] is the mean of channels.
+    """A decoded clip: `frames[format]` is (T, H, W[, 3]) uint8, or as the format says.
 
-    A stream that is missing or unreadable is None, and `problems` says why.
+    `samples` (N,) float32 in [-1, 1] is the mean of the channels. A stream that is missing or unreadable is None, and
+    `problems` says why.
     """
 
     path: Path
     fps: float
     sample_rate: int
-    frames: dict[VideoFormat, npt.NDArray[np.uint8]] = field(default_factory=dict)
+    frames: dict[VideoFormat, Image] = field(default_factory=dict)
     video_start_s: float = 0.0
     samples: npt.NDArray[np.float32] | None = None
     audio_start_s: float = 0.0
@@ -179,7 +196,7 @@ def decode(
 
 def _check_size(path: Path, container: Any, formats: Sequence[VideoFormat], fps: float) -> None:
     seconds = (container.duration or 0) / 1_000_000
-    size = sum(f.height * f.width * (1 if f.pixel_format == "gray" else 3) for f in formats) * seconds * fps
+    size = sum(f.frame_bytes for f in formats) * seconds * fps
     if size > MAX_DECODED_BYTES:
         raise MediaError(f"{path}: {seconds:.0f} s of frames would take {size / 2**30:.0f} GiB, cut it into parts")
 
@@ -218,10 +235,10 @@ class _FrameSampler:
 
     def __init__(self, formats: Sequence[VideoFormat], fps: float) -> None:
         self.formats, self.fps = formats, fps
-        self.images: dict[VideoFormat, list[npt.NDArray[np.uint8]]] = {f: [] for f in formats}
+        self.images: dict[VideoFormat, list[Image]] = {f: [] for f in formats}
         self.start_s: float | None = None
         self.last_s, self.last_duration_s = 0.0, 1 / fps
-        self.held: dict[VideoFormat, npt.NDArray[np.uint8]] = {}
+        self.held: dict[VideoFormat, Image] = {}
         self._reformatter: Any = None
 
     def push_av(self, frame: Any) -> None:
@@ -235,14 +252,15 @@ class _FrameSampler:
         images = {}
         for f in self.formats:
             height, width = (f.width, f.height) if turn % 2 else (f.height, f.width)
+            if f.resize != "swscale":
+                height, width = frame.height, frame.width
             out = self._reformatter.reformat(frame, width=width, height=height, format=f.pixel_format)
-            images[f] = np.ascontiguousarray(np.rot90(out.to_ndarray(), -turn)) if turn else out.to_ndarray()
+            image = np.ascontiguousarray(np.rot90(out.to_ndarray(), -turn)) if turn else out.to_ndarray()
+            images[f] = image if f.resize == "swscale" else resize_frame(image, f.height, f.width, f.resize)
         duration = getattr(frame, "duration", 0)
         self.push(time, images, float(duration * frame.time_base) if duration else None)
 
-    def push(
-        self, time_s: float | None, images: dict[VideoFormat, npt.NDArray[np.uint8]], duration_s: float | None
-    ) -> None:
+    def push(self, time_s: float | None, images: dict[VideoFormat, Image], duration_s: float | None) -> None:
         if time_s is None:
             time_s = self.last_s + self.last_duration_s
         if self.start_s is None:
@@ -260,7 +278,7 @@ class _FrameSampler:
         for f, image in self.held.items():
             self.images[f].extend([image] * (steps - len(self.images[f])))
 
-    def result(self) -> tuple[dict[VideoFormat, npt.NDArray[np.uint8]], float]:
+    def result(self) -> tuple[dict[VideoFormat, Image], float]:
         if self.start_s is None:
             return {}, 0.0
         self._fill(self.last_s + self.last_duration_s)
@@ -328,11 +346,12 @@ def _decode_with_decord(path: Path, frames: _FrameSampler, problems: list[str]) 
 
 def _decord_frames(
     path: Path, formats: Sequence[VideoFormat], problems: list[str]
-) -> Iterator[tuple[float, dict[VideoFormat, npt.NDArray[np.uint8]], float]]:
+) -> Iterator[tuple[float, dict[VideoFormat, Image], float]]:
     import decord
 
     try:
-        readers = {f: decord.VideoReader(str(path), width=f.width, height=f.height, num_threads=1) for f in formats}
+        sizes = {f: (f.width, f.height) if f.resize == "swscale" else (-1, -1) for f in formats}  # -1: as they are
+        readers = {f: decord.VideoReader(str(path), width=w, height=h, num_threads=1) for f, (w, h) in sizes.items()}
     except (decord.DECORDError, RuntimeError) as error:
         problems.append(f"decord cannot open it ({str(error).splitlines()[0]})")
         return
@@ -343,6 +362,8 @@ def _decord_frames(
         try:
             for f, reader in readers.items():
                 image = reader[index].asnumpy()
+                if f.resize != "swscale":
+                    image = resize_frame(image, f.height, f.width, f.resize)
                 images[f] = to_gray(image) if f.pixel_format == "gray" else image
         except (decord.DECORDError, RuntimeError) as error:
             problems.append(f"decord stopped at frame {index} ({str(error).splitlines()[0]})")

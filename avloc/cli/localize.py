@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avloc.cli.main import add_weights_option, parser, positive
+from avloc.cli.main import add_device_options, add_weights_option, parser, positive
 
 if TYPE_CHECKING:
     from avloc.inference import Localization
@@ -19,14 +19,14 @@ def run(arguments: Sequence[str]) -> int:
     """The verb."""
     options = parser("localize", "avloc localize suspicious.mp4 --checkpoint demo/checkpoint.ckpt --out timelines")
     options.add_argument("clips", type=Path, nargs="+", metavar="CLIP", help="any file that PyAV reads")
-    options.add_argument("--checkpoint", required=True, help="what `avloc train` wrote")
+    options.add_argument("--checkpoint", required=True, help="what `avloc train` or `avloc convert` wrote")
     options.add_argument("--out", type=Path, default=Path("."), help="where NAME.json and NAME.png go (default: here)")
     options.add_argument(
         "--keep", type=positive, default=100, help="segments at the most, per 40 s of a clip (default 100)"
     )
     options.add_argument("--threshold", type=float, default=0.2, help="lowest score that is printed (default 0.2)")
     add_weights_option(options)
-    options.add_argument("--device", default="cpu", help="cpu, cuda, … (default cpu)")
+    add_device_options(options)
     given = options.parse_args(arguments)
 
     from tqdm import tqdm
@@ -37,8 +37,10 @@ def run(arguments: Sequence[str]) -> int:
     from avloc.timeline_plot import save_timeline
 
     device = require_device(given.device)
-    localizer = Localizer.from_checkpoint(given.checkpoint, device=device, weights=dict(given.weights))
-    localizer.extractors()  # what is missing is said before anything is decoded
+    localizer = Localizer.from_checkpoint(
+        given.checkpoint, device=device, weights=dict(given.weights), precision=given.precision
+    )
+    localizer.source.prepare()  # what is missing is said before anything is decoded
     stems = [clip.stem for clip in given.clips]
     if len(set(stems)) < len(stems):
         twice = next(s for k, s in enumerate(stems) if s in stems[:k])

@@ -22,6 +22,7 @@ VERBS = {
     "evaluate": "score predictions with AP and AR",
     "submit": "check, repair and zip a challenge submission",
     "localize": "find the fake segments of clips",
+    "convert": "make a checkpoint of ours from a released one of BA-TFD or BA-TFD+",
 }
 
 
@@ -110,6 +111,15 @@ def _assignment(text: str) -> tuple[str, str]:
     if not (name and equals and value):
         raise argparse.ArgumentTypeError(f"want NAME=FILE, got {text!r}")
     return name, value
+
+
+def add_device_options(options: argparse.ArgumentParser) -> None:
+    """`--device` and `--precision`, for verbs that run a network."""
+    options.add_argument("--device", default="cpu", help="cpu, cuda, … (default cpu)")
+    options.add_argument(
+        "--precision", default="32", choices=("32", "bf16", "16"),
+        help="of the network: 32, or mixed with bf16 or 16 bits, which is faster on GPUs that have it (default 32)",
+    )  # fmt: skip
 
 
 def add_dataset_options(options: argparse.ArgumentParser) -> None:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from avloc.cli.main import add_dataset_options, add_weights_option, parser, positive
+from avloc.cli.main import (
+    add_dataset_options,
+    add_device_options,
+    add_weights_option,
+    default_workers,
+    parser,
+    positive,
+)
 from avloc.errors import AvlocError
 
 if TYPE_CHECKING:
@@ -15,6 +23,7 @@ if TYPE_CHECKING:
 
     from avloc.inference import Localization, Localizer
     from avloc.records import VideoRecord
+    from avloc.sources import AnyExample, Source
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -24,7 +33,7 @@ def run(arguments: Sequence[str]) -> int:
         "avloc predict --checkpoint best.ckpt --dataset lavdf --root LAV-DF --split test --store features "
         "--out predictions.json",
     )
-    options.add_argument("--checkpoint", required=True, help="what `avloc train` wrote")
+    options.add_argument("--checkpoint", required=True, help="what `avloc train` or `avloc convert` wrote")
     add_dataset_options(options)
     options.add_argument("--split", default="test", help="which clips (default test)")
     options.add_argument("--store", help="cached features; without it every clip is decoded")
@@ -35,7 +44,11 @@ def run(arguments: Sequence[str]) -> int:
         "--keep", type=positive, default=100, help="rows at the most, per 40 s of a clip (default 100)"
     )
     add_weights_option(options)
-    options.add_argument("--device", default="cpu", help="cpu, cuda, … (default cpu)")
+    add_device_options(options)
+    options.add_argument(
+        "--workers", type=positive, default=default_workers(),
+        help="processes that decode clips, without a store (default: one per core)",
+    )  # fmt: skip
     options.add_argument("--allow-missing", action="store_true", help="give clips without features an empty list")
     given = options.parse_args(arguments)
 
@@ -48,9 +61,11 @@ def run(arguments: Sequence[str]) -> int:
     if given.out.is_dir():
         raise AvlocError(f"{given.out}: is a folder, want the name of a file to write")
     device = require_device(given.device)
-    localizer = Localizer.from_checkpoint(given.checkpoint, device=device, weights=dict(given.weights))
+    localizer = Localizer.from_checkpoint(
+        given.checkpoint, device=device, weights=dict(given.weights), precision=given.precision
+    )
     if given.store is None:
-        localizer.extractors()  # what is missing is said before anything is decoded
+        localizer.source.prepare()  # what is missing is said before anything is decoded
     records = read_records(given.dataset, given.root, given.split)
     predictions = {public_name(given.dataset, r): np.zeros((0, 3)) for r in records}
     failed: dict[str, str] = {}
@@ -70,25 +85,66 @@ def _predicted(
     """What is found in each clip that can be read; the others go into `failed` with the reason."""
     from tqdm import tqdm
 
-    from avloc.datasets.features import FeatureDataset
     from avloc.feature_extraction.store import FeatureStore
-    from avloc.files import inside
 
     if given.store is None:
-        for record in tqdm(records, unit="clip", desc="predict", disable=None):
-            try:
-                yield record, localizer.localize(inside(Path(given.root), record.file), keep=given.keep)
-            except AvlocError as error:
-                failed[record.file] = str(error)
+        decoded: deque[VideoRecord] = deque()  # those that could be, until the network has seen them
+        bar = tqdm(total=len(records), unit="clip", desc="predict", disable=None)
+        with bar:
+            examples = _examples(localizer.source, records, given, decoded, failed, bar.update)
+            for found in localizer.run(examples, keep=given.keep):
+                yield decoded.popleft(), found
         return
     store = FeatureStore(given.store)
-    localizer.check_store(store)
-    dataset = FeatureDataset(
-        records, store, localizer.extractor_names, hop_s=localizer.hop_s, allow_missing=given.allow_missing
-    )
+    dataset = localizer.source.stored(records, store, allow_missing=given.allow_missing)
     failed.update(dict.fromkeys(dataset.missing, "no features in the store"))
-    examples = (dataset[k] for k in range(len(dataset)))
-    found = localizer.run(examples, keep=given.keep)
+    stored = localizer.run((dataset[k] for k in range(len(dataset))), keep=given.keep)
     yield from zip(
-        dataset.records, tqdm(found, total=len(dataset), unit="clip", desc="predict", disable=None), strict=True
+        dataset.records, tqdm(stored, total=len(dataset), unit="clip", desc="predict", disable=None), strict=True
     )
+
+
+def _examples(
+    source: Source,
+    records: Sequence[VideoRecord],
+    given: argparse.Namespace,
+    decoded: deque[VideoRecord],
+    failed: dict[str, str],
+    progress: Callable[[], object],
+) -> Iterator[AnyExample]:
+    """Decode in worker processes, in order; a clip that cannot be read goes into `failed`, the others into `decoded`."""
+    from torch.utils.data import DataLoader
+
+    clips = _Clips(source, records, Path(given.root))
+    workers = min(given.workers, len(records))
+    for k, (example, reason) in enumerate(
+        DataLoader(clips, batch_size=None, num_workers=workers, collate_fn=_as_it_is)  # type: ignore[arg-type, var-annotated]
+    ):
+        progress()
+        if example is None:
+            failed[records[k].file] = reason
+        else:
+            decoded.append(records[k])
+            yield example
+
+
+class _Clips:
+    """Clips as a torch Dataset: what is decoded of each, or None and the reason."""
+
+    def __init__(self, source: Source, records: Sequence[VideoRecord], root: Path) -> None:
+        self.source, self.records, self.root = source, records, root
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, k: int) -> tuple[AnyExample | None, str]:
+        from avloc.files import inside
+
+        try:
+            return self.source.read(inside(self.root, self.records[k].file))[0], ""
+        except AvlocError as error:
+            return None, str(error)
+
+
+def _as_it_is(item: Any) -> Any:
+    return item

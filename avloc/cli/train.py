@@ -1,4 +1,4 @@
-"""`avloc train`: LightningCLI over `LocalizationModule` and `FeatureData`."""
+"""`avloc train`: LightningCLI over `LocalizationModule` and the data modules."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def _cli(words: list[str]) -> Any:
     from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
     from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
-    from avloc.datasets.features import FeatureData
+    from avloc.datasets.data_modules import SplitData
     from avloc.training import LocalizationModule
 
     class Cli(LightningCLI):
@@ -134,11 +134,18 @@ def _cli(words: list[str]) -> Any:
             parser.add_argument("--overwrite", type=bool, default=False, help="forget the run that is in the folder")
 
         def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
-            """Logs and checkpoints go under the run's folder unless the configuration names other places."""
+            """Logs and checkpoints, the best and the last, go under the run's folder unless the configuration says other."""
             root = self._get(self.config_init, "trainer.default_root_dir") or "."
             if self._get(self.config_init, "trainer.logger") is None:
                 kwargs["logger"] = [
                     CSVLogger(root, name="logs"), TensorBoardLogger(root, name="tensorboard")
+                ]  # fmt: skip
+            if self._get(self.config_init, "trainer.callbacks") is None:
+                common: dict[str, Any] = {"every_n_epochs": 1, "enable_version_counter": False}
+                kwargs["callbacks"] = [
+                    ModelCheckpoint(monitor="val/ap", mode="max", save_top_k=1, filename="best", **common),
+                    # What a stopped run goes on from: the last epoch, whether it was better or not.
+                    ModelCheckpoint(filename="last", **common),
                 ]  # fmt: skip
             trainer = super().instantiate_trainer(**kwargs)
             for callback in trainer.checkpoint_callbacks:
@@ -147,8 +154,12 @@ def _cli(words: list[str]) -> Any:
             return trainer
 
     cli = Cli(
-        LocalizationModule, FeatureData, run=False, args=words, seed_everything_default=0,
+        LocalizationModule, SplitData, run=False, subclass_mode_data=True, args=words, seed_everything_default=0,
         save_config_kwargs={"overwrite": True}, parser_kwargs={"exit_on_error": False},
+        trainer_defaults={
+            "use_distributed_sampler": False,  # the data's own sampler splits clips between processes
+            "log_every_n_steps": 1, "enable_model_summary": False, "num_sanity_val_steps": 0,
+        },
     )  # fmt: skip
     if (cli.trainer.max_epochs or 0) < 1 and cli.trainer.max_steps < 1:
         raise AvlocError(f"trainer.max_epochs must be at least 1, got {cli.trainer.max_epochs}")

@@ -20,7 +20,7 @@ from avloc.errors import AvlocError
 from avloc.losses import diou, focal, masked_mean
 from avloc.models.blocks import ConvBlock, Stem, Tower, TransformerBlock, local_attention_mask
 from avloc.proposals import Proposals, soft_nms
-from avloc.targets import Pyramid
+from avloc.targets import PointTargetMaker, Pyramid, Targets
 from avloc.timeline import TimeGrid
 
 # Shorter proposals are slips of the regression; nothing in the field is labelled that short.
@@ -48,24 +48,6 @@ class BoundaryOutput(NamedTuple):
     step_mask: Tensor
 
 
-class Targets(NamedTuple):
-    """What the network shall say: see `avloc.targets`, stacked over the batch.
-
-    Attributes:
-        point_classes: (B, P, M).
-        distances: (B, P, 2).
-        positive: (B, P) bool.
-        step_labels: (B, T, M).
-        boundary_labels: (B, T, 2).
-    """
-
-    point_classes: Tensor
-    distances: Tensor
-    positive: Tensor
-    step_labels: Tensor
-    boundary_labels: Tensor
-
-
 class BoundaryTransformer(nn.Module):
     """The project's own localizer on cached features.
 
@@ -88,6 +70,8 @@ class BoundaryTransformer(nn.Module):
     Attributes:
         arguments: what it was made with; a checkpoint keeps them.
         pyramid: what its targets are made for.
+        target_maker: makes them.
+        longest_steps: None, clips may be of any length.
 
     Raises:
         AvlocError: if the heads do not divide the width.
@@ -115,6 +99,7 @@ class BoundaryTransformer(nn.Module):
         if width % heads:
             raise AvlocError(f"heads must divide the width, got {heads} heads and a width of {width}")
         self.pyramid = Pyramid(levels=levels, first_steps=first_steps)
+        self.target_maker, self.longest_steps = PointTargetMaker(self.pyramid), None
         self.radius, self.modality_dropout = radius, modality_dropout
         self.stems = nn.ModuleList(
             Stem(features=d, width=width, layers=stem_layers, dropout=input_dropout, spectral_channels=c)
@@ -140,22 +125,22 @@ class BoundaryTransformer(nn.Module):
         self.step_heads = nn.ModuleList(nn.Linear(width, 1) for _ in range(2))
         self.boundary_head = Tower(width=width, outputs=2, bias=RARE)
 
-    def forward(self, audio: Tensor, visual: Tensor, audio_mask: Tensor, visual_mask: Tensor) -> BoundaryOutput:
+    def forward(self, audio: Tensor, video: Tensor, audio_mask: Tensor, video_mask: Tensor) -> BoundaryOutput:
         """Run a padded batch.
 
         Args:
             audio: (B, T, audio_dim) features on the clips' clock, anything where there is none.
-            visual: (B, T, visual_dim).
+            video: (B, T, visual_dim).
             audio_mask: (B, T) bool, the steps that have audio.
-            visual_mask: (B, T) bool.
+            video_mask: (B, T) bool.
         """
-        if audio.shape[:2] != visual.shape[:2]:
-            raise AvlocError(f"audio and visual must have equal (B, T), got {audio.shape[:2]} and {visual.shape[:2]}")
-        step_mask = audio_mask | visual_mask
-        masks = self._drop_modality(audio_mask, visual_mask)
+        if audio.shape[:2] != video.shape[:2]:
+            raise AvlocError(f"audio and video must have equal (B, T), got {audio.shape[:2]} and {video.shape[:2]}")
+        step_mask = audio_mask | video_mask
+        masks = self._drop_modality(audio_mask, video_mask)
         streams = [
             torch.where(mask[..., None], stem(x, mask), absent) * step_mask[..., None]
-            for stem, x, mask, absent in zip(self.stems, (audio, visual), masks, self.absent, strict=True)
+            for stem, x, mask, absent in zip(self.stems, (audio, video), masks, self.absent, strict=True)
         ]
         allowed = local_attention_mask(step_mask, self.radius)
         for k in range(0, len(self.self_blocks), 2):
@@ -167,13 +152,13 @@ class BoundaryTransformer(nn.Module):
         logits, distances, point_masks = self._levels(x, step_mask)
         return BoundaryOutput(logits, distances, step_logits, boundary_logits, point_masks, step_mask)
 
-    def _drop_modality(self, audio_mask: Tensor, visual_mask: Tensor) -> tuple[Tensor, Tensor]:
+    def _drop_modality(self, audio_mask: Tensor, video_mask: Tensor) -> tuple[Tensor, Tensor]:
         if not (self.training and self.modality_dropout):
-            return audio_mask, visual_mask
+            return audio_mask, video_mask
         draw = torch.rand(len(audio_mask), 1, device=audio_mask.device)
-        both = audio_mask.any(1, keepdim=True) & visual_mask.any(1, keepdim=True)
+        both = audio_mask.any(1, keepdim=True) & video_mask.any(1, keepdim=True)
         share = self.modality_dropout / 2
-        return audio_mask & ~(both & (draw < share)), visual_mask & ~(both & (draw > 1 - share))
+        return audio_mask & ~(both & (draw < share)), video_mask & ~(both & (draw > 1 - share))
 
     def _levels(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The pyramid and its heads: (B, T, C) → (B, P, M), (B, P, 2), (B, P)."""

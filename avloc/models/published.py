@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avloc.checkpoint import first_line, load_file
+from avloc.checkpoint import KEY, first_line, load_file, load_weights, read_checkpoint
 from avloc.decoding import MapDecoding
 from avloc.errors import CheckpointError
 from avloc.models import build_model
@@ -197,6 +197,24 @@ def load_published(path: str | Path, *, decoding: MapDecoding = "aligned", stric
     return read_published(path, decoding=decoding, strict=strict)[0]
 
 
+def load_network(path: str | Path) -> tuple[Any, str]:
+    """The network of a released checkpoint, or of one that `avloc train` or `avloc convert` wrote, in eval mode.
+
+    Returns:
+        The network, and how clips are fitted to its length (`pad` for released ones, which do not say).
+
+    Raises:
+        CheckpointError: if the file is missing, is none, or does not fit.
+    """
+    content = load_file(path)
+    if isinstance(content, dict) and KEY in content:
+        checkpoint = read_checkpoint(path)
+        network = build_model(checkpoint.model, checkpoint.arguments)
+        load_weights(network, checkpoint)
+        return network.eval(), str((checkpoint.clips or {"fit": "pad"})["fit"])
+    return load_published(path), "pad"
+
+
 def read_published(
     path: str | Path, *, decoding: MapDecoding = "aligned", strict: bool = True
 ) -> tuple[nn.Module, Converted]:
@@ -228,6 +246,7 @@ def _arguments(model: str, hyper_parameters: Mapping[str, Any], decoding: MapDec
         raise CheckpointError(f"unknown hyper-parameters: {', '.join(unknown)}")
     arguments = {HYPER_PARAMETERS[k]: _plain(v) for k, v in given.items() if k in HYPER_PARAMETERS}
     arguments |= {"sampling": "published", "decoding": decoding}
+    arguments.setdefault("frames", 512)
     if model == "BATFDPlus":
         weight = float(given["cbg_feature_weight"])
         arguments |= {

@@ -18,6 +18,9 @@ EXTRACTORS: dict[str, str] = {
     "logmel": "avloc.feature_extraction.extractors.spectrogram.LogMel",
     "residual_grid": "avloc.feature_extraction.extractors.residual_grid.ResidualGrid",
     "r3d_18": "avloc.feature_extraction.extractors.video_cnn.R3D18",
+    "batfd_c3d": "avloc.feature_extraction.extractors.batfd.BATFDC3D",
+    "batfd_mvit": "avloc.feature_extraction.extractors.batfd.BATFDMViT",
+    "batfd_audio": "avloc.feature_extraction.extractors.batfd.BATFDAudio",
 }
 
 __all__ = ["EXTRACTORS", "Extractor", "Features", "build", "parse"]

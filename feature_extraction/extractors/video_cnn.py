@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import numpy as np
 from avloc.errors import AvlocError
 from avloc.feature_extraction.extractors.base import Extractor, Features
 from avloc.feature_extraction.media import Clip, VideoFormat
+from avloc.files import file_sha256
 from avloc.timeline import DEFAULT_FPS, TimeGrid
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class R3D18(Extractor):
         _ = self._network
 
     def weights_sha256(self) -> str | None:
-        return None if self.weights is None else hashlib.sha256(Path(self.weights).read_bytes()).hexdigest()
+        return None if self.weights is None else file_sha256(Path(self.weights))
 
     @cached_property
     def _network(self) -> torch.nn.Module:

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from avloc.datasets.catalog import read_records
-from avloc.datasets.features import FeatureDataset, collate, make_example, make_targets, random_window
+from avloc.datasets.features import FeatureDataset, collate, make_example, random_window
 from avloc.datasets.sampling import SimilarLengthSampler
 from avloc.errors import AvlocError, StoreError
 from avloc.feature_extraction.extractors.base import Features
 from avloc.feature_extraction.store import FeatureStore
 from avloc.records import VideoRecord
-from avloc.targets import Pyramid
+from avloc.targets import PointTargetMaker, Pyramid
 from avloc.timeline import Segment, TimeGrid
 
 
@@ -49,7 +49,7 @@ def test_several_extractors_of_a_modality_stand_side_by_side():
 
 def test_targets_tell_the_modality():
     record = VideoRecord("x", "train", None, (Segment(0.0, 0.4),), (Segment(0.0, 0.4), Segment(1.0, 1.4)))
-    targets, uncarried = make_targets(record, TimeGrid(0, 0.04, 50), Pyramid())
+    targets, uncarried = PointTargetMaker(Pyramid())(record, TimeGrid(0, 0.04, 50), 50)
     assert uncarried == 0
     kinds = {tuple(row.tolist()) for row in targets.point_classes[targets.positive]}
     assert kinds == {(1.0, 1.0), (0.0, 1.0)}
@@ -61,7 +61,7 @@ def test_padding_is_masked():
         make_example(VideoRecord(f"{n}", "t"), {"audio": [stream(n, 0.04, 2)], "visual": [stream(n, 0.04, 3)]}, 0.04)
         for n in (7, 19)
     ]
-    batch = collate(examples, Pyramid(levels=3))
+    batch = collate(examples, PointTargetMaker(Pyramid(levels=3)))
     assert batch.inputs.audio.shape == (2, 19, 2)
     assert batch.inputs.audio_mask.sum(1).tolist() == [7, 19]
     assert batch.targets.distances.shape == (2, 19 + 10 + 5, 2)
@@ -73,7 +73,7 @@ def test_padding_is_masked():
             0.04,
         )
     ]
-    assert collate(hidden, Pyramid()).targets is None
+    assert collate(hidden, PointTargetMaker(Pyramid())).targets is None
 
 
 def test_records_join_the_store(tiny_set, tiny_store):
@@ -124,7 +124,7 @@ def test_long_clips_give_a_window_with_whole_segments():
 
 
 def test_the_warnings_of_a_split(tiny_set, tiny_store, tmp_path):
-    from avloc.datasets.features import DatasetWarning, FeatureData
+    from avloc.datasets.data_modules import DatasetWarning, FeatureData
 
     root = tmp_path / "set"
     root.mkdir()

@@ -1,13 +1,10 @@
-"""The published networks' fixtures: weights and inputs are a pure function of their names."""
+"""Losses of the published networks, and inputs for small ones."""
 
 from __future__ import annotations
 
 import json
-import zlib
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 import pytest
 import torch
 
@@ -17,63 +14,6 @@ from avloc.records import VideoRecord
 from avloc.timeline import Segment, TimeGrid
 
 DATA = Path(__file__).parents[1] / "data" / "batfd"
-
-
-def _weight(salt, name, shape):
-    random = np.random.default_rng(zlib.crc32((salt + name).encode()))
-    if name.endswith("running_var"):
-        return random.uniform(0.5, 1.5, shape)
-    if name.endswith("running_mean"):
-        return random.normal(0, 0.1, shape)
-    if name.endswith("bias"):
-        return random.normal(0, 0.05, shape)
-    if len(shape) == 1:
-        return random.uniform(0.8, 1.2, shape)
-    return random.normal(0, np.sqrt(2 / np.prod(shape[1:])), shape)
-
-
-class Published(NamedTuple):
-    """A fixture: its published state and settings, inputs, and expected outputs."""
-
-    state: dict
-    settings: dict
-    video: torch.Tensor
-    audio: torch.Tensor
-    expected: dict
-
-    @property
-    def frames(self):
-        return self.video.shape[2]
-
-
-@pytest.fixture(scope="session")
-def published():
-    """Name → the fixture."""
-    made = {}
-
-    def make(name: str) -> Published:
-        if name not in made:
-            about = json.loads((DATA / f"{name}.json").read_text())
-            salt, frames, batch = about["salt"], about["temporal_dim"], about["batch"]
-            state = {
-                key: torch.from_numpy(np.asarray(_weight(salt, key, shape), dtype=np.float32))
-                if shape
-                else torch.zeros((), dtype=torch.int64)
-                for key, shape in about["state_dict"].items()
-            }
-
-            def given(which, shape, low, high):
-                random = np.random.default_rng(zlib.crc32((salt + which).encode()))
-                return torch.from_numpy(random.uniform(low, high, shape).astype(np.float32))
-
-            video = given("video", (batch, 3, frames, 96, 96), 0, 1)
-            audio = given("audio", (batch, 64, 4 * frames), -4, 2)
-            with np.load(DATA / f"{name}.npz") as file:
-                expected = {key: torch.from_numpy(file[key]) for key in file.files}
-            made[name] = Published(state, about["hparams"], video, audio, expected)
-        return made[name]
-
-    return make
 
 
 def _published_targets(frames, durations, n_frames):

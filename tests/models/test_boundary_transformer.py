@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from avloc.datasets.features import make_targets
 from avloc.errors import AvlocError, CheckpointError
 from avloc.models import build_model
-from avloc.models.boundary_transformer import BoundaryTransformer, Targets
+from avloc.models.boundary_transformer import BoundaryTransformer
 from avloc.records import VideoRecord
+from avloc.targets import Targets
 from avloc.timeline import Segment, TimeGrid
 
 B, T, AUDIO, VISUAL = 2, 19, 7, 5
@@ -26,8 +26,10 @@ def inputs(length=T, seed=1):
 
 
 def targets_of(model, record, length=T):
-    one, _ = make_targets(record, TimeGrid(0, 0.04, length), model.pyramid)
-    return Targets(*(torch.stack([t, torch.zeros_like(t)]) for t in one))
+    one, _ = model.target_maker(record, TimeGrid(0, 0.04, length), length)
+    return Targets(
+        *(torch.stack([torch.as_tensor(t), torch.zeros(t.shape, dtype=torch.as_tensor(t).dtype)]) for t in one)
+    )
 
 
 def test_shapes(model):
