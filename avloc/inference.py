@@ -103,6 +103,7 @@ class Localizer:
         device: str = "cpu",
         weights: Mapping[str, str | Path] | None = None,
         precision: str = "32",
+        decoding: str | None = None,
     ) -> Localizer:
         """Load a checkpoint that `avloc train` or `avloc convert` wrote (tensors and plain values only; no code is run).
 
@@ -111,12 +112,19 @@ class Localizer:
             device: where the network runs.
             weights: by extractor, the file of its weights, for those that have any.
             precision: see `Localizer`.
+            decoding: of boundary maps, instead of the checkpoint's own (`avloc.decoding.decode_map`).
 
         Raises:
             CheckpointError: if the file is missing, is no checkpoint of ours, or does not fit its network.
+            AvlocError: if the network has no boundary maps to decode so.
         """
         checkpoint = read_checkpoint(path)
-        model = build_model(checkpoint.model, checkpoint.arguments)
+        arguments = dict(checkpoint.arguments)
+        if decoding is not None:
+            if "decoding" not in arguments:
+                raise AvlocError(f"{path}: a {checkpoint.model} has no boundary maps, so --decoding says nothing to it")
+            arguments["decoding"] = decoding
+        model = build_model(checkpoint.model, arguments)
         load_weights(model, checkpoint)
         return cls(model, source_of(checkpoint, weights), device, precision)
 

@@ -11,16 +11,19 @@ from avloc.errors import AvlocError
 
 def run(arguments: Sequence[str]) -> int:
     """The verb."""
+    from avloc.datasets.clips import FITS
+    from avloc.decoding import DECODINGS
+
     options = parser("convert", "avloc convert batfd_plus_default.ckpt --out batfd_plus.ckpt")
     options.add_argument("published", type=Path, help="a Lightning checkpoint with state_dict and hyper_parameters")
     options.add_argument("--out", type=Path, required=True, help="where to; `avloc localize` and `predict` take it")
     options.add_argument(
-        "--decoding", default="aligned", choices=("aligned", "published", "published_avdeepfake1m"),
+        "--decoding", default="aligned", choices=DECODINGS,
         help="of the boundary maps: aligned gives each cell the segment that it was trained as, published the one that the "
         "published code gives it, a frame shorter (default aligned)",
     )  # fmt: skip
     options.add_argument(
-        "--fit", default="pad", choices=("pad", "squeeze"),
+        "--fit", default="pad", choices=FITS,
         help="how clips come to the network's length: pad cuts or pads them (as on LAV-DF), squeeze resamples them (as on "
         "AV-Deepfake1M) (default pad)",
     )  # fmt: skip

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avloc.cli.main import add_device_options, add_weights_option, parser, positive
+from avloc.cli.main import add_network_options, add_weights_option, parser, positive
 
 if TYPE_CHECKING:
     from avloc.inference import Localization
@@ -26,7 +26,7 @@ def run(arguments: Sequence[str]) -> int:
     )
     options.add_argument("--threshold", type=float, default=0.2, help="lowest score that is printed (default 0.2)")
     add_weights_option(options)
-    add_device_options(options)
+    add_network_options(options)
     given = options.parse_args(arguments)
 
     from tqdm import tqdm
@@ -38,7 +38,7 @@ def run(arguments: Sequence[str]) -> int:
 
     device = require_device(given.device)
     localizer = Localizer.from_checkpoint(
-        given.checkpoint, device=device, weights=dict(given.weights), precision=given.precision
+        given.checkpoint, device=device, weights=dict(given.weights), precision=given.precision, decoding=given.decoding
     )
     localizer.source.prepare()  # what is missing is said before anything is decoded
     stems = [clip.stem for clip in given.clips]

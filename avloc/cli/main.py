@@ -113,12 +113,19 @@ def _assignment(text: str) -> tuple[str, str]:
     return name, value
 
 
-def add_device_options(options: argparse.ArgumentParser) -> None:
-    """`--device` and `--precision`, for verbs that run a network."""
+def add_network_options(options: argparse.ArgumentParser) -> None:
+    """`--device`, `--precision` and `--decoding`, for verbs that run a network."""
+    from avloc.decoding import DECODINGS
+
     options.add_argument("--device", default="cpu", help="cpu, cuda, … (default cpu)")
     options.add_argument(
         "--precision", default="32", choices=("32", "bf16", "16"),
         help="of the network: 32, or mixed with bf16 or 16 bits, which is faster on GPUs that have it (default 32)",
+    )  # fmt: skip
+    options.add_argument(
+        "--decoding", choices=DECODINGS,
+        help="of the boundary maps of BA-TFD and BA-TFD+, instead of the checkpoint's own: aligned gives a cell the segment "
+        "that it was trained as, published the one that the published code gives it, a frame shorter",
     )  # fmt: skip
 
 

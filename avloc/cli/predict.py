@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from avloc.cli.main import (
     add_dataset_options,
-    add_device_options,
+    add_network_options,
     add_weights_option,
     default_workers,
     parser,
@@ -44,7 +44,7 @@ def run(arguments: Sequence[str]) -> int:
         "--keep", type=positive, default=100, help="rows at the most, per 40 s of a clip (default 100)"
     )
     add_weights_option(options)
-    add_device_options(options)
+    add_network_options(options)
     options.add_argument(
         "--workers", type=positive, default=default_workers(),
         help="processes that decode clips, without a store (default: one per core)",
@@ -62,7 +62,7 @@ def run(arguments: Sequence[str]) -> int:
         raise AvlocError(f"{given.out}: is a folder, want the name of a file to write")
     device = require_device(given.device)
     localizer = Localizer.from_checkpoint(
-        given.checkpoint, device=device, weights=dict(given.weights), precision=given.precision
+        given.checkpoint, device=device, weights=dict(given.weights), precision=given.precision, decoding=given.decoding
     )
     if given.store is None:
         localizer.source.prepare()  # what is missing is said before anything is decoded
