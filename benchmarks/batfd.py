@@ -139,9 +139,8 @@ def in_turn(sides: dict[str, Callable[[], Any]], repeats: int) -> dict[str, floa
 def show(what: str, plain: float, ours: float, wanted: str, unit: str = "s") -> None:
     """One line of both sides and their ratio."""
     factor, digits = {"s": (1, 3), "ms": (1e3, 3), "MB": (1, 0)}[unit]
-    print(
-        f"{what:58} {plain * factor:9.{digits}f} {unit:2}  {ours * factor:9.{digits}f} {unit:2}  {plain / ours:7.1f}×  (want {wanted})"
-    )
+    both = "  ".join(f"{side * factor:9.{digits}f} {unit:2}" for side in (plain, ours))
+    print(f"{what:58} {both}  {plain / ours:7.1f}×  (want {wanted})")
 
 
 def _resident_mb() -> float:
