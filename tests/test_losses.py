@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from avloc.losses import diou, focal, masked_mean
+from avloc.losses import clip_mean, diou, focal, map_error, masked_mean, modality_contrast
 
 
 def test_diou_by_hand():
@@ -25,3 +25,26 @@ def test_masked_mean():
     values = torch.tensor([[[1.0, 3.0], [100.0, 100.0]]])
     assert masked_mean(values, torch.tensor([[True, False]])).item() == 2
     assert masked_mean(values, torch.tensor([[False, False]])).item() == 0
+
+
+def test_clip_mean_counts_clips_alike():
+    values = torch.tensor([[[1.0, 3.0, 100.0]], [[4.0, 5.0, 6.0]]])  # B, 1, T
+    mask = torch.tensor([[True, True, False], [True, True, True]])
+    assert clip_mean(values, mask).item() == pytest.approx((2 + 5) / 2)
+    assert clip_mean(values[:, 0], mask).item() == pytest.approx((2 + 5) / 2)
+    assert clip_mean(values, torch.zeros(2, 3, dtype=torch.bool)).item() == 0
+    assert map_error(values, values + 2, mask).item() == pytest.approx(4)
+
+
+def test_modality_contrast_by_hand():
+    audio, video = torch.zeros(3, 2, 2), torch.zeros(3, 2, 2)
+    audio[:, 0, 0] = torch.tensor([3.0, 0.5, 0.0])
+    audio[:, 1, 1] = 7.0  # behind the clips' ends
+    mask = torch.tensor([[True, False]] * 3)
+    touched = torch.tensor([0.0, 1.0, 1.0])
+    expected = (9 + 0.49**2 + 0.99**2) / 3
+    audio.requires_grad_()
+    loss = modality_contrast(audio, video, touched, mask, 0.99)
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    loss.backward()
+    assert torch.isfinite(audio.grad).all()

@@ -76,3 +76,12 @@ def test_rows_are_cut_to_the_end_of_a_clip():
     assert rows.segments.tolist() == [[0, 1], [3, 3.5]]
     assert rows.scores.tolist() == [0.9, 0.8]
     assert len(proposals([(0.9, 0, 1)]).cut(np.inf)) == 1
+
+
+def test_soft_nms_spares_what_overlaps_little():
+    """IoU of [0, 2] with [1, 3] is 1/3: spared above, punished below; the limit grows with the length of the pick."""
+    rows = Proposals(np.array([[0.0, 2.0], [1.0, 3.0]]), np.array([0.9, 0.8]), np.zeros((2, 2)))
+    punished = 0.8 * np.exp(-((1 / 3) ** 2) / 0.5)
+    assert soft_nms(rows, spare=(0.4, 0.4)).scores.tolist() == pytest.approx([0.9, 0.8])
+    assert soft_nms(rows, spare=(0.3, 0.3)).scores.tolist() == pytest.approx([0.9, punished])
+    assert soft_nms(rows, spare=(0.1, 0.25)).scores.tolist() == pytest.approx([0.9, 0.8])  # 0.1 + 0.15 · 2 s
