@@ -200,8 +200,8 @@ class Localizer:
             parts.append(found.proposals.take((first | (middle >= low)) & (last | (middle < high))))
             fakeness[inner[0] : inner[1]] = found.fakeness[inner[0] - begin : inner[1] - begin]
         proposals = Proposals.concatenate(parts).cut(example.end_s)
-        # Long clips may hold more than `keep` segments: as many per window's length are kept.
-        count = keep * math.ceil(grid.length / size)
+        # Long clips may hold more than `keep` segments: as many are kept for every `WINDOW_S` of them.
+        count = keep * math.ceil(grid.length * grid.hop_s / WINDOW_S)
         duration = example.record.duration_s or grid.end_s
         return Localization(example.record.file, duration, proposals.best(count), grid, fakeness)
 

@@ -73,10 +73,7 @@ def test_training_on_features(tiny_set, tiny_store, tmp_path, capsys):
         main([*predict, "--store", str(tiny_store), "--out", str(tmp_path / "c.json"), "--decoding", "published"]) == 0
     )
     published = json.loads((tmp_path / "c.json").read_text())
-    for file, rows in cached.items():
-        lengths = [np.diff(np.array(r)[:, 1:], axis=1).min() for r in (rows, published[file])]
-        assert lengths == pytest.approx([0.04, 0.04], abs=1e-6)
-        assert rows[0][1:] != published[file][0][1:]
+    assert all(rows != published[file] for file, rows in cached.items())
     capsys.readouterr()
     network = ["--model.model.video_encoder", "c3d", "--model.model.audio_encoder", "cnn", "--model.model.width", "256"]
     other = ["train", "--config", "lavdf/batfd", "--data.root", str(tiny_set), "--data.frames", "64"]
