@@ -96,7 +96,7 @@ def train(arguments: Sequence[str]) -> Path:
         warnings.filterwarnings("ignore", message=".*(isinstance|LeafSpec).*", category=FutureWarning)
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         try:
-            cli = _cli(_resolve(list(arguments)))
+            cli = _made(_resolve(list(arguments)))
             resume = _where_to_go_on(cli)
             if resume is not None:
                 _check_resumable(resume, cli.model.model)
@@ -116,6 +116,19 @@ def train(arguments: Sequence[str]) -> Path:
         raise AvlocError("the training ended without a checkpoint; does the configuration have a ModelCheckpoint?")
     print(f"best checkpoint: {best}", file=sys.stderr)
     return Path(best)
+
+
+def _made(words: list[str]) -> Any:
+    """`_cli`, with what a class of ours says of its arguments in place of the parser's long account of it."""
+    try:
+        return _cli(words)
+    except ValueError as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, AvlocError):
+            cause = cause.__cause__
+        if cause is None or cause is error:
+            raise
+        raise cause from error
 
 
 def _cli(words: list[str]) -> Any:

@@ -273,7 +273,10 @@ def test_training_refuses_what_does_not_fit(demo, tmp_path, capsys):
     assert main([*common, "--data.store", str(tmp_path / "none")]) == 2
     assert main([*common, *store, "--resume", str(tmp_path / "no.ckpt")]) == 2
     assert main(["train", "--config", "nothing"]) == 2
-    assert "those that come with avloc: demo" in capsys.readouterr().err
+    assert (
+        "those that come with avloc: avdeepfake1m/batfd, avdeepfake1m/batfd_plus, demo, demo_batfd"
+        in capsys.readouterr().err
+    )
 
 
 def _train(demo: Path, root: Path, *words: str) -> int:
