@@ -102,6 +102,11 @@ def train(arguments: Sequence[str]) -> Path:
                 _check_resumable(resume, cli.model.model)
             cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=resume, weights_only=True)
         except jsonargparse.ArgumentError as error:
+            if "SplitData is abstract" in str(error):
+                raise AvlocError(
+                    "the configuration's data: must name its class, as class_path: avloc.datasets.data_modules.FeatureData "
+                    "with the settings under init_args:"
+                ) from error
             raise AvlocError(f"{first_line(error)} (avloc train --help explains)") from error
         except MisconfigurationException as error:
             raise AvlocError(first_line(error)) from error

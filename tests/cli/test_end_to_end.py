@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from avloc.cli.main import main
+from avloc.cli.train import CONFIGS
 from avloc.datasets.encode import write_mp4
 from avloc.inference import Localizer
 
@@ -342,6 +343,15 @@ def test_wrong_training_settings_are_one_line(demo, tmp_path, capsys, words, mes
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_a_configuration_must_name_its_data(demo, tmp_path, capsys):
+    text = (CONFIGS / "demo.yaml").read_text()
+    flat = text[: text.index("data:")] + "data:\n  dataset: lavdf\n" + text[text.index("trainer:") :]
+    (tmp_path / "flat.yaml").write_text(flat)
+    arguments = ["train", "--config", str(tmp_path / "flat.yaml"), "--data.root", str(demo / "clips")]
+    assert main([*arguments, "--trainer.default_root_dir", str(tmp_path)]) == 2
+    assert "data: must name its class, as class_path" in capsys.readouterr().err
 
 
 def test_resuming_wants_a_checkpoint_that_fits(demo, tmp_path, capsys):
