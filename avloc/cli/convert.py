@@ -39,7 +39,7 @@ def run(arguments: Sequence[str]) -> int:
     if given.out.exists() and given.out.resolve() == given.published.resolve():
         raise AvlocError(f"{given.out}: is the checkpoint itself and would be written over; name another --out")
     network, found = read_published(given.published, decoding=given.decoding, strict=not given.allow_missing)
-    clips = {"frames": int(found.arguments["frames"]), "fit": given.fit}
+    clips = {"frames": int(network.frames), "fit": given.fit}
     write_checkpoint(given.out, network, {"hop_s": 1 / DEFAULT_FPS, "extractors": [], "clips": clips})
     for what, names in (("missing", found.missing), ("unexpected", found.unexpected)):
         for name in names:

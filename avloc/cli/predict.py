@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from avloc.sources import AnyExample, Source
 
 
-def run(arguments: Sequence[str]) -> int:
-    """The verb."""
+def _options() -> argparse.ArgumentParser:
     options = parser(
         "predict",
         "avloc predict --checkpoint best.ckpt --dataset lavdf --root LAV-DF --split test --store features "
@@ -50,7 +49,12 @@ def run(arguments: Sequence[str]) -> int:
         help="processes that decode clips, without a store (default: one per core)",
     )  # fmt: skip
     options.add_argument("--allow-missing", action="store_true", help="give clips without features an empty list")
-    given = options.parse_args(arguments)
+    return options
+
+
+def run(arguments: Sequence[str]) -> int:
+    """The verb."""
+    given = _options().parse_args(arguments)
 
     import numpy as np
 

@@ -148,7 +148,7 @@ def our_name(name: str) -> str | None:
 
 def convert_state(
     state: Mapping[str, Tensor], hyper_parameters: Mapping[str, Any], *, decoding: MapDecoding = "aligned"
-) -> tuple[nn.Module, Converted]:
+) -> tuple[Any, Converted]:
     """A network with the published weights, in eval mode, and what became of each name.
 
     Args:
@@ -170,10 +170,10 @@ def convert_state(
     for name, tensor in state.items():
         ours = our_name(name)
         if ours in wanted:
-            value = tensor.reshape(wanted[ours].shape) if tensor.numel() == wanted[ours].numel() else tensor
-            if value.shape != wanted[ours].shape or not _same_shape(tensor.shape, wanted[ours].shape):
-                raise CheckpointError(f"{name} is {tuple(tensor.shape)}, want {tuple(wanted[ours].shape)}")
-            found.weights[ours] = value
+            shape = wanted[ours].shape
+            if not _same_shape(tensor.shape, shape):
+                raise CheckpointError(f"{name} is {tuple(tensor.shape)}, want {tuple(shape)}")
+            found.weights[ours] = tensor.reshape(shape)
         elif ours is not None and ours.startswith("generators."):
             found.left_out[name] = "the boundary generator, which cbg_feature_weight 0 leaves unused"
         else:
@@ -217,7 +217,7 @@ def load_network(path: str | Path) -> tuple[Any, str]:
 
 def read_published(
     path: str | Path, *, decoding: MapDecoding = "aligned", strict: bool = True
-) -> tuple[nn.Module, Converted]:
+) -> tuple[Any, Converted]:
     """As `load_published`, with what became of each name."""
     content = load_file(path)
     state = content.get("state_dict") if isinstance(content, dict) else None
@@ -246,7 +246,6 @@ def _arguments(model: str, hyper_parameters: Mapping[str, Any], decoding: MapDec
         raise CheckpointError(f"unknown hyper-parameters: {', '.join(unknown)}")
     arguments = {HYPER_PARAMETERS[k]: _plain(v) for k, v in given.items() if k in HYPER_PARAMETERS}
     arguments |= {"sampling": "published", "decoding": decoding}
-    arguments.setdefault("frames", 512)
     if model == "BATFDPlus":
         weight = float(given["cbg_feature_weight"])
         arguments |= {
