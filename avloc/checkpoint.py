@@ -89,7 +89,10 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     content = load_file(path)
     about = content.get(KEY) if isinstance(content, dict) else None
     if not isinstance(about, dict) or about.get("version") != VERSION:
-        raise CheckpointError(f"{path}: not a checkpoint of `avloc train` (it lacks what avloc notes in it)")
+        raise CheckpointError(
+            f"{path}: not a checkpoint of `avloc train` (it lacks what avloc notes in it); a released one of BA-TFD or BA-TFD+ "
+            "wants `avloc convert` first"
+        )
     kinds: dict[str, type | tuple[type, ...]] = {
         "model": str, "arguments": dict, "hop_s": (int, float), "extractors": list,
     }  # fmt: skip

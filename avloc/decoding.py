@@ -100,8 +100,8 @@ def decode_map(
         grid: the clip's own clock, of at most T steps.
         decoding: see above.
         modality_scores: (M, D, T) how sure it is that each modality lies there; `scores` for both by default.
-        boundaries: (2, T) probability of a start, of an end at each step: a cell's score is multiplied by those of its first
-            and its last step.
+        boundaries: (2, T) probability of a start, of an end at each step: a cell's score is multiplied by the start's at
+            step t and the end's at t + d, or at the last step that is given.
         keep: rows at the most.
         nms: of the soft-NMS; the published settings by default.
 
@@ -120,7 +120,7 @@ def decode_map(
     cells = scores[:, : grid.length].T.astype(np.float64)
     t, d = np.arange(grid.length)[:, None], np.arange(durations)
     if boundaries is not None:
-        cells *= boundaries[0, t] * boundaries[1, np.minimum(t + d, length - 1)]
+        cells *= boundaries[0, t] * boundaries[1, np.minimum(t + d, boundaries.shape[1] - 1)]
     if not np.isfinite(cells).all():
         raise AvlocError("the network's boundary map holds NaN or infinity")
     first = 1 if decoding == "aligned" else 0  # the width in steps of the first duration's cells
@@ -137,7 +137,8 @@ def decode_map(
         best = np.stack(np.unravel_index(order, cells.shape), axis=1)
         return _finish_avdeepfake1m(rows(best, cells.reshape(-1)[order]), keep, nms)
     last_row = 0 if decoding == "aligned" else 1  # the published loop ends when one row is left, and drops it
-    picks = min(keep, max(0, int(np.isfinite(cells).sum()) - last_row))
+    most = keep if decoding == "aligned" else min(keep, PUBLISHED_ROWS)
+    picks = min(most, max(0, int(np.isfinite(cells).sum()) - last_row))
     return rows(*soft_nms_map(cells, first_width=first, hop_s=grid.hop_s, keep=picks, settings=nms))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ class Localization:
         proposals: scored segments, sorted by falling score.
         grid: the clock of `fakeness`.
         fakeness: (T, M) per step and modality in [0, 1]; NaN where the clip has no such stream.
-        problems: what could not be decoded.
+        problems: what could not be decoded, or was no number.
     """
 
     file: str
@@ -137,16 +137,19 @@ class Localizer:
         example, clip = self.source.read(path)
         found = next(self.run([example], keep=keep))
         return Localization(
-            str(path), clip.duration_s, found.proposals, found.grid, found.fakeness, tuple(clip.problems)
+            str(path), clip.duration_s, found.proposals, found.grid, found.fakeness, (*clip.problems, *found.problems)
         )
 
-    def run(self, examples: Iterable[AnyExample], *, batch_size: int = 16, keep: int = 100) -> Iterator[Localization]:
+    def run(
+        self, examples: Iterable[AnyExample], *, batch_size: int | None = None, keep: int = 100
+    ) -> Iterator[Localization]:
         """Run the network on examples, one localization each, in order.
 
         Clips longer than `WINDOW_S`, or than the network takes at once, run in overlapping windows; a proposal counts in
         the window whose inner part its middle lies in, so that each place is judged with context on both sides. Short
         clips are batched.
         """
+        batch_size = batch_size or self.source.batch_size
         pending: list[AnyExample] = []
         for example in examples:
             if self.source.windows and example.grid.length > self._window_steps():
@@ -172,28 +175,43 @@ class Localizer:
         batch = self.source.collate(examples).to(self.device)
         half = {"bf16": torch.bfloat16, "16": torch.float16}.get(self.precision)
         kind = torch.device(self.device).type
+        problems: tuple[str, ...] = ()
         with torch.inference_mode(), torch.autocast(kind, dtype=half, enabled=half is not None):
             output = self.model(**batch.inputs._asdict())
-            proposals = self.model.decode(output, batch.grids, keep=keep)
+            try:
+                proposals = self.model.decode(output, batch.grids, keep=keep)
+            except (
+                AvlocError
+            ) as error:  # NaN, say of half precision: the other clips of a batch shall not suffer from it
+                if len(examples) > 1:
+                    return [found for example in examples for found in self._run_batch([example], keep)]
+                proposals, problems = [Proposals.empty()], (str(error),)
         steps = output.step_logits.float().sigmoid().cpu().numpy()
         found = []
         for b, (example, grid) in enumerate(zip(examples, batch.grids, strict=True)):
             fakeness = steps[b, : grid.length].copy()
-            for k in range(len(MODALITIES)):
-                there = example.masks[k]
-                # A squeezed clip's clock has other steps than the example's.
-                fakeness[~there if len(there) == grid.length else np.full(grid.length, not there.any()), k] = np.nan
+            for k, mask in enumerate(example.masks):
+                # A squeezed clip's clock has other steps than the example's: each takes the mask at its middle.
+                middles = np.floor(example.grid.to_steps(grid.centers_s())).astype(int)
+                fakeness[~mask[np.clip(middles, 0, max(0, len(mask) - 1))], k] = np.nan
             duration = example.record.duration_s or example.grid.end_s
-            found.append(Localization(example.record.file, duration, proposals[b].cut(example.end_s), grid, fakeness))
+            # What a clip does not have cannot be forged in it.
+            there = np.array([mask.any() for mask in example.masks])
+            each = replace(proposals[b], modality_scores=proposals[b].modality_scores * there)
+            found.append(Localization(example.record.file, duration, each.cut(example.end_s), grid, fakeness, problems))
         return found
 
     def _run_windows(self, example: AnyExample, keep: int) -> Localization:
         size = self._window_steps()
         grid = example.grid
+        problems: dict[str, None] = {}
         parts, fakeness = [], np.full((grid.length, len(MODALITIES)), np.nan, dtype=np.float32)
-        for begin, end, inner in _windows(grid.length, size, round(size * OVERLAP)):
+        # The longest segment of a map fits into the overlap, so that one window has all of it.
+        overlap = max(round(size * OVERLAP), min(getattr(self.model, "durations", 0), size // 2))
+        for begin, end, inner in _windows(grid.length, size, overlap):
             window = example.window(begin, end)
             found = self._run_batch([window], keep)[0]
+            problems.update(dict.fromkeys(found.problems))
             low, high = (float(s) for s in grid.to_seconds(inner))
             middle = found.proposals.segments.mean(axis=1)
             first, last = begin == 0, end == grid.length
@@ -203,7 +221,7 @@ class Localizer:
         # Long clips may hold more than `keep` segments: as many are kept for every `WINDOW_S` of them.
         count = keep * math.ceil(grid.length * grid.hop_s / WINDOW_S)
         duration = example.record.duration_s or grid.end_s
-        return Localization(example.record.file, duration, proposals.best(count), grid, fakeness)
+        return Localization(example.record.file, duration, proposals.best(count), grid, fakeness, tuple(problems))
 
 
 def _windows(length: int, size: int, overlap: int) -> Iterator[tuple[int, int, tuple[int, int]]]:

@@ -1,6 +1,6 @@
 """Ground truth > what a boundary map learns: the map, boundary shares, and frame labels of one clip.
 
-A cell (d, t) of a map stands for the segment [t, t + d + 1) in steps; `avloc.decoding.decode_maps` is the exact inverse.
+A cell (d, t) of a map stands for the segment [t, t + d + 1) in steps; `avloc.decoding.decode_map` is the exact inverse.
 Legend: N segments, D durations, T steps, M modalities (audio, visual).
 """
 

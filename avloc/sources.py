@@ -48,10 +48,12 @@ class Source(Protocol):
     Attributes:
         hop_s: seconds per step of an example.
         windows: whether a long clip is run in windows, or is one input whatever its length.
+        batch_size: how many clips a network runs at once unless told otherwise.
     """
 
     hop_s: float
     windows: bool
+    batch_size: int
 
     def prepare(self) -> None:
         """Say now what is missing, before anything is decoded."""
@@ -69,7 +71,12 @@ class Source(Protocol):
 def source_of(checkpoint: Checkpoint, weights: Mapping[str, str | Path] | None = None) -> Source:
     """The source that a checkpoint's network was trained on."""
     if checkpoint.clips is not None:
-        return ClipSource(int(checkpoint.clips["frames"]), checkpoint.clips["fit"])
+        from avloc.datasets.clips import FITS
+
+        frames, fit = checkpoint.clips["frames"], checkpoint.clips["fit"]
+        if fit not in FITS or frames != checkpoint.arguments.get("frames"):
+            raise CheckpointError(f"{checkpoint.path}: a damaged checkpoint, its note 'clips' is {checkpoint.clips!r}")
+        return ClipSource(int(frames), fit)
     return FeatureSource(checkpoint.extractors, checkpoint.hop_s, weights)
 
 
@@ -82,7 +89,7 @@ class FeatureSource:
         weights: by extractor, the file of its weights, for those that have any; only `read` needs it.
     """
 
-    windows = True
+    windows, batch_size = True, 16
 
     def __init__(
         self, descriptions: Sequence[dict[str, Any]], hop_s: float, weights: Mapping[str, str | Path] | None = None
@@ -163,6 +170,7 @@ class ClipSource:
     """
 
     hop_s = 1 / DEFAULT_FPS
+    batch_size = 4  # pixels and the encoders' first layers take hundreds of megabytes a clip
 
     def __init__(self, frames: int, fit: Fit) -> None:
         self.frames, self.fit = frames, fit

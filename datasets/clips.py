@@ -10,10 +10,12 @@ Legend: T frames of the input, F frames of the clip, N samples.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import warnings
+import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -25,11 +27,12 @@ from torch.nn.functional import interpolate, pad
 from torch.utils.data import Dataset
 
 from avloc.datasets.batch import Batch, ClipInputs, TargetMaker, stacked_targets
+from avloc.datasets.features import cut_record
 from avloc.datasets.sampling import Draw
 from avloc.datasets.table import as_table
 from avloc.errors import AvlocError, MediaError
 from avloc.feature_extraction.log_mel import SAMPLES_PER_FRAME, log_mel
-from avloc.feature_extraction.media import Clip, VideoFormat, decode
+from avloc.feature_extraction.media import MAX_DECODED_BYTES, Clip, VideoFormat, decode
 from avloc.files import inside, replacing
 from avloc.records import VideoRecord
 from avloc.timeline import DEFAULT_FPS, DEFAULT_SAMPLE_RATE, TimeGrid
@@ -37,6 +40,7 @@ from avloc.timeline import DEFAULT_FPS, DEFAULT_SAMPLE_RATE, TimeGrid
 Fit = Literal["pad", "squeeze"]
 FITS: tuple[Fit, ...] = ("pad", "squeeze")
 SIDE = 96
+USUAL_GAP_FRAMES = 5  # streams of one clip end within so many frames of each other
 FORMATS = {
     "pad": VideoFormat(SIDE, SIDE, resize="bicubic"),
     "squeeze": VideoFormat(SIDE, SIDE, resize="nearest"),
@@ -49,24 +53,17 @@ class ClipExample:
 
     Attributes:
         record: what is known of it.
-        grid: F steps of a frame.
-        frames: (F, 96, 96, 3) float32 in about [0, 1] (for `pad`) or uint8 (for `squeeze`); black without a picture.
-        samples: (F · 640,) float32; silent without sound, and where it ends before the picture does.
-        has_audio: whether there is sound.
-        has_video: whether there is a picture.
+        grid: F steps of a frame, from where the earlier stream starts.
+        frames: (F, 96, 96, 3) float32 in about [0, 1] (for `pad`) or uint8 (for `squeeze`); black where there is no picture.
+        samples: (F · 640,) float32; silent where there is no sound.
+        masks: which frames have sound, and which a picture: (F,) each.
     """
 
     record: VideoRecord
     grid: TimeGrid
     frames: npt.NDArray[np.generic]
     samples: npt.NDArray[np.float32]
-    has_audio: bool = True
-    has_video: bool = True
-
-    @property
-    def masks(self) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-        """Which frames have sound, and which a picture: (F,) each."""
-        return np.full(self.grid.length, self.has_audio), np.full(self.grid.length, self.has_video)
+    masks: tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]
 
     @property
     def end_s(self) -> float:
@@ -77,26 +74,45 @@ class ClipExample:
         """The frames from `begin` to `end`; its record is still that of the whole clip."""
         part = TimeGrid(self.grid.start_s + begin * self.grid.hop_s, self.grid.hop_s, end - begin)
         samples = self.samples[begin * SAMPLES_PER_FRAME : end * SAMPLES_PER_FRAME]
-        return ClipExample(self.record, part, self.frames[begin:end], samples, self.has_audio, self.has_video)
+        audio, video = (mask[begin:end] for mask in self.masks)
+        return ClipExample(self.record, part, self.frames[begin:end], samples, (audio, video))
 
 
 def clip_example(clip: Clip, record: VideoRecord, fit: Fit) -> ClipExample:
-    """A decoded clip, its streams put where they start: as long as its picture, or its sound where there is none."""
+    """A decoded clip, each stream put where it starts.
+
+    It is as long as its picture, as published, unless the sound goes on for longer than streams usually differ.
+
+    Raises:
+        MediaError: if there is neither picture nor sound, or they lie too far apart to be held.
+    """
     shape = FORMATS[fit]
     dtype = np.float32 if shape.resize == "bicubic" else np.uint8
-    frames = clip.frames.get(shape, np.zeros((0, SIDE, SIDE, 3), dtype))
-    samples = np.zeros(0, np.float32) if clip.samples is None else clip.samples
-    has_video, has_audio = len(frames) > 0, len(samples) > 0
-    late = round(clip.video_start_s * DEFAULT_FPS), round(clip.audio_start_s * DEFAULT_SAMPLE_RATE)
-    if has_video and late[0]:
-        frames = np.concatenate([np.zeros((late[0], *frames.shape[1:]), dtype), frames])
-    if has_audio and late[1]:
-        samples = np.concatenate([np.zeros(late[1], np.float32), samples])
-    count = len(frames) if has_video else -(-len(samples) // SAMPLES_PER_FRAME)
-    if not has_video:
-        frames = np.zeros((count, SIDE, SIDE, 3), dtype)
-    samples = np.pad(samples[: count * SAMPLES_PER_FRAME], (0, max(0, count * SAMPLES_PER_FRAME - len(samples))))
-    return ClipExample(record, TimeGrid(0.0, 1 / DEFAULT_FPS, count), frames, samples, has_audio, has_video)
+    pictures = clip.frames.get(shape, np.zeros((0, SIDE, SIDE, 3), dtype))
+    sound = np.zeros(0, np.float32) if clip.samples is None else clip.samples
+    starts = [start for start, part in ((clip.video_start_s, pictures), (clip.audio_start_s, sound)) if len(part)]
+    if not starts:
+        raise MediaError(f"{clip.path}: has neither a frame nor a sample")
+    origin = min(starts)
+    first = round((clip.video_start_s - origin) * DEFAULT_FPS) if len(pictures) else 0
+    at = round((clip.audio_start_s - origin) * DEFAULT_SAMPLE_RATE) if len(sound) else 0
+    count, audio_count = first + len(pictures), -(-(at + len(sound)) // SAMPLES_PER_FRAME)
+    if not len(pictures) or audio_count > count + USUAL_GAP_FRAMES:
+        count = max(count, audio_count)
+    if count * shape.frame_bytes > MAX_DECODED_BYTES:
+        raise MediaError(
+            f"{clip.path}: {count / DEFAULT_FPS:.0f} s of frames do not fit into memory, cut it into parts"
+        )
+    frames = np.zeros((count, SIDE, SIDE, 3), dtype)
+    frames[first : first + len(pictures)] = pictures
+    samples = np.zeros(count * SAMPLES_PER_FRAME, np.float32)
+    kept = sound[: max(0, len(samples) - at)]
+    samples[at : at + len(kept)] = kept
+    steps = np.arange(count)
+    video = (steps >= first) & (steps < first + len(pictures))
+    # Sound that ends a little before the picture is sound to the end, as streams usually are.
+    audio = (steps >= at // SAMPLES_PER_FRAME) & (steps < audio_count + USUAL_GAP_FRAMES) & (len(sound) > 0)
+    return ClipExample(record, TimeGrid(origin, 1 / DEFAULT_FPS, count), frames, samples, (audio, video))
 
 
 def fit_video(frames: Tensor, length: int, fit: Fit) -> Tensor:
@@ -138,7 +154,7 @@ def collate_clips(
     return Batch(inputs, grids, records, *stacked_targets(records, grids, length, maker))
 
 
-class ClipDataset(Dataset[ClipExample | None]):
+class ClipDataset(Dataset[ClipExample]):
     """Clips decoded on the fly, in the workers of a loader.
 
     Args:
@@ -147,7 +163,7 @@ class ClipDataset(Dataset[ClipExample | None]):
         fit: `pad` or `squeeze`: which frames the networks want.
         longest: only so many frames from a clip's beginning; None: all.
         cache: a folder (not in the dataset's) for decoded clips, float16 (2.5e-4 exact, 13 MB for 9 s); None: none.
-        allow_missing: a clip that cannot be decoded is None, with a warning, and not an error.
+        allow_missing: the next clip stands for one that cannot be decoded, with a warning; otherwise that is an error.
     """
 
     def __init__(
@@ -172,32 +188,51 @@ class ClipDataset(Dataset[ClipExample | None]):
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, draw: Draw | int) -> ClipExample | None:
-        record = self.records[draw.clip if isinstance(draw, tuple) else draw]
-        path = inside(self.root, record.file)
+    def __getitem__(self, draw: Draw | int) -> ClipExample:
+        """A clip, cut to the longest, with its segments cut likewise.
+
+        Raises:
+            MediaError: if it cannot be decoded; with `allow_missing`, if none can.
+        """
+        clip = draw.clip if isinstance(draw, tuple) else draw
         try:
-            example = self._example(path, record)
+            return self._cut(clip)
         except MediaError as error:
             if not self.allow_missing:
                 raise
             warnings.warn(f"left out: {error}", stacklevel=2)
-            return None
-        return example if self.longest is None else example.window(0, min(self.longest, example.grid.length))
+        for further in range(1, len(self)):
+            try:
+                return self._cut((clip + further) % len(self))
+            except MediaError:
+                continue
+        raise MediaError(f"{self.root}: none of the {len(self)} clips can be decoded")
+
+    def _cut(self, clip: int) -> ClipExample:
+        record = self.records[clip]
+        example = self._example(inside(self.root, record.file), record)
+        if self.longest is not None:
+            example = example.window(0, min(self.longest, example.grid.length))
+        return replace(example, record=cut_record(record, example.grid.start_s, example.grid.end_s))
 
     def _example(self, path: Path, record: VideoRecord) -> ClipExample:
-        if self.cache is None:
-            return clip_example(decode(path, [FORMATS[self.fit]]), record, self.fit)
-        copy = self.cache / f"{self._key(path, record.file)}.npz"
-        if copy.is_file():
-            with np.load(copy) as there:
-                frames, (has_audio, has_video) = there["frames"], there["streams"].tolist()
-                frames = frames.astype(np.float32) if frames.dtype == np.float16 else frames
-                grid = TimeGrid(0.0, 1 / DEFAULT_FPS, len(frames))
-                return ClipExample(record, grid, frames, there["samples"], has_audio, has_video)
+        copy = None if self.cache is None else self.cache / f"{self._key(path, record.file)}.npz"
+        if copy is not None and copy.is_file():
+            with contextlib.suppress(
+                zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError
+            ):  # damaged: decoded anew
+                return _unpacked(copy, record)
         example = clip_example(decode(path, [FORMATS[self.fit]]), record, self.fit)
-        frames = example.frames.astype(np.float16) if example.frames.dtype == np.float32 else example.frames
-        with replacing(copy) as temporary, temporary.open("wb") as out:
-            np.savez(out, frames=frames, samples=example.samples, streams=[example.has_audio, example.has_video])
+        if copy is not None:
+            frames = example.frames.astype(np.float16) if example.frames.dtype == np.float32 else example.frames
+            with replacing(copy) as temporary, temporary.open("wb") as out:
+                np.savez(
+                    out,
+                    frames=frames,
+                    samples=example.samples,
+                    masks=np.stack(example.masks),
+                    start_s=example.grid.start_s,
+                )
         return example
 
     def _key(self, path: Path, file: str) -> str:
@@ -205,3 +240,13 @@ class ClipDataset(Dataset[ClipExample | None]):
         stat = path.stat() if path.is_file() else None
         about = (file, stat and stat.st_size, stat and stat.st_mtime_ns, self.fit)
         return hashlib.sha256(repr(about).encode()).hexdigest()[:32]
+
+
+def _unpacked(copy: Path, record: VideoRecord) -> ClipExample:
+    """A clip from the cache."""
+    with copy.open("rb") as file, np.load(file) as there:
+        frames = there["frames"]
+        frames = frames.astype(np.float32) if frames.dtype == np.float16 else frames
+        grid = TimeGrid(float(there["start_s"]), 1 / DEFAULT_FPS, len(frames))
+        audio, video = there["masks"]
+        return ClipExample(record, grid, frames, there["samples"], (audio, video))

@@ -59,6 +59,8 @@ def test_published_decoding_of_maps(k):
     assert rows.shape == DATA[f"nms{k}_out"].shape
     assert rows == pytest.approx(DATA[f"nms{k}_out"], abs=1e-6)
     assert int(frames) == DATA[f"nms{k}_map"].shape[1]
+    grid = TimeGrid(0, 0.04, int(steps))
+    assert len(decode_map(DATA[f"nms{k}_map"], grid, decoding="published", keep=500)) == len(rows)
 
 
 def test_maps_by_hand():

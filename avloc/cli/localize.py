@@ -31,7 +31,7 @@ def run(arguments: Sequence[str]) -> int:
 
     from tqdm import tqdm
 
-    from avloc.errors import AvlocError, MediaError
+    from avloc.errors import AvlocError
     from avloc.files import write_json
     from avloc.inference import Localizer, require_device
     from avloc.timeline_plot import save_timeline
@@ -51,7 +51,7 @@ def run(arguments: Sequence[str]) -> int:
     for clip in tqdm(given.clips, unit="clip", desc="localize", disable=None if len(given.clips) > 1 else True):
         try:
             found = localizer.localize(clip, keep=given.keep)
-        except MediaError as error:
+        except AvlocError as error:
             failed.append(str(error))
             continue
         given.out.mkdir(parents=True, exist_ok=True)

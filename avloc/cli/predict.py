@@ -48,6 +48,7 @@ def _options() -> argparse.ArgumentParser:
         "--workers", type=positive, default=default_workers(),
         help="processes that decode clips, without a store (default: one per core)",
     )  # fmt: skip
+    options.add_argument("--batch-size", type=positive, help="clips at once (default: 16 of features, 4 of pixels)")
     options.add_argument("--allow-missing", action="store_true", help="give clips without features an empty list")
     return options
 
@@ -76,6 +77,8 @@ def run(arguments: Sequence[str]) -> int:
     for record, found in _predicted(localizer, records, given, failed):
         rows = np.column_stack([found.proposals.scores, found.proposals.segments])
         predictions[public_name(given.dataset, record)] = rows
+        if found.problems:
+            failed[record.file] = "; ".join(found.problems)
     write_predictions(given.out, predictions)
     print(f"{given.out}: {len(records)} clips, {sum(len(p) for p in predictions.values())} rows, {len(failed)} failed")
     for file, reason in list(failed.items())[:10]:
@@ -96,13 +99,13 @@ def _predicted(
         bar = tqdm(total=len(records), unit="clip", desc="predict", disable=None)
         with bar:
             examples = _examples(localizer.source, records, given, decoded, failed, bar.update)
-            for found in localizer.run(examples, keep=given.keep):
+            for found in localizer.run(examples, batch_size=given.batch_size, keep=given.keep):
                 yield decoded.popleft(), found
         return
     store = FeatureStore(given.store)
     dataset = localizer.source.stored(records, store, allow_missing=given.allow_missing)
     failed.update(dict.fromkeys(dataset.missing, "no features in the store"))
-    stored = localizer.run((dataset[k] for k in range(len(dataset))), keep=given.keep)
+    stored = localizer.run((dataset[k] for k in range(len(dataset))), batch_size=given.batch_size, keep=given.keep)
     yield from zip(
         dataset.records, tqdm(stored, total=len(dataset), unit="clip", desc="predict", disable=None), strict=True
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import signal
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
 
 RUN_FILE = "run.json"
 CONFIGS = Path(__file__).parent.parent / "configs"
-HELP = """usage: avloc train --config CONFIG [--data.root R --data.store S ...] [--resume CHECKPOINT | --overwrite true]
+HELP = """usage: avloc train --config CONFIG [--data.root R --data.store S …] [--resume CHECKPOINT | --overwrite true]
 
-Train a network on cached features. CONFIG is a YAML file, or the name of one that comes with avloc: {names}.
+Train a network on cached features, or on the clips. CONFIG is a YAML file, or the name of one that comes with avloc: {names}.
 Everything in it can be overridden on the command line (LightningCLI). `avloc train --help-all` lists every option.
 Checkpoints, logs (CSV, TensorBoard) and the resolved configuration are written under --trainer.default_root_dir. The same
 command again goes on where that run stopped; with another configuration it wants --resume CHECKPOINT, --overwrite true or
@@ -79,9 +80,7 @@ def train(arguments: Sequence[str]) -> Path:
     Raises:
         AvlocError: if the configuration is wrong, or the data does not fit it.
     """
-    import jsonargparse
     import pytorch_lightning  # noqa: F401 - sets up its loggers, so before they are quietened
-    from lightning_fabric.utilities.exceptions import MisconfigurationException
 
     for name in ("pytorch_lightning", "lightning_fabric", "lightning.fabric"):  # hints about other products
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -96,24 +95,12 @@ def train(arguments: Sequence[str]) -> Path:
         warnings.filterwarnings("ignore", message=".*(isinstance|LeafSpec).*", category=FutureWarning)
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         try:
-            cli = _made(_resolve(list(arguments)))
-            resume = _where_to_go_on(cli)
-            if resume is not None:
-                _check_resumable(resume, cli.model.model)
-            cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=resume, weights_only=True)
-        except jsonargparse.ArgumentError as error:
-            if "SplitData is abstract" in str(error):
-                raise AvlocError(
-                    "the configuration's data: must name its class, as class_path: avloc.datasets.data_modules.FeatureData "
-                    "with the settings under init_args:"
-                ) from error
-            raise AvlocError(f"{first_line(error)} (avloc train --help explains)") from error
-        except MisconfigurationException as error:
-            raise AvlocError(first_line(error)) from error
-        except SystemExit as error:
-            if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns the one into the other
-                raise KeyboardInterrupt from error
-            raise
+            with _one_line_errors():
+                cli = _made(_resolve(list(arguments)))
+                resume = _where_to_go_on(cli)
+                if resume is not None:
+                    _check_resumable(resume, cli.model.model)
+                cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=resume, weights_only=True)
         finally:
             signal.signal(signal.SIGINT, interrupt)  # which Lightning switches off
     best = getattr(cli.trainer.checkpoint_callback, "best_model_path", "")
@@ -121,6 +108,35 @@ def train(arguments: Sequence[str]) -> Path:
         raise AvlocError("the training ended without a checkpoint; does the configuration have a ModelCheckpoint?")
     print(f"best checkpoint: {best}", file=sys.stderr)
     return Path(best)
+
+
+@contextlib.contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """What Lightning, its parser and a loader's workers say of a wrong input, as an AvlocError of one line."""
+    import jsonargparse
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
+
+    try:
+        yield
+    except jsonargparse.ArgumentError as error:
+        if "SplitData is abstract" in str(error):
+            raise AvlocError(
+                "the configuration's data: must name its class, as class_path: avloc.datasets.data_modules.FeatureData "
+                "with the settings under init_args:"
+            ) from error
+        raise AvlocError(f"{first_line(error)} (avloc train --help explains)") from error
+    except AvlocError as error:
+        text = str(error)
+        if "Original Traceback" not in text:
+            raise
+        # From a worker of a loader, which sends its whole traceback as the message.
+        raise AvlocError(text.strip().splitlines()[-1].partition(": ")[2]) from error
+    except MisconfigurationException as error:
+        raise AvlocError(first_line(error)) from error
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns the one into the other
+            raise KeyboardInterrupt from error
+        raise
 
 
 def _made(words: list[str]) -> Any:

@@ -42,6 +42,6 @@ def build_model(name: str, arguments: dict[str, Any]) -> nn.Module:
         raise CheckpointError(f"unknown network {name!r}, there are: {', '.join(MODELS)}")
     try:
         network: nn.Module = getattr(import_module(MODELS[name]), name)(**arguments)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError, MemoryError) as error:
         raise CheckpointError(f"network {name} cannot be made from {arguments}: {error}") from error
     return network

@@ -231,7 +231,7 @@ class MapNetwork(nn.Module):
         return [
             decode_map(
                 fused[b], grid, decoding=self.decoding, modality_scores=np.stack([audio[b], video[b]]),
-                boundaries=None if ends is None else ends[b], keep=keep,
+                boundaries=None if ends is None else ends[b, :, : grid.length if self.cached_features else None], keep=keep,
             )
             for b, grid in enumerate(grids)
         ]  # fmt: skip

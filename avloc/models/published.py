@@ -223,10 +223,12 @@ def read_published(
     state = content.get("state_dict") if isinstance(content, dict) else None
     settings = content.get("hyper_parameters") if isinstance(content, dict) else None
     if not isinstance(state, Mapping) or not isinstance(settings, Mapping):
-        raise CheckpointError(f"{path}: want a Lightning checkpoint with state_dict and hyper_parameters")
+        ours = isinstance(content, dict) and KEY in content
+        what = "is one of ours already, not a released one" if ours else "not a released checkpoint"
+        raise CheckpointError(f"{path}: {what}; want a Lightning checkpoint with state_dict and hyper_parameters")
     try:
         network, found = convert_state(state, settings, decoding=decoding)
-    except (CheckpointError, TypeError, AttributeError) as error:
+    except (CheckpointError, TypeError, AttributeError, ValueError) as error:
         raise CheckpointError(f"{path}: {first_line(error)}") from error
     if strict and (found.missing or found.unexpected):
         raise CheckpointError(f"{path}: does not fit, {found.report()}")

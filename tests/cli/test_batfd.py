@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -55,6 +56,18 @@ def test_training_on_clips(tiny_set, tmp_path, config, network):
     for file, rows in predictions.items():
         assert len(rows) > 50
         assert max(end for _, _, end in rows) <= durations[file] + 0.05
+
+
+def test_a_broken_clip_in_a_worker_is_one_line(tiny_set, tmp_path, capsys):
+    shutil.copytree(tiny_set, tmp_path / "set")
+    for clip in (tmp_path / "set" / "train").glob("*.mp4"):
+        clip.write_text("none")
+    arguments = ["train", "--config", "lavdf/batfd", "--data.root", str(tmp_path / "set"), "--data.workers", "1"]
+    arguments += ["--data.frames", "20", "--model.model.frames", "20", "--trainer.enable_progress_bar", "false"]
+    assert main([*arguments, *small_network(), "--trainer.default_root_dir", str(tmp_path)]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "cannot be opened as media" in error
+    assert "Traceback" not in error
 
 
 def test_training_on_features(tiny_set, tiny_store, tmp_path, capsys):

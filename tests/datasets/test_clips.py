@@ -8,7 +8,7 @@ import torch
 
 from avloc.datasets.clips import ClipDataset, clip_example, collate_clips, fit_audio, fit_grid, fit_video
 from avloc.datasets.encode import write_mp4
-from avloc.errors import AvlocError
+from avloc.errors import AvlocError, MediaError
 from avloc.feature_extraction.log_mel import log_mel
 from avloc.feature_extraction.media import Clip, VideoFormat
 from avloc.map_targets import MapTargetMaker
@@ -47,17 +47,58 @@ def test_squeezing_takes_the_whole_clip():
     assert fit_grid(TimeGrid(0, 0.04, 8), 4, "squeeze").end_s == pytest.approx(0.32)
 
 
-def test_streams_that_start_late_are_put_where_they_belong():
-    clip = Clip(
-        Path("x"), 25, 16000, {BICUBIC: np.ones((5, 96, 96, 3), np.float32)}, 0.08, np.ones(3200, np.float32), 0.1
-    )
-    example = clip_example(clip, VideoRecord("x", "t"), "pad")
+def made_clip(frames, samples, video_start_s=0.0, audio_start_s=0.0):
+    pictures = {BICUBIC: np.ones((frames, 96, 96, 3), np.float32)} if frames else {}
+    sound = np.ones(samples, np.float32) if samples else None
+    return Clip(Path("x"), 25, 16000, pictures, video_start_s, sound, audio_start_s)
+
+
+def test_streams_are_put_where_they_start():
+    """Picture from 0.18 s, sound from 0.1 s: the clock starts with the sound."""
+    example = clip_example(made_clip(5, 3200, 0.18, 0.1), VideoRecord("x", "t"), "pad")
+    assert example.grid == TimeGrid(0.1, 0.04, 7)
     assert example.frames[:, 0, 0, 0].tolist() == [0, 0, 1, 1, 1, 1, 1]
-    assert len(example.samples) == 7 * 640
-    assert np.flatnonzero(example.samples)[[0, -1]].tolist() == [1600, 4479]
+    assert example.masks[1].tolist() == [False] * 2 + [True] * 5
+    assert np.flatnonzero(example.samples)[[0, -1]].tolist() == [0, 3199]
     part = example.window(2, 5)
-    assert (part.grid.start_s, part.end_s, len(part.samples)) == (pytest.approx(0.08), pytest.approx(0.2), 3 * 640)
+    assert (part.grid.start_s, part.end_s, len(part.samples)) == (pytest.approx(0.18), pytest.approx(0.3), 3 * 640)
     assert part.frames.all()
+    # A transport stream's clock may start anywhere; that costs nothing.
+    assert clip_example(made_clip(5, 3200, 36000.0, 36000.0), VideoRecord("x", "t"), "pad").grid.length == 5
+
+
+def test_sound_behind_the_picture_is_kept():
+    long = clip_example(made_clip(5, 40 * 640), VideoRecord("x", "t"), "pad")
+    assert long.grid.length == 40
+    assert long.masks[0].all()
+    assert long.masks[1].tolist() == [True] * 5 + [False] * 35
+    assert not long.frames[5:].any()
+    usual = clip_example(made_clip(5, 7 * 640), VideoRecord("x", "t"), "pad")  # AAC's last block
+    assert usual.grid.length == 5
+
+
+def test_neither_or_too_far_apart():
+    with pytest.raises(MediaError, match="has neither a frame nor a sample"):
+        clip_example(made_clip(0, 0), VideoRecord("x", "t"), "squeeze")
+    with pytest.raises(MediaError, match="do not fit into memory"):
+        clip_example(made_clip(5, 640, 0.0, 1e6), VideoRecord("x", "t"), "pad")
+
+
+def test_segments_are_cut_to_what_is_seen(tmp_path, frames):
+    write_mp4(tmp_path / "a.mp4", frames, None)
+    record = VideoRecord("a.mp4", "train", None, (), (Segment(0.4, 1.1), Segment(1.12, 1.2)))
+    example = ClipDataset([record], tmp_path, longest=20)[0]  # 0.8 s
+    assert example.record.segments == (Segment(0.4, pytest.approx(0.8)),)
+
+
+def test_a_damaged_cache_is_made_anew(tmp_path, frames):
+    write_mp4(tmp_path / "set" / "a.mp4", frames, None)
+    dataset = ClipDataset([VideoRecord("a.mp4", "train")], tmp_path / "set", cache=tmp_path / "cache")
+    first = dataset[0]
+    (copy,) = (tmp_path / "cache").glob("*.npz")
+    copy.write_bytes(copy.read_bytes()[:1000])
+    np.testing.assert_array_equal(dataset[0].frames, first.frames)
+    assert copy.stat().st_size > 1000
 
 
 def test_clips(tmp_path, frames, beep):
@@ -75,7 +116,8 @@ def test_clips(tmp_path, frames, beep):
     brightness = batch.inputs.video[0, :, :30].mean(dim=(0, 2, 3)) * 255
     assert brightness.tolist() == pytest.approx([7 * k for k in range(30)], abs=3)
     assert not batch.inputs.video[2].any()
-    assert dataset[1].masks[0].any() == dataset[2].masks[1].any() == False  # noqa: E712
+    assert not dataset[1].masks[0].any()
+    assert not dataset[2].masks[1].any()
     silence = np.log(0.01)
     assert batch.inputs.audio[1].numpy() == pytest.approx(np.full((64, 128), silence), abs=1e-5)
     loud = batch.inputs.audio[0].max(dim=0).values > silence + 3
@@ -111,8 +153,11 @@ def test_errors(tmp_path):
     broken = [VideoRecord("x.mp4", "t")]
     with pytest.raises(AvlocError, match="cannot be opened as media"):
         ClipDataset(broken, tmp_path)[0]
-    with pytest.warns(UserWarning, match="left out: .*cannot be opened"):
-        assert ClipDataset(broken, tmp_path, allow_missing=True)[0] is None
+    with (
+        pytest.warns(UserWarning, match="left out: .*cannot be opened"),
+        pytest.raises(MediaError, match="none of the 1 clips can be decoded"),
+    ):
+        _ = ClipDataset(broken, tmp_path, allow_missing=True)[0]
     with pytest.raises(AvlocError, match="leads out of"):
         ClipDataset([VideoRecord("../x.mp4", "t")], tmp_path / "set")[0]
     with pytest.raises(AvlocError, match="want fit of pad, squeeze and longest ≥ 1, got 'fold'"):

@@ -114,6 +114,7 @@ def test_what_does_not_fit_is_said(published, tmp_path):
         ({"frame_classifier": "mlp"}, "must be lr, got 'mlp'"),
         ({"odd": 1}, "unknown hyper-parameters: odd"),
         ({"v_encoder": "x3d"}, "unknown video encoder 'x3d'"),
+        ({"ve_features": [-3, 1, 1, 1]}, "cannot be made from"),
     ):
         with pytest.raises(CheckpointError, match=message):
             load_published(saved(lightning_checkpoint(given, hyper_parameters={**given.settings, **settings})))

@@ -46,7 +46,7 @@ class C3D(nn.Module):
         self.convs = nn.ModuleList(nn.Conv3d(i, o, 3, padding=1) for i, o in sizes)
         self.project = nn.Conv1d(4 * d, width, 1)
         self.width, self.checkpointed = width, checkpointed
-        self._padding: tuple[object, tuple[Tensor, Tensor]] | None = None
+        self._padding: tuple[object, list[Tensor], tuple[Tensor, Tensor]] | None = None
 
     def forward(self, video: Tensor, n_frames: Tensor | None = None) -> Tensor:
         """Encode; with `n_frames` (B,), frames from there on are taken to be zeros, and are not all computed."""
@@ -92,17 +92,15 @@ class C3D(nn.Module):
     def _padding_features(self, video: Tensor) -> tuple[Tensor, Tensor]:
         """What black frames give: within the padding (1, C, 1), and over its last `REACH` frames (1, C, REACH)."""
         kind = video.device.type
-        key = None
-        if not torch.is_grad_enabled() and not any(p.is_inference() for p in self.parameters()):
-            autocast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
-            # Weights that are changed in place, moved or replaced are other weights.
-            state = [(p.data_ptr(), p._version) for p in self.parameters()]
-            key = (video.device, video.dtype, autocast, state)
-            if self._padding is not None and self._padding[0] == key:
-                return self._padding[1]
+        autocast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+        key = (video.device, video.dtype, autocast)
+        cached = None if torch.is_grad_enabled() else self._padding
+        # The weights themselves are compared: not every way of changing them leaves a trace that can be asked for.
+        if cached is not None and cached[0] == key and all(map(torch.equal, cached[1], self.parameters())):
+            return cached[2]
         black = torch.zeros_like(video[:1, :, :1]).expand(-1, -1, 3 * REACH + 1, -1, -1)
         found = self._encode(black)
         features = found[..., REACH : REACH + 1], found[..., -REACH:]
-        if key is not None:
-            self._padding = (key, features)
+        if not torch.is_grad_enabled():
+            self._padding = (key, [p.detach().clone() for p in self.parameters()], features)
         return features

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from avloc.checkpoint import Checkpoint
+from avloc.datasets.clips import ClipExample
+from avloc.errors import AvlocError, CheckpointError
+from avloc.inference import Localizer
+from avloc.models import BATFD
+from avloc.records import VideoRecord
+from avloc.sources import ClipSource, source_of
+from avloc.timeline import TimeGrid
+
+SMALL = {"video_widths": (3, 4, 5, 4), "audio_widths": (3, 4, 2), "width": 8, "map_widths": (4, 3), "samples": 4}
+
+
+@pytest.fixture
+def localizer():
+    torch.manual_seed(0)
+    return Localizer(BATFD(**SMALL, frames=24, durations=9), ClipSource(24, "pad"))
+
+
+def example_of(length, file="x", *, audio=True, value=None):
+    random = np.random.default_rng(length)
+    frames = (
+        random.random((length, 96, 96, 3), dtype=np.float32) if value is None else np.full((length, 96, 96, 3), value)
+    )
+    samples = random.normal(0, 0.1, length * 640).astype(np.float32)
+    masks = np.full(length, audio), np.full(length, True)
+    return ClipExample(VideoRecord(file, "t"), TimeGrid(0.4, 0.04, length), frames.astype(np.float32), samples, masks)
+
+
+def test_what_a_clip_lacks_is_not_forged(localizer):
+    (found,) = localizer.run([example_of(20, audio=False)])
+    assert not found.proposals.modality_scores[:, 0].any()
+    assert {row["modality"] for row in found.rows()} == {"visual"}
+    assert np.isnan(found.fakeness[:, 0]).all()
+    assert not np.isnan(found.fakeness[:, 1]).any()
+
+
+def test_a_clip_of_nan_does_not_spoil_its_batch(localizer):
+    names = [
+        f.file for f in localizer.run([example_of(20, "a"), example_of(9, "b", value=np.nan), example_of(11, "c")])
+    ]
+    assert names == ["a", "b", "c"]
+    good, bad, other = localizer.run([example_of(20, "a"), example_of(9, "b", value=np.nan), example_of(11, "c")])
+    assert len(bad.proposals) == 0
+    assert bad.problems == ("the network's boundary map holds NaN or infinity",)
+    assert len(good.proposals) > 0 < len(other.proposals)
+    assert good.problems == ()
+
+
+def test_long_clips_in_windows(localizer):
+    """Within a window's inner part it is as if the window were the clip; the clock is the clip's own."""
+    (found,) = localizer.run([example_of(61)])
+    assert found.grid == TimeGrid(0.4, 0.04, 61)
+    assert not np.isnan(found.fakeness).any()
+    segments = found.proposals.segments
+    assert segments.min() >= 0.4 - 1e-9
+    assert segments.max() <= 0.4 + 61 * 0.04 + 1e-9
+    assert segments.max() > 2.0
+    assert len(found.proposals) <= 100
+
+
+def test_squeezed_clips_have_one_input_whatever_their_length():
+    localizer = Localizer(BATFD(**SMALL, frames=16, durations=5), ClipSource(16, "squeeze"))
+    clip = example_of(40)
+    whole = ClipExample(clip.record, clip.grid, (clip.frames * 255).astype(np.uint8), clip.samples, clip.masks)
+    (found,) = localizer.run([whole])
+    assert found.grid.length == 16
+    assert found.grid.end_s == pytest.approx(clip.grid.end_s)
+    assert np.diff(found.proposals.segments, axis=1).max() <= 5 * 0.1 + 1e-9  # 40 frames in 16 steps of 0.1 s
+
+
+def test_notes_that_cannot_be(tmp_path):
+    for clips in ({"frames": 24, "fit": "fold"}, {"frames": "many", "fit": "pad"}, {"frames": 25, "fit": "pad"}):
+        with pytest.raises(CheckpointError, match="its note 'clips' is"):
+            source_of(Checkpoint(tmp_path, "BATFD", {"frames": 24}, 0.04, [], {}, clips))
+    with pytest.raises(AvlocError, match="want precision of 32, bf16, 16, got '8'"):
+        Localizer(BATFD(**SMALL, frames=24, durations=9), ClipSource(24, "pad"), precision="8")
