@@ -85,8 +85,15 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     Raises:
         CheckpointError: if the file is missing, or is no checkpoint of ours.
     """
-    path = Path(path)
-    content = load_file(path)
+    return checked_checkpoint(Path(path), load_file(path))
+
+
+def checked_checkpoint(path: Path, content: Any) -> Checkpoint:
+    """What `load_file` read from a file, as a checkpoint of `avloc train`.
+
+    Raises:
+        CheckpointError: if it is none.
+    """
     about = content.get(KEY) if isinstance(content, dict) else None
     if not isinstance(about, dict) or about.get("version") != VERSION:
         raise CheckpointError(

@@ -180,9 +180,8 @@ class Localizer:
             output = self.model(**batch.inputs._asdict())
             try:
                 proposals = self.model.decode(output, batch.grids, keep=keep)
-            except (
-                AvlocError
-            ) as error:  # NaN, say of half precision: the other clips of a batch shall not suffer from it
+            except AvlocError as error:
+                # NaN, say of half precision: the other clips of a batch shall not suffer from it.
                 if len(examples) > 1:
                     return [found for example in examples for found in self._run_batch([example], keep)]
                 proposals, problems = [Proposals.empty()], (str(error),)

@@ -59,6 +59,7 @@ def boundary_map(
     if durations < 1:
         raise AvlocError(f"a boundary map needs at least 1 duration, got {durations}")
     length = grid.length
+    steps = length if steps is None else steps
     label = np.zeros((durations, length), dtype=np.float32)
     for start, end in grid.to_steps(segments_s).tolist():
         first, last = max(0, int(start) - durations), min(length, int(end) + 1)
@@ -74,8 +75,8 @@ def boundary_map(
         shared /= hull
         part = label[:, first:last]
         np.maximum(part, shared, out=part, casting="same_kind")
-    for t in range(max(0, (length if steps is None else steps) - durations + 2), length):
-        label[max(0, (length if steps is None else steps) - t + 1) :, t] = 0
+    for t in range(max(0, steps - durations + 2), length):
+        label[max(0, steps - t + 1) :, t] = 0
     return label
 
 

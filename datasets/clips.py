@@ -218,9 +218,8 @@ class ClipDataset(Dataset[ClipExample]):
     def _example(self, path: Path, record: VideoRecord) -> ClipExample:
         copy = None if self.cache is None else self.cache / f"{self._key(path, record.file)}.npz"
         if copy is not None and copy.is_file():
-            with contextlib.suppress(
-                zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError
-            ):  # damaged: decoded anew
+            # A damaged copy is made anew.
+            with contextlib.suppress(zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError):
                 return _unpacked(copy, record)
         example = clip_example(decode(path, [FORMATS[self.fit]]), record, self.fit)
         if copy is not None:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+SLOPE = 0.01  # of every LeakyReLU of BA-TFD and BA-TFD+
+
 
 class MaskedInstanceNorm(nn.Module):
     """Each channel of each clip to mean 0 and deviation 1 over its real steps: (B, T, D) → (B, T, D).

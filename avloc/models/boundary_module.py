@@ -15,9 +15,9 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
+from avloc.models.blocks import SLOPE
 from avloc.models.boundary_sampling import CellSampling
 
-SLOPE = 0.01  # of every LeakyReLU of both systems
 # A map's first bias: most cells are 0, and an output that overshoots that in the first steps has no slope to come back by.
 RARE = -2.0
 CHUNK_CELLS = 4096  # without gradients, cells are worked on in parts: the wide ones are never all in memory
@@ -42,7 +42,6 @@ class SampleFold(nn.Module):
 
     def __init__(self, *, features: int, samples: int, width: int) -> None:
         super().__init__()
-        self.samples = samples
         self.weight = nn.Parameter(torch.empty(width, features, samples))
         self.bias = nn.Parameter(torch.empty(width))
         bound = 1 / math.sqrt(features * samples)  # as nn.Conv3d does

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avloc.checkpoint import KEY, first_line, load_file, load_weights, read_checkpoint
+from avloc.checkpoint import KEY, checked_checkpoint, first_line, load_file, load_weights
 from avloc.decoding import MapDecoding
 from avloc.errors import CheckpointError
 from avloc.models import build_model
@@ -208,18 +208,22 @@ def load_network(path: str | Path) -> tuple[Any, str]:
     """
     content = load_file(path)
     if isinstance(content, dict) and KEY in content:
-        checkpoint = read_checkpoint(path)
+        checkpoint = checked_checkpoint(Path(path), content)
         network = build_model(checkpoint.model, checkpoint.arguments)
         load_weights(network, checkpoint)
         return network.eval(), str((checkpoint.clips or {"fit": "pad"})["fit"])
-    return load_published(path), "pad"
+    return _converted(path, content, decoding="aligned", strict=True)[0], "pad"
 
 
 def read_published(
     path: str | Path, *, decoding: MapDecoding = "aligned", strict: bool = True
 ) -> tuple[Any, Converted]:
     """As `load_published`, with what became of each name."""
-    content = load_file(path)
+    return _converted(path, load_file(path), decoding=decoding, strict=strict)
+
+
+def _converted(path: str | Path, content: Any, *, decoding: MapDecoding, strict: bool) -> tuple[Any, Converted]:
+    """As `read_published`, of what was read from the file."""
     state = content.get("state_dict") if isinstance(content, dict) else None
     settings = content.get("hyper_parameters") if isinstance(content, dict) else None
     if not isinstance(state, Mapping) or not isinstance(settings, Mapping):

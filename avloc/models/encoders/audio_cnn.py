@@ -10,8 +10,7 @@ from torch.nn.functional import leaky_relu, max_pool2d
 from torch.utils.checkpoint import checkpoint
 
 from avloc.errors import AvlocError
-
-SLOPE = 0.01
+from avloc.models.blocks import SLOPE
 
 
 class AudioCNN(nn.Module):

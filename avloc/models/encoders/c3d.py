@@ -14,8 +14,8 @@ from torch.nn.functional import leaky_relu, max_pool3d
 from torch.utils.checkpoint import checkpoint
 
 from avloc.errors import AvlocError
+from avloc.models.blocks import SLOPE
 
-SLOPE = 0.01
 # The convolutions behind which the picture shrinks, and by how much: 96 → 32 → 16 → 8 → 4 → 2 pixels.
 POOLS = {1: 3, 3: 2, 5: 2, 6: 2, 7: 2}
 REACH = 8  # frames on each side that a feature sees: one per convolution
