@@ -1,8 +1,10 @@
-"""What an extractor is: a small class that declares its timing and turns one decoded clip into one row per step."""
+"""What an extractor is: a small class that declares its timing and turns one stream of a clip into one row per step."""
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from avloc.feature_extraction.media import Clip, VideoFormat
-from avloc.timeline import TimeGrid
+from avloc.feature_extraction.windows import Windows
+from avloc.timeline import DEFAULT_FPS, DEFAULT_SAMPLE_RATE, TimeGrid
+
+Stream = npt.NDArray[Any]
+"""Frames (N, H, W[, 3]) as the extractor's format says, or samples (N,) float32; never empty."""
+Rows = npt.NDArray[np.float32]
+"""(T, dim), a row per step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,22 +40,36 @@ class Extractor(ABC):
         name: the name on the command line and in the store.
         version: raised when the numbers change.
         modality: `audio` or `visual`.
-        hop_s: seconds per row; row k covers [start + k·hop, start + (k+1)·hop) of its stream.
+        hop_s: seconds per row; a whole number of frames or samples.
+        start_offset_s: row k covers [start + k·hop, start + (k+1)·hop) of the clip, where start is this much after the
+            stream's own.
         dim: numbers per row.
+        layers: how many layers of a network lie side by side in a row, each of dim / layers numbers.
         receptive_field_s: how much time a row sees, centred on its step.
+        window_s: a longer stream is extracted in windows of this length.
+        runs_network: whether a network does the work, so that a device helps and several clips at once do.
     """
 
     name: str
     version: int = 1
     modality: str
     hop_s: float
+    start_offset_s: float = 0.0
     dim: int
+    layers: int = 1
     receptive_field_s: float
+    window_s: float = 30.0
+    runs_network: bool = False
 
     @property
     def video_format(self) -> VideoFormat | None:
         """The frames it wants; None for an audio extractor."""
         return None
+
+    @property
+    def context_s(self) -> float:
+        """How much at each inner end of a window is left to its neighbour, which sees all of it; whole hops."""
+        return (math.ceil(self.receptive_field_s / 2 / self.hop_s - 1e-6) + 1) * self.hop_s
 
     def parameters(self) -> dict[str, Any]:
         """The constructor's arguments that change the numbers; a store remembers them."""
@@ -61,15 +83,39 @@ class Extractor(ABC):
         return None
 
     @abstractmethod
+    def rows(self, streams: Sequence[Stream]) -> list[Rows]:
+        """The rows of each of some streams, none longer than a window. Together is only faster: each is as if alone."""
+
+    def stream_of(self, clip: Clip) -> Stream | None:
+        """What of a clip, or of a part of one, this extractor reads; None if it is not there."""
+        return clip.samples if self.video_format is None else clip.frames.get(self.video_format)
+
+    def start_s(self, clip: Clip) -> float:
+        """When the first row of a clip begins, or of a part."""
+        return (clip.audio_start_s if self.video_format is None else clip.video_start_s) + self.start_offset_s
+
+    def windows(self) -> Windows:
+        """What cuts one clip's stream."""
+        per_second = DEFAULT_SAMPLE_RATE if self.video_format is None else DEFAULT_FPS
+        context = round(self.context_s / self.hop_s)
+        return Windows(round(self.hop_s * per_second), max(round(self.window_s / self.hop_s), 2 * context + 1), context)
+
     def extract(self, clip: Clip) -> Features:
-        """The clip's features; without the modality's stream, none (T = 0)."""
+        """The features of a clip that is there as a whole; without the modality's stream, none (T = 0)."""
+        stream = self.stream_of(clip)
+        if stream is None or not len(stream):
+            return self.nothing()
+        cutter = self.windows()
+        windows = [*cutter.push(stream), *cutter.finish()]
+        values = np.concatenate([self.rows([w.data])[0][w.low : w.high] for w in windows])
+        return Features(values, TimeGrid(self.start_s(clip), self.hop_s, len(values)))
 
     def describe(self) -> dict[str, Any]:
         """Everything that tells two extractors apart: what a store and a checkpoint carry."""
         return {
             "name": self.name, "version": self.version, "modality": self.modality, "parameters": self.parameters(),
-            "weights_sha256": self.weights_sha256(), "hop_s": self.hop_s, "dim": self.dim,
-            "receptive_field_s": self.receptive_field_s,
+            "weights_sha256": self.weights_sha256(), "hop_s": self.hop_s, "start_offset_s": self.start_offset_s,
+            "dim": self.dim, "layers": self.layers, "receptive_field_s": self.receptive_field_s, "window_s": self.window_s,
         }  # fmt: skip
 
     def nothing(self) -> Features:

@@ -6,19 +6,15 @@ Legend: F frames of the clip, T frames of the network, C width.
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from avloc.errors import AvlocError
-from avloc.feature_extraction.extractors.base import Extractor, Features
-from avloc.feature_extraction.media import Clip, VideoFormat
-from avloc.files import file_sha256
-from avloc.timeline import DEFAULT_FPS, TimeGrid
+from avloc.feature_extraction.extractors.base import Rows, Stream
+from avloc.feature_extraction.extractors.network import LocalWeights
+from avloc.feature_extraction.media import VideoFormat
+from avloc.timeline import DEFAULT_FPS
 
 if TYPE_CHECKING:
     import torch
@@ -28,62 +24,49 @@ CONV_WINDOW = 256  # frames of a convolutional encoder's input at a time, so tha
 CONV_REACH = 8  # frames on each side that a feature of the convolutional encoders sees, at the most
 
 
-def spans(length: int, window: int, context: int) -> Iterator[tuple[int, int, int]]:
-    """Overlapping windows over a clip: where each begins, and from where to where it answers.
-
-    >>> list(spans(10, 6, 1))
-    [(0, 0, 5), (4, 5, 9), (8, 9, 10)]
-    >>> list(spans(6, 6, 1))
-    [(0, 0, 6)]
-    """
-    if length <= window:
-        yield 0, 0, length
-        return
-    begin, answered = 0, 0
-    while answered < length:
-        end = length if begin + window >= length + context else begin + window - context
-        yield begin, answered, min(end, length)
-        answered, begin = end, begin + window - 2 * context
-
-
-class BATFDEncoder(Extractor):
+class BATFDEncoder(LocalWeights):
     """One encoder of a released checkpoint, of a converted one, or of one that `avloc train` wrote: 25 steps/s.
+
+    A convolutional encoder takes a clip of any length, a transformer in windows of T frames.
 
     Args:
         weights: the checkpoint.
     """
 
+    version = 2  # 2: windows of long clips overlap by a quarter at both ends, the last one too
     hop_s = 1 / DEFAULT_FPS
     stream: str
     encoders: tuple[str, ...]
 
     def __init__(self, *, weights: str) -> None:
-        if not Path(weights).is_file():
-            raise AvlocError(f"{weights}: no such checkpoint for {self.name}")
-        self.weights = weights
+        super().__init__(weights)
 
     @property
     def dim(self) -> int:  # type: ignore[override]
         """C, as in the checkpoint."""
-        return int(self._network.width)
+        return int(self.network.width)
 
     @property
     def receptive_field_s(self) -> float:  # type: ignore[override]
         """What a row sees: some frames of convolutions, or the whole window of a transformer."""
         return (2 * CONV_REACH + 1 if self._convolutional else self._frames) / DEFAULT_FPS
 
-    def weights_sha256(self) -> str:
-        return file_sha256(Path(self.weights))
+    @property
+    def window_s(self) -> float:  # type: ignore[override]
+        """Frames at a time."""
+        return (CONV_WINDOW if self._convolutional else self._frames) / DEFAULT_FPS
 
-    def load(self) -> None:
-        _ = self._network
+    @property
+    def context_s(self) -> float:
+        """A row of a transformer sees at least a quarter of a window on each side."""
+        return (CONV_REACH + 1 if self._convolutional else self._frames // 4) / DEFAULT_FPS
 
     @cached_property
     def _loaded(self) -> tuple[torch.nn.Module, str, int]:
         """The encoder, its name, and T."""
         from avloc.models.published import load_network
 
-        network, fit = load_network(self.weights)
+        network, fit = load_network(str(self.weights))
         if fit != "pad":
             raise AvlocError(
                 f"{self.weights}: was trained on squeezed clips, whose frames are not those of a clip's clock"
@@ -95,8 +78,7 @@ class BATFDEncoder(Extractor):
             raise AvlocError(f"{self.weights}: {self.name} wants a network with {wanted}, got {encoder}")
         return getattr(network, f"{self.stream}_encoder"), encoder, int(network.frames)
 
-    @property
-    def _network(self) -> Any:
+    def _load(self) -> torch.nn.Module:
         return self._loaded[0]
 
     @property
@@ -107,26 +89,15 @@ class BATFDEncoder(Extractor):
     def _convolutional(self) -> bool:
         return self._loaded[1] in ("c3d", "cnn")
 
-    @abstractmethod
-    def _input(self, clip: Clip) -> tuple[int, float, Callable[[int, int], torch.Tensor]]:
-        """F, where the clip's stream starts, and what gives the network's input from a frame on, so many frames long."""
+    def _encoded(self, data: torch.Tensor, frames: int) -> Rows:
+        """The network's input of F frames, padded to `_size(F)` → (F, C)."""
+        with self.running():
+            features = self.network(self.on_device(data))[0]  # C, size
+        return features[:, :frames].T.float().cpu().numpy()  # type: ignore[no-any-return]
 
-    def extract(self, clip: Clip) -> Features:
-        import torch
-
-        length, start_s, part = self._input(clip)
-        if not length:
-            return self.nothing()
-        context = CONV_REACH if self._convolutional else self._frames // 4
-        window = CONV_WINDOW + 2 * CONV_REACH if self._convolutional else self._frames
-        rows = []
-        with torch.inference_mode():
-            for begin, low, high in spans(length, window, context):
-                # Convolutions need no more than what they see behind the end; the transformers want all of their frames.
-                size = min(window, length - begin) + CONV_REACH if self._convolutional else window
-                features = self._network(part(begin, size))[0]  # C, size
-                rows.append(features[:, low - begin : high - begin].T)
-        return Features(torch.cat(rows).float().numpy(), TimeGrid(start_s, self.hop_s, length))
+    def _size(self, frames: int) -> int:
+        """Convolutions need no more than what they see behind the end; the transformers want all of their frames."""
+        return frames + CONV_REACH if self._convolutional else self._frames
 
 
 class _BATFDVideo(BATFDEncoder):
@@ -137,17 +108,16 @@ class _BATFDVideo(BATFDEncoder):
     def video_format(self) -> VideoFormat:
         return VideoFormat(SIDE, SIDE, resize="bicubic")
 
-    def _input(self, clip: Clip) -> tuple[int, float, Callable[[int, int], torch.Tensor]]:
+    def rows(self, streams: Sequence[Stream]) -> list[Rows]:
         import torch
         from torch.nn.functional import pad
 
-        frames = clip.frames.get(self.video_format, np.zeros((0, SIDE, SIDE, 3), np.float32))
-
-        def part(begin: int, size: int) -> torch.Tensor:
-            video = torch.from_numpy(frames[begin : begin + size]).permute(3, 0, 1, 2)[None]
-            return pad(video, (0, 0, 0, 0, 0, size - video.shape[2]))
-
-        return len(frames), clip.video_start_s, part
+        found = []
+        for frames in streams:
+            video = torch.from_numpy(frames).permute(3, 0, 1, 2)[None]
+            behind = self._size(len(frames)) - len(frames)
+            found.append(self._encoded(pad(video, (0, 0, 0, 0, 0, behind)), len(frames)))
+        return found
 
 
 class BATFDC3D(_BATFDVideo):
@@ -172,20 +142,15 @@ class BATFDAudio(BATFDEncoder):
     stream = "audio"
     encoders = ("cnn", "vit_t", "vit_s", "vit_b")
 
-    def _input(self, clip: Clip) -> tuple[int, float, Callable[[int, int], torch.Tensor]]:
+    def rows(self, streams: Sequence[Stream]) -> list[Rows]:
         import torch
         from torch.nn.functional import pad
 
-        from avloc.feature_extraction.log_mel import HOP, SAMPLES_PER_FRAME, log_mel
+        from avloc.feature_extraction.log_mel import SAMPLES_PER_FRAME, log_mel
 
-        samples = torch.from_numpy(np.zeros(0, np.float32) if clip.samples is None else clip.samples)
-        edge = 2 * HOP  # what a log-mel step sees beside its own samples, in whole steps
-
-        def part(begin: int, size: int) -> torch.Tensor:
-            before = min(edge, begin * SAMPLES_PER_FRAME)
-            low, high = begin * SAMPLES_PER_FRAME - before, (begin + size) * SAMPLES_PER_FRAME + edge
-            piece = samples[low:high]
-            mel = log_mel(pad(piece, (0, high - low - len(piece))))
-            return mel[None, :, before // HOP : before // HOP + 4 * size]
-
-        return -(-len(samples) // SAMPLES_PER_FRAME), clip.audio_start_s, part
+        found = []
+        for samples in streams:
+            frames = -(-len(samples) // SAMPLES_PER_FRAME)
+            behind = self._size(frames) * SAMPLES_PER_FRAME - len(samples)
+            found.append(self._encoded(log_mel(pad(torch.from_numpy(samples), (0, behind)))[None], frames))
+        return found

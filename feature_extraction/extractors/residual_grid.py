@@ -7,13 +7,14 @@ by halving, and by quartering the size), and of the change from frame to frame o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from avloc.errors import AvlocError
-from avloc.feature_extraction.extractors.base import Extractor, Features
-from avloc.feature_extraction.media import Clip, VideoFormat
+from avloc.feature_extraction.extractors.base import Extractor, Rows, Stream
+from avloc.feature_extraction.media import VideoFormat
 from avloc.timeline import DEFAULT_FPS
 
 if TYPE_CHECKING:
@@ -47,19 +48,19 @@ class ResidualGrid(Extractor):
     def parameters(self) -> dict[str, Any]:
         return {"size": self.size, "cells": self.cells}
 
-    def extract(self, clip: Clip) -> Features:
+    def rows(self, streams: Sequence[Stream]) -> list[Rows]:
+        return [self._rows(frames) for frames in streams]
+
+    def _rows(self, frames: Stream) -> Rows:
         import torch
 
-        frames = clip.frames.get(self.video_format)
-        if frames is None or not len(frames):
-            return self.nothing()
         rows = []
         for begin in range(0, len(frames), CHUNK_FRAMES):
-            # The first frame of a chunk needs the one before it for its motion; the clip's first stands for its own.
+            # The first frame of a chunk needs the one before it for its motion; the stream's first stands for its own.
             luma = torch.from_numpy(frames[max(0, begin - 1) : begin + CHUNK_FRAMES]).float()[:, None]
             maps = self._maps(luma)
             rows.append(maps if begin == 0 else maps[1:])
-        return Features(torch.cat(rows).numpy().astype(np.float32), clip.video_grid)
+        return torch.cat(rows).numpy().astype(np.float32)
 
     def _maps(self, luma: torch.Tensor) -> torch.Tensor:
         """(T, 1, S, S) grey levels → (T, MAPS·cells²)."""

@@ -6,13 +6,13 @@ harmonics, which mel bands average away (a log-mel is blind to it).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from avloc.errors import AvlocError
-from avloc.feature_extraction.extractors.base import Extractor, Features
-from avloc.feature_extraction.media import Clip
-from avloc.timeline import DEFAULT_SAMPLE_RATE, TimeGrid
+from avloc.feature_extraction.extractors.base import Extractor, Rows, Stream
+from avloc.timeline import DEFAULT_SAMPLE_RATE
 
 if TYPE_CHECKING:
     import torch
@@ -52,13 +52,10 @@ class LogSpec(Extractor):
     def parameters(self) -> dict[str, Any]:
         return {"n_fft": self.n_fft}
 
-    def extract(self, clip: Clip) -> Features:
+    def rows(self, streams: Sequence[Stream]) -> list[Rows]:
         import torch
 
-        if clip.samples is None or not len(clip.samples):
-            return self.nothing()
-        values = self._values(torch.from_numpy(clip.samples))
-        return Features(values.numpy(), TimeGrid(clip.audio_start_s, self.hop_s, len(values)))
+        return [self._values(torch.from_numpy(samples)).numpy() for samples in streams]
 
     def _values(self, samples: torch.Tensor) -> torch.Tensor:
         return (centred_frames_spectrum(samples, self.n_fft, HOP_SAMPLES) + LOG_FLOOR).log()

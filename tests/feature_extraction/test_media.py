@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-from fractions import Fraction
-
 import numpy as np
 import pytest
 
 from avloc.datasets.encode import write_mp4
 from avloc.errors import MediaError
-from avloc.feature_extraction.media import VideoFormat, decode, probe
+from avloc.feature_extraction.media import VideoFormat, decode, probe, stream
 
 GRAY = VideoFormat(48, 64, "gray")
 
@@ -121,29 +119,14 @@ def test_unknown_backend(clip):
         decode(clip, backend="x")
 
 
-def _pushed(parts):
-    """Audio frames of a constant each: (pts, samples, value)."""
-    import av
-
-    from avloc.feature_extraction.media import _SampleCollector
-
-    collector = _SampleCollector(16000)
-    for pts, count, value in parts:
-        frame = av.AudioFrame.from_ndarray(np.full((1, count), value, np.float32), format="fltp", layout="mono")
-        frame.sample_rate, frame.pts, frame.time_base = 16000, pts, Fraction(1, 16000)
-        collector.push(frame)
-    return collector.result()[0]
-
-
-def test_overlapping_sound_is_cut():
-    samples = _pushed([(0, 8000, 0.1), (8000, 8000, 0.2), (8000, 4000, 0.3), (12000, 8000, 0.4), (20000, 4000, 0.5)])
-    # The third has the time of the second: times that stand still say nothing, so it is kept; the fourth then overlaps.
-    assert len(samples) == 24000
-    assert samples[15999] == pytest.approx(0.2)
-    samples = _pushed([(0, 8000, 0.1), (8000, 8000, 0.2), (12000, 8000, 0.4)])
-    assert len(samples) == 20000
-    assert samples[[15990, 16010]] == pytest.approx([0.2, 0.4])
-
-
-def test_times_that_stand_still_lose_nothing():
-    assert len(_pushed([(0, 4000, 0.1)] * 5)) == 20000
+def test_parts_are_the_whole(clip):
+    whole = decode(clip, [GRAY])
+    parts = list(stream(clip, [GRAY], part_s=0.28))
+    assert [p.video_grid.length for p in parts if p.frames] == [7, 7, 7, 7, 2]
+    assert [round(p.video_start_s, 6) for p in parts if p.frames] == [0, 0.28, 0.56, 0.84, 1.12]
+    np.testing.assert_array_equal(np.concatenate([p.frames[GRAY] for p in parts if p.frames]), whole.frames[GRAY])
+    sounds = [p for p in parts if p.samples is not None]
+    assert {len(p.samples) for p in sounds[:-1]} == {4480}
+    assert sounds[2].audio_start_s == pytest.approx(whole.audio_start_s + 0.56)
+    np.testing.assert_array_equal(np.concatenate([p.samples for p in sounds]), whole.samples)
+    assert (parts[-1].frames, parts[-1].samples) == ({}, None)

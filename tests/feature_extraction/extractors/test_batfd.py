@@ -46,7 +46,7 @@ def inputs(clip, frames):
     return video, log_mel(samples)[None]
 
 
-@pytest.mark.parametrize("window", [256, 11])
+@pytest.mark.parametrize("window", [256, 20])
 def test_the_features_are_the_networks_own(small, monkeypatch, window):
     """In one window, and in several."""
     network, weights = small
@@ -76,20 +76,9 @@ def test_transformers_in_windows(tmp_path):
         assert extractor.receptive_field_s == pytest.approx(6 * 0.04)
 
 
-@pytest.mark.parametrize(("length", "window", "context"), [(10, 6, 1), (100, 7, 2), (5, 6, 1), (17, 16, 4), (1, 1, 0)])
-def test_spans_answer_for_every_frame_once(length, window, context):
-    answered = []
-    for begin, low, high in batfd.spans(length, window, context):
-        answered += range(low, high)
-        assert begin <= low < high <= begin + window
-        assert low == 0 or low - begin >= context
-        assert high == length or begin + window - high >= context
-    assert answered == list(range(length))
-
-
 def test_wrong_checkpoints(small, tmp_path):
     _, weights = small
-    with pytest.raises(AvlocError, match="no such checkpoint for batfd_c3d"):
+    with pytest.raises(AvlocError, match="no such weights file for batfd_c3d"):
         build("batfd_c3d", {"weights": str(tmp_path / "none")})
     with pytest.raises(AvlocError, match="batfd_mvit wants a network with mvit_t or mvit_s or mvit_b, got c3d"):
         build("batfd_mvit", weights).load()
