@@ -1,6 +1,7 @@
 """The extractors by name: the one table that the command line lists.
 
-A specification is a name, or a name with the constructor's arguments: `r3d_18:weights=/data/r3d_18.pth,stride=2`.
+A specification is a name, or a name with the constructor's arguments: `r3d_18:weights=/data/r3d_18.pth,stride=2`. The first
+argument may go without its name: `r3d_18:/data/r3d_18.pth,stride=2`, `s3prl:wavlm_base_plus,weights=wavlm.pt`.
 """
 
 from __future__ import annotations
@@ -13,14 +14,33 @@ from typing import Any
 from avloc.errors import AvlocError
 from avloc.feature_extraction.extractors.base import Extractor, Features
 
+_HERE = "avloc.feature_extraction.extractors"
+
 EXTRACTORS: dict[str, str] = {
-    "logspec": "avloc.feature_extraction.extractors.spectrogram.LogSpec",
-    "logmel": "avloc.feature_extraction.extractors.spectrogram.LogMel",
-    "residual_grid": "avloc.feature_extraction.extractors.residual_grid.ResidualGrid",
-    "r3d_18": "avloc.feature_extraction.extractors.video_cnn.R3D18",
-    "batfd_c3d": "avloc.feature_extraction.extractors.batfd.BATFDC3D",
-    "batfd_mvit": "avloc.feature_extraction.extractors.batfd.BATFDMViT",
-    "batfd_audio": "avloc.feature_extraction.extractors.batfd.BATFDAudio",
+    "logspec": f"{_HERE}.spectrogram.LogSpec",
+    "logmel": f"{_HERE}.spectrogram.LogMel",
+    "lfcc": f"{_HERE}.spectrogram.LFCC",
+    "wavlm_base": f"{_HERE}.speech.WavLMBase",
+    "wavlm_base_plus": f"{_HERE}.speech.WavLMBasePlus",
+    "wavlm_large": f"{_HERE}.speech.WavLMLarge",
+    "wav2vec2_base": f"{_HERE}.speech.Wav2Vec2Base",
+    "wav2vec2_large": f"{_HERE}.speech.Wav2Vec2Large",
+    "xls_r_300m": f"{_HERE}.speech.XLSR300M",
+    "hubert_base": f"{_HERE}.speech.HuBERTBase",
+    "hubert_large": f"{_HERE}.speech.HuBERTLarge",
+    "s3prl": f"{_HERE}.s3prl_upstream.S3PRL",
+    "residual_grid": f"{_HERE}.residual_grid.ResidualGrid",
+    "r3d_18": f"{_HERE}.video.R3D18",
+    "mc3_18": f"{_HERE}.video.MC318",
+    "r2plus1d_18": f"{_HERE}.video.R2Plus1D18",
+    "s3d": f"{_HERE}.video.S3D",
+    "mvit_v1_b": f"{_HERE}.video.MViTV1B",
+    "mvit_v2_s": f"{_HERE}.video.MViTV2S",
+    "swin3d_t": f"{_HERE}.video.Swin3DT",
+    "videomae": f"{_HERE}.videomae.VideoMAE",
+    "batfd_c3d": f"{_HERE}.batfd.BATFDC3D",
+    "batfd_mvit": f"{_HERE}.batfd.BATFDMViT",
+    "batfd_audio": f"{_HERE}.batfd.BATFDAudio",
 }
 
 __all__ = ["EXTRACTORS", "Extractor", "Features", "build", "parse"]
@@ -31,12 +51,16 @@ def parse(specification: str) -> tuple[str, dict[str, str]]:
 
     >>> parse("r3d_18:random=true,stride=2")
     ('r3d_18', {'random': 'true', 'stride': '2'})
+    >>> parse("s3prl:wavlm_base,weights=w.pt")  # an argument without a name is the constructor's first
+    ('s3prl', {'': 'wavlm_base', 'weights': 'w.pt'})
     """
     name, _, rest = specification.partition(":")
     arguments = {}
-    for part in filter(None, rest.split(",")):
+    for k, part in enumerate(filter(None, rest.split(","))):
         key, equals, value = part.partition("=")
-        if not equals:
+        if not equals and k == 0:
+            key, value = "", key
+        elif not equals:
             raise AvlocError(f"extractor {specification!r}: want name:key=value,key=value, got {part!r}")
         arguments[key.strip()] = value.strip()
     return name.strip(), arguments
@@ -54,7 +78,8 @@ def build(name: str, arguments: Mapping[str, Any] | None = None) -> Extractor:
     factory: Callable[..., Extractor] = getattr(import_module(module), attribute)
     signature = inspect.signature(factory).parameters
     typed = {}
-    for key, value in (arguments or {}).items():
+    for given, value in (arguments or {}).items():
+        key = given or next(iter(signature), "")
         if key not in signature:
             raise AvlocError(f"extractor {name} has no argument {key!r}, it has: {', '.join(signature) or 'none'}")
         typed[key] = _typed(name, key, value, str(signature[key].annotation)) if isinstance(value, str) else value

@@ -6,32 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from avloc.checkpoint import write_checkpoint
 from avloc.errors import AvlocError
 from avloc.feature_extraction.extractors import EXTRACTORS, build, parse
 from avloc.feature_extraction.media import Clip
-from avloc.models import BATFD, BATFDPlus
-
-
-@pytest.fixture(scope="module")
-def arguments(tmp_path_factory):
-    """What each extractor needs that has no default: random weights, small checkpoints."""
-    folder = tmp_path_factory.mktemp("checkpoints")
-    return {"r3d_18": {"random": True}, **{name: {"weights": str(folder / name)} for name in write_checkpoints(folder)}}
-
-
-def write_checkpoints(folder: Path) -> list[str]:
-    """A checkpoint of ours for each extractor that is an encoder of BA-TFD or BA-TFD+."""
-    torch.manual_seed(0)
-    small = {"width": 8, "map_widths": (4, 3), "frames": 32, "durations": 3}
-    batfd = BATFD(video_widths=(3, 4, 5, 4), audio_widths=(3, 4, 2), **small)
-    plus = BATFDPlus(video_encoder="mvit_t", audio_encoder="vit_t", **small)
-    networks = {"batfd_c3d": batfd, "batfd_mvit": plus, "batfd_audio": batfd}
-    for name, network in networks.items():
-        write_checkpoint(
-            folder / name, network, {"hop_s": 0.04, "extractors": [], "clips": {"frames": 32, "fit": "pad"}}
-        )
-    return list(networks)
 
 
 def clip_for(extractor, *, steps=23, event=11, start_s=0.2):
@@ -134,7 +111,8 @@ def test_specifications():
     with pytest.raises(AvlocError, match="random must be true or false"):
         build("r3d_18", {"random": "maybe"})
     with pytest.raises(AvlocError, match="want name:key=value"):
-        parse("logspec:512")
+        parse("logspec:512,3")
+    assert build(*parse("logspec:512")).dim == 257
     assert build("logspec", {"n_fft": "512"}).dim == 257
 
 
