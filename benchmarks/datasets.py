@@ -66,7 +66,8 @@ def metadata(folder: Path, entries: int) -> None:
 def make_store(root: Path, clips: int, widths: dict[str, tuple[str, float, int]]) -> list[str]:
     """A store of random values: extractor → (modality, hop in seconds, width); returns the clips' names."""
     from avloc.feature_extraction.extractors.base import Features
-    from avloc.feature_extraction.store import FeatureStore, ShardWriter, shard_name
+    from avloc.feature_extraction.shards import ShardWriter, shard_name
+    from avloc.feature_extraction.store import FeatureStore
     from avloc.timeline import TimeGrid
 
     files = [f"train/{k:06d}.mp4" for k in range(clips)]

@@ -11,7 +11,8 @@ from avloc.errors import AvlocError, StoreError
 from avloc.feature_extraction.engines import local
 from avloc.feature_extraction.extractors import build
 from avloc.feature_extraction.media import decode
-from avloc.feature_extraction.store import NO_FILE, FeatureStore, ShardRows, ShardWriter, read_rows, shard_name
+from avloc.feature_extraction.shards import NO_FILE, ShardRows, ShardWriter, read_rows, shard_name
+from avloc.feature_extraction.store import FeatureStore
 from avloc.files import inside, remove_stale
 
 LARGEST_SHARD_CLIPS = 2000

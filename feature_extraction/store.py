@@ -1,15 +1,13 @@
 """The feature store: a folder with a sub-folder per extractor, each of HDF5 shards of some clips.
 
 ```
-STORE/logspec/store.json            format version, extractor, timing, shard size
-STORE/logspec/00000-3f2a9c.h5       values float16 (sum T, D) · offsets int64 (n + 1) · files · start float64 · status ·
-                                    bytes int64
+STORE/logspec/store.json            format version, extractor, timing
+STORE/logspec/plan-5d41402a.json    the shards that a list of clips is to become, by which a missing one is told
+STORE/logspec/00000-3f2a9c1d.h5     a shard: see `shards`
 ```
 
-One flat array with offsets reads random clips far faster than a group per clip. A shard is written under a temporary name
-and renamed when complete, so it is there as a whole or not at all; its name tells which clips it is of. A clip that could
-not be read is a row with its reason in `status` and no values. `bytes` are the sizes of the media files, by which a set of
-clips is told from another one with the same names.
+One flat array with offsets reads random clips far faster than a group per clip. A shard is there as a whole or not at all; its
+name tells which clips it is of. A clip that could not be read is a row with its reason and no values.
 """
 
 from __future__ import annotations
@@ -19,143 +17,20 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from avloc.errors import StoreError
 from avloc.feature_extraction.extractors.base import Features
-from avloc.files import read_json, temporary_path, write_json
+from avloc.feature_extraction.shards import OK, checksum, fingerprint, read_rows
+from avloc.files import read_json, write_json
 from avloc.timeline import TimeGrid
 
-if TYPE_CHECKING:
-    import h5py
-
-FORMAT_VERSION = 2
-CHUNK_ROWS = 256
-OK = "ok"
-NO_FILE = -1
+FORMAT_VERSION = 3
+READABLE = (2, 3)  # 2 has no plans, and shards that do not say which extractor they are of
 OPEN_SHARDS = 64  # of an extractor, per process: far below the limit of open files
-
-
-def shard_name(index: int, files: Sequence[str]) -> str:
-    """The file name of a shard: its number and a hash of its clips, so that another list of clips is another shard."""
-    digest = hashlib.sha256("\n".join(files).encode()).hexdigest()[:8]
-    return f"{index:05d}-{digest}.h5"
-
-
-class ShardWriter:
-    """Writes one shard, clip by clip, under a temporary name; `close` makes it appear.
-
-    Use as a context manager: leaving it by an error removes what was written.
-    """
-
-    def __init__(self, path: Path, dim: int) -> None:
-        import h5py
-
-        self.path = path
-        self.temporary = temporary_path(path)
-        self._file = h5py.File(self.temporary, "w")
-        self._values = self._file.create_dataset(
-            "values", shape=(0, dim), maxshape=(None, dim), dtype="f2", chunks=(CHUNK_ROWS, dim)
-        )
-        self._files: list[str] = []
-        self._status: list[str] = []
-        self._start: list[float] = []
-        self._bytes: list[int] = []
-        self._offsets = [0]
-
-    def __enter__(self) -> ShardWriter:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self._file.close()
-            self.temporary.unlink(missing_ok=True)
-
-    def add(self, file: str, features: Features, size_bytes: int = NO_FILE) -> None:
-        """Append a clip's features; `size_bytes` is that of the media file."""
-        # float16 ends at 65,504; what lies past it (a few extractors' outliers) is kept as the largest there is.
-        limit = float(np.finfo(np.float16).max)
-        values = np.clip(features.values, -limit, limit).astype(np.float16)
-        begin, end = self._offsets[-1], self._offsets[-1] + len(values)
-        self._values.resize(end, axis=0)
-        self._values[begin:end] = values
-        self._row(file, OK, features.grid.start_s, end, size_bytes)
-
-    def fail(self, file: str, reason: str, size_bytes: int = NO_FILE) -> None:
-        """Record that a clip could not be read."""
-        self._row(file, " ".join(reason.split()) or "unknown error", 0.0, self._offsets[-1], size_bytes)
-
-    def _row(self, file: str, status: str, start_s: float, end: int, size_bytes: int) -> None:
-        self._bytes.append(size_bytes)
-        self._files.append(file)
-        self._status.append(status)
-        self._start.append(start_s)
-        self._offsets.append(end)
-
-    def close(self) -> None:
-        """Write the tables and the checksum, and rename the shard to its name."""
-        import h5py
-
-        text = h5py.string_dtype("utf-8")
-        self._file.create_dataset("offsets", data=np.array(self._offsets, dtype=np.int64))
-        self._file.create_dataset("start", data=np.array(self._start, dtype=np.float64))
-        self._file.create_dataset("bytes", data=np.array(self._bytes, dtype=np.int64))
-        self._file.create_dataset("files", data=self._files, dtype=text)
-        self._file.create_dataset("status", data=self._status, dtype=text)
-        self._file.attrs["sha256"] = _checksum(self._file)
-        self._file.flush()
-        self._file.close()
-        with self.temporary.open("rb") as handle:
-            os.fsync(handle.fileno())
-        self.temporary.replace(self.path)
-
-
-def _checksum(file: h5py.File) -> str:
-    digest = hashlib.sha256()
-    values = file["values"]
-    for begin in range(0, len(values), CHUNK_ROWS * 64):
-        digest.update(np.ascontiguousarray(values[begin : begin + CHUNK_ROWS * 64]).tobytes())
-    for name in ("offsets", "start", "bytes"):
-        digest.update(file[name][()].tobytes())
-    for name in ("files", "status"):
-        digest.update("\0".join(file[name].asstr()[()]).encode())
-    return digest.hexdigest()
-
-
-class ShardRows(NamedTuple):
-    """What a shard says of its clips: names, states, sizes of the media files, ends of their rows, start times."""
-
-    files: list[str]
-    status: list[str]
-    bytes: npt.NDArray[np.int64]
-    offsets: npt.NDArray[np.int64]
-    starts: npt.NDArray[np.float64]
-
-    @property
-    def failures(self) -> dict[str, str]:
-        """The clips that could not be read, and why."""
-        return {name: state for name, state in zip(self.files, self.status, strict=True) if state != OK}
-
-
-def read_rows(path: Path) -> ShardRows:
-    """The tables of a shard, without the values.
-
-    Raises:
-        StoreError: if it is damaged.
-    """
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            files, status = (file[name].asstr()[()].tolist() for name in ("files", "status"))
-            return ShardRows(files, status, file["bytes"][()], file["offsets"][()], file["start"][()])
-    except (OSError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise StoreError(f"{path}: a damaged shard ({error}); remove it and extract again") from error
 
 
 def name_keys(files: Iterable[str]) -> npt.NDArray[np.int64]:
@@ -284,8 +159,9 @@ class FeatureStore:
             raise StoreError(f"{self.root}: no features of {extractor!r} here, there are: {there}")
         description = read_json(path, "store description", StoreError)
         version = description.get("format_version") if isinstance(description, dict) else None
-        if version != FORMAT_VERSION:
-            raise StoreError(f"{path}: want a store of format version {FORMAT_VERSION}, got {version}")
+        if version not in READABLE:
+            wanted = " or ".join(map(str, READABLE))
+            raise StoreError(f"{path}: want a store of format version {wanted}, got {version}")
         return dict(description)
 
     def prepare(self, description: dict[str, Any]) -> Path:
@@ -298,6 +174,11 @@ class FeatureStore:
         wanted = {"format_version": FORMAT_VERSION, **description}
         if (folder / "store.json").is_file():
             there = self.describe(description["name"])
+            if there["format_version"] != FORMAT_VERSION:
+                raise StoreError(
+                    f"{folder}: is of format version {there['format_version']}, which can be read but not added to; "
+                    "name another store"
+                )
             differing = [k for k in [*wanted, *there] if wanted.get(k) != there.get(k)]
             if differing:
                 k = differing[0]
@@ -308,6 +189,24 @@ class FeatureStore:
             return folder
         write_json(folder / "store.json", wanted)
         return folder
+
+    def plan(self, extractor: str, shards: Sequence[str]) -> None:
+        """Note the shards that a list of clips is to become, so that `verify` can tell which are missing."""
+        digest = hashlib.sha256("\n".join(shards).encode()).hexdigest()[:8]
+        path = self.root / extractor / f"plan-{digest}.json"
+        if not path.is_file():
+            write_json(path, {"shards": list(shards)})
+
+    def planned(self, extractor: str) -> list[str]:
+        """The names of all shards that were ever planned."""
+        found: dict[str, None] = {}
+        for path in sorted((self.root / extractor).glob("plan-*.json")):
+            found.update(dict.fromkeys(read_json(path, "plan", StoreError)["shards"]))
+        return list(found)
+
+    def fingerprint(self, extractor: str) -> str:
+        """What the shards of an extractor carry, to be told from those of others."""
+        return fingerprint(self.describe(extractor))
 
     def _index(self, extractor: str) -> _Index:
         if extractor not in self._indices:
@@ -394,5 +293,5 @@ class FeatureStore:
 
         for path in self._index(extractor).shards:
             with h5py.File(path, "r") as file:
-                right = "sha256" in file.attrs and _checksum(file) == file.attrs["sha256"]
+                right = "sha256" in file.attrs and checksum(file) == file.attrs["sha256"]
             yield path.name, OK if right else "the checksum is wrong"

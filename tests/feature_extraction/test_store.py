@@ -8,7 +8,8 @@ import pytest
 
 from avloc.errors import StoreError
 from avloc.feature_extraction.extractors.base import Features
-from avloc.feature_extraction.store import FeatureStore, ShardWriter, shard_name
+from avloc.feature_extraction.shards import ShardWriter, shard_name
+from avloc.feature_extraction.store import FeatureStore
 from avloc.timeline import TimeGrid
 
 ABOUT = {"name": "toy", "modality": "audio", "hop_s": 0.5, "dim": 3}
@@ -102,7 +103,7 @@ def test_more_shards_than_files_may_be_open(tmp_path, monkeypatch):
 @pytest.mark.parametrize("text", ["[]", b"\xff", "{}", '{"format_version": 1}'])
 def test_a_description_that_is_none(store, text):
     (store.root / "toy" / "store.json").write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(StoreError, match=r"store.json: (not a JSON file|want a store of format version 2)"):
+    with pytest.raises(StoreError, match=r"store.json: (not a JSON file|want a store of format version 2 or 3)"):
         store.describe("toy")
 
 
