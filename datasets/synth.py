@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from avloc import processes
 from avloc.datasets import avdeepfake1m, face, forge, lavdf, speech_pieces
 from avloc.datasets.composition import (
     CLIPS_PER_SOURCE,
@@ -32,7 +33,6 @@ from avloc.datasets.composition import (
 from avloc.datasets.encode import write_mp4
 from avloc.datasets.traps import contradict, plant
 from avloc.errors import AvlocError
-from avloc.feature_extraction.engines import local
 from avloc.files import read_json, remove_stale, write_json
 from avloc.records import VideoRecord
 from avloc.timeline import DEFAULT_SAMPLE_RATE
@@ -179,7 +179,7 @@ def synthesize(
     size = max(1, min(8, len(plans) // max(1, workers)))
     tasks = [(tuple(plans[k : k + size]), out, layout, speech) for k in range(0, len(plans), size)]
     made: dict[str, tuple[VideoRecord, list[tuple[float, float]]]] = {}
-    for results in local.run(_make_some, tasks, workers):
+    for results in processes.run(_make_some, tasks, workers):
         made.update({record.file: (record, spans) for record, spans in results})
         progress(len(results))
     ordered = [made[clip_file(clip, layout)[0]] for clip in plans]

@@ -17,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from avloc.errors import MediaError
+from avloc.feature_extraction.cropping import Crop
 from avloc.feature_extraction.decord_reader import decord_frames
 from avloc.feature_extraction.resize import Resize
-from avloc.feature_extraction.sampling import FrameSampler, SampleCollector
+from avloc.feature_extraction.sampling import FramePart, FrameSampler, SampleCollector
 from avloc.timeline import DEFAULT_FPS, DEFAULT_SAMPLE_RATE, TimeGrid
 
 # `decode` keeps all raw frames of a clip in memory, so their size is bounded before any is taken.
@@ -32,13 +33,16 @@ class VideoFormat(NamedTuple):
     """The frames an extractor asks for: uint8, (height, width) for `gray`, (height, width, 3) for `rgb24`.
 
     `resize` says who brings them to that size: FFmpeg's `swscale`, or torch (`resize.resize_frame`; `rgb24` only), frame by
-    frame, so that large frames are never all in memory. `bicubic` frames are float32 in about [0, 1].
+    frame, so that large frames are never all in memory. `bicubic` frames are float32 in about [0, 1]. `crop` says which
+    square is cut out of the frame before: the central one (`center`), one around the `face`, or the `mouth`; with `none`,
+    the whole frame is squeezed to that size.
     """
 
     height: int
     width: int
     pixel_format: str = "rgb24"
     resize: Resize = "swscale"
+    crop: Crop = "none"
 
     @property
     def frame_bytes(self) -> int:
@@ -70,7 +74,8 @@ class Clip:
     """A decoded clip, or a part of one: `frames[format]` is (T, H, W[, 3]) uint8, or as the format says.
 
     `samples` (N,) float32 in [-1, 1] is the mean of the channels. A stream that is missing or unreadable is None, and
-    `problems` says why.
+    `problems` says why. `faceless_frames` says, where a format is cut out around a face, in how many of the frames none
+    was seen around then: those show where one was last, or the central square.
     """
 
     path: Path
@@ -81,6 +86,7 @@ class Clip:
     samples: npt.NDArray[np.float32] | None = None
     audio_start_s: float = 0.0
     problems: list[str] = field(default_factory=list)
+    faceless_frames: int = 0
 
     @property
     def video_grid(self) -> TimeGrid:
@@ -186,8 +192,8 @@ def stream(
         for _ in _demux(container, streams, frames, samples, whole.problems):
             yield from _parts(whole, frames.take(per_part[0]), samples.take(per_part[1]))
     if picture is not None and backend == "decord":
-        for time_s, images, duration_s in decord_frames(path, frames.formats, whole.problems):
-            frames.push(time_s, images, duration_s)
+        for frame in decord_frames(path, frames.formats, whole.problems, frames.reformatters):
+            frames.push(frame.time_s, frame.images, frame.duration_s, frame.picture)
             yield from _parts(whole, frames.take(per_part[0]), ())
     frames.finish()
     samples.finish()
@@ -201,11 +207,11 @@ def stream(
 
 def _parts(
     whole: Clip,
-    frames: Iterable[tuple[float, dict[VideoFormat, Image]]],
+    frames: Iterable[FramePart],
     samples: Iterable[tuple[float, npt.NDArray[np.float32]]],
 ) -> Iterator[Clip]:
-    for start_s, images in frames:
-        yield replace(whole, frames=images, video_start_s=start_s)
+    for start_s, images, faceless in frames:
+        yield replace(whole, frames=images, video_start_s=start_s, faceless_frames=faceless)
     for start_s, sound in samples:
         yield replace(whole, samples=sound, audio_start_s=start_s)
 
@@ -236,6 +242,7 @@ def decode(
         clip.problems = part.problems
         if part.frames:
             clip.video_start_s = clip.video_start_s if steps else part.video_start_s
+            clip.faceless_frames += part.faceless_frames
             steps += part.video_grid.length
             _check_size(clip.path, steps * step_bytes)  # a header may say less than there is
             for f, images in part.frames.items():

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from avloc.feature_extraction.resize import resize_frame
+from avloc.feature_extraction.cropping import AvPicture, Picture, Reformatters, cut, needs_face
+from avloc.feature_extraction.face_track import FaceFollower, Followed
 
 if TYPE_CHECKING:
     from avloc.feature_extraction.media import Image, VideoFormat
@@ -23,8 +24,25 @@ LONGEST_GAP_S = 3600.0
 PAST_END_S = 10.0
 
 
+class FramePart(NamedTuple):
+    """Some steps of the clock: when they start, their pictures (T, H, W[, 3]), and in how many no face was to be seen."""
+
+    start_s: float
+    images: dict[VideoFormat, Image]
+    faceless: int
+
+
+class _Held(NamedTuple):
+    """The pictures of a frame that are made already, and the frame, for those that need a face."""
+
+    images: dict[VideoFormat, Image]
+    picture: Picture | None
+
+
 class FrameSampler:
     """Frames with times > frames on a fixed clock: each step takes the frame shown at its middle.
+
+    Where a picture is cut out around a face, frames wait about a second until it is known where the face is.
 
     Args:
         formats: the pictures to make of each frame.
@@ -36,33 +54,39 @@ class FrameSampler:
         self.formats, self.fps, self.end_s = formats, fps, end_s
         self.start_s: float | None = None
         self.steps = 0  # made so far, taken or not
+        self.reformatters = Reformatters()
+        self._filled = 0  # steps that are made, or wait for a face
+        self._faceless: deque[bool] = deque()
+        self._follower: FaceFollower[_Held] | None = None
+        if any(needs_face(f.crop) for f in formats):
+            self._follower = FaceFollower(fps)
         self._images: dict[VideoFormat, deque[Image]] = {f: deque() for f in formats}
         self._last_s, self._last_duration_s = 0.0, 1 / fps
-        self._held: dict[VideoFormat, Image] = {}
-        self._reformatter: Any = None
+        self._held: _Held | None = None
 
     def push_av(self, frame: Any) -> None:
         """Take a frame of PyAV's."""
-        import av
-
-        # One shared reformatter is several times faster than frame.to_ndarray(format=...).
-        if self._reformatter is None:
-            self._reformatter = av.video.reformatter.VideoReformatter()
-        time = None if frame.pts is None else float(frame.pts * frame.time_base)
-        turn = round(-(frame.rotation or 0) / 90) % 4
-        images = {}
-        for f in self.formats:
-            height, width = (f.width, f.height) if turn % 2 else (f.height, f.width)
-            if f.resize != "swscale":
-                height, width = frame.height, frame.width
-            out = self._reformatter.reformat(frame, width=width, height=height, format=f.pixel_format)
-            image = np.ascontiguousarray(np.rot90(out.to_ndarray(), -turn)) if turn else out.to_ndarray()
-            images[f] = image if f.resize == "swscale" else resize_frame(image, f.height, f.width, f.resize)
+        time_s = None if frame.pts is None else float(frame.pts * frame.time_base)
+        picture = AvPicture(frame, self.reformatters)
+        images = {f: picture.image(f) for f in self.formats if not needs_face(f.crop)}
         duration = getattr(frame, "duration", 0)
-        self.push(time, images, float(duration * frame.time_base) if duration else None)
+        self.push(time_s, images, float(duration * frame.time_base) if duration else None, picture)
 
-    def push(self, time_s: float | None, images: dict[VideoFormat, Image], duration_s: float | None) -> None:
-        """Take a frame: when it is shown (None: after the last), its pictures, and for how long if that is known."""
+    def push(
+        self,
+        time_s: float | None,
+        images: dict[VideoFormat, Image],
+        duration_s: float | None,
+        picture: Picture | None = None,
+    ) -> None:
+        """Take a frame.
+
+        Args:
+            time_s: when it is shown; None: after the last.
+            images: its pictures, but for those that are cut out around a face.
+            duration_s: for how long, if that is known.
+            picture: the frame itself; needed where a face is.
+        """
         if time_s is not None and self.start_s is not None:
             beyond = self.end_s and time_s > max(self.end_s, self._last_s) + PAST_END_S
             if beyond or time_s > self._last_s + LONGEST_GAP_S:
@@ -74,33 +98,55 @@ class FrameSampler:
         elif time_s > self._last_s and not duration_s:
             self._last_duration_s = time_s - self._last_s
         self._fill(time_s)
-        self._held, self._last_s = images, time_s
+        self._held, self._last_s = _Held(images, picture), time_s
         self._last_duration_s = min(duration_s, LONGEST_GAP_S) if duration_s else self._last_duration_s
 
     def _fill(self, until_s: float) -> None:
-        if not self._held or self.start_s is None:
+        if self._held is None or self.start_s is None:
             return
-        count = math.ceil((until_s - self.start_s) * self.fps - 0.5 - 1e-6) - self.steps
-        if count > 0:
-            for f, image in self._held.items():
-                self._images[f].extend([image] * count)
-            self.steps += count
+        count = math.ceil((until_s - self.start_s) * self.fps - 0.5 - 1e-6) - self._filled
+        if count <= 0:
+            return
+        self._filled += count
+        if self._follower is None or self._held.picture is None:
+            self._queue(self._held.images, count, faceless=False)
+            return
+        for followed in self._follower.push(self._held, self._held.picture, count):
+            self._cut(followed)
+
+    def _cut(self, followed: Followed[_Held]) -> None:
+        """Queue a frame whose face is known now."""
+        images, picture = followed.held
+        if picture is not None:
+            wanted = (f for f in self.formats if needs_face(f.crop))
+            images = images | {f: cut(picture, followed.face, f, self.reformatters) for f in wanted}
+        self._queue(images, followed.steps, faceless=not followed.seen)
+
+    def _queue(self, images: dict[VideoFormat, Image], steps: int, faceless: bool) -> None:
+        for f, image in images.items():
+            self._images[f].extend([image] * steps)
+        self._faceless.extend([faceless] * steps)
+        self.steps += steps
 
     def finish(self) -> None:
         """Show the last frame to its end."""
         if self.start_s is None:
             return
         self._fill(self._last_s + self._last_duration_s)
-        if not self.steps:  # a single frame shorter than half a step is still a frame
+        if not self._filled:  # a single frame shorter than half a step is still a frame
             self._fill(self.start_s + 1 / self.fps)
+        if self._follower is not None:
+            for followed in self._follower.finish():
+                self._cut(followed)
 
-    def take(self, frames: int) -> Iterator[tuple[float, dict[VideoFormat, Image]]]:
-        """Take off what is ready, in parts of so many frames: when each starts, and its pictures (T, H, W[, 3])."""
+    def take(self, frames: int) -> Iterator[FramePart]:
+        """Take off what is ready, in parts of so many frames."""
         while self.start_s is not None and (waiting := self._waiting()) >= max(frames, 1):
             start_s = self.start_s + (self.steps - waiting) / self.fps
-            yield start_s, {f: np.stack([q.popleft() for _ in range(frames)]) for f, q in self._images.items()}
+            images = {f: np.stack([q.popleft() for _ in range(frames)]) for f, q in self._images.items()}
+            yield FramePart(start_s, images, sum(self._faceless.popleft() for _ in range(frames)))
 
-    def take_rest(self, frames: int) -> Iterator[tuple[float, dict[VideoFormat, Image]]]:
+    def take_rest(self, frames: int) -> Iterator[FramePart]:
         """The same at the end: the last part may be shorter."""
         yield from self.take(frames)
         if waiting := self._waiting():

@@ -3,7 +3,7 @@
 ```
 values  float16 (sum T, D)   all clips' rows, appended, uncompressed
 offsets int64 (n + 1)        where each clip's rows begin and end
-files · status               names; `ok`, or why a clip could not be read (it has no rows then)
+files · status uint8         names; `ok`, or why a clip could not be read (it has no rows then); UTF-8, 0 between two
 start   float64              when each clip's first row begins, seconds
 bytes   int64                sizes of the media files, by which a set of clips is told from another with the same names
 attributes                   sha256 of all these; extractor: the fingerprint of its description
@@ -12,8 +12,8 @@ attributes                   sha256 of all these; extractor: the fingerprint of 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+import io
 import json
 import os
 from collections.abc import Sequence
@@ -52,6 +52,80 @@ def to_half(values: npt.NDArray[np.floating]) -> npt.NDArray[np.float16]:
     return np.clip(values, -limit, limit).astype(np.float16)
 
 
+class _Target(io.RawIOBase):
+    """The file that HDF5 writes to. After an error of the disk it takes all and keeps nothing.
+
+    HDF5 does not survive a full disk: closing the file, or forgetting it, ends the process. So it is not told; `check` tells us.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w+b", buffering=0)
+        self.error: OSError | None = None
+        self._position = self._size = 0
+
+    def check(self) -> None:
+        """Raise the first error that there was."""
+        if self.error is not None:
+            raise self.error
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        if self.error is None:
+            try:
+                done = 0
+                while done < len(view):
+                    done += os.pwrite(self._file.fileno(), view[done:], self._position + done)
+            except OSError as error:
+                self.error = error
+        self._position += len(view)
+        self._size = max(self._size, self._position)
+        return len(view)
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        data = os.pread(self._file.fileno(), len(view), self._position)
+        data += bytes(min(len(view), max(0, self._size - self._position)) - len(data))  # what was taken and not kept
+        view[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self._position = offset + (0, self._position, self._size)[whence]
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def truncate(self, size: int | None = None) -> int:
+        self._size = self._position if size is None else size
+        if self.error is None:
+            try:
+                self._file.truncate(self._size)
+            except OSError as error:
+                self.error = error
+        return self._size
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def finish(self) -> None:
+        """Make sure that all is on the disk, and close it."""
+        self.check()
+        os.fsync(self._file.fileno())
+        self.close()
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+
 class ShardWriter:
     """Writes one shard, clip by clip, under a temporary name; `close` makes it appear.
 
@@ -69,7 +143,8 @@ class ShardWriter:
 
         self.path, self.extractor = path, extractor
         self.temporary = temporary_path(path)
-        self._file = h5py.File(self.temporary, "w")
+        self._target = _Target(self.temporary)
+        self._file = h5py.File(self._target, "w")
         self._values = self._file.create_dataset(
             "values", shape=(0, dim), maxshape=(None, dim), dtype="f2", chunks=(CHUNK_ROWS, dim)
         )
@@ -93,8 +168,8 @@ class ShardWriter:
 
     def discard(self) -> None:
         """Remove what was written."""
-        with contextlib.suppress(OSError, RuntimeError):  # a full disk makes closing fail too
-            self._file.close()
+        self._file.close()
+        self._target.close()
         self.temporary.unlink(missing_ok=True)
 
     def append(self, values: npt.NDArray[np.floating]) -> None:
@@ -107,6 +182,7 @@ class ShardWriter:
             self._values.resize(self._end, axis=0)
         self._values[begin : self._end] = half
         self._digest.update(half.data)
+        self._target.check()
 
     def drop(self) -> None:
         """Forget the rows of the clip at hand."""
@@ -136,10 +212,11 @@ class ShardWriter:
         self._digest_before = self._digest.copy()
 
     def close(self) -> None:
-        """Write the tables and the checksum, and rename the shard to its name."""
-        import h5py
+        """Write the tables and the checksum, and rename the shard to its name.
 
-        text = h5py.string_dtype("utf-8")
+        Raises:
+            OSError: if the disk does not take it; so does `append`.
+        """
         self._values.resize(self._offsets[-1], axis=0)
         tables = {
             "offsets": np.array(self._offsets, dtype=np.int64), "start": np.array(self._start, dtype=np.float64),
@@ -147,14 +224,12 @@ class ShardWriter:
         }  # fmt: skip
         for name, table in tables.items():
             self._file.create_dataset(name, data=table)
-        self._file.create_dataset("files", data=self._files, dtype=text)
-        self._file.create_dataset("status", data=self._status, dtype=text)
-        self._file.attrs["sha256"] = _with_tables(self._digest_before, tables, self._files, self._status)
-        self._file.attrs["extractor"] = self.extractor
-        self._file.flush()
+        for name, texts in (("files", self._files), ("status", self._status)):
+            self._file.create_dataset(name, data=np.frombuffer("\0".join(texts).encode(), dtype=np.uint8))
+        self._file.attrs["sha256"] = np.bytes_(_with_tables(self._digest_before, tables, self._files, self._status))
+        self._file.attrs["extractor"] = np.bytes_(self.extractor.encode())
         self._file.close()
-        with self.temporary.open("rb") as handle:
-            os.fsync(handle.fileno())
+        self._target.finish()
         self.temporary.replace(self.path)
 
 
@@ -175,8 +250,24 @@ def checksum(file: h5py.File) -> str:
     for begin in range(0, len(values), CHUNK_ROWS * 64):
         digest.update(np.ascontiguousarray(values[begin : begin + CHUNK_ROWS * 64]).data)
     tables = {name: file[name][()] for name in ("offsets", "start", "bytes")}
-    files, status = (file[name].asstr()[()].tolist() for name in ("files", "status"))
+    files, status = (_texts(file[name], len(tables["offsets"]) - 1) for name in ("files", "status"))
     return _with_tables(digest, tables, files, status)
+
+
+def attribute(file: h5py.File, name: str) -> str | None:
+    """An attribute of an open shard; None if it has none of this name."""
+    found = file.attrs.get(name)
+    return found.decode("utf-8", "replace") if isinstance(found, bytes) else None if found is None else str(found)
+
+
+def _texts(table: h5py.Dataset, count: int) -> list[str]:
+    """A table of texts: UTF-8 with a 0 byte between two, as HDF5's own strings crash it when they are damaged.
+
+    Format 2 has HDF5's strings.
+    """
+    if table.dtype != np.uint8:
+        return list(table.asstr()[()].tolist())
+    return table[()].tobytes().decode().split("\0") if count else []
 
 
 class ShardRows(NamedTuple):
@@ -204,7 +295,18 @@ def read_rows(path: Path) -> ShardRows:
 
     try:
         with h5py.File(path, "r") as file:
-            files, status = (file[name].asstr()[()].tolist() for name in ("files", "status"))
-            return ShardRows(files, status, file["bytes"][()], file["offsets"][()], file["start"][()])
-    except (OSError, KeyError, TypeError, UnicodeDecodeError) as error:
+            offsets = file["offsets"][()]
+            files, status = (_texts(file[name], len(offsets) - 1) for name in ("files", "status"))
+            return ShardRows(files, status, file["bytes"][()], offsets, file["start"][()])
+    # HDF5 has many ways to say that a file is not what it should be.
+    except (
+        OSError,
+        KeyError,
+        RuntimeError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        MemoryError,
+    ) as error:
         raise StoreError(f"{path}: a damaged shard ({error}); remove it and extract again") from error

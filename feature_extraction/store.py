@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from avloc.errors import StoreError
 from avloc.feature_extraction.extractors.base import Features
-from avloc.feature_extraction.shards import OK, checksum, fingerprint, read_rows
+from avloc.feature_extraction.shards import OK, fingerprint, read_rows
 from avloc.files import read_json, write_json
 from avloc.timeline import TimeGrid
 
@@ -39,13 +39,30 @@ def name_keys(files: Iterable[str]) -> npt.NDArray[np.int64]:
     return np.frombuffer(digests, dtype=np.int64)
 
 
+def read_plan(path: Path) -> list[str]:
+    """The names of the shards of a plan.
+
+    Raises:
+        StoreError: if it cannot be read.
+    """
+    plan = read_json(path, "plan", StoreError)
+    shards = plan.get("shards") if isinstance(plan, dict) else None
+    if not isinstance(shards, list) or not all(isinstance(name, str) for name in shards):
+        raise StoreError(f"{path}: not a plan; remove it and run the same extraction again")
+    return shards
+
+
+def _shards_in(folder: Path) -> list[Path]:
+    return sorted(folder.glob("[0-9]*.h5"))
+
+
 class _Index:
     """Where each clip of one extractor lies: name → (shard, row), 16 bytes a clip; the shards read last stay open."""
 
     def __init__(self, folder: Path, description: dict[str, Any]) -> None:
         self.folder, self.description = folder, description
         self.hop_s = float(description["hop_s"])
-        self.shards = sorted(folder.glob("[0-9]*.h5"))
+        self.shards = _shards_in(folder)
         self.failures: dict[str, str] = {}
         self.offsets: list[npt.NDArray[np.int64]] = []
         self.starts: list[npt.NDArray[np.float64]] = []
@@ -191,18 +208,27 @@ class FeatureStore:
         return folder
 
     def plan(self, extractor: str, shards: Sequence[str]) -> None:
-        """Note the shards that a list of clips is to become, so that `verify` can tell which are missing."""
+        """Note the shards that a list of clips is to become, so that `store_check` can tell which are missing."""
         digest = hashlib.sha256("\n".join(shards).encode()).hexdigest()[:8]
         path = self.root / extractor / f"plan-{digest}.json"
         if not path.is_file():
             write_json(path, {"shards": list(shards)})
 
     def planned(self, extractor: str) -> list[str]:
-        """The names of all shards that were ever planned."""
-        found: dict[str, None] = {}
-        for path in sorted((self.root / extractor).glob("plan-*.json")):
-            found.update(dict.fromkeys(read_json(path, "plan", StoreError)["shards"]))
-        return list(found)
+        """The names of all shards that were ever planned.
+
+        Raises:
+            StoreError: if a plan cannot be read.
+        """
+        return list(dict.fromkeys(name for path in self.plans(extractor) for name in read_plan(path)))
+
+    def plans(self, extractor: str) -> list[Path]:
+        """The files of an extractor's plans."""
+        return sorted((self.root / extractor).glob("plan-*.json"))
+
+    def shards(self, extractor: str) -> list[Path]:
+        """The files of an extractor's shards."""
+        return _shards_in(self.root / extractor)
 
     def fingerprint(self, extractor: str) -> str:
         """What the shards of an extractor carry, to be told from those of others."""
@@ -286,12 +312,3 @@ class FeatureStore:
                 + (f"it failed: {why}" if why else "not extracted")
             )
         return shard, row
-
-    def verify(self, extractor: str) -> Iterator[tuple[str, str]]:
-        """Check each shard's checksum: (shard's name, `ok` or what is wrong)."""
-        import h5py
-
-        for path in self._index(extractor).shards:
-            with h5py.File(path, "r") as file:
-                right = "sha256" in file.attrs and checksum(file) == file.attrs["sha256"]
-            yield path.name, OK if right else "the checksum is wrong"

@@ -30,10 +30,12 @@ def tiny_store(tiny_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     from avloc.datasets.catalog import read_records
     from avloc.feature_extraction.job import extract
     from avloc.feature_extraction.store import FeatureStore
+    from avloc.feature_extraction.worker import Settings
 
     root = tmp_path_factory.mktemp("store")
     files = [r.file for r in read_records("lavdf", tiny_set)]
-    report = extract(tiny_set, files, [("logspec", {}), ("residual_grid", {})], FeatureStore(root), shard_clips=4)
+    settings = Settings(tiny_set, (("logspec", {}), ("residual_grid", {})))
+    report = extract(files, FeatureStore(root), settings, shard_clips=4)
     assert report.done == 9
     assert not report.failures
     return root

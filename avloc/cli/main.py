@@ -17,6 +17,7 @@ VERBS = {
     "synth": "generate a labelled set of real mp4 files",
     "data": "what is in a dataset, what is wrong with it, what it looks like",
     "extract": "cache the features of a dataset's clips",
+    "store": "what is in a feature store, whether it is right; to and from .npy files; several into one",
     "train": "train a network on cached features, or on the clips",
     "predict": "write predictions for a split of a dataset",
     "evaluate": "score predictions with AP and AR",

@@ -1,60 +1,82 @@
-"""Run shards in a pool of processes on this machine."""
+"""Run shards on this machine: the pipeline here, or one in a process of its own for each of several devices."""
 
 from __future__ import annotations
 
 import multiprocessing
-import multiprocessing.connection
-import os
+import queue
 import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
-Task = TypeVar("Task")
-Result = TypeVar("Result")
+from avloc.errors import AvlocError, StoreError
+from avloc.feature_extraction.pipeline import ClipDone, ShardDone, ShardSpec, run_shards
+from avloc.feature_extraction.worker import Settings
+from avloc.processes import prepare_process
+
+POLL_S = 1.0
 
 
-def run(function: Callable[[Task], Result], tasks: Sequence[Task], workers: int) -> Iterator[Result]:
-    """The results of `function` for each task as they get ready, in any order.
+def run(specs: Iterable[ShardSpec], settings: Settings, devices: Sequence[str] = ()) -> Iterator[ClipDone | ShardDone]:
+    """Make shards.
 
-    With one worker everything runs in this process. Fresh processes are started otherwise (not forked: torch's threads
-    do not survive a fork), one thread each.
+    Args:
+        specs: the shards.
+        settings: how; `workers` are shared out among several devices.
+        devices: more than one: each gets a process, which takes the next shard when it is through with one.
+
+    Raises:
+        StoreError: if a shard cannot be written.
+        OSError: if a device's process dies.
     """
-    if workers <= 1 or len(tasks) <= 1:
-        for task in tasks:
-            yield function(task)
+    if len(devices) <= 1:
+        yield from run_shards(specs, settings)
         return
     context = multiprocessing.get_context("spawn")
-    others = set(multiprocessing.active_children())
-    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context, initializer=_prepare_worker) as pool:
-        futures = [pool.submit(function, task) for task in tasks]
+    todo: Any = context.Queue()
+    events: Any = context.Queue(maxsize=1000)
+    for spec in specs:
+        todo.put(spec)
+    each = max(1, settings.workers // len(devices))
+    processes = [
+        context.Process(target=_run_device, args=(todo, events, replace(settings, device=device, workers=each)))
+        for device in devices
+    ]
+    for process in processes:
+        todo.put(None)
+        process.start()
+    try:
+        yield from _collected(events, processes)
+    finally:
+        for process in processes:
+            process.terminate()  # what it is at is not finished and will be done again
+            process.join()
+
+
+def _collected(events: Any, processes: Sequence[Any]) -> Iterator[ClipDone | ShardDone]:
+    running = len(processes)
+    while running:
         try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BrokenProcessPool as error:
-            raise OSError(
-                "a worker process was killed, perhaps for want of memory; fewer --workers need less"
-            ) from error
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for worker in set(multiprocessing.active_children()) - others:
-                worker.terminate()  # what they are at is not finished and will be done again
-            raise
+            event = events.get(timeout=POLL_S)
+        except queue.Empty as error:
+            dead = [p for p in processes if p.exitcode not in (None, 0)]
+            if dead:
+                raise OSError(f"the process of a device died (exit code {dead[0].exitcode})") from error
+            continue
+        if event is None:
+            running -= 1
+        elif isinstance(event, str):
+            raise StoreError(event)
+        else:
+            yield event
 
 
-def _prepare_worker() -> None:
-    """One thread; the keyboard's interrupt is the parent's matter; and no worker outlives its parent."""
-    import torch
-
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-
-
-def _end_with(sentinel: int) -> None:
-    multiprocessing.connection.wait([sentinel])
-    os._exit(1)
+def _run_device(todo: Any, events: Any, settings: Settings) -> None:
+    prepare_process()
+    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(SystemExit(1)))  # so that workers are ended too
+    try:
+        for event in run_shards(iter(todo.get, None), settings):
+            events.put(event)
+    except AvlocError as error:
+        events.put(str(error))
+    events.put(None)

@@ -1,7 +1,8 @@
 """The extractors by name: the one table that the command line lists.
 
 A specification is a name, or a name with the constructor's arguments: `r3d_18:weights=/data/r3d_18.pth,stride=2`. The first
-argument may go without its name: `r3d_18:/data/r3d_18.pth,stride=2`, `s3prl:wavlm_base_plus,weights=wavlm.pt`.
+argument may go without its name: `r3d_18:/data/r3d_18.pth,stride=2`, `s3prl:wavlm_base_plus,weights=wavlm.pt`. Your own
+extractor is named by where it can be imported from: `my_package.MyExtractor`.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ EXTRACTORS: dict[str, str] = {
     "batfd_audio": f"{_HERE}.batfd.BATFDAudio",
 }
 
-__all__ = ["EXTRACTORS", "Extractor", "Features", "build", "parse"]
+__all__ = ["EXTRACTORS", "Extractor", "Features", "build", "parse", "takes"]
 
 
 def parse(specification: str) -> tuple[str, dict[str, str]]:
@@ -72,10 +73,7 @@ def build(name: str, arguments: Mapping[str, Any] | None = None) -> Extractor:
     Raises:
         AvlocError: if there is no such extractor, or it has no such argument.
     """
-    if name not in EXTRACTORS:
-        raise AvlocError(f"unknown extractor {name!r}, there are: {', '.join(sorted(EXTRACTORS))}")
-    module, _, attribute = EXTRACTORS[name].rpartition(".")
-    factory: Callable[..., Extractor] = getattr(import_module(module), attribute)
+    factory = _factory(name)
     signature = inspect.signature(factory).parameters
     typed = {}
     for given, value in (arguments or {}).items():
@@ -84,6 +82,26 @@ def build(name: str, arguments: Mapping[str, Any] | None = None) -> Extractor:
             raise AvlocError(f"extractor {name} has no argument {key!r}, it has: {', '.join(signature) or 'none'}")
         typed[key] = _typed(name, key, value, str(signature[key].annotation)) if isinstance(value, str) else value
     return factory(**typed)
+
+
+def takes(name: str, argument: str) -> bool:
+    """Whether an extractor has an argument."""
+    return argument in inspect.signature(_factory(name)).parameters
+
+
+def _factory(name: str) -> Callable[..., Extractor]:
+    if name not in EXTRACTORS and "." not in name:
+        raise AvlocError(f"unknown extractor {name!r}, there are: {', '.join(sorted(EXTRACTORS))}")
+    module, _, attribute = EXTRACTORS.get(name, name).rpartition(".")
+    try:
+        factory = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        if name in EXTRACTORS:
+            raise
+        raise AvlocError(f"extractor {name!r} is no class that can be imported ({error})") from error
+    if not (isinstance(factory, type) and issubclass(factory, Extractor)):
+        raise AvlocError(f"extractor {name!r} is not a subclass of avloc.feature_extraction.extractors.Extractor")
+    return factory
 
 
 def _typed(name: str, key: str, value: str, annotation: str) -> Any:

@@ -1,92 +1,250 @@
-"""Video CNNs of torchvision: frames > sliding windows > one vector per hop."""
+"""Video networks of torchvision: frames > sliding windows > one pooled vector per hop.
+
+All take windows of consecutive frames of the clock's 25 per second, so that a row sees as little time as it can; torchvision's
+weights saw the same number of frames of slower videos. A frame is squeezed to the network's square, or a square is cut out of
+it (`crop`), where torchvision resizes the shorter side and cuts the middle: a face near the edge would be lost.
+
+Legend: B windows, W frames of a window, S the side of a frame, C width.
+"""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from avloc.errors import AvlocError
+from avloc.feature_extraction.cropping import checked_crop, needs_face
 from avloc.feature_extraction.extractors.base import Rows, Stream
-from avloc.feature_extraction.extractors.network import LocalWeights
+from avloc.feature_extraction.extractors.network import LocalWeights, NetworkExtractor
+from avloc.feature_extraction.face_track import FaceDetector
 from avloc.feature_extraction.media import VideoFormat
 from avloc.timeline import DEFAULT_FPS
 
 if TYPE_CHECKING:
     import torch
 
-# Mean and deviation of Kinetics-400, which torchvision's video weights were trained with.
-MEAN = (0.43216, 0.394666, 0.37645)
-DEVIATION = (0.22803, 0.22145, 0.216989)
+Colour = tuple[float, float, float]
+IMAGENET: tuple[Colour, Colour] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""Mean and deviation of red, green and blue that networks were trained with."""
+KINETICS: tuple[Colour, Colour] = ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
+PLAIN: tuple[Colour, Colour] = ((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
 
 
-class R3D18(LocalWeights):
-    """ResNet3D-18's pooled features (512) of windows of `window` frames, one per `stride` frames.
+def window_frames(frames: int, window: int, stride: int) -> npt.NDArray[np.int64]:
+    """Which of some frames each window sees, one window per `stride` frames: (T, window).
 
-    Tran et al., "A closer look at spatiotemporal convolutions", CVPR 2018. A window is centred on its step; at the clip's
-    ends the first and last frames are repeated.
+    A window's middle is its step's middle; at the ends the first and last frames are repeated.
 
-    Args:
-        weights: a state dict as torchvision saves it (`r3d_18-b3b3357e.pth`), classes included; nothing is downloaded.
-        random: use random weights (of a fixed seed), for tests of the pipeline.
+    >>> window_frames(frames=5, window=4, stride=2)
+    array([[0, 0, 1, 2],
+           [1, 2, 3, 4],
+           [3, 4, 4, 4]])
+    """
+    first = np.arange(-(-frames // stride)) * stride + (stride - window) // 2
+    return np.clip(first[:, None] + np.arange(window), 0, frames - 1)
+
+
+class WindowNetwork(NetworkExtractor):
+    """Sliding windows of frames > a network > a row each; subclasses turn windows into rows in `_forward`.
+
+    Attributes:
         window: frames per window.
         stride: frames per step.
         batch: windows per forward pass.
+        crop: which part of the picture it sees: `none` is all of it, squeezed to a square.
+        side: of the square.
+        colours: mean and deviation of red, green and blue that it was trained with.
     """
 
-    name = "r3d_18"
     modality = "visual"
-    dim = 512
+    window_s = 10.0
+    side: int
+    colours: tuple[Colour, Colour]
 
-    def __init__(
-        self, *, weights: str | None = None, random: bool = False, window: int = 16, stride: int = 4, batch: int = 4
-    ) -> None:
-        super().__init__(weights, random)
+    def _see(self, *, window: int, stride: int, batch: int, crop: str) -> None:
         if window < 1 or stride < 1 or batch < 1:
             raise AvlocError(f"window, stride and batch must be at least 1, got {window}, {stride}, {batch}")
-        self.window, self.stride, self.batch = window, stride, batch
+        self.window, self.stride, self.batch, self.crop = window, stride, batch, checked_crop(crop)
         self.hop_s = stride / DEFAULT_FPS
         self.receptive_field_s = window / DEFAULT_FPS
 
     @property
     def video_format(self) -> VideoFormat:
-        return VideoFormat(112, 112)
+        return VideoFormat(self.side, self.side, crop=self.crop)
+
+    def load(self) -> None:
+        if needs_face(self.crop):
+            FaceDetector()  # decoding makes its own; that it can be made is known before the first clip
+        super().load()
+
+    @abstractmethod
+    def _forward(self, windows: torch.Tensor) -> torch.Tensor:
+        """The network's rows: (B, W, S, S, 3) in units of deviations → (B, C)."""
+
+    def rows(self, streams: Sequence[Stream]) -> list[Rows]:
+        import torch
+
+        seen = [window_frames(len(frames), self.window, self.stride) for frames in streams]
+        index = np.concatenate([np.zeros((0, self.window), np.int64), *seen])
+        owner = np.repeat(np.arange(len(streams)), [len(s) for s in seen])
+        mean, deviation = (torch.tensor(c, device=self.device) for c in self.colours)
+        found: list[torch.Tensor] = []
+        there: dict[int, torch.Tensor] = {}  # streams on the device: those of a batch
+        for begin in range(0, len(owner), self.batch):
+            owners, chosen = owner[begin : begin + self.batch], index[begin : begin + self.batch]
+            wanted = np.unique(owners).tolist()
+            there = {k: there[k] if k in there else self.on_device(torch.from_numpy(streams[k])) for k in wanted}
+            places = [self.on_device(torch.from_numpy(chosen[owners == k])) for k in wanted]
+            windows = torch.cat([there[k][place] for k, place in zip(wanted, places, strict=True)])  # B, W, S, S, 3
+            with self.running():
+                found.append(self._forward((windows.float() / 255 - mean) / deviation).float())
+        values = torch.cat(found).cpu().numpy() if found else np.zeros((0, self.dim), np.float32)
+        return np.split(values, np.cumsum([len(s) for s in seen])[:-1]) if streams else []
+
+
+class VideoNetwork(WindowNetwork, LocalWeights):
+    """What goes into the last layer of one of torchvision's video networks: (C) per window.
+
+    Args:
+        weights: a state dict as torchvision saves it, classes included; nothing is downloaded.
+        random: use random weights (of a fixed seed), for tests of the pipeline.
+        window: frames per window.
+        stride: frames per step.
+        batch: windows per forward pass.
+        crop: `none` (the whole picture, squeezed), `center`, `face` or `mouth`.
+    """
+
+    side = 112
+    colours = KINETICS
+    head = "fc"  # the attribute that is the last layer
+    fewest_frames = 1
+    most_frames: int | None = None
+
+    def __init__(
+        self,
+        *,
+        weights: str | None = None,
+        random: bool = False,
+        window: int = 16,
+        stride: int = 4,
+        batch: int = 8,
+        crop: str = "none",
+    ) -> None:
+        super().__init__(weights, random)
+        self._see(window=window, stride=stride, batch=batch, crop=crop)
+        if window < self.fewest_frames or window > (self.most_frames or window):
+            wanted = f"exactly {self.most_frames}" if self.most_frames else f"at least {self.fewest_frames}"
+            raise AvlocError(f"{self.name} wants a window of {wanted} frames, got {window}")
 
     def parameters(self) -> dict[str, Any]:
-        return {"random": self.random, "window": self.window, "stride": self.stride}
+        return {"random": self.random, "window": self.window, "stride": self.stride, "crop": self.crop}
 
     def _load(self) -> torch.nn.Module:
         import torch
-        from torchvision.models.video import r3d_18
+        from torchvision.models import get_model
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            network = r3d_18(weights=None)
+            network = get_model(self.name, weights=None)
         if self.weights is not None:
             try:
                 network.load_state_dict(torch.load(self.weights, map_location="cpu", weights_only=True))
             except Exception as error:  # torch raises many kinds for a file that is not what it should be
                 reason = " ".join(str(error).split())[:200]
-                raise AvlocError(f"{self.weights}: not a state dict of torchvision's r3d_18 ({reason})") from error
-        network.fc = torch.nn.Identity()
+                raise AvlocError(f"{self.weights}: not a state dict of torchvision's {self.name} ({reason})") from error
+        setattr(network, self.head, torch.nn.Identity())
         return network
 
-    def rows(self, streams: Sequence[Stream]) -> list[Rows]:
-        return [self._rows(frames) for frames in streams]
+    def _forward(self, windows: torch.Tensor) -> torch.Tensor:
+        return self.network(windows.permute(0, 4, 1, 2, 3))  # B, 3, W, S, S
 
-    def _rows(self, frames: Stream) -> Rows:
-        import torch
 
-        steps = -(-len(frames) // self.stride)
-        # The window's middle on the step's middle.
-        first = np.arange(steps) * self.stride + (self.stride - self.window) // 2
-        index = np.clip(first[:, None] + np.arange(self.window), 0, len(frames) - 1)
-        mean, deviation = (torch.tensor(v)[:, None, None, None] for v in (MEAN, DEVIATION))
-        rows = []
-        with self.running():
-            for begin in range(0, steps, self.batch):
-                windows = torch.from_numpy(frames[index[begin : begin + self.batch]])  # B, W, H, W, 3
-                pixels = windows.permute(0, 4, 1, 2, 3).float() / 255
-                rows.append(self.network((pixels - mean) / deviation))
-        return torch.cat(rows).numpy()
+class R3D18(VideoNetwork):
+    """ResNet3D-18: 512 numbers from windows of 16 frames of 112 × 112; weights `r3d_18-b3b3357e.pth`.
+
+    Tran et al., "A closer look at spatiotemporal convolutions for action recognition", CVPR 2018.
+    """
+
+    name = "r3d_18"
+    dim = 512
+
+
+class MC318(VideoNetwork):
+    """The same with 3D convolutions in its first layers only: 512 numbers; weights `mc3_18-a90a0ba3.pth`."""
+
+    name = "mc3_18"
+    dim = 512
+
+
+class R2Plus1D18(VideoNetwork):
+    """The same with each 3D convolution made of a spatial and a temporal one: 512 numbers; weights `r2plus1d_18-91a641e6.pth`."""
+
+    name = "r2plus1d_18"
+    dim = 512
+
+
+class S3D(VideoNetwork):
+    """Separable Inception3D: 1024 numbers from windows of 14 frames or more of 224 × 224; weights `s3d-d76dad2f.pth`.
+
+    Xie et al., "Rethinking spatiotemporal feature learning: speed-accuracy trade-offs in video classification", ECCV 2018.
+    It was trained with 128 frames at 15 per second; the default of 16 keeps a row's time short. Its last layer classifies every
+    place of a map; a row is the map's mean.
+    """
+
+    name = "s3d"
+    dim = 1024
+    side = 224
+    head = "classifier"
+    fewest_frames = 14
+
+
+class MViTV1B(VideoNetwork):
+    """Multiscale ViT: 768 numbers, its class token, of exactly 16 frames of 224 × 224; weights `mvit_v1_b-dbeb1030.pth`.
+
+    Fan et al., "Multiscale vision transformers", ICCV 2021.
+    """
+
+    name = "mvit_v1_b"
+    dim = 768
+    side = 224
+    colours = PLAIN
+    head = "head"
+    fewest_frames = most_frames = 16  # as many as it has positions
+
+
+class MViTV2S(MViTV1B):
+    """MViTv2-S: 768 numbers, its class token, of exactly 16 frames of 224 × 224; weights `mvit_v2_s-ae3be167.pth`.
+
+    Li et al., "MViTv2: improved multiscale vision transformers for classification and detection", CVPR 2022.
+    """
+
+    name = "mvit_v2_s"
+
+
+class Swin3DT(VideoNetwork):
+    """Video Swin-T: 768 numbers, the mean of its tokens, of windows of 32 frames of 224 × 224; weights `swin3d_t-7615ae03.pth`.
+
+    Liu et al., "Video Swin transformer", CVPR 2022.
+    """
+
+    name = "swin3d_t"
+    dim = 768
+    side = 224
+    colours = IMAGENET
+    head = "head"
+
+    def __init__(
+        self,
+        *,
+        weights: str | None = None,
+        random: bool = False,
+        window: int = 32,
+        stride: int = 4,
+        batch: int = 8,
+        crop: str = "none",
+    ) -> None:
+        super().__init__(weights=weights, random=random, window=window, stride=stride, batch=batch, crop=crop)

@@ -15,6 +15,7 @@ from avloc.errors import AvlocError
 from avloc.feature_extraction import job
 from avloc.feature_extraction.media import decode, probe
 from avloc.feature_extraction.store import FeatureStore
+from avloc.feature_extraction.worker import Settings
 
 EXTRACTORS = [("logmel", {}), ("residual_grid", {})]
 
@@ -51,7 +52,7 @@ def test_extraction_copes_with_every_trap(planted, tmp_path):
     layout, root, _, traps = planted
     table = read_records(layout, root, "train")
     store = FeatureStore(tmp_path / "s")
-    report = job.extract(root, list(table.files), EXTRACTORS, store, workers=2, shard_clips=4)
+    report = job.extract(table.files, store, Settings(root, EXTRACTORS, workers=2), shard_clips=4)
     assert list(report.failures) == [traps["truncated"]]
     assert probe(root / traps["other frame rate"]).fps == 30
     assert decode(root / traps["no sound"], []).problems == ["no audio stream"]
@@ -120,9 +121,8 @@ def test_links_out_of_the_folder_are_refused(tmp_path):
     (root / "test" / "a.mp4").symlink_to(secret)
     (root / "link").symlink_to(tmp_path)
     (root / "test" / "inner.mp4").symlink_to(root / "test" / "a.mp4")
-    report = job.extract(
-        root, ["test/a.mp4", "link/secret.mp4", "test/inner.mp4"], [("logmel", {})], FeatureStore(tmp_path / "s")
-    )
+    files = ["test/a.mp4", "link/secret.mp4", "test/inner.mp4"]
+    report = job.extract(files, FeatureStore(tmp_path / "s"), Settings(root, (("logmel", {}),)))
     assert len(report.failures) == 3
     assert all("leads out of" in reason for reason in report.failures.values())
     assert Path(secret).read_text() == "x"

@@ -130,3 +130,26 @@ def test_parts_are_the_whole(clip):
     assert sounds[2].audio_start_s == pytest.approx(whole.audio_start_s + 0.56)
     np.testing.assert_array_equal(np.concatenate([p.samples for p in sounds]), whole.samples)
     assert (parts[-1].frames, parts[-1].samples) == ({}, None)
+
+
+@pytest.mark.parametrize("backend", ["pyav", "decord"])
+@pytest.mark.parametrize("resize", ["swscale", "nearest", "bicubic"])
+def test_the_central_square(tmp_path, backend, resize):
+    picture = np.zeros((48, 80, 3), dtype=np.uint8)
+    picture[:, :16], picture[:, 16:40], picture[:, 40:64], picture[:, 64:] = 250, 50, 150, 250
+    write_mp4(tmp_path / "c.mp4", np.stack([picture] * 3), None, crf=1)
+    formats = [VideoFormat(24, 24, resize=resize, crop=crop) for crop in ("center", "none")]
+    center, whole = (decode(tmp_path / "c.mp4", formats, backend=backend).frames[f] for f in formats)
+    scale = 255 if resize == "bicubic" else 1
+    assert center.shape == whole.shape == (3, 24, 24, 3)
+    assert scale * center[:, :, 2:10] == pytest.approx(50, abs=6)
+    assert scale * center[:, :, 14:22] == pytest.approx(150, abs=6)
+    assert scale * whole[:, :, :4] == pytest.approx(250, abs=6)
+
+
+def test_decord_widths_whose_rows_are_padded(clip):
+    for side in (20, 24, 48):
+        rgb = VideoFormat(side, side)
+        assert decode(clip, [rgb], backend="decord").frames[rgb] == pytest.approx(
+            decode(clip, [rgb]).frames[rgb], abs=3
+        )

@@ -41,7 +41,6 @@ def test_round_trip(store):
     assert [store.length("toy", f) for f in "acd"] == [5, 0, 7]
     assert store.files("toy") == ["a", "c", "d"]
     assert store.extractors() == ["toy"]
-    assert dict(store.verify("toy")) == {p.name: "ok" for p in (store.root / "toy").glob("*.h5")}
 
 
 def test_failures_are_rows_with_a_reason(store):
@@ -73,17 +72,31 @@ def test_an_interrupted_shard_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_damage_is_found(store):
+def test_what_is_no_shard_or_description_is_named(store):
     path = sorted((store.root / "toy").glob("*.h5"))[0]
-    with h5py.File(path, "a") as file:
-        file["values"][0, 0] = 9
-    assert dict(store.verify("toy"))[path.name] == "the checksum is wrong"
     path.write_bytes(b"no shard")
     with pytest.raises(StoreError, match="a damaged shard"):
         FeatureStore(store.root).files("toy")
     (store.root / "toy" / "store.json").write_text("{")
     with pytest.raises(StoreError, match="not a JSON file"):
         store.describe("toy")
+
+
+def test_plans_tell_which_shards_are_to_be(store):
+    assert store.planned("toy") == []
+    store.plan("toy", ["00000-a.h5", "00001-b.h5"])
+    store.plan("toy", ["00001-b.h5", "00002-c.h5"])
+    store.plan("toy", ["00001-b.h5", "00002-c.h5"])
+    assert len(store.plans("toy")) == 2
+    assert sorted(store.planned("toy")) == ["00000-a.h5", "00001-b.h5", "00002-c.h5"]
+    assert store.shards("toy") == sorted((store.root / "toy").glob("0*.h5"))
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"shards": "a"}', '{"shards": [1]}', "{"])
+def test_a_plan_that_is_none(store, text):
+    (store.root / "toy" / "plan-0.json").write_text(text)
+    with pytest.raises(StoreError, match=r"plan-0.json: not a (plan|JSON file)"):
+        store.planned("toy")
 
 
 def test_more_shards_than_files_may_be_open(tmp_path, monkeypatch):

@@ -1,0 +1,175 @@
+"""s3prl's speech networks as extractors: `s3prl:NAME,weights=FILE` > the upstream's hidden states, a row per 20 ms.
+
+Yang et al., "SUPERB: speech processing universal performance benchmark", Interspeech 2021. Only its entries that load a local
+file are used; nothing is ever downloaded. Of s3prl only the upstream's own package is imported: its `hub` imports them all, some
+of which want functions that torchaudio 2.9 took out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from avloc.checkpoint import first_line, load_file
+from avloc.errors import AvlocError
+from avloc.feature_extraction.extractors.pretrained import folder_sha256, quiet_transformers, weight_files
+from avloc.feature_extraction.extractors.speech_network import SpeechNetwork, Timing, timing_of
+from avloc.feature_extraction.extractors.wavlm_checkpoint import convolutions_of
+from avloc.files import file_sha256
+
+if TYPE_CHECKING:
+    import torch
+
+# What a name begins with: the package in s3prl.upstream, and its entry that loads a local file or folder.
+UPSTREAMS = {
+    "wavlm": ("wavlm", "wavlm_local"),
+    "unispeech_sat": ("unispeech_sat", "unispeech_sat_local"),
+    "wav2vec2": ("wav2vec2", "wav2vec2_local"),
+    "xlsr": ("wav2vec2", "wav2vec2_local"),
+    "xls_r": ("wav2vec2", "wav2vec2_local"),
+    "hubert": ("hubert", "hubert_local"),
+    "mhubert": ("hubert", "hubert_local"),
+    "contentvec": ("hubert", "hubert_local"),
+    "data2vec": ("data2vec", "data2vec_local"),
+    "hf_wav2vec2": ("hf_wav2vec2", "hf_wav2vec2_custom"),
+    "hf_hubert": ("hf_hubert", "hf_hubert_custom"),
+}
+
+
+class S3PRL(SpeechNetwork):
+    """A speech network of s3prl, from a local file.
+
+    Streams of unequal length never share a pass: s3prl's masks are a frame off, so that padding would show.
+
+    Args:
+        upstream: an entry of s3prl's hub that loads a local file (`wavlm_local`, `wav2vec2_local`, `hubert_local`, …), or any
+            name there of such a network, as `wavlm_base_plus`.
+        weights: its file, as s3prl converts them; for `hf_wav2vec2_custom` and `hf_hubert_custom` a folder of transformers.
+        layers: see `SpeechNetwork`.
+        mean: see `SpeechNetwork`.
+        batch_s: see `SpeechNetwork`.
+    """
+
+    name = "s3prl"
+    pads = False
+
+    def __init__(
+        self,
+        upstream: str,
+        *,
+        weights: str | None = None,
+        layers: str = "last",
+        mean: bool = False,
+        batch_s: int = 60,
+    ) -> None:
+        super().__init__(layers, mean, batch_s)
+        self.upstream = upstream
+        self._package, self._entry = _entry_of(upstream)
+        if weights is None:
+            raise AvlocError(f"s3prl:{upstream} needs a local weights file (weights=PATH); nothing is downloaded")
+        self.source = Path(weights)
+        if self._entry.endswith("_custom"):
+            missing = [
+                name for name in ("config.json", "preprocessor_config.json") if not (self.source / name).is_file()
+            ]
+            if missing or not weight_files(self.source):
+                wanted = ", ".join(missing) or "model.safetensors or pytorch_model.bin"
+                raise AvlocError(
+                    f"{weights}: s3prl:{upstream} wants a folder as transformers saves it, it lacks {wanted}"
+                )
+        elif not self.source.is_file():
+            raise AvlocError(f"{weights}: no such weights file for s3prl:{upstream}")
+
+    def parameters(self) -> dict[str, Any]:
+        return {"upstream": self.upstream, **super().parameters()}
+
+    def weights_sha256(self) -> str | None:
+        return self._sha256
+
+    @cached_property
+    def _sha256(self) -> str:
+        return file_sha256(self.source) if self.source.is_file() else folder_sha256(self.source)
+
+    def _load(self) -> torch.nn.Module:
+        if self.source.is_file():
+            _check_harmless(self.source, load_file(self.source))
+        with _quiet():
+            hub = import_module(f"s3prl.upstream.{self._package}.hubconf")
+            if not callable(getattr(hub, self.upstream, None)):
+                names = ", ".join(sorted(n for n in vars(hub) if n.startswith(tuple(UPSTREAMS)) and n != self._package))
+                raise AvlocError(f"s3prl has no upstream {self.upstream!r}, like it there are: {names}")
+            try:
+                return getattr(hub, self._entry)(str(self.source)).float()  # type: ignore[no-any-return]
+            except Exception as error:  # s3prl raises many kinds for a file that is not what it should be
+                raise AvlocError(
+                    f"{self.source}: not weights of s3prl's {self._package} ({first_line(error) or type(error).__name__})"
+                ) from error
+
+    @cached_property
+    def timing(self) -> Timing:  # type: ignore[override]
+        """As the upstream says, and as its convolutions see."""
+        import torch
+
+        layers = self.network.model.feature_extractor.modules()
+        convolutions = [layer for layer in layers if isinstance(layer, torch.nn.Conv1d)]
+        timing = timing_of([c.kernel_size[0] for c in convolutions], [c.stride[0] for c in convolutions])
+        rate = self.network.get_downsample_rates("hidden_states")
+        if timing.hop != rate:
+            raise AvlocError(
+                f"{self.source}: its convolutions step by {timing.hop} samples, s3prl's upstream by {rate}"
+            )
+        return timing
+
+    @cached_property
+    def shape(self) -> tuple[int, int]:  # type: ignore[override]
+        """Of a second of silence."""
+        import torch
+
+        with self.running():
+            states = self._forward(self.on_device(torch.zeros(1, 16000)))
+        return len(states), states[0].shape[-1]
+
+    def _forward(self, data: torch.Tensor) -> list[torch.Tensor]:
+        with _quiet():
+            return list(self.network(list(data))["hidden_states"])
+
+    def states(self, data: torch.Tensor, mask: torch.Tensor | None) -> list[torch.Tensor]:
+        states = self._forward(data)
+        return [states[k] for k in self.numbers]
+
+
+def _entry_of(upstream: str) -> tuple[str, str]:
+    """The package, and the entry that loads a local file, of an upstream's name."""
+    for beginning, (package, entry) in UPSTREAMS.items():
+        if upstream == beginning or upstream.startswith(f"{beginning}_"):
+            return package, entry
+    raise AvlocError(f"s3prl's upstream must be one of {', '.join(UPSTREAMS)} or begin like one, got {upstream!r}")
+
+
+def _check_harmless(path: Path, content: Any) -> None:
+    """Raise if there is code where s3prl evaluates a text: the convolutions' description, and xformers' settings."""
+    for name in ("cfg", "model_cfg"):
+        settings = content.get(name, {}) if isinstance(content, dict) else None
+        if not isinstance(settings, dict):
+            raise AvlocError(f"{path}: not a file of s3prl's (want a dictionary with `cfg` or `model_cfg`)")
+        if "conv_feature_layers" in settings:
+            try:
+                convolutions_of(settings["conv_feature_layers"])
+            except AvlocError as error:
+                raise AvlocError(f"{path}: {error}") from error
+        if settings.get("xformers_att_config") is not None:
+            raise AvlocError(f"{path}: s3prl cannot run a network with xformers_att_config")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what torch says of s3prl's code, which is older than it, and what transformers says of weights."""
+    with warnings.catch_warnings(), quiet_transformers():
+        warnings.filterwarnings("ignore", message="`torch.nn.utils.weight_norm` is deprecated", category=FutureWarning)
+        warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask", category=UserWarning)
+        yield

@@ -1,0 +1,106 @@
+"""VideoMAE: frames > sliding windows > tubelets > a transformer > the mean of its tokens, one vector per hop.
+
+Tong et al., "VideoMAE: masked autoencoders are data-efficient learners for self-supervised video pre-training", NeurIPS 2022.
+
+Legend: B windows, W frames of a window, S the side of a frame, C width.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from avloc.errors import AvlocError
+from avloc.feature_extraction.extractors.pretrained import folder_sha256, model_folder, quiet_transformers
+from avloc.feature_extraction.extractors.video import IMAGENET, Colour, WindowNetwork
+from avloc.files import read_json
+
+if TYPE_CHECKING:
+    import torch
+
+
+class VideoMAE(WindowNetwork):
+    """The mean of all tokens of a window, after the last layer's norm where the network has one: `hidden_size` numbers.
+
+    The window, the picture's size and its colours are the network's own: 16 frames of 224 × 224 for the published ones.
+
+    Args:
+        weights: a folder as transformers saves it, or a name in the user's Hugging Face cache; nothing is downloaded.
+        stride: frames per step.
+        batch: windows per forward pass.
+        crop: `none` (the whole picture, squeezed), `center`, `face` or `mouth`.
+    """
+
+    name = "videomae"
+
+    def __init__(
+        self, *, weights: str = "MCG-NJU/videomae-base", stride: int = 4, batch: int = 8, crop: str = "none"
+    ) -> None:
+        self.folder = model_folder(weights, self.name)
+        config = self._read("config.json")
+        if config.get("model_type") != "videomae":
+            raise AvlocError(f"{self.folder}: not a VideoMAE network but {config.get('model_type')!r}")
+        self.side = _number(config.get("image_size", 224), f"{self.folder}: image_size")
+        self.dim = _number(config.get("hidden_size", 768), f"{self.folder}: hidden_size")
+        window = _number(config.get("num_frames", 16), f"{self.folder}: num_frames")
+        self._see(window=window, stride=stride, batch=batch, crop=crop)
+        self.colours = self._colours()
+
+    def _read(self, file: str) -> dict[str, Any]:
+        found = read_json(self.folder / file, "configuration of transformers")
+        if not isinstance(found, dict):
+            raise AvlocError(f"{self.folder / file}: not a configuration of transformers")
+        return found
+
+    def _colours(self) -> tuple[Colour, Colour]:
+        file = "preprocessor_config.json"
+        given = self._read(file) if (self.folder / file).is_file() else {}
+        mean, deviation = (
+            given.get(key, default) for key, default in zip(("image_mean", "image_std"), IMAGENET, strict=True)
+        )
+        try:
+            (a, b, c), (d, e, f) = (map(float, values) for values in (mean, deviation))
+        except (TypeError, ValueError) as error:
+            raise AvlocError(f"{self.folder / file}: want three numbers as image_mean and image_std") from error
+        return (a, b, c), (d, e, f)
+
+    def parameters(self) -> dict[str, Any]:
+        return {"stride": self.stride, "crop": self.crop}
+
+    @cached_property
+    def _sha256(self) -> str:
+        return folder_sha256(self.folder)
+
+    def weights_sha256(self) -> str:
+        return self._sha256
+
+    def _load(self) -> torch.nn.Module:
+        from transformers import VideoMAEModel
+
+        kind: Any = VideoMAEModel
+        try:
+            with quiet_transformers():
+                network, report = kind.from_pretrained(
+                    str(self.folder), local_files_only=True, output_loading_info=True
+                )
+        except Exception as error:  # as many kinds as there are ways to be broken
+            reason = " ".join(str(error).split())[:200]
+            raise AvlocError(f"{self.folder}: not a VideoMAE network ({reason})") from error
+        if missing := sorted(report["missing_keys"]):  # they would be random
+            raise AvlocError(
+                f"{self.folder}: its weights lack {len(missing)} tensors of VideoMAE, such as {missing[0]}"
+            )
+        return network
+
+    def _forward(self, windows: torch.Tensor) -> torch.Tensor:
+        tokens = self.network(windows.permute(0, 1, 4, 2, 3)).last_hidden_state  # B, tokens, C
+        return tokens.mean(dim=1)
+
+
+def _number(value: Any, what: str) -> int:
+    """A whole number of a configuration, or a pair of equal ones."""
+    if isinstance(value, (list, tuple)) and len(set(value)) == 1:
+        value = value[0]
+    if not isinstance(value, int) or value < 1:
+        raise AvlocError(f"{what} must be a whole number from 1 on, got {value!r}")
+    return value

@@ -1,0 +1,177 @@
+"""Processes that do one clip at a time each. One that dies or falls silent is replaced, and its clip given back.
+
+Python's own pools end with the first worker that dies, and cannot stop a task; a job over a million files from anywhere must do
+both, since decoders crash and hang.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import time
+from collections.abc import Collection, Iterator
+from multiprocessing import connection
+from typing import Any, NamedTuple, Protocol
+
+from avloc.errors import AvlocError
+from avloc.feature_extraction.worker import Failed, Piece, Settings, Task, reason_of, receive, serve, work
+
+START_TRIES = 3  # a worker that cannot even start so often is the machine's fault, not a clip's
+POLL_S = 1.0
+
+
+class Lost(NamedTuple):
+    """The process at a clip is gone: it died, or was ended because nothing came of it (`silent`)."""
+
+    reason: str
+    silent: bool
+
+
+class Event(NamedTuple):
+    """Something that happened to a clip: a message of its worker's, or the worker's loss."""
+
+    clip: int
+    message: Any
+
+
+class Workers(Protocol):
+    """What does clips."""
+
+    def free(self) -> int:
+        """How many clips may be given now."""
+
+    def give(self, clip: int, task: Task) -> None:
+        """Start a clip; it is called by its number."""
+
+    def wait(self, readable: Collection[int] | None, wake: connection.Connection | None = None) -> Iterator[Event]:
+        """What has happened, waiting for a while if nothing has. Only of clips in `readable`; None: of all."""
+
+    def close(self) -> None:
+        """End it all at once."""
+
+
+class InProcess:
+    """No processes: clips are done here, one after the other."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings, self._extractors = settings, settings.build()
+        self._tasks: list[tuple[int, Task]] = []
+
+    def free(self) -> int:
+        return 1 - len(self._tasks)
+
+    def give(self, clip: int, task: Task) -> None:
+        self._tasks.append((clip, task))
+
+    def wait(self, readable: Collection[int] | None, wake: connection.Connection | None = None) -> Iterator[Event]:
+        if not self._tasks:
+            if wake is not None:
+                connection.wait([wake], POLL_S)
+            return
+        clip, task = self._tasks[0]
+        try:
+            for message in work(task, self._extractors, self._settings):
+                yield Event(clip, message)
+        except Exception as error:  # one odd clip must never end a job of a million
+            yield Event(clip, Failed(reason_of(error)))
+        self._tasks.clear()
+
+    def close(self) -> None:
+        self._tasks.clear()
+
+
+class _Worker:
+    """One process."""
+
+    def __init__(self, settings: Settings) -> None:
+        # Fresh processes: torch's threads do not survive a fork.
+        context = multiprocessing.get_context("spawn")
+        self.link, theirs = context.Pipe()
+        self.process = context.Process(target=serve, args=(theirs, settings), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.ready = False
+        self.clip: int | None = None
+        self.heard_s = time.monotonic()
+
+    def end(self) -> None:
+        """Kill it."""
+        self.process.kill()
+        self.process.join()
+        self.link.close()
+
+
+class Processes:
+    """Worker processes under supervision."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._workers = [_Worker(settings) for _ in range(settings.workers)]
+        self._failed_starts = 0
+
+    def free(self) -> int:
+        return sum(w.ready and w.clip is None for w in self._workers)
+
+    def give(self, clip: int, task: Task) -> None:
+        worker = next(w for w in self._workers if w.ready and w.clip is None)
+        worker.clip, worker.heard_s = clip, time.monotonic()
+        # A worker that died just now is found when it is listened to.
+        with contextlib.suppress(BrokenPipeError, ConnectionError):
+            worker.link.send(task)
+
+    def wait(self, readable: Collection[int] | None, wake: connection.Connection | None = None) -> Iterator[Event]:
+        listened = {
+            w.link: w for w in self._workers if readable is None or w.clip is None or w.clip in readable
+        }  # fmt: skip
+        for worker in self._workers:
+            if worker.link not in listened:  # it may be waiting for us
+                worker.heard_s = time.monotonic()
+        for link in connection.wait([*listened, *([wake] if wake is not None else [])], POLL_S):
+            if link is not wake:
+                yield from self._listen(listened[link])  # type: ignore[index]
+        now = time.monotonic()
+        for worker in list(self._workers):
+            if worker.clip is not None and now - worker.heard_s > self._settings.timeout_s:
+                yield from self._replace(worker, f"nothing came of it in {self._settings.timeout_s:g} s", silent=True)
+
+    def _listen(self, worker: _Worker) -> Iterator[Event]:
+        try:
+            message = receive(worker.link)
+        except (EOFError, OSError):
+            worker.process.join(POLL_S)
+            code = worker.process.exitcode
+            why = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+            yield from self._replace(worker, why, silent=False)
+            return
+        worker.heard_s = time.monotonic()
+        if message == "ready":
+            worker.ready, self._failed_starts = True, 0
+            return
+        if worker.clip is not None:
+            clip = worker.clip
+            if not isinstance(message, Piece):
+                worker.clip = None
+            yield Event(clip, message)
+
+    def _replace(self, worker: _Worker, why: str, *, silent: bool) -> Iterator[Event]:
+        worker.end()
+        self._workers.remove(worker)
+        if not worker.ready:
+            self._failed_starts += 1
+            if self._failed_starts >= START_TRIES * max(1, self._settings.workers):
+                raise AvlocError(
+                    f"the worker processes cannot be started ({why}); perhaps there is too little memory: try fewer --workers"
+                )
+        self._workers.append(_Worker(self._settings))
+        if worker.clip is not None:
+            yield Event(worker.clip, Lost(why, silent))
+
+    def close(self) -> None:
+        for worker in self._workers:
+            worker.end()
+        self._workers.clear()
+
+
+def start_workers(settings: Settings) -> Workers:
+    """The workers that the settings ask for."""
+    return Processes(settings) if settings.workers else InProcess(settings)

@@ -1,0 +1,224 @@
+"""What is done with one clip: decode > windows > rows of features, or streams for a network that runs elsewhere.
+
+`work` does it; `serve` does it in a process of its own, for one clip after another.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing import connection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from avloc.errors import AvlocError
+from avloc.feature_extraction.extractors import Extractor, build
+from avloc.feature_extraction.media import stream
+from avloc.feature_extraction.shards import to_half
+from avloc.files import inside
+from avloc.processes import prepare_process
+
+Connection = connection.Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How clips are extracted; the same for a whole job.
+
+    Attributes:
+        root: the folder that the clips' names are relative to.
+        extractors: name and arguments of each; one decode feeds them all.
+        backend: who decodes the picture.
+        device: where networks run: `cpu`, `cuda:0`, …
+        precision: of networks: 32, bf16 or 16.
+        central: networks run in the process that writes, for several clips at once, and the workers only decode; without it
+            each worker does all of a clip. None: central unless the device is the CPU.
+        workers: processes; 0 does everything in this one, where a clip that crashes or hangs takes the job with it.
+        timeout_s: a clip is given up when nothing has come of it for so long.
+    """
+
+    root: Path
+    extractors: tuple[tuple[str, dict[str, Any]], ...]
+    backend: str = "pyav"
+    device: str = "cpu"
+    precision: str = "32"
+    central: bool | None = None
+    workers: int = 0
+    timeout_s: float = 300.0
+
+    @property
+    def is_central(self) -> bool:
+        """Whether networks run apart from the decoding."""
+        return self.device != "cpu" if self.central is None else self.central
+
+    def build(self) -> list[Extractor]:
+        """The extractors, for `device`."""
+        made = [build(name, arguments) for name, arguments in self.extractors]
+        for extractor in made:
+            if extractor.runs_network:
+                extractor.to(self.device, self.precision)  # type: ignore[attr-defined]
+        return made
+
+
+class Task(NamedTuple):
+    """A clip, and which of the extractors (by their number) are wanted of it."""
+
+    file: str
+    wanted: tuple[int, ...]
+
+
+class Piece(NamedTuple):
+    """Something of a clip: float16 rows, or a stream of which `rows[low:high]` are to be made elsewhere."""
+
+    extractor: int
+    is_rows: bool
+    low: int
+    high: int | None
+    data: npt.NDArray[Any]
+
+
+class Done(NamedTuple):
+    """The clip's end: when each wanted extractor's rows start, how long it is, and what it took.
+
+    Attributes:
+        starts_s: in the order of `Task.wanted`.
+        media_s: seconds of sound or picture, whichever is longer.
+        faceless_frames: frames in which a crop found no face.
+        decode_s: core seconds of decoding.
+        extract_s: core seconds of extraction in this process.
+    """
+
+    starts_s: tuple[float, ...]
+    media_s: float
+    faceless_frames: int
+    decode_s: float
+    extract_s: float
+
+
+class Failed(NamedTuple):
+    """The clip could not be read, and why."""
+
+    reason: str
+
+
+def work(task: Task, extractors: Sequence[Extractor], settings: Settings) -> Iterator[Piece | Done]:
+    """Do a clip, window by window, in memory that does not grow with it.
+
+    Raises:
+        AvlocError: if it cannot be read, or its features are not finite.
+    """
+    path = inside(settings.root, task.file)
+    cutters = {k: extractors[k].windows() for k in task.wanted}
+    starts: dict[int, float] = {}
+    formats = [f for k in task.wanted if (f := extractors[k].video_format) is not None]
+    audio = any(extractors[k].video_format is None for k in task.wanted)
+    clock, media_s, faceless = _Clock(), 0.0, 0
+    for part in stream(path, formats, audio=audio, backend=settings.backend):
+        clock.decoded()
+        media_s = max(media_s, part.duration_s)
+        faceless += getattr(part, "faceless_frames", 0)
+        for k, cutter in cutters.items():
+            data = extractors[k].stream_of(part)
+            if data is not None and len(data):
+                starts.setdefault(k, extractors[k].start_s(part))
+                yield from _pieces(path, k, extractors[k], cutter.push(data), settings)
+        clock.extracted()
+    clock.decoded()
+    for k, cutter in cutters.items():
+        yield from _pieces(path, k, extractors[k], cutter.finish(), settings)
+    clock.extracted()
+    yield Done(tuple(starts.get(k, 0.0) for k in task.wanted), media_s, faceless, clock.decode_s, clock.extract_s)
+
+
+class _Clock:
+    """Splits this thread's core seconds between two kinds of work."""
+
+    def __init__(self) -> None:
+        self.decode_s = self.extract_s = 0.0
+        self._last = time.process_time()
+
+    def decoded(self) -> None:
+        """What was done since the last call was decoding."""
+        self.decode_s += self._lap()
+
+    def extracted(self) -> None:
+        """What was done since the last call was extraction."""
+        self.extract_s += self._lap()
+
+    def _lap(self) -> float:
+        last, self._last = self._last, time.process_time()
+        return self._last - last
+
+
+def _pieces(
+    path: Path, number: int, extractor: Extractor, windows: Iterator[Any], settings: Settings
+) -> Iterator[Piece]:
+    for window in windows:
+        if extractor.runs_network and settings.is_central:
+            yield Piece(number, False, window.low, window.high, window.data)
+        else:
+            rows = extractor.rows([window.data])[0][window.low : window.high]
+            check_finite(path, extractor, rows)
+            yield Piece(number, True, 0, None, to_half(rows))
+
+
+def check_finite(path: str | Path, extractor: Extractor, rows: npt.NDArray[np.floating]) -> None:
+    """Raise if a feature is NaN or infinite."""
+    if not np.isfinite(rows).all():
+        raise AvlocError(f"{path}: {extractor.name} gave features that are not finite numbers")
+
+
+def reason_of(error: Exception) -> str:
+    """What a failure is called: our own errors say all; of others the kind is told too."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, AvlocError) and text else f"{type(error).__name__}: {text}"
+
+
+def serve(link: Connection, settings: Settings) -> None:
+    """The work of a process: build the extractors, say `ready`, then do one clip after another until told None."""
+    prepare_process()
+    extractors = settings.build()
+    if not settings.is_central:
+        for extractor in extractors:
+            extractor.load()
+    link.send("ready")
+    while (task := link.recv()) is not None:
+        try:
+            for message in work(task, extractors, settings):
+                send(link, message)
+        except (BrokenPipeError, ConnectionError):
+            raise
+        except Exception as error:  # one odd clip must never end a job of a million
+            link.send(Failed(reason_of(error)))
+
+
+def send(link: Connection, message: Piece | Done | Failed) -> None:
+    """A message; an array goes beside it, without being pickled."""
+    if not isinstance(message, Piece):
+        link.send(message)
+        return
+    data = np.ascontiguousarray(message.data)
+    link.send(message._replace(data=np.empty(0)))
+    link.send((data.shape, data.dtype.str))
+    if data.size:
+        link.send_bytes(data.reshape(-1).view(np.uint8).data)
+
+
+def receive(link: Connection) -> Any:
+    """What `send` sent.
+
+    Raises:
+        EOFError: if the sender is gone.
+    """
+    message = link.recv()
+    if isinstance(message, Piece):
+        shape, dtype = link.recv()
+        data = np.empty(shape, dtype)
+        if data.size:
+            link.recv_bytes_into(data.reshape(-1).view(np.uint8).data)
+        return message._replace(data=data)
+    return message

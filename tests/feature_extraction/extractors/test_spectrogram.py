@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.fft import dct
+from scipy.signal import get_window
+
+from avloc.errors import AvlocError
+from avloc.feature_extraction.extractors import build
+
+
+def sound(samples, seed=0):
+    return np.random.default_rng(seed).normal(0, 0.1, samples).astype(np.float32)
+
+
+def reference_lfcc(samples, n_fft=320, filters=20, coefficients=20):
+    """The definition, step by step: a window in the middle of each 10 ms, triangles of equal width, log, DCT-II."""
+    steps = -(-len(samples) // 160)
+    window = get_window("hann", n_fft)
+    rows = []
+    for step in range(steps):
+        first = step * 160 - (n_fft - 160) // 2
+        frame = np.array([samples[k] if 0 <= k < len(samples) else 0.0 for k in range(first, first + n_fft)])
+        power = np.abs(np.fft.rfft(frame * window)) ** 2
+        frequency = np.arange(n_fft // 2 + 1) * 16000 / n_fft
+        edges = np.linspace(0, 8000, filters + 2)
+        energies = [
+            np.sum(power * np.interp(frequency, edges[k : k + 3], [0, 1, 0], left=0, right=0)) for k in range(filters)
+        ]
+        rows.append(dct(np.log(np.array(energies) + 1e-6), type=2, norm="ortho")[:coefficients])
+    return np.array(rows)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"n_fft": 512, "filters": 31, "coefficients": 13}, {"filters": 7, "coefficients": 7}]
+)
+@pytest.mark.parametrize("samples", [1999, 160, 1])
+def test_lfcc_is_its_definition(settings, samples):
+    given = sound(samples)
+    (got,) = build("lfcc", settings | {"deltas": 0}).rows([given])
+    np.testing.assert_allclose(got, reference_lfcc(given, **settings), atol=1e-4)
+
+
+def test_lfcc_differences():
+    given = sound(3000)
+    (got,) = build("lfcc").rows([given])
+    assert got.shape == (19, 60)
+    static, first, second = np.split(got, 3, axis=1)
+    for values, difference in ((static, first), (first, second)):
+        longer = np.pad(values, ((1, 1), (0, 0)), mode="edge")
+        np.testing.assert_allclose(difference, (longer[2:] - longer[:-2]) / 2, atol=1e-5)
+    (once,) = build("lfcc", {"deltas": "1"}).rows([given])
+    np.testing.assert_array_equal(once, got[:, :40])
+    np.testing.assert_array_equal(build("lfcc").rows([sound(100)])[0][:, 20:], 0)
+
+
+def test_lfcc_sees_what_it_says():
+    """A sample changes the steps whose receptive field it is in, and all of them; windows do not show."""
+    for deltas, changed in ((0, 2), (1, 4), (2, 6)):
+        extractor = build("lfcc", {"deltas": deltas})
+        given = sound(6400)
+        other = given.copy()
+        other[3230] += 0.5
+        (a,), (b,) = extractor.rows([given]), extractor.rows([other])
+        assert (np.abs(a - b).max(axis=1) > 0).sum() == changed
+        assert extractor.receptive_field_s == pytest.approx(0.02 + 0.02 * deltas)
+        reach = extractor.receptive_field_s / 2
+        steps = np.flatnonzero(np.abs(a - b).max(axis=1) > 0)
+        assert np.abs((steps + 0.5) * 0.01 - 3230 / 16000).max() <= reach
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [({"n_fft": 100}, "n_fft must be at least a hop"), ({"filters": 0}, "filters must be 1 to 159, got 0"),
+     ({"filters": 160}, "filters must be 1 to 159"), ({"coefficients": 21}, "coefficients must be 1 to 20, got 21"),
+     ({"coefficients": 0}, "coefficients must be"), ({"deltas": 3}, "deltas must be 0, 1 or 2, got 3")],
+)  # fmt: skip
+def test_lfcc_settings_that_cannot_be(settings, problem):
+    with pytest.raises(AvlocError, match=f"lfcc: {problem}"):
+        build("lfcc", settings)
