@@ -30,7 +30,7 @@ class Windows:
 
     >>> windows = Windows(unit=2, window=6, context=1)
     >>> cut = [*windows.push(np.arange(9)), *windows.push(np.arange(9, 21)), *windows.finish()]
-    >>> [(w.data[0], w.data[-1], w.low, w.high) for w in cut]
+    >>> [(w.data.tolist()[0], w.data.tolist()[-1], w.low, w.high) for w in cut]
     [(0, 11, 0, 5), (8, 19, 1, 5), (16, 20, 1, None)]
     """
 
