@@ -55,6 +55,12 @@ class Hang(Toy):
         time.sleep(600)
 
 
+class Slow(Toy):
+    def one(self, s):
+        time.sleep(0.05)
+        return super().one(s)
+
+
 class Odd(Toy):
     def trouble(self):
         raise ZeroDivisionError("oh")

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from avloc.cli.extract import parse_extractors
+from avloc.cli.main import main
+from avloc.feature_extraction.store import FeatureStore
+
+
+@pytest.fixture
+def command(tiny_set, tmp_path):
+    return ["extract", "--dataset", "lavdf", "--root", str(tiny_set), "--store", str(tmp_path / "s"), "--workers", "1",
+            "--extractors", "logmel"]  # fmt: skip
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_the_log_has_every_run(command, tmp_path, tiny_set, capsys):
+    assert main([*command, "--shard", "0/2", "--shard-clips", "4"]) == 0
+    assert "8 clips" not in capsys.readouterr().out
+    assert main([*command, "--shard", "0/2", "--shard-clips", "4"]) == 0
+    log = lines(tmp_path / "s" / "log" / "extract-0-of-2.jsonl")
+    assert [entry["event"] for entry in log] == ["start", "shard", "shard", "end", "start", "end"]
+    start, shard, _, end = log[:4]
+    assert (start["clips"], start["shard"], start["extractors"][0]["name"]) == (9, "0/2", "logmel")
+    assert (shard["clips"], shard["failed"]) == (4, 0)
+    assert shard["decode_s"] > 0
+    assert (end["how"], end["clips"], end["reused"]) == ("done", 5, 0)  # shards 0 and 2 of three
+    assert (log[-1]["clips"], log[-1]["reused"]) == (0, 5)
+    assert main([*command, "--shard", "1/2", "--shard-clips", "4", "--log", str(tmp_path / "mine.jsonl")]) == 0
+    assert lines(tmp_path / "mine.jsonl")[-1]["clips"] == 4
+    assert len(FeatureStore(tmp_path / "s").files("logmel")) == 9
+
+
+def test_failures_are_logged_and_said(tmp_path, capsys):
+    root = tmp_path / "clips"
+    root.mkdir()
+    for k in range(12):
+        (root / f"{k:02d}.mp4").write_text("no clip")
+    command = ["extract", "--dataset", "folder", "--root", str(root), "--store", str(tmp_path / "s"), "--workers", "1"]
+    assert main([*command, "--extractors", "logmel"]) == 1
+    out, err = capsys.readouterr()
+    assert "12 clips extracted, 0 there before, 12 failed" in out
+    assert err.count("failed: ") == 10
+    assert f"… and 2 more: avloc store ls {tmp_path / 's'} --failures" in err
+    log = lines(tmp_path / "s" / "log" / "extract-0-of-1.jsonl")
+    assert [entry["event"] for entry in log].count("failed") == 12
+    assert "cannot be opened as media" in log[1]["reason"]
+
+
+def test_a_dry_run_writes_nothing(command, tmp_path, capsys):
+    assert main([*command, "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("9 clips, 0.0")
+    assert "time: about 0.00 hours with 1 workers" in out
+    assert "GB free: enough" in out
+    assert not (tmp_path / "s").exists()
+
+
+def test_wrong_options_are_one_line(command, tmp_path, capsys):
+    for options, message in (
+        (["--crop", "face"], "--crop: none of these extractors crops"),
+        (["--timeout", "0"], "want a number above 0, got '0'"),
+        (["--ray-gpus", "-1"], "want a number of at least 0, got '-1'"),
+        (["--device", "cuda:77"], "no device 'cuda:77' here"),
+        (["--engine", "ray", "--device", "cuda:0,cuda:1"], "name one --device"),
+        (["--extractors", "no.such.Extractor"], "extractor 'no.such.Extractor' is no class that can be imported"),
+        (["--extractors", "avloc.timeline.TimeGrid"], "is not a subclass of"),
+        (["--extractors", "wavlm_large:/nowhere"], "/nowhere"),
+    ):
+        extra = ["--extractors", "r3d_18:random=true"] if "cuda" in str(options) else []
+        assert main([*command, *extra, *options]) == 2, options
+        error = capsys.readouterr().err
+        assert message in error
+        assert len(error.strip().splitlines()) == 1
+    assert not (tmp_path / "s" / "r3d_18").exists()
+
+
+def test_the_disk_is_looked_at_first(command, tmp_path, capsys, monkeypatch):
+    from avloc.feature_extraction import estimate
+
+    monkeypatch.setattr(estimate, "free_bytes", lambda folder: 1000)
+    assert main(command) == 2
+    assert "make room, or go on regardless with --no-space-check" in capsys.readouterr().err
+    assert not (tmp_path / "s").exists()
+    assert main([*command, "--no-space-check"]) == 0
+
+
+def test_a_folder_that_cannot_be_written(command, tmp_path, capsys, monkeypatch):
+    """As root everything can be written, so the probe is made to fail."""
+    from pathlib import Path
+
+    def refuse(self, data):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    assert main(command) == 2
+    assert "logmel: cannot be written to (Read-only file system)" in capsys.readouterr().err
+    assert not list((tmp_path / "s").rglob("*.h5"))
+
+
+def test_crop_goes_to_the_networks_that_take_one():
+    found = parse_extractors("logspec;r3d_18:random=true,crop=center;mc3_18:/data/mc3.pth")
+    assert found == [
+        ("logspec", {}), ("r3d_18", {"random": "true", "crop": "center"}), ("mc3_18", {"": "/data/mc3.pth"}),
+    ]  # fmt: skip
+
+
+def test_another_crop_is_another_store(tiny_set, tmp_path, capsys):
+    command = ["extract", "--dataset", "lavdf", "--root", str(tiny_set), "--store", str(tmp_path / "s"), "--workers", "1",
+               "--split", "test", "--extractors", "r3d_18:random=true,stride=25,window=4"]  # fmt: skip
+    assert main([*command, "--crop", "center"]) == 0
+    assert FeatureStore(tmp_path / "s").describe("r3d_18")["parameters"]["crop"] == "center"
+    assert main(command) == 2
+    assert "made with other settings, parameters is" in capsys.readouterr().err
