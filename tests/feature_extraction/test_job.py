@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -157,3 +158,41 @@ def _state(pid: int) -> str:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return "Z"
+
+
+MEMORY = """
+import json, sys
+from pathlib import Path
+from avloc.feature_extraction import job
+from avloc.feature_extraction.pipeline import ClipDone
+from avloc.feature_extraction.store import FeatureStore
+from avloc.feature_extraction.worker import Settings
+root, count, early = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+extractors = (("logspec", {}), ("residual_grid", {}), ("wavlm_base_plus", {"weights": sys.argv[4], "layers": "all"}))
+seen = []
+def progress(event):
+    if isinstance(event, ClipDone):
+        seen.append(int(next(line for line in open("/proc/self/status") if line.startswith("VmRSS")).split()[1]))
+names = [f"{k % 40:02d}.mp4" for k in range(count)]
+job.extract(names, FeatureStore(sys.argv[5]), Settings(root, extractors), shard_clips=100, progress=progress)
+print(json.dumps([max(seen[:early]), max(seen[early:])]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("count", "early"), [(90, 30), pytest.param(2000, 200, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])]
+)
+def test_memory_stays_flat(tmp_path, frames, beep, count, early):
+    """In one process, networks and decoders included: no more than 5 % over what the first clips took."""
+    from transformers import WavLMConfig, WavLMModel
+
+    small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 37}
+    WavLMModel(WavLMConfig(conv_dim=(32,) * 7, num_conv_pos_embedding_groups=2, **small)).save_pretrained(tmp_path / "w")
+    random = np.random.default_rng(0)
+    for k in range(40):  # of unequal lengths, up to 2 s
+        turns = random.integers(1, 60)
+        write_mp4(tmp_path / "clips" / f"{k:02d}.mp4", frames[random.integers(0, 30, turns)], np.tile(beep, 2)[: turns * 640])
+    command = [sys.executable, "-c", MEMORY, str(tmp_path / "clips"), str(count), str(early), str(tmp_path / "w")]
+    done = subprocess.run([*command, str(tmp_path / "s")], capture_output=True, text=True, check=True)
+    before, after = json.loads(done.stdout.splitlines()[-1])
+    assert after < 1.05 * before
