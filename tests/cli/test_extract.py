@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -92,7 +94,6 @@ def test_the_disk_is_looked_at_first(command, tmp_path, capsys, monkeypatch):
 
 def test_a_folder_that_cannot_be_written(command, tmp_path, capsys, monkeypatch):
     """As root everything can be written, so the probe is made to fail."""
-    from pathlib import Path
 
     def refuse(self, data):
         raise OSError(30, "Read-only file system")
@@ -117,3 +118,27 @@ def test_another_crop_is_another_store(tiny_set, tmp_path, capsys):
     assert FeatureStore(tmp_path / "s").describe("r3d_18")["parameters"]["crop"] == "center"
     assert main(command) == 2
     assert "made with other settings, parameters is" in capsys.readouterr().err
+
+
+def test_the_extractor_of_the_documentation(tiny_set, tmp_path, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs" / "extraction.md").read_text()
+    code = re.search(r"```python\n(# loudness.py.*?)```", page, re.DOTALL)
+    assert code is not None
+    (tmp_path / "loudness.py").write_text(code[1])
+    monkeypatch.syspath_prepend(tmp_path)
+    command = [
+        "extract",
+        "--dataset",
+        "lavdf",
+        "--root",
+        str(tiny_set),
+        "--store",
+        str(tmp_path / "s"),
+        "--workers",
+        "1",
+    ]
+    assert main([*command, "--extractors", "logmel,loudness.Loudness"]) == 0
+    store = FeatureStore(tmp_path / "s")
+    for file in store.files("logmel"):
+        assert store.grid("loudness", file) == store.grid("logmel", file)
+        assert (store.read("loudness", file).values[:, 0] <= store.read("loudness", file).values[:, 1]).all()

@@ -187,11 +187,15 @@ def test_memory_stays_flat(tmp_path, frames, beep, count, early):
     from transformers import WavLMConfig, WavLMModel
 
     small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 37}
-    WavLMModel(WavLMConfig(conv_dim=(32,) * 7, num_conv_pos_embedding_groups=2, **small)).save_pretrained(tmp_path / "w")
+    WavLMModel(WavLMConfig(conv_dim=(32,) * 7, num_conv_pos_embedding_groups=2, **small)).save_pretrained(
+        tmp_path / "w"
+    )
     random = np.random.default_rng(0)
     for k in range(40):  # of unequal lengths, up to 2 s
         turns = random.integers(1, 60)
-        write_mp4(tmp_path / "clips" / f"{k:02d}.mp4", frames[random.integers(0, 30, turns)], np.tile(beep, 2)[: turns * 640])
+        write_mp4(
+            tmp_path / "clips" / f"{k:02d}.mp4", frames[random.integers(0, 30, turns)], np.tile(beep, 2)[: turns * 640]
+        )
     command = [sys.executable, "-c", MEMORY, str(tmp_path / "clips"), str(count), str(early), str(tmp_path / "w")]
     done = subprocess.run([*command, str(tmp_path / "s")], capture_output=True, text=True, check=True)
     before, after = json.loads(done.stdout.splitlines()[-1])

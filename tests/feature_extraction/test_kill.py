@@ -56,7 +56,9 @@ def content(store):
     for path in sorted(store.root.rglob("[0-9]*.h5")):
         rows = read_rows(path)
         reader = FeatureStore(store.root)
-        values = [reader.read(path.parent.name, f).values.tobytes() for f, s in zip(rows.files, rows.status) if s == "ok"]
+        values = [
+            reader.read(path.parent.name, f).values.tobytes() for f, s in zip(rows.files, rows.status) if s == "ok"
+        ]
         found[str(path.relative_to(store.root))] = (rows.files, rows.status, rows.starts.tolist(), values)
     return found
 
@@ -107,7 +109,8 @@ def restarted(process, root, store, toys):
 
 
 @pytest.mark.parametrize(
-    ("count", "kills", "seed"), [(39, 3, 1), pytest.param(199, 20, 2, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])]
+    ("count", "kills", "seed"),
+    [(39, 3, 1), pytest.param(199, 20, 2, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])],
 )
 def test_kill_9(toys, tmp_path, frames, beep, capsys, count, kills, seed):
     make_clips(tmp_path / "clips", count, frames, beep)

@@ -20,13 +20,17 @@ EVENT_S = 1.0  # when the flash is shown, for 0.12 s, and the click is heard
 DURATION_S = 2.4
 
 
-def write(path, *, fps=Fraction(25), times=None, size=(64, 48), rate=16000, channels=1, video=True, audio=True, options=None):
+def write(
+    path, *, fps=Fraction(25), times=None, size=(64, 48), rate=16000, channels=1, video=True, audio=True, options=None
+):
     """A dark clip with a flash and a click; `times`: of each frame, in milliseconds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     texture = np.random.default_rng(0).integers(0, 20, (size[1], size[0], 3)).astype(np.uint8)
     with av.open(str(path), "w", container_options=options or {}) as container:
         if video:
-            picture = container.add_stream("libx264", rate=fps, options={"crf": "10", "preset": "veryfast", "threads": "1"})
+            picture = container.add_stream(
+                "libx264", rate=fps, options={"crf": "10", "preset": "veryfast", "threads": "1"}
+            )
             picture.width, picture.height, picture.pix_fmt = *size, "yuv420p" if size[0] % 2 == 0 else "yuv444p"
             base = Fraction(1, 1000) if times is not None else 1 / fps
             picture.codec_context.time_base = base
@@ -86,7 +90,11 @@ def matrix(root):
 def extracted(tmp_path_factory):
     root = tmp_path_factory.mktemp("matrix")
     wanted = matrix(root / "clips")
-    extractors = (("logmel", {}), ("residual_grid", {"size": 32, "cells": 4}), ("r3d_18", {"random": True, "stride": 8, "window": 8}))
+    extractors = (
+        ("logmel", {}),
+        ("residual_grid", {"size": 32, "cells": 4}),
+        ("r3d_18", {"random": True, "stride": 8, "window": 8}),
+    )
     store = FeatureStore(root / "s")
     report = job.extract(list(wanted), store, Settings(root / "clips", extractors, workers=2), shard_clips=5)
     return wanted, store, report
@@ -137,12 +145,16 @@ def test_damaged_files_never_harm(tmp_path, backend):
         data = np.frombuffer(good, np.uint8).copy()
         rng = np.random.default_rng(seed)
         # In half of them the header stays whole, so that there is something to decode.
-        data[rng.integers(0 if seed % 2 else len(data) // 3, len(data), 400)] ^= rng.integers(1, 256, 400).astype(np.uint8)
+        data[rng.integers(0 if seed % 2 else len(data) // 3, len(data), 400)] ^= rng.integers(1, 256, 400).astype(
+            np.uint8
+        )
         names.append(f"flipped {seed}.mp4")
         (root / names[-1]).write_bytes(data.tobytes())
     store = FeatureStore(tmp_path / "s")
     extractors = (("logmel", {}), ("residual_grid", {"size": 32, "cells": 4}))
-    report = job.extract(names, store, Settings(root, extractors, backend=backend, workers=2, timeout_s=60), shard_clips=4)
+    report = job.extract(
+        names, store, Settings(root, extractors, backend=backend, workers=2, timeout_s=60), shard_clips=4
+    )
     assert report.done == 12
     for name in store.extractors():
         assert check(store, name).faults == []
@@ -209,7 +221,10 @@ def test_an_hour_takes_the_memory_of_minutes(tmp_path):
     for name, times in (("minutes.mp4", 100), ("hour.mp4", 1500)):
         seconds = loop(root / "once.mp4", root / name, times)
         done = subprocess.run(
-            [sys.executable, "-c", PEAK, str(root), name, str(tmp_path / name)], capture_output=True, text=True, check=True
+            [sys.executable, "-c", PEAK, str(root), name, str(tmp_path / name)],
+            capture_output=True,
+            text=True,
+            check=True,
         )
         found[name] = json.loads(done.stdout)
         assert found[name]["failed"] == {}

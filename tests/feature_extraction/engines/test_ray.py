@@ -113,7 +113,9 @@ def test_a_shard_that_cannot_be_made_does_not_end_the_others(cluster, many, tmp_
         blocked.mkdir()  # a folder where the shard is to go
         yield from engine.run(specs, settings, address=cluster.address)
 
-    with pytest.raises(StoreError, match=r"1 shards could not be made, run the same again; the first: .*cannot be written"):
+    with pytest.raises(
+        StoreError, match=r"1 shards could not be made, run the same again; the first: .*cannot be written"
+    ):
         job.extract(files, store, Settings(root, (("logmel", {}),), workers=1), shard_clips=9, engine=run)
     assert len(list((store.root / "logmel").glob("*.h5"))) == 3
 
