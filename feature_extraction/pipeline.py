@@ -22,7 +22,7 @@ import numpy.typing as npt
 from avloc.errors import AvlocError, StoreError
 from avloc.feature_extraction.batches import Device, Ticket, kept
 from avloc.feature_extraction.extractors import Extractor
-from avloc.feature_extraction.pool import Event, Lost, Workers, start_workers
+from avloc.feature_extraction.pool import Event, GivenBack, Lost, Workers, start_workers
 from avloc.feature_extraction.shards import NO_FILE, ShardWriter
 from avloc.feature_extraction.worker import Done, Failed, Piece, Settings, Task, check_finite
 
@@ -223,6 +223,8 @@ class _Pipeline:
             self._fail(clip, message.reason)
         elif isinstance(message, Lost):
             self._lose(clip, message)
+        elif isinstance(message, GivenBack):
+            self.again.append(clip)
 
     def _fail(self, clip: _Clip, reason: str) -> None:
         clip.items.clear()

@@ -1,4 +1,4 @@
-"""Processes that do one clip at a time each. One that dies or falls silent is replaced, and its clip given back.
+"""Processes that do one clip after the other. One that dies or falls silent is replaced, and its clips given back.
 
 Python's own pools end with the first worker that dies, and cannot stop a task; a job over a million files from anywhere must do
 both, since decoders crash and hang.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import time
+from collections import deque
 from collections.abc import Collection, Iterator
 from multiprocessing import connection
 from typing import Any, NamedTuple, Protocol
@@ -18,6 +19,7 @@ from avloc.feature_extraction.worker import Failed, Piece, Settings, Task, reaso
 
 START_TRIES = 3  # a worker that cannot even start so often is the machine's fault, not a clip's
 POLL_S = 1.0
+SHORT_S = 0.5  # a worker whose last clip took no longer has the next one with it, so that it need not wait for us
 
 
 class Lost(NamedTuple):
@@ -25,6 +27,10 @@ class Lost(NamedTuple):
 
     reason: str
     silent: bool
+
+
+class GivenBack(NamedTuple):
+    """The clip was with a process that is gone, but not begun."""
 
 
 class Event(NamedTuple):
@@ -91,8 +97,19 @@ class _Worker:
         self.process.start()
         theirs.close()
         self.ready = False
-        self.clip: int | None = None
-        self.heard_s = time.monotonic()
+        self.clips: deque[int] = deque()  # the one that it is at, and what it has with it
+        self.heard_s = self.began_s = time.monotonic()
+        self.took_s = float("inf")  # for its last clip
+
+    def free(self) -> int:
+        """How many clips more it may have."""
+        return (2 if self.took_s < SHORT_S else 1) - len(self.clips) if self.ready else 0
+
+    def finish(self) -> None:
+        """It is through with its clip."""
+        self.clips.popleft()
+        self.took_s = self.heard_s - self.began_s
+        self.began_s = self.heard_s
 
     def end(self) -> None:
         """Kill it."""
@@ -110,18 +127,21 @@ class Processes:
         self._failed_starts = 0
 
     def free(self) -> int:
-        return sum(w.ready and w.clip is None for w in self._workers)
+        return sum(max(0, w.free()) for w in self._workers)
 
     def give(self, clip: int, task: Task) -> None:
-        worker = next(w for w in self._workers if w.ready and w.clip is None)
-        worker.clip, worker.heard_s = clip, time.monotonic()
+        worker = min((w for w in self._workers if w.free() > 0), key=lambda w: len(w.clips))
+        if not worker.clips:
+            worker.heard_s = worker.began_s = time.monotonic()
+        worker.clips.append(clip)
         # A worker that died just now is found when it is listened to.
         with contextlib.suppress(BrokenPipeError, ConnectionError):
             worker.link.send(task)
 
     def wait(self, readable: Collection[int] | None, wake: connection.Connection | None = None) -> Iterator[Event]:
+        # Of a clip that it has with it a worker says nothing before it is through with the one that it is at.
         listened = {
-            w.link: w for w in self._workers if readable is None or w.clip is None or w.clip in readable
+            w.link: w for w in self._workers if readable is None or not w.clips or not set(readable).isdisjoint(w.clips)
         }  # fmt: skip
         for worker in self._workers:
             if worker.link not in listened:  # it may be waiting for us
@@ -131,7 +151,7 @@ class Processes:
                 yield from self._listen(listened[link])  # type: ignore[index]
         now = time.monotonic()
         for worker in list(self._workers):
-            if worker.clip is not None and now - worker.heard_s > self._settings.timeout_s:
+            if worker.clips and now - worker.heard_s > self._settings.timeout_s:
                 yield from self._replace(worker, f"nothing came of it in {self._settings.timeout_s:g} s", silent=True)
 
     def _listen(self, worker: _Worker) -> Iterator[Event]:
@@ -147,10 +167,10 @@ class Processes:
         if message == "ready":
             worker.ready, self._failed_starts = True, 0
             return
-        if worker.clip is not None:
-            clip = worker.clip
+        if worker.clips:
+            clip = worker.clips[0]
             if not isinstance(message, Piece):
-                worker.clip = None
+                worker.finish()
             yield Event(clip, message)
 
     def _replace(self, worker: _Worker, why: str, *, silent: bool) -> Iterator[Event]:
@@ -163,8 +183,8 @@ class Processes:
                     f"the worker processes cannot be started ({why}); perhaps there is too little memory: try fewer --workers"
                 )
         self._workers.append(_Worker(self._settings))
-        if worker.clip is not None:
-            yield Event(worker.clip, Lost(why, silent))
+        for k, clip in enumerate(worker.clips):
+            yield Event(clip, GivenBack() if k else Lost(why, silent))
 
     def close(self) -> None:
         for worker in self._workers:

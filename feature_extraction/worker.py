@@ -23,6 +23,7 @@ from avloc.files import inside
 from avloc.processes import prepare_process
 
 Connection = connection.Connection
+PICKLED_BYTES = 256 << 10  # more is sent as it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,15 +198,13 @@ def serve(link: Connection, settings: Settings) -> None:
 
 
 def send(link: Connection, message: Piece | Done | Failed) -> None:
-    """A message; an array goes beside it, without being pickled."""
-    if not isinstance(message, Piece):
+    """A message; a large array goes beside it, without being pickled."""
+    if not isinstance(message, Piece) or message.data.nbytes <= PICKLED_BYTES:
         link.send(message)
         return
     data = np.ascontiguousarray(message.data)
-    link.send(message._replace(data=np.empty(0)))
-    link.send((data.shape, data.dtype.str))
-    if data.size:
-        link.send_bytes(data.reshape(-1).view(np.uint8).data)
+    link.send((message._replace(data=np.empty(0)), data.shape, data.dtype.str))
+    link.send_bytes(data.reshape(-1).view(np.uint8).data)
 
 
 def receive(link: Connection) -> Any:
@@ -215,10 +214,9 @@ def receive(link: Connection) -> Any:
         EOFError: if the sender is gone.
     """
     message = link.recv()
-    if isinstance(message, Piece):
-        shape, dtype = link.recv()
+    if type(message) is tuple:
+        piece, shape, dtype = message
         data = np.empty(shape, dtype)
-        if data.size:
-            link.recv_bytes_into(data.reshape(-1).view(np.uint8).data)
-        return message._replace(data=data)
+        link.recv_bytes_into(data.reshape(-1).view(np.uint8).data)
+        return piece._replace(data=data)
     return message

@@ -57,7 +57,9 @@ def content(store):
         rows = read_rows(path)
         reader = FeatureStore(store.root)
         values = [
-            reader.read(path.parent.name, f).values.tobytes() for f, s in zip(rows.files, rows.status) if s == "ok"
+            reader.read(path.parent.name, f).values.tobytes()
+            for f, s in zip(rows.files, rows.status, strict=True)
+            if s == "ok"
         ]
         found[str(path.relative_to(store.root))] = (rows.files, rows.status, rows.starts.tolist(), values)
     return found

@@ -93,7 +93,7 @@ def kill_a_task() -> int:
 
 
 def test_on_the_command_line(cluster, many, tmp_path, capsys, monkeypatch):
-    root, _ = many
+    assert many
     monkeypatch.chdir(tmp_path)  # a relative root and store are the same folders for the nodes
     command = ["extract", "--dataset", "folder", "--root", "clips", "--store", "s", "--extractors", "logmel"]
     assert main([*command, "--engine", "ray", "--ray-address", cluster.address, "--workers", "1"]) == 1  # broken.mp4
