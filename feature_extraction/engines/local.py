@@ -27,7 +27,7 @@ def run(specs: Iterable[ShardSpec], settings: Settings, devices: Sequence[str] =
 
     Raises:
         StoreError: if a shard cannot be written.
-        OSError: if a device's process dies.
+        OSError: at the end, if a device's process died; the shards of the others are there.
     """
     if len(devices) <= 1:
         yield from run_shards(specs, settings)
@@ -54,21 +54,27 @@ def run(specs: Iterable[ShardSpec], settings: Settings, devices: Sequence[str] =
 
 
 def _collected(events: Any, processes: Sequence[Any]) -> Iterator[ClipDone | ShardDone]:
-    running = len(processes)
-    while running:
+    """What the devices tell, until all are through; then an error if one was lost on the way."""
+    through, lost = 0, ""
+    while True:
         try:
             event = events.get(timeout=POLL_S)
-        except queue.Empty as error:
-            dead = [p for p in processes if p.exitcode not in (None, 0)]
-            if dead:
-                raise OSError(f"the process of a device died (exit code {dead[0].exitcode})") from error
-            continue
+        except queue.Empty:
+            dead = [p.exitcode for p in processes if p.exitcode not in (None, 0)]
+            if through + len(dead) < len(processes):
+                continue
+            lost = f"the process of a device died (exit code {dead[0]}); run the same again" if dead else ""
+            break
         if event is None:
-            running -= 1
+            through += 1
+            if through == len(processes):
+                break
         elif isinstance(event, str):
             raise StoreError(event)
         else:
             yield event
+    if lost:
+        raise OSError(lost)
 
 
 def _run_device(todo: Any, events: Any, settings: Settings) -> None:

@@ -50,6 +50,11 @@ class CrashOnce(Toy):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+class KillParent(Toy):
+    def trouble(self):
+        os.kill(os.getppid(), signal.SIGKILL)
+
+
 class Hang(Toy):
     def trouble(self):
         time.sleep(600)
