@@ -31,6 +31,7 @@ from avloc.datasets.features import cut_record
 from avloc.datasets.sampling import Draw
 from avloc.datasets.table import as_table
 from avloc.errors import AvlocError, MediaError
+from avloc.feature_extraction.extractors.batfd import PICTURE, SIDE
 from avloc.feature_extraction.log_mel import SAMPLES_PER_FRAME, log_mel
 from avloc.feature_extraction.media import MAX_DECODED_BYTES, Clip, VideoFormat, decode
 from avloc.files import inside, replacing
@@ -39,10 +40,9 @@ from avloc.timeline import DEFAULT_FPS, DEFAULT_SAMPLE_RATE, TimeGrid
 
 Fit = Literal["pad", "squeeze"]
 FITS: tuple[Fit, ...] = ("pad", "squeeze")
-SIDE = 96
 USUAL_GAP_FRAMES = 5  # streams of one clip end within so many frames of each other
 FORMATS = {
-    "pad": VideoFormat(SIDE, SIDE, resize="bicubic"),
+    "pad": PICTURE,
     "squeeze": VideoFormat(SIDE, SIDE, resize="nearest"),
 }
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import torch
 
 SIDE = 96
+PICTURE = VideoFormat(SIDE, SIDE, resize="bicubic")
+"""The frames that BA-TFD and BA-TFD+ are run on."""
 CONV_WINDOW = 256  # frames of a convolutional encoder's input at a time, so that memory does not grow with the clip
 CONV_REACH = 8  # frames on each side that a feature of the convolutional encoders sees, at the most
 
@@ -106,7 +108,7 @@ class _BATFDVideo(BATFDEncoder):
 
     @property
     def video_format(self) -> VideoFormat:
-        return VideoFormat(SIDE, SIDE, resize="bicubic")
+        return PICTURE
 
     def rows(self, streams: Sequence[Stream]) -> list[Rows]:
         import torch
