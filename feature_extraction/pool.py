@@ -15,7 +15,7 @@ from multiprocessing import connection
 from typing import Any, NamedTuple, Protocol
 
 from avloc.errors import AvlocError
-from avloc.feature_extraction.worker import Failed, Piece, Settings, Task, reason_of, receive, serve, work
+from avloc.feature_extraction.worker import ALIVE, READY, Failed, Piece, Settings, Task, reason_of, receive, serve, work
 
 START_TRIES = 3  # a worker that cannot even start so often is the machine's fault, not a clip's
 POLL_S = 1.0
@@ -151,7 +151,8 @@ class Processes:
                 yield from self._listen(listened[link])  # type: ignore[index]
         now = time.monotonic()
         for worker in list(self._workers):
-            if worker.clips and now - worker.heard_s > self._settings.timeout_s:
+            # It may have said something while what others said was worked on.
+            if worker.clips and now - worker.heard_s > self._settings.timeout_s and not worker.link.poll():
                 yield from self._replace(worker, f"nothing came of it in {self._settings.timeout_s:g} s", silent=True)
 
     def _listen(self, worker: _Worker) -> Iterator[Event]:
@@ -164,10 +165,9 @@ class Processes:
             yield from self._replace(worker, why, silent=False)
             return
         worker.heard_s = time.monotonic()
-        if message == "ready":
+        if message == READY:
             worker.ready, self._failed_starts = True, 0
-            return
-        if worker.clips:
+        elif worker.clips and message != ALIVE:
             clip = worker.clips[0]
             if not isinstance(message, Piece):
                 worker.finish()

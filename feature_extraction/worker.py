@@ -23,6 +23,8 @@ from avloc.files import inside
 from avloc.processes import prepare_process
 
 Connection = connection.Connection
+READY, ALIVE = "ready", "alive"  # what a worker says beside its messages
+PULSE_S = 1.0
 PICKLED_BYTES = 256 << 10  # more is sent as it is
 
 
@@ -180,13 +182,14 @@ def reason_of(error: Exception) -> str:
 
 
 def serve(link: Connection, settings: Settings) -> None:
-    """The work of a process: build the extractors, say `ready`, then do one clip after another until told None."""
+    """The work of a process: build the extractors, say so, then do one clip after another until told None."""
     prepare_process()
     extractors = settings.build()
     if not settings.is_central:
         for extractor in extractors:
             extractor.load()
-    link.send("ready")
+            extractor.pulse = _Pulse(link)  # type: ignore[attr-defined]
+    link.send(READY)
     while (task := link.recv()) is not None:
         try:
             for message in work(task, extractors, settings):
@@ -195,6 +198,18 @@ def serve(link: Connection, settings: Settings) -> None:
             raise
         except Exception as error:  # one odd clip must never end a job of a million
             link.send(Failed(reason_of(error)))
+
+
+class _Pulse:
+    """Tells the parent that this process is at work, now and then."""
+
+    def __init__(self, link: Connection) -> None:
+        self._link, self._last = link, time.monotonic()
+
+    def __call__(self) -> None:
+        if time.monotonic() - self._last > PULSE_S:
+            self._link.send(ALIVE)
+            self._last = time.monotonic()
 
 
 def send(link: Connection, message: Piece | Done | Failed) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import abstractmethod
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,9 +25,11 @@ class NetworkExtractor(Extractor):
     Attributes:
         device: where it runs, set by `to`.
         precision: 32, or mixed with bf16 or 16 bits.
+        pulse: called after each pass of the network: a sign of life, for slow networks take minutes for a long clip.
     """
 
     runs_network = True
+    pulse: Callable[[], object] = staticmethod(lambda: None)
     device: str = "cpu"
     precision: str = "32"
 
@@ -69,6 +72,7 @@ class NetworkExtractor(Extractor):
         kind = torch.device(self.device).type
         with torch.inference_mode(), torch.autocast(kind, getattr(torch, PRECISIONS[self.precision]), enabled=mixed):
             yield
+        self.pulse()
 
     def on_device(self, data: torch.Tensor) -> torch.Tensor:
         """A tensor on the device; the copy does not wait where it need not."""

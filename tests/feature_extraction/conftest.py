@@ -79,6 +79,20 @@ class NotFinite(Toy):
         return super().one(s) * (np.nan if len(s) == self.frames else 1)
 
 
+class Patient(Toy, NetworkExtractor):
+    """Takes long for one clip, pass by pass."""
+
+    def _load(self):
+        import torch
+
+        return torch.nn.Identity()
+
+    def trouble(self):
+        for _ in range(8):
+            with self.running():
+                time.sleep(1.2)
+
+
 class Network(NetworkExtractor):
     """A linear map; refuses more than `together` streams at once, and any of `frames` frames."""
 

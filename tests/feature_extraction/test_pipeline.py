@@ -64,6 +64,12 @@ def test_a_clip_that_hangs_is_given_up(toys, clips, names, tmp_path, expected):
     assert content(store, "toy") == [row for row in expected if row[0] != names[2]]
 
 
+def test_a_slow_network_is_not_taken_for_a_hang(toys, clips, names, tmp_path, expected):
+    report, store = run(clips, names[2:3], tmp_path / "s", [("Patient", {"frames": 12})], workers=1, timeout_s=6)
+    assert report.failed == 0
+    assert content(store, "toy") == expected[2:3]
+
+
 @pytest.mark.parametrize(
     ("extractor", "reason"), [("Odd", "ZeroDivisionError: oh"), ("NotFinite", "toy gave features that are not finite")]
 )
