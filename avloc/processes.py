@@ -46,10 +46,10 @@ def run(function: Callable[[Task], Result], tasks: Sequence[Task], workers: int)
 
 def prepare_process() -> None:
     """One thread; the keyboard's interrupt is the parent's matter; and no worker outlives its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     import torch
 
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()

@@ -48,8 +48,10 @@ def run(specs: Iterable[ShardSpec], settings: Settings, devices: Sequence[str] =
     try:
         yield from _collected(events, processes)
     finally:
+        todo.cancel_join_thread()  # nobody may be left to read it
         for process in processes:
-            process.terminate()  # what it is at is not finished and will be done again
+            process.kill()  # what it is at is not finished and will be done again; its workers end with it
+        for process in processes:
             process.join()
 
 
