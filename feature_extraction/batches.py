@@ -9,9 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing import connection
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from avloc.feature_extraction.extractors.base import Extractor, Rows, Stream
 from avloc.feature_extraction.worker import reason_of
 
@@ -27,11 +24,6 @@ class Ticket:
         self.stream: Stream | None = stream
         self.rows: Rows | None = None
         self.failure: str | None = None
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether it is decided."""
-        return self.rows is not None or self.failure is not None
 
 
 class Batches:
@@ -120,9 +112,3 @@ class Device:
         self._executor.shutdown(wait=True, cancel_futures=True)
         self.wake.close()
         os.close(self._writing)
-
-
-def kept(ticket: Ticket, low: int, high: int | None) -> npt.NDArray[np.float32]:
-    """The rows of a ticket that count."""
-    assert ticket.rows is not None
-    return ticket.rows[low:high]

@@ -21,8 +21,8 @@ SAMPLED = 8
 FLOAT16_BYTES = 2
 
 
-def spread(files: Sequence[str], count: int) -> list[str]:
-    """Some of the files, evenly from all of the list."""
+def spread(files: Sequence[Any], count: int) -> list[Any]:
+    """Some of the items, evenly from all of the list."""
     return [files[k] for k in np.unique(np.linspace(0, len(files) - 1, count).astype(int)).tolist()] if files else []
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from avloc.errors import AvlocError, StoreError
-from avloc.feature_extraction.batches import Device, Ticket, kept
+from avloc.feature_extraction.batches import Device, Ticket
 from avloc.feature_extraction.extractors import Extractor
 from avloc.feature_extraction.pool import Event, GivenBack, Lost, Workers, start_workers
 from avloc.feature_extraction.shards import NO_FILE, ShardWriter
@@ -79,7 +79,7 @@ class _Item:
             return self.piece.data
         if self.ticket is None or self.ticket.rows is None:
             return None
-        return kept(self.ticket, self.piece.low, self.piece.high)
+        return self.ticket.rows[self.piece.low : self.piece.high]
 
 
 @dataclass(slots=True)
@@ -238,8 +238,8 @@ class _Pipeline:
             self._fail(clip, f"{clip.file}: the process at it died {TRIES} times ({lost.reason})")
         else:
             clip.items.clear()
-            for writer in clip.shard.writers.values():
-                if clip is self.clips[0]:
+            if clip is self.clips[0]:
+                for writer in clip.shard.writers.values():
                     writer.drop()
             self.again.append(clip)
 

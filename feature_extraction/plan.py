@@ -7,9 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from avloc.errors import AvlocError, StoreError
+from avloc.feature_extraction.estimate import spread
 from avloc.feature_extraction.pipeline import ShardSpec, file_size
 from avloc.feature_extraction.shards import NO_FILE, ShardRows, read_rows, shard_name
 from avloc.feature_extraction.store import FeatureStore
@@ -150,9 +149,7 @@ def check_writable(folder: Path) -> None:
 
 def _check_same_files(path: Path, rows: ShardRows, root: Path) -> None:
     """Raise unless a shard was made of the files that are there now, as far as the sizes of some of them tell."""
-    for k in np.unique(np.linspace(0, max(0, len(rows.files) - 1), CHECKED_FILES).astype(int)).tolist()[
-        : len(rows.files)
-    ]:
+    for k in spread(range(len(rows.files)), CHECKED_FILES):
         file, size = rows.files[k], int(rows.bytes[k])
         now = file_size(root / file)
         if NO_FILE not in (size, now) and size != now:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +146,11 @@ class _OpenShard:
             os.close(self._file)
 
 
+def first_difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> str | None:
+    """The first key of which two descriptions say different things."""
+    return next((k for k in [*a, *b] if a.get(k) != b.get(k)), None)
+
+
 class FeatureStore:
     """Reads a store, and prepares a folder for writing. Picklable; every process opens its own files.
 
@@ -196,9 +201,8 @@ class FeatureStore:
                     f"{folder}: is of format version {there['format_version']}, which can be read but not added to; "
                     "name another store"
                 )
-            differing = [k for k in [*wanted, *there] if wanted.get(k) != there.get(k)]
-            if differing:
-                k = differing[0]
+            k = first_difference(wanted, there)
+            if k is not None:
                 raise StoreError(
                     f"{folder}: holds features made with other settings, {k} is {there.get(k)!r} there and "
                     f"{wanted.get(k)!r} now; name another store"

@@ -11,7 +11,7 @@ from typing import Any
 
 from avloc.errors import AvlocError, StoreError
 from avloc.feature_extraction.shards import attribute
-from avloc.feature_extraction.store import FORMAT_VERSION, FeatureStore
+from avloc.feature_extraction.store import FORMAT_VERSION, FeatureStore, first_difference
 from avloc.feature_extraction.store_check import UNREADABLE, checked_rows
 from avloc.feature_extraction.store_repeats import RepeatedClips
 from avloc.files import remove_stale, replacing
@@ -97,9 +97,8 @@ def _same_description(stores: Sequence[FeatureStore], extractor: str) -> dict[st
                 f"{store.root / extractor}: is of format version {there['format_version']}, which can be read but not "
                 "merged; extract again"
             )
-        differing = [key for key in [*first, *there] if first.get(key) != there.get(key)]
-        if differing:
-            key = differing[0]
+        key = first_difference(first, there)
+        if key is not None:
             raise StoreError(
                 f"{extractor}: {key} is {first.get(key)!r} in {stores[0].root} and {there.get(key)!r} in {store.root}; "
                 "features made with other settings do not go into one store"

@@ -123,7 +123,7 @@ def work(task: Task, extractors: Sequence[Extractor], settings: Settings) -> Ite
     for part in stream(path, formats, audio=audio, backend=settings.backend):
         clock.decoded()
         media_s = max(media_s, part.duration_s)
-        faceless += getattr(part, "faceless_frames", 0)
+        faceless += part.faceless_frames
         for k, cutter in cutters.items():
             data = extractors[k].stream_of(part)
             if data is not None and len(data):
