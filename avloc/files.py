@@ -9,12 +9,14 @@ import json
 import os
 import re
 import socket
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from avloc.errors import AvlocError
 
+LEFT_S = 3 * 86400.0  # a file that another machine has not written to for so long
 # Of the process that writes it: whose leavings may be removed, because it is gone.
 _OWNER = re.compile(r"\.(?P<host>[^.]+)\.(?P<pid>\d+)\.tmp(\.[^.]+)?$")
 
@@ -105,15 +107,25 @@ def read_json(path: Path, what: str, error_type: type[AvlocError] = AvlocError) 
 
 
 def remove_stale(folder: Path) -> int:
-    """Remove what processes of this machine that no longer run have left unfinished in a folder; returns how much."""
+    """Remove what processes that no longer run have left unfinished in a folder; returns how much.
+
+    Of a process on another machine nobody knows here; what it has not touched for days is taken for left.
+    """
     removed = 0
     host = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())
     for path in folder.glob(".*.tmp*"):
         owner = _OWNER.search(path.name)
-        if owner and owner["host"] == host and not _runs(int(owner["pid"])):
+        if owner and (not _runs(int(owner["pid"])) if owner["host"] == host else _is_old(path)):
             path.unlink(missing_ok=True)
             removed += 1
     return removed
+
+
+def _is_old(path: Path) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime > LEFT_S
+    except OSError:  # it has just got its name
+        return False
 
 
 def _runs(pid: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -42,6 +43,23 @@ def run(function: Callable[[Task], Result], tasks: Sequence[Task], workers: int)
             for worker in set(multiprocessing.active_children()) - others:
                 worker.terminate()  # what they are at is not finished and will be done again
             raise
+
+
+@contextlib.contextmanager
+def ended_cleanly() -> Iterator[None]:
+    """A request to end, as schedulers send it before they kill, is as the keyboard's interrupt within this block."""
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's matter
+        yield
+        return
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def prepare_process() -> None:

@@ -106,7 +106,7 @@ class FeatureSource:
         Raises:
             CheckpointError: if one needs a weights file that was not given, or that is another one than in training.
         """
-        from avloc.feature_extraction.extractors import build
+        from avloc.feature_extraction.extractors import EXTRACTORS, build
 
         if not self._extractors:
             made = []
@@ -117,7 +117,12 @@ class FeatureSource:
                     raise CheckpointError(
                         f"{name} needs the weights file it was trained with: give --weights {name}=FILE"
                     )
-                extractor = build(name, wanted["parameters"] | ({"weights": str(file)} if file is not None else {}))
+                if wanted.get("factory", name) not in EXTRACTORS:
+                    raise CheckpointError(f"{name} is an extractor of your own: extract its features, and give --store")
+                extractor = build(
+                    wanted.get("factory", name),
+                    wanted["parameters"] | ({"weights": str(file)} if file is not None else {}),
+                )
                 if extractor.weights_sha256() != sha256:
                     raise CheckpointError(f"{file}: not the weights of {name} that the network was trained on")
                 made.append(extractor)

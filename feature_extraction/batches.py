@@ -7,23 +7,55 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing import connection
-from typing import Any
+from typing import NamedTuple
 
-from avloc.feature_extraction.extractors.base import Extractor, Rows, Stream
-from avloc.feature_extraction.worker import reason_of
+import numpy as np
+import numpy.typing as npt
 
-BATCH_BYTES = 256 << 20  # of streams in one batch
+from avloc.errors import AvlocError
+from avloc.feature_extraction.extractors.base import Extractor, Stream
+from avloc.feature_extraction.shards import to_half
+from avloc.feature_extraction.worker import check_finite, reason_of
+
+BATCH_BYTES = 256 << 20  # of streams in one batch, and of the rows that come of them
 BATCH_STREAMS = 64
 WAITING_BATCHES = 2  # so that the next is there when one is done
+ALIKE = 20  # streams that fail for the same reason, none between that does not, are the machine's fault, not theirs
+
+FULL = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "can't allocate memory")  # beside torch's own error
 
 
 class Ticket:
-    """The rows of one stream, once they are made; or why they could not be."""
+    """The rows of one stream, once they are made; or why they could not be.
 
-    def __init__(self, stream: Stream) -> None:
+    Args:
+        file: the clip, for errors.
+        stream: what the network is given.
+        low: the first row that counts.
+        high: behind the last one; None: to the end.
+        reserved: bytes of the rows that are to come, about.
+    """
+
+    def __init__(self, file: str, stream: Stream, low: int, high: int | None, reserved: int) -> None:
+        self.file, self.low, self.high = file, low, high
         self.stream: Stream | None = stream
-        self.rows: Rows | None = None
+        self.rows: npt.NDArray[np.float16] | None = None
         self.failure: str | None = None
+        self._reserved = reserved
+
+    @property
+    def held(self) -> int:
+        """Bytes that it has in memory, or soon will."""
+        rows = self._reserved if self.rows is None else self.rows.nbytes
+        return rows + (0 if self.stream is None else self.stream.nbytes)
+
+
+class _Trouble(NamedTuple):
+    """Why a pass failed: too little memory, a device that does nothing any more, or something in a stream."""
+
+    reason: str
+    full: bool
+    broken: bool
 
 
 class Batches:
@@ -38,22 +70,18 @@ class Batches:
     def __init__(self, executor: ThreadPoolExecutor, extractor: Extractor, done: Callable[[], object]) -> None:
         self.extractor = extractor
         self._executor, self._done = executor, done
+        self._samples_per_row = extractor.windows().unit
         self._collected: list[Ticket] = []
         self._bytes = 0
         self._running: deque[Future[None]] = deque()
+        self._alike: tuple[str, int] = ("", 0)
 
-    @property
-    def is_full(self) -> bool:
-        """Whether enough is waiting already."""
-        while self._running and self._running[0].done():
-            self._running.popleft().result()
-        return len(self._running) > WAITING_BATCHES
-
-    def add(self, stream: Stream) -> Ticket:
-        """Take a stream; it is run with others."""
-        ticket = Ticket(stream)
+    def add(self, file: str, stream: Stream, low: int = 0, high: int | None = None) -> Ticket:
+        """Take a stream; it is run with others. Of its rows `low` to `high` are wanted."""
+        numbers = (len(stream) // self._samples_per_row + 1) * self.extractor.dim
+        ticket = Ticket(file, stream, low, high, numbers * np.dtype(np.float16).itemsize)
         self._collected.append(ticket)
-        self._bytes += stream.nbytes
+        self._bytes += stream.nbytes + numbers * np.dtype(np.float32).itemsize
         if self._bytes >= BATCH_BYTES or len(self._collected) >= BATCH_STREAMS:
             self.flush()
         return ticket
@@ -61,28 +89,90 @@ class Batches:
     def flush(self) -> None:
         """Run what was collected. What is in a batch depends on the clips' order and on these calls, not on timing."""
         if self._collected:
-            self._running.append(self._executor.submit(self._run, self._collected))
+            batch = self._executor.submit(self._run, self._collected)
+            self._running.append(batch)
+            batch.add_done_callback(lambda _: self._done())
             self._collected, self._bytes = [], 0
 
-    def _run(self, tickets: list[Ticket]) -> None:
-        streams: list[Any] = [t.stream for t in tickets]
-        try:
-            for ticket, rows in zip(tickets, self.extractor.rows(streams), strict=True):
-                ticket.rows = rows
-        except Exception:  # one of them is odd, or together they are too much: each for itself then
-            for ticket in tickets:
-                self._run_alone(ticket)
-        for ticket in tickets:
-            ticket.stream = None
-        self._done()
+    def settle(self) -> None:
+        """Forget the batches that are through.
 
-    def _run_alone(self, ticket: Ticket) -> None:
-        if ticket.stream is None:
-            return
+        Raises:
+            AvlocError: if one of them found the device unusable.
+        """
+        while self._running and self._running[0].done():
+            self._running.popleft().result()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether enough is waiting already."""
+        return len(self._running) > WAITING_BATCHES
+
+    def _run(self, tickets: list[Ticket]) -> None:
+        groups = [tickets]
+        while groups:
+            group = groups.pop()
+            trouble = self._pass(group)
+            if trouble is None:
+                self._alike = ("", 0)
+            elif trouble.broken:
+                raise AvlocError(f"{self.extractor.name}: the device cannot be used any more: {trouble.reason}")
+            elif len(group) > 1:  # one of them is odd, or together they are too much
+                groups += [group[len(group) // 2 :], group[: len(group) // 2]]
+            else:
+                self._fail(group[0], trouble)
+
+    def _pass(self, tickets: list[Ticket]) -> _Trouble | None:
+        """Run the network once. What it had on the device when it failed is free when this returns."""
         try:
-            ticket.rows = self.extractor.rows([ticket.stream])[0]
+            streams = [ticket.stream for ticket in tickets if ticket.stream is not None]
+            for ticket, rows in zip(tickets, self.extractor.rows(streams), strict=True):
+                self._take(ticket, rows[ticket.low : ticket.high])
         except Exception as error:
-            ticket.failure = f"{self.extractor.name}: {reason_of(error)}"
+            reason, full = reason_of(error), _is_full(error)
+        else:
+            return None
+        device = getattr(self.extractor, "device", "cpu")
+        return _Trouble(reason, full, broken=device != "cpu" and not _works(device))
+
+    def _take(self, ticket: Ticket, rows: npt.NDArray[np.floating]) -> None:
+        try:
+            check_finite(ticket.file, self.extractor, rows)
+        except AvlocError as error:
+            ticket.failure = str(error)
+        else:
+            ticket.rows = to_half(rows)
+        ticket.stream = None
+
+    def _fail(self, ticket: Ticket, trouble: _Trouble) -> None:
+        """A stream by itself cannot be done."""
+        if trouble.full:
+            raise AvlocError(
+                f"{self.extractor.name}: too little memory on the device for a single stream, of {ticket.file} ({trouble.reason})"
+            )
+        reason, times = self._alike
+        self._alike = (trouble.reason, times + 1 if reason == trouble.reason else 1)
+        if self._alike[1] >= ALIKE:
+            raise AvlocError(f"{self.extractor.name}: {ALIKE} streams in a row failed alike: {trouble.reason}")
+        ticket.failure, ticket.stream = f"{ticket.file}: {self.extractor.name}: {trouble.reason}", None
+
+
+def _is_full(error: Exception) -> bool:
+    import torch
+
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in str(error) for sign in FULL)
+
+
+def _works(device: str) -> bool:
+    """Whether a device still does anything: after some errors each call fails, whatever it is given."""
+    import torch
+
+    try:
+        if torch.device(device).type == "cuda":
+            torch.cuda.empty_cache()  # what a pass that was too much has left
+        return bool((torch.zeros(1, device=device) + 1).item() == 1)
+    except Exception:
+        return False
 
 
 class Device:
@@ -98,8 +188,16 @@ class Device:
         os.write(self._writing, b".")
 
     def hear(self) -> None:
-        """Forget the rings until now, and wait while enough is with the device already."""
-        while self.wake.poll() or any(b.is_full for b in self.batches.values()):
+        """Forget the rings until now, and wait while enough is with the device already.
+
+        Raises:
+            AvlocError: if the device cannot be used any more.
+        """
+        while True:
+            for batches in self.batches.values():
+                batches.settle()
+            if not self.wake.poll() and not any(b.is_full for b in self.batches.values()):
+                return
             os.read(self.wake.fileno(), 4096)
 
     def flush(self) -> None:

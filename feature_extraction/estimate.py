@@ -5,16 +5,17 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from avloc.errors import AvlocError, StoreError
 from avloc.feature_extraction.extractors import Extractor
 from avloc.feature_extraction.media import probe
-from avloc.feature_extraction.worker import Done, Piece, Settings, Task, work
+from avloc.feature_extraction.shards import to_half
+from avloc.feature_extraction.worker import Done, Settings, Task, work
 
 PROBED = 32
 SAMPLED = 8
@@ -50,15 +51,12 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(there).free
 
 
-def check_space(
-    store: Path, settings: Settings, descriptions: Sequence[Mapping[str, Any]], files: Sequence[str]
-) -> None:
-    """Raise a StoreError if the features of the files cannot all fit."""
-    media_s = mean_duration_s(settings.root, files) * len(files)
-    needed, free = sum(map(bytes_per_second, descriptions)) * media_s, free_bytes(store)
-    if needed > free:
+def check_space(store: Path, needed_bytes: float, clips: int) -> None:
+    """Raise a StoreError if the features of so many clips, of so many bytes in all, cannot fit."""
+    free = free_bytes(store)
+    if needed_bytes > free:
         raise StoreError(
-            f"{store}: the features of {len(files)} clips will take about {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; "
+            f"{store}: the features of {clips} clips will take about {needed_bytes / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; "
             "make room, or go on regardless with --no-space-check"
         )
 
@@ -72,7 +70,8 @@ class Estimate:
         sampled: clips that were done to find out; `failed` of them could not be read.
         media_s: seconds of all clips.
         decode_s: core seconds of decoding all clips.
-        extract_s: seconds of extraction of all clips: of a core, or of a device.
+        extract_s: core seconds of extraction of all clips in the workers.
+        device_s: seconds of a device for all clips; 0 where the workers run the networks.
         wall_s: with the job's workers and devices.
         size_bytes: by extractor, of all clips.
         free_bytes: on the store's disk.
@@ -84,6 +83,7 @@ class Estimate:
     media_s: float
     decode_s: float
     extract_s: float
+    device_s: float
     wall_s: float
     size_bytes: dict[str, float]
     free_bytes: int
@@ -122,30 +122,40 @@ def estimate(
         torch.set_num_threads(threads)
     counted = [c for c in (costs[1:] or costs) if c is not None]
     scale = len(files) / max(1, len(counted))
-    decode_s, extract_s, media_s = (scale * float(np.sum([c[k] for c in counted])) for k in range(3))
-    workers = max(1, settings.workers)
-    central = settings.is_central
+    decode_s, extract_s, device_s, media_s = (
+        scale * sum(getattr(c, key) for c in counted) for key in ("decode_s", "extract_s", "device_s", "media_s")
+    )
     return Estimate(
         clips=len(files), sampled=len(chosen), failed=sum(c is None for c in costs), media_s=media_s,
-        decode_s=decode_s, extract_s=extract_s,
-        wall_s=max(decode_s / workers, extract_s / devices) if central else (decode_s + extract_s) / workers,
-        size_bytes={name: scale * sum(c[3][k] for c in counted) for k, name in enumerate(names)},
+        decode_s=decode_s, extract_s=extract_s, device_s=device_s,
+        wall_s=max((decode_s + extract_s) / max(1, settings.workers), device_s / devices),
+        size_bytes={name: scale * sum(c.sizes[k] for c in counted) for k, name in enumerate(names)},
         free_bytes=free_bytes(store),
     )  # fmt: skip
 
 
-def _cost(
-    file: str, extractors: Sequence[Extractor], settings: Settings
-) -> tuple[float, float, float, list[int]] | None:
-    """Seconds of decoding, of extraction, and of media, and bytes by extractor; None for a clip that cannot be read."""
-    begin, sizes = time.perf_counter(), [0] * len(settings.extractors)
+class _Cost(NamedTuple):
+    """Of a clip: core seconds of decoding and of extraction, seconds of a device and of media, bytes by extractor."""
+
+    decode_s: float
+    extract_s: float
+    device_s: float
+    media_s: float
+    sizes: list[int]
+
+
+def _cost(file: str, extractors: Sequence[Extractor], settings: Settings) -> _Cost | None:
+    """What a clip takes; None for one that cannot be read."""
+    sizes, device_s = [0] * len(settings.extractors), 0.0
     try:
-        for message in work(Task(file, tuple(range(len(sizes)))), extractors, replace(settings, central=False)):
-            if isinstance(message, Piece):
-                sizes[message.extractor] += message.data.nbytes
-            elif isinstance(message, Done):
-                total = time.perf_counter() - begin
-                return message.decode_s, max(0.0, total - message.decode_s), message.media_s, sizes
+        for message in work(Task(file, tuple(range(len(sizes)))), extractors, settings):
+            if isinstance(message, Done):
+                return _Cost(message.decode_s, message.extract_s, device_s, message.media_s, sizes)
+            rows, begin = message.data, time.perf_counter()
+            if not message.is_rows:
+                rows = to_half(extractors[message.extractor].rows([message.data])[0][message.low : message.high])
+                device_s += time.perf_counter() - begin
+            sizes[message.extractor] += rows.nbytes
     except Exception:  # as in the job, an odd clip is a failed one
         return None
     return None

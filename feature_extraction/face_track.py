@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -39,15 +40,7 @@ class FaceDetector:
     """
 
     def __init__(self) -> None:
-        try:
-            import cv2
-
-            cv2.setNumThreads(1)  # jobs run one process per core
-            folder = Path(cv2.data.haarcascades)  # type: ignore[attr-defined] # not in OpenCV's stubs
-            weights = folder / "haarcascade_frontalface_alt.xml"
-            self._cascade: Any = cv2.CascadeClassifier(str(weights))
-        except (ImportError, AttributeError) as error:  # OpenCV 5 has no cascades
-            raise AvlocError(f"crop=face and crop=mouth need OpenCV 4 ({error}): pip install 'avloc[face]'") from error
+        self._cascade = _cascade()
 
     def __call__(self, picture: Picture) -> list[Square]:
         """The faces in a picture, from brow to chin each, in its own pixels; their order says nothing."""
@@ -71,6 +64,19 @@ class FaceDetector:
             if len(found):
                 return sorted((int(left), int(top), int(w), int(h)) for left, top, w, h in found)
         return []
+
+
+@cache
+def _cascade() -> Any:
+    """OpenCV's classifier; reading it takes longer than a look."""
+    try:
+        import cv2
+
+        cv2.setNumThreads(1)  # jobs run one process per core
+        folder = Path(cv2.data.haarcascades)  # type: ignore[attr-defined] # not in OpenCV's stubs
+        return cv2.CascadeClassifier(str(folder / "haarcascade_frontalface_alt.xml"))
+    except (ImportError, AttributeError) as error:  # OpenCV 5 has no cascades
+        raise AvlocError(f"crop=face and crop=mouth need OpenCV 4 ({error}): pip install 'avloc[face]'") from error
 
 
 class Point(NamedTuple):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from avloc.feature_extraction.engines import local
 from avloc.feature_extraction.pipeline import ClipDone, ShardDone, ShardSpec
-from avloc.feature_extraction.plan import LARGEST_SHARD_CLIPS, Plan, Reused
+from avloc.feature_extraction.plan import Plan, Reused
 from avloc.feature_extraction.store import FeatureStore
 from avloc.feature_extraction.worker import Settings
 
@@ -67,7 +67,7 @@ def extract(
     store: FeatureStore,
     settings: Settings,
     *,
-    shard_clips: int = LARGEST_SHARD_CLIPS,
+    shard_clips: int | None = None,
     part: tuple[int, int] = (0, 1),
     retry_failed: bool = False,
     engine: Engine = local.run,
@@ -79,7 +79,8 @@ def extract(
         files: the clips; their order decides the shards, so keep it to resume.
         store: where to.
         settings: the clips' root, the extractors, and how they are run.
-        shard_clips: clips per shard at the most.
+        shard_clips: clips per shard at the most. None: as many as the store has already for these clips, or a 16th of them
+            within bounds.
         part: (i, n): do only every n-th shard from the i-th on, for a job array.
         retry_failed: make the shards again in which a clip could not be read.
         engine: where the shards are run.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from avloc import __version__
+from avloc.errors import StoreError
 from avloc.feature_extraction.job import Event, JobReport
 from avloc.feature_extraction.pipeline import ClipDone, ShardDone
 
@@ -24,10 +25,19 @@ class JobLog:
 
     Args:
         path: the file; it is made with its folder if need be.
+
+    Raises:
+        StoreError: if it cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.open("a").close()
+        except OSError as error:
+            raise StoreError(
+                f"{path}: the log cannot be written ({error.strerror or error}); --log names a file"
+            ) from error
         self.path = path
         self._began = self._last = time.monotonic()
         self._shard = JobReport()

@@ -4,7 +4,8 @@
 clips in order ──► workers: decode, and extract ──► rows ────────────────────► writers, in order
                                      └─ streams ─► Device: networks, batches ─┘
 ```
-What is in a batch and where a row lies depends on the shard alone, so that a shard made again is equal to the first.
+What is in a batch and where a row lies depends on the shard alone, so that a shard made again is equal to the first. (One
+exception: when a worker dies at a clip of which more than `HELD_BYTES / 2` are with the device already, these are run again.)
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ from avloc.feature_extraction.batches import Device, Ticket
 from avloc.feature_extraction.extractors import Extractor
 from avloc.feature_extraction.pool import Event, GivenBack, Lost, Workers, start_workers
 from avloc.feature_extraction.shards import NO_FILE, ShardWriter
-from avloc.feature_extraction.worker import Done, Failed, Piece, Settings, Task, check_finite
+from avloc.feature_extraction.worker import Done, Failed, Piece, Settings, Task
 
 TRIES = 3  # of a clip whose worker dies: it may have been the system that killed it
 AHEAD = 4  # clips ahead of the one that is written, per worker
 HELD_BYTES = 512 << 20  # what is held of clips ahead before their workers have to wait
+SILENT_TRIES = 2  # of a clip whose worker falls silent: the whole machine may have been asleep
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +75,17 @@ class _Item:
     piece: Piece
     ticket: Ticket | None = None
 
-    def ready_rows(self) -> npt.NDArray[np.floating] | None:
+    @property
+    def rows(self) -> npt.NDArray[np.floating] | None:
         """The rows if they are there."""
         if self.piece.is_rows:
             return self.piece.data
-        if self.ticket is None or self.ticket.rows is None:
-            return None
-        return self.ticket.rows[self.piece.low : self.piece.high]
+        return None if self.ticket is None else self.ticket.rows
+
+    @property
+    def held(self) -> int:
+        """Bytes that it has in memory, or soon will."""
+        return self.piece.data.nbytes + (0 if self.ticket is None else self.ticket.held)
 
 
 @dataclass(slots=True)
@@ -90,6 +96,7 @@ class _Clip:
     file: str
     shard: _Shard
     items: deque[_Item] = field(default_factory=deque)
+    unreleased: deque[tuple[int, _Item | None]] = field(default_factory=deque)  # bytes, and the stream if it is one
     lost: int = 0
     done: Done | None = None
     failure: str | None = None
@@ -103,7 +110,17 @@ class _Clip:
     @property
     def held(self) -> int:
         """Bytes of its items."""
-        return sum(item.piece.data.nbytes for item in self.items)
+        return sum(item.held for item in self.items)
+
+    @property
+    def waiting(self) -> int:
+        """Bytes of what was not released yet; of rows that are written already too, so that it says the same at any time."""
+        return sum(size for size, _ in self.unreleased)
+
+    def forget(self) -> None:
+        """Nothing that came of it counts."""
+        self.items.clear()
+        self.unreleased.clear()
 
 
 @dataclass(slots=True)
@@ -121,6 +138,16 @@ def file_size(path: Path) -> int:
         return path.stat().st_size
     except (OSError, ValueError):
         return NO_FILE
+
+
+def is_readable(path: Path) -> bool:
+    """Whether the first byte of a file can be had."""
+    try:
+        with path.open("rb") as file:
+            file.read(1)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def run_shards(specs: Iterable[ShardSpec], settings: Settings) -> Iterator[ClipDone | ShardDone]:
@@ -151,6 +178,9 @@ class _Pipeline:
         self.device = Device(central) if central else None
         self.clips: deque[_Clip] = deque()  # from the next to be written on
         self.released = 0  # the number of the first clip whose streams are not all with the device
+        self.since_flush = 0  # bytes of what was released since the device was last told to run all it has
+        self.opened: list[_Shard] = []  # whose files are open
+        self.known_good: str | None = None  # a clip that is there
         self.again: deque[_Clip] = deque()  # to be given to a worker once more
         self.coming = self._numbered(specs)
         self.at_end = False
@@ -172,8 +202,6 @@ class _Pipeline:
                 yield from self._move()  # also within a long clip, whose rows would pile up
             yield from self._move()
             self._feed()
-            if self.device is not None and all(clip.is_decided for clip in self.clips):
-                self.device.flush()  # nothing more will come before what is held is written
 
     def _move(self) -> Iterator[ClipDone | ShardDone]:
         """Move on what can be."""
@@ -216,7 +244,10 @@ class _Pipeline:
             return
         message = event.message
         if isinstance(message, Piece):
-            clip.items.append(_Item(message))
+            item = _Item(message)
+            clip.items.append(item)
+            if self.device is not None:
+                clip.unreleased.append((message.data.nbytes, None if message.is_rows else item))
         elif isinstance(message, Done):
             clip.done = message
         elif isinstance(message, Failed):
@@ -227,17 +258,29 @@ class _Pipeline:
             self.again.append(clip)
 
     def _fail(self, clip: _Clip, reason: str) -> None:
-        clip.items.clear()
+        self._check_root(clip)
+        clip.forget()
         clip.failure, clip.done = reason, None
+
+    def _check_root(self, clip: _Clip) -> None:
+        """Raise if it is not the clip that cannot be read, but the whole folder: a disk that is gone, say."""
+        root = self.settings.root
+        if is_readable(root / clip.file):
+            self.known_good = clip.file
+        elif not root.is_dir() or (self.known_good is not None and not is_readable(root / self.known_good)):
+            raise AvlocError(
+                f"{root}: the clips are gone, {clip.file} and {self.known_good or 'the folder'} can no longer be read; what is "
+                "finished is kept, run the same again when they are back"
+            )
 
     def _lose(self, clip: _Clip, lost: Lost) -> None:
         clip.lost += 1
-        if lost.silent:
+        if lost.silent and clip.lost >= SILENT_TRIES:
             self._fail(clip, f"{clip.file}: given up, {lost.reason}")
         elif clip.lost >= TRIES:
             self._fail(clip, f"{clip.file}: the process at it died {TRIES} times ({lost.reason})")
         else:
-            clip.items.clear()
+            clip.forget()
             if clip is self.clips[0]:
                 for writer in clip.shard.writers.values():
                     writer.drop()
@@ -251,17 +294,33 @@ class _Pipeline:
             if clip.number < self.released:
                 continue
             # A short clip goes as a whole, so that a worker's death does not show in a batch.
-            if not clip.is_decided and clip.held < HELD_BYTES // 2:
+            if not clip.is_decided and clip.waiting < HELD_BYTES // 2:
                 return
-            for item in clip.items:
-                if not item.piece.is_rows and item.ticket is None:
-                    item.ticket = self.device.batches[item.piece.extractor].add(item.piece.data)
-                    item.piece = item.piece._replace(data=np.empty(0))
+            while clip.unreleased:
+                size, item = clip.unreleased.popleft()
+                self._count(self.device, size if item is None else self._hand_over(self.device, clip, item))
             if not clip.is_decided:
                 return
             self.released = clip.number + 1
             if clip.number == clip.shard.last:
-                self.device.flush()
+                self._flush(self.device)
+
+    def _hand_over(self, device: Device, clip: _Clip, item: _Item) -> int:
+        """Give a stream to its network; the bytes that it will hold until its rows are written."""
+        piece = item.piece
+        item.ticket = device.batches[piece.extractor].add(clip.file, piece.data, piece.low, piece.high)
+        item.piece = piece._replace(data=np.empty(0))
+        return item.held
+
+    def _count(self, device: Device, size: int) -> None:
+        """All is run before what waits for it is as much as may be held: then nothing would move any more."""
+        self.since_flush += size
+        if self.since_flush >= HELD_BYTES // 2:
+            self._flush(device)
+
+    def _flush(self, device: Device) -> None:
+        device.flush()
+        self.since_flush = 0
 
     def _write(self) -> Iterator[ClipDone | ShardDone]:
         while self.clips:
@@ -273,6 +332,8 @@ class _Pipeline:
             if not written:
                 return
             self.clips.popleft()
+            if clip.failure is None:
+                self.known_good = clip.file
             yield ClipDone(clip.file, clip.failure, clip.done)
             if clip.number == clip.shard.last:
                 yield ShardDone(clip.shard.spec)
@@ -281,6 +342,7 @@ class _Pipeline:
         """Write what there is of a clip; whether it is complete."""
         shard = clip.shard
         if not shard.writers:
+            self.opened.append(shard)
             for k, path in shard.spec.paths.items():
                 shard.writers[k] = ShardWriter(path, self.extractors[k].dim, shard.spec.fingerprints[k])
         while clip.items:
@@ -300,28 +362,22 @@ class _Pipeline:
         if clip.number == shard.last:
             for writer in shard.writers.values():
                 writer.close()
+            self.opened.remove(shard)
         return True
 
     def _rows(self, clip: _Clip, item: _Item) -> npt.NDArray[np.floating] | None:
         """An item's rows if they are there; the clip fails if they cannot be."""
         if item.ticket is not None and item.ticket.failure is not None:
-            self._fail(clip, f"{clip.file}: {item.ticket.failure}")
+            self._fail(clip, item.ticket.failure)
             return None
-        rows = item.ready_rows()
-        if rows is not None and not item.piece.is_rows:
-            try:
-                check_finite(clip.file, self.extractors[item.piece.extractor], rows)
-            except AvlocError as error:
-                self._fail(clip, str(error))
-                return None
-        return rows
+        return item.rows
 
     def close(self) -> None:
         """Stop everything; what is not complete is removed."""
         self.workers.close()
         if self.device is not None:
             self.device.close()
-        for shard in {id(c.shard): c.shard for c in self.clips}.values():
+        for shard in self.opened:
             for writer in shard.writers.values():
                 writer.discard()
 

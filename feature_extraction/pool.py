@@ -18,7 +18,9 @@ from avloc.errors import AvlocError
 from avloc.feature_extraction.worker import ALIVE, READY, Failed, Piece, Settings, Task, reason_of, receive, serve, work
 
 START_TRIES = 3  # a worker that cannot even start so often is the machine's fault, not a clip's
+START_S = 600.0  # in which a worker must have started; large weights may come over a network
 POLL_S = 1.0
+ASLEEP_S = 5.0  # when we have not listened for so long, we were stopped or busy, and silence says nothing
 SHORT_S = 0.5  # a worker whose last clip took no longer has the next one with it, so that it need not wait for us
 
 
@@ -125,6 +127,7 @@ class Processes:
         self._settings = settings
         self._workers = [_Worker(settings) for _ in range(settings.workers)]
         self._failed_starts = 0
+        self._listened_s = time.monotonic()
 
     def free(self) -> int:
         return sum(max(0, w.free()) for w in self._workers)
@@ -149,11 +152,18 @@ class Processes:
         for link in connection.wait([*listened, *([wake] if wake is not None else [])], POLL_S):
             if link is not wake:
                 yield from self._listen(listened[link])  # type: ignore[index]
+        yield from self._give_up_silent()
+
+    def _give_up_silent(self) -> Iterator[Event]:
         now = time.monotonic()
+        asleep, self._listened_s = now - self._listened_s > ASLEEP_S, now
         for worker in list(self._workers):
+            if asleep:
+                worker.heard_s = now
+            limit_s = self._settings.timeout_s if worker.ready else max(START_S, self._settings.timeout_s)
             # It may have said something while what others said was worked on.
-            if worker.clips and now - worker.heard_s > self._settings.timeout_s and not worker.link.poll():
-                yield from self._replace(worker, f"nothing came of it in {self._settings.timeout_s:g} s", silent=True)
+            if (worker.clips or not worker.ready) and now - worker.heard_s > limit_s and not worker.link.poll():
+                yield from self._replace(worker, f"nothing came of it in {limit_s:g} s", silent=True)
 
     def _listen(self, worker: _Worker) -> Iterator[Event]:
         try:
@@ -180,7 +190,8 @@ class Processes:
             self._failed_starts += 1
             if self._failed_starts >= START_TRIES * max(1, self._settings.workers):
                 raise AvlocError(
-                    f"the worker processes cannot be started ({why}); perhaps there is too little memory: try fewer --workers"
+                    f"the worker processes cannot be started ({why}); perhaps there is too little memory (try fewer workers), "
+                    'or a script that calls avloc lacks `if __name__ == "__main__":`'
                 )
         self._workers.append(_Worker(self._settings))
         for k, clip in enumerate(worker.clips):

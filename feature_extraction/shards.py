@@ -231,6 +231,17 @@ class ShardWriter:
         self._file.close()
         self._target.finish()
         self.temporary.replace(self.path)
+        _sync_folder(self.path.parent)  # so that the name is on the disk too
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError:  # not every file system does that with folders
+        pass
+    finally:
+        os.close(handle)
 
 
 def _with_tables(

@@ -17,7 +17,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -39,17 +39,40 @@ def name_keys(files: Iterable[str]) -> npt.NDArray[np.int64]:
     return np.frombuffer(digests, dtype=np.int64)
 
 
-def read_plan(path: Path) -> list[str]:
-    """The names of the shards of a plan.
+class Plan(NamedTuple):
+    """What a list of clips is to become: see `layout`.
+
+    Attributes:
+        shards: the names of their files.
+        digest: a hash of the list.
+        size: clips per shard; 0 if that is not known.
+        skip: (a, b): the clips from a to before b of the list are in shards of other lists.
+    """
+
+    shards: list[str]
+    digest: str = ""
+    size: int = 0
+    skip: Sequence[tuple[int, int]] = ()
+
+
+def read_plan(path: Path) -> Plan:
+    """A plan.
 
     Raises:
         StoreError: if it cannot be read.
     """
-    plan = read_json(path, "plan", StoreError)
-    shards = plan.get("shards") if isinstance(plan, dict) else None
-    if not isinstance(shards, list) or not all(isinstance(name, str) for name in shards):
+    said = read_json(path, "plan", StoreError)
+    try:
+        plan = Plan(
+            said["shards"], str(said.get("list", "")), int(said.get("clips_per_shard", 0)), said.get("skip", [])
+        )
+        is_good = isinstance(plan.shards, list) and all(isinstance(name, str) for name in plan.shards)
+        is_good = is_good and all(0 <= int(begin) < int(end) for begin, end in plan.skip)
+    except (TypeError, KeyError, ValueError, AttributeError):
+        is_good = False
+    if not is_good:
         raise StoreError(f"{path}: not a plan; remove it and run the same extraction again")
-    return shards
+    return plan
 
 
 def _shards_in(folder: Path) -> list[Path]:
@@ -186,6 +209,30 @@ class FeatureStore:
             raise StoreError(f"{path}: want a store of format version {wanted}, got {version}")
         return dict(description)
 
+    def check(self, description: dict[str, Any]) -> bool:
+        """Whether there are features of an extractor, made with the same settings.
+
+        Raises:
+            StoreError: if there are some that were made in another way.
+        """
+        folder = self.root / description["name"]
+        if not (folder / "store.json").is_file():
+            return False
+        there = self.describe(description["name"])
+        if there["format_version"] != FORMAT_VERSION:
+            raise StoreError(
+                f"{folder}: is of format version {there['format_version']}, which can be read but not added to; "
+                "name another store"
+            )
+        wanted = {"format_version": FORMAT_VERSION, **description}
+        k = first_difference(wanted, there)
+        if k is not None:
+            raise StoreError(
+                f"{folder}: holds features made with other settings, {k} is {there.get(k)!r} there and "
+                f"{wanted.get(k)!r} now; name another store"
+            )
+        return True
+
     def prepare(self, description: dict[str, Any]) -> Path:
         """Make the folder of an extractor, or check that the one there is of the same extractor and settings.
 
@@ -193,30 +240,25 @@ class FeatureStore:
             StoreError: if the folder holds features made in another way.
         """
         folder = self.root / description["name"]
-        wanted = {"format_version": FORMAT_VERSION, **description}
-        if (folder / "store.json").is_file():
-            there = self.describe(description["name"])
-            if there["format_version"] != FORMAT_VERSION:
-                raise StoreError(
-                    f"{folder}: is of format version {there['format_version']}, which can be read but not added to; "
-                    "name another store"
-                )
-            k = first_difference(wanted, there)
-            if k is not None:
-                raise StoreError(
-                    f"{folder}: holds features made with other settings, {k} is {there.get(k)!r} there and "
-                    f"{wanted.get(k)!r} now; name another store"
-                )
-            return folder
-        write_json(folder / "store.json", wanted)
+        if not self.check(description):
+            write_json(folder / "store.json", {"format_version": FORMAT_VERSION, **description})
         return folder
 
-    def plan(self, extractor: str, shards: Sequence[str]) -> None:
-        """Note the shards that a list of clips is to become, so that `store_check` can tell which are missing."""
-        digest = hashlib.sha256("\n".join(shards).encode()).hexdigest()[:8]
-        path = self.root / extractor / f"plan-{digest}.json"
+    def plan_path(self, extractor: str, digest: str) -> Path:
+        """The file of the plan of a list of clips."""
+        return self.root / extractor / f"plan-{digest[:8]}.json"
+
+    def note(self, extractor: str, plan: Plan) -> None:
+        """Note the shards that a list of clips is to become; the first plan of a list stands.
+
+        `store_check` tells by it which are missing.
+        """
+        digest = plan.digest or hashlib.sha256("\n".join(plan.shards).encode()).hexdigest()
+        path = self.plan_path(extractor, digest)
         if not path.is_file():
-            write_json(path, {"shards": list(shards)})
+            write_json(path, {
+                "shards": plan.shards, "list": digest, "clips_per_shard": plan.size, "skip": [list(s) for s in plan.skip],
+            })  # fmt: skip
 
     def planned(self, extractor: str) -> list[str]:
         """The names of all shards that were ever planned.
@@ -224,7 +266,7 @@ class FeatureStore:
         Raises:
             StoreError: if a plan cannot be read.
         """
-        return list(dict.fromkeys(name for path in self.plans(extractor) for name in read_plan(path)))
+        return list(dict.fromkeys(name for path in self.plans(extractor) for name in read_plan(path).shards))
 
     def plans(self, extractor: str) -> list[Path]:
         """The files of an extractor's plans."""

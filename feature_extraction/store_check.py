@@ -160,7 +160,7 @@ def _planned(store: FeatureStore, extractor: str, found: Checked) -> _Planned:
     known = bool(paths)
     for path in paths:
         try:
-            names.update(read_plan(path))
+            names.update(read_plan(path).shards)
         except StoreError:
             known = False
             found.faults.append(Fault(path, "is a plan that cannot be read"))

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from avloc.errors import AvlocError, StoreError
-from avloc.feature_extraction.plan import shard_size
-from avloc.feature_extraction.shards import NO_FILE, OK, ShardRows, ShardWriter, shard_name
+from avloc.feature_extraction import layout
+from avloc.feature_extraction.shards import NO_FILE, OK, ShardRows, ShardWriter
 from avloc.feature_extraction.store import FeatureStore
 from avloc.feature_extraction.store_check import checked_rows
 from avloc.feature_extraction.store_export import ABOUT, ABOUT_VERSION, ENDING
@@ -196,11 +196,14 @@ def import_features(
     description = source.description if "dim" in source.description else {**source.description, "dim": _dim(source)}
     folder = store.prepare(description)
     remove_stale(folder)
-    size = shard_clips or shard_size(len(clips))
-    chosen = [clips[begin : begin + size] for begin in range(0, len(clips), size)]
-    paths = [folder / shard_name(k, part) for k, part in enumerate(chosen)]
-    store.plan(name, [path.name for path in paths])
-    for path, part in zip(paths, chosen, strict=True):
+    size = shard_clips or layout.shard_size(len(clips))
+    found = layout.noted(store, name, clips) or layout.new(store, name, clips, size)
+    store.note(name, found.plan())
+    report.reused += int(found.skipped().sum())
+    if report.reused:
+        progress(report.reused)
+    for index, shard_name in enumerate(found.names()):
+        path, part = folder / shard_name, found.clips(index)
         rows = _there(path, source)
         if rows is None or (retry_failed and rows.failures):
             with ShardWriter(path, int(description["dim"]), store.fingerprint(name)) as shard:

@@ -14,7 +14,7 @@ from avloc.feature_extraction.shards import attribute
 from avloc.feature_extraction.store import FORMAT_VERSION, FeatureStore, first_difference
 from avloc.feature_extraction.store_check import UNREADABLE, checked_rows
 from avloc.feature_extraction.store_repeats import RepeatedClips
-from avloc.files import remove_stale, replacing
+from avloc.files import file_sha256, remove_stale, replacing
 
 SHOWN = 3
 
@@ -125,7 +125,12 @@ def _add(merge: Merge, stores: Sequence[FeatureStore], extractor: str, progress:
         raise StoreError(
             f"{twice.file}: its features in {twice.second} are not those in {twice.first}; remove the shard that is wrong"
         )
-    plans = {path.name: path for store in reversed(stores) for path in store.plans(extractor)}
+    plans: dict[str, Path] = {}
+    for path in (path for store in stores for path in store.plans(extractor)):
+        name = path.name
+        if name in plans and plans[name].read_bytes() != path.read_bytes():  # the same clips in shards of another size
+            name = f"{path.stem}-{file_sha256(path)[:8]}{path.suffix}"
+        plans.setdefault(name, path)
     merge.shards += [(path, folder / name) for name, path in sorted(chosen.items()) if not (folder / name).exists()]
     merge.plans += [(path, folder / name) for name, path in sorted(plans.items()) if not (folder / name).exists()]
     merge.kept += sum((folder / name).exists() for name in chosen)

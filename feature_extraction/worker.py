@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -142,7 +142,7 @@ class _Clock:
 
     def __init__(self) -> None:
         self.decode_s = self.extract_s = 0.0
-        self._last = time.process_time()
+        self._last = time.thread_time()
 
     def decoded(self) -> None:
         """What was done since the last call was decoding."""
@@ -153,7 +153,7 @@ class _Clock:
         self.extract_s += self._lap()
 
     def _lap(self) -> float:
-        last, self._last = self._last, time.process_time()
+        last, self._last = self._last, time.thread_time()
         return self._last - last
 
 
@@ -184,7 +184,8 @@ def reason_of(error: Exception) -> str:
 def serve(link: Connection, settings: Settings) -> None:
     """The work of a process: build the extractors, say so, then do one clip after another until told None."""
     prepare_process()
-    extractors = settings.build()
+    # Where networks run elsewhere a worker has nothing to do with their device.
+    extractors = (replace(settings, device="cpu") if settings.is_central else settings).build()
     if not settings.is_central:
         for extractor in extractors:
             extractor.load()

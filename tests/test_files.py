@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from avloc.errors import AvlocError
-from avloc.files import read_json, replacing, temporary_path, write_json
+from avloc.files import read_json, remove_stale, replacing, temporary_path, write_json
 
 
 def test_a_file_is_there_as_a_whole_or_not_at_all(tmp_path):
@@ -34,3 +36,12 @@ def test_errors(tmp_path):
         (tmp_path / "x").write_bytes(content)
         with pytest.raises(AvlocError, match="x: not a JSON file"):
             read_json(tmp_path / "x", "table")
+
+
+def test_leavings_of_other_machines_are_removed_when_old(tmp_path):
+    old, fresh = (tmp_path / f".{name}.elsewhere.7.tmp.h5" for name in ("old", "fresh"))
+    for path in (old, fresh):
+        path.write_text("x")
+    os.utime(old, (0, 0))
+    assert remove_stale(tmp_path) == 1
+    assert fresh.exists()

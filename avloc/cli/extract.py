@@ -26,21 +26,17 @@ def run(arguments: Sequence[str]) -> int:
     given = _options().parse_args(arguments)
 
     from avloc.datasets.catalog import read_records
-    from avloc.feature_extraction.estimate import check_space
-    from avloc.feature_extraction.plan import Plan, shard_size
+    from avloc.feature_extraction.plan import Plan
     from avloc.feature_extraction.store import FeatureStore
 
     settings = _settings(given)
     files = read_records(given.dataset, given.root, given.split).files
-    store = FeatureStore(given.store)
     plan = Plan(
-        files, store, settings, shard_clips=given.shard_clips or shard_size(len(files)), part=_part(given.shard),
-        here=given.engine == "local",
+        files, FeatureStore(given.store), settings, shard_clips=given.shard_clips, part=_part(given.shard),
+        devices=_devices(given.device) if given.engine == "local" else (), check_room=not given.no_space_check,
     )  # fmt: skip
     if given.dry_run:
         return _dry_run(given, plan)
-    if not given.no_space_check and not store.extractors():  # later there is no telling what is still to come
-        check_space(store.root, settings, plan.descriptions, files)
     report = _run(given, plan)
     print(f"{given.store}: {report.done} clips extracted, {report.reused} there before, {report.failed} failed")
     if report.faceless:
@@ -159,6 +155,7 @@ def _engine(given: Any) -> Engine:
 def _run(given: Any, plan: Plan) -> JobReport:
     from avloc.feature_extraction.job import JobReport, run_plan
     from avloc.feature_extraction.joblog import JobLog
+    from avloc.processes import ended_cleanly
 
     i, n = plan.part
     engine = _engine(given)
@@ -166,11 +163,11 @@ def _run(given: Any, plan: Plan) -> JobReport:
     log.start({
         "root": str(given.root), "clips": len(plan.files), "shard": f"{i}/{n}", "shard_clips": plan.shard_clips,
         "extractors": plan.descriptions, "engine": given.engine, "workers": given.workers, "device": given.device,
-        "retry_failed": given.retry_failed,
+        "precision": given.precision, "timeout_s": given.timeout, "retry_failed": given.retry_failed,
     })  # fmt: skip
     report, how = JobReport(), "stopped"
     try:
-        with _Bar(plan.clips(), report) as bar:
+        with ended_cleanly(), _Bar(plan.clips(), report) as bar:
 
             def progress(event: Event) -> None:
                 log.event(event)
@@ -178,7 +175,7 @@ def _run(given: Any, plan: Plan) -> JobReport:
 
             run_plan(plan, retry_failed=given.retry_failed, engine=engine, progress=progress, report=report)
         how = "done"
-    except AvlocError as error:
+    except Exception as error:
         how = f"error: {error}"
         raise
     finally:
@@ -235,18 +232,30 @@ def _dry_run(given: Any, plan: Plan) -> int:
 
 
 def _estimated(found: Estimate, workers: int, devices: int) -> list[str]:
-    hours = 3600.0
+    from avloc.feature_extraction.store_summary import in_bytes
+
+    on = f" and {devices} devices" if devices else ""
     lines = [
-        f"decoding {found.decode_s / hours:.2f} core hours, extraction {found.extract_s / hours:.2f} "
-        + ("device hours" if devices else "core hours"),
-        f"time: about {found.wall_s / hours:.2f} hours with {workers} workers"
-        + (f" and {devices} devices" if devices else ""),
+        f"decoding {_long(found.decode_s)} and extraction {_long(found.extract_s)} of one core"
+        + (f", networks {_long(found.device_s)} of one device" if devices else ""),
+        f"time: about {_long(found.wall_s)} with {workers} workers{on}",
     ]
     for name, size in found.size_bytes.items():
-        lines.append(f"disk: {name} {size / 1e9:.3f} GB")
+        lines.append(f"disk: {name} {in_bytes(size)}")
     total = sum(found.size_bytes.values())
     room = "enough" if total < found.free_bytes else "TOO LITTLE"
-    return [*lines, f"disk: {total / 1e9:.3f} GB in all, {found.free_bytes / 1e9:.1f} GB free: {room}"]
+    return [*lines, f"disk: {in_bytes(total)} in all, {in_bytes(found.free_bytes)} free: {room}"]
+
+
+def _long(seconds: float) -> str:
+    """A time for people.
+
+    >>> _long(99), _long(5000), _long(2 * 86400)
+    ('99 s', '83 min', '48.0 hours')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} hours"
 
 
 def parse_extractors(text: str) -> list[tuple[str, dict[str, Any]]]:

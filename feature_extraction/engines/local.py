@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
-import queue
-import signal
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from multiprocessing import connection
 from typing import Any
 
 from avloc.errors import AvlocError, StoreError
@@ -14,7 +13,7 @@ from avloc.feature_extraction.pipeline import ClipDone, ShardDone, ShardSpec, ru
 from avloc.feature_extraction.worker import Settings
 from avloc.processes import prepare_process
 
-POLL_S = 1.0
+NEXT, THROUGH = "next", "through"  # what a device's process says beside events and an error's text
 
 
 def run(specs: Iterable[ShardSpec], settings: Settings, devices: Sequence[str] = ()) -> Iterator[ClipDone | ShardDone]:
@@ -32,59 +31,71 @@ def run(specs: Iterable[ShardSpec], settings: Settings, devices: Sequence[str] =
     if len(devices) <= 1:
         yield from run_shards(specs, settings)
         return
-    context = multiprocessing.get_context("spawn")
-    todo: Any = context.Queue()
-    events: Any = context.Queue(maxsize=1000)
-    for spec in specs:
-        todo.put(spec)
     each = max(1, settings.workers // len(devices))
-    processes = [
-        context.Process(target=_run_device, args=(todo, events, replace(settings, device=device, workers=each)))
-        for device in devices
-    ]
-    for process in processes:
-        todo.put(None)
-        process.start()
+    running = [_Device(replace(settings, device=device, workers=each)) for device in devices]
     try:
-        yield from _collected(events, processes)
+        yield from _collected(iter(specs), running)
     finally:
-        todo.cancel_join_thread()  # nobody may be left to read it
-        for process in processes:
-            process.kill()  # what it is at is not finished and will be done again; its workers end with it
-        for process in processes:
-            process.join()
+        for device in running:
+            device.process.kill()  # what it is at is not finished and will be done again; its workers end with it
+        for device in running:
+            device.process.join()
+            device.link.close()
 
 
-def _collected(events: Any, processes: Sequence[Any]) -> Iterator[ClipDone | ShardDone]:
+class _Device:
+    """The process of a device, and a pipe of its own to it: what it holds when it dies concerns no other."""
+
+    def __init__(self, settings: Settings) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.link, theirs = context.Pipe()
+        self.name = settings.device
+        self.process = context.Process(target=_run_device, args=(theirs, settings))
+        self.process.start()
+        theirs.close()
+
+
+def _collected(specs: Iterator[ShardSpec], devices: Sequence[_Device]) -> Iterator[ClipDone | ShardDone]:
     """What the devices tell, until all are through; then an error if one was lost on the way."""
-    through, lost = 0, ""
-    while True:
-        try:
-            event = events.get(timeout=POLL_S)
-        except queue.Empty:
-            dead = [p.exitcode for p in processes if p.exitcode not in (None, 0)]
-            if through + len(dead) < len(processes):
-                continue
-            lost = f"the process of a device died (exit code {dead[0]}); run the same again" if dead else ""
-            break
-        if event is None:
-            through += 1
-            if through == len(processes):
-                break
-        elif isinstance(event, str):
-            raise StoreError(event)
-        else:
-            yield event
+    talking, lost = {device.link: device for device in devices}, ""
+    while talking:
+        for link in connection.wait([*talking]):
+            device = talking[link]  # type: ignore[index]
+            try:
+                said = device.link.recv()
+                if said == NEXT:
+                    device.link.send(next(specs, None))
+            except (EOFError, OSError):
+                device.process.join()
+                lost = f"the process of {device.name} died (exit code {device.process.exitcode}); run the same again"
+                said = THROUGH
+            if said == THROUGH:
+                del talking[device.link]
+            elif isinstance(said, AvlocError):
+                raise said
+            elif said != NEXT:
+                yield said
     if lost:
         raise OSError(lost)
 
 
-def _run_device(todo: Any, events: Any, settings: Settings) -> None:
+def _run_device(link: Any, settings: Settings) -> None:
     prepare_process()
-    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(SystemExit(1)))  # so that workers are ended too
     try:
-        for event in run_shards(iter(todo.get, None), settings):
-            events.put(event)
+        for event in run_shards(_asked(link), settings):
+            link.send(event)
+    except StoreError as error:
+        link.send(StoreError(str(error)))  # without what it came from, which may not go through a pipe
     except AvlocError as error:
-        events.put(str(error))
-    events.put(None)
+        link.send(AvlocError(f"{settings.device}: {error}"))
+    link.send(THROUGH)
+
+
+def _asked(link: Any) -> Iterator[ShardSpec]:
+    """The shards, one by one as they are wanted."""
+    while True:
+        link.send(NEXT)
+        spec = link.recv()
+        if spec is None:
+            return
+        yield spec

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from avloc.errors import AvlocError, StoreError
+from avloc.feature_extraction.extractors import named
 from avloc.feature_extraction.pipeline import ClipDone, ShardDone, ShardSpec, run_shards
 from avloc.feature_extraction.worker import Settings, reason_of
 
@@ -43,7 +44,7 @@ def run(
 
     Raises:
         AvlocError: if Ray is not installed, or the cluster cannot be reached.
-        StoreError: at the end, if shards could not be made; the others are there.
+        StoreError: at the end, if shards could not be made; the others are there. It comes early if none can be made any more.
     """
     ray = _connect(address, wheel)
     settings = replace(_absolute(settings), workers=max(1, settings.workers))
@@ -51,10 +52,12 @@ def run(
         num_cpus=settings.workers, num_gpus=gpus, max_retries=TRIES, scheduling_strategy="SPREAD"
     )
     failed: list[str] = []
+    in_a_row = 0  # that failed: a disk that is full or not mounted, say
     coming = iter(specs)
     pending: dict[Any, ShardSpec] = {}
     while True:
-        room = WAITING_PER_SLOT * _slots(ray, settings.workers, gpus) - len(pending)
+        slots = _slots(ray, settings.workers, gpus)
+        room = 0 if in_a_row > WAITING_PER_SLOT * slots else WAITING_PER_SLOT * slots - len(pending)
         for spec in (s for _, s in zip(range(room), coming, strict=False)):
             paths = {k: path.absolute() for k, path in spec.paths.items()}
             pending[make.remote(replace(spec, paths=paths), settings)] = spec
@@ -68,6 +71,7 @@ def run(
                 events, error = [], f"its worker was lost {TRIES + 1} times: {reason_of(lost)}"
             yield from events
             failed += [error] if error else []
+            in_a_row = in_a_row + 1 if error else 0
     if failed:
         raise StoreError(f"{len(failed)} shards could not be made, run the same again; the first: {failed[0]}")
 
@@ -109,13 +113,12 @@ def _slots(ray: Any, cpus: int, gpus: float) -> int:
 def _absolute(settings: Settings) -> Settings:
     """With paths that do not depend on the folder that the job was started in."""
     extractors = tuple(
-        (
-            name,
-            {
-                k: str(Path(v).absolute()) if k in ("", "weights") and Path(str(v)).exists() else v
-                for k, v in given.items()
-            },
-        )
+        (name, {key: _absolute_path(value) if key == "weights" else value for key, value in named(name, given).items()})
         for name, given in settings.extractors
     )
     return replace(settings, root=settings.root.absolute(), extractors=extractors)
+
+
+def _absolute_path(value: Any) -> Any:
+    """Of what there is; a hub's name stays one."""
+    return str(Path(value).absolute()) if isinstance(value, str) and Path(value).exists() else value

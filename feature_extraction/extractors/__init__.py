@@ -44,7 +44,7 @@ EXTRACTORS: dict[str, str] = {
     "batfd_audio": f"{_HERE}.batfd.BATFDAudio",
 }
 
-__all__ = ["EXTRACTORS", "Extractor", "Features", "build", "parse", "takes"]
+__all__ = ["EXTRACTORS", "Extractor", "Features", "build", "named", "parse", "takes"]
 
 
 def parse(specification: str) -> tuple[str, dict[str, str]]:
@@ -76,12 +76,17 @@ def build(name: str, arguments: Mapping[str, Any] | None = None) -> Extractor:
     factory = _factory(name)
     signature = inspect.signature(factory).parameters
     typed = {}
-    for given, value in (arguments or {}).items():
-        key = given or next(iter(signature), "")
+    for key, value in named(name, arguments or {}).items():
         if key not in signature:
             raise AvlocError(f"extractor {name} has no argument {key!r}, it has: {', '.join(signature) or 'none'}")
         typed[key] = _typed(name, key, value, str(signature[key].annotation)) if isinstance(value, str) else value
     return factory(**typed)
+
+
+def named(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """An extractor's arguments, each with its name: that without one is the first."""
+    first = next(iter(inspect.signature(_factory(name)).parameters), "")
+    return {key or first: value for key, value in arguments.items()}
 
 
 def takes(name: str, argument: str) -> bool:

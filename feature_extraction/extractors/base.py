@@ -37,7 +37,7 @@ class Extractor(ABC):
     """Decoded clip > features. Results depend on the clip alone, never on others in a batch.
 
     Attributes:
-        name: the name on the command line and in the store.
+        name: the name in the store, and on the command line.
         version: raised when the numbers change.
         modality: `audio` or `visual`.
         hop_s: seconds per row; a whole number of frames or samples.
@@ -51,6 +51,7 @@ class Extractor(ABC):
     """
 
     name: str
+    factory: str | None = None  # what `build` knows it by, where that is not its name
     version: int = 1
     modality: str
     hop_s: float
@@ -116,6 +117,7 @@ class Extractor(ABC):
             "name": self.name, "version": self.version, "modality": self.modality, "parameters": self.parameters(),
             "weights_sha256": self.weights_sha256(), "hop_s": self.hop_s, "start_offset_s": self.start_offset_s,
             "dim": self.dim, "layers": self.layers, "receptive_field_s": self.receptive_field_s, "window_s": self.window_s,
+            **({} if self.factory is None else {"factory": self.factory}),
         }  # fmt: skip
 
     def nothing(self) -> Features:

@@ -55,7 +55,7 @@ class S3PRL(SpeechNetwork):
         batch_s: see `SpeechNetwork`.
     """
 
-    name = "s3prl"
+    factory = "s3prl"
     pads = False
 
     def __init__(
@@ -67,6 +67,7 @@ class S3PRL(SpeechNetwork):
         mean: bool = False,
         batch_s: int = 60,
     ) -> None:
+        self.name = f"s3prl_{upstream}"  # so that several can be in one store
         super().__init__(layers, mean, batch_s)
         self.upstream = upstream
         self._package, self._entry = _entry_of(upstream)

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -58,7 +61,7 @@ def test_a_dry_run_writes_nothing(command, tmp_path, capsys):
     assert main([*command, "--dry-run"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("9 clips, 0.0")
-    assert "time: about 0.00 hours with 1 workers" in out
+    assert "time: about 0 s with 1 workers" in out
     assert "GB free: enough" in out
     assert not (tmp_path / "s").exists()
 
@@ -88,7 +91,8 @@ def test_the_disk_is_looked_at_first(command, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(estimate, "free_bytes", lambda folder: 1000)
     assert main(command) == 2
     assert "make room, or go on regardless with --no-space-check" in capsys.readouterr().err
-    assert not (tmp_path / "s").exists()
+    assert [p.name for p in (tmp_path / "s").iterdir()] == ["log"]
+    assert lines(tmp_path / "s" / "log" / "extract-0-of-1.jsonl")[-1]["how"].startswith("error: ")
     assert main([*command, "--no-space-check"]) == 0
 
 
@@ -102,6 +106,31 @@ def test_a_folder_that_cannot_be_written(command, tmp_path, capsys, monkeypatch)
     assert main(command) == 2
     assert "logmel: cannot be written to (Read-only file system)" in capsys.readouterr().err
     assert not list((tmp_path / "s").rglob("*.h5"))
+
+
+def test_the_log_that_cannot_be_written(command, tmp_path, capsys):
+    assert main([*command, "--log", str(tmp_path)]) == 2
+    assert "the log cannot be written (Is a directory); --log names a file" in capsys.readouterr().err
+    (tmp_path / "s").write_text("x")
+    assert main(command) == 2
+    assert "s: is a file, want the store's folder" in capsys.readouterr().err
+
+
+def test_a_scheduler_that_ends_the_job(tmp_path, tiny_set):
+    """SIGTERM is as Ctrl-C: one line, nothing unfinished left, and the log says so."""
+    command = [sys.executable, "-m", "avloc", "extract", "--dataset", "lavdf", "--root", str(tiny_set), "--workers", "1",
+               "--store", str(tmp_path / "s"), "--extractors", "r3d_18:random=true,stride=1", "--shard-clips", "9"]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "s").rglob(".*.tmp*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "avloc extract: stopped; what is finished is kept, run it again to go on" in err
+    assert "Traceback" not in err
+    assert not list((tmp_path / "s").rglob(".*.tmp*"))
+    assert lines(tmp_path / "s" / "log" / "extract-0-of-1.jsonl")[-1]["how"] == "stopped"
 
 
 def test_crop_goes_to_the_networks_that_take_one():

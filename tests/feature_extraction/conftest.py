@@ -94,13 +94,13 @@ class Patient(Toy, NetworkExtractor):
 
 
 class Network(NetworkExtractor):
-    """A linear map; refuses more than `together` streams at once, and any of `frames` frames."""
+    """A linear map; refuses more than `together` streams at once, and any of `frames` frames, in the way that is named."""
 
     name, modality, hop_s, dim, receptive_field_s = "network", "visual", 0.04, 3, 0.04
     window_s = 0.4
 
-    def __init__(self, *, together: int = 1000, frames: int = 0) -> None:
-        self.together, self.frames = together, frames
+    def __init__(self, *, together: int = 1000, frames: int = 0, dim: int = 3, error: str = "RuntimeError") -> None:
+        self.together, self.frames, self.dim, self.error = together, frames, dim, error
 
     @property
     def video_format(self):
@@ -110,13 +110,13 @@ class Network(NetworkExtractor):
         import torch
 
         torch.manual_seed(0)
-        return torch.nn.Linear(48, 3)
+        return torch.nn.Linear(48, self.dim)
 
     def rows(self, streams):
         import torch
 
         if len(streams) > self.together or any(len(s) == self.frames for s in streams):
-            raise RuntimeError("too much")
+            raise {"RuntimeError": RuntimeError, "memory": torch.OutOfMemoryError}[self.error]("too much")
         with self.running():
             return [self.network(torch.from_numpy(s).float().flatten(1) / 255).numpy() for s in streams]
 '''

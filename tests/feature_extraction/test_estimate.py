@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from avloc.errors import StoreError
-from avloc.feature_extraction import estimate, job
+from avloc.feature_extraction import estimate, job, plan
 from avloc.feature_extraction.plan import Plan
 from avloc.feature_extraction.store import FeatureStore
 from avloc.feature_extraction.worker import Settings
@@ -36,17 +36,37 @@ def test_the_estimate_is_what_the_job_takes(clips, names, tmp_path):
 def test_with_a_device_the_slower_side_counts(clips, names, tmp_path):
     settings = Settings(clips, BOTH, workers=2, central=True)
     found = estimate.estimate(names[:3], tmp_path, settings, ["logmel", "residual_grid"], devices=2)
-    assert found.wall_s == pytest.approx(max(found.decode_s / 2, found.extract_s / 2))
+    assert found.device_s == 0  # neither runs a network: it is all for the workers
+    assert found.wall_s == pytest.approx((found.decode_s + found.extract_s) / 2)
+    both = Settings(
+        clips, (*BOTH, ("r3d_18", {"random": "true", "stride": "25", "window": "2"})), workers=2, central=True
+    )
+    found = estimate.estimate(names[:2], tmp_path, both, ["logmel", "residual_grid", "r3d_18"], devices=2)
+    assert found.wall_s == pytest.approx(max((found.decode_s + found.extract_s) / 2, found.device_s / 2))
+    assert found.device_s > 0
+    assert found.size_bytes["r3d_18"] == 2 * 512 * 2
 
 
 def test_too_little_room_is_said_before_anything_is_done(clips, names, tmp_path, monkeypatch):
     settings = Settings(clips, BOTH)
-    plan = Plan(names, FeatureStore(tmp_path / "s"), settings)
-    estimate.check_space(tmp_path / "s", settings, plan.descriptions, names)
+    store = FeatureStore(tmp_path / "s")
+    needed = []
+    monkeypatch.setattr(plan, "check_space", lambda root, bytes_, clips: needed.append((round(bytes_), clips)))
+    for part, count in ((0, 1), 6), ((0, 2), 4), ((1, 2), 2):  # only of this part
+        list(Plan(names, FeatureStore(tmp_path / str(count)), settings, shard_clips=2, part=part).prepare())
+        assert needed[-1][1] == count
+        # Five clips of 1.2 s of sound, one without; 100 rows a second of 64 and 25 of 80 numbers, two bytes each.
+        assert needed[-1][0] == pytest.approx(count * (64 * 100 + 80 * 25) * 2 * 1.0, rel=0.3)
+    monkeypatch.undo()
+    job.extract(names, store, settings, shard_clips=2)
+    next(iter(store.shards("logmel"))).unlink()
     monkeypatch.setattr(estimate, "free_bytes", lambda folder: 1000)
-    with pytest.raises(StoreError, match=r"the features of 6 clips will take about 0\.0 GB, 0\.0 GB are free"):
-        estimate.check_space(tmp_path / "s", settings, plan.descriptions, names)
-    assert not (tmp_path / "s").exists()
+    with pytest.raises(StoreError, match=r"the features of 2 clips will take about 0\.0 GB, 0\.0 GB are free"):
+        job.extract(names, store, settings)
+    list(Plan(names, store, settings, check_room=False).prepare())
+    with pytest.raises(StoreError, match="of 6 clips"):
+        job.extract(names, FeatureStore(tmp_path / "new"), settings)
+    assert not (tmp_path / "new").exists()
 
 
 def test_nothing_readable_is_no_error(tmp_path):

@@ -14,7 +14,6 @@ from avloc.datasets.encode import write_mp4
 from avloc.errors import AvlocError, StoreError
 from avloc.feature_extraction import job
 from avloc.feature_extraction.pipeline import ClipDone
-from avloc.feature_extraction.plan import shard_size
 from avloc.feature_extraction.store import FeatureStore
 from avloc.feature_extraction.worker import Settings
 from avloc.files import temporary_path
@@ -72,10 +71,6 @@ def test_wrong_settings_write_nothing(clips, tmp_path):
     run(clips, ["0 ä.mp4"], store.root)
     with pytest.raises(StoreError, match="parameters is"):
         run(clips, ["0 ä.mp4"], store.root, (("logmel", {"bands": 80}),))
-
-
-def test_shard_size_depends_on_the_set_only():
-    assert [shard_size(n) for n in (1, 100, 480, 1_000_000)] == [8, 8, 30, 2000]
 
 
 def test_a_store_belongs_to_one_set_of_clips(clips, tmp_path, frames):

@@ -20,6 +20,20 @@ from avloc.feature_extraction.store import FeatureStore
 from avloc.feature_extraction.worker import Settings
 
 EXTRACTORS = ("avloc_toys.Slow", "logmel")
+WITH_A_DEVICE = ("avloc_toys.Slow", "avloc_toys.Network")
+JOB = """
+import sys
+from pathlib import Path
+from avloc.feature_extraction import job
+from avloc.feature_extraction.store import FeatureStore
+from avloc.feature_extraction.worker import Settings
+
+if __name__ == "__main__":
+    root, store, extractors = sys.argv[1:]
+    settings = Settings(Path(root), tuple((name, {}) for name in extractors.split(",")), workers=2, central=True)
+    files = sorted(path.name for path in Path(root).iterdir())
+    sys.exit(1 if job.extract(files, FeatureStore(store), settings, shard_clips=5).failed else 0)
+"""
 
 
 def make_clips(root, count, frames, beep):
@@ -28,11 +42,14 @@ def make_clips(root, count, frames, beep):
     (root / "broken.mp4").write_text("no clip")
 
 
-def start(root, store, toys):
+def start(root, store, toys, *, device):
     command = [
         sys.executable, "-m", "avloc", "extract", "--dataset", "folder", "--root", str(root), "--store", str(store),
         "--extractors", ",".join(EXTRACTORS), "--workers", "2", "--shard-clips", "5",
     ]  # fmt: skip
+    if device:  # the CPU as one: the network runs in the job's process, the workers only decode
+        (toys / "job.py").write_text(JOB)
+        command = [sys.executable, str(toys / "job.py"), str(root), str(store), ",".join(WITH_A_DEVICE)]
     environment = os.environ | {"PYTHONPATH": str(toys)}
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
@@ -65,15 +82,15 @@ def content(store):
     return found
 
 
-def survive(toys, root, count, kills, seed):
+def survive(toys, root, count, kills, seed, *, device):
     """Kill so often; returns the stores, and how often a job and a worker were killed."""
     files = sorted(p.name for p in root.iterdir())
-    settings = Settings(root, tuple((name, {}) for name in EXTRACTORS))
+    settings = Settings(root, tuple((name, {}) for name in (WITH_A_DEVICE if device else EXTRACTORS)), central=device)
     reference = FeatureStore(root.parent / "reference")
     assert job.extract(files, reference, settings, shard_clips=5).failed == 1
     rng, store, killed = np.random.default_rng(seed), root.parent / "killed", {"job": 0, "worker": 0}
     deadline = time.monotonic() + 60 + 20 * kills
-    process = start(root, store, toys)
+    process = start(root, store, toys, device=device)
     try:
         while sum(killed.values()) < kills and time.monotonic() < deadline:
             # Sometimes while it starts or resumes, mostly when some shards more are done.
@@ -85,7 +102,7 @@ def survive(toys, root, count, kills, seed):
             if process.poll() is not None:  # it was through: take something away, so that there is work
                 for path in list(store.rglob("[0-9]*.h5"))[:: int(rng.integers(1, 4))]:
                     path.unlink()
-                process = restarted(process, root, store, toys)
+                process = restarted(process, root, store, toys, device=device)
                 continue
             if killed["worker"] < killed["job"]:
                 victims = workers(process.pid)
@@ -96,7 +113,7 @@ def survive(toys, root, count, kills, seed):
             else:
                 process.kill()
                 killed["job"] += 1
-                process = restarted(process, root, store, toys)
+                process = restarted(process, root, store, toys, device=device)
         _, errors = process.communicate(timeout=300)
         assert process.returncode == 1, errors  # broken.mp4
     finally:
@@ -105,18 +122,23 @@ def survive(toys, root, count, kills, seed):
     return reference, FeatureStore(store), killed
 
 
-def restarted(process, root, store, toys):
+def restarted(process, root, store, toys, *, device):
     process.communicate()
-    return start(root, store, toys)
+    return start(root, store, toys, device=device)
 
 
 @pytest.mark.parametrize(
-    ("count", "kills", "seed"),
-    [(39, 3, 1), pytest.param(199, 20, 2, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])],
+    ("count", "kills", "seed", "device"),
+    [
+        (39, 3, 1, False),
+        (39, 3, 3, True),
+        pytest.param(199, 20, 2, False, marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
+        pytest.param(199, 20, 4, True, marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
+    ],
 )
-def test_kill_9(toys, tmp_path, frames, beep, capsys, count, kills, seed):
+def test_kill_9(toys, tmp_path, frames, beep, capsys, count, kills, seed, device):
     make_clips(tmp_path / "clips", count, frames, beep)
-    reference, store, killed = survive(toys, tmp_path / "clips", count, kills, seed)
+    reference, store, killed = survive(toys, tmp_path / "clips", count, kills, seed, device=device)
     assert sum(killed.values()) == kills
     assert min(killed.values()) >= kills // 2
     assert content(store) == content(reference)

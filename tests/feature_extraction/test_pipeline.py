@@ -58,9 +58,9 @@ def test_a_clip_whose_process_was_killed_is_done_again(toys, clips, names, tmp_p
 
 
 def test_a_clip_that_hangs_is_given_up(toys, clips, names, tmp_path, expected):
-    report, store = run(clips, names, tmp_path / "s", [("Hang", {"frames": 12})], workers=2, timeout_s=8)
+    report, store = run(clips, names, tmp_path / "s", [("Hang", {"frames": 12})], workers=2, timeout_s=6)
     assert list(report.failures) == [names[2], "broken.mp4"]
-    assert report.failures[names[2]] == "2 ä.mp4: given up, nothing came of it in 8 s"
+    assert report.failures[names[2]] == "2 ä.mp4: given up, nothing came of it in 6 s"
     assert content(store, "toy") == [row for row in expected if row[0] != names[2]]
 
 
@@ -88,6 +88,32 @@ def test_a_batch_that_is_too_much_is_taken_apart(toys, clips, names, tmp_path):
     report, store = run(clips, names, tmp_path / "odd", [("Network", {"frames": 10})], central=True)  # a whole window
     assert list(report.failures) == names
     assert "network: RuntimeError: too much" in report.failures[names[0]]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_waits_for_the_device_is_bounded(toys, clips, names, tmp_path, monkeypatch, workers):
+    """Rows count before they are made: those of a network can be many times what it is given."""
+    monkeypatch.setattr(pipeline, "HELD_BYTES", 40_000)
+    held = []
+    original = pipeline._Pipeline._held
+
+    def noted(self):
+        held.append(original(self))
+        return held[-1]
+
+    monkeypatch.setattr(pipeline._Pipeline, "_held", noted)
+    many = [name for name in names[:5] for _ in range(9)]  # 45 clips in one shard
+    both = [("Toy", {}), ("Network", {"dim": 2000})]  # 14 rows of 4 kB from 14 frames of 48 bytes
+    store = run(clips, many, tmp_path / "s", both, shard_clips=100, central=True, workers=workers)[1]
+    assert max(held) < 40_000 + 4 * 60_000 * max(1, workers)  # less than a tenth of all rows, which are 2.2 MB
+    assert store.read("network", names[4]).values.shape == (14, 2000)
+
+
+def test_a_long_clip_goes_to_the_device_in_parts(toys, clips, names, tmp_path, monkeypatch):
+    plain = content(run(clips, names, tmp_path / "plain", [("Toy", {}), ("Network", {})])[1], "network")
+    monkeypatch.setattr(pipeline, "HELD_BYTES", 600)  # less than a clip's pictures, 48 bytes each
+    store = run(clips, names, tmp_path / "s", [("Toy", {}), ("Network", {})], central=True)[1]
+    assert content(store, "network") == plain
 
 
 def test_batches_depend_on_the_shard_alone(toys, clips, names, tmp_path, monkeypatch):
@@ -123,6 +149,45 @@ def test_workers_that_cannot_start_end_the_job(toys, clips, names, tmp_path):
         for _ in range(1000):
             list(pool.wait(None))
     pool.close()
+
+
+def test_clips_that_are_gone_are_no_failures(toys, clips, names, tmp_path):
+    """A disk that is unmounted in the middle: nothing of it is recorded, and the job goes on later."""
+    away = clips.with_name("away")
+    seen = []
+
+    def unmount(event):
+        seen.append(event)
+        if len(seen) == 1:
+            clips.rename(away)
+            clips.mkdir()  # the mount point stays
+
+    settings = Settings(clips, (("avloc_toys.Toy", {}),))
+    with pytest.raises(AvlocError, match=r"clips: the clips are gone, 1 ä.mp4 and 0 ä.mp4 can no longer be read"):
+        job.extract(names, FeatureStore(tmp_path / "s"), settings, shard_clips=2, progress=unmount)
+    assert not [*(tmp_path / "s").rglob("*.h5")]
+    clips.rmdir()
+    with pytest.raises(AvlocError, match="can no longer be read"):  # not even the folder
+        job.extract(names, FeatureStore(tmp_path / "s"), settings, shard_clips=2)
+    away.rename(clips)
+    assert list(job.extract(names, FeatureStore(tmp_path / "s"), settings).failures) == ["broken.mp4"]
+
+
+def test_a_clip_that_was_never_there_fails_alone(toys, clips, names, tmp_path):
+    report = run(clips, ["no.mp4", *names], tmp_path / "s", [("Toy", {})])[0]
+    assert list(report.failures) == ["no.mp4", "broken.mp4"]
+
+
+def test_an_error_of_the_caller_leaves_nothing_unfinished(toys, clips, names, tmp_path):
+    def progress(event):
+        raise ZeroDivisionError
+
+    for k, of in enumerate((names[:1], names[:3])):  # the shard's only clip, and the first of several
+        with pytest.raises(ZeroDivisionError):
+            job.extract(
+                of, FeatureStore(tmp_path / f"s{k}"), Settings(clips, (("avloc_toys.Toy", {}),)), progress=progress
+            )
+        assert not [p for p in (tmp_path / f"s{k}").rglob("*") if ".tmp" in p.name]
 
 
 FULL = """

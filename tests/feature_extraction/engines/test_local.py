@@ -1,6 +1,12 @@
 from __future__ import annotations
 
 import functools
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -31,7 +37,7 @@ def test_a_device_that_dies_ends_the_job_when_the_others_are_through(toys, clips
     """What the dead one was at, and had with it, is not there; the other shards are."""
     settings = Settings(clips, (("avloc_toys.KillParent", {"frames": 12}),), workers=2)
     store = FeatureStore(tmp_path / "s")
-    with pytest.raises(OSError, match=r"the process of a device died \(exit code -9\); run the same again"):
+    with pytest.raises(OSError, match=r"the process of cpu died \(exit code -9\); run the same again"):
         job.extract(names, store, settings, shard_clips=1, engine=TWO)
     assert names[2] not in store.files("toy")
     assert len(store.files("toy")) >= 2
@@ -52,3 +58,51 @@ def test_a_shard_that_cannot_be_written_is_told(toys, clips, names, tmp_path):
 
     with pytest.raises(StoreError, match="cannot be written"):
         job.extract(names, FeatureStore(tmp_path / "s"), settings, shard_clips=3, engine=run)
+
+
+JOB = """
+import functools, sys
+from avloc.feature_extraction import job
+from avloc.feature_extraction.engines import local
+from avloc.feature_extraction.store import FeatureStore
+from avloc.feature_extraction.worker import Settings
+
+if __name__ == "__main__":
+    root, store, end = sys.argv[1:]
+    files = [f"{k:0200d}.mp4" for k in range(1200)]  # none of them is there; the specs are of 100 kB each
+
+    def progress(event):
+        if end == "error" and store:
+            raise ZeroDivisionError("mine")
+        print("event", flush=True)
+
+    engine = functools.partial(local.run, devices=["cpu", "cpu"])
+    settings = Settings(__import__("pathlib").Path(root), (("logmel", {}),), workers=2)
+    job.extract(files, FeatureStore(store), settings, shard_clips=400, engine=engine, progress=progress)
+"""
+
+
+@pytest.mark.parametrize("end", ["whole", "error", "stop"])
+def test_many_events_and_large_shards_and_any_end(clips, tmp_path, end):
+    """Whatever ends the job, it ends, with no process left and nothing said but why."""
+    (tmp_path / "job.py").write_text(JOB)
+    command = [sys.executable, str(tmp_path / "job.py"), str(clips), str(tmp_path / "s"), end]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    if end == "stop":
+        process.stdout.readline()
+        children = [int(c) for c in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+        process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    if end == "whole":
+        assert (process.returncode, out.count("event"), err) == (0, 1200 + 3, "")
+    else:
+        assert process.returncode != 0
+        assert err.count("Traceback") == 1
+        assert ("ZeroDivisionError: mine" if end == "error" else "KeyboardInterrupt") in err
+        assert not [p for p in (tmp_path / "s").rglob("*") if ".tmp" in p.name]
+    if end == "stop":
+        deadline = time.monotonic() + 30
+        while any(os.path.exists(f"/proc/{child}") for child in children) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert not any(os.path.exists(f"/proc/{child}") for child in children)

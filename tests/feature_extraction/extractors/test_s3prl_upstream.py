@@ -174,3 +174,24 @@ def test_code_in_a_file_is_not_run(place, settings, problem, tmp_path, capsys):
     with pytest.raises(AvlocError, match=problem):
         build(*parse(f"s3prl:wavlm_local,weights={tmp_path / 'w.pt'}")).load()
     assert "run" not in capsys.readouterr().out
+
+
+def test_several_share_a_store(files):
+    made = [build(*parse(f"s3prl:{entry},weights={files[entry]}")) for entry in ("wavlm_local", "hubert_local")]
+    assert [extractor.name for extractor in made] == ["s3prl_wavlm_local", "s3prl_hubert_local"]
+    assert {extractor.describe()["factory"] for extractor in made} == {"s3prl"}
+
+
+def test_ray_makes_paths_of_weights_only(files, tmp_path, monkeypatch):
+    from avloc.feature_extraction.engines.ray import _absolute
+    from avloc.feature_extraction.worker import Settings
+
+    monkeypatch.chdir(files["wavlm_local"].parent)
+    (files["wavlm_local"].parent / "wavlm_local").touch()  # a file that is called like the upstream
+    try:
+        given = (("s3prl", {"": "wavlm_local", "weights": "wavlm.pt"}), ("wavlm_base", {"": "microsoft/wavlm-base"}))
+        made = _absolute(Settings(tmp_path, given)).extractors
+    finally:
+        (files["wavlm_local"].parent / "wavlm_local").unlink()
+    assert made[0] == ("s3prl", {"upstream": "wavlm_local", "weights": str(files["wavlm_local"])})
+    assert made[1] == ("wavlm_base", {"weights": "microsoft/wavlm-base"})
