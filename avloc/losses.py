@@ -22,6 +22,25 @@ def focal(logits: Tensor, targets: Tensor, *, alpha: float = 0.25, gamma: float 
     return weight * (1 - right) ** gamma * binary_cross_entropy_with_logits(logits, targets, reduction="none")
 
 
+def varifocal(logits: Tensor, targets: Tensor, *, alpha: float = 0.75, gamma: float = 2.0) -> Tensor:
+    """Sigmoid loss whose positives are worth their own quality (Zhang et al., "VarifocalNet", CVPR 2021, equation 2).
+
+    Args:
+        logits: any shape.
+        targets: same shape: the IoU that a positive reaches, 0 for negatives.
+        alpha: weight of the negatives.
+        gamma: how much easy negatives are discounted.
+    """
+    weight = torch.where(targets > 0, targets, alpha * logits.detach().sigmoid() ** gamma)
+    return weight * binary_cross_entropy_with_logits(logits, targets, reduction="none")
+
+
+def interval_overlap(predicted: Tensor, target: Tensor) -> Tensor:
+    """IoU of two intervals around the same point, given as distances back and on: (…, 2) → (…,)."""
+    inner = torch.minimum(predicted, target).sum(-1).clamp_min(0)
+    return inner / (predicted.sum(-1) + target.sum(-1) - inner).clamp_min(1e-6)
+
+
 def diou(predicted: Tensor, target: Tensor) -> Tensor:
     """1 − distance IoU of two intervals around the same point, given as distances back and on: (…, 2) → (…,) in [0, 2].
 

@@ -109,3 +109,22 @@ def soft_nms(
         scores[k] = -np.inf
     chosen = rows.take(np.array(kept, dtype=np.int64))
     return Proposals(chosen.segments, np.array(kept_scores), chosen.modality_scores)
+
+
+def vote(chosen: Proposals, voters: Proposals, least_iou: float) -> Proposals:
+    """Move each row's ends to the mean of the voters around it, weighted by score and by IoU; scores stay.
+
+    Gidaris and Komodakis, "Object detection via a multi-region and semantic segmentation-aware CNN model", ICCV 2015, section 5.
+
+    Args:
+        chosen: the rows of a soft-NMS.
+        voters: the rows that it chose from.
+        least_iou: voters of a smaller IoU with a row have no say in it.
+    """
+    if not len(chosen) or not len(voters):
+        return chosen
+    iou = interval_iou(chosen.segments, voters.segments)
+    weight = np.where(iou >= least_iou, iou * voters.scores, 0.0)
+    total = weight.sum(axis=1, keepdims=True)
+    voted = weight @ voters.segments / np.maximum(total, 1e-12)
+    return Proposals(np.where(total > 1e-12, voted, chosen.segments), chosen.scores, chosen.modality_scores)

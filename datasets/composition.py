@@ -145,8 +145,13 @@ class Composition:
 
 
 def compose(clip: ClipPlan, speech: str | None = None) -> Composition:
-    """Choose the words of a clip. All clips of a source begin with the same utterance."""
-    pieces = _voice(clip, piece_pools(speech)[clip.split])
+    """Choose the words of a clip from the recordings of its split. All clips of a source begin with the same utterance."""
+    return compose_from(clip, piece_pools(speech)[clip.split])
+
+
+def compose_from(clip: ClipPlan, pool: dict[str, list[Piece]]) -> Composition:
+    """The same from given pieces, by speaker."""
+    pieces = _voice(clip, pool)
     words = _utterance(stream(clip, 1), pieces)
     if clip.kind != "real":
         words = _forge_words(stream(clip, 2, KINDS.index(clip.kind)), words, pieces, clip.kind)

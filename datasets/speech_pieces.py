@@ -73,10 +73,10 @@ def load_speakers(folder: str | Path | None = None) -> dict[str, list[Samples]]:
     return speakers
 
 
-def cut(samples: Samples, speaker: str) -> list[Piece]:
+def cut(samples: Samples, speaker: str, *, shortest_s: float = SHORTEST_S, longest_s: float = LONGEST_S) -> list[Piece]:
     """Cut a recording at its quiet points; pauses are left out.
 
-    Every cut lies at the quietest 10 ms between `SHORTEST_S` and `LONGEST_S` after the one before it.
+    Every cut lies at the quietest 10 ms between `shortest_s` and `longest_s` after the one before it.
     """
     step = GRID_SAMPLES // 2
     if len(samples) < 2 * MARGIN_SAMPLES + GRID_SAMPLES:
@@ -85,16 +85,16 @@ def cut(samples: Samples, speaker: str) -> list[Piece]:
     pieces: list[Piece] = []
     begin = MARGIN_SAMPLES // step
     while True:
-        window = level[begin + round(SHORTEST_S * 100) : begin + round(LONGEST_S * 100)]
+        window = level[begin + round(shortest_s * 100) : begin + round(longest_s * 100)]
         if len(window) < 2:
             return pieces
-        end = begin + round(SHORTEST_S * 100) + int(np.argmin(window))
+        end = begin + round(shortest_s * 100) + int(np.argmin(window))
         first, last = _trim(level[begin:end], float(level.max()) - SILENCE_DB - 12)
         length = (last - first) * step // GRID_SAMPLES * GRID_SAMPLES
         start = (begin + first) * step
         stop = start + length + MARGIN_SAMPLES
         loud = level[begin:end].max() > level.max() - SILENCE_DB
-        if loud and length >= SHORTEST_S * DEFAULT_SAMPLE_RATE and stop <= len(samples):
+        if loud and length >= shortest_s * DEFAULT_SAMPLE_RATE and stop <= len(samples):
             pieces.append(Piece(speaker, samples[start - MARGIN_SAMPLES : stop]))
         begin = end
 

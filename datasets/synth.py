@@ -8,7 +8,7 @@ does both for the same new word. Where the sound is replaced, the clip's length 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -41,29 +41,66 @@ GENERATOR_VERSION = 2
 SIZE = 192
 
 
-def render(composition: Composition, path: Path) -> None:
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How clips are forged and recorded.
+
+    Attributes:
+        revoice: a word's samples (N,) → the forged ones (N,).
+        repaint: forges mouths, in place: frames (T, H, W, 3), their middles (T, 2) in pixels, which frames (T,), the side of the
+            square region, and how strongly (1.8 to 3).
+        room_db: the loudness of the room's noise, from and to.
+        crf: x264's quality, from and to.
+        audio_bit_rate: bits per second.
+    """
+
+    revoice: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+    repaint: Callable[[npt.NDArray[np.uint8], npt.NDArray[np.float64], npt.NDArray[np.bool_], int, float], None]
+    room_db: tuple[float, float] = (-66.0, -56.0)
+    crf: tuple[int, int] = (18, 22)
+    audio_bit_rate: int = 64_000
+
+
+def low_resolution(
+    frames: npt.NDArray[np.uint8],
+    mouths: npt.NDArray[np.float64],
+    where: npt.NDArray[np.bool_],
+    side: int,
+    strength: float,
+) -> None:
+    """Mouths through a generator of so many times fewer pixels a side."""
+    forge.repaint_mouths(frames, frames.copy(), mouths, where, side, strength)
+
+
+DEFAULT_STYLE = Style(forge.revoice, low_resolution)
+
+
+def render(composition: Composition, path: Path, style: Style = DEFAULT_STYLE) -> None:
     """Make the clip's file."""
     clip = composition.clip
     kind = KINDS.index(clip.kind)
-    samples = _sound(stream(clip, 3, kind), composition)
+    samples = _sound(stream(clip, 3, kind), composition, style)
     rng = stream(clip, 4, kind)
-    frames = _picture(rng, composition)
-    write_mp4(path, frames, samples, fps=FPS, sample_rate=DEFAULT_SAMPLE_RATE, crf=int(rng.integers(18, 22)))
+    frames = _picture(rng, composition, style)
+    write_mp4(
+        path, frames, samples, fps=FPS, sample_rate=DEFAULT_SAMPLE_RATE, crf=int(rng.integers(*style.crf)),
+        audio_bit_rate=style.audio_bit_rate,
+    )  # fmt: skip
 
 
-def _sound(rng: Random, composition: Composition) -> npt.NDArray[np.float32]:
+def _sound(rng: Random, composition: Composition, style: Style) -> npt.NDArray[np.float32]:
     parts = []
     for start, word in zip(composition.starts, composition.words, strict=True):
         samples = word.voice.samples
         if word.forged and composition.clip.kind in ("audio", "both"):
-            samples = forge.revoice(samples)
+            samples = style.revoice(samples)
         parts.append((start, speech_pieces.to_level(samples) * word.level))
     line = speech_pieces.join(parts, composition.length)
-    line += rng.normal(0, 10 ** (rng.uniform(-66, -56) / 20), composition.length).astype(np.float32)  # the room
+    line += rng.normal(0, 10 ** (rng.uniform(*style.room_db) / 20), composition.length).astype(np.float32)  # the room
     return np.clip(line * 10 ** (rng.uniform(-3, 3) / 20), -1, 1).astype(np.float32)
 
 
-def _picture(rng: Random, composition: Composition) -> npt.NDArray[np.uint8]:
+def _picture(rng: Random, composition: Composition, style: Style) -> npt.NDArray[np.uint8]:
     clip, timed = composition.clip, list(zip(composition.starts, composition.words, strict=True))
     opening, width = _mouth_shapes(speech_pieces.join([(s, _stretched(w)) for s, w in timed], composition.length))
     performance = face.perform(rng, opening, width, FPS)
@@ -84,7 +121,7 @@ def _picture(rng: Random, composition: Composition) -> npt.NDArray[np.uint8]:
             blended[span] = True
     # Every clip, real ones too, has words whose mouth was blended in from another take, only not generated.
     forge.repaint_mouths(frames, face.add_camera_noise(rng, clean, sigma), mouths, blended & ~forged, side, shrink=1)
-    forge.repaint_mouths(frames, frames.copy(), mouths, forged, side, shrink)
+    style.repaint(frames, mouths, forged, side, shrink)
     return frames
 
 

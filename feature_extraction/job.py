@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from avloc.feature_extraction.engines import local
@@ -105,14 +106,15 @@ def run_plan(
 ) -> JobReport:
     """The same for a plan that is there already; with a report, that one is filled, as far as the job gets."""
     report = JobReport() if report is None else report
-    stages = itertools.chain(plan.prepare(retry_failed=retry_failed), _run(plan, engine))
-    for event in stages:
-        report.count(event)
-        progress(event)
+    # Closed at once, not when the last one who holds an error forgets it: processes would be waited for in vain.
+    with contextlib.closing(_run(plan, engine)) as work:
+        for event in itertools.chain(plan.prepare(retry_failed=retry_failed), work):
+            report.count(event)
+            progress(event)
     return report
 
 
-def _run(plan: Plan, engine: Engine) -> Iterator[ClipDone | ShardDone]:
+def _run(plan: Plan, engine: Engine) -> Generator[ClipDone | ShardDone]:
     try:
         yield from engine(plan.specs(), plan.settings)
     finally:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -83,8 +86,34 @@ class SpectralFront(nn.Module):
         return self.project(self.norm(x.transpose(1, 2).flatten(2)))
 
 
+class Near(NamedTuple):
+    """Which steps may look at which: those at most `radius` away, block by block, so that the cost is linear in T.
+
+    Queries lie in blocks of `radius` steps; each block sees itself and its two neighbours.
+
+    Attributes:
+        radius: R.
+        allowed: (B, 1, blocks, R, 3R) bool.
+    """
+
+    radius: int
+    allowed: Tensor
+
+
+def near(mask: Tensor, radius: int) -> Near:
+    """Real steps at most `radius` away, and each step at itself: (B, T) bool → `Near`."""
+    length, batch = mask.shape[1], mask.shape[0]
+    blocks = -(-length // radius)
+    padded = nn.functional.pad(mask, (radius, (blocks + 1) * radius - length))
+    seen = padded.unfold(1, 3 * radius, radius)  # B, blocks, 3R
+    query = torch.arange(radius, device=mask.device) + radius
+    gap = (query[:, None] - torch.arange(3 * radius, device=mask.device)).abs()  # R, 3R
+    allowed = (gap <= radius) & seen[:, :, None] | (gap == 0)
+    return Near(radius, allowed.reshape(batch, 1, blocks, radius, 3 * radius))
+
+
 class Attention(nn.Module):
-    """Multi-head attention of `x` (B, T, C) on `context` (B, S, C) where `allowed` (B, 1, T, S) is true."""
+    """Multi-head attention of `x` (B, T, C) on the steps of `context` (B, T, C) that are near."""
 
     def __init__(self, *, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -93,11 +122,22 @@ class Attention(nn.Module):
         self.key_value = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, context: Tensor, allowed: Tensor) -> Tensor:
-        q = self.query(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # B, H, T, C/H
-        k, v = (p.unflatten(-1, (self.heads, -1)).transpose(1, 2) for p in self.key_value(context).chunk(2, -1))
-        y = scaled_dot_product_attention(q, k, v, attn_mask=allowed, dropout_p=self.dropout if self.training else 0.0)
-        return self.out(y.transpose(1, 2).flatten(2))
+    def forward(self, x: Tensor, context: Tensor, steps: Near) -> Tensor:
+        length, radius, blocks = x.shape[1], steps.radius, steps.allowed.shape[2]
+        behind = blocks * radius - length
+        q = nn.functional.pad(self._heads(self.query(x)), (0, 0, 0, behind))
+        q = rearrange(q, "b h (n r) c -> b h n r c", n=blocks)
+        k, v = (
+            nn.functional.pad(self._heads(p), (0, 0, radius, behind + radius)).unfold(2, 3 * radius, radius).mT
+            for p in self.key_value(context).chunk(2, -1)
+        )  # B, H, blocks, 3R, C/H
+        dropout = self.dropout if self.training else 0.0
+        y = scaled_dot_product_attention(q, k, v, attn_mask=steps.allowed, dropout_p=dropout)
+        return self.out(y.flatten(2, 3)[:, :, :length].transpose(1, 2).flatten(2))
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """(B, T, C) → (B, H, T, C/H)."""
+        return rearrange(x, "b t (h c) -> b h t c", h=self.heads)
 
 
 class TransformerBlock(nn.Module):
@@ -117,18 +157,11 @@ class TransformerBlock(nn.Module):
         )
         self.drop = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, allowed: Tensor, context: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, steps: Near, context: Tensor | None = None) -> Tensor:
         y = self.norm(x)
         seen = y if self.context_norm is None or context is None else self.context_norm(context)
-        x = x + self.drop(self.attention(y, seen, allowed))
+        x = x + self.drop(self.attention(y, seen, steps))
         return x + self.drop(self.mlp(x))
-
-
-def local_attention_mask(mask: Tensor, radius: int) -> Tensor:
-    """Which steps may look at which: real ones at most `radius` away, and each at itself: (B, T) → (B, 1, T, T)."""
-    steps = torch.arange(mask.shape[1], device=mask.device)
-    gap = (steps[:, None] - steps[None]).abs()
-    return ((gap <= radius) & mask[:, None, :] | (gap == 0))[:, None]
 
 
 class Tower(nn.Module):

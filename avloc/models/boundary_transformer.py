@@ -13,18 +13,19 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, max_pool1d, softplus
+from torch.nn.functional import binary_cross_entropy_with_logits, max_pool1d, pad, softplus
 
 from avloc.decoding import decode_points
 from avloc.errors import AvlocError
-from avloc.losses import diou, focal, masked_mean
-from avloc.models.blocks import ConvBlock, Stem, Tower, TransformerBlock, local_attention_mask
-from avloc.proposals import Proposals, soft_nms
+from avloc.losses import diou, focal, interval_overlap, masked_mean, varifocal
+from avloc.models.blocks import ConvBlock, Stem, Tower, TransformerBlock, near
+from avloc.proposals import Proposals, soft_nms, vote
 from avloc.targets import PointTargetMaker, Pyramid, Targets
 from avloc.timeline import TimeGrid
 
 # Shorter proposals are slips of the regression; nothing in the field is labelled that short.
 SHORTEST_S = 0.04
+OUTSIDE = -1e4  # the response of what is no step of the clip
 RARE = -4.0  # the bias of a rare class's logit: training starts at a probability of 2 %
 
 
@@ -63,6 +64,10 @@ class BoundaryTransformer(nn.Module):
             convolutions along it; 0 for features without one (WavLM).
         cross_layers: pairs of self- and cross-attention of each stream.
         radius: how many steps away attention looks.
+        bins: 0: the distances are regressed as numbers. Else each is the mean of a distribution over so many strides, made of
+            how much like a start (an end) the steps there look and of what the point itself says.
+        quality: points are scored by the IoU that they will reach, instead of only by lying in a fake segment.
+        voting: IoU from which the rows around a chosen one have a say in where its ends are; 0: none.
         dropout: everywhere but in the heads.
         input_dropout: of the cached features.
         modality_dropout: share of training clips that lose one stream, so that the network works with either alone.
@@ -90,6 +95,9 @@ class BoundaryTransformer(nn.Module):
         audio_spectral_channels: int = 0,
         cross_layers: int = 1,
         radius: int = 24,
+        bins: int = 0,
+        quality: bool = False,
+        voting: float = 0.0,
         dropout: float = 0.1,
         input_dropout: float = 0.1,
         modality_dropout: float = 0.1,
@@ -101,6 +109,7 @@ class BoundaryTransformer(nn.Module):
         self.pyramid = Pyramid(levels=levels, first_steps=first_steps)
         self.target_maker, self.longest_steps = PointTargetMaker(self.pyramid), None
         self.radius, self.modality_dropout = radius, modality_dropout
+        self.bins, self.quality, self.voting = bins, quality, voting
         self.stems = nn.ModuleList(
             Stem(features=d, width=width, layers=stem_layers, dropout=input_dropout, spectral_channels=c)
             for d, c in ((audio_dim, audio_spectral_channels), (visual_dim, 0))
@@ -120,7 +129,8 @@ class BoundaryTransformer(nn.Module):
             TransformerBlock(width=width, heads=heads, dropout=dropout) for _ in range(levels)
         )
         self.point_head = Tower(width=width, outputs=2, bias=RARE)
-        self.distance_head = Tower(width=width, outputs=2, bias=0.5)
+        self.distance_head = Tower(width=width, outputs=2 * bins or 2, bias=0.0 if bins else 0.5)
+        self.response_head = Tower(width=width, outputs=2) if bins else None
         self.level_scale = nn.Parameter(torch.ones(levels))
         self.step_heads = nn.ModuleList(nn.Linear(width, 1) for _ in range(2))
         self.boundary_head = Tower(width=width, outputs=2, bias=RARE)
@@ -142,10 +152,10 @@ class BoundaryTransformer(nn.Module):
             torch.where(mask[..., None], stem(x, mask), absent) * step_mask[..., None]
             for stem, x, mask, absent in zip(self.stems, (audio, video), masks, self.absent, strict=True)
         ]
-        allowed = local_attention_mask(step_mask, self.radius)
+        steps = near(step_mask, self.radius)
         for k in range(0, len(self.self_blocks), 2):
-            streams = [self.self_blocks[k + m](x, allowed) for m, x in enumerate(streams)]
-            streams = [self.cross_blocks[k + m](x, allowed, streams[1 - m]) for m, x in enumerate(streams)]
+            streams = [self.self_blocks[k + m](x, steps) for m, x in enumerate(streams)]
+            streams = [self.cross_blocks[k + m](x, steps, streams[1 - m]) for m, x in enumerate(streams)]
         step_logits = torch.cat([head(x) for head, x in zip(self.step_heads, streams, strict=True)], -1)
         x = self.fuse(torch.cat(streams, -1)) * step_mask[..., None]
         boundary_logits = self.boundary_head(x, step_mask)
@@ -165,12 +175,27 @@ class BoundaryTransformer(nn.Module):
         logits, distances, masks = [], [], []
         for level, (conv, block) in enumerate(zip(self.level_convs, self.level_blocks, strict=True)):
             if level:
-                x, mask = _halve(x, mask)
-            x = block(conv(x, mask), local_attention_mask(mask, self.radius)) * mask[..., None]
+                x, mask = halve(x, mask)
+            x = block(conv(x, mask), near(mask, self.radius)) * mask[..., None]
             logits.append(self.point_head(x, mask))
-            distances.append(softplus(self.distance_head(x, mask) * self.level_scale[level]))
+            distances.append(self._distances(x, mask, level))
             masks.append(mask)
         return torch.cat(logits, 1), torch.cat(distances, 1), torch.cat(masks, 1)
+
+    def _distances(self, x: Tensor, mask: Tensor, level: int) -> Tensor:
+        """Back to the start and on to the end of each point of a level, in its strides: (B, T, C) → (B, T, 2).
+
+        With bins after Shi et al., "TriDet: temporal action detection with relative boundary modeling", CVPR 2023, equation 4.
+        """
+        own = self.distance_head(x, mask)
+        if self.response_head is None:
+            return softplus(own * self.level_scale[level])
+        response = self.response_head(x, mask).masked_fill(~mask[..., None], OUTSIDE)  # B, T, 2
+        starts = pad(response[..., 0], (self.bins - 1, 0), value=OUTSIDE).unfold(1, self.bins, 1).flip(-1)
+        ends = pad(response[..., 1], (0, self.bins - 1), value=OUTSIDE).unfold(1, self.bins, 1)  # B, T, bins
+        share = (torch.stack([starts, ends], 2) + own.unflatten(-1, (2, self.bins))).softmax(-1)
+        steps = torch.arange(self.bins, device=x.device, dtype=share.dtype)
+        return (share * steps).sum(-1) * self.level_scale[level].clamp_min(0.1)
 
     def loss(self, output: BoundaryOutput, targets: Targets) -> dict[str, Tensor]:
         """The terms of the loss and their sum under `loss`. Real clips are negatives of every head.
@@ -179,8 +204,13 @@ class BoundaryTransformer(nn.Module):
         """
         mask = output.point_mask
         positives = (targets.positive & mask).sum().clamp_min(1)
+        if self.quality:
+            reached = interval_overlap(output.distances, targets.distances).detach()[..., None]
+            points = varifocal(output.point_logits, targets.point_classes * reached.clamp_min(0.01))
+        else:
+            points = focal(output.point_logits, targets.point_classes)
         terms = {
-            "point": (focal(output.point_logits, targets.point_classes) * mask[..., None]).sum() / positives,
+            "point": (points * mask[..., None]).sum() / positives,
             "distance": masked_mean(diou(output.distances, targets.distances), targets.positive & mask),
             "step": self._balanced(output.step_logits, targets.step_labels, output.step_mask),
             "boundary": self._balanced(output.boundary_logits, targets.boundary_labels, output.step_mask),
@@ -213,11 +243,12 @@ class BoundaryTransformer(nn.Module):
                 scores[b], distances[b], padded, self.pyramid, extent_s=(grid.start_s, grid.end_s),
                 boundaries=boundaries[b, : grid.length], shortest_s=SHORTEST_S, keep=before_nms,
             )  # fmt: skip
-            found.append(soft_nms(proposals, keep=keep, floor=0.0))
+            chosen = soft_nms(proposals, keep=keep, floor=0.0)
+            found.append(vote(chosen, proposals, self.voting) if self.voting else chosen)
         return found
 
 
-def _halve(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+def halve(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Every two steps to one, the larger value of each channel: (B, T, C) → (B, ceil(T / 2), C), and the mask."""
     hidden = x.masked_fill(~mask[..., None], torch.finfo(x.dtype).min)
     pooled = max_pool1d(hidden.transpose(1, 2), 2, ceil_mode=True).transpose(1, 2)

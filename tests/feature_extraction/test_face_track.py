@@ -9,6 +9,7 @@ from torchvision.io import decode_image
 
 from avloc.datasets.encode import write_mp4
 from avloc.errors import AvlocError
+from avloc.feature_extraction import face_track
 from avloc.feature_extraction.cropping import ArrayPicture, Reformatters, Square, checked_crop, square_of
 from avloc.feature_extraction.face_track import FaceDetector, FaceFollower
 from avloc.feature_extraction.media import VideoFormat, decode, stream
@@ -142,6 +143,7 @@ def test_the_detector_finds_a_portrait():
 
 
 def test_without_opencv_one_line_says_what_to_install(monkeypatch):
+    face_track._cascade.cache_clear()
     monkeypatch.setitem(__import__("sys").modules, "cv2", None)
     with pytest.raises(AvlocError, match=r"need OpenCV 4 .*pip install 'avloc\[face\]'"):
         FaceDetector()
