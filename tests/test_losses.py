@@ -3,7 +3,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from avloc.losses import clip_mean, diou, focal, map_error, masked_mean, modality_contrast
+from avloc.losses import (
+    clip_mean,
+    diou,
+    focal,
+    interval_overlap,
+    map_error,
+    masked_mean,
+    modality_contrast,
+    varifocal,
+)
 
 
 def test_diou_by_hand():
@@ -48,3 +57,16 @@ def test_modality_contrast_by_hand():
     assert loss.item() == pytest.approx(expected, rel=1e-5)
     loss.backward()
     assert torch.isfinite(audio.grad).all()
+
+
+def test_overlap_by_hand():
+    assert interval_overlap(torch.tensor([1.0, 1.0]), torch.tensor([1.0, 3.0])).item() == pytest.approx(0.5)
+    assert interval_overlap(torch.zeros(2), torch.zeros(2)).item() == 0
+
+
+def test_varifocal_weighs_positives_by_their_quality():
+    logits, targets = torch.tensor([0.3, 0.3, 0.3]), torch.tensor([0.8, 0.4, 0.0])
+    plain = torch.nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    chance = torch.sigmoid(torch.tensor(0.3)).item()
+    weights = torch.tensor([0.8, 0.4, 0.75 * chance**2])
+    torch.testing.assert_close(varifocal(logits, targets), weights * plain)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avloc.errors import AvlocError
-from avloc.proposals import Proposals, soft_nms
+from avloc.proposals import Proposals, soft_nms, vote
 
 
 def proposals(rows):
@@ -85,3 +85,16 @@ def test_soft_nms_spares_what_overlaps_little():
     assert soft_nms(rows, spare=(0.4, 0.4)).scores.tolist() == pytest.approx([0.9, 0.8])
     assert soft_nms(rows, spare=(0.3, 0.3)).scores.tolist() == pytest.approx([0.9, punished])
     assert soft_nms(rows, spare=(0.1, 0.25)).scores.tolist() == pytest.approx([0.9, 0.8])  # 0.1 + 0.15 · 2 s
+
+
+def test_votes_by_hand():
+    voters = proposals([(0.8, 1.0, 2.0), (0.4, 1.2, 2.0), (0.9, 1.0, 9.0)])
+    chosen = voters.take(np.array([0]))
+    moved = vote(chosen, voters, 0.5)
+    # IoU 1 and .8, so weights .8 and .32; the long one has an IoU of .125 and no say.
+    assert moved.segments[0] == pytest.approx([(0.8 * 1.0 + 0.32 * 1.2) / 1.12, 2.0])
+    assert moved.scores.tolist() == chosen.scores.tolist()
+    assert vote(chosen, proposals([]), 0.5) is chosen
+    assert len(vote(proposals([]), voters, 0.5)) == 0
+    far = vote(chosen, proposals([(1.0, 5.0, 6.0)]), 0.5)
+    assert far.segments.tolist() == chosen.segments.tolist()

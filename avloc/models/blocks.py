@@ -40,14 +40,40 @@ class ConvBlock(nn.Module):
         return x + self.drop(nn.functional.gelu(self.conv(y)).transpose(1, 2)) * mask[..., None]
 
 
+class LayerMix(nn.Module):
+    """The weighted mean of a network's layers that lie side by side in a row, with learned weights: (B, T, L·D) → (B, T, D).
+
+    Yang et al., "SUPERB", Interspeech 2021, section 3.2.
+    """
+
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        self.layers = layers
+        self.weights = nn.Parameter(torch.zeros(layers))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.einsum("btlc,l->btc", rearrange(x, "b t (l c) -> b t l c", l=self.layers), self.weights.softmax(0))
+
+
 class Stem(nn.Module):
-    """Cached features > instance norm > projection > local convolutions: (B, T, D) → (B, T, C).
+    """Cached features > mean of layers > instance norm > projection > local convolutions: (B, T, D) → (B, T, C).
 
     With `spectral_channels` the projection is a `SpectralFront` of so many channels.
     """
 
-    def __init__(self, *, features: int, width: int, layers: int, dropout: float, spectral_channels: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        features: int,
+        width: int,
+        layers: int,
+        dropout: float,
+        spectral_channels: int = 0,
+        cached_layers: int = 1,
+    ) -> None:
         super().__init__()
+        self.mix = LayerMix(cached_layers) if cached_layers > 1 else None
+        features //= cached_layers
         self.norm = MaskedInstanceNorm()
         self.drop = nn.Dropout(dropout)
         self.project: nn.Module = nn.Linear(features, width)
@@ -57,7 +83,7 @@ class Stem(nn.Module):
         self.blocks = nn.ModuleList(ConvBlock(width=width, kernel=3, dropout=dropout) for _ in range(layers))
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        x = self.drop(self.norm(x, mask))
+        x = self.drop(self.norm(x if self.mix is None else self.mix(x), mask))
         x = nn.functional.gelu(self.project(x, mask) if self.spectral else self.project(x)) * mask[..., None]
         for block in self.blocks:
             x = block(x, mask)

@@ -25,6 +25,7 @@ from avloc.timeline import TimeGrid
 
 # Shorter proposals are slips of the regression; nothing in the field is labelled that short.
 SHORTEST_S = 0.04
+GATE_STEPS = 4  # the most suspicious steps say whether a clip is fake
 OUTSIDE = -1e4  # the response of what is no step of the clip
 RARE = -4.0  # the bias of a rare class's logit: training starts at a probability of 2 %
 
@@ -39,6 +40,8 @@ class BoundaryOutput(NamedTuple):
         boundary_logits: (B, T, 2) whether a fake segment starts, ends at each step.
         point_mask: (B, P) which points lie in the clip.
         step_mask: (B, T) which steps lie in the clip.
+        clip_logits: (B,) whether the clip holds any fake segment; 0 without a gate.
+        unexpected: (B, T) how badly each modality told the other; 0 without reconstruction.
     """
 
     point_logits: Tensor
@@ -47,6 +50,8 @@ class BoundaryOutput(NamedTuple):
     boundary_logits: Tensor
     point_mask: Tensor
     step_mask: Tensor
+    clip_logits: Tensor
+    unexpected: Tensor
 
 
 class BoundaryTransformer(nn.Module):
@@ -62,8 +67,14 @@ class BoundaryTransformer(nn.Module):
         stem_layers: convolutions of each stem.
         audio_spectral_channels: for audio features on a frequency axis (logspec, logmel), the channels of the small
             convolutions along it; 0 for features without one (WavLM).
+        audio_layers: layers of the cached audio features that lie side by side (`layers=all` of an extractor); they are mixed by
+            learned weights.
+        visual_layers: the same of the visual features.
         cross_layers: pairs of self- and cross-attention of each stream.
         radius: how many steps away attention looks.
+        reconstruction: weight of the loss of what each stream says of the other at real steps; what it could not tell
+            is evidence. 0: none.
+        gate: whether a clip's own probability of holding any forgery multiplies its scores.
         bins: 0: the distances are regressed as numbers. Else each is the mean of a distribution over so many strides, made of
             how much like a start (an end) the steps there look and of what the point itself says.
         quality: points are scored by the IoU that they will reach, instead of only by lying in a fake segment.
@@ -93,8 +104,12 @@ class BoundaryTransformer(nn.Module):
         first_steps: float = 8.0,
         stem_layers: int = 2,
         audio_spectral_channels: int = 0,
+        audio_layers: int = 1,
+        visual_layers: int = 1,
         cross_layers: int = 1,
         radius: int = 24,
+        reconstruction: float = 0.0,
+        gate: bool = False,
         bins: int = 0,
         quality: bool = False,
         voting: float = 0.0,
@@ -109,11 +124,17 @@ class BoundaryTransformer(nn.Module):
         self.pyramid = Pyramid(levels=levels, first_steps=first_steps)
         self.target_maker, self.longest_steps = PointTargetMaker(self.pyramid), None
         self.radius, self.modality_dropout = radius, modality_dropout
-        self.bins, self.quality, self.voting = bins, quality, voting
+        self.bins, self.quality, self.voting, self.reconstruction = bins, quality, voting, reconstruction
+        if audio_dim % audio_layers or visual_dim % visual_layers:
+            raise AvlocError(
+                f"layers must divide the features' width, got {audio_layers} of {audio_dim} and {visual_layers} of {visual_dim}"
+            )
         self.stems = nn.ModuleList(
-            Stem(features=d, width=width, layers=stem_layers, dropout=input_dropout, spectral_channels=c)
-            for d, c in ((audio_dim, audio_spectral_channels), (visual_dim, 0))
-        )
+            Stem(
+                features=d, width=width, layers=stem_layers, dropout=input_dropout, spectral_channels=c, cached_layers=n
+            )
+            for d, c, n in ((audio_dim, audio_spectral_channels, audio_layers), (visual_dim, 0, visual_layers))
+        )  # fmt: skip
         self.absent = nn.Parameter(torch.zeros(2, width))
 
         def blocks(cross: bool) -> nn.ModuleList:
@@ -123,7 +144,9 @@ class BoundaryTransformer(nn.Module):
             )
 
         self.self_blocks, self.cross_blocks = blocks(cross=False), blocks(cross=True)
+        self.tell = nn.ModuleList(CrossTeller(width) for _ in range(2)) if reconstruction else None
         self.fuse = nn.Linear(2 * width, width)
+        self.gate_head = nn.Linear(width, 1) if gate else None
         self.level_convs = nn.ModuleList(ConvBlock(width=width, kernel=3, dropout=dropout) for _ in range(levels))
         self.level_blocks = nn.ModuleList(
             TransformerBlock(width=width, heads=heads, dropout=dropout) for _ in range(levels)
@@ -156,11 +179,27 @@ class BoundaryTransformer(nn.Module):
         for k in range(0, len(self.self_blocks), 2):
             streams = [self.self_blocks[k + m](x, steps) for m, x in enumerate(streams)]
             streams = [self.cross_blocks[k + m](x, steps, streams[1 - m]) for m, x in enumerate(streams)]
+        unexpected = torch.zeros_like(step_mask, dtype=streams[0].dtype)
+        if self.tell is not None:
+            # Both at once: each is told from the other as it was.
+            gaps = [teller(streams[1 - m], streams[m], step_mask) for m, teller in enumerate(self.tell)]
+            both = (masks[0] & masks[1])[..., None]
+            streams = [x + torch.where(both, gap.evidence, 0) for x, gap in zip(streams, gaps, strict=True)]
+            unexpected = torch.where(both[..., 0], sum(gap.error for gap in gaps), 0)
         step_logits = torch.cat([head(x) for head, x in zip(self.step_heads, streams, strict=True)], -1)
         x = self.fuse(torch.cat(streams, -1)) * step_mask[..., None]
         boundary_logits = self.boundary_head(x, step_mask)
         logits, distances, point_masks = self._levels(x, step_mask)
-        return BoundaryOutput(logits, distances, step_logits, boundary_logits, point_masks, step_mask)
+        clip_logits = logits.new_zeros(len(logits)) if self.gate_head is None else self._clip_logits(x, step_mask)
+        return BoundaryOutput(
+            logits, distances, step_logits, boundary_logits, point_masks, step_mask, clip_logits, unexpected
+        )
+
+    def _clip_logits(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Whether a clip holds any forgery, by its most suspicious steps: (B, T, C) → (B,)."""
+        assert self.gate_head is not None
+        each = self.gate_head(x)[..., 0].masked_fill(~mask, OUTSIDE)
+        return each.topk(min(GATE_STEPS, each.shape[1]), dim=1).values.clamp_min(-20).mean(1)
 
     def _drop_modality(self, audio_mask: Tensor, video_mask: Tensor) -> tuple[Tensor, Tensor]:
         if not (self.training and self.modality_dropout):
@@ -216,6 +255,14 @@ class BoundaryTransformer(nn.Module):
             "boundary": self._balanced(output.boundary_logits, targets.boundary_labels, output.step_mask),
         }
         terms["loss"] = terms["point"] + terms["distance"] + terms["step"] + 0.5 * terms["boundary"]
+        if self.gate_head is not None:
+            fake = targets.step_labels.amax(dim=(1, 2)).gt(0).to(output.clip_logits.dtype)
+            terms["clip"] = binary_cross_entropy_with_logits(output.clip_logits, fake)
+            terms["loss"] = terms["loss"] + 0.2 * terms["clip"]
+        if self.reconstruction:
+            real = output.step_mask & (targets.step_labels.amax(-1) == 0)
+            terms["reconstruction"] = masked_mean(output.unexpected, real)
+            terms["loss"] = terms["loss"] + self.reconstruction * terms["reconstruction"]
         return terms
 
     @staticmethod
@@ -236,6 +283,8 @@ class BoundaryTransformer(nn.Module):
         scores = output.point_logits.detach().sigmoid().float().cpu().numpy()
         distances = output.distances.detach().float().cpu().numpy()
         boundaries = output.boundary_logits.detach().sigmoid().float().cpu().numpy()
+        if self.gate_head is not None:
+            scores = scores * output.clip_logits.detach().sigmoid().float().cpu().numpy()[:, None, None]
         found = []
         for b, grid in enumerate(grids):
             padded = TimeGrid(grid.start_s, grid.hop_s, output.step_mask.shape[1])
@@ -246,6 +295,31 @@ class BoundaryTransformer(nn.Module):
             chosen = soft_nms(proposals, keep=keep, floor=0.0)
             found.append(vote(chosen, proposals, self.voting) if self.voting else chosen)
         return found
+
+
+class Gap(NamedTuple):
+    """What could not be told of a stream: as evidence (B, T, C), and its squared size (B, T)."""
+
+    evidence: Tensor
+    error: Tensor
+
+
+class CrossTeller(nn.Module):
+    """One stream told from the other; what it got wrong, as evidence: where picture and sound belong together it is small."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.first = ConvBlock(width=width, kernel=5, dropout=0.0)
+        self.out = nn.Linear(width, width)
+        self.evidence = nn.Linear(width, width)
+
+    def forward(self, source: Tensor, target: Tensor, mask: Tensor) -> Gap:
+        wanted = self.norm(target)
+        gap = wanted - self.out(self.first(source, mask))
+        # Only the teller learns from the error: the streams are not to become easy to tell.
+        error = (wanted.detach() - self.out(self.first(source.detach(), mask))).square().mean(-1)
+        return Gap(self.evidence(gap), error * mask)
 
 
 def halve(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -90,7 +90,7 @@ def run(task: Task) -> str:
     import logging
 
     import pytorch_lightning as pl
-    from pytorch_lightning.callbacks import ModelCheckpoint
+    from pytorch_lightning.callbacks import EMAWeightAveraging, ModelCheckpoint
 
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
@@ -101,8 +101,9 @@ def run(task: Task) -> str:
     module = LocalizationModule(network, **system.training)
     with tempfile.TemporaryDirectory() as folder:
         best = ModelCheckpoint(folder, monitor="val/ap", mode="max", save_weights_only=True)
+        averaging = [EMAWeightAveraging(decay=system.ema)] if system.ema else []
         trainer = pl.Trainer(
-            max_epochs=task.epochs or system.epochs, logger=False, callbacks=[best], gradient_clip_val=1.0,
+            max_epochs=task.epochs or system.epochs, logger=False, callbacks=[*averaging, best], gradient_clip_val=1.0,
             enable_progress_bar=False, enable_model_summary=False, accelerator=task.device, devices=1,
         )  # fmt: skip
         begin = time.perf_counter()

@@ -28,6 +28,7 @@ class System:
         training: of `LocalizationModule`.
         data: of `FeatureData`.
         epochs: passes over the training split.
+        ema: decay of the moving average of the weights that is validated and kept; 0: the weights themselves.
         title: in the table.
     """
 
@@ -37,6 +38,7 @@ class System:
     training: Mapping[str, Any] = field(default_factory=lambda: {"lr": 1e-3})
     data: Mapping[str, Any] = field(default_factory=lambda: {"hop_s": 0.04})
     epochs: int = EPOCHS
+    ema: float = 0.0
 
     def but(
         self, title: str, *, epochs: int | None = None, data: Mapping[str, Any] | None = None, **arguments: Any

@@ -98,7 +98,7 @@ def test_many_events_and_large_shards_and_any_end(clips, tmp_path, end):
         assert (process.returncode, out.count("event"), err) == (0, 1200 + 3, "")
     else:
         assert process.returncode != 0
-        assert err.count("Traceback") == 1
+        assert "BrokenPipe" not in err  # a worker that was just starting may complain
         assert ("ZeroDivisionError: mine" if end == "error" else "KeyboardInterrupt") in err
         assert not [p for p in (tmp_path / "s").rglob("*") if ".tmp" in p.name]
     if end == "stop":
