@@ -88,7 +88,7 @@ def render(composition: Composition, path: Path, style: Style = DEFAULT_STYLE) -
     )  # fmt: skip
 
 
-def _sound(rng: Random, composition: Composition, style: Style) -> npt.NDArray[np.float32]:
+def _sound(rng: Random, composition: Composition, style: Style = DEFAULT_STYLE) -> npt.NDArray[np.float32]:
     parts = []
     for start, word in zip(composition.starts, composition.words, strict=True):
         samples = word.voice.samples

@@ -78,6 +78,7 @@ class BoundaryTransformer(nn.Module):
         bins: 0: the distances are regressed as numbers. Else each is the mean of a distribution over so many strides, made of
             how much like a start (an end) the steps there look and of what the point itself says.
         quality: points are scored by the IoU that they will reach, instead of only by lying in a fake segment.
+        boundary_power: how much the boundary head's probabilities count in a row's score.
         voting: IoU from which the rows around a chosen one have a say in where its ends are; 0: none.
         dropout: everywhere but in the heads.
         input_dropout: of the cached features.
@@ -112,6 +113,7 @@ class BoundaryTransformer(nn.Module):
         gate: bool = False,
         bins: int = 0,
         quality: bool = False,
+        boundary_power: float = 0.25,
         voting: float = 0.0,
         dropout: float = 0.1,
         input_dropout: float = 0.1,
@@ -125,6 +127,7 @@ class BoundaryTransformer(nn.Module):
         self.target_maker, self.longest_steps = PointTargetMaker(self.pyramid), None
         self.radius, self.modality_dropout = radius, modality_dropout
         self.bins, self.quality, self.voting, self.reconstruction = bins, quality, voting, reconstruction
+        self.boundary_power = boundary_power
         if audio_dim % audio_layers or visual_dim % visual_layers:
             raise AvlocError(
                 f"layers must divide the features' width, got {audio_layers} of {audio_dim} and {visual_layers} of {visual_dim}"
@@ -290,7 +293,8 @@ class BoundaryTransformer(nn.Module):
             padded = TimeGrid(grid.start_s, grid.hop_s, output.step_mask.shape[1])
             proposals = decode_points(
                 scores[b], distances[b], padded, self.pyramid, extent_s=(grid.start_s, grid.end_s),
-                boundaries=boundaries[b, : grid.length], shortest_s=SHORTEST_S, keep=before_nms,
+                boundaries=boundaries[b, : grid.length], boundary_power=self.boundary_power,
+                shortest_s=SHORTEST_S, keep=before_nms,
             )  # fmt: skip
             chosen = soft_nms(proposals, keep=keep, floor=0.0)
             found.append(vote(chosen, proposals, self.voting) if self.voting else chosen)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import statistics
 import tempfile
 import time
@@ -34,7 +35,7 @@ from avloc.evaluation.torchmetric import TemporalAveragePrecision
 from avloc.feature_extraction import job
 from avloc.feature_extraction.store import FeatureStore
 from avloc.feature_extraction.worker import Settings
-from avloc.files import read_json, write_json, write_text
+from avloc.files import read_json, replacing, write_json, write_text
 from avloc.timeline import TimeGrid, segment_array
 from avloc.training import LocalizationModule
 
@@ -99,6 +100,10 @@ def run(task: Task) -> str:
     pl.seed_everything(task.seed, verbose=False)
     data, network = data_of(system, task.out, task.seed), network_of(system)
     module = LocalizationModule(network, **system.training)
+    kept = task.out / "runs" / f"{system.weights_of or task.system}-{task.seed}.ckpt"
+    train_s, validation = 0.0, None
+    if system.weights_of and not kept.is_file():
+        raise AvlocError(f"{kept}: run {system.weights_of} first, {task.system} is the same network")
     with tempfile.TemporaryDirectory() as folder:
         best = ModelCheckpoint(folder, monitor="val/ap", mode="max", save_weights_only=True)
         averaging = [EMAWeightAveraging(decay=system.ema)] if system.ema else []
@@ -106,16 +111,18 @@ def run(task: Task) -> str:
             max_epochs=task.epochs or system.epochs, logger=False, callbacks=[*averaging, best], gradient_clip_val=1.0,
             enable_progress_bar=False, enable_model_summary=False, accelerator=task.device, devices=1,
         )  # fmt: skip
-        begin = time.perf_counter()
-        trainer.fit(module, datamodule=data)
-        train_s = time.perf_counter() - begin
-        state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
-    module.load_state_dict(state)
+        if not system.weights_of:
+            begin = time.perf_counter()
+            trainer.fit(module, datamodule=data)
+            train_s, validation = time.perf_counter() - begin, float(best.best_model_score)
+            with replacing(kept) as temporary:
+                shutil.copyfile(best.best_model_path, temporary)
+    module.load_state_dict(torch.load(kept, map_location="cpu", weights_only=True)["state_dict"])
     tested = test(network.eval().to(task.device if task.device != "gpu" else "cuda"), data, task.out)
     write_json(_result(task), {
         "system": task.system, "title": system.title, "seed": task.seed, "epochs": task.epochs or system.epochs,
         "parameters": sum(p.numel() for p in network.parameters()), "train_s": train_s,
-        "validation_ap": float(best.best_model_score), "scores": tested, "threads": task.threads,
+        "validation_ap": validation, "scores": tested, "threads": task.threads,
     })  # fmt: skip
     return _result(task).stem
 

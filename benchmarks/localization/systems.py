@@ -28,6 +28,7 @@ class System:
         training: of `LocalizationModule`.
         data: of `FeatureData`.
         epochs: passes over the training split.
+        weights_of: another system, whose trained network it is.
         ema: decay of the moving average of the weights that is validated and kept; 0: the weights themselves.
         title: in the table.
     """
@@ -39,15 +40,17 @@ class System:
     data: Mapping[str, Any] = field(default_factory=lambda: {"hop_s": 0.04})
     epochs: int = EPOCHS
     ema: float = 0.0
+    weights_of: str = ""
 
-    def but(
-        self, title: str, *, epochs: int | None = None, data: Mapping[str, Any] | None = None, **arguments: Any
-    ) -> System:
+    def but(self, title: str, *, data: Mapping[str, Any] | None = None, ema: float = 0.0, **arguments: Any) -> System:
         """The same with something else."""
         return replace(
-            self, title=title, arguments={**self.arguments, **arguments}, data={**self.data, **(data or {})},
-            epochs=epochs or self.epochs,
-        )  # fmt: skip
+            self, title=title, arguments={**self.arguments, **arguments}, data={**self.data, **(data or {})}, ema=ema
+        )
+
+    def decoded(self, title: str, **arguments: Any) -> System:
+        """The same trained network, whose output is decoded in another way."""
+        return replace(self, title=title, arguments={**self.arguments, **arguments}, weights_of=OURS)
 
 
 _MAP = {
@@ -62,6 +65,20 @@ SYSTEMS: dict[str, System] = {
     "frame_wise": System("baselines.FrameWise", "frame-wise, thresholds", {**WIDTHS, "width": 128}),
     OURS: System(
         "avloc.models.boundary_transformer.BoundaryTransformer", "BoundaryTransformer",
-        {**WIDTHS, "audio_spectral_channels": 24},
+        {**WIDTHS, "audio_spectral_channels": 24, "bins": 16, "quality": True, "voting": 0.8},
     ),
 }  # fmt: skip
+_OURS = SYSTEMS[OURS]
+SYSTEMS |= {
+    "plain_distances": _OURS.but("− bins (distances as numbers)", bins=0),
+    "no_quality": _OURS.but("− quality (focal loss)", quality=False),
+    "no_cross": _OURS.but("− cross-attention", cross_layers=0),
+    "no_convolutions": _OURS.but("− convolutions of the stems", stem_layers=0),
+    "no_voting": _OURS.decoded("− voting", voting=0.0),
+    "no_boundaries": _OURS.decoded("− boundaries in the score", boundary_power=0.0),
+    "grid_50": _OURS.but("50 steps per second", data={"hop_s": 0.02}),
+    "with_gate": _OURS.but("+ gate", gate=True),
+    "with_reconstruction": _OURS.but("+ reconstruction", reconstruction=0.2),
+    "with_ema": _OURS.but("+ moving average of the weights", ema=0.99),
+    "with_pseudo": _OURS.but("+ pseudo-forgeries", data={"pseudo_forgeries": 0.3}),
+}

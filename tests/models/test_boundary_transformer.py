@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from importlib import resources
+
 import pytest
 import torch
+import yaml
 
 from avloc.errors import AvlocError, CheckpointError
 from avloc.models import build_model
@@ -209,3 +212,16 @@ def test_only_the_teller_learns_from_what_it_tells():
     output.unexpected.mean().backward()
     assert all(p.grad is None or not p.grad.any() for p in model.stems.parameters())
     assert all(p.grad.any() for p in model.tell[0].out.parameters())
+
+
+@pytest.mark.parametrize("name", ["demo", "lavdf/boundary_transformer", "avdeepfake1m/boundary_transformer"])
+def test_the_configurations_networks_can_be_made(name):
+    path = resources.files("avloc") / "configs" / f"{name}.yaml"
+    model = yaml.safe_load(path.read_text())["model"]["model"]
+    network = build_model(model["class_path"].rpartition(".")[2], model["init_args"]).eval()
+    length, given = 13, network.arguments
+    mask = torch.ones(1, length, dtype=torch.bool)
+    output = network(
+        torch.randn(1, length, given["audio_dim"]), torch.randn(1, length, given["visual_dim"]), mask, mask
+    )
+    assert len(network.decode(output, [TimeGrid(0, 0.02, length)])[0]) > 0
