@@ -57,11 +57,10 @@ class Task(NamedTuple):
     threads: int
 
 
-def prepare(out: Path, clips: int, workers: int) -> None:
-    """Speech, clips, features."""
+def prepare(out: Path, recordings: Path, clips: int, workers: int) -> None:
+    """Clips, features."""
     from tqdm import tqdm
 
-    recordings = speech.fetch(out.parent / "speech" if (out.parent / "speech").is_dir() else out / "speech")
     with tqdm(total=clips, desc="clips", disable=None) as bar:
         records = corpus.make(out / "clips", recordings, clips=clips, workers=workers, progress=bar.update)
     settings = Settings(out / "clips", tuple((name, {}) for name in FEATURES), workers=workers)
@@ -228,7 +227,7 @@ def main() -> None:
     given = options.parse_args()
     names, seeds = chosen(given.systems), [int(seed) for seed in given.seeds.split(",")]
     out = given.out / "quick" if given.quick else given.out
-    prepare(out, QUICK_CLIPS if given.quick else corpus.CLIPS, given.cores)
+    prepare(out, speech.fetch(given.out / "speech"), QUICK_CLIPS if given.quick else corpus.CLIPS, given.cores)
     tasks = [
         Task(name, seed, out, QUICK_EPOCHS if given.quick else None, given.device, max(1, given.cores // given.jobs))
         for seed in seeds for name in names
