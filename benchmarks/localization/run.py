@@ -17,7 +17,7 @@ import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -236,16 +236,11 @@ def main() -> None:
         for seed in seeds for name in names
     ]  # fmt: skip
     tasks = [task for task in tasks if not _result(task).is_file()]
-    for done in _each(run, tasks, given.jobs):
+    for done in processes.run(run, tasks, given.jobs):
         print(f"{time.strftime('%H:%M:%S')} {done}", flush=True)
     text = table(out, names, given.cores)
     write_text(out / "table.md", text + "\n")
     print(text)
-
-
-def _each(function: Callable[[Task], str], tasks: Sequence[Task], jobs: int) -> Iterator[str]:
-    """In this process, or several at a time."""
-    return processes.run(function, tasks, jobs)
 
 
 if __name__ == "__main__":
