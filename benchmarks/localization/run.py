@@ -236,8 +236,10 @@ def main() -> None:
         for seed in seeds for name in names
     ]  # fmt: skip
     tasks = [task for task in tasks if not _result(task).is_file()]
-    for done in processes.run(run, tasks, given.jobs):
-        print(f"{time.strftime('%H:%M:%S')} {done}", flush=True)
+    for later in (False, True):  # networks are trained before they are decoded in other ways
+        now = [task for task in tasks if bool(SYSTEMS[task.system].weights_of) == later]
+        for done in processes.run(run, now, given.jobs):
+            print(f"{time.strftime('%H:%M:%S')} {done}", flush=True)
     text = table(out, names, given.cores)
     write_text(out / "table.md", text + "\n")
     print(text)

@@ -1,7 +1,7 @@
 """What is compared: each system is a network's class, its arguments, and how it is trained; all on the same cached features.
 
-The budget is the same for all: `EPOCHS` passes over the training split, the same optimizer, schedule, learning rate and clock, the
-checkpoint with the best validation AP. None was tuned yet, ours included.
+The budget is the same for all: `EPOCHS` passes over the training split, the same optimizer, schedule, learning rate and clock,
+and the checkpoint with the best validation AP. None was tuned yet, ours included.
 """
 
 from __future__ import annotations
