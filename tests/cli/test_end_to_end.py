@@ -275,7 +275,7 @@ def test_training_refuses_what_does_not_fit(demo, tmp_path, capsys):
     assert main([*common, *store, "--resume", str(tmp_path / "no.ckpt")]) == 2
     assert main(["train", "--config", "nothing"]) == 2
     assert (
-        "those that come with avloc: avdeepfake1m/batfd, avdeepfake1m/batfd_plus, demo, demo_batfd"
+        "those that come with avloc: avdeepfake1m/batfd, avdeepfake1m/batfd_plus, avdeepfake1m/boundary_transformer, demo, "
         in capsys.readouterr().err
     )
 
