@@ -7,7 +7,8 @@ is new to the store is made into shards of the clips that no other shard holds: 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ import numpy.typing as npt
 
 from avloc.errors import StoreError
 from avloc.feature_extraction.shards import read_rows, shard_name
-from avloc.feature_extraction.store import FeatureStore, Plan, name_keys, read_plan
+from avloc.feature_extraction.store import FeatureStore, NotedPlan, name_keys, read_plan
 
 LARGEST_SHARD_CLIPS = 2000
 SMALLEST_SHARD_CLIPS = 8
@@ -65,13 +66,19 @@ class Layout:
         """The clips of a shard."""
         return tuple(self.files[k] for k in self._kept[index * self.size : (index + 1) * self.size])
 
-    def names(self) -> Iterator[str]:
+    @cached_property
+    def names(self) -> list[str]:
         """The files of the shards."""
-        return (shard_name(index, self.clips(index)) for index in range(len(self)))
+        return [shard_name(index, self.clips(index)) for index in range(len(self))]
 
-    def plan(self) -> Plan:
+    @cached_property
+    def digest(self) -> str:
+        """Of the list."""
+        return list_digest(self.files)
+
+    def plan(self) -> NotedPlan:
         """What the store notes of it."""
-        return Plan([*self.names()], list_digest(self.files), self.size, self.skip)
+        return NotedPlan(self.names, self.digest, self.size, self.skip)
 
 
 def noted(store: FeatureStore, extractor: str, files: Sequence[str]) -> Layout | None:
@@ -80,12 +87,13 @@ def noted(store: FeatureStore, extractor: str, files: Sequence[str]) -> Layout |
     Raises:
         StoreError: if it cannot be read.
     """
-    path = store.plan_path(extractor, list_digest(files))
+    digest = list_digest(files)
+    path = store.plan_path(extractor, digest)
     if not path.is_file():
         return None
     plan = read_plan(path)
     ends = [end for _, end in plan.skip]
-    if plan.digest != list_digest(files) or plan.size < 1 or (ends and max(ends) > len(files)):
+    if plan.digest != digest or plan.size < 1 or (ends and max(ends) > len(files)):
         raise StoreError(f"{path}: not the plan of these {len(files)} clips; remove it and run the same again")
     return Layout(files, plan.size, plan.skip)
 

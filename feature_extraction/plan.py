@@ -87,7 +87,7 @@ class Plan:
         self.layouts = self._layouts(shard_clips)
         self._shards: dict[str, _Shard] = {}
         for k, of_one in enumerate(self.layouts):
-            for index, name in enumerate(of_one.names()):
+            for index, name in enumerate(of_one.names):
                 self._shards.setdefault(name, _Shard(of_one, index)).extractors.append(k)
         self._missing: dict[str, tuple[tuple[str, ...], list[int]]] = {}  # shard → clips and extractors
 
@@ -156,7 +156,7 @@ class Plan:
             if not found.there.all():
                 raise StoreError(
                     f"{self.store.root / name}: {int((~found.there).sum())} clips were in shards that are gone; remove "
-                    f"{self.store.plan_path(name, layout.list_digest(self.files)).name} there and run the same again"
+                    f"{self.store.plan_path(name, self.layouts[k].digest).name} there and run the same again"
                 )
             for path in found.shards:
                 rows = self._there(k, path.name)

@@ -39,7 +39,7 @@ def name_keys(files: Iterable[str]) -> npt.NDArray[np.int64]:
     return np.frombuffer(digests, dtype=np.int64)
 
 
-class Plan(NamedTuple):
+class NotedPlan(NamedTuple):
     """What a list of clips is to become: see `layout`.
 
     Attributes:
@@ -55,7 +55,7 @@ class Plan(NamedTuple):
     skip: Sequence[tuple[int, int]] = ()
 
 
-def read_plan(path: Path) -> Plan:
+def read_plan(path: Path) -> NotedPlan:
     """A plan.
 
     Raises:
@@ -63,7 +63,7 @@ def read_plan(path: Path) -> Plan:
     """
     said = read_json(path, "plan", StoreError)
     try:
-        plan = Plan(
+        plan = NotedPlan(
             said["shards"], str(said.get("list", "")), int(said.get("clips_per_shard", 0)), said.get("skip", [])
         )
         is_good = isinstance(plan.shards, list) and all(isinstance(name, str) for name in plan.shards)
@@ -248,7 +248,7 @@ class FeatureStore:
         """The file of the plan of a list of clips."""
         return self.root / extractor / f"plan-{digest[:8]}.json"
 
-    def note(self, extractor: str, plan: Plan) -> None:
+    def note(self, extractor: str, plan: NotedPlan) -> None:
         """Note the shards that a list of clips is to become; the first plan of a list stands.
 
         `store_check` tells by it which are missing.

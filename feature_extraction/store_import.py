@@ -202,7 +202,7 @@ def import_features(
     report.reused += int(found.skipped().sum())
     if report.reused:
         progress(report.reused)
-    for index, shard_name in enumerate(found.names()):
+    for index, shard_name in enumerate(found.names):
         path, part = folder / shard_name, found.clips(index)
         rows = _there(path, source)
         if rows is None or (retry_failed and rows.failures):

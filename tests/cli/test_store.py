@@ -8,7 +8,7 @@ import pytest
 from avloc.cli.main import main
 from avloc.feature_extraction.extractors.base import Features
 from avloc.feature_extraction.shards import ShardWriter, shard_name
-from avloc.feature_extraction.store import FeatureStore, Plan
+from avloc.feature_extraction.store import FeatureStore, NotedPlan
 from avloc.timeline import TimeGrid
 
 ABOUT = {"name": "wave", "version": 2, "modality": "audio", "hop_s": 0.02, "dim": 12, "layers": 3}
@@ -25,7 +25,7 @@ def fill(root, which=(0, 1), **more):
     folder = store.prepare(ABOUT | more)
     parts = [FILES[:2], FILES[2:]]
     names = [shard_name(k, part) for k, part in enumerate(parts)]
-    store.note("wave", Plan(names))
+    store.note("wave", NotedPlan(names))
     for k in which:
         with ShardWriter(folder / names[k], 12, store.fingerprint("wave")) as shard:
             for file in parts[k]:

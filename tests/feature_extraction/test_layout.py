@@ -24,7 +24,7 @@ def store(tmp_path):
 
 def write(store, of, which=None):
     """The shards of a layout, or some of them; one clip is a failed one."""
-    for index, name in enumerate(of.names()):
+    for index, name in enumerate(of.names):
         if which is not None and index not in which:
             continue
         with ShardWriter(store.root / "toy" / name, 2) as shard:
@@ -46,7 +46,7 @@ def test_without_what_is_elsewhere():
     assert [of.clips(k) for k in range(len(of))] == [
         ("2.mp4", "3.mp4", "4.mp4"), ("6.mp4", "7.mp4", "8.mp4"), ("9.mp4",),
     ]  # fmt: skip
-    assert list(of.names()) == [shard_name(k, of.clips(k)) for k in range(3)]
+    assert of.names == [shard_name(k, of.clips(k)) for k in range(3)]
     assert np.flatnonzero(of.skipped()).tolist() == [0, 1, 5]
     assert len(Layout([], 3)) == 0
     assert len(Layout(FILES, 3, [(0, 10)])) == 0
@@ -58,7 +58,7 @@ def test_what_is_noted_is_kept_to(store):
     store.note("toy", of.plan())
     store.note("toy", Layout(FILES, 4).plan())  # the first stands
     again = layout.noted(store, "toy", FILES)
-    assert (again.size, again.skip, [*again.names()]) == (3, [(0, 2)], [*of.names()])
+    assert (again.size, again.skip, again.names) == (3, [(0, 2)], of.names)
     assert layout.noted(store, "toy", FILES[:9]) is None
 
 

@@ -9,7 +9,7 @@ import pytest
 from avloc.errors import StoreError
 from avloc.feature_extraction.extractors.base import Features
 from avloc.feature_extraction.shards import ShardWriter, shard_name
-from avloc.feature_extraction.store import FeatureStore, Plan
+from avloc.feature_extraction.store import FeatureStore, NotedPlan
 from avloc.timeline import TimeGrid
 
 ABOUT = {"name": "toy", "modality": "audio", "hop_s": 0.5, "dim": 3}
@@ -84,9 +84,9 @@ def test_what_is_no_shard_or_description_is_named(store):
 
 def test_plans_tell_which_shards_are_to_be(store):
     assert store.planned("toy") == []
-    store.note("toy", Plan(["00000-a.h5", "00001-b.h5"]))
-    store.note("toy", Plan(["00001-b.h5", "00002-c.h5"]))
-    store.note("toy", Plan(["00001-b.h5", "00002-c.h5"]))
+    store.note("toy", NotedPlan(["00000-a.h5", "00001-b.h5"]))
+    store.note("toy", NotedPlan(["00001-b.h5", "00002-c.h5"]))
+    store.note("toy", NotedPlan(["00001-b.h5", "00002-c.h5"]))
     assert len(store.plans("toy")) == 2
     assert sorted(store.planned("toy")) == ["00000-a.h5", "00001-b.h5", "00002-c.h5"]
     assert store.shards("toy") == sorted((store.root / "toy").glob("0*.h5"))

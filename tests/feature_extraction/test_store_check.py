@@ -11,7 +11,7 @@ import pytest
 from avloc.errors import StoreError
 from avloc.feature_extraction.extractors.base import Features
 from avloc.feature_extraction.shards import ShardWriter, checksum, shard_name
-from avloc.feature_extraction.store import FeatureStore, Plan
+from avloc.feature_extraction.store import FeatureStore, NotedPlan
 from avloc.feature_extraction.store_check import check, checked_rows
 from avloc.timeline import TimeGrid
 
@@ -34,7 +34,7 @@ def fill(root, name="toy", dim=3, clips=CLIPS, **more):
     store = FeatureStore(root)
     folder = store.prepare({"name": name, "modality": "audio", "hop_s": HOP_S, "dim": dim})
     names = [shard_name(k, files) for k, files in enumerate(clips)]
-    store.note(name, Plan(names))
+    store.note(name, NotedPlan(names))
     for file_name, files in zip(names, clips, strict=True):
         write(folder / file_name, files, dim, store.fingerprint(name), **more)
     return store
@@ -231,7 +231,7 @@ def test_an_extractor_without_shards_or_rows(tmp_path):
     store.prepare({"name": "toy", "modality": "audio", "hop_s": HOP_S, "dim": 3})
     assert check(store, "toy").faults == []
     folder, name = store.root / "toy", shard_name(0, ["a"])
-    store.note("toy", Plan([name]))
+    store.note("toy", NotedPlan([name]))
     with ShardWriter(folder / name, 3, store.fingerprint("toy")) as shard:
         shard.end("a", 0.0)
     assert check(store, "toy").faults == []

@@ -10,7 +10,7 @@ import pytest
 from avloc.errors import StoreError
 from avloc.feature_extraction.extractors.base import Features
 from avloc.feature_extraction.shards import ShardWriter, shard_name
-from avloc.feature_extraction.store import FeatureStore, Plan
+from avloc.feature_extraction.store import FeatureStore, NotedPlan
 from avloc.feature_extraction.store_check import check
 from avloc.feature_extraction.store_merge import plan_merge, run_merge
 from avloc.timeline import TimeGrid
@@ -23,7 +23,7 @@ def make(root, which, name="toy", plan=PLANNED, failing=(), value=1.0, **more):
     store = FeatureStore(root)
     folder = store.prepare({"name": name, "modality": "audio", "hop_s": 0.5, "dim": 3, **more})
     names = [shard_name(k, files) for k, files in enumerate(plan)]
-    store.note(name, Plan(names))
+    store.note(name, NotedPlan(names))
     for k in which:
         with ShardWriter(folder / names[k], 3, store.fingerprint(name)) as shard:
             for file in plan[k]:

@@ -5,7 +5,7 @@ import pytest
 
 from avloc.feature_extraction.extractors.base import Features
 from avloc.feature_extraction.shards import ShardWriter, shard_name
-from avloc.feature_extraction.store import FeatureStore, Plan
+from avloc.feature_extraction.store import FeatureStore, NotedPlan
 from avloc.feature_extraction.store_summary import failures, in_bytes, summarize
 from avloc.timeline import TimeGrid
 
@@ -31,7 +31,7 @@ def test_clips_count_once_and_are_failed_only_if_nowhere_there(tmp_path):
         write(store, 1, {"b": 7, "a": 5, "d": "gone"}),
         write(store, 2, {"d": "gone too"}),
     ]
-    store.note("toy", Plan([*names, "00003-12345678.h5"]))
+    store.note("toy", NotedPlan([*names, "00003-12345678.h5"]))
     found = summarize(store, "toy")
     assert (found.clips, found.seconds, found.failures) == (3, 6.0, 1)
     assert (found.shards, found.planned, found.damaged) == (3, 4, ())
