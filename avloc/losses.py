@@ -53,6 +53,21 @@ def diou(predicted: Tensor, target: Tensor) -> Tensor:
     return 1 - inner / total.clamp_min(1e-6) + (offset / hull) ** 2
 
 
+def distribution_focal(log_shares: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy with the two bins around a number, by how near each is: (…, bins), (…) → (…).
+
+    Li et al., "Generalized focal loss", NeurIPS 2020, equation 6. Bin k stands for the number k; what lies outside belongs to
+    the first or the last bin.
+    """
+    last = log_shares.shape[-1] - 1
+    targets = targets.clamp(0, last)
+    low = targets.floor().clamp_max(max(0, last - 1))
+    at = low.long()[..., None]
+    weight = targets - low
+    near = log_shares.gather(-1, at)[..., 0] * (1 - weight)
+    return -(near + log_shares.gather(-1, (at + 1).clamp_max(last))[..., 0] * weight)
+
+
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """The mean of `values` where `mask` is true, 0 where it is nowhere; trailing axes of values are averaged too."""
     while values.dim() > mask.dim():

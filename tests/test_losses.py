@@ -6,6 +6,7 @@ import torch
 from avloc.losses import (
     clip_mean,
     diou,
+    distribution_focal,
     focal,
     interval_overlap,
     map_error,
@@ -70,3 +71,12 @@ def test_varifocal_weighs_positives_by_their_quality():
     chance = torch.sigmoid(torch.tensor(0.3)).item()
     weights = torch.tensor([0.8, 0.4, 0.75 * chance**2])
     torch.testing.assert_close(varifocal(logits, targets), weights * plain)
+
+
+def test_distribution_focal_by_hand():
+    shares = torch.tensor([0.1, 0.2, 0.3, 0.4])
+    each = distribution_focal(shares.log().expand(5, 4), torch.tensor([1.0, 1.25, 3.0, -2.0, 9.0]))
+    log = shares.log()
+    expected = -torch.stack([log[1], 0.75 * log[1] + 0.25 * log[2], log[3], log[0], log[3]])
+    torch.testing.assert_close(each, expected)
+    assert distribution_focal(torch.zeros(2, 1), torch.tensor([0.0, 4.0])).tolist() == [0, 0]

@@ -17,7 +17,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, max_pool1d, pa
 
 from avloc.decoding import decode_points
 from avloc.errors import AvlocError
-from avloc.losses import diou, focal, interval_overlap, masked_mean, varifocal
+from avloc.losses import diou, distribution_focal, focal, interval_overlap, masked_mean, varifocal
 from avloc.models.blocks import ConvBlock, Stem, Tower, TransformerBlock, near
 from avloc.proposals import Proposals, soft_nms, vote
 from avloc.targets import PointTargetMaker, Pyramid, Targets
@@ -41,6 +41,7 @@ class BoundaryOutput(NamedTuple):
         point_mask: (B, P) which points lie in the clip.
         step_mask: (B, T) which steps lie in the clip.
         clip_logits: (B,) whether the clip holds any fake segment; 0 without a gate.
+        reach: (B, P, 2, bins) logarithms of the distributions of the distances; 0 bins where they are numbers.
         unexpected: (B, T) how badly each modality told the other; 0 without reconstruction.
     """
 
@@ -51,6 +52,7 @@ class BoundaryOutput(NamedTuple):
     point_mask: Tensor
     step_mask: Tensor
     clip_logits: Tensor
+    reach: Tensor
     unexpected: Tensor
 
 
@@ -67,6 +69,8 @@ class BoundaryTransformer(nn.Module):
         stem_layers: convolutions of each stem.
         audio_spectral_channels: for audio features on a frequency axis (logspec, logmel), the channels of the small
             convolutions along it; 0 for features without one (WavLM).
+        visual_grid_channels: for visual features on a grid of cells (residual_grid), the channels of the small convolutions
+            over it; 0 for features without one (MViT).
         audio_layers: layers of the cached audio features that lie side by side (`layers=all` of an extractor); they are mixed by
             learned weights.
         visual_layers: the same of the visual features.
@@ -105,6 +109,7 @@ class BoundaryTransformer(nn.Module):
         first_steps: float = 8.0,
         stem_layers: int = 2,
         audio_spectral_channels: int = 0,
+        visual_grid_channels: int = 0,
         audio_layers: int = 1,
         visual_layers: int = 1,
         cross_layers: int = 1,
@@ -112,6 +117,7 @@ class BoundaryTransformer(nn.Module):
         reconstruction: float = 0.0,
         gate: bool = False,
         bins: int = 0,
+        reach_weight: float = 0.25,
         quality: bool = False,
         boundary_power: float = 0.25,
         voting: float = 0.0,
@@ -127,17 +133,17 @@ class BoundaryTransformer(nn.Module):
         self.target_maker, self.longest_steps = PointTargetMaker(self.pyramid), None
         self.radius, self.modality_dropout = radius, modality_dropout
         self.bins, self.quality, self.voting, self.reconstruction = bins, quality, voting, reconstruction
+        self.reach_weight = reach_weight
         self.boundary_power = boundary_power
         if audio_dim % audio_layers or visual_dim % visual_layers:
             raise AvlocError(
                 f"layers must divide the features' width, got {audio_layers} of {audio_dim} and {visual_layers} of {visual_dim}"
             )
-        self.stems = nn.ModuleList(
-            Stem(
-                features=d, width=width, layers=stem_layers, dropout=input_dropout, spectral_channels=c, cached_layers=n
-            )
-            for d, c, n in ((audio_dim, audio_spectral_channels, audio_layers), (visual_dim, 0, visual_layers))
-        )  # fmt: skip
+        common = {"width": width, "layers": stem_layers, "dropout": dropout, "input_dropout": input_dropout}
+        self.stems = nn.ModuleList([
+            Stem(features=audio_dim, spectral_channels=audio_spectral_channels, cached_layers=audio_layers, **common),
+            Stem(features=visual_dim, grid_channels=visual_grid_channels, cached_layers=visual_layers, **common),
+        ])  # fmt: skip
         self.absent = nn.Parameter(torch.zeros(2, width))
 
         def blocks(cross: bool) -> nn.ModuleList:
@@ -192,10 +198,10 @@ class BoundaryTransformer(nn.Module):
         step_logits = torch.cat([head(x) for head, x in zip(self.step_heads, streams, strict=True)], -1)
         x = self.fuse(torch.cat(streams, -1)) * step_mask[..., None]
         boundary_logits = self.boundary_head(x, step_mask)
-        logits, distances, point_masks = self._levels(x, step_mask)
+        logits, distances, reach, point_masks = self._levels(x, step_mask)
         clip_logits = logits.new_zeros(len(logits)) if self.gate_head is None else self._clip_logits(x, step_mask)
         return BoundaryOutput(
-            logits, distances, step_logits, boundary_logits, point_masks, step_mask, clip_logits, unexpected
+            logits, distances, step_logits, boundary_logits, point_masks, step_mask, clip_logits, reach, unexpected
         )
 
     def _clip_logits(self, x: Tensor, mask: Tensor) -> Tensor:
@@ -212,32 +218,35 @@ class BoundaryTransformer(nn.Module):
         share = self.modality_dropout / 2
         return audio_mask & ~(both & (draw < share)), video_mask & ~(both & (draw > 1 - share))
 
-    def _levels(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The pyramid and its heads: (B, T, C) → (B, P, M), (B, P, 2), (B, P)."""
-        logits, distances, masks = [], [], []
+    def _levels(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The pyramid and its heads: (B, T, C) → (B, P, M), (B, P, 2), (B, P, 2, bins), (B, P)."""
+        logits, distances, reach, masks = [], [], [], []
         for level, (conv, block) in enumerate(zip(self.level_convs, self.level_blocks, strict=True)):
             if level:
                 x, mask = halve(x, mask)
             x = block(conv(x, mask), near(mask, self.radius)) * mask[..., None]
             logits.append(self.point_head(x, mask))
-            distances.append(self._distances(x, mask, level))
+            each, shares = self._distances(x, mask, level)
+            distances.append(each)
+            reach.append(shares)
             masks.append(mask)
-        return torch.cat(logits, 1), torch.cat(distances, 1), torch.cat(masks, 1)
+        return torch.cat(logits, 1), torch.cat(distances, 1), torch.cat(reach, 1), torch.cat(masks, 1)
 
-    def _distances(self, x: Tensor, mask: Tensor, level: int) -> Tensor:
-        """Back to the start and on to the end of each point of a level, in its strides: (B, T, C) → (B, T, 2).
+    def _distances(self, x: Tensor, mask: Tensor, level: int) -> tuple[Tensor, Tensor]:
+        """Back to the start and on to the end of each point of a level, in its strides: (B, T, C) → (B, T, 2), (B, T, 2, bins).
 
-        With bins after Shi et al., "TriDet: temporal action detection with relative boundary modeling", CVPR 2023, equation 4.
+        With bins after Shi et al., "TriDet: temporal action detection with relative boundary modeling", CVPR 2023, equation 4;
+        a bin is an edge of a step, half a stride from its middle.
         """
         own = self.distance_head(x, mask)
         if self.response_head is None:
-            return softplus(own * self.level_scale[level])
+            return softplus(own * self.level_scale[level]), x.new_zeros(*x.shape[:2], 2, 0)
         response = self.response_head(x, mask).masked_fill(~mask[..., None], OUTSIDE)  # B, T, 2
         starts = pad(response[..., 0], (self.bins - 1, 0), value=OUTSIDE).unfold(1, self.bins, 1).flip(-1)
         ends = pad(response[..., 1], (0, self.bins - 1), value=OUTSIDE).unfold(1, self.bins, 1)  # B, T, bins
-        share = (torch.stack([starts, ends], 2) + own.unflatten(-1, (2, self.bins))).softmax(-1)
-        steps = torch.arange(self.bins, device=x.device, dtype=share.dtype)
-        return (share * steps).sum(-1) * self.level_scale[level].clamp_min(0.1)
+        shares = (torch.stack([starts, ends], 2) + own.unflatten(-1, (2, self.bins))).log_softmax(-1)
+        edges = torch.arange(self.bins, device=x.device, dtype=shares.dtype) + 0.5
+        return (shares.exp() * edges).sum(-1), shares
 
     def loss(self, output: BoundaryOutput, targets: Targets) -> dict[str, Tensor]:
         """The terms of the loss and their sum under `loss`. Real clips are negatives of every head.
@@ -258,6 +267,10 @@ class BoundaryTransformer(nn.Module):
             "boundary": self._balanced(output.boundary_logits, targets.boundary_labels, output.step_mask),
         }
         terms["loss"] = terms["point"] + terms["distance"] + terms["step"] + 0.5 * terms["boundary"]
+        if self.bins:
+            found = targets.positive & mask
+            terms["reach"] = masked_mean(distribution_focal(output.reach, targets.distances - 0.5), found)
+            terms["loss"] = terms["loss"] + self.reach_weight * terms["reach"]
         if self.gate_head is not None:
             fake = targets.step_labels.amax(dim=(1, 2)).gt(0).to(output.clip_logits.dtype)
             terms["clip"] = binary_cross_entropy_with_logits(output.clip_logits, fake)

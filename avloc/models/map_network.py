@@ -81,6 +81,7 @@ class MapNetwork(nn.Module):
         visual_dim: width of the cached visual features, for `projection`.
         audio_dim: width of the cached audio features, for `projection`.
         audio_spectral_channels: for cached audio features on a frequency axis; see `avloc.models.blocks.Stem`.
+        visual_grid_channels: for cached visual features on a grid of cells; the same.
         dropout: of the projections.
         width: C.
         map_widths: of the folded samples, and of the map's convolutions.
@@ -114,6 +115,7 @@ class MapNetwork(nn.Module):
         visual_dim: int = 0,
         audio_dim: int = 0,
         audio_spectral_channels: int = 0,
+        visual_grid_channels: int = 0,
         dropout: float = 0.1,
         width: int = 256,
         map_widths: Sequence[int] = (512, 128),
@@ -146,7 +148,9 @@ class MapNetwork(nn.Module):
         self.longest_steps, self.target_maker = frames, MapTargetMaker(durations)
         self.cached_features = video_encoder == PROJECTION
         make: dict[str, Any] = {"width": width, "frames": frames, "checkpointed": checkpointed, "dropout": dropout}
-        self.video_encoder = _video_encoder(video_encoder, widths=video_widths, features=visual_dim, **make)
+        self.video_encoder = _video_encoder(
+            video_encoder, widths=video_widths, features=visual_dim, grid_channels=visual_grid_channels, **make
+        )
         self.audio_encoder = _audio_encoder(
             audio_encoder, widths=audio_widths, features=audio_dim, spectral_channels=audio_spectral_channels, **make
         )

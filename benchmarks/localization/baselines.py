@@ -41,7 +41,7 @@ class _Stems(nn.Module):
     def __init__(self, audio_dim: int, visual_dim: int, width: int, spectral: int) -> None:
         super().__init__()
         self.stems = nn.ModuleList(
-            Stem(features=d, width=width, layers=2, dropout=0.1, spectral_channels=c)
+            Stem(features=d, width=width, layers=2, dropout=0.1, input_dropout=0.1, spectral_channels=c)
             for d, c in ((audio_dim, spectral), (visual_dim, 0))
         )
 

@@ -24,7 +24,7 @@ from avloc.errors import AvlocError
 from avloc.files import read_json, write_json
 from avloc.records import VideoRecord
 
-VERSION = 1
+VERSION = 2
 SEED = 7
 CLIPS = 1536
 SPEAKERS = {"train": ("en", "fr", "it"), "dev": ("ru",), "test": ("es",)}
@@ -61,7 +61,7 @@ def style(clip: ClipPlan) -> Style:
     """How a source is recorded, the same for its three clips, and how this one is forged."""
     sound, mouth = methods(clip)
     rate = (48_000, 64_000, 96_000)[stream(clip, 7).integers(3)]
-    return Style(SOUND[sound], MOUTH[mouth], room_db=(-62.0, -46.0), crf=(20, 28), audio_bit_rate=rate)
+    return Style(SOUND[sound], MOUTH[mouth], room_db=(-68.0, -52.0), crf=(20, 28), audio_bit_rate=rate)
 
 
 def make(out: Path, speech: Path, *, clips: int, workers: int, progress: Callable[[int], object]) -> list[VideoRecord]:

@@ -97,16 +97,15 @@ def band_replication(samples: Samples) -> Samples:
 
 
 def phase_search(samples: Samples) -> Samples:
-    """The magnitudes of 32 ms frames, smoothed over time, with phases that four iterations have found from chance.
+    """The magnitudes of 32 ms frames, smoothed over time, with phases that one iteration has found from chance.
 
     Griffin and Lim, "Signal estimation from modified short-time Fourier transform", 1984.
     """
     magnitude = np.abs(_spectrum(samples))
-    magnitude = (magnitude + np.roll(magnitude, 1, axis=0) + np.roll(magnitude, -1, axis=0)) / 3
+    magnitude = np.mean([np.roll(magnitude, k, axis=0) for k in range(-2, 3)], axis=0)
     spectrum = magnitude * np.exp(2j * np.pi * np.random.default_rng(len(samples)).random(magnitude.shape))
-    for _ in range(4):
-        again = _spectrum(_overlap(spectrum, len(samples)).astype(np.float32))
-        spectrum = magnitude * np.exp(1j * np.angle(again))
+    again = _spectrum(_overlap(spectrum, len(samples)).astype(np.float32))
+    spectrum = magnitude * np.exp(1j * np.angle(again))
     return _levelled(_overlap(spectrum, len(samples)), samples)
 
 
@@ -124,10 +123,10 @@ def blurred(frames: Frames, mouths: Places, where: Mask, side: int, strength: fl
 
 
 def averaged(frames: Frames, mouths: Places, where: Mask, side: int, strength: float) -> None:
-    """A generator that smooths over time: the mean of neighbouring frames, which takes the grain away."""
+    """A generator that smooths over time: the mean of five frames, which takes the grain away."""
     painted = frames.copy()
     for t in np.flatnonzero(where):
-        near = frames[max(0, t - 1) : t + 2].astype(np.float32)
+        near = frames[max(0, t - 2) : t + 3].astype(np.float32)
         painted[t] = np.rint(near.mean(axis=0))
     forge.repaint_mouths(frames, painted, mouths, where, side, shrink=1)
 
@@ -139,7 +138,7 @@ def coded(frames: Frames, mouths: Places, where: Mask, side: int, strength: floa
     painted = frames.copy()
     for t in np.flatnonzero(where):
         buffer = io.BytesIO()
-        Image.fromarray(frames[t]).save(buffer, "JPEG", quality=round(70 - 15 * strength), subsampling=2)
+        Image.fromarray(frames[t]).save(buffer, "JPEG", quality=round(24 - 6 * strength), subsampling=2)
         painted[t] = np.asarray(Image.open(buffer).convert("RGB"))
     forge.repaint_mouths(frames, painted, mouths, where, side, shrink=1)
 

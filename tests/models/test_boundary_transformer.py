@@ -54,9 +54,10 @@ def test_shapes(model):
 def test_padding_changes_nothing(channels, pieces):
     torch.manual_seed(0)
     model = BoundaryTransformer(
-        audio_dim=40, visual_dim=VISUAL, width=12, heads=3, levels=3, audio_spectral_channels=channels, **pieces
-    ).eval()
-    audio, visual = torch.randn(1, 13, 40), torch.randn(1, 13, VISUAL)
+        audio_dim=40, visual_dim=128, width=12, heads=3, levels=3, audio_spectral_channels=channels,
+        visual_grid_channels=channels, **pieces,
+    ).eval()  # fmt: skip
+    audio, visual = torch.randn(1, 13, 40), torch.randn(1, 13, 128)
     mask = torch.ones(1, 13, dtype=torch.bool)
     alone = model(audio, visual, mask, mask)
 
@@ -97,6 +98,7 @@ def test_learns_one_clip_by_heart(model):
         terms["loss"].backward()
         optimizer.step()
     assert {"point", "distance", "step", "boundary", "loss"} <= set(terms)
+    assert ("reach" in terms) == bool(model.bins)
     model.eval()
     fake, real = model.decode(model(*given), [TimeGrid(0, 0.04, T)] * 2)
     assert fake.segments[0] == pytest.approx([0.12, 0.36], abs=0.03)
@@ -156,10 +158,12 @@ def test_bins_by_hand():
     response = torch.full((1, 7, 2), -30.0)
     response[0, 2, 0] = response[0, 5, 1] = 30.0
     model.response_head, model.distance_head = _Says(response), _Says(torch.zeros(1, 7, 10))
-    found = model._distances(torch.zeros(1, 7, 4), torch.ones(1, 7, dtype=torch.bool), 0)
-    assert found[0, 4].tolist() == pytest.approx([2.0, 1.0])
-    assert found[0, 2].tolist() == pytest.approx([0.0, 3.0])
-    assert found[0, 0, 0].item() == pytest.approx(0.0)  # nothing lies before the clip
+    found, shares = model._distances(torch.zeros(1, 7, 4), torch.ones(1, 7, dtype=torch.bool), 0)
+    # A point lies in the middle of its step, a start at the left edge of the step that says so, an end at the right one.
+    assert found[0, 4].tolist() == pytest.approx([2.5, 1.5])
+    assert found[0, 2].tolist() == pytest.approx([0.5, 3.5])
+    assert found[0, 0, 0].item() == pytest.approx(0.5)  # nothing lies before the clip
+    assert shares.exp()[0, 4, 0].tolist() == pytest.approx([0, 0, 1, 0, 0], abs=1e-6)
 
 
 def test_quality_wants_the_iou_that_is_reached():

@@ -18,15 +18,16 @@ AUDIO_ENCODERS = ("cnn", "vit_t", "vit_s", "vit_b", PROJECTION)
 
 
 def video_encoder(
-    name: str, *, widths: Sequence[int], width: int, frames: int, checkpointed: bool, features: int, dropout: float
-) -> nn.Module:
+    name: str, *, widths: Sequence[int], width: int, frames: int, checkpointed: bool, features: int, dropout: float,
+    grid_channels: int,
+) -> nn.Module:  # fmt: skip
     """A video encoder by name; each takes of these arguments what it needs."""
     if name not in VIDEO_ENCODERS:
         raise AvlocError(f"unknown video encoder {name!r}, there are: {', '.join(VIDEO_ENCODERS)}")
     if name == "c3d":
         return C3D(widths=widths, width=width, checkpointed=checkpointed)
     if name == PROJECTION:
-        return ProjectionEncoder(features=features, width=width, dropout=dropout)
+        return ProjectionEncoder(features=features, width=width, dropout=dropout, grid_channels=grid_channels)
     return VideoMViT(size=name[-1], frames=frames, width=width, checkpointed=checkpointed)  # type: ignore[arg-type]
 
 
