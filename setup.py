@@ -14,11 +14,20 @@ def packages_in(folder: str, name: str) -> list[str]:
 
 
 setup(
-    packages=["avloc", "avloc.cli", "avloc.models", "avloc.models.encoders", "avloc.configs"]
+    packages=[
+        "avloc",
+        "avloc.cli",
+        "avloc.configs",
+        "avloc.models",
+        "avloc.models.encoders",
+        "avloc.output",
+        "avloc.web",
+    ]
     + [name for folder in BESIDE[1:] for name in packages_in(folder, f"avloc.{folder}")],
     package_dir={"avloc": "avloc", **{f"avloc.{folder}": folder for folder in BESIDE}},
     package_data={
         "avloc": ["py.typed"],
+        "avloc.output": ["*.css", "*.js", "*.json"],
         "avloc.configs": ["*.yaml", "*/*.yaml"],
         "avloc.datasets": ["speech/*", "speech/*/*"],
     },

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ class Checkpoint:
         extractors: descriptions of the extractors it was trained on.
         weights: state dict of the network.
         clips: how clips become its inputs (`frames`, `fit`), if it takes pixels and log-mels and no features.
+        calibration: by what is told (`clip`, `audio`, `visual`), how a best score becomes a probability; empty: unknown.
     """
 
     path: Path
@@ -44,10 +45,11 @@ class Checkpoint:
     extractors: list[dict[str, Any]]
     weights: Mapping[str, Tensor]
     clips: dict[str, Any] | None = None
+    calibration: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 def notes(model: nn.Module, context: Mapping[str, Any]) -> dict[str, Any]:
-    """What `avloc train` adds to a checkpoint; `context` holds `hop_s`, `extractors` and maybe `clips`."""
+    """What `avloc train` adds to a checkpoint; `context` holds `hop_s`, `extractors` and maybe `clips`, `calibration`."""
     return {
         "version": VERSION,
         "model": type(model).__name__,
@@ -114,9 +116,17 @@ def checked_checkpoint(path: Path, content: Any) -> Checkpoint:
     clips = about.get("clips")
     if clips is not None and not (isinstance(clips, dict) and {"frames", "fit"} <= set(clips)):
         raise CheckpointError(f"{path}: a damaged checkpoint, its note 'clips' is {clips!r}")
+    calibration = about.get("calibration") or {}
+    if not isinstance(calibration, dict) or not all(_is_fit(fit) for fit in calibration.values()):
+        raise CheckpointError(f"{path}: a damaged checkpoint, its note 'calibration' is {calibration!r}")
+    calibration = {str(what): (float(fit[0]), float(fit[1])) for what, fit in calibration.items()}
     weights = {k.removeprefix("model."): v for k, v in content["state_dict"].items()}
     hop_s = float(about["hop_s"])
-    return Checkpoint(path, about["model"], about["arguments"], hop_s, about["extractors"], weights, clips)
+    return Checkpoint(path, about["model"], about["arguments"], hop_s, about["extractors"], weights, clips, calibration)
+
+
+def _is_fit(value: Any) -> bool:
+    return isinstance(value, tuple | list) and len(value) == 2 and all(isinstance(v, int | float) for v in value)
 
 
 def write_checkpoint(path: Path, model: nn.Module, context: Mapping[str, Any]) -> None:

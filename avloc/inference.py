@@ -3,81 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from avloc.calibration import Fit, chances
 from avloc.checkpoint import first_line, load_weights, read_checkpoint
 from avloc.errors import AvlocError
+from avloc.feature_extraction.media import WHOLE, Arrays, Span
+from avloc.localization import Localization
 from avloc.models import build_model
+from avloc.output.preview import Preview
 from avloc.proposals import Proposals
 from avloc.records import MODALITIES
-from avloc.sources import AnyExample, Source, source_of
+from avloc.sources import AnyExample, Request, Source, name_of, source_of
+from avloc.streaming import Cut, Window, problems_of
 from avloc.timeline import TimeGrid
 
 WINDOW_S = 40.0
 OVERLAP = 0.25  # of a window
 PRECISIONS = ("32", "bf16", "16")
-# A modality is named for a segment if it is at least this sure of it, compared with the surer one.
-MODALITY_SHARE = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Localization:
-    """What was found in one clip.
-
-    Attributes:
-        file: the clip.
-        duration_s: its length.
-        proposals: scored segments, sorted by falling score.
-        grid: the clock of `fakeness`.
-        fakeness: (T, M) per step and modality in [0, 1]; NaN where the clip has no such stream.
-        problems: what could not be decoded, or was no number.
-    """
-
-    file: str
-    duration_s: float
-    proposals: Proposals
-    grid: TimeGrid
-    fakeness: npt.NDArray[np.float32]
-    problems: tuple[str, ...] = ()
-
-    def rows(self) -> list[dict[str, Any]]:
-        """One row per segment: start and end in seconds, score, modality, and each modality's score."""
-        rows = []
-        for segment, score, each in zip(
-            self.proposals.segments, self.proposals.scores, self.proposals.modality_scores, strict=True
-        ):
-            rows.append(
-                {
-                    "start": round(float(segment[0]), 3), "end": round(float(segment[1]), 3),
-                    "score": round(float(score), 4), "modality": modality_name(each),
-                    **{f"{m}_score": round(float(s), 4) for m, s in zip(MODALITIES, each, strict=True)},
-                }
-            )  # fmt: skip
-        return rows
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything as plain JSON values (NaN as null)."""
-        steps = {
-            m: [None if math.isnan(v) else round(float(v), 4) for v in self.fakeness[:, k]]
-            for k, m in enumerate(MODALITIES)
-        }
-        return {
-            "schema": "avloc.localization/1", "file": self.file, "duration": round(self.duration_s, 3),
-            "segments": self.rows(), "step": {"start": self.grid.start_s, "hop": self.grid.hop_s, **steps},
-            "problems": list(self.problems),
-        }  # fmt: skip
-
-
-def modality_name(scores: npt.NDArray[np.floating]) -> str:
-    """`audio`, `visual` or `both`: a modality counts if its score is at least half the surer one's."""
-    named = scores >= MODALITY_SHARE * scores.max()
-    return "both" if named.all() else MODALITIES[int(scores.argmax())]
+Progress = Callable[[float], object]
+"""Is told how many seconds of a clip are done."""
 
 
 class Localizer:
@@ -88,12 +39,21 @@ class Localizer:
         source: its inputs (`avloc.sources`).
         device: where the network runs.
         precision: `32`, or `bf16` or `16` to run it under autocast.
+        calibration: how best scores become probabilities (`avloc.calibration`).
     """
 
-    def __init__(self, model: Any, source: Source, device: str = "cpu", precision: str = "32") -> None:
+    def __init__(
+        self,
+        model: Any,
+        source: Source,
+        device: str = "cpu",
+        precision: str = "32",
+        calibration: Mapping[str, Fit] | None = None,
+    ) -> None:
         if precision not in PRECISIONS:
             raise AvlocError(f"want precision of {', '.join(PRECISIONS)}, got {precision!r}")
         self.model, self.source, self.device, self.precision = model.eval().to(device), source, device, precision
+        self.calibration = dict(calibration or {})
 
     @classmethod
     def from_checkpoint(
@@ -126,19 +86,41 @@ class Localizer:
             arguments["decoding"] = decoding
         model = build_model(checkpoint.model, arguments)
         load_weights(model, checkpoint)
-        return cls(model, source_of(checkpoint, weights), device, precision)
+        return cls(model, source_of(checkpoint, weights), device, precision, checkpoint.calibration)
 
-    def localize(self, path: str | Path, *, keep: int = 100) -> Localization:
-        """Find the fake segments of one clip; uses what decodes.
+    def localize(
+        self,
+        clip: str | Path | Arrays,
+        *,
+        keep: int = 100,
+        span: Span = WHOLE,
+        preview: bool = False,
+        progress: Progress | None = None,
+    ) -> Localization:
+        """Find the fake segments of one clip, window by window as it is decoded; uses what decodes.
+
+        Args:
+            clip: a file, or a clip in memory.
+            keep: segments at the most, per `WINDOW_S` of the clip.
+            span: which part of a file, and which audio track.
+            preview: whether to keep small pictures and the loudness (`Localization.preview`).
+            progress: see `Progress`.
 
         Raises:
-            MediaError: if neither picture nor sound can be decoded.
+            MediaError: if neither picture nor sound can be decoded, or there is no such part or track.
         """
-        example, clip = self.source.read(path)
-        found = next(self.run([example], keep=keep))
-        return Localization(
-            str(path), clip.duration_s, found.proposals, found.grid, found.fakeness, (*clip.problems, *found.problems)
-        )
+        seen = Preview(self.source.crop) if preview else None
+        request = Request(span, () if seen is None else (seen.format,), seen)
+        size = self._window_steps() if self.source.windows else None
+        tracks, windows = self.source.open(clip, Cut(size, self._overlap(size)), request)
+        found = self._merge(_told(windows, progress), keep)
+        # A network that runs over its clip's end has said nothing of what is not there.
+        duration_s = max(t.decoded_s[1] for t in tracks if t.decoded_s is not None)
+        decoded = {m: track.decoded_s for m, track in zip(MODALITIES, tracks, strict=True)}
+        return replace(
+            found, file=name_of(clip), duration_s=duration_s, decoded_s=decoded, preview=seen,
+            problems=tuple(dict.fromkeys((*problems_of(tracks), *found.problems))),
+        )  # fmt: skip
 
     def run(
         self, examples: Iterable[AnyExample], *, batch_size: int | None = None, keep: int = 100
@@ -155,7 +137,7 @@ class Localizer:
             if self.source.windows and example.grid.length > self._window_steps():
                 yield from self._run_batch(pending, keep)
                 pending = []
-                yield self._run_windows(example, keep)
+                yield self._merge(self._windows(example), keep)
             else:
                 pending.append(example)
             if len(pending) == batch_size:
@@ -197,39 +179,62 @@ class Localizer:
             # What a clip does not have cannot be forged in it.
             there = np.array([mask.any() for mask in example.masks])
             each = replace(proposals[b], modality_scores=proposals[b].modality_scores * there)
-            found.append(Localization(example.record.file, duration, each.cut(example.end_s), grid, fakeness, problems))
+            each = each.cut(example.end_s)
+            found.append(self._found(example, duration, each, grid, fakeness, problems))
         return found
 
-    def _run_windows(self, example: AnyExample, keep: int) -> Localization:
-        size = self._window_steps()
-        grid = example.grid
+    def _found(self, example: AnyExample, duration_s: float, found: Proposals, *rest: Any) -> Localization:
+        sure = chances(found, self.calibration)
+        return Localization(example.record.file, duration_s, found, *rest, sure, bool(self.calibration))
+
+    def _overlap(self, size: int | None) -> int:
+        """Steps that windows share: the longest segment of a map fits in, so that one window has all of it."""
+        return 0 if size is None else max(round(size * OVERLAP), min(getattr(self.model, "durations", 0), size // 2))
+
+    def _windows(self, example: AnyExample) -> Iterator[Window]:
+        """A long example in overlapping windows."""
+        size, length = self._window_steps(), example.grid.length
+        overlap = self._overlap(size)
+        for begin in range(0, max(1, length - overlap), size - overlap):
+            end = min(begin + size, length)
+            yield Window(example.window(begin, end), begin, end == length)
+
+    def _merge(self, windows: Iterable[Window], keep: int) -> Localization:
+        """Run windows one by one; each answers for its inner part, the first and the last also for the clip's ends."""
+        parts: list[Proposals] = []
+        fakeness: list[npt.NDArray[np.float32]] = []
         problems: dict[str, None] = {}
-        parts, fakeness = [], np.full((grid.length, len(MODALITIES)), np.nan, dtype=np.float32)
-        # The longest segment of a map fits into the overlap, so that one window has all of it.
-        overlap = max(round(size * OVERLAP), min(getattr(self.model, "durations", 0), size // 2))
-        for begin, end, inner in _windows(grid.length, size, overlap):
-            window = example.window(begin, end)
-            found = self._run_batch([window], keep)[0]
-            problems.update(dict.fromkeys(found.problems))
-            low, high = (float(s) for s in grid.to_seconds(inner))
+        done, grid, example = 0, None, None  # steps that are answered
+        for example, begin, last in windows:
+            found = self._run_batch([example], keep)[0]
+            if begin == 0 and last:
+                return found
+            grid = grid or example.grid
+            size = example.grid.length
+            overlap = self._overlap(size)
+            end = begin + size if last else begin + size - overlap + overlap // 2
+            low, high = (float(s) for s in found.grid.to_seconds([done - begin, end - begin]))
             middle = found.proposals.segments.mean(axis=1)
-            first, last = begin == 0, end == grid.length
-            parts.append(found.proposals.take((first | (middle >= low)) & (last | (middle < high))))
-            fakeness[inner[0] : inner[1]] = found.fakeness[inner[0] - begin : inner[1] - begin]
-        proposals = Proposals.concatenate(parts).cut(example.end_s)
+            parts.append(found.proposals.take(((begin == 0) | (middle >= low)) & (last | (middle < high))))
+            fakeness.append(found.fakeness[done - begin : end - begin])
+            problems.update(dict.fromkeys(found.problems))
+            done = end
+        assert grid is not None
+        assert example is not None
+        whole = TimeGrid(grid.start_s, grid.hop_s, done)
         # Long clips may hold more than `keep` segments: as many are kept for every `WINDOW_S` of them.
-        count = keep * math.ceil(grid.length * grid.hop_s / WINDOW_S)
-        duration = example.record.duration_s or grid.end_s
-        return Localization(example.record.file, duration, proposals.best(count), grid, fakeness, tuple(problems))
+        count = keep * math.ceil(done * grid.hop_s / WINDOW_S)
+        proposals = Proposals.concatenate(parts).cut(example.end_s).best(count)
+        duration = example.record.duration_s or whole.end_s
+        return self._found(example, duration, proposals, whole, np.concatenate(fakeness), tuple(problems))
 
 
-def _windows(length: int, size: int, overlap: int) -> Iterator[tuple[int, int, tuple[int, int]]]:
-    """Overlapping windows of a clip: first step, end, and the steps that each answers for."""
-    stride = size - overlap
-    for begin in range(0, max(1, length - overlap), stride):
-        end = min(begin + size, length)
-        low = 0 if begin == 0 else begin + overlap // 2
-        yield begin, end, (low, length if end == length else begin + stride + overlap // 2)
+def _told(windows: Iterator[Window], progress: Progress | None) -> Iterator[Window]:
+    """The same; after each it is told how much is done."""
+    for window in windows:
+        yield window
+        if progress is not None:
+            progress(window.example.grid.end_s)
 
 
 def require_device(device: str) -> str:

@@ -1,18 +1,21 @@
 """Where a network's inputs come from when it is run: cached features and their extractors, or the clips' own pixels and sound.
 
-Both read a clip to an example (a clock, masks, windows) and collate examples to a batch; `avloc.inference` needs no more.
+Both read a clip to windows, each an example (a clock, masks) and collate examples to a batch; `avloc.inference` needs no
+more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from avloc.checkpoint import Checkpoint
 from avloc.errors import CheckpointError
+from avloc.feature_extraction.media import WHOLE
 from avloc.records import MODALITIES, VideoRecord
-from avloc.timeline import DEFAULT_FPS
+from avloc.timeline import DEFAULT_FPS, DEFAULT_SAMPLE_RATE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,9 +24,11 @@ if TYPE_CHECKING:
     from avloc.datasets.batch import Batch
     from avloc.datasets.clips import Fit
     from avloc.datasets.features import FeatureDataset
+    from avloc.feature_extraction.cropping import Crop
     from avloc.feature_extraction.extractors import Extractor, Features
-    from avloc.feature_extraction.media import Clip
+    from avloc.feature_extraction.media import Arrays, Span, VideoFormat
     from avloc.feature_extraction.store import FeatureStore
+    from avloc.streaming import Cut, Observer, Taker, Track, Window
     from avloc.timeline import TimeGrid
 
 
@@ -42,6 +47,48 @@ class AnyExample(Protocol):
         """Some of its steps."""
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is wanted of a file beside a network's inputs.
+
+    Attributes:
+        span: which part of it, and which audio track.
+        formats: more pictures, for the observer.
+        observe: sees each decoded part.
+    """
+
+    span: Span = WHOLE
+    formats: tuple[VideoFormat, ...] = ()
+    observe: Observer | None = None
+
+    def tracks(
+        self,
+        clip: str | Path | Arrays,
+        formats: Sequence[VideoFormat],
+        sound: Sequence[Taker],
+        picture: Sequence[Taker],
+        backend: str,
+    ) -> list[Track]:
+        """A clip's sound and picture, with those who take them.
+
+        Raises:
+            MediaError: if the file is missing, is no media file, or has no such track.
+        """
+        from avloc.feature_extraction.media import Arrays, probe, stream, stream_arrays
+        from avloc.streaming import Track
+
+        wanted = (*formats, *self.formats)
+        if isinstance(clip, Arrays):
+            parts = [stream_arrays(clip, (), audio=True), stream_arrays(clip, wanted, audio=False)]
+        else:
+            probe(clip)  # what cannot be read at all is said before anything else
+            parts = [
+                stream(clip, (), span=self.span),
+                stream(clip, wanted, audio=False, backend=backend, span=self.span),
+            ]
+        return [Track(p, takers, self.observe) for p, takers in zip(parts, (sound, picture), strict=True)]
+
+
 class Source(Protocol):
     """Clips > examples > batches.
 
@@ -49,23 +96,44 @@ class Source(Protocol):
         hop_s: seconds per step of an example.
         windows: whether a long clip is run in windows, or is one input whatever its length.
         batch_size: how many clips a network runs at once unless told otherwise.
+        crop: what is cut out of the frames that it looks at.
     """
 
     hop_s: float
     windows: bool
     batch_size: int
 
+    @property
+    def crop(self) -> Crop: ...
     def prepare(self) -> None:
         """Say now what is missing, before anything is decoded."""
 
-    def read(self, path: str | Path) -> tuple[AnyExample, Clip]:
-        """Decode a clip; its example, and what was decoded."""
+    def open(self, clip: str | Path | Arrays, cut: Cut, request: Request) -> tuple[Sequence[Track], Iterator[Window]]:
+        """A clip's picture and sound, and the windows of it that are decoded as they are asked for."""
 
     def collate(self, examples: Sequence[Any]) -> Batch:
         """A batch of examples."""
 
     def stored(self, records: Sequence[VideoRecord], store: FeatureStore, *, allow_missing: bool) -> FeatureDataset:
         """Examples from a store."""
+
+
+def name_of(clip: str | Path | Arrays) -> str:
+    """What a clip is called in messages and results."""
+    from avloc.feature_extraction.media import Arrays
+
+    return clip.name if isinstance(clip, Arrays) else str(clip)
+
+
+def read_whole(source: Source, clip: str | Path | Arrays) -> AnyExample:
+    """A clip as one example, decoded whole.
+
+    Raises:
+        MediaError: if neither picture nor sound can be decoded.
+    """
+    from avloc.streaming import Cut
+
+    return next(source.open(clip, Cut(None), Request())[1]).example
 
 
 def source_of(checkpoint: Checkpoint, weights: Mapping[str, str | Path] | None = None) -> Source:
@@ -86,7 +154,7 @@ class FeatureSource:
     Args:
         descriptions: of the extractors that the network was trained on (name, parameters, …).
         hop_s: seconds per step.
-        weights: by extractor, the file of its weights, for those that have any; only `read` needs it.
+        weights: by extractor, the file of its weights, for those that have any; only `open` needs it.
     """
 
     windows, batch_size = True, 16
@@ -99,6 +167,12 @@ class FeatureSource:
 
     def prepare(self) -> None:
         self.extractors()
+
+    @property
+    def crop(self) -> Crop:
+        """Of the first extractor that looks at a part of the frame."""
+        formats = [e.video_format for e in self.extractors() if e.video_format is not None]
+        return next((f.crop for f in formats if f.crop != "none"), "none")
 
     def extractors(self) -> list[Extractor]:
         """The extractors, made on first use.
@@ -129,17 +203,33 @@ class FeatureSource:
             self._extractors = made
         return self._extractors
 
-    def read(self, path: str | Path) -> tuple[AnyExample, Clip]:
-        from avloc.datasets.features import make_example
-        from avloc.feature_extraction.media import decode
+    def open(self, clip: str | Path | Arrays, cut: Cut, request: Request) -> tuple[Sequence[Track], Iterator[Window]]:
+        from avloc.datasets.features import on_clock
+        from avloc.streaming import FeatureRows, cut_windows
 
-        extractors = self.extractors()
         backend = next((str(d["decoder"]) for d in self.descriptions if "decoder" in d), "pyav")
-        clip = decode(path, [e.video_format for e in extractors if e.video_format is not None], backend=backend)
-        features: dict[str, list[Features]] = {m: [] for m in MODALITIES}
-        for extractor in extractors:
-            features[extractor.modality].append(extractor.extract(clip))
-        return make_example(VideoRecord(str(path), "", clip.duration_s), features, self.hop_s), clip
+        rows = [FeatureRows(extractor) for extractor in self.extractors()]
+        formats = [f for row in rows if (f := row.extractor.video_format) is not None]
+        tracks = request.tracks(
+            clip, formats, [r for r in rows if r.extractor.video_format is None],
+            [r for r in rows if r.extractor.video_format is not None], backend,
+        )  # fmt: skip
+        name = name_of(clip)
+
+        def make(grid: TimeGrid) -> AnyExample:
+            features: dict[str, list[Features]] = {m: [] for m in MODALITIES}
+            for row in rows:
+                features[row.extractor.modality].append(row.features(grid.start_s, grid.end_s))
+            return on_clock(VideoRecord(name, ""), features, grid, min(grid.end_s, end_s()))
+
+        def end_s() -> float:
+            return max(track.end_s for track in tracks)
+
+        # Past a window's end its last step may be interpolated from a row further on.
+        margin_s = max(self.hop_s, *(2 * row.hop_s for row in rows))
+        return tracks, cut_windows(
+            tracks, cut, hop_s=self.hop_s, start_s=request.span.start_s, margin_s=margin_s, end_s=end_s, make=make
+        )  # fmt: skip
 
     def collate(self, examples: Sequence[Any]) -> Batch:
         from avloc.datasets.features import collate
@@ -175,6 +265,7 @@ class ClipSource:
     """
 
     hop_s = 1 / DEFAULT_FPS
+    crop: Crop = "none"
     batch_size = 4  # pixels and the encoders' first layers take hundreds of megabytes a clip
 
     def __init__(self, frames: int, fit: Fit) -> None:
@@ -184,12 +275,32 @@ class ClipSource:
     def prepare(self) -> None:
         """Nothing is needed but the clip."""
 
-    def read(self, path: str | Path) -> tuple[AnyExample, Clip]:
-        from avloc.datasets.clips import FORMATS, clip_example
-        from avloc.feature_extraction.media import decode
+    def open(self, clip: str | Path | Arrays, cut: Cut, request: Request) -> tuple[Sequence[Track], Iterator[Window]]:
+        from avloc.datasets.clips import FORMATS, USUAL_GAP_FRAMES, clip_example
+        from avloc.feature_extraction.media import Clip
+        from avloc.streaming import RawRows, cut_windows
 
-        clip = decode(path, [FORMATS[self.fit]])
-        return clip_example(clip, VideoRecord(str(path), "", clip.duration_s), self.fit), clip
+        shape = FORMATS[self.fit]
+        frames = RawRows(lambda part: part.frames.get(shape), lambda part: part.video_start_s, self.hop_s)
+        samples = RawRows(lambda part: part.samples, lambda part: part.audio_start_s, 1 / DEFAULT_SAMPLE_RATE)
+        tracks = sound, picture = request.tracks(clip, [shape], [samples], [frames], "pyav")
+        name, gap_s = name_of(clip), USUAL_GAP_FRAMES * self.hop_s
+
+        def make(grid: TimeGrid) -> AnyExample:
+            part = Clip(Path(name), DEFAULT_FPS, DEFAULT_SAMPLE_RATE)
+            pictures, part.video_start_s = frames.between(grid.start_s, grid.end_s)
+            part.frames = {shape: pictures} if len(pictures) else {}
+            heard, part.audio_start_s = samples.between(grid.start_s, grid.end_s)
+            part.samples = heard if len(heard) else None
+            return clip_example(part, VideoRecord(name, ""), self.fit)
+
+        def end_s() -> float:
+            # As long as its picture, unless the sound goes on for longer than streams usually differ.
+            return sound.end_s if sound.end_s > picture.end_s + gap_s else picture.end_s
+
+        return tracks, cut_windows(
+            tracks, cut, hop_s=self.hop_s, start_s=None, margin_s=gap_s + self.hop_s, end_s=end_s, make=make
+        )  # fmt: skip
 
     def collate(self, examples: Sequence[Any]) -> Batch:
         from avloc.datasets.clips import collate_clips

@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from avloc.calibration import ClipScores
 from avloc.checkpoint import KEY, notes
 from avloc.errors import AvlocError
 from avloc.evaluation.torchmetric import TemporalAveragePrecision
@@ -76,6 +77,7 @@ class LocalizationModule(pl.LightningModule):
         self.patience, self.decay = patience, decay
         self.lr, self.weight_decay, self.warmup = lr, weight_decay, warmup
         self.metric = TemporalAveragePrecision(ap_ious=VALIDATION_IOUS, ar_counts=VALIDATION_ROWS)
+        self.clip_scores = ClipScores()
         self._uncarried = 0
         self.context: dict[str, Any] = {}
 
@@ -131,8 +133,12 @@ class LocalizationModule(pl.LightningModule):
             [(proposals.scores, proposals.segments) for proposals in found],
             [segment_array(record.segments) for record in batch.records],
         )
+        for proposals, record in zip(found, batch.records, strict=True):
+            self.clip_scores.update(proposals, record)
 
     def on_validation_epoch_end(self) -> None:
+        self.context["calibration"] = self.clip_scores.compute()  # a checkpoint keeps it with the weights it is of
+        self.clip_scores.reset()
         for name, value in self.metric.compute().items():
             self.log(f"val/{name}", value, prog_bar=name == "ap", sync_dist=True)  # equal on all ranks
         self.metric.reset()

@@ -58,7 +58,13 @@ def make_example(record: VideoRecord, features: Mapping[str, Sequence[Features]]
         hop_s: seconds per step of the model.
     """
     end = max((f.grid.end_s for fs in features.values() for f in fs if f.grid.length), default=0.0)
-    grid = TimeGrid.covering(end, hop_s)
+    return on_clock(record, features, TimeGrid.covering(end, hop_s), end)
+
+
+def on_clock(
+    record: VideoRecord, features: Mapping[str, Sequence[Features]], grid: TimeGrid, end_s: float
+) -> Example:  # fmt: skip
+    """The same on a given clock, of a clip whose longer stream ends at `end_s`."""
     streams, masks = [], []
     for modality in MODALITIES:
         parts = features.get(modality, ())
@@ -66,7 +72,7 @@ def make_example(record: VideoRecord, features: Mapping[str, Sequence[Features]]
             raise AvlocError(f"the model needs {modality} features; name an extractor for that modality")
         streams.append(np.concatenate([f.grid.resample(f.values, grid) for f in parts], axis=1))
         masks.append(np.logical_and.reduce([grid.inside(f.grid) & (f.grid.length > 0) for f in parts]))
-    return Example(record, grid, tuple(streams), tuple(masks), end)
+    return Example(record, grid, tuple(streams), tuple(masks), end_s)
 
 
 def collate(examples: Sequence[Example], maker: TargetMaker | None = None) -> Batch:

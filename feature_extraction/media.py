@@ -8,8 +8,10 @@ in parts, in flat memory however long it is; `decode` gives it whole.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,6 +53,16 @@ class VideoFormat(NamedTuple):
         return self.height * self.width * channels * (4 if self.resize == "bicubic" else 1)
 
 
+class Span(NamedTuple):
+    """What of a file is wanted: from `start_s` to `end_s`, and which of its audio tracks (from 0)."""
+
+    start_s: float = 0.0
+    end_s: float = math.inf
+    audio_track: int = 0
+
+
+WHOLE = Span()
+SEEK_BACK_S = 1.0  # decoders of sound need a little run-up
 Image = npt.NDArray[Any]
 """A frame or frames: uint8, or float32 where they were resized so."""
 
@@ -155,6 +167,7 @@ def stream(
     sample_rate: int = DEFAULT_SAMPLE_RATE,
     backend: str = "pyav",
     part_s: float = PART_S,
+    span: Span = WHOLE,
 ) -> Iterator[Clip]:
     """Decode a clip in one pass, in parts that follow one another without a gap, each of frames or of sound.
 
@@ -166,14 +179,18 @@ def stream(
         sample_rate: samples per second of the result.
         backend: who reads the picture, `pyav` or `decord`. The sound is always PyAV's (decord's audio reader leaks).
         part_s: seconds of a part; only the last of each stream is shorter.
+        span: what of the file; times stay those of the file.
 
     Yields:
         Parts, and at last an empty one; all share one list of `problems`, which is complete with the last.
 
     Raises:
         MediaError: if nothing of what was asked for could be decoded. That a stream is not there while the file has another
-            one is no error but a problem of the clip: sound may be asked for alone.
+            one is no error but a problem of the clip: sound may be asked for alone. Also if the span ends before it starts,
+            or there is no such audio track.
     """
+    if not 0 <= span.start_s < span.end_s:
+        raise MediaError(f"{path}: want 0 ≤ start < end, got {span.start_s:g} and {span.end_s:g} s")
     path, wanted = Path(path), tuple(dict.fromkeys(formats))
     if backend not in BACKENDS:
         raise MediaError(f"the decoding backend must be {' or '.join(BACKENDS)}, got {backend!r}")
@@ -181,19 +198,24 @@ def stream(
     per_part = (max(1, round(part_s * fps)), max(1, round(part_s * sample_rate)))
     with _open(path) as container:
         picture = next(iter(container.streams.video), None) if wanted else None
-        sound = next(iter(container.streams.audio), None) if audio else None
+        sound = _track(path, container.streams.audio, span.audio_track) if audio else None
         asked = (("video", bool(wanted), picture), ("audio", audio, sound))
         whole.problems += [f"no {kind} stream" for kind, asked_for, found in asked if asked_for and found is None]
-        frames = FrameSampler(wanted, fps, (container.duration or 0) / 1_000_000)
-        samples = SampleCollector(sample_rate)
+        frames = FrameSampler(wanted, fps, (container.duration or 0) / 1_000_000, span.start_s, span.end_s)
+        samples = SampleCollector(sample_rate, span.start_s, span.end_s)
         count = len(container.streams.video) + len(container.streams.audio)
         others = count - (picture is not None) - (sound is not None)
         streams = [s for s in (picture if backend == "pyav" else None, sound) if s is not None]
+        _seek(container, span.start_s)
         for _ in _demux(container, streams, frames, samples, whole.problems):
             yield from _parts(whole, frames.take(per_part[0]), samples.take(per_part[1]))
+            if (picture not in streams or frames.ended) and (sound is None or samples.ended):
+                break
     if picture is not None and backend == "decord":
         for frame in decord_frames(path, frames.formats, whole.problems, frames.reformatters):
             frames.push(frame.time_s, frame.images, frame.duration_s, frame.picture)
+            if frames.ended:
+                break
             yield from _parts(whole, frames.take(per_part[0]), ())
     frames.finish()
     samples.finish()
@@ -203,6 +225,92 @@ def stream(
     if not frames.steps and not samples.count and not (picture is None and sound is None and others):
         raise MediaError(f"{path}: nothing could be decoded ({'; '.join(whole.problems) or 'nothing was asked for'})")
     yield whole
+
+
+@dataclass(frozen=True, slots=True)
+class Arrays:
+    """A clip that is in memory.
+
+    Attributes:
+        frames: (T, H, W, 3) uint8 RGB; None: no picture.
+        samples: (N,), or (channels, N), float in [-1, 1]; None: no sound.
+        fps: frames per second.
+        sample_rate: samples per second.
+        name: what it is called in results.
+
+    Raises:
+        MediaError: if they are of other shapes or kinds, or there is nothing.
+    """
+
+    frames: npt.NDArray[np.uint8] | None = None
+    samples: npt.NDArray[np.floating] | None = None
+    fps: float = DEFAULT_FPS
+    sample_rate: int = DEFAULT_SAMPLE_RATE
+    name: str = "arrays"
+
+    def __post_init__(self) -> None:
+        if not (self.fps > 0 and self.sample_rate > 0):
+            raise MediaError(f"{self.name}: want fps and sample_rate > 0, got {self.fps:g} and {self.sample_rate:g}")
+        if self.frames is None and self.samples is None:
+            raise MediaError(f"{self.name}: has neither frames nor samples")
+        frames, samples = self.frames, self.samples
+        if frames is not None and (frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8):
+            raise MediaError(f"{self.name}: frames must be (T, H, W, 3) uint8, got {frames.shape} {frames.dtype}")
+        if samples is not None and (samples.ndim not in (1, 2) or samples.dtype.kind != "f"):
+            raise MediaError(
+                f"{self.name}: samples must be (N,) or (channels, N) of floats, got {samples.shape} {samples.dtype}"
+            )
+
+
+def stream_arrays(
+    clip: Arrays, formats: Iterable[VideoFormat] = (), *, audio: bool = True, part_s: float = PART_S
+) -> Iterator[Clip]:
+    """The same of a clip that is in memory: brought to the same clock, sizes and rates as a file is."""
+    import av
+
+    wanted = tuple(dict.fromkeys(formats))
+    whole = Clip(path=Path(clip.name), fps=DEFAULT_FPS, sample_rate=DEFAULT_SAMPLE_RATE)
+    missing = (("video", bool(wanted), clip.frames), ("audio", audio, clip.samples))
+    whole.problems += [f"no {kind} stream" for kind, asked_for, found in missing if asked_for and found is None]
+    frames, samples = FrameSampler(wanted, DEFAULT_FPS), SampleCollector(DEFAULT_SAMPLE_RATE)
+    per_part = (max(1, round(part_s * DEFAULT_FPS)), max(1, round(part_s * DEFAULT_SAMPLE_RATE)))
+    for k, image in enumerate(clip.frames if wanted and clip.frames is not None else ()):
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+        frame.pts, frame.time_base = k, Fraction(1 / clip.fps).limit_denominator(1_000_000)
+        frames.push_av(frame)
+        yield from _parts(whole, frames.take(per_part[0]), ())
+    sound = np.atleast_2d(clip.samples).mean(axis=0) if audio and clip.samples is not None else np.zeros(0)
+    for begin in range(0, len(sound), clip.sample_rate):
+        values = np.ascontiguousarray(sound[None, begin : begin + clip.sample_rate], dtype=np.float32)
+        heard = av.AudioFrame.from_ndarray(values, format="fltp", layout="mono")
+        heard.sample_rate, heard.pts, heard.time_base = clip.sample_rate, begin, Fraction(1, clip.sample_rate)
+        samples.push(heard)
+        yield from _parts(whole, (), samples.take(per_part[1]))
+    frames.finish()
+    samples.finish()
+    yield from _parts(whole, frames.take_rest(per_part[0]), samples.take_rest(per_part[1]))
+    yield whole
+
+
+def _track(path: Path, tracks: Sequence[Any], number: int) -> Any:
+    """The audio track of a number; None if there is no sound at all."""
+    if not tracks and not number:
+        return None
+    if not 0 <= number < len(tracks):
+        there = ", ".join(f"{k} ({t.language or 'no language'})" for k, t in enumerate(tracks)) or "none"
+        raise MediaError(f"{path}: has no audio track {number}, there are {there}")
+    return tracks[number]
+
+
+def _seek(container: Any, start_s: float) -> None:
+    """Go to the last key frame before; what lies between is decoded and left out."""
+    import av
+
+    if start_s > SEEK_BACK_S:
+        try:
+            container.seek(int((start_s - SEEK_BACK_S) * 1_000_000))
+        except (av.error.FFmpegError, OSError):
+            return  # a file without an index is read from its beginning
 
 
 def _parts(
@@ -224,6 +332,7 @@ def decode(
     fps: float = DEFAULT_FPS,
     sample_rate: int = DEFAULT_SAMPLE_RATE,
     backend: str = "pyav",
+    span: Span = WHOLE,
 ) -> Clip:
     """Decode a clip as a whole: as `stream`, its parts put together.
 
@@ -236,8 +345,8 @@ def decode(
     samples: list[npt.NDArray[np.float32]] = []
     step_bytes, steps = sum(f.frame_bytes for f in wanted), 0
     if wanted:
-        _check_size(clip.path, probe(path).duration_s * fps * step_bytes)
-    options: dict[str, Any] = {"audio": audio, "fps": fps, "sample_rate": sample_rate, "backend": backend}
+        _check_size(clip.path, min(span.end_s, probe(path).duration_s) * fps * step_bytes)
+    options: dict[str, Any] = {"audio": audio, "fps": fps, "sample_rate": sample_rate, "backend": backend, "span": span}
     for part in stream(path, wanted, **options):
         clip.problems = part.problems
         if part.frames:

@@ -48,10 +48,23 @@ class FrameSampler:
         formats: the pictures to make of each frame.
         fps: steps per second.
         end_s: the end of the file as its header has it, 0 if it says none; times far behind it are not believed.
+        from_s: where the clock starts, if the first frame is not later.
+        to_s: where it ends.
+
+    Attributes:
+        ended: whether a frame from `to_s` or later was seen: no other one matters.
     """
 
-    def __init__(self, formats: Sequence[VideoFormat], fps: float, end_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        formats: Sequence[VideoFormat],
+        fps: float,
+        end_s: float = 0.0,
+        from_s: float = 0.0,
+        to_s: float = math.inf,
+    ) -> None:
         self.formats, self.fps, self.end_s = formats, fps, end_s
+        self.from_s, self.to_s, self.ended = from_s, to_s, False
         self.start_s: float | None = None
         self.steps = 0  # made so far, taken or not
         self.reformatters = Reformatters()
@@ -94,16 +107,18 @@ class FrameSampler:
         if time_s is None:
             time_s = self._last_s + self._last_duration_s
         if self.start_s is None:
-            self.start_s = max(0.0, time_s)
+            self.start_s = max(self.from_s, time_s)
         elif time_s > self._last_s and not duration_s:
             self._last_duration_s = time_s - self._last_s
         self._fill(time_s)
+        self.ended = time_s >= self.to_s
         self._held, self._last_s = _Held(images, picture), time_s
         self._last_duration_s = min(duration_s, LONGEST_GAP_S) if duration_s else self._last_duration_s
 
     def _fill(self, until_s: float) -> None:
         if self._held is None or self.start_s is None:
             return
+        until_s = min(until_s, self.to_s)
         count = math.ceil((until_s - self.start_s) * self.fps - 0.5 - 1e-6) - self._filled
         if count <= 0:
             return
@@ -133,7 +148,8 @@ class FrameSampler:
         if self.start_s is None:
             return
         self._fill(self._last_s + self._last_duration_s)
-        if not self._filled:  # a single frame shorter than half a step is still a frame
+        shown = self._last_s + self._last_duration_s > self.start_s
+        if not self._filled and shown:  # a single frame shorter than half a step is still a frame
             self._fill(self.start_s + 1 / self.fps)
         if self._follower is not None:
             for followed in self._follower.finish():
@@ -157,11 +173,21 @@ class FrameSampler:
 
 
 class SampleCollector:
-    """Audio frames with times > one mono signal; gaps become silence, overlaps are cut."""
+    """Audio frames with times > one mono signal; gaps become silence, overlaps are cut.
 
-    def __init__(self, sample_rate: int) -> None:
-        self.sample_rate = sample_rate
-        self.start_s: float | None = None  # never before 0
+    Args:
+        sample_rate: per second.
+        from_s: what lies before is left out.
+        to_s: what lies behind is left out.
+
+    Attributes:
+        ended: whether all up to `to_s` is there.
+    """
+
+    def __init__(self, sample_rate: int, from_s: float = 0.0, to_s: float = math.inf) -> None:
+        self.sample_rate, self.from_s, self.to_s = sample_rate, from_s, to_s
+        self.ended = False
+        self.start_s: float | None = None  # never before `from_s`
         self.count = 0  # samples since `start_s`, taken or not
         self._parts: deque[npt.NDArray[np.float32]] = deque()
         self._waiting = 0
@@ -181,7 +207,7 @@ class SampleCollector:
             self._resampler = av.AudioResampler(format="fltp", rate=self.sample_rate)
         if self.start_s is None:
             self._origin_s = float(frame.pts * frame.time_base) if frame.pts is not None else 0.0
-            self.start_s = max(0.0, self._origin_s)
+            self.start_s = max(self.from_s, self._origin_s)
         elif frame.pts is not None and frame.pts != self._last_pts:  # times that stand still say nothing
             gap = round((float(frame.pts * frame.time_base) - self._origin_s) * self.sample_rate) - self._position
             # The resampler holds back a few samples, far fewer than the gap that counts.
@@ -199,9 +225,13 @@ class SampleCollector:
 
     def _append(self, part: npt.NDArray[np.float32]) -> None:
         # What lies before 0 is an encoder's priming that the container did not cut.
-        early = max(0, round(-self._origin_s * self.sample_rate) - self._position)
+        early = max(0, round((self.from_s - self._origin_s) * self.sample_rate) - self._position)
         self._position += len(part)
         part = part[early:]
+        if self.start_s is not None and self.to_s < math.inf:
+            left = max(0, round((self.to_s - self.start_s) * self.sample_rate) - self.count)
+            self.ended = len(part) >= left
+            part = part[:left]
         if len(part):
             self._parts.append(np.nan_to_num(np.clip(part, -1, 1)))
             self._waiting += len(part)

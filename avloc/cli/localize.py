@@ -1,87 +1,233 @@
-"""`avloc localize`: clips > json and a timeline each."""
+"""`avloc localize`: clips > segments and timelines, in the formats that were asked for."""
 
 from __future__ import annotations
 
+import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from avloc.cli.main import add_network_options, add_weights_option, parser, positive
+from avloc.output import EMBEDS, FORMATS, Options
 
 if TYPE_CHECKING:
-    from avloc.inference import Localization
+    from tqdm import tqdm
+
+    from avloc.feature_extraction.media import Span
+    from avloc.inference import Localizer
+    from avloc.localization import Localization
 
 SCHEMA = "avloc.localization"
+SUMMARY = "summary.csv"
+FOUND_IN_FOLDERS = {
+    ".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".ogv", ".3gp",
+    ".wav", ".mp3", ".m4a", ".flac", ".ogg", ".opus", ".aac",
+}  # fmt: skip
+
+
+class Job(NamedTuple):
+    """A clip, and the name of its results relative to `--out`, without an ending."""
+
+    clip: Path
+    name: Path
 
 
 def run(arguments: Sequence[str]) -> int:
     """The verb."""
-    options = parser("localize", "avloc localize suspicious.mp4 --checkpoint demo/checkpoint.ckpt --out timelines")
-    options.add_argument("clips", type=Path, nargs="+", metavar="CLIP", help="any file that PyAV reads")
+    given = _options().parse_args(arguments)
+
+    from avloc.errors import AvlocError
+    from avloc.feature_extraction.media import Span
+    from avloc.inference import Localizer, require_device
+
+    jobs = list(_jobs(given.clips))
+    if not given.overwrite:
+        for job in jobs:
+            _spare(job, given)
+    if given.skip_done:
+        jobs = [job for job in jobs if not all(path.is_file() for path in _paths(job, given))]
+    if not 0 <= given.start < given.end:
+        raise AvlocError(f"want 0 ≤ --start < --end, got {given.start:g} and {given.end:g}")
+    localizer = Localizer.from_checkpoint(
+        given.checkpoint, device=require_device(given.device), weights=dict(given.weights), precision=given.precision,
+        decoding=given.decoding,
+    )  # fmt: skip
+    localizer.source.prepare()  # what is missing is said before anything is decoded
+    span = Span(given.start, given.end, given.audio_track)
+    many, rows, failed = len(jobs) > 1, [], []
+    with _bar(jobs, span) as bar:
+        for job in jobs:
+            before = bar.n
+            try:
+                found = _localize(localizer, job, span, given, bar)
+            except AvlocError as error:
+                failed.append((job, str(error)))
+                continue
+            finally:
+                bar.n = before + bar.lengths[job.clip]  # type: ignore[attr-defined]
+                bar.refresh()
+            paths = _paths(job, given)
+            if many:
+                rows.append((job, found, ""))
+                with bar.external_write_mode():
+                    print(_line(found, given.threshold), flush=True)
+            else:
+                _print(found, given.threshold, paths)
+    if many:
+        from avloc.output.summary import save_summary
+
+        results = [(job.name, found) for job, found, _ in rows]
+        save_summary(given.out, results, [(job.clip, why) for job, why in failed], given.threshold, given.format)
+        print(f"{len(rows)} clips localized, {len(failed)} failed → {given.out / SUMMARY}")
+    for _, message in failed:
+        print(f"avloc localize: error: {message}", file=sys.stderr)
+    return 2 if failed and len(failed) == len(jobs) else 1 if failed else 0
+
+
+def _options() -> argparse.ArgumentParser:
+    options = parser(
+        "localize", "avloc localize suspicious.mp4 --checkpoint demo/checkpoint.ckpt --out timelines --format json,html"
+    )
+    options.add_argument(
+        "clips", type=Path, nargs="+", metavar="CLIP", help="any file that PyAV reads, or a folder of such"
+    )
     options.add_argument("--checkpoint", required=True, help="what `avloc train` or `avloc convert` wrote")
-    options.add_argument("--out", type=Path, default=Path("."), help="where NAME.json and NAME.png go (default: here)")
+    options.add_argument(
+        "--out", type=Path, default=Path("."), help="where NAME.json and the others go (default: here)"
+    )
+    options.add_argument(
+        "--format", type=_formats, default=("json", "png", "html"), metavar="A,B",
+        help="; ".join(f"{name}: {f.about}" for name, f in FORMATS.items()) + " (default json,png,html)",
+    )  # fmt: skip
     options.add_argument(
         "--keep", type=positive, default=100, help="segments at the most, per 40 s of a clip (default 100)"
     )
-    options.add_argument("--threshold", type=float, default=0.2, help="lowest score that is printed (default 0.2)")
+    options.add_argument(
+        "--threshold", type=float, default=0.2,
+        help="lowest score that is printed, and written to csv, vtt and labels (default 0.2)",
+    )  # fmt: skip
+    options.add_argument("--start", type=float, default=0.0, help="seconds; what lies before is left out")
+    options.add_argument("--end", type=float, default=float("inf"), help="seconds; what lies behind is left out")
+    options.add_argument("--audio-track", type=int, default=0, help="of several, by number from 0 (default 0)")
+    options.add_argument(
+        "--embed", choices=EMBEDS, default="auto",
+        help="whether the page holds the clip itself, or names it by a relative path (default: itself, up to 12 MB)",
+    )  # fmt: skip
+    options.add_argument("--skip-done", action="store_true", help="leave out clips whose results are there")
+    options.add_argument("--overwrite", action="store_true", help="write over files that may not be avloc's")
     add_weights_option(options)
     add_network_options(options)
-    given = options.parse_args(arguments)
+    return options
 
-    from tqdm import tqdm
 
+def _formats(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(text.split(",")))
+    if unknown := [name for name in names if name not in FORMATS]:
+        raise argparse.ArgumentTypeError(f"want formats of {', '.join(FORMATS)}, got {', '.join(unknown)}")
+    return names
+
+
+def _jobs(clips: Sequence[Path]) -> Iterator[Job]:
+    """Files as they are; of a folder the media files in it and below, whose results keep its order."""
     from avloc.errors import AvlocError
-    from avloc.files import write_json
-    from avloc.inference import Localizer, require_device
-    from avloc.timeline_plot import save_timeline
 
-    device = require_device(given.device)
-    localizer = Localizer.from_checkpoint(
-        given.checkpoint, device=device, weights=dict(given.weights), precision=given.precision, decoding=given.decoding
-    )
-    localizer.source.prepare()  # what is missing is said before anything is decoded
-    stems = [clip.stem for clip in given.clips]
-    if len(set(stems)) < len(stems):
-        twice = next(s for k, s in enumerate(stems) if s in stems[:k])
-        raise AvlocError(f"two clips would both be written as {twice}.json; localize them into different folders")
-    for clip in given.clips:
-        _spare(given.out / f"{clip.stem}.json", given.out / f"{clip.stem}.png", given.clips)
-    failed = []
-    for clip in tqdm(given.clips, unit="clip", desc="localize", disable=None if len(given.clips) > 1 else True):
-        try:
-            found = localizer.localize(clip, keep=given.keep)
-        except AvlocError as error:
-            failed.append(str(error))
-            continue
-        given.out.mkdir(parents=True, exist_ok=True)
-        write_json(given.out / f"{clip.stem}.json", found.to_dict())
-        save_timeline(found, given.out / f"{clip.stem}.png")
-        _print(found, given.threshold, given.out / f"{clip.stem}.png")
-    for message in failed:
-        print(f"avloc localize: error: {message}", file=sys.stderr)
-    return 2 if len(failed) == len(given.clips) else 1 if failed else 0
+    seen: dict[Path, Path] = {}
+    for clip in clips:
+        jobs = [Job(clip, Path(clip.stem))]
+        if clip.is_dir():
+            inner = sorted(p for p in clip.rglob("*") if p.suffix.lower() in FOUND_IN_FOLDERS and p.is_file())
+            if not inner:
+                raise AvlocError(f"{clip}: a folder without media files")
+            jobs = [Job(p, p.relative_to(clip).with_suffix("")) for p in inner]
+        for job in jobs:
+            if job.name in seen:
+                raise AvlocError(
+                    f"{seen[job.name]} and {job.clip} would both be written as {job.name}.json; localize them into "
+                    "different folders"
+                )
+            seen[job.name] = job.clip
+            yield job
 
 
-def _spare(table: Path, picture: Path, clips: Sequence[Path]) -> None:
+def _paths(job: Job, given: argparse.Namespace) -> list[Path]:
+    base = given.out / job.name
+    return [base.with_name(base.name + FORMATS[name].suffix) for name in given.format]
+
+
+def _spare(job: Job, given: argparse.Namespace) -> None:
     """Refuse to write over a clip, or over files that are not ours."""
     from avloc.errors import AvlocError
 
-    inputs = {clip.resolve() for clip in clips}
+    inputs = {clip.resolve() for clip in given.clips} | {job.clip.resolve()}
+    base = given.out / job.name
+    table = base.with_name(base.name + ".json")
     ours = table.is_file() and SCHEMA.encode() in table.read_bytes()[:200]
-    for path in (table, picture):
+    for path in _paths(job, given):
         if path.resolve() in inputs:
             raise AvlocError(f"{path}: is one of the clips and would be written over; name another --out")
-        if path.exists() and not ours:
-            raise AvlocError(f"{path}: is there and was not written by avloc localize; name another --out")
+        if path.exists() and not (ours or given.skip_done):
+            raise AvlocError(
+                f"{path}: is there and was not written by avloc localize; name another --out, or say --overwrite"
+            )
 
 
-def _print(found: Localization, threshold: float, picture: Path) -> None:
-    shown = [row for row in found.rows() if row["score"] >= threshold]
+def _bar(jobs: Sequence[Job], span: Span) -> tqdm[None]:
+    """Seconds of all clips, with the time left; `lengths` says how long each is, as far as its header tells."""
+    from tqdm import tqdm
+
+    from avloc.errors import AvlocError
+    from avloc.feature_extraction.media import probe
+
+    lengths = {}
+    for job in jobs:
+        try:
+            lengths[job.clip] = max(0.0, min(span.end_s, probe(job.clip).duration_s) - span.start_s)
+        except AvlocError:
+            lengths[job.clip] = 0.0
+    bar: tqdm[None] = tqdm(
+        total=round(sum(lengths.values()), 1), desc="localize", disable=None,
+        bar_format="{desc}: {percentage:3.0f} % |{bar}| {n:.0f}/{total:.0f} s of clips [{elapsed}, {remaining} left]",
+    )  # fmt: skip
+    bar.lengths = lengths  # type: ignore[attr-defined]
+    return bar
+
+
+def _localize(
+    localizer: Localizer, job: Job, span: Span, given: argparse.Namespace, bar: tqdm[None]
+) -> Localization:  # fmt: skip
+    before = bar.n
+
+    def progress(end_s: float) -> None:
+        bar.n = before + min(end_s - span.start_s, bar.lengths[job.clip])  # type: ignore[attr-defined]
+        bar.refresh()
+
+    found = localizer.localize(
+        job.clip, keep=given.keep, span=span, preview="html" in given.format, progress=progress
+    )  # fmt: skip
+    for path, name in zip(_paths(job, given), given.format, strict=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        FORMATS[name].write(found, path, Options(given.threshold, given.embed))
+    return found
+
+
+def _line(found: Localization, threshold: float) -> str:
+    shown = len(found.rows(threshold))
+    return f"{found.file}: forged {100 * found.chances['clip']:.0f} %, {shown} segments of {threshold:g} or more"
+
+
+def _print(found: Localization, threshold: float, paths: Sequence[Path]) -> None:
+    shown = found.rows(threshold)
     print(
-        f"{found.file}: {found.duration_s:.2f} s, {len(shown)} segments with a score of {threshold:g} or more → {picture}"
+        f"{found.file}: {found.duration_s:.2f} s, {len(shown)} segments with a score of {threshold:g} or more "
+        f"→ {', '.join(map(str, paths))}"
     )
+    sure = ", ".join(f"{words} {100 * found.chances[m]:.0f} %" for m, words in _WORDS.items())
+    print(f"  {'probability' if found.calibrated else 'best score'}: {sure}")
     for problem in found.problems:
         print(f"  note: {problem}")
     for row in sorted(shown, key=lambda r: r["start"]):
         print(f"  {row['start']:8.2f} – {row['end']:8.2f} s   score {row['score']:.2f}   {row['modality']}")
+
+
+_WORDS = {"clip": "forged", "visual": "picture", "audio": "sound"}

@@ -146,9 +146,10 @@ class _Clips:
 
     def __getitem__(self, k: int) -> tuple[AnyExample | None, str]:
         from avloc.files import inside
+        from avloc.sources import read_whole
 
         try:
-            return self.source.read(inside(self.root, self.records[k].file))[0], ""
+            return read_whole(self.source, inside(self.root, self.records[k].file)), ""
         except AvlocError as error:
             return None, str(error)
 

@@ -1,0 +1,108 @@
+"""How sure: the best score of a clip > the probability that it is forged, fitted on the validation split.
+
+Platt, "Probabilistic outputs for support vector machines", 1999, with the regularized targets of its section 2.2. Three fits:
+for the clip, and for each modality. Legend: N clips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from avloc.proposals import Proposals
+from avloc.records import MODALITIES, VideoRecord
+
+Float = npt.NDArray[np.float64]
+Fit = tuple[float, float]
+"""Slope and offset on the logit of a score."""
+WHAT = ("clip", *MODALITIES)
+NEWTON_STEPS = 50
+RIDGE = 1e-3  # on the slope, towards 1: few clips that are told apart without a mistake have no finite fit
+
+
+def logit(scores: npt.ArrayLike) -> Float:
+    """The logits of scores in [0, 1], at most some 14."""
+    inner = np.clip(np.asarray(scores, dtype=np.float64), 1e-6, 1 - 1e-6)
+    return np.log(inner) - np.log1p(-inner)
+
+
+def platt(scores: npt.ArrayLike, labels: npt.ArrayLike) -> Fit | None:
+    """The slope and offset under which the scores (N,) tell the labels (N,) best; None if all labels are alike."""
+    x, y = logit(scores), np.asarray(labels, dtype=bool)
+    positives, negatives = int(y.sum()), int((~y).sum())
+    if not positives or not negatives:
+        return None
+    target = np.where(y, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+    design = np.stack([x, np.ones_like(x)], axis=1)
+    fit = np.array([1.0, 0.0])
+    prior = np.diag([RIDGE * len(x), 1e-9])
+    for _ in range(NEWTON_STEPS):
+        chance = 1 / (1 + np.exp(-design @ fit))
+        gradient = design.T @ (chance - target) + prior @ (fit - [1.0, 0.0])
+        curvature = (design * (chance * (1 - chance))[:, None]).T @ design + prior + 1e-9 * np.eye(2)
+        step = np.linalg.solve(curvature, gradient)
+        fit = fit - step / max(1.0, float(np.abs(step).max()))
+        if np.abs(step).max() < 1e-8:
+            break
+    return max(0.0, float(fit[0])), float(fit[1])  # a higher score is never a lower probability
+
+
+def chance_of(score: float, fit: Fit) -> float:
+    """The probability that a score stands for.
+
+    >>> round(chance_of(0.5, (2.0, 0.0)), 2), round(chance_of(0.5, (1.0, 1.0)), 2)
+    (0.5, 0.73)
+    """
+    return float(1 / (1 + np.exp(-(fit[0] * logit(score) + fit[1]))))
+
+
+def best_scores(found: Proposals) -> Float:
+    """A clip's best score, and its best one in each modality: (1 + M,); 0 without a row."""
+    if not len(found):
+        return np.zeros(len(WHAT))
+    return np.append(found.scores.max(), found.modality_scores.max(axis=0))
+
+
+def chances(found: Proposals, calibration: Mapping[str, Fit] | None) -> dict[str, float]:
+    """The probability that a clip is forged (`clip`), and in each modality; without a calibration the best scores."""
+    scores = dict(zip(WHAT, best_scores(found).tolist(), strict=True))
+    if not calibration:
+        return scores
+    return {
+        what: chance_of(score, calibration[what]) if what in calibration else score for what, score in scores.items()
+    }
+
+
+class ClipScores(Metric):
+    """Best scores and labels of all validation clips, of all ranks; `compute` is the calibration."""
+
+    full_state_update = False
+    scores: list[Tensor]
+    labels: list[Tensor]
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state("scores", default=[], dist_reduce_fx="cat")
+        self.add_state("labels", default=[], dist_reduce_fx="cat")
+
+    def update(self, found: Proposals, record: VideoRecord) -> None:
+        """Take a clip."""
+        labels = [bool(record.segments), *(bool(record.modality_segments(m)) for m in MODALITIES)]
+        self.scores.append(torch.as_tensor(best_scores(found)[None], dtype=torch.float32, device=self.device))
+        self.labels.append(torch.tensor([labels], device=self.device))
+
+    def compute(self) -> dict[str, Fit]:
+        """A fit for each of `WHAT` that has clips of both kinds."""
+        if not len(self.scores):
+            return {}
+        scores, labels = (
+            (torch.cat(x) if isinstance(x, list) else x).cpu().numpy() for x in (self.scores, self.labels)
+        )
+        fits = {what: platt(scores[:, k], labels[:, k]) for k, what in enumerate(WHAT)}
+        return {what: fit for what, fit in fits.items() if fit is not None}
