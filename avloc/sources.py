@@ -74,14 +74,14 @@ class Request:
         Raises:
             MediaError: if the file is missing, is no media file, or has no such track.
         """
-        from avloc.feature_extraction.media import Arrays, probe, stream, stream_arrays
+        from avloc.feature_extraction.media import Arrays, check_span, probe, stream, stream_arrays
         from avloc.streaming import Track
 
         wanted = (*formats, *self.formats)
         if isinstance(clip, Arrays):
             parts = [stream_arrays(clip, (), audio=True), stream_arrays(clip, wanted, audio=False)]
         else:
-            probe(clip)  # what cannot be read at all is said before anything else
+            check_span(probe(clip), self.span)  # what cannot be had at all is said before anything else
             parts = [
                 stream(clip, (), span=self.span),
                 stream(clip, wanted, audio=False, backend=backend, span=self.span),

@@ -209,7 +209,7 @@ class Track:
 
     def pull(self, until_s: float) -> None:
         """Decode until there is something of every taker up to `until_s`, or the end."""
-        while not self.ended and min((t.end_s for t in self.takers), default=math.inf) < until_s:
+        while not self.ended and min((t.end_s for t in self.takers), default=-math.inf) < until_s:
             try:
                 part = next(self._parts, None)
             except MediaError as error:

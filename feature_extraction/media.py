@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -79,6 +79,7 @@ class MediaInfo:
     height: int | None
     sample_rate: int | None
     channels: int | None
+    audio_tracks: int
 
 
 @dataclass(slots=True)
@@ -155,6 +156,7 @@ def probe(path: str | Path) -> MediaInfo:
             height=video.height if video is not None else None,
             sample_rate=audio.sample_rate if audio is not None else None,
             channels=audio.channels if audio is not None else None,
+            audio_tracks=len(container.streams.audio),
         )
 
 
@@ -186,11 +188,8 @@ def stream(
 
     Raises:
         MediaError: if nothing of what was asked for could be decoded. That a stream is not there while the file has another
-            one is no error but a problem of the clip: sound may be asked for alone. Also if the span ends before it starts,
-            or there is no such audio track.
+            one is no error but a problem of the clip: sound may be asked for alone.
     """
-    if not 0 <= span.start_s < span.end_s:
-        raise MediaError(f"{path}: want 0 ≤ start < end, got {span.start_s:g} and {span.end_s:g} s")
     path, wanted = Path(path), tuple(dict.fromkeys(formats))
     if backend not in BACKENDS:
         raise MediaError(f"the decoding backend must be {' or '.join(BACKENDS)}, got {backend!r}")
@@ -198,7 +197,7 @@ def stream(
     per_part = (max(1, round(part_s * fps)), max(1, round(part_s * sample_rate)))
     with _open(path) as container:
         picture = next(iter(container.streams.video), None) if wanted else None
-        sound = _track(path, container.streams.audio, span.audio_track) if audio else None
+        sound = next(iter(container.streams.audio[span.audio_track :]), None) if audio else None
         asked = (("video", bool(wanted), picture), ("audio", audio, sound))
         whole.problems += [f"no {kind} stream" for kind, asked_for, found in asked if asked_for and found is None]
         frames = FrameSampler(wanted, fps, (container.duration or 0) / 1_000_000, span.start_s, span.end_s)
@@ -292,14 +291,14 @@ def stream_arrays(
     yield whole
 
 
-def _track(path: Path, tracks: Sequence[Any], number: int) -> Any:
-    """The audio track of a number; None if there is no sound at all."""
-    if not tracks and not number:
-        return None
-    if not 0 <= number < len(tracks):
-        there = ", ".join(f"{k} ({t.language or 'no language'})" for k, t in enumerate(tracks)) or "none"
-        raise MediaError(f"{path}: has no audio track {number}, there are {there}")
-    return tracks[number]
+def check_span(info: MediaInfo, span: Span) -> None:
+    """Raise a MediaError unless a file has what is wanted of it."""
+    if not 0 <= span.start_s < span.end_s:
+        raise MediaError(f"{info.path}: want 0 ≤ start < end, got {span.start_s:g} and {span.end_s:g} s")
+    if span.audio_track and not 0 <= span.audio_track < info.audio_tracks:
+        raise MediaError(
+            f"{info.path}: has no audio track {span.audio_track}, it has {info.audio_tracks} (numbered from 0)"
+        )
 
 
 def _seek(container: Any, start_s: float) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import zlib
 from pathlib import Path
 from typing import NamedTuple
@@ -110,3 +111,32 @@ def published():
         return made[name]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A headless Chromium: Debian's, or Playwright's own. Without one these tests are skipped; AVLOC_BROWSER=1 forbids that."""
+    api = pytest.importorskip("playwright.sync_api")
+    path = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p), None)
+    with api.sync_playwright() as playwright:
+        try:
+            browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        except api.Error as error:
+            if os.environ.get("AVLOC_BROWSER"):
+                raise
+            pytest.skip(f"no browser (Debian: apt-get install chromium): {str(error).splitlines()[0]}")
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def screenshot(tmp_path):
+    """Writes a picture of a page for people to look at."""
+    folder = Path(os.environ.get("AVLOC_SCREENSHOTS") or tmp_path)
+
+    def take(page, name):
+        folder.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=folder / f"{name}.png", full_page=True)
+        assert (folder / f"{name}.png").stat().st_size > 10_000
+
+    return take

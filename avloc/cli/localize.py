@@ -213,7 +213,7 @@ def _localize(
 
 def _line(found: Localization, threshold: float) -> str:
     shown = len(found.rows(threshold))
-    return f"{found.file}: forged {100 * found.chances['clip']:.0f} %, {shown} segments of {threshold:g} or more"
+    return f"{found.file}: {_sure(found)}; {shown} segments of {threshold:g} or more"
 
 
 def _print(found: Localization, threshold: float, paths: Sequence[Path]) -> None:
@@ -222,12 +222,16 @@ def _print(found: Localization, threshold: float, paths: Sequence[Path]) -> None
         f"{found.file}: {found.duration_s:.2f} s, {len(shown)} segments with a score of {threshold:g} or more "
         f"→ {', '.join(map(str, paths))}"
     )
-    sure = ", ".join(f"{words} {100 * found.chances[m]:.0f} %" for m, words in _WORDS.items())
-    print(f"  {'probability' if found.calibrated else 'best score'}: {sure}")
+    print(f"  {_sure(found)}")
     for problem in found.problems:
         print(f"  note: {problem}")
     for row in sorted(shown, key=lambda r: r["start"]):
         print(f"  {row['start']:8.2f} – {row['end']:8.2f} s   score {row['score']:.2f}   {row['modality']}")
 
 
-_WORDS = {"clip": "forged", "visual": "picture", "audio": "sound"}
+def _sure(found: Localization) -> str:
+    """How sure it is that the clip is forged, and its picture and its sound."""
+    chances = [found.chances[what] for what in ("clip", "visual", "audio")]
+    if found.calibrated:
+        return "forged with {:.0f} % (picture {:.0f} %, sound {:.0f} %)".format(*(100 * c for c in chances))
+    return "best score {:.2f} (picture {:.2f}, sound {:.2f})".format(*chances)

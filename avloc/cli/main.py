@@ -23,6 +23,7 @@ VERBS = {
     "evaluate": "score predictions with AP and AR",
     "submit": "check, repair and zip a challenge submission",
     "localize": "find the fake segments of clips",
+    "serve": "a web page on which clips are localized",
     "convert": "make a checkpoint of ours from a released one of BA-TFD or BA-TFD+",
 }
 

@@ -86,7 +86,7 @@ document.addEventListener("keydown", (event) => {
   if (event.altKey || event.ctrlKey || event.metaKey || event.target.matches("input, video, audio")) return;
   if (event.key === "ArrowRight") step(1);
   else if (event.key === "ArrowLeft") step(-1);
-  else if (event.key === " " && media && !event.target.matches("button")) { if (media.paused) media.play(); else media.pause(); }
+  else if (event.key === " " && media && !event.target.matches("button")) { if (media.paused) media.play().catch(() => {}); else media.pause(); }
   else return;
   event.preventDefault();
 });

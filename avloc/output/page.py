@@ -138,16 +138,18 @@ def _body(found: Localization, source: str | None, name: str) -> Iterator[str]:
 def _verdict(found: Localization) -> Iterator[str]:
     if found.chances:
         yield '<ul class="chances">'
-        for what, words in (("clip", "the clip is forged"), ("visual", "its picture"), ("audio", "its sound")):
-            chance = f"{100 * found.chances.get(what, 0):.0f} %"
+        whole = "the clip is forged" if found.calibrated else "the best score"
+        for what, words in (("clip", whole), ("visual", "its picture"), ("audio", "its sound")):
+            chance = found.chances.get(what, 0.0)
+            said = f"{100 * chance:.0f} %" if found.calibrated else f"{chance:.2f}"
             if what in found.decoded_s and found.decoded_s[what] is None:
-                chance = "–"
-            yield f"<li><b>{chance}</b> {words}</li>"
+                said = "–"
+            yield f"<li><b>{said}</b> {words}</li>"
         yield "</ul>"
         yield (
             '<p class="faint">Probabilities, fitted on the validation split of the network’s training.</p>'
             if found.calibrated
-            else '<p class="faint">Best scores: this checkpoint knows no probabilities.</p>'
+            else '<p class="faint">These are scores, no probabilities: the checkpoint was not calibrated.</p>'
         )
     start_s, end_s = extent(found)
     seen = [f"{words} {_span(found.decoded_s[m])}" for m, words in LANES.items() if found.decoded_s.get(m)]

@@ -1,0 +1,206 @@
+"""`Localizer` > a web application: upload or record a clip, watch the progress, see its timeline.
+
+Gradio does the form, the queue and the progress; the timeline and the clip are served by two routes of our own, which know
+nothing but the results' names.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from avloc.errors import AvlocError
+from avloc.feature_extraction.media import Span, probe
+from avloc.output.page import POLICY, page
+from avloc.web.shelf import CLIP, PAGE, Shelf
+
+if TYPE_CHECKING:
+    import gradio as gr
+    from fastapi import FastAPI
+
+    from avloc.inference import Localizer
+
+SWEEP_S = 20.0
+LEFT_EMPTY_S = 60.0
+HEADERS = {
+    "Content-Security-Policy": POLICY + "; frame-ancestors 'self'", "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer", "Cache-Control": "no-store",
+}  # fmt: skip
+INTRODUCTION = """# Which seconds are fake?
+
+Give a clip, or record one. Its sound and its picture are searched for forged parts. A score is no proof: it says how much a
+place looks like the forgeries that the network was trained on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a visitor may ask for.
+
+    Attributes:
+        largest_mb: megabytes of a clip.
+        longest_s: seconds of a clip.
+        parallel: clips that are worked on at once.
+        queue: clips that may wait.
+        keep_s: seconds that a timeline and its clip are kept.
+    """
+
+    largest_mb: int = 200
+    longest_s: float = 1800.0
+    parallel: int = 1
+    queue: int = 20
+    keep_s: float = 1800.0
+
+
+def create_app(localizer: Localizer, folder: Path, limits: Limits, *, threshold: float = 0.2) -> FastAPI:
+    """The application.
+
+    Args:
+        localizer: does the work.
+        folder: for temporary files; its own folders in it are removed when the application ends.
+        limits: see `Limits`.
+        threshold: lowest score that a timeline shows at first.
+
+    Raises:
+        AvlocError: if the extra `web` is not installed.
+    """
+    uploads, shelf = folder / "uploads", Shelf(folder / "results", limits.keep_s)
+    # Gradio keeps uploads where this says, and reads it when components are made.
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads)
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    try:
+        import gradio
+        from fastapi import FastAPI, HTTPException
+        from fastapi.responses import FileResponse, HTMLResponse
+    except ImportError as error:
+        raise AvlocError(f"the web page needs the extra web: pip install 'avloc[web]' ({error})") from error
+
+    done = threading.Event()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        sweeper = threading.Thread(target=_sweep, args=(shelf, uploads, done), daemon=True)
+        sweeper.start()
+        yield
+        done.set()
+        shelf.close()
+        shutil.rmtree(uploads, ignore_errors=True)
+
+    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.get("/timeline/{token}/", response_model=None)
+    def timeline(token: str) -> HTMLResponse:
+        path = shelf.find(token, PAGE)
+        if path is None:
+            raise HTTPException(404, "no such timeline, or it is too old")
+        return HTMLResponse(path.read_text(encoding="utf-8"), headers=HEADERS)
+
+    @app.get("/timeline/{token}/clip", response_model=None)
+    def clip(token: str) -> FileResponse:
+        path = shelf.find(token, CLIP)
+        if path is None:
+            raise HTTPException(404, "no such clip, or it is too old")
+        return FileResponse(path, headers=HEADERS)
+
+    work = _Work(localizer, shelf, limits, threshold)
+    mounted: FastAPI = gradio.mount_gradio_app(
+        app, _form(work, limits), path="/", max_file_size=f"{limits.largest_mb}mb", footer_links=[], ssr_mode=False,
+        theme=gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]), enable_monitoring=False,
+    )  # fmt: skip
+    return mounted
+
+
+def _sweep(shelf: Shelf, uploads: Path, done: threading.Event) -> None:
+    """Now and then: remove results that are too old, uploads that nobody asked for, and what Gradio left of others."""
+    while not done.wait(min(SWEEP_S, max(0.2, shelf.keep_s / 4))):
+        shelf.sweep()
+        now = time.time()
+        for path in [p for p in uploads.rglob("*") if p.is_file()]:
+            with suppress(OSError):
+                about = path.stat()
+                if now - about.st_mtime > (shelf.keep_s if about.st_size else min(LEFT_EMPTY_S, shelf.keep_s)):
+                    path.unlink()
+
+
+def _form(work: _Work, limits: Limits) -> gr.Blocks:
+    import gradio as gr
+
+    with gr.Blocks(title="avloc", analytics_enabled=False, delete_cache=(60, int(limits.keep_s) + 60)) as form:
+        gr.Markdown(INTRODUCTION)
+        with gr.Tab("Upload"):
+            given = gr.File(label=f"A clip, up to {limits.largest_mb} MB and {limits.longest_s / 60:.0f} minutes", height=160)
+            start = gr.Button("Localize", variant="primary")
+        with gr.Tab("Record"):
+            recorded = gr.Video(sources=["webcam"], include_audio=True, label="A recording")
+            start_recorded = gr.Button("Localize the recording", variant="primary")
+        shown = gr.HTML(label="Timeline")
+
+        def localize(path: str | None, progress: gr.Progress = gr.Progress()) -> str:  # noqa: B008 - Gradio's way
+            try:
+                return work.localize(path, lambda share, what: progress(share, desc=what))
+            except AvlocError as error:
+                raise gr.Error(str(error), duration=None, print_exception=False) from error
+
+        for button, source in ((start, given), (start_recorded, recorded)):
+            button.click(
+                localize, source, shown, concurrency_limit=limits.parallel, concurrency_id="localize",
+                api_name="localize" if source is given else False,
+            )  # fmt: skip
+    form.queue(max_size=limits.queue, default_concurrency_limit=limits.parallel)
+    return form
+
+
+class _Work:
+    """An upload > a place on the shelf. The upload is gone afterwards, whatever happens."""
+
+    def __init__(self, localizer: Localizer, shelf: Shelf, limits: Limits, threshold: float) -> None:
+        self.localizer, self.shelf, self.limits, self.threshold = localizer, shelf, limits, threshold
+
+    def localize(self, path: str | None, progress: Callable[[float, str], Any]) -> str:
+        """The timeline as a frame for the page.
+
+        Raises:
+            AvlocError: what a visitor should know; it names the clip as the visitor does.
+        """
+        if path is None:
+            raise AvlocError("Choose a clip first.")
+        upload = Path(path)
+        token, place = self.shelf.add()
+        try:
+            clip = place / f"{CLIP}{upload.suffix.lower()[:8]}"
+            shutil.move(upload, clip)
+            self._localize(clip, upload.name, place, progress)
+        except Exception as error:
+            self.shelf.remove(token)
+            if isinstance(error, AvlocError):  # no path of the server in a message
+                raise AvlocError(str(error).replace(str(clip), upload.name).replace(str(place), "")) from error
+            raise
+        finally:
+            upload.unlink(missing_ok=True)
+            with suppress(OSError):  # the folder that Gradio made for this upload
+                upload.parent.rmdir()
+        return (
+            f'<iframe src="timeline/{token}/" title="Timeline" allow="fullscreen" '
+            'style="width:100%;height:85vh;border:0;border-radius:8px"></iframe>'
+        )
+
+    def _localize(self, clip: Path, name: str, place: Path, progress: Callable[[float, str], Any]) -> None:
+        if clip.stat().st_size > self.limits.largest_mb * 1_000_000:
+            raise AvlocError(f"{name}: is larger than {self.limits.largest_mb} MB")
+        header = probe(clip).duration_s
+        if header > self.limits.longest_s:
+            raise AvlocError(f"{name}: lasts {header / 60:.1f} minutes, at most {self.limits.longest_s / 60:g} are taken")
+        progress(0.0, "decoding")
+        # A header may say less than there is.
+        found = self.localizer.localize(
+            clip, span=Span(0.0, self.limits.longest_s), preview=True,
+            progress=lambda end_s: progress(min(0.99, end_s / max(header, end_s)), f"{end_s:.0f} of {header:.0f} s"),
+        )  # fmt: skip
+        text = page(replace(found, file=name), "clip", self.threshold)
+        (place / PAGE).write_text(text, encoding="utf-8")
