@@ -9,7 +9,7 @@ Legend: B batch, T steps, C width, L levels, P points of all levels, M modalitie
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -38,11 +38,14 @@ class PointOutput(NamedTuple):
 class _Stems(nn.Module):
     """Each modality's features to the width: the same for all systems."""
 
-    def __init__(self, audio_dim: int, visual_dim: int, width: int, spectral: int) -> None:
+    def __init__(self, audio_dim: int, visual_dim: int, width: int, spectral: int, grid: int) -> None:
         super().__init__()
+        common: dict[str, Any] = {"width": width, "layers": 2, "dropout": 0.1, "input_dropout": 0.1}
         self.stems = nn.ModuleList(
-            Stem(features=d, width=width, layers=2, dropout=0.1, input_dropout=0.1, spectral_channels=c)
-            for d, c in ((audio_dim, spectral), (visual_dim, 0))
+            [
+                Stem(features=audio_dim, spectral_channels=spectral, **common),
+                Stem(features=visual_dim, grid_channels=grid, **common),
+            ]
         )
 
     def forward(self, audio: Tensor, video: Tensor, audio_mask: Tensor, video_mask: Tensor) -> list[Tensor]:
@@ -60,13 +63,13 @@ class ActionFormerLike(nn.Module):
 
     def __init__(
         self, *, audio_dim: int, visual_dim: int, width: int = 128, heads: int = 4, levels: int = 4, blocks: int = 2,
-        first_steps: float = 8.0, radius: int = 24, audio_spectral_channels: int = 24,
+        first_steps: float = 8.0, radius: int = 24, audio_spectral_channels: int = 0, visual_grid_channels: int = 0,
     ) -> None:  # fmt: skip
         super().__init__()
         self.arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         self.pyramid = Pyramid(levels=levels, first_steps=first_steps)
         self.target_maker, self.longest_steps, self.radius = PointTargetMaker(self.pyramid), None, radius
-        self.stems = _Stems(audio_dim, visual_dim, width, audio_spectral_channels)
+        self.stems = _Stems(audio_dim, visual_dim, width, audio_spectral_channels, visual_grid_channels)
         self.join = nn.Linear(2 * width, width)
         self.blocks = nn.ModuleList(TransformerBlock(width=width, heads=heads, dropout=0.1) for _ in range(blocks))
         self.convs = nn.ModuleList(ConvBlock(width=width, kernel=3, dropout=0.1) for _ in range(levels))
@@ -130,12 +133,13 @@ class UMMAFormerLike(ActionFormerLike):
 
     def __init__(
         self, *, audio_dim: int, visual_dim: int, width: int = 128, heads: int = 4, levels: int = 4, blocks: int = 2,
-        first_steps: float = 8.0, radius: int = 24, audio_spectral_channels: int = 24,
+        first_steps: float = 8.0, radius: int = 24, audio_spectral_channels: int = 0, visual_grid_channels: int = 0,
         reconstruction_weight: float = 0.2,
     ) -> None:  # fmt: skip
         super().__init__(
             audio_dim=audio_dim, visual_dim=visual_dim, width=width, heads=heads, levels=levels, blocks=blocks,
             first_steps=first_steps, radius=radius, audio_spectral_channels=audio_spectral_channels,
+            visual_grid_channels=visual_grid_channels,
         )  # fmt: skip
         self.arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         self.reconstruction_weight = reconstruction_weight
@@ -203,13 +207,14 @@ class FrameWise(nn.Module):
 
     def __init__(
         self, *, audio_dim: int, visual_dim: int, width: int = 128, heads: int = 4, blocks: int = 3, radius: int = 24,
-        audio_spectral_channels: int = 24, thresholds: Sequence[float] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+        audio_spectral_channels: int = 0, visual_grid_channels: int = 0,
+        thresholds: Sequence[float] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
     ) -> None:  # fmt: skip
         super().__init__()
         self.arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         self.target_maker, self.longest_steps = PointTargetMaker(Pyramid(levels=1)), None
         self.radius, self.thresholds = radius, tuple(thresholds)
-        self.stems = _Stems(audio_dim, visual_dim, width, audio_spectral_channels)
+        self.stems = _Stems(audio_dim, visual_dim, width, audio_spectral_channels, visual_grid_channels)
         self.join = nn.Linear(2 * width, width)
         self.blocks = nn.ModuleList(TransformerBlock(width=width, heads=heads, dropout=0.1) for _ in range(blocks))
         self.convs = nn.ModuleList(ConvBlock(width=width, kernel=3, dropout=0.1) for _ in range(blocks))

@@ -26,7 +26,7 @@ import corpus
 import numpy as np
 import speech
 import torch
-from systems import BASELINES, FEATURES, OURS, SYSTEMS, System
+from systems import ABLATION, BASELINES, FEATURES, OURS, SYSTEMS, TRIALS, System
 
 from avloc import processes
 from avloc.datasets.data_modules import FeatureData
@@ -91,7 +91,7 @@ def run(task: Task) -> str:
     import logging
 
     import pytorch_lightning as pl
-    from pytorch_lightning.callbacks import EMAWeightAveraging, ModelCheckpoint
+    from pytorch_lightning.callbacks import ModelCheckpoint
 
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
@@ -106,9 +106,8 @@ def run(task: Task) -> str:
         raise AvlocError(f"{kept}: run {system.weights_of} first, {task.system} is the same network")
     with tempfile.TemporaryDirectory() as folder:
         best = ModelCheckpoint(folder, monitor="val/ap", mode="max", save_weights_only=True)
-        averaging = [EMAWeightAveraging(decay=system.ema)] if system.ema else []
         trainer = pl.Trainer(
-            max_epochs=task.epochs or system.epochs, logger=False, callbacks=[*averaging, best], gradient_clip_val=1.0,
+            max_epochs=task.epochs or system.epochs, logger=False, callbacks=[best], gradient_clip_val=1.0,
             enable_progress_bar=False, enable_model_summary=False, accelerator=task.device, devices=1,
         )  # fmt: skip
         if not system.weights_of:
@@ -207,19 +206,21 @@ def _cell(values: Sequence[float]) -> str:
 
 
 def chosen(text: str) -> list[str]:
-    """Names of systems: `main`, `ablation`, or a list."""
-    groups = {"main": [*BASELINES, OURS], "ablation": [n for n in SYSTEMS if n not in BASELINES], "all": [*SYSTEMS]}
+    """Names of systems: `main`, `ablation`, `trials`, `all`, or a list."""
+    groups = {"main": [*BASELINES, OURS], "ablation": [OURS, *ABLATION], "trials": [*TRIALS], "all": [*SYSTEMS]}
     names = groups.get(text) or text.split(",")
     unknown = [name for name in names if name not in SYSTEMS]
     if unknown:
-        raise AvlocError(f"unknown systems {', '.join(unknown)}; there are {', '.join(SYSTEMS)}, main, ablation, all")
+        raise AvlocError(
+            f"unknown systems {', '.join(unknown)}; there are {', '.join(SYSTEMS)}, main, ablation, trials, all"
+        )
     return names
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--out", type=Path, required=True, help="the folder for all of it")
-    options.add_argument("--systems", default="main", help="main, ablation, all, or names")
+    options.add_argument("--systems", default="main", help="main, ablation, trials, all, or names")
     options.add_argument("--seeds", default="0,1,2")
     options.add_argument("--jobs", type=int, default=1, help="runs at a time, each with its share of the cores")
     options.add_argument("--cores", type=int, default=2)
