@@ -4,9 +4,11 @@ import json
 import os
 import shutil
 import zlib
+from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -140,3 +142,35 @@ def screenshot(tmp_path):
         assert (folder / f"{name}.png").stat().st_size > 10_000
 
     return take
+
+
+@pytest.fixture(scope="session")
+def loop():
+    """Makes a long clip in a moment: the packets of short ones, of equal streams, one after the other."""
+
+    def make(path, sources):
+        """Returns the seconds of the first source: all count as so long."""
+        read, turn_s = {}, None
+        for source in dict.fromkeys(sources):
+            with av.open(str(source)) as given:
+                packets = [p for p in given.demux() if p.dts is not None]
+                if turn_s is None:  # whole frames, and no overlap of the sound's last packet
+                    turn_s = Fraction(round(max((p.pts + p.duration) * p.time_base for p in packets) * 25), 25)
+                read[source] = [
+                    (p.stream.index, p.pts, p.dts, p.duration, p.time_base, bytes(p), p.is_keyframe) for p in packets
+                ]
+        with av.open(str(sources[0])) as given, av.open(str(path), "w") as made:
+            streams = {s.index: made.add_stream_from_template(s) for s in given.streams}
+            last = dict.fromkeys(streams, -(10**9))
+            for k, source in enumerate(sources):
+                for index, pts, dts, duration, base, content, key in read[source]:
+                    packet, shift = av.Packet(content), round(k * turn_s / base)
+                    if dts + shift <= last[index]:
+                        continue
+                    last[index] = dts + shift
+                    packet.pts, packet.dts, packet.duration, packet.time_base = pts + shift, dts + shift, duration, base
+                    packet.is_keyframe, packet.stream = key, streams[index]
+                    made.mux(packet)
+        return float(turn_s)
+
+    return make

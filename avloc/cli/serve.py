@@ -29,7 +29,9 @@ def run(arguments: Sequence[str]) -> int:
     options.add_argument(
         "--keep", type=float, default=30.0, metavar="MINUTES", help="how long timelines are kept (default 30)"
     )
-    options.add_argument("--threshold", type=float, default=0.2, help="lowest score that is shown at first (default 0.2)")
+    options.add_argument(
+        "--threshold", type=float, default=0.2, help="lowest score that is shown at first (default 0.2)"
+    )
     add_weights_option(options)
     add_network_options(options)
     given = options.parse_args(arguments)

@@ -134,7 +134,9 @@ def _form(work: _Work, limits: Limits) -> gr.Blocks:
     with gr.Blocks(title="avloc", analytics_enabled=False, delete_cache=(60, int(limits.keep_s) + 60)) as form:
         gr.Markdown(INTRODUCTION)
         with gr.Tab("Upload"):
-            given = gr.File(label=f"A clip, up to {limits.largest_mb} MB and {limits.longest_s / 60:.0f} minutes", height=160)
+            given = gr.File(
+                label=f"A clip, up to {limits.largest_mb} MB and {limits.longest_s / 60:.0f} minutes", height=160
+            )
             start = gr.Button("Localize", variant="primary")
         with gr.Tab("Record"):
             recorded = gr.Video(sources=["webcam"], include_audio=True, label="A recording")
@@ -195,7 +197,9 @@ class _Work:
             raise AvlocError(f"{name}: is larger than {self.limits.largest_mb} MB")
         header = probe(clip).duration_s
         if header > self.limits.longest_s:
-            raise AvlocError(f"{name}: lasts {header / 60:.1f} minutes, at most {self.limits.longest_s / 60:g} are taken")
+            raise AvlocError(
+                f"{name}: lasts {header / 60:.1f} minutes, at most {self.limits.longest_s / 60:g} are taken"
+            )
         progress(0.0, "decoding")
         # A header may say less than there is.
         found = self.localizer.localize(

@@ -178,27 +178,6 @@ def test_five_frames(tmp_path, frames):
     assert store.length("r3d_18", "five.mp4") == 2  # steps of four frames
 
 
-def loop(source, path, times):
-    """A file's packets again and again: a long clip in a moment. Returns the seconds of one turn."""
-    with av.open(str(source)) as given, av.open(str(path), "w") as made:
-        streams = {s.index: made.add_stream_from_template(s) for s in given.streams}
-        packets = [p for p in given.demux() if p.dts is not None]
-        turn_s = max((p.pts + p.duration) * p.time_base for p in packets)
-        turn_s = Fraction(round(turn_s * 25), 25)  # whole frames, and no overlap of the sound's last packet
-        data = [(p.stream.index, p.pts, p.dts, p.duration, p.time_base, bytes(p), p.is_keyframe) for p in packets]
-        last = dict.fromkeys(streams, -(10**9))
-        for k in range(times):
-            for index, pts, dts, duration, base, content, key in data:
-                packet, shift = av.Packet(content), round(k * turn_s / base)
-                if dts + shift <= last[index]:
-                    continue
-                last[index] = dts + shift
-                packet.pts, packet.dts, packet.duration, packet.time_base = pts + shift, dts + shift, duration, base
-                packet.is_keyframe, packet.stream = key, streams[index]
-                made.mux(packet)
-    return float(turn_s)
-
-
 PEAK = """
 import json, resource, sys
 from pathlib import Path
@@ -213,13 +192,13 @@ print(json.dumps({"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, "f
 """
 
 
-def test_an_hour_takes_the_memory_of_minutes(tmp_path):
+def test_an_hour_takes_the_memory_of_minutes(tmp_path, loop):
     """4 minutes and 60, each in a process of its own; every loop has a flash and a click at its place."""
     root = tmp_path / "clips"
     write(root / "once.mp4")
     found = {}
     for name, times in (("minutes.mp4", 100), ("hour.mp4", 1500)):
-        seconds = loop(root / "once.mp4", root / name, times)
+        seconds = loop(root / name, [root / "once.mp4"] * times)
         done = subprocess.run(
             [sys.executable, "-c", PEAK, str(root), name, str(tmp_path / name)],
             capture_output=True,

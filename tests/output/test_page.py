@@ -80,7 +80,9 @@ def test_no_more_rows_than_a_browser_bears(found):
     assert f"The best {MOST_SEGMENTS} of {count} segments" in text
 
 
-@pytest.mark.parametrize(("embed", "size", "embedded"), [("auto", 10, True), ("auto", 13 << 20, False), ("never", 10, False)])
+@pytest.mark.parametrize(
+    ("embed", "size", "embedded"), [("auto", 10, True), ("auto", 13 << 20, False), ("never", 10, False)]
+)
 def test_the_clip_is_embedded_or_named_by_a_relative_path(found, tmp_path, embed, size, embedded):
     clip = tmp_path / "clips #1" / "a b.mp4"
     clip.parent.mkdir()

@@ -176,7 +176,7 @@ def test_the_clip_plays_from_within_and_from_beside(opened, page_file, embed):
 
 def test_a_clip_that_is_gone(browser, page_file):
     path = page_file("gone.html", embed="never")
-    path.write_text(path.read_text().replace(".mp4\"", "-gone.mp4\""))
+    path.write_text(path.read_text().replace('.mp4"', '-gone.mp4"'))
     page = browser.new_page()
     page.goto(path.as_uri())
     page.wait_for_selector("#unplayable:visible")

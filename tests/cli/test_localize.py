@@ -1,0 +1,233 @@
+"""`avloc localize`: one clip, many, long ones. The network is a small one that was taught to find a tone."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from avloc.checkpoint import write_checkpoint
+from avloc.cli.main import main
+from avloc.datasets.encode import write_mp4
+from avloc.feature_extraction.extractors import build
+from avloc.feature_extraction.media import Arrays, Span, decode
+from avloc.models import BoundaryTransformer
+from avloc.records import VideoRecord
+from avloc.sources import FeatureSource, read_whole
+from avloc.timeline import Segment
+
+TURN_S, TONE = 4.0, Segment(1.0, 1.6)
+EXTRACTORS = (("logmel", {}), ("residual_grid", {"size": 32, "cells": 4}))
+
+
+def sound(seconds, tones, seed=0):
+    time_s = np.arange(round(seconds * 16_000)) / 16_000
+    samples = np.random.default_rng(seed).normal(0, 0.01, len(time_s))
+    for start, end in tones:
+        samples += 0.3 * np.sin(2 * np.pi * 1000 * time_s) * ((time_s >= start) & (time_s < end))
+    return samples.astype(np.float32)
+
+
+def picture(seconds, seed=0):
+    grain = np.random.default_rng(seed).integers(0, 40, (round(seconds * 25), 24, 32, 1))
+    return (90 + grain.repeat(2, 1).repeat(2, 2).repeat(3, 3)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """Taught on four clips, three with tones and one without."""
+    torch.manual_seed(0)
+    made = [build(name, arguments) for name, arguments in EXTRACTORS]
+    context = {
+        "hop_s": 0.04, "extractors": [e.describe() for e in made],
+        "calibration": {"clip": (1.0, 0.0), "audio": (1.0, 0.0), "visual": (1.0, -3.0)},
+    }  # fmt: skip
+    source = FeatureSource(context["extractors"], 0.04)
+    model = BoundaryTransformer(
+        audio_dim=made[0].dim, visual_dim=made[1].dim, width=16, heads=2, levels=2, first_steps=24.0, bins=24,
+        modality_dropout=0.3,
+    )  # fmt: skip
+    random = np.random.default_rng(0)
+    tones = [
+        [Segment(s, s + random.uniform(0.3, 0.9)) for s in np.arange(1, 18, 2.5) + random.uniform(0, 1, 7)]
+        for _ in range(3)
+    ]
+    examples = []
+    for k, segments in enumerate((*tones, [])):
+        example = read_whole(source, Arrays(picture(20, k), sound(20, segments, k)))
+        examples.append(replace(example, record=VideoRecord(str(k), "train", 20.0, tuple(segments), ())))
+    from avloc.datasets.features import collate
+
+    batch = collate(examples, model.target_maker)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 200)
+    for _ in range(200):
+        loss = model.loss(model(**batch.inputs._asdict()), batch.targets)["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    path = tmp_path_factory.mktemp("tone") / "tone.ckpt"
+    write_checkpoint(path, model, context)
+    return path
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    write_mp4(folder / "tone.mp4", picture(TURN_S, 5), sound(TURN_S, [TONE], 5))
+    write_mp4(folder / "deep" / "plain.mp4", picture(TURN_S, 6), sound(TURN_S, [], 6))
+    write_mp4(folder / "deep" / "deaf.MP4", picture(TURN_S, 7), None)
+    (folder / "deep" / "broken.mkv").write_text("no media")
+    (folder / "notes.txt").write_text("no clip")
+    return folder
+
+
+def call(*words, expect=0):
+    assert main(["localize", *map(str, words)]) == expect
+
+
+def test_one_clip(checkpoint, clips, tmp_path, capsys):
+    call(
+        clips / "tone.mp4", "--checkpoint", checkpoint, "--out", tmp_path, "--format", "json,csv,vtt,audacity,png,html"
+    )
+    out = capsys.readouterr().out
+    assert "tone.mp4: 4.0" in out
+    assert "forged with " in out
+    found = json.loads((tmp_path / "tone.json").read_text())
+    best = found["segments"][0]
+    assert (best["start"], best["end"]) == (pytest.approx(TONE.start_s, abs=0.05), pytest.approx(TONE.end_s, abs=0.05))
+    assert best["modality"] == "audio"
+    assert found["calibrated"]
+    assert found["chance"]["clip"] == pytest.approx(best["score"], abs=1e-3)
+    names = {p.name for p in tmp_path.iterdir()}
+    assert names == {f"tone.{e}" for e in ("json", "csv", "vtt", "labels.txt", "png", "html")}
+
+
+def test_a_folder_with_a_broken_file(checkpoint, clips, tmp_path, capsys):
+    arguments = [clips, "--checkpoint", checkpoint, "--out", tmp_path, "--format", "json,html"]
+    call(*arguments, expect=1)
+    said = capsys.readouterr()
+    assert "broken.mkv: cannot be opened as media" in said.err
+    assert "3 clips localized, 1 failed" in said.out
+    rows = {
+        r["file"].rpartition("/")[2]: r for r in csv.DictReader((tmp_path / "summary.csv").read_text().splitlines())
+    }
+    assert set(rows) == {"tone.mp4", "plain.mp4", "deaf.MP4", "broken.mkv"}
+    assert float(rows["tone.mp4"]["forged"]) > float(rows["plain.mp4"]["forged"])
+    assert rows["deaf.MP4"]["problems"] == "no audio stream"
+    assert rows["deaf.MP4"]["sound"] == ""
+    assert (tmp_path / "deep" / "deaf.html").is_file()
+    assert 'href="deep/plain.html"' in (tmp_path / "index.html").read_text()
+    before = (tmp_path / "tone.json").stat().st_mtime_ns
+    call(*arguments, "--skip-done", expect=2)  # only the broken one is left
+    assert (tmp_path / "tone.json").stat().st_mtime_ns == before
+    call(*arguments, expect=1)  # what is ours may be written over
+    assert (tmp_path / "tone.json").stat().st_mtime_ns > before
+
+
+def test_a_part(checkpoint, clips, tmp_path):
+    call(
+        clips / "tone.mp4",
+        "--checkpoint",
+        checkpoint,
+        "--out",
+        tmp_path,
+        "--start",
+        0.5,
+        "--end",
+        2.5,
+        "--format",
+        "json",
+    )
+    found = json.loads((tmp_path / "tone.json").read_text())
+    assert found["step"]["start"] == 0.5
+    assert found["decoded"]["audio"] == [0.5, 2.5]
+    assert found["segments"][0]["start"] == pytest.approx(TONE.start_s, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--start", "3", "--end", "2"], "want 0 ≤ --start < --end, got 3 and 2"),
+        (["--format", "pdf"], "want formats of json, csv, vtt, audacity, png, html, got pdf"),
+        (["--audio-track", "2"], "tone.mp4: has no audio track 2, it has 1"),
+    ],
+)
+def test_wrong_words_are_one_line(checkpoint, clips, tmp_path, capsys, words, message):
+    call(clips / "tone.mp4", "--checkpoint", checkpoint, "--out", tmp_path, *words, expect=2)
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_not_ours_is_spared(checkpoint, clips, tmp_path, capsys):
+    (tmp_path / "tone.csv").write_text("mine")
+    words = [clips / "tone.mp4", "--checkpoint", checkpoint, "--out", tmp_path, "--format", "csv"]
+    call(*words, expect=2)
+    assert "tone.csv: is there and was not written by avloc localize" in capsys.readouterr().err
+    assert (tmp_path / "tone.csv").read_text() == "mine"
+    call(*words, "--overwrite")
+    assert (tmp_path / "tone.csv").read_text().startswith("file,")
+    (tmp_path / "empty").mkdir()
+    call(tmp_path / "empty", "--checkpoint", checkpoint, expect=2)
+    assert "empty: a folder without media files" in capsys.readouterr().err
+
+
+def _long(loop, clips, path, turns, tone_turn):
+    order = [clips / "deep" / "plain.mp4"] * turns
+    order[tone_turn] = clips / "tone.mp4"
+    return loop(path, order)
+
+
+def _peak_mb(checkpoint, clip, out):
+    code = (
+        "import resource, sys; from avloc.cli.main import main; assert main(sys.argv[1:]) == 0; "
+        "print('PEAK', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "localize", str(clip), "--checkpoint", str(checkpoint), "--out", str(out), "--format",
+         "json,html"], capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return int(done.stdout.rpartition("PEAK")[2]) / 1024
+
+
+def _check(found, clip, at_s):
+    """The best segment is where the tone is: an encoder's run-up moves it by some hundredths of a second in each turn."""
+    samples = decode(clip, [], span=Span(at_s - 1, at_s + 2)).samples
+    loud = at_s - 1 + np.flatnonzero(np.abs(samples) > 0.15) / 16_000
+    assert (loud[0], loud[-1]) == (pytest.approx(at_s, abs=0.07), pytest.approx(at_s + 0.6, abs=0.07))
+    best = found["segments"][0]
+    assert (best["start"], best["end"]) == (pytest.approx(loud[0], abs=0.04), pytest.approx(loud[-1], abs=0.04))
+    assert best["score"] > 2 * found["segments"][1]["score"]
+
+
+def test_twelve_minutes_with_the_memory_of_two(checkpoint, clips, loop, tmp_path):
+    peaks = []
+    for turns, tone_turn in ((30, 11), (180, 166)):
+        clip = tmp_path / f"{turns}.mp4"
+        assert _long(loop, clips, clip, turns, tone_turn) == TURN_S
+        peaks.append(_peak_mb(checkpoint, clip, tmp_path))
+        found = json.loads((tmp_path / f"{turns}.json").read_text())
+        assert found["duration"] == pytest.approx(turns * TURN_S, abs=0.2)
+        _check(found, clip, tone_turn * TURN_S + TONE.start_s)
+    assert peaks[1] < 1.1 * peaks[0]
+
+
+@pytest.mark.slow
+def test_two_hours_with_the_memory_of_minutes(checkpoint, clips, loop, tmp_path):
+    """1800 turns of 4 s; the tone is at 1:37:05."""
+    tone_turn = (3600 + 37 * 60 + 5 - 1) // 4
+    _long(loop, clips, tmp_path / "minutes.mp4", 60, 40)
+    _long(loop, clips, tmp_path / "hours.mp4", 1800, tone_turn)
+    short = _peak_mb(checkpoint, tmp_path / "minutes.mp4", tmp_path)
+    long = _peak_mb(checkpoint, tmp_path / "hours.mp4", tmp_path)
+    _check(json.loads((tmp_path / "hours.json").read_text()), tmp_path / "hours.mp4", 3600 + 37 * 60 + 5)
+    assert long < 1.15 * short
