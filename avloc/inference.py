@@ -183,9 +183,19 @@ class Localizer:
             found.append(self._found(example, duration, each, grid, fakeness, problems))
         return found
 
-    def _found(self, example: AnyExample, duration_s: float, found: Proposals, *rest: Any) -> Localization:
+    def _found(
+        self,
+        example: AnyExample,
+        duration_s: float,
+        found: Proposals,
+        grid: TimeGrid,
+        fakeness: npt.NDArray[np.float32],
+        problems: tuple[str, ...],
+    ) -> Localization:
         sure = chances(found, self.calibration)
-        return Localization(example.record.file, duration_s, found, *rest, sure, bool(self.calibration))
+        return Localization(
+            example.record.file, duration_s, found, grid, fakeness, problems, sure, bool(self.calibration)
+        )
 
     def _overlap(self, size: int | None) -> int:
         """Steps that windows share: the longest segment of a map fits in, so that one window has all of it."""

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from avloc.cli.main import add_network_options, add_weights_option, parser, positive
 from avloc.output import EMBEDS, FORMATS, Options
@@ -56,16 +56,17 @@ def run(arguments: Sequence[str]) -> int:
     localizer.source.prepare()  # what is missing is said before anything is decoded
     span = Span(given.start, given.end, given.audio_track)
     many, rows, failed = len(jobs) > 1, [], []
-    with _bar(jobs, span) as bar:
+    lengths = {job.clip: _length(job.clip, span) for job in jobs}
+    with _bar(sum(lengths.values())) as bar:
         for job in jobs:
             before = bar.n
             try:
-                found = _localize(localizer, job, span, given, bar)
+                found = _localize(localizer, job, span, given, _Told(bar, lengths[job.clip], span.start_s))
             except AvlocError as error:
                 failed.append((job, str(error)))
                 continue
             finally:
-                bar.n = before + bar.lengths[job.clip]  # type: ignore[attr-defined]
+                bar.n = before + lengths[job.clip]
                 bar.refresh()
             paths = _paths(job, given)
             if many:
@@ -172,36 +173,41 @@ def _spare(job: Job, given: argparse.Namespace) -> None:
             )
 
 
-def _bar(jobs: Sequence[Job], span: Span) -> tqdm[None]:
-    """Seconds of all clips, with the time left; `lengths` says how long each is, as far as its header tells."""
-    from tqdm import tqdm
-
+def _length(clip: Path, span: Span) -> float:
+    """The seconds that will be looked at, as far as the file's header tells."""
     from avloc.errors import AvlocError
     from avloc.feature_extraction.media import probe
 
-    lengths = {}
-    for job in jobs:
-        try:
-            lengths[job.clip] = max(0.0, min(span.end_s, probe(job.clip).duration_s) - span.start_s)
-        except AvlocError:
-            lengths[job.clip] = 0.0
-    bar: tqdm[None] = tqdm(
-        total=round(sum(lengths.values()), 1), desc="localize", disable=None,
+    try:
+        return max(0.0, min(span.end_s, probe(clip).duration_s) - span.start_s)
+    except AvlocError:
+        return 0.0
+
+
+def _bar(seconds: float) -> tqdm[NoReturn]:
+    """Seconds of all clips, with the time left."""
+    from tqdm import tqdm
+
+    return tqdm(
+        total=round(seconds, 1), desc="localize", disable=None,
         bar_format="{desc}: {percentage:3.0f} % |{bar}| {n:.0f}/{total:.0f} s of clips [{elapsed}, {remaining} left]",
     )  # fmt: skip
-    bar.lengths = lengths  # type: ignore[attr-defined]
-    return bar
+
+
+class _Told:
+    """Moves the bar as a clip gets done."""
+
+    def __init__(self, bar: tqdm[NoReturn], length_s: float, start_s: float) -> None:
+        self._bar, self._before, self._length_s, self._start_s = bar, bar.n, length_s, start_s
+
+    def __call__(self, end_s: float) -> None:
+        self._bar.n = self._before + min(end_s - self._start_s, self._length_s)
+        self._bar.refresh()
 
 
 def _localize(
-    localizer: Localizer, job: Job, span: Span, given: argparse.Namespace, bar: tqdm[None]
+    localizer: Localizer, job: Job, span: Span, given: argparse.Namespace, progress: _Told
 ) -> Localization:  # fmt: skip
-    before = bar.n
-
-    def progress(end_s: float) -> None:
-        bar.n = before + min(end_s - span.start_s, bar.lengths[job.clip])  # type: ignore[attr-defined]
-        bar.refresh()
-
     found = localizer.localize(
         job.clip, keep=given.keep, span=span, preview="html" in given.format, progress=progress
     )  # fmt: skip

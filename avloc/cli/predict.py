@@ -21,7 +21,8 @@ from avloc.errors import AvlocError
 if TYPE_CHECKING:
     import argparse
 
-    from avloc.inference import Localization, Localizer
+    from avloc.inference import Localizer
+    from avloc.localization import Localization
     from avloc.records import VideoRecord
     from avloc.sources import AnyExample, Source
 

@@ -9,7 +9,7 @@ Legend: B batch, T steps, C width, L levels, P points of all levels, M modalitie
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -139,7 +139,12 @@ class BoundaryTransformer(nn.Module):
             raise AvlocError(
                 f"layers must divide the features' width, got {audio_layers} of {audio_dim} and {visual_layers} of {visual_dim}"
             )
-        common = {"width": width, "layers": stem_layers, "dropout": dropout, "input_dropout": input_dropout}
+        common: dict[str, Any] = {
+            "width": width,
+            "layers": stem_layers,
+            "dropout": dropout,
+            "input_dropout": input_dropout,
+        }
         self.stems = nn.ModuleList([
             Stem(features=audio_dim, spectral_channels=audio_spectral_channels, cached_layers=audio_layers, **common),
             Stem(features=visual_dim, grid_channels=visual_grid_channels, cached_layers=visual_layers, **common),

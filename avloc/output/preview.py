@@ -66,7 +66,9 @@ class Preview:
             self._peaks = np.array(self._peaks[:pairs]).reshape(-1, 2).max(axis=1).tolist()
             self.peak_s *= 2
             # One that has no other half yet waits as if it were the beginning of the next.
-            self._rest = np.concatenate([np.repeat(np.float32(odd), size), self._rest]).astype(np.float32)
+            self._rest = np.concatenate([np.repeat(np.array(odd, dtype=np.float32), size), self._rest]).astype(
+                np.float32
+            )
             size *= 2
 
     def loudness(self) -> npt.NDArray[np.float64]:

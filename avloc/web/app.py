@@ -152,7 +152,7 @@ def _form(work: _Work, limits: Limits) -> gr.Blocks:
         for button, source in ((start, given), (start_recorded, recorded)):
             button.click(
                 localize, source, shown, concurrency_limit=limits.parallel, concurrency_id="localize",
-                api_name="localize" if source is given else False,
+                api_name="localize" if source is given else None,
             )  # fmt: skip
     form.queue(max_size=limits.queue, default_concurrency_limit=limits.parallel)
     return form
