@@ -6,11 +6,12 @@ import torch
 
 from avloc.checkpoint import Checkpoint
 from avloc.datasets.clips import ClipExample
+from avloc.datasets.features import Example
 from avloc.errors import AvlocError, CheckpointError
 from avloc.inference import Localizer
-from avloc.models import BATFD
+from avloc.models import BATFD, BoundaryTransformer
 from avloc.records import VideoRecord
-from avloc.sources import ClipSource, source_of
+from avloc.sources import ClipSource, FeatureSource, source_of
 from avloc.timeline import TimeGrid
 
 SMALL = {"video_widths": (3, 4, 5, 4), "audio_widths": (3, 4, 2), "width": 8, "map_widths": (4, 3), "samples": 4}
@@ -80,3 +81,33 @@ def test_notes_that_cannot_be(tmp_path):
             source_of(Checkpoint(tmp_path, "BATFD", {"frames": 24}, 0.04, [], {}, clips))
     with pytest.raises(AvlocError, match="want precision of 32, bf16, 16, got '8'"):
         Localizer(BATFD(**SMALL, frames=24, durations=9), ClipSource(24, "pad"), precision="8")
+
+
+def test_ten_minutes_are_their_windows():
+    """Each window's inner part has just the segments that the window has alone, and nothing is longer than a window."""
+    torch.manual_seed(0)
+    model = BoundaryTransformer(audio_dim=5, visual_dim=4, width=12, heads=3, levels=2, bins=9, first_steps=9.0)
+    localizer = Localizer(model, FeatureSource([], 0.04))
+    length, random = 15_000, np.random.default_rng(0)
+    streams = tuple(random.normal(0, 1, (length, d)).astype(np.float32) for d in (5, 4))
+    masks = (np.ones(length, bool), np.ones(length, bool))
+    clip = Example(VideoRecord("long", "t"), TimeGrid(0.0, 0.04, length), streams, masks, 600.0)
+    seen = []
+    model.register_forward_pre_hook(lambda _, __, given: seen.append(given["audio"].shape[1]), with_kwargs=True)
+    (found,) = localizer.run([clip], keep=1000)
+    assert max(seen) == 1000
+    assert len(seen) == 20
+    (alone,) = localizer.run([clip.window(7 * 750, 7 * 750 + 1000)], keep=1000)
+    low, high = (7 * 750 + 125) * 0.04, (8 * 750 + 125) * 0.04
+
+    def inner(proposals):
+        middle = proposals.segments.mean(axis=1)
+        rows = proposals.take((middle >= low) & (middle < high))
+        order = np.lexsort(rows.segments.T)
+        return rows.segments[order], rows.scores[order]
+
+    (segments, scores), (expected, expected_scores) = inner(found.proposals), inner(alone.proposals)
+    assert len(segments) > 20
+    np.testing.assert_allclose(segments, expected, atol=1e-4)
+    np.testing.assert_allclose(scores, expected_scores, atol=1e-5)
+    np.testing.assert_allclose(found.fakeness[7 * 750 + 125 : 8 * 750 + 125], alone.fakeness[125:875], atol=1e-5)

@@ -106,6 +106,7 @@ class Stem(nn.Module):
         self.blocks = nn.ModuleList(ConvBlock(width=width, kernel=3, dropout=dropout) for _ in range(layers))
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        x = x.masked_fill(~mask[..., None], 0)  # whatever lies there, a NaN too
         x = self.drop(self.norm(x if self.mix is None else self.mix(x), mask))
         x = nn.functional.gelu(self.project(x, mask) if self.front else self.project(x)) * mask[..., None]
         for block in self.blocks:

@@ -86,6 +86,25 @@ def test_either_modality_may_be_absent(model, absent):
     assert output.point_mask.all()
 
 
+@pytest.mark.parametrize("absent", [0, 1])
+def test_learns_without_a_modality(model, absent):
+    """No clip has it: the rest learns, what is absent is not looked at, and gradients are numbers."""
+    record = VideoRecord("x", "train", None, (Segment(0.12, 0.36),), ())
+    targets, given = targets_of(model, record), inputs()
+    given[2 + absent] = torch.zeros_like(given[2])
+    given[absent] = torch.full_like(given[absent], torch.nan)
+    model.train()
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    losses = []
+    for _ in range(30):
+        losses.append(model.loss(model(*given), targets)["loss"])
+        optimizer.zero_grad()
+        losses[-1].backward()
+        assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+        optimizer.step()
+    assert losses[-1].item() < 0.5 * losses[0].item()
+
+
 def test_learns_one_clip_by_heart(model):
     record = VideoRecord("x", "train", None, (Segment(0.12, 0.36),), ())
     targets, given = targets_of(model, record), inputs()
