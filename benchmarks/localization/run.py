@@ -29,6 +29,7 @@ import torch
 from systems import ABLATION, BASELINES, FEATURES, OURS, SYSTEMS, TRIALS, System
 
 from avloc import processes
+from avloc.datasets.batch import FeatureInputs
 from avloc.datasets.data_modules import FeatureData
 from avloc.errors import AvlocError
 from avloc.evaluation.torchmetric import TemporalAveragePrecision
@@ -168,7 +169,7 @@ def speed(name: str, threads: int, repeats: int = 9) -> dict[str, float]:
     for _ in range(repeats + 1):
         begin = time.perf_counter()
         with torch.inference_mode():
-            output = network(audio, video, mask, mask)
+            output = network(**FeatureInputs(audio, video, mask, mask)._asdict())
         middle = time.perf_counter()
         network.decode(output, [grid])
         times.append((middle - begin, time.perf_counter() - middle))
