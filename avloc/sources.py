@@ -277,10 +277,12 @@ class ClipSource:
 
     def open(self, clip: str | Path | Arrays, cut: Cut, request: Request) -> tuple[Sequence[Track], Iterator[Window]]:
         from avloc.datasets.clips import FORMATS, USUAL_GAP_FRAMES, clip_example
-        from avloc.feature_extraction.media import Clip
+        from avloc.feature_extraction.media import Arrays, Clip, check_fits
         from avloc.streaming import RawRows, cut_windows
 
         shape = FORMATS[self.fit]
+        if cut.size is None and not isinstance(clip, Arrays):
+            check_fits(clip, [shape], request.span)
         frames = RawRows(lambda part: part.frames.get(shape), lambda part: part.video_start_s, self.hop_s)
         samples = RawRows(lambda part: part.samples, lambda part: part.audio_start_s, 1 / DEFAULT_SAMPLE_RATE)
         tracks = sound, picture = request.tracks(clip, [shape], [samples], [frames], "pyav")

@@ -344,7 +344,7 @@ def decode(
     samples: list[npt.NDArray[np.float32]] = []
     step_bytes, steps = sum(f.frame_bytes for f in wanted), 0
     if wanted:
-        _check_size(clip.path, min(span.end_s, probe(path).duration_s) * fps * step_bytes)
+        check_fits(path, wanted, span, fps=fps)
     options: dict[str, Any] = {"audio": audio, "fps": fps, "sample_rate": sample_rate, "backend": backend, "span": span}
     for part in stream(path, wanted, **options):
         clip.problems = part.problems
@@ -361,6 +361,14 @@ def decode(
     clip.frames = {f: np.concatenate(images) for f, images in frames.items()} if steps else {}
     clip.samples = np.concatenate(samples) if samples else None
     return clip
+
+
+def check_fits(
+    path: str | Path, formats: Iterable[VideoFormat], span: Span = WHOLE, *, fps: float = DEFAULT_FPS
+) -> None:
+    """Raise a MediaError if a clip's frames cannot be in memory at once, as far as its header says."""
+    seconds = max(0.0, min(span.end_s, probe(path).duration_s) - span.start_s)
+    _check_size(Path(path), seconds * fps * sum(f.frame_bytes for f in formats))
 
 
 def _check_size(path: Path, size: float) -> None:

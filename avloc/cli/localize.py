@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
@@ -46,7 +47,11 @@ def run(arguments: Sequence[str]) -> int:
         for job in jobs:
             _spare(job, given)
     if given.skip_done:
+        asked = len(jobs)
         jobs = [job for job in jobs if not all(path.is_file() for path in _paths(job, given))]
+        print(f"{asked - len(jobs)} of {asked} clips were done before")
+        if not jobs:
+            return 0
     if not 0 <= given.start < given.end:
         raise AvlocError(f"want 0 ≤ --start < --end, got {given.start:g} and {given.end:g}")
     localizer = Localizer.from_checkpoint(
@@ -55,7 +60,26 @@ def run(arguments: Sequence[str]) -> int:
     )  # fmt: skip
     localizer.source.prepare()  # what is missing is said before anything is decoded
     span = Span(given.start, given.end, given.audio_track)
-    many, rows, failed = len(jobs) > 1, [], []
+    found, failed = _all(localizer, jobs, span, given)
+    if len(jobs) > 1:
+        from avloc.output.summary import save_summary
+
+        results = [(job.clip, why) for job, why in failed]
+        save_summary(given.out, found, results, given.threshold, given.format)
+        print(f"{len(found)} clips localized, {len(failed)} failed → {given.out / SUMMARY}")
+    for _, message in failed:
+        print(f"avloc localize: error: {message}", file=sys.stderr)
+    return 2 if failed and len(failed) == len(jobs) else 1 if failed else 0
+
+
+def _all(
+    localizer: Localizer, jobs: Sequence[Job], span: Span, given: argparse.Namespace
+) -> tuple[list[tuple[Path, Localization]], list[tuple[Job, str]]]:
+    """What was found, by the name of each clip's results; and the clips that could not be read, and why."""
+    from avloc.errors import AvlocError
+
+    done: list[tuple[Path, Localization]] = []
+    failed = []
     lengths = {job.clip: _length(job.clip, span) for job in jobs}
     with _bar(sum(lengths.values())) as bar:
         for job in jobs:
@@ -68,22 +92,14 @@ def run(arguments: Sequence[str]) -> int:
             finally:
                 bar.n = before + lengths[job.clip]
                 bar.refresh()
-            paths = _paths(job, given)
-            if many:
-                rows.append((job, found, ""))
-                with bar.external_write_mode():
+            with bar.external_write_mode():
+                if len(jobs) > 1:
                     print(_line(found, given.threshold), flush=True)
-            else:
-                _print(found, given.threshold, paths)
-    if many:
-        from avloc.output.summary import save_summary
-
-        results = [(job.name, found) for job, found, _ in rows]
-        save_summary(given.out, results, [(job.clip, why) for job, why in failed], given.threshold, given.format)
-        print(f"{len(rows)} clips localized, {len(failed)} failed → {given.out / SUMMARY}")
-    for _, message in failed:
-        print(f"avloc localize: error: {message}", file=sys.stderr)
-    return 2 if failed and len(failed) == len(jobs) else 1 if failed else 0
+                else:
+                    _print(found, given.threshold, _paths(job, given))
+            # A million clips' curves and pictures need not stay: the summary wants neither.
+            done.append((job.name, replace(found, preview=None, fakeness=found.fakeness[:0])))
+    return done, failed
 
 
 def _options() -> argparse.ArgumentParser:

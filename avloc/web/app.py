@@ -108,7 +108,7 @@ def create_app(localizer: Localizer, folder: Path, limits: Limits, *, threshold:
             raise HTTPException(404, "no such clip, or it is too old")
         return FileResponse(path, headers=HEADERS)
 
-    work = _Work(localizer, shelf, limits, threshold)
+    work = _Work(localizer, shelf, uploads, limits, threshold)
     mounted: FastAPI = gradio.mount_gradio_app(
         app, _form(work, limits), path="/", max_file_size=f"{limits.largest_mb}mb", footer_links=[], ssr_mode=False,
         theme=gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]), enable_monitoring=False,
@@ -161,8 +161,9 @@ def _form(work: _Work, limits: Limits) -> gr.Blocks:
 class _Work:
     """An upload > a place on the shelf. The upload is gone afterwards, whatever happens."""
 
-    def __init__(self, localizer: Localizer, shelf: Shelf, limits: Limits, threshold: float) -> None:
-        self.localizer, self.shelf, self.limits, self.threshold = localizer, shelf, limits, threshold
+    def __init__(self, localizer: Localizer, shelf: Shelf, uploads: Path, limits: Limits, threshold: float) -> None:
+        self.localizer, self.shelf, self.uploads = localizer, shelf, uploads
+        self.limits, self.threshold = limits, threshold
 
     def localize(self, path: str | None, progress: Callable[[float, str], Any]) -> str:
         """The timeline as a frame for the page.
@@ -173,6 +174,9 @@ class _Work:
         if path is None:
             raise AvlocError("Choose a clip first.")
         upload = Path(path)
+        # Gradio sees to it; but a file that is moved must be one that was uploaded, whoever else should fail.
+        if not upload.resolve().is_relative_to(self.uploads.resolve()):
+            raise AvlocError("That is no upload.")
         token, place = self.shelf.add()
         try:
             clip = place / f"{CLIP}{upload.suffix.lower()[:8]}"

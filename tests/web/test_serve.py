@@ -207,3 +207,19 @@ def test_it_leaves_nothing(tmp_path, clips):
     assert list(server.folder.glob("avloc-serve-*")) == []
     assert "127.0.0.1" in server.log.read_text()
     assert json.dumps("Traceback") not in server.log.read_text()
+
+
+def test_only_uploads_are_taken(server, tmp_path):
+    """A file of the server that is named instead of uploaded stays where it is."""
+    body = json.dumps({"data": [{"path": str(server.log), "meta": {"_type": "gradio.FileData"}}]}).encode()
+    request = urllib.request.Request(
+        f"{server.url}/gradio_api/call/localize", data=body, headers={"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            event = json.loads(answer.read())["event_id"]
+        with urllib.request.urlopen(f"{server.url}/gradio_api/call/localize/{event}", timeout=60) as answer:
+            assert b"event: error" in answer.read()
+    except urllib.error.HTTPError as error:
+        assert error.code in (400, 403, 422, 500)
+    assert server.log.is_file()
