@@ -46,10 +46,14 @@ def run(arguments: Sequence[str]) -> int:
     if not given.overwrite:
         for job in jobs:
             _spare(job, given)
+        if len(jobs) > 1:
+            _spare_summaries(given.out)
+    asked, before = len(jobs), list[tuple[Path, dict[str, object]]]()
     if given.skip_done:
-        asked = len(jobs)
-        jobs = [job for job in jobs if not all(path.is_file() for path in _paths(job, given))]
-        print(f"{asked - len(jobs)} of {asked} clips were done before")
+        done = [job for job in jobs if all(path.is_file() for path in _paths(job, given))]
+        jobs = [job for job in jobs if job not in done]
+        before = list(_before(done, given))
+        print(f"{len(done)} of {asked} clips were done before")
         if not jobs:
             return 0
     if not 0 <= given.start < given.end:
@@ -61,15 +65,34 @@ def run(arguments: Sequence[str]) -> int:
     localizer.source.prepare()  # what is missing is said before anything is decoded
     span = Span(given.start, given.end, given.audio_track)
     found, failed = _all(localizer, jobs, span, given)
-    if len(jobs) > 1:
+    if asked > 1:
         from avloc.output.summary import save_summary
 
         results = [(job.clip, why) for job, why in failed]
-        save_summary(given.out, found, results, given.threshold, given.format)
+        save_summary(given.out, found, results, given.threshold, given.format, before)
         print(f"{len(found)} clips localized, {len(failed)} failed → {given.out / SUMMARY}")
     for _, message in failed:
         print(f"avloc localize: error: {message}", file=sys.stderr)
     return 2 if failed and len(failed) == len(jobs) else 1 if failed else 0
+
+
+def _before(done: Sequence[Job], given: argparse.Namespace) -> Iterator[tuple[Path, dict[str, object]]]:
+    """The summary's rows of clips that were done before: from it, or, if it was never written, from their json."""
+    from avloc.errors import AvlocError
+    from avloc.files import read_json
+    from avloc.localization import Localization
+    from avloc.output.summary import read_summary, row_of
+
+    rows = read_summary(given.out)
+    for job in done:
+        path = given.out / job.name.with_name(job.name.name + ".json")
+        if str(job.clip) in rows:
+            yield job.name, rows[str(job.clip)]
+        elif path.is_file():
+            try:
+                yield job.name, row_of(Localization.from_dict(read_json(path, "localization")), given.threshold)
+            except (AvlocError, KeyError, TypeError, IndexError):
+                continue  # some other json of that name
 
 
 def _all(
@@ -184,6 +207,18 @@ def _spare(job: Job, given: argparse.Namespace) -> None:
         if path.resolve() in inputs:
             raise AvlocError(f"{path}: is one of the clips and would be written over; name another --out")
         if path.exists() and not (ours or given.skip_done):
+            raise AvlocError(
+                f"{path}: is there and was not written by avloc localize; name another --out, or say --overwrite"
+            )
+
+
+def _spare_summaries(out: Path) -> None:
+    """The same for the table of all clips and its page."""
+    from avloc.errors import AvlocError
+    from avloc.output.summary import is_summary
+
+    for path in (out / SUMMARY, out / "index.html"):
+        if path.exists() and not is_summary(path):
             raise AvlocError(
                 f"{path}: is there and was not written by avloc localize; name another --out, or say --overwrite"
             )

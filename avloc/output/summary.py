@@ -15,6 +15,7 @@ from avloc.files import write_text
 if TYPE_CHECKING:
     from avloc.localization import Localization
 
+TITLE = "Which clips are fake?"
 FIELDS = (
     "file",
     "seconds",
@@ -29,12 +30,28 @@ FIELDS = (
 )
 
 
+def read_summary(out: Path) -> dict[str, dict[str, object]]:
+    """The rows of a `summary.csv` by file; none if there is none."""
+    path = out / "summary.csv"
+    if not path.is_file():
+        return {}
+    return {str(row["file"]): dict(row) for row in csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))}
+
+
+def is_summary(path: Path) -> bool:
+    """Whether a file is one that `save_summary` writes."""
+    with path.open("rb") as file:
+        begin = file.read(400)
+    return begin.startswith(",".join(FIELDS).encode()) or TITLE.encode() in begin
+
+
 def save_summary(
     out: Path,
     found: Sequence[tuple[Path, Localization]],
     failed: Sequence[tuple[Path, str]],
     threshold: float,
     formats: Sequence[str],
+    before: Sequence[tuple[Path, dict[str, object]]] = (),
 ) -> None:
     """Write `summary.csv`, a row per clip, and with the format html `index.html`: the most suspicious first.
 
@@ -44,8 +61,9 @@ def save_summary(
         failed: the clips that could not be read, and why.
         threshold: lowest score of a segment that counts.
         formats: that the results were written in.
+        before: names and rows of clips that were done earlier.
     """
-    rows = [(name, _row(each, threshold)) for name, each in found]
+    rows = [*before, *((name, row_of(each, threshold)) for name, each in found)]
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, FIELDS, lineterminator="\n")
     writer.writeheader()
@@ -57,7 +75,8 @@ def save_summary(
         write_text(out / "index.html", _index(rows, failed, threshold))
 
 
-def _row(found: Localization, threshold: float) -> dict[str, object]:
+def row_of(found: Localization, threshold: float) -> dict[str, object]:
+    """A clip's row of the summary."""
     rows = found.rows(threshold)
     best = {f"best_{k}": found.rows()[0][k] for k in ("start", "end", "score")} if len(found.proposals) else {}
     chances = {
@@ -80,13 +99,13 @@ def _index(
     lines = [
         f'<tr><td class="left"><a href="{quote(name.as_posix())}.html">{html.escape(str(row["file"]))}</a></td>'
         + "".join(f"<td>{_percent(row[what])}</td>" for what in ("forged", "picture", "sound"))
-        + f"<td>{row['segments']}</td><td>{row['seconds']:.1f}</td></tr>"
+        + f"<td>{row['segments']}</td><td>{float(str(row['seconds'])):.1f}</td></tr>"
         for name, row in rows
     ]
     wrong = "".join(f'<p class="problem">{html.escape(why)}</p>' for _, why in failed)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
-        'content="width=device-width, initial-scale=1"><link rel="icon" href="data:,"><title>Which clips are fake?</title>'
+        'content="width=device-width, initial-scale=1"><link rel="icon" href="data:,"><title>' + TITLE + "</title>"
         f"<style>{style}</style></head><body><main><h1>{len(rows)} clips</h1>{wrong}"
         '<div class="table"><table><thead><tr><th class="left">clip</th><th>forged</th><th>picture</th><th>sound</th>'
         f"<th>segments of {threshold:g} or more</th><th>seconds</th></tr></thead><tbody>{''.join(lines)}</tbody></table></div>"

@@ -126,8 +126,12 @@ def test_a_folder_with_a_broken_file(checkpoint, clips, tmp_path, capsys):
     assert (tmp_path / "deep" / "deaf.html").is_file()
     assert 'href="deep/plain.html"' in (tmp_path / "index.html").read_text()
     before = (tmp_path / "tone.json").stat().st_mtime_ns
+    (tmp_path / "summary.csv").unlink()  # as if it had been stopped
     call(*arguments, "--skip-done", expect=2)  # only the broken one is left
     assert (tmp_path / "tone.json").stat().st_mtime_ns == before
+    again = {r["file"].rpartition("/")[2] for r in csv.DictReader((tmp_path / "summary.csv").read_text().splitlines())}
+    assert again == set(rows)  # nothing is lost
+    assert 'href="deep/plain.html"' in (tmp_path / "index.html").read_text()
     call(*arguments, expect=1)  # what is ours may be written over
     assert (tmp_path / "tone.json").stat().st_mtime_ns > before
 
@@ -176,6 +180,9 @@ def test_what_is_not_ours_is_spared(checkpoint, clips, tmp_path, capsys):
     assert (tmp_path / "tone.csv").read_text() == "mine"
     call(*words, "--overwrite")
     assert (tmp_path / "tone.csv").read_text().startswith("file,")
+    (tmp_path / "index.html").write_text("<p>my own page</p>")
+    call(clips, *words[1:], "--skip-done", expect=2)
+    assert "index.html: is there and was not written by avloc localize" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
     call(tmp_path / "empty", "--checkpoint", checkpoint, expect=2)
     assert "empty: a folder without media files" in capsys.readouterr().err
