@@ -50,7 +50,9 @@ def platt(scores: npt.ArrayLike, labels: npt.ArrayLike) -> Fit | None:
         fit = fit - step / max(1.0, float(np.abs(step).max()))
         if np.abs(step).max() < 1e-8:
             break
-    return max(0.0, float(fit[0])), float(fit[1])  # a higher score is never a lower probability
+    if fit[0] <= 0:  # a higher score is never a lower probability: then it says nothing
+        return 0.0, float(logit(target.mean()))
+    return float(fit[0]), float(fit[1])
 
 
 def chance_of(score: float, fit: Fit) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from avloc.calibration import Fit, chances
+from avloc.calibration import WHAT, Fit, chances
 from avloc.checkpoint import first_line, load_weights, read_checkpoint
 from avloc.errors import AvlocError
 from avloc.feature_extraction.media import WHOLE, Arrays, Span
@@ -26,6 +26,7 @@ from avloc.timeline import TimeGrid
 
 WINDOW_S = 40.0
 OVERLAP = 0.25  # of a window
+FITTED_ROWS = 100
 PRECISIONS = ("32", "bf16", "16")
 Progress = Callable[[float], object]
 """Is told how many seconds of a clip are done."""
@@ -161,7 +162,8 @@ class Localizer:
         with torch.inference_mode(), torch.autocast(kind, dtype=half, enabled=half is not None):
             output = self.model(**batch.inputs._asdict())
             try:
-                proposals = self.model.decode(output, batch.grids, keep=keep)
+                # How sure it is was fitted on so many rows, however few are wanted.
+                proposals = self.model.decode(output, batch.grids, keep=max(keep, FITTED_ROWS))
             except AvlocError as error:
                 # NaN, say of half precision: the other clips of a batch shall not suffer from it.
                 if len(examples) > 1:
@@ -179,8 +181,8 @@ class Localizer:
             # What a clip does not have cannot be forged in it.
             there = np.array([mask.any() for mask in example.masks])
             each = replace(proposals[b], modality_scores=proposals[b].modality_scores * there)
-            each = each.cut(example.end_s)
-            found.append(self._found(example, duration, each, grid, fakeness, problems))
+            localized = self._found(example, duration, each.cut(example.end_s), grid, fakeness, problems)
+            found.append(replace(localized, proposals=localized.proposals.take(slice(keep))))
         return found
 
     def _found(
@@ -193,9 +195,8 @@ class Localizer:
         problems: tuple[str, ...],
     ) -> Localization:
         sure = chances(found, self.calibration)
-        return Localization(
-            example.record.file, duration_s, found, grid, fakeness, problems, sure, bool(self.calibration)
-        )
+        known = set(self.calibration) >= set(WHAT)
+        return Localization(example.record.file, duration_s, found, grid, fakeness, problems, sure, known)
 
     def _overlap(self, size: int | None) -> int:
         """Steps that windows share: the longest segment of a map fits in, so that one window has all of it."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from avloc.checkpoint import Checkpoint
-from avloc.errors import CheckpointError
+from avloc.errors import CheckpointError, MediaError
 from avloc.feature_extraction.media import WHOLE
 from avloc.records import MODALITIES, VideoRecord
 from avloc.timeline import DEFAULT_FPS, DEFAULT_SAMPLE_RATE
@@ -79,6 +79,8 @@ class Request:
 
         wanted = (*formats, *self.formats)
         if isinstance(clip, Arrays):
+            if self.span != WHOLE:
+                raise MediaError(f"{clip.name}: a span is for files; cut the arrays")
             parts = [stream_arrays(clip, (), audio=True), stream_arrays(clip, wanted, audio=False)]
         else:
             check_span(probe(clip), self.span)  # what cannot be had at all is said before anything else
@@ -276,14 +278,16 @@ class ClipSource:
         """Nothing is needed but the clip."""
 
     def open(self, clip: str | Path | Arrays, cut: Cut, request: Request) -> tuple[Sequence[Track], Iterator[Window]]:
-        from avloc.datasets.clips import FORMATS, USUAL_GAP_FRAMES, clip_example
-        from avloc.feature_extraction.media import Arrays, Clip, check_fits
+        from avloc.datasets.clips import FORMATS, USUAL_GAP_FRAMES, clip_example, placed
+        from avloc.feature_extraction.media import MAX_DECODED_BYTES, Arrays, Clip, check_fits
         from avloc.streaming import RawRows, cut_windows
 
         shape = FORMATS[self.fit]
         if cut.size is None and not isinstance(clip, Arrays):
             check_fits(clip, [shape], request.span)
-        frames = RawRows(lambda part: part.frames.get(shape), lambda part: part.video_start_s, self.hop_s)
+        # A header may say less than there is.
+        most = MAX_DECODED_BYTES if cut.size is None else None
+        frames = RawRows(lambda part: part.frames.get(shape), lambda part: part.video_start_s, self.hop_s, most)
         samples = RawRows(lambda part: part.samples, lambda part: part.audio_start_s, 1 / DEFAULT_SAMPLE_RATE)
         tracks = sound, picture = request.tracks(clip, [shape], [samples], [frames], "pyav")
         name, gap_s = name_of(clip), USUAL_GAP_FRAMES * self.hop_s
@@ -294,7 +298,10 @@ class ClipSource:
             part.frames = {shape: pictures} if len(pictures) else {}
             heard, part.audio_start_s = samples.between(grid.start_s, grid.end_s)
             part.samples = heard if len(heard) else None
-            return clip_example(part, VideoRecord(name, ""), self.fit)
+            record = VideoRecord(name, "")
+            # Between the end of one stream and the start of the other there is nothing.
+            there = clip_example(part, record, self.fit) if len(pictures) or len(heard) else None
+            return placed(there, record, grid, self.fit)
 
         def end_s() -> float:
             # As long as its picture, unless the sound goes on for longer than streams usually differ.

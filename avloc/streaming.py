@@ -30,6 +30,7 @@ class Cut(NamedTuple):
     overlap: int = 0
 
 
+LATE_S = 10.0
 Observer = Callable[[Clip], object]
 """Sees each decoded part."""
 
@@ -164,13 +165,18 @@ class RawRows(Held):
         get: what of a part; None if it is not there.
         start: when that begins.
         hop_s: seconds per frame or sample.
+        most_bytes: more at once is refused with a MediaError; None: any.
     """
 
     def __init__(
-        self, get: Callable[[Clip], npt.NDArray[Any] | None], start: Callable[[Clip], float], hop_s: float
+        self,
+        get: Callable[[Clip], npt.NDArray[Any] | None],
+        start: Callable[[Clip], float],
+        hop_s: float,
+        most_bytes: int | None = None,
     ) -> None:
         super().__init__(hop_s)
-        self._get, self._start = get, start
+        self._get, self._start, self._most = get, start, most_bytes
 
     def take(self, part: Clip) -> None:
         """Take the next part."""
@@ -180,6 +186,8 @@ class RawRows(Held):
         if self.start_s is None:
             self.start_s = self._start(part)
         self.add(data)
+        if self._most is not None and sum(rows.nbytes for rows in self._parts) > self._most:
+            raise MediaError(f"{part.path}: its frames do not fit into memory at once, cut it into parts")
 
     def finish(self) -> None:
         """Nothing more comes."""
@@ -274,7 +282,7 @@ def cut_windows(
         tracks: of the file.
         cut: how.
         hop_s: seconds per step.
-        start_s: where the clip's clock starts; None: where the earlier track does.
+        start_s: where the clip's clock starts, if the earlier track does not start much later; None: where that does.
         margin_s: how far past a window there must be something before the window is known not to be the last.
         end_s: where the clip ends, once all tracks have.
         make: the inputs on a clock.
@@ -282,10 +290,13 @@ def cut_windows(
     Raises:
         MediaError: if nothing can be decoded.
     """
+    for track in tracks:
+        track.pull(-sys.float_info.max)  # to its first part
+    first_s = min(track.start_s for track in tracks)
     if start_s is None:
-        for track in tracks:
-            track.pull(-sys.float_info.max)  # to its first part
-        start_s = min(track.start_s for track in tracks)
+        start_s = first_s
+    elif LATE_S < first_s - start_s < math.inf:  # a recording's own clock, say: nothing is judged before it begins
+        start_s += math.floor((first_s - start_s) / hop_s) * hop_s
     begin, last = 0, False
     while not last:
         size = cut.size

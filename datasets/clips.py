@@ -115,6 +115,26 @@ def clip_example(clip: Clip, record: VideoRecord, fit: Fit) -> ClipExample:
     return ClipExample(record, TimeGrid(origin, 1 / DEFAULT_FPS, count), frames, samples, (audio, video))
 
 
+def placed(example: ClipExample | None, record: VideoRecord, grid: TimeGrid, fit: Fit) -> ClipExample:
+    """A part of a clip on a clock that may be longer than what there is of it; None: there is nothing."""
+    if example is not None and example.grid.length >= grid.length:
+        return example
+    dtype = np.float32 if FORMATS[fit].resize == "bicubic" else np.uint8
+    frames = np.zeros((grid.length, SIDE, SIDE, 3), dtype)
+    samples = np.zeros(grid.length * SAMPLES_PER_FRAME, np.float32)
+    masks = np.zeros(grid.length, dtype=bool), np.zeros(grid.length, dtype=bool)
+    if example is not None:
+        first = round(float(grid.to_steps(example.grid.start_s)))
+        count = min(example.grid.length, grid.length - first)
+        frames[first : first + count] = example.frames[:count]
+        samples[first * SAMPLES_PER_FRAME : (first + count) * SAMPLES_PER_FRAME] = example.samples[
+            : count * SAMPLES_PER_FRAME
+        ]
+        for mask, own in zip(masks, example.masks, strict=True):
+            mask[first : first + count] = own[:count]
+    return ClipExample(record, grid, frames, samples, masks)
+
+
 def fit_video(frames: Tensor, length: int, fit: Fit) -> Tensor:
     """Frames (F, 96, 96, 3), float32 in [0, 1] or uint8 → (3, length, 96, 96) in [0, 1]."""
     video = frames.permute(3, 0, 1, 2)

@@ -12,6 +12,7 @@ features", CVPR 2001; its weights come with the package.
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -23,6 +24,7 @@ from avloc.feature_extraction.cropping import Picture, Pixels, Square
 
 LOOKS_PER_S = 5.0
 LONGEST_SIDE = 320  # of the grey picture that is searched
+_LOCK = threading.Lock()
 SMALLEST_FACE = 24  # pixels of it
 CONFIRMING = 2  # looks behind one that may confirm what it saw
 SMOOTHING = 2  # looks on each side that are averaged: 0.4 s
@@ -60,7 +62,8 @@ class FaceDetector:
             gray,
             cv2.equalizeHist(gray),
         ):  # the second finds faces in bad light, and loses some in good light
-            found = self._cascade.detectMultiScale(image, scaleFactor=1.1, minNeighbors=3, minSize=smallest)
+            with _LOCK:  # OpenCV's cascades hold buffers of their own
+                found = self._cascade.detectMultiScale(image, scaleFactor=1.1, minNeighbors=3, minSize=smallest)
             if len(found):
                 return sorted((int(left), int(top), int(w), int(h)) for left, top, w, h in found)
         return []

@@ -305,7 +305,8 @@ def _seek(container: Any, start_s: float) -> None:
     """Go to the last key frame before; what lies between is decoded and left out."""
     import av
 
-    if start_s > SEEK_BACK_S:
+    # In a transport stream FFmpeg goes to a packet, not to a key frame, and the picture would start much later.
+    if start_s > SEEK_BACK_S and not {"mpegts", "mpeg"} & set(container.format.name.split(",")):
         try:
             container.seek(int((start_s - SEEK_BACK_S) * 1_000_000))
         except (av.error.FFmpegError, OSError):

@@ -8,6 +8,7 @@ import torch
 from avloc import inference
 from avloc.datasets.encode import write_mp4
 from avloc.errors import MediaError
+from avloc.feature_extraction import media
 from avloc.feature_extraction.extractors import build
 from avloc.feature_extraction.media import Arrays, Span, decode
 from avloc.inference import Localizer
@@ -52,7 +53,7 @@ def on_clips():
 def test_streamed_windows_are_those_of_the_whole(clips, on_features, on_clips, kind, name, monkeypatch):
     """In windows as they are decoded, whatever parts they come in, as the whole clip cut into windows."""
     monkeypatch.setattr(inference, "WINDOW_S", 2.6)
-    monkeypatch.setattr("avloc.feature_extraction.media.PART_S", 0.7)
+    monkeypatch.setitem(media.stream.__kwdefaults__, "part_s", 0.7)
     localizer = on_features if kind == "features" else on_clips
     told = []
     streamed = localizer.localize(clips / f"{name}.mp4", progress=told.append)
@@ -146,6 +147,8 @@ def test_arrays_are_clips(on_features):
     assert found.decoded_s["visual"] == (0.0, pytest.approx(61 / 30, abs=0.04))
     assert found.decoded_s["audio"] == (0.0, pytest.approx(2.0, abs=0.01))
     assert not np.isnan(found.fakeness[:50]).any()
+    with pytest.raises(MediaError, match="mine: a span is for files"):
+        on_features.localize(Arrays(frames, name="mine"), span=Span(1.0, 2.0))
     alone = on_features.localize(Arrays(None, samples[0]))
     assert alone.problems == ("no video stream",)
     assert np.isnan(alone.fakeness[:, 1]).all()
@@ -192,3 +195,37 @@ def test_nothing_that_can_be_decoded(tmp_path):
         localizer.localize(tmp_path / "x.mp4")
     with pytest.raises(MediaError, match="no such file"):
         localizer.localize(tmp_path / "y.mp4")
+
+
+def late(source, path, video_s, audio_s):
+    """The same packets with other times of the picture and of the sound."""
+    with av.open(str(source)) as given, av.open(str(path), "w") as made:
+        streams = {s.index: made.add_stream_from_template(s) for s in given.streams}
+        shift = {s.index: video_s if s.type == "video" else audio_s for s in given.streams}
+        for packet in given.demux():
+            if packet.dts is None:
+                continue
+            by = round(shift[packet.stream.index] / packet.time_base)
+            packet.pts, packet.dts, packet.stream = packet.pts + by, packet.dts + by, streams[packet.stream.index]
+            made.mux(packet)
+
+
+def test_between_picture_and_sound_there_may_be_nothing(clips, on_clips, tmp_path):
+    late(clips / "short_sound.mp4", tmp_path / "gap.mkv", 0.0, 14.0)
+    found = on_clips.localize(tmp_path / "gap.mkv")
+    assert found.grid.end_s == pytest.approx(14 + 50_000 / 16_000, abs=0.2)
+    nothing = (found.grid.centers_s() > 9.6) & (found.grid.centers_s() < 13.8)
+    assert np.isnan(found.fakeness[nothing]).all()
+
+
+def test_a_recording_with_a_clock_of_its_own(clips, on_features, tmp_path):
+    late(clips / "both.mp4", tmp_path / "late.mkv", 3600.0, 3600.0)
+    found = on_features.localize(tmp_path / "late.mkv")
+    assert 3599.9 <= found.grid.start_s <= 3600.04
+    assert found.grid.length == pytest.approx(LENGTH, abs=10)  # its sound goes on for some steps
+
+
+def test_a_span_of_a_transport_stream(clips, on_features, tmp_path):
+    late(clips / "both.mp4", tmp_path / "x.ts", 0.0, 0.0)
+    found = on_features.localize(tmp_path / "x.ts", span=Span(5.0, 8.0))
+    assert found.decoded_s["visual"] == (pytest.approx(5.0, abs=0.05), pytest.approx(8.0, abs=0.05))

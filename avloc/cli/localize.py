@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -43,37 +44,51 @@ def run(arguments: Sequence[str]) -> int:
     from avloc.inference import Localizer, require_device
 
     jobs = list(_jobs(given.clips))
-    if not given.overwrite:
-        for job in jobs:
-            _spare(job, given)
-        if len(jobs) > 1:
-            _spare_summaries(given.out)
-    asked, before = len(jobs), list[tuple[Path, dict[str, object]]]()
-    if given.skip_done:
-        done = [job for job in jobs if all(path.is_file() for path in _paths(job, given))]
-        jobs = [job for job in jobs if job not in done]
-        before = list(_before(done, given))
-        print(f"{len(done)} of {asked} clips were done before")
-        if not jobs:
-            return 0
     if not 0 <= given.start < given.end:
         raise AvlocError(f"want 0 ≤ --start < --end, got {given.start:g} and {given.end:g}")
-    localizer = Localizer.from_checkpoint(
-        given.checkpoint, device=require_device(given.device), weights=dict(given.weights), precision=given.precision,
-        decoding=given.decoding,
-    )  # fmt: skip
-    localizer.source.prepare()  # what is missing is said before anything is decoded
-    span = Span(given.start, given.end, given.audio_track)
-    found, failed = _all(localizer, jobs, span, given)
+    if not 0 <= given.threshold <= 1:
+        raise AvlocError(f"want a --threshold within 0 and 1, got {given.threshold:g}")
+    asked, before = len(jobs), list[tuple[Path, dict[str, object]]]()
     if asked > 1:
-        from avloc.output.summary import save_summary
-
-        results = [(job.clip, why) for job, why in failed]
-        save_summary(given.out, found, results, given.threshold, given.format, before)
-        print(f"{len(found)} clips localized, {len(failed)} failed → {given.out / SUMMARY}")
+        _spare_summaries(jobs, given)
+    done = {job for job in jobs if given.skip_done and all(path.is_file() for path in _paths(job, given))}
+    for job in jobs:
+        if not given.overwrite and job not in done:
+            _spare(job, given)
+    if given.skip_done:
+        jobs = [job for job in jobs if job not in done]
+        before = list(_before(sorted(done), given))
+        print(f"{len(done)} of {asked} clips were done before")
+    found: list[tuple[Path, Localization]] = []
+    failed: list[tuple[Job, str]] = []
+    try:
+        if jobs:
+            localizer = Localizer.from_checkpoint(
+                given.checkpoint, device=require_device(given.device), weights=dict(given.weights),
+                precision=given.precision, decoding=given.decoding,
+            )  # fmt: skip
+            localizer.source.prepare()  # what is missing is said before anything is decoded
+            _all(localizer, jobs, Span(given.start, given.end, given.audio_track), given, found, failed)
+    finally:  # a run that is stopped has its table too
+        if asked > 1 and (found or failed or before):
+            _summarize(given, found, failed, before)
     for _, message in failed:
         print(f"avloc localize: error: {message}", file=sys.stderr)
     return 2 if failed and len(failed) == len(jobs) else 1 if failed else 0
+
+
+def _summarize(
+    given: argparse.Namespace,
+    found: Sequence[tuple[Path, Localization]],
+    failed: Sequence[tuple[Job, str]],
+    before: Sequence[tuple[Path, dict[str, object]]],
+) -> None:
+    from avloc.output.summary import save_summary
+
+    reasons = [(job.clip, why) for job, why in failed]
+    given.out.mkdir(parents=True, exist_ok=True)
+    save_summary(given.out, found, reasons, given.threshold, given.format, before)
+    print(f"{len(found)} clips localized, {len(failed)} failed → {given.out / SUMMARY}")
 
 
 def _before(done: Sequence[Job], given: argparse.Namespace) -> Iterator[tuple[Path, dict[str, object]]]:
@@ -86,31 +101,37 @@ def _before(done: Sequence[Job], given: argparse.Namespace) -> Iterator[tuple[Pa
     rows = read_summary(given.out)
     for job in done:
         path = given.out / job.name.with_name(job.name.name + ".json")
-        if str(job.clip) in rows:
-            yield job.name, rows[str(job.clip)]
-        elif path.is_file():
-            try:
-                yield job.name, row_of(Localization.from_dict(read_json(path, "localization")), given.threshold)
-            except (AvlocError, KeyError, TypeError, IndexError):
-                continue  # some other json of that name
+        row = rows.get(str(job.clip))
+        try:
+            yield job.name, row_of(Localization.from_dict(read_json(path, "localization")), given.threshold)
+        except (AvlocError, OSError, AttributeError, KeyError, TypeError, IndexError, ValueError):
+            if row is not None and row["forged"]:  # results without a json
+                yield job.name, row
 
 
 def _all(
-    localizer: Localizer, jobs: Sequence[Job], span: Span, given: argparse.Namespace
-) -> tuple[list[tuple[Path, Localization]], list[tuple[Job, str]]]:
-    """What was found, by the name of each clip's results; and the clips that could not be read, and why."""
+    localizer: Localizer,
+    jobs: Sequence[Job],
+    span: Span,
+    given: argparse.Namespace,
+    done: list[tuple[Path, Localization]],
+    failed: list[tuple[Job, str]],
+) -> None:
+    """Fill in what was found, by the name of each clip's results; and the clips that could not be done, and why."""
+    import numpy as np
+
     from avloc.errors import AvlocError
 
-    done: list[tuple[Path, Localization]] = []
-    failed = []
     lengths = {job.clip: _length(job.clip, span) for job in jobs}
     with _bar(sum(lengths.values())) as bar:
         for job in jobs:
             before = bar.n
             try:
                 found = _localize(localizer, job, span, given, _Told(bar, lengths[job.clip], span.start_s))
-            except AvlocError as error:
-                failed.append((job, str(error)))
+            except (AvlocError, OSError, UnicodeError) as error:
+                if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+                    raise  # the next clip would fare no better
+                failed.append((job, str(error) if isinstance(error, AvlocError) else f"{job.clip!r}: {error}"))
                 continue
             finally:
                 bar.n = before + lengths[job.clip]
@@ -121,8 +142,7 @@ def _all(
                 else:
                     _print(found, given.threshold, _paths(job, given))
             # A million clips' curves and pictures need not stay: the summary wants neither.
-            done.append((job.name, replace(found, preview=None, fakeness=found.fakeness[:0])))
-    return done, failed
+            done.append((job.name, replace(found, preview=None, fakeness=np.zeros((0, 2), np.float32))))
 
 
 def _options() -> argparse.ArgumentParser:
@@ -206,19 +226,21 @@ def _spare(job: Job, given: argparse.Namespace) -> None:
     for path in _paths(job, given):
         if path.resolve() in inputs:
             raise AvlocError(f"{path}: is one of the clips and would be written over; name another --out")
-        if path.exists() and not (ours or given.skip_done):
-            raise AvlocError(
-                f"{path}: is there and was not written by avloc localize; name another --out, or say --overwrite"
-            )
+        if path.exists() and not ours:
+            raise AvlocError(f"{path}: is there and may not be avloc's; name another --out, or say --overwrite")
 
 
-def _spare_summaries(out: Path) -> None:
+def _spare_summaries(jobs: Sequence[Job], given: argparse.Namespace) -> None:
     """The same for the table of all clips and its page."""
     from avloc.errors import AvlocError
     from avloc.output.summary import is_summary
 
-    for path in (out / SUMMARY, out / "index.html"):
-        if path.exists() and not is_summary(path):
+    own = {given.out / SUMMARY, given.out / "index.html"}
+    for job in jobs:
+        if own & set(_paths(job, given)):
+            raise AvlocError(f"{job.clip}: its results would be written over by those of all clips; rename it")
+    for path in own:
+        if path.exists() and not is_summary(path) and not given.overwrite:
             raise AvlocError(
                 f"{path}: is there and was not written by avloc localize; name another --out, or say --overwrite"
             )
@@ -270,7 +292,8 @@ def _localize(
 
 def _line(found: Localization, threshold: float) -> str:
     shown = len(found.rows(threshold))
-    return f"{found.file}: {_sure(found)}; {shown} segments of {threshold:g} or more"
+    notes = f" ({'; '.join(found.problems)})" if found.problems else ""
+    return f"{found.file}: {_sure(found)}; {shown} segments of {threshold:g} or more{notes}"
 
 
 def _print(found: Localization, threshold: float, paths: Sequence[Path]) -> None:

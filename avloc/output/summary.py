@@ -33,7 +33,7 @@ FIELDS = (
 def read_summary(out: Path) -> dict[str, dict[str, object]]:
     """The rows of a `summary.csv` by file; none if there is none."""
     path = out / "summary.csv"
-    if not path.is_file():
+    if not path.is_file() or not is_summary(path):
         return {}
     return {str(row["file"]): dict(row) for row in csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))}
 

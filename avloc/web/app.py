@@ -6,6 +6,8 @@ nothing but the results' names.
 
 from __future__ import annotations
 
+import logging
+import mimetypes
 import os
 import shutil
 import threading
@@ -17,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avloc.errors import AvlocError
-from avloc.feature_extraction.media import Span, probe
+from avloc.feature_extraction.media import probe
 from avloc.output.page import POLICY, page
 from avloc.web.shelf import CLIP, PAGE, Shelf
 
@@ -27,6 +29,22 @@ if TYPE_CHECKING:
 
     from avloc.inference import Localizer
 
+SUFFIXES = {
+    ".mp4",
+    ".mov",
+    ".m4v",
+    ".mkv",
+    ".webm",
+    ".avi",
+    ".mpg",
+    ".ogv",
+    ".wav",
+    ".mp3",
+    ".m4a",
+    ".flac",
+    ".ogg",
+    ".aac",
+}
 SWEEP_S = 20.0
 LEFT_EMPTY_S = 60.0
 HEADERS = {
@@ -106,11 +124,16 @@ def create_app(localizer: Localizer, folder: Path, limits: Limits, *, threshold:
         path = shelf.find(token, CLIP)
         if path is None:
             raise HTTPException(404, "no such clip, or it is too old")
-        return FileResponse(path, headers=HEADERS)
+        # Whatever is in it: it is played, or downloaded, and never a page of this server's.
+        kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+        return FileResponse(
+            path, media_type=kind, headers={**HEADERS, "Content-Security-Policy": "sandbox; default-src 'none'"}
+        )
 
     work = _Work(localizer, shelf, uploads, limits, threshold)
     mounted: FastAPI = gradio.mount_gradio_app(
-        app, _form(work, limits), path="/", max_file_size=f"{limits.largest_mb}mb", footer_links=[], ssr_mode=False,
+        app, _form(work, limits), path="/", max_file_size=f"{limits.largest_mb}mb", show_error=False, footer_links=[],
+        ssr_mode=False,
         theme=gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]), enable_monitoring=False,
     )  # fmt: skip
     return mounted
@@ -139,7 +162,9 @@ def _form(work: _Work, limits: Limits) -> gr.Blocks:
             )
             start = gr.Button("Localize", variant="primary")
         with gr.Tab("Record"):
-            recorded = gr.Video(sources=["webcam"], include_audio=True, label="A recording")
+            # As it was recorded: mirroring would need FFmpeg's program, and another encoding of what is looked at.
+            camera = gr.WebcamOptions(mirror=False)
+            recorded = gr.Video(sources=["webcam"], include_audio=True, webcam_options=camera, label="A recording")
             start_recorded = gr.Button("Localize the recording", variant="primary")
         shown = gr.HTML(label="Timeline")
 
@@ -158,8 +183,13 @@ def _form(work: _Work, limits: Limits) -> gr.Blocks:
     return form
 
 
+def _public(text: str, clip: Path, name: str) -> str:
+    """A message without a path of the server."""
+    return text.replace(str(clip), name).replace(str(clip.parent), "")
+
+
 class _Work:
-    """An upload > a place on the shelf. The upload is gone afterwards, whatever happens."""
+    """An upload > a place on the shelf."""
 
     def __init__(self, localizer: Localizer, shelf: Shelf, uploads: Path, limits: Limits, threshold: float) -> None:
         self.localizer, self.shelf, self.uploads = localizer, shelf, uploads
@@ -174,23 +204,25 @@ class _Work:
         if path is None:
             raise AvlocError("Choose a clip first.")
         upload = Path(path)
-        # Gradio sees to it; but a file that is moved must be one that was uploaded, whoever else should fail.
-        if not upload.resolve().is_relative_to(self.uploads.resolve()):
+        # Gradio sees to it; but only what was uploaded may be looked at, whoever else should fail.
+        if upload.resolve().parent.parent != self.uploads.resolve() or upload.is_dir():
             raise AvlocError("That is no upload.")
+        if not upload.is_file():
+            raise AvlocError(f"{upload.name}: was removed while it waited, upload it again")
         token, place = self.shelf.add()
+        clip = place / f"{CLIP}{upload.suffix.lower() if upload.suffix.lower() in SUFFIXES else ''}"
         try:
-            clip = place / f"{CLIP}{upload.suffix.lower()[:8]}"
-            shutil.move(upload, clip)
+            os.link(upload, clip)  # equal uploads are one file, which others may wait for: the sweeper removes it
             self._localize(clip, upload.name, place, progress)
         except Exception as error:
             self.shelf.remove(token)
-            if isinstance(error, AvlocError):  # no path of the server in a message
-                raise AvlocError(str(error).replace(str(clip), upload.name).replace(str(place), "")) from error
-            raise
-        finally:
-            upload.unlink(missing_ok=True)
-            with suppress(OSError):  # the folder that Gradio made for this upload
-                upload.parent.rmdir()
+            if isinstance(error, AvlocError):
+                raise AvlocError(_public(str(error), clip, upload.name)) from error
+            logging.getLogger("avloc.web").exception("a clip could not be localized")
+            raise AvlocError(
+                f"{upload.name}: could not be localized, for a reason that is in the server's log"
+            ) from error
+        self.shelf.finish(token)
         return (
             f'<iframe src="timeline/{token}/" title="Timeline" allow="fullscreen" '
             'style="width:100%;height:85vh;border:0;border-radius:8px"></iframe>'
@@ -199,16 +231,21 @@ class _Work:
     def _localize(self, clip: Path, name: str, place: Path, progress: Callable[[float, str], Any]) -> None:
         if clip.stat().st_size > self.limits.largest_mb * 1_000_000:
             raise AvlocError(f"{name}: is larger than {self.limits.largest_mb} MB")
-        header = probe(clip).duration_s
-        if header > self.limits.longest_s:
-            raise AvlocError(
-                f"{name}: lasts {header / 60:.1f} minutes, at most {self.limits.longest_s / 60:g} are taken"
-            )
+        header, longest_s = probe(clip).duration_s, self.limits.longest_s
+        too_long = f"{name}: lasts {{:.1f}} minutes, at most {longest_s / 60:g} are taken"
+        if header > longest_s:
+            raise AvlocError(too_long.format(header / 60))
         progress(0.0, "decoding")
-        # A header may say less than there is.
-        found = self.localizer.localize(
-            clip, span=Span(0.0, self.limits.longest_s), preview=True,
-            progress=lambda end_s: progress(min(0.99, end_s / max(header, end_s)), f"{end_s:.0f} of {header:.0f} s"),
-        )  # fmt: skip
+        started = None
+
+        def told(end_s: float) -> None:
+            nonlocal started
+            started = end_s if started is None else started
+            if end_s - started > longest_s:  # a header may say less than there is
+                raise AvlocError(too_long.format((end_s - started) / 60))
+            progress(min(0.99, end_s / max(header, end_s, 1e-3)), f"{end_s:.0f} of {header:.0f} s")
+
+        found = self.localizer.localize(clip, preview=True, progress=told)
+        found = replace(found, problems=tuple(_public(problem, clip, name) for problem in found.problems))
         text = page(replace(found, file=name), "clip", self.threshold)
         (place / PAGE).write_text(text, encoding="utf-8")

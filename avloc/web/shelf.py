@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import secrets
 import shutil
@@ -33,8 +34,13 @@ class Shelf:
         place = self.folder / token
         place.mkdir()
         with self._lock:
-            self._until[token] = time.monotonic() + self.keep_s
+            self._until[token] = math.inf
         return token, place
+
+    def finish(self, token: str) -> None:
+        """From now on a result is kept for `keep_s`; before, it is being worked on."""
+        with self._lock:
+            self._until[token] = time.monotonic() + self.keep_s
 
     def find(self, token: str, name: str) -> Path | None:
         """A file of a result; None if there is none, or it is too old. Only names that were given out are looked up."""

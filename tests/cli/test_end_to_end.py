@@ -371,7 +371,7 @@ def test_localize_spares_what_is_not_its_own(demo, tmp_path, capsys, monkeypatch
     arguments = ["localize", str(clip), "--checkpoint", str(demo / "checkpoint.ckpt")]
     clip.with_suffix(".json").write_text('{"mine": 1}')
     assert main(arguments) == 2
-    assert "was not written by avloc localize; name another --out" in capsys.readouterr().err
+    assert "may not be avloc's; name another --out" in capsys.readouterr().err
     clip.with_suffix(".json").unlink()
     assert main(arguments) == 0
     assert main(arguments) == 0  # its own may be written again

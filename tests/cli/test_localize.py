@@ -161,6 +161,7 @@ def test_a_part(checkpoint, clips, tmp_path):
     [
         (["--start", "3", "--end", "2"], "want 0 ≤ --start < --end, got 3 and 2"),
         (["--format", "pdf"], "want formats of json, csv, vtt, audacity, png, html, got pdf"),
+        (["--threshold", "nan"], "want a --threshold within 0 and 1, got nan"),
         (["--audio-track", "2"], "tone.mp4: has no audio track 2, it has 1"),
     ],
 )
@@ -176,7 +177,7 @@ def test_what_is_not_ours_is_spared(checkpoint, clips, tmp_path, capsys):
     (tmp_path / "tone.csv").write_text("mine")
     words = [clips / "tone.mp4", "--checkpoint", checkpoint, "--out", tmp_path, "--format", "csv"]
     call(*words, expect=2)
-    assert "tone.csv: is there and was not written by avloc localize" in capsys.readouterr().err
+    assert "tone.csv: is there and may not be avloc's" in capsys.readouterr().err
     assert (tmp_path / "tone.csv").read_text() == "mine"
     call(*words, "--overwrite")
     assert (tmp_path / "tone.csv").read_text().startswith("file,")
