@@ -12,7 +12,7 @@ from playwright.sync_api import sync_playwright
 from avloc.cli.main import main
 
 FOLDER = Path(__file__).parent
-CLIP = "clips/test/000001.mp4"
+CLIP = "clips/test/000008.mp4"
 
 
 def take(demo: Path) -> None:
@@ -22,7 +22,7 @@ def take(demo: Path) -> None:
         assert main([*words, "--format", "html"]) == 0
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1000, "height": 900})
-        page.goto((Path(folder) / "000001.html").as_uri())
+        page.goto((Path(folder) / "000008.html").as_uri())
         page.wait_for_selector("html[data-ready]")
         page.keyboard.press("ArrowRight")
         page.wait_for_timeout(1500)
