@@ -143,11 +143,15 @@ class ShardWriter:
 
         self.path, self.extractor = path, extractor
         self.temporary = temporary_path(path)
-        self._target = _Target(self.temporary)
-        self._file = h5py.File(self._target, "w")
-        self._values = self._file.create_dataset(
-            "values", shape=(0, dim), maxshape=(None, dim), dtype="f2", chunks=(CHUNK_ROWS, dim)
-        )
+        try:  # nobody knows of this writer yet who could discard it
+            self._target = _Target(self.temporary)
+            self._file = h5py.File(self._target, "w")
+            self._values = self._file.create_dataset(
+                "values", shape=(0, dim), maxshape=(None, dim), dtype="f2", chunks=(CHUNK_ROWS, dim)
+            )
+        except BaseException:
+            self.temporary.unlink(missing_ok=True)
+            raise
         self._files: list[str] = []
         self._status: list[str] = []
         self._start: list[float] = []

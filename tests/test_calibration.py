@@ -39,7 +39,6 @@ def test_what_is_told_of_a_clip():
 
 def test_of_a_validation_split():
     scores = ClipScores()
-    assert scores.compute() == {}
     for k in range(40):
         fake = k % 2 == 0
         found = Proposals(
