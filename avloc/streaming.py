@@ -9,14 +9,16 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from avloc.errors import AvlocError, MediaError
+from avloc.errors import MediaError
 from avloc.feature_extraction.extractors.base import Extractor, Features
 from avloc.feature_extraction.media import Clip
+from avloc.feature_extraction.worker import check_finite
 from avloc.timeline import TimeGrid
 
 if TYPE_CHECKING:
@@ -129,6 +131,7 @@ class FeatureRows(Held):
     def __init__(self, extractor: Extractor) -> None:
         super().__init__(extractor.hop_s)
         self.extractor, self._cutter = extractor, extractor.windows()
+        self._path = Path()  # of the clip that comes
 
     def take(self, part: Clip) -> None:
         """Take the next part."""
@@ -136,7 +139,7 @@ class FeatureRows(Held):
         if data is None or not len(data):
             return
         if self.start_s is None:
-            self.start_s = self.extractor.start_s(part)
+            self.start_s, self._path = self.extractor.start_s(part), part.path
         self._extract(self._cutter.push(data))
 
     def finish(self) -> None:
@@ -146,8 +149,7 @@ class FeatureRows(Held):
     def _extract(self, windows: Iterator[Any]) -> None:
         for window in windows:
             rows = self.extractor.rows([window.data])[0][window.low : window.high]
-            if not np.isfinite(rows).all():
-                raise AvlocError(f"{self.extractor.name} gave features that are not finite numbers")
+            check_finite(self._path, self.extractor, rows)
             self.add(rows)
 
     def features(self, low_s: float, high_s: float) -> Features:

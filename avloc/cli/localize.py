@@ -22,10 +22,6 @@ if TYPE_CHECKING:
 
 SCHEMA = "avloc.localization"
 SUMMARY = "summary.csv"
-FOUND_IN_FOLDERS = {
-    ".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".ogv", ".3gp",
-    ".wav", ".mp3", ".m4a", ".flac", ".ogg", ".opus", ".aac",
-}  # fmt: skip
 
 
 class Job(NamedTuple):
@@ -92,7 +88,7 @@ def _summarize(
 
 
 def _before(done: Sequence[Job], given: argparse.Namespace) -> Iterator[tuple[Path, dict[str, object]]]:
-    """The summary's rows of clips that were done before: from it, or, if it was never written, from their json."""
+    """The summary's rows of clips that were done before: from their json, or, where there is none, from the last summary."""
     from avloc.errors import AvlocError
     from avloc.files import read_json
     from avloc.localization import Localization
@@ -190,13 +186,14 @@ def _formats(text: str) -> tuple[str, ...]:
 
 def _jobs(clips: Sequence[Path]) -> Iterator[Job]:
     """Files as they are; of a folder the media files in it and below, whose results keep its order."""
+    from avloc.datasets.tabular import SUFFIXES
     from avloc.errors import AvlocError
 
     seen: dict[Path, Path] = {}
     for clip in clips:
         jobs = [Job(clip, Path(clip.stem))]
         if clip.is_dir():
-            inner = sorted(p for p in clip.rglob("*") if p.suffix.lower() in FOUND_IN_FOLDERS and p.is_file())
+            inner = sorted(p for p in clip.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
             if not inner:
                 raise AvlocError(f"{clip}: a folder without media files")
             jobs = [Job(p, p.relative_to(clip).with_suffix("")) for p in inner]

@@ -57,13 +57,12 @@ class Shelf:
             self._until.pop(token, None)
         shutil.rmtree(self.folder / token, ignore_errors=True)
 
-    def sweep(self) -> int:
-        """Remove what is too old; how many results are left."""
+    def sweep(self) -> None:
+        """Remove what is too old."""
         with self._lock:
             old = [token for token, until in self._until.items() if until < time.monotonic()]
         for token in old:
             self.remove(token)
-        return len(self._until)
 
     def close(self) -> None:
         """Remove all."""
