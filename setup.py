@@ -1,4 +1,4 @@
-"""Where the packages lie: three folders beside `avloc/` are installed as its sub-packages, never as top-level names."""
+"""Package layout: three folders beside `avloc/` are installed as its sub-packages, never as top-level names."""
 
 from pathlib import Path
 
@@ -8,27 +8,23 @@ BESIDE = ("configs", "datasets", "evaluation", "feature_extraction")
 
 
 def packages_in(folder: str, name: str) -> list[str]:
-    """The package `name` in `folder` and all below it."""
-    found = [p.parent.relative_to(folder) for p in Path(folder).rglob("__init__.py")]
-    return [".".join([name, *p.parts]) for p in sorted(found)]
+    """Return the package `name` in `folder` and all packages below it, without those behind a link."""
+    folders = [p.parent.relative_to(folder) for p in Path(folder).rglob("__init__.py")]
+    linked = {link for link in BESIDE if (Path(folder) / link).is_symlink()}
+    return [".".join([name, *p.parts]) for p in sorted(folders) if not linked & set(p.parts[:1])]
 
 
 setup(
     packages=[
-        "avloc",
-        "avloc.cli",
         "avloc.configs",
-        "avloc.models",
-        "avloc.models.encoders",
-        "avloc.output",
-        "avloc.web",
-    ]
-    + [name for folder in BESIDE[1:] for name in packages_in(folder, f"avloc.{folder}")],
+        *packages_in("avloc", "avloc"),
+        *(name for folder in BESIDE[1:] for name in packages_in(folder, f"avloc.{folder}")),
+    ],
     package_dir={"avloc": "avloc", **{f"avloc.{folder}": folder for folder in BESIDE}},
     package_data={
         "avloc": ["py.typed"],
-        "avloc.output": ["*.css", "*.js", "*.json"],
+        "avloc.localization": ["*.css", "*.js", "*.json"],
         "avloc.configs": ["*.yaml", "*/*.yaml"],
-        "avloc.datasets": ["speech/*", "speech/*/*"],
+        "avloc.datasets": ["synthetic/speech/*", "synthetic/speech/*/*"],
     },
 )

@@ -15,3 +15,9 @@ class CheckpointError(AvlocError):
 
 class StoreError(AvlocError):
     """A feature store that is missing, damaged, or was made with other settings."""
+
+
+def first_line(error: Exception, length: int = 300) -> str:
+    """An exception's text on one line, cut."""
+    text = " ".join(str(error).split())
+    return text if len(text) < length else f"{text[:length]} …"

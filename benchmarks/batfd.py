@@ -25,17 +25,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avloc.decoding import decode_map
+from avloc.core.timeline import TimeGrid
 from avloc.evaluation.matching import Labels
 from avloc.evaluation.metrics import evaluate
 from avloc.evaluation.predictions import Predictions
-from avloc.map_nms import SoftNMS, soft_nms_map
-from avloc.map_targets import boundary_map
-from avloc.models.batfd import BATFD
-from avloc.models.batfd_plus import BATFDPlus, RelationModule
-from avloc.models.boundary_module import BoundaryModule, MapFusion
-from avloc.models.boundary_sampling import cell_sampling, first_starts
-from avloc.timeline import TimeGrid
+from avloc.heads.map_nms import SoftNMS, soft_nms_map
+from avloc.heads.maps import boundary_map, decode_map
+from avloc.models.batfd.boundary_module import BoundaryModule, MapFusion
+from avloc.models.batfd.boundary_sampling import cell_sampling, first_starts
+from avloc.models.batfd.network import BATFD
+from avloc.models.batfd.plus import BATFDPlus, RelationModule
 
 T, D, N, C, WIDTHS = 512, 40, 10, 256, (512, 128)
 
@@ -357,9 +356,9 @@ def gpu(repeats: int) -> None:
     if not torch.cuda.is_available():
         print("no GPU here")
         return
-    from avloc.map_targets import MapTargetMaker, MapTargets
-    from avloc.records import VideoRecord
-    from avloc.timeline import Segment
+    from avloc.core.records import VideoRecord
+    from avloc.core.timeline import Segment
+    from avloc.heads.maps import MapTargetMaker, MapTargets
 
     print(torch.cuda.get_device_name())
     record = VideoRecord("x", "t", None, (Segment(1.0, 1.8),), ())

@@ -51,7 +51,7 @@ def metadata(folder: Path, entries: int) -> None:
     cache = folder / "cache"
     shutil.rmtree(cache, ignore_errors=True)
     plain = f"import json; x = json.load(open({str(path)!r}))"
-    ours = f"from avloc.datasets.catalog import read_records; x = read_records('avdeepfake1m', {str(root)!r}, 'train')"
+    ours = f"from avloc.datasets.readers.catalog import read_records; x = read_records('avdeepfake1m', {str(root)!r}, 'train')"
     report = "import resource, time; t = time.perf_counter(); {}; print(time.perf_counter() - t, end=' '); "
     report += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     for name, code in (("json.load", plain), ("avloc, first time", ours), ("avloc, from its index", ours)):
@@ -65,10 +65,10 @@ def metadata(folder: Path, entries: int) -> None:
 
 def make_store(root: Path, clips: int, widths: dict[str, tuple[str, float, int]]) -> list[str]:
     """A store of random values: extractor → (modality, hop in seconds, width); returns the clips' names."""
+    from avloc.core.timeline import TimeGrid
     from avloc.feature_extraction.extractors.base import Features
-    from avloc.feature_extraction.shards import ShardWriter, shard_name
-    from avloc.feature_extraction.store import FeatureStore
-    from avloc.timeline import TimeGrid
+    from avloc.feature_extraction.store.feature_store import FeatureStore
+    from avloc.feature_extraction.store.shards import ShardWriter, shard_name
 
     files = [f"train/{k:06d}.mp4" for k in range(clips)]
     store, random = FeatureStore(root), np.random.default_rng(0)
@@ -89,7 +89,7 @@ def make_store(root: Path, clips: int, widths: dict[str, tuple[str, float, int]]
 
 def access(folder: Path, clips: int) -> None:
     """Random clips of 9 s, 256 dimensions, 25 steps/s."""
-    from avloc.feature_extraction.store import FeatureStore
+    from avloc.feature_extraction.store.feature_store import FeatureStore
 
     files = make_store(folder / "access", clips, {"toy": ("audio", 0.04, 256)})
     store = FeatureStore(folder / "access")
@@ -110,13 +110,13 @@ def loader(folder: Path, clips: int, steps: int) -> None:
     """Train the demo's model and see how long each step waits for its batch."""
     import torch
 
-    from avloc.datasets.data_modules import _CollateFeatures
-    from avloc.datasets.features import FeatureDataset
-    from avloc.datasets.sampling import SimilarLengthSampler
-    from avloc.feature_extraction.store import FeatureStore
+    from avloc.core.records import VideoRecord
+    from avloc.core.timeline import Segment
+    from avloc.datasets.loading.data_modules import _CollateFeatures
+    from avloc.datasets.loading.features import FeatureDataset
+    from avloc.datasets.loading.samplers import BucketSampler
+    from avloc.feature_extraction.store.feature_store import FeatureStore
     from avloc.models.boundary_transformer import BoundaryTransformer
-    from avloc.records import VideoRecord
-    from avloc.timeline import Segment
 
     widths = {"logmel": ("audio", 0.01, 64), "video": ("visual", 0.04, 256)}
     files = make_store(folder / "loader", clips, widths)
@@ -125,7 +125,7 @@ def loader(folder: Path, clips: int, steps: int) -> None:
     ]
     dataset = FeatureDataset(records, FeatureStore(folder / "loader"), list(widths), hop_s=0.04)
     model = BoundaryTransformer(audio_dim=64, visual_dim=256, width=96, levels=4)
-    sampler = SimilarLengthSampler(dataset.lengths(), 16)
+    sampler = BucketSampler(dataset.lengths(), 16)
     batches = torch.utils.data.DataLoader(
         dataset,
         batch_sampler=sampler,

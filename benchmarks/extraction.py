@@ -29,14 +29,14 @@ from typing import Any
 
 import torch
 
-from avloc import processes
-from avloc.datasets.synth import synthesize
-from avloc.feature_extraction import job
-from avloc.feature_extraction.batches import BATCH_BYTES, BATCH_STREAMS
-from avloc.feature_extraction.media import decode
-from avloc.feature_extraction.pipeline import ClipDone
-from avloc.feature_extraction.store import FeatureStore
-from avloc.feature_extraction.worker import Done, Settings, Task, work
+from avloc.datasets.synthetic.generate import synthesize
+from avloc.feature_extraction.job import run as job
+from avloc.feature_extraction.job.device_batches import BATCH_BYTES, BATCH_STREAMS
+from avloc.feature_extraction.job.pipeline import ClipReport
+from avloc.feature_extraction.job.worker import ClipDone, ClipTask, ExtractionSettings, process_clip
+from avloc.feature_extraction.media.decode import decode
+from avloc.feature_extraction.store.feature_store import FeatureStore
+from avloc.io import processes
 
 Extractors = tuple[tuple[str, dict[str, Any]], ...]
 ON_CPU: dict[str, tuple[Extractors, int]] = {  # and how many clips: a network takes seconds for each
@@ -51,31 +51,31 @@ ON_GPU: dict[str, Extractors] = {
 }
 
 
-def busy_costs(settings: Settings, files: Sequence[str]) -> tuple[float, float]:
+def busy_costs(settings: ExtractionSettings, files: Sequence[str]) -> tuple[float, float]:
     """Core seconds per clip of decoding and of extraction while all workers' cores are at it."""
     tasks = [(settings, files[k :: settings.workers]) for k in range(settings.workers)]
     found = list(processes.run(_costs, tasks, settings.workers))
     return statistics.mean(d for d, _ in found), statistics.mean(e for _, e in found)
 
 
-def _costs(task: tuple[Settings, Sequence[str]]) -> tuple[float, float]:
+def _costs(task: tuple[ExtractionSettings, Sequence[str]]) -> tuple[float, float]:
     return costs(*task)
 
 
-def costs(settings: Settings, files: Sequence[str]) -> tuple[float, float]:
+def costs(settings: ExtractionSettings, files: Sequence[str]) -> tuple[float, float]:
     """Core seconds per clip of decoding and of extraction, one thread, in this process."""
-    extractors, wanted = settings.build(), tuple(range(len(settings.extractors)))
+    extractors, wanted = settings.build_extractors(), tuple(range(len(settings.extractors)))
     for extractor in extractors:
         extractor.load()
     found = []
     for file in files:
-        *_, done = work(Task(file, wanted), extractors, replace(settings, central=False))
-        assert isinstance(done, Done)
+        *_, done = process_clip(ClipTask(file, wanted), extractors, replace(settings, networks_in_parent=False))
+        assert isinstance(done, ClipDone)
         found.append((done.decode_s, done.extract_s))
     return statistics.mean(d for d, _ in found), statistics.mean(e for _, e in found)
 
 
-def pipeline(settings: Settings, files: Sequence[str], clip_s: float = 0.0) -> tuple[float, float]:
+def pipeline(settings: ExtractionSettings, files: Sequence[str], clip_s: float = 0.0) -> tuple[float, float]:
     """Clips per second, from `clip_s` before the first is done to the last; and the seconds until the first."""
     folder = Path(tempfile.mkdtemp())
     times: list[float] = []
@@ -83,7 +83,7 @@ def pipeline(settings: Settings, files: Sequence[str], clip_s: float = 0.0) -> t
     try:
         report = job.extract(
             files, FeatureStore(folder), settings,
-            progress=lambda event: times.append(time.perf_counter()) if isinstance(event, ClipDone) else None,
+            progress=lambda event: times.append(time.perf_counter()) if isinstance(event, ClipReport) else None,
         )  # fmt: skip
     finally:
         shutil.rmtree(folder)
@@ -98,7 +98,7 @@ def on_cpu(root: Path, files: list[str], workers: int, rounds: int) -> None:
         f"{'extractors':26} {'clips':>5} {'decode':>8} {'extract':>8} {'bound':>8} {'pipeline':>9} {'share':>6}  first clip after"
     )
     for name, (extractors, count) in ON_CPU.items():
-        settings, chosen = Settings(root, extractors, workers=workers), files[:count]
+        settings, chosen = ExtractionSettings(root, extractors, workers=workers), files[:count]
         rows = []
         for _ in range(rounds):
             decode_s, extract_s = busy_costs(settings, chosen)
@@ -118,20 +118,20 @@ def one_decode(root: Path, files: list[str], rounds: int) -> None:
     torch.set_num_threads(1)
     ratios = []
     for _ in range(rounds):
-        together = costs(Settings(root, names), files)[0]
-        apart = sum(costs(Settings(root, (one,)), files)[0] for one in names)
+        together = costs(ExtractionSettings(root, names), files)[0]
+        apart = sum(costs(ExtractionSettings(root, (one,)), files)[0] for one in names)
         ratios.append(apart / together)
     print(f"decoding for logspec, residual_grid and r3d_18, apart : in one pass: {statistics.median(ratios):.2f}")
 
 
-def bare_rate(settings: Settings, files: Sequence[str], repeats: int) -> float:
+def bare_rate(settings: ExtractionSettings, files: Sequence[str], repeats: int) -> float:
     """Clips per second of the network alone, on decoded clips, in the pipeline's batches."""
-    extractor = settings.build()[0]
+    extractor = settings.build_extractors()[0]
     extractor.load()
     formats = [] if extractor.video_format is None else [extractor.video_format]
     streams = []
     for file in files:
-        stream = extractor.stream_of(decode(settings.root / file, formats, audio=extractor.video_format is None))
+        stream = extractor.select_stream(decode(settings.root / file, formats, audio=extractor.video_format is None))
         assert stream is not None
         streams.append(stream)
     per_batch = batch_streams(streams)
@@ -149,20 +149,20 @@ def batch_streams(streams: Sequence[Any]) -> int:
     return max(1, min(BATCH_STREAMS, BATCH_BYTES // max(s.nbytes for s in streams)))
 
 
-def batch_clips(settings: Settings, files: Sequence[str]) -> int:
+def batch_clips(settings: ExtractionSettings, files: Sequence[str]) -> int:
     """How many clips the pipeline's first batch is of."""
-    extractor = settings.build()[0]
+    extractor = settings.build_extractors()[0]
     formats = [] if extractor.video_format is None else [extractor.video_format]
-    stream = extractor.stream_of(decode(settings.root / files[0], formats, audio=not formats))
+    stream = extractor.select_stream(decode(settings.root / files[0], formats, audio=not formats))
     assert stream is not None
     return min(len(files), batch_streams([stream]))
 
 
-def decoding_rate(settings: Settings, files: Sequence[str]) -> float:
+def decoding_rate(settings: ExtractionSettings, files: Sequence[str]) -> float:
     """Clips per second of the decoding processes with nothing behind them."""
-    from avloc.feature_extraction.pool import Processes
+    from avloc.feature_extraction.job.pool import Processes
 
-    extractors = settings.build()
+    extractors = settings.build_extractors()
     pool = Processes(settings)
     while pool.free() < settings.workers:
         list(pool.wait(None))
@@ -170,9 +170,9 @@ def decoding_rate(settings: Settings, files: Sequence[str]) -> float:
     begin = time.perf_counter()
     while done < len(files):
         while given < len(files) and pool.free():
-            pool.give(given, Task(files[given], tuple(range(len(extractors)))))
+            pool.give(given, ClipTask(files[given], tuple(range(len(extractors)))))
             given += 1
-        done += sum(isinstance(event.message, Done) for event in pool.wait(None))
+        done += sum(isinstance(event.message, ClipDone) for event in pool.wait(None))
     rate = len(files) / (time.perf_counter() - begin)
     pool.close()
     return rate
@@ -183,8 +183,8 @@ def on_gpu(root: Path, files: list[str], workers: int, device: str, precision: s
     print(f"{name}, precision {precision}, {workers} decoding workers; clips per second")
     print(f"{'extractor':20} {'network':>9} {'decoding':>9} {'pipeline':>9} {'share of the lower':>19}")
     for label, extractors in ON_GPU.items():
-        settings = Settings(
-            root, extractors, device=device, precision=precision, central=True, workers=workers
+        settings = ExtractionSettings(
+            root, extractors, device=device, precision=precision, networks_in_parent=True, workers=workers
         )  # fmt: skip
         rows = []
         for _ in range(rounds):

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from avloc.evaluation.matching import Float, Int, owner
+from avloc.evaluation.matching import Float, Int, video_of_row
 from avloc.evaluation.metrics import find_hits
 from avloc.evaluation.protocols import Evaluation, number
 
@@ -104,7 +104,7 @@ class _Counted:
         self.aps = len(protocol.ap_ious)
         exact = hits.scores(protocol.ap_ious)
         self.exact = self._with_score(np.array([*exact.ap.values(), *exact.ar.values()]))
-        of_label = source[owner(truth.labels.offsets)]
+        of_label = source[video_of_row(truth.labels.offsets)]
         sources = int(source.max(initial=-1)) + 1
         self.labels = np.bincount(of_label, minlength=sources).astype(np.float64)
         self.recalled = np.stack(

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from avloc.errors import AvlocError
-from avloc.evaluation.matching import Int, Labels, Mask, Rows, blocks, owner
+from avloc.evaluation.matching import Int, Labels, Mask, Rows, blocks, video_of_row
 from avloc.evaluation.predictions import read_detections
 from avloc.evaluation.truth import Truth
 
@@ -158,7 +158,7 @@ def _paint(
     canvas: npt.NDArray[np.float32], canvas_offsets: Int, segments: Float, offsets: Int, values: Float, step_s: float
 ) -> None:
     """Raise each step whose middle lies in a segment to the segment's value."""
-    video = owner(offsets)
+    video = video_of_row(offsets)
     steps = np.diff(canvas_offsets)[video]
     first, end = (np.clip(np.ceil(segments[:, k] / step_s - 0.5 - ROUNDING), 0, steps).astype(np.int64) for k in (0, 1))
     length = np.maximum(end - first, 0)

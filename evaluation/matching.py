@@ -72,7 +72,7 @@ class Matches:
     places: dict[float, Int]
 
 
-def owner(offsets: Int) -> Int:
+def video_of_row(offsets: Int) -> Int:
     """The video of each entry."""
     return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
 
@@ -85,7 +85,7 @@ def overlapping_pairs(rows: Rows, labels: Labels, min_iou: float) -> Pairs:
     """
     if len(rows.offsets) != len(labels.offsets):
         raise ValueError(f"rows of {len(rows.offsets) - 1} videos, but labels of {len(labels.offsets) - 1}")
-    video = owner(labels.offsets)
+    video = video_of_row(labels.offsets)
     begin, count = rows.offsets[:-1][video], np.diff(rows.offsets)[video]  # of each label's video
     parts = [_block_pairs(rows, labels, begin[b], count[b], b.start, min_iou) for b in blocks(count)]
     row = np.concatenate([np.zeros(0, np.int64), *[r for r, _ in parts]])
@@ -142,7 +142,7 @@ def match(rows: Rows, labels: Labels, pairs: Pairs, *, mode: Mode, ious: Iterabl
         mode: `official` or `strict`.
         ious: the thresholds.
     """
-    video = owner(labels.offsets)
+    video = video_of_row(labels.offsets)
     if mode == "official":
         iou32 = pair_iou(rows, labels, pairs.row, pairs.label, np.float32)
         taken = {iou: _first_free_rows(pairs, iou32 > np.float32(iou), labels, video) for iou in ious}

@@ -32,8 +32,8 @@ from avloc.evaluation.matching import (
     descending_bits,
     match,
     overlapping_pairs,
-    owner,
     pair_iou,
+    video_of_row,
 )  # fmt: skip
 
 __all__ = [
@@ -168,7 +168,7 @@ def find_hits(
             row = np.flatnonzero(hit)
             before, sizes = _count_before(mode, rows, row, sorting.pop(mode))
             recalled = recalled_labels(rows, labels, pairs, matches, mode=mode, counts=ar_counts)
-            hits[mode] = Hits(mode, matches, recalled, row, before, group, sizes, owner(labels.offsets))
+            hits[mode] = Hits(mode, matches, recalled, row, before, group, sizes, video_of_row(labels.offsets))
     return hits
 
 
@@ -214,7 +214,7 @@ def recalled_labels(
     if mode == "strict":
         return {n: np.stack([(matches.rows[iou] >= 0) & (matches.places[iou] < n) for iou in AR_IOUS]) for n in counts}
     iou32 = pair_iou(rows, labels, pairs.row, pairs.label, np.float32)
-    place = pairs.row - rows.offsets[owner(labels.offsets)[pairs.label]]
+    place = pairs.row - rows.offsets[video_of_row(labels.offsets)[pairs.label]]
     recalled = {}
     for count in counts:
         best = np.zeros(len(labels.segments), dtype=np.float32)

@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from avloc.errors import AvlocError
 from avloc.evaluation.metrics import Rows
-from avloc.files import replacing, write_text
-from avloc.jsonstream import Members, kind_of, read_pieces
+from avloc.io.files import replacing, write_text
+from avloc.io.jsonstream import Members, kind_of, read_pieces
 
 FloatRows = npt.NDArray[np.float64]
 NUL = rb"\u0000"

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from avloc.core.timeline import DEFAULT_FPS
 from avloc.errors import AvlocError
 from avloc.evaluation.matching import MODES, Mode
 from avloc.evaluation.metrics import Hits, Scores, challenge_score, find_hits
 from avloc.evaluation.predictions import Alignment, align, read_predictions
 from avloc.evaluation.truth import Truth, read_truth
-from avloc.timeline import DEFAULT_FPS
 
 MODALITIES = ("audio", "visual", "both")
 SUBSETS = {"full": (), "visual": ("audio",), "audio": ("visual",)}
@@ -173,9 +173,9 @@ def chosen_subset(truth: Truth, subset: str, metadata: Path) -> Truth:
     if subset == "full":
         return truth
     if "" in truth.modality.names:
-        clip = truth.files[int(np.argmax(truth.modality.is_("")))]
+        clip = truth.files[int(np.argmax(truth.modality.isin("")))]
         raise AvlocError(f"{metadata}: does not say which modality of {clip} is forged, so there is no subset {subset}")
-    return truth.chosen(~truth.modality.is_(*SUBSETS[subset]))
+    return truth.chosen(~truth.modality.isin(*SUBSETS[subset]))
 
 
 def score(
@@ -212,7 +212,7 @@ def table_of(
     """Clips, segments and the scores by mode, of all clips or those of some modalities."""
     names = truth.modality.names
     groups = None if modalities is None else [k for k, name in enumerate(names) if name in modalities]
-    mask = np.ones(len(truth), dtype=bool) if modalities is None else truth.modality.is_(*modalities)
+    mask = np.ones(len(truth), dtype=bool) if modalities is None else truth.modality.isin(*modalities)
     counts = np.diff(truth.labels.offsets)
     table: dict[str, Any] = {"videos": int(mask.sum()), "segments": int(counts[mask].sum())}
     for mode, of_mode in hits.items():

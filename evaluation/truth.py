@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from avloc.columns import Column
+from avloc.core.columns import CategoricalColumn
+from avloc.core.timeline import DEFAULT_FPS, DEFAULT_SAMPLE_RATE
 from avloc.errors import AvlocError
 from avloc.evaluation.matching import Int, Labels, Mask
-from avloc.files import read_lines
-from avloc.jsonstream import Members, kind_of, read_pieces
-from avloc.timeline import DEFAULT_FPS, DEFAULT_SAMPLE_RATE
+from avloc.io.files import read_lines
+from avloc.io.jsonstream import Members, kind_of, read_pieces
 
 MODALITY_OF_TYPE = {
     "real": "real", "audio_modified": "audio", "visual_modified": "visual", "both_modified": "both",
@@ -45,8 +45,8 @@ class Truth:
 
     files: list[str]
     labels: Labels
-    modality: Column
-    generators: Mapping[str, Column]
+    modality: CategoricalColumn
+    generators: Mapping[str, CategoricalColumn]
     duration_s: npt.NDArray[np.float64]
     source: Int
 
@@ -67,8 +67,8 @@ class Truth:
         )
         files = [self.files[k] for k in index.tolist()]
 
-        def part(column: Column) -> Column:
-            return Column(column.codes[index], column.names)
+        def part(column: CategoricalColumn) -> CategoricalColumn:
+            return CategoricalColumn(column.codes[index], column.names)
 
         generators = {name: part(column) for name, column in self.generators.items()}
         return Truth(files, labels, part(self.modality), generators, self.duration_s[index], self.source[index])
@@ -189,10 +189,12 @@ class _Collector:
             np.concatenate([np.zeros((0, 2)), *self.segments]),
             np.concatenate([[0], np.cumsum(self.counts)]).astype(np.int64),
         )
-        generators = {name: Column.of(values) for name, values in self.generators.items() if any(values)}
+        generators = {name: CategoricalColumn.of(values) for name, values in self.generators.items() if any(values)}
         duration_s = np.array(self.duration_s) if self.details else np.full(len(self.files), np.nan)
-        source = Column.of(self.source).codes.astype(np.int64) if self.details else np.arange(len(self.files))
-        return Truth(self.files, labels, Column.of(self.modality), generators, duration_s, source)
+        source = (
+            CategoricalColumn.of(self.source).codes.astype(np.int64) if self.details else np.arange(len(self.files))
+        )
+        return Truth(self.files, labels, CategoricalColumn.of(self.modality), generators, duration_s, source)
 
 
 def _duration(entry: Any) -> float:

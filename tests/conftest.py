@@ -20,7 +20,7 @@ BATFD_DATA = Path(__file__).parent / "data" / "batfd"
 @pytest.fixture(scope="session")
 def tiny_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A generated LAV-DF set of 9 clips: 3 in each split."""
-    from avloc.datasets.synth import synthesize
+    from avloc.datasets.synthetic.generate import synthesize
 
     root = tmp_path_factory.mktemp("tiny") / "clips"
     synthesize(root, layout="lavdf", clips=9, seed=3)
@@ -30,14 +30,14 @@ def tiny_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_store(tiny_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The features of the tiny set."""
-    from avloc.datasets.catalog import read_records
-    from avloc.feature_extraction.job import extract
-    from avloc.feature_extraction.store import FeatureStore
-    from avloc.feature_extraction.worker import Settings
+    from avloc.datasets.readers.catalog import read_records
+    from avloc.feature_extraction.job.run import extract
+    from avloc.feature_extraction.job.worker import ExtractionSettings
+    from avloc.feature_extraction.store.feature_store import FeatureStore
 
     root = tmp_path_factory.mktemp("store")
     files = [r.file for r in read_records("lavdf", tiny_set)]
-    settings = Settings(tiny_set, (("logspec", {}), ("residual_grid", {})))
+    settings = ExtractionSettings(tiny_set, (("logspec", {}), ("residual_grid", {})))
     report = extract(files, FeatureStore(root), settings, shard_clips=4)
     assert report.done == 9
     assert not report.failures

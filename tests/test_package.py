@@ -20,7 +20,7 @@ def test_doctests(name):
 
 
 def test_data_is_installed():
-    speech = resources.files("avloc.datasets") / "speech"
+    speech = resources.files("avloc.datasets.synthetic") / "speech"
     assert {"CREDITS.md", "LICENSE.CC-BY-3.0.txt", "LICENSE.CC-BY-SA-3.0.txt"} <= {p.name for p in speech.iterdir()}
     sizes = [f.stat().st_size for d in speech.iterdir() if d.is_dir() for f in d.iterdir()]
     assert 5_000_000 < sum(sizes) < 6_000_000
@@ -28,6 +28,6 @@ def test_data_is_installed():
 
 
 def test_each_license_stands_beside_its_speech():
-    credits = (resources.files("avloc.datasets") / "speech" / "CREDITS.md").read_text(encoding="utf-8")
+    credits = (resources.files("avloc.datasets.synthetic") / "speech" / "CREDITS.md").read_text(encoding="utf-8")
     for folder in ("en", "fr", "it", "ru"):
         assert f"`{folder}/`" in credits

@@ -11,8 +11,8 @@ from avloc.errors import AvlocError
 
 def run(arguments: Sequence[str]) -> int:
     """The verb."""
-    from avloc.datasets.clips import FITS
-    from avloc.decoding import DECODINGS
+    from avloc.datasets.loading.clips import FITS
+    from avloc.heads.maps import DECODINGS
 
     options = parser("convert", "avloc convert batfd_plus_default.ckpt --out batfd_plus.ckpt")
     options.add_argument("published", type=Path, help="a Lightning checkpoint with state_dict and hyper_parameters")
@@ -32,9 +32,9 @@ def run(arguments: Sequence[str]) -> int:
     )
     given = options.parse_args(arguments)
 
-    from avloc.checkpoint import write_checkpoint
-    from avloc.models.published import read_published
-    from avloc.timeline import DEFAULT_FPS
+    from avloc.core.timeline import DEFAULT_FPS
+    from avloc.models.batfd.published import read_published
+    from avloc.models.checkpoint import write_checkpoint
 
     if given.out.exists() and given.out.resolve() == given.published.resolve():
         raise AvlocError(f"{given.out}: is the checkpoint itself and would be written over; name another --out")

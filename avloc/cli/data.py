@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from avloc.cli.main import add_dataset_options, default_workers, parser, positive
 
 if TYPE_CHECKING:
-    from avloc.datasets.check import Problem
+    from avloc.datasets.inspect.check import Problem
 
 EXAMPLE = """avloc data info --dataset lavdf --root LAV-DF --html lavdf.html
   avloc data check --dataset avdeepfake1m --root AV-Deepfake1M --sample 1000 --out problems.csv
@@ -41,15 +41,15 @@ def run(arguments: Sequence[str]) -> int:
         action.add_argument("--seed", type=int, default=0, help="of the choice (default 0)")
     given = options.parse_args(arguments)
 
-    from avloc.datasets.catalog import read_records
+    from avloc.datasets.readers.catalog import read_records
 
     table = read_records(given.dataset, given.root, given.split)
     return {"info": _info, "check": _check, "sample": _sample}[given.action](given, table)
 
 
 def _info(given: argparse.Namespace, table: Any) -> int:
-    from avloc.datasets.overview import as_html, as_text, overview
-    from avloc.files import write_json, write_text
+    from avloc.datasets.inspect.overview import as_html, as_text, overview
+    from avloc.io.files import write_json, write_text
 
     found = overview(table)
     print(as_text(found))
@@ -63,14 +63,14 @@ def _info(given: argparse.Namespace, table: Any) -> int:
 def _check(given: argparse.Namespace, table: Any) -> int:
     from tqdm import tqdm
 
-    from avloc.datasets.check import KINDS, Problem, check
-    from avloc.files import write_csv
+    from avloc.datasets.inspect.check import KINDS, Problem, check_clips
+    from avloc.io.files import write_csv
 
     counts = dict.fromkeys(KINDS, 0)
     total = min(len(table), given.sample or len(table))
     shown: list[str] = []
     with tqdm(total=total, unit="clip", desc="check", disable=None) as bar:
-        problems = check(
+        problems = check_clips(
             Path(given.root), table, sample=given.sample, seed=given.seed, workers=given.workers, progress=bar.update
         )
         if given.out is None:
@@ -94,7 +94,7 @@ def _counted(problems: Iterable[Problem], counts: dict[str, int]) -> Iterator[Pr
 
 
 def _sample(given: argparse.Namespace, table: Any) -> int:
-    from avloc.datasets.contact_sheet import choose, draw
+    from avloc.datasets.inspect.contact_sheet import choose, draw
 
     problems = draw(Path(given.root), choose(table, given.clips, given.seed), given.out)
     print(f"{given.out}: {min(given.clips, len(table))} clips")

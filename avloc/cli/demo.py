@@ -53,7 +53,7 @@ def run(arguments: Sequence[str]) -> int:
 def _claim(given: Any) -> None:
     """Mark the folder as this demo's, or check that the one there was made with the same settings."""
     from avloc import __version__
-    from avloc.files import read_json, write_json
+    from avloc.io.files import read_json, write_json
 
     settings = {"version": __version__, "clips": given.clips, "seed": given.seed, "epochs": given.epochs}
     marker = given.out / "demo.json"
@@ -64,7 +64,7 @@ def _claim(given: Any) -> None:
     elif given.out.exists() and (not given.out.is_dir() or any(given.out.iterdir())):
         raise AvlocError(f"{given.out}: is not an empty folder, and no earlier demo; name another --out")
     else:
-        from avloc.datasets.composition import plan
+        from avloc.datasets.synthetic.composition import plan
 
         plan(given.clips, given.seed)  # an impossible size is an error before anything is written
         write_json(marker, settings)
@@ -146,7 +146,7 @@ STEPS = (
 def _summary(given: Any, seconds: float) -> None:
     import json
 
-    from avloc.evaluation.tables import as_text, score_table
+    from avloc.evaluation.reporting.tables import as_text, score_table
 
     table = json.loads((given.out / "metrics.json").read_text())
     print(f"\n{as_text(score_table(table), title=False)}\n\ndone in {seconds / 60:.1f} minutes; in {given.out}/:")

@@ -38,18 +38,18 @@ def run(arguments: Sequence[str]) -> int:
         return _clip_scores(given, protocol)
     evaluation = _scored(given, given.predictions, protocol)
     table = _table(given, evaluation, protocol)
-    from avloc.evaluation.tables import print_tables, tables_of, write_numbers
+    from avloc.evaluation.reporting.tables import print_tables, tables_of, write_numbers
 
     shown = tables_of(table) if given.insight else tables_of({k: v for k, v in table.items() if k != "insight"})
     print_tables(shown)
     if given.json is not None:
-        from avloc.files import write_json
+        from avloc.io.files import write_json
 
         write_json(given.json, table)
     if given.csv is not None:
         write_numbers(given.csv, table)
     if given.report is not None:
-        from avloc.evaluation.report import write_report
+        from avloc.evaluation.reporting.report import write_report
 
         write_report(given.report, evaluation, table, title=f"avloc: {given.predictions.name}")
     return 0
@@ -147,7 +147,7 @@ def _table(given: Any, evaluation: Evaluation, protocol: Protocol) -> dict[str, 
         difference = bootstrap.as_json(_intervals(given, evaluation, other, draws))
         table["versus"] = {"file": given.versus.name, "table": other.table, "difference": difference}
     if _wants_insight(given):
-        from avloc.evaluation.insight import insight
+        from avloc.evaluation.reporting.insight import insight
 
         table["insight"] = insight(evaluation)
     if given.frame_step is not None:
@@ -175,9 +175,9 @@ def _clip_scores(given: Any, protocol: Protocol) -> int:
     """AUC, EER and F1 of a detection file."""
     from avloc.evaluation import detection
     from avloc.evaluation.protocols import chosen_subset
-    from avloc.evaluation.tables import detection_table, print_tables, write_numbers
+    from avloc.evaluation.reporting.tables import detection_table, print_tables, write_numbers
     from avloc.evaluation.truth import read_truth
-    from avloc.files import write_json
+    from avloc.io.files import write_json
 
     unused = [name for name in ("versus", "bootstrap", "frame_step", "report") if getattr(given, name) is not None]
     if unused:

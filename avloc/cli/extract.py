@@ -13,10 +13,10 @@ from avloc.cli.main import add_dataset_options, default_workers, parser, positiv
 from avloc.errors import AvlocError
 
 if TYPE_CHECKING:
-    from avloc.feature_extraction.estimate import Estimate
-    from avloc.feature_extraction.job import Engine, Event, JobReport
-    from avloc.feature_extraction.plan import Plan
-    from avloc.feature_extraction.worker import Settings
+    from avloc.feature_extraction.job.estimate import Estimate
+    from avloc.feature_extraction.job.plan import Plan
+    from avloc.feature_extraction.job.run import Engine, Event, JobReport
+    from avloc.feature_extraction.job.worker import ExtractionSettings
 
 SHOWN_FAILURES = 10
 
@@ -25,9 +25,9 @@ def run(arguments: Sequence[str]) -> int:
     """The verb."""
     given = _options().parse_args(arguments)
 
-    from avloc.datasets.catalog import read_records
-    from avloc.feature_extraction.plan import Plan
-    from avloc.feature_extraction.store import FeatureStore
+    from avloc.datasets.readers.catalog import read_records
+    from avloc.feature_extraction.job.plan import Plan
+    from avloc.feature_extraction.store.feature_store import FeatureStore
 
     settings = _settings(given)
     files = read_records(given.dataset, given.root, given.split).files
@@ -116,19 +116,19 @@ def _fraction(text: str) -> float:
     return value
 
 
-def _settings(given: Any) -> Settings:
-    from avloc.feature_extraction.extractors import takes
-    from avloc.feature_extraction.worker import Settings
+def _settings(given: Any) -> ExtractionSettings:
+    from avloc.feature_extraction.extractors import accepts
+    from avloc.feature_extraction.job.worker import ExtractionSettings
 
     extractors = parse_extractors(given.extractors)
     if given.crop is not None:
         extractors = [
-            (name, {"crop": given.crop} | arguments if takes(name, "crop") else arguments)
+            (name, {"crop": given.crop} | arguments if accepts(name, "crop") else arguments)
             for name, arguments in extractors
         ]
         if not any("crop" in arguments for _, arguments in extractors):
             raise AvlocError("--crop: none of these extractors crops; it is for visual networks")
-    return Settings(
+    return ExtractionSettings(
         Path(given.root), tuple(extractors), given.decoder, _devices(given.device)[0], given.precision,
         workers=given.workers, timeout_s=given.timeout,
     )  # fmt: skip
@@ -140,12 +140,12 @@ def _devices(text: str) -> list[str]:
 
 
 def _engine(given: Any) -> Engine:
-    from avloc.feature_extraction.engines import local
+    from avloc.feature_extraction.job.engines import local
 
     devices = _devices(given.device)
     if given.engine == "local":
         return functools.partial(local.run, devices=devices)
-    from avloc.feature_extraction.engines import ray
+    from avloc.feature_extraction.job.engines import ray
 
     if len(devices) > 1:
         raise AvlocError("--engine ray: name one --device, as each task sees its own; --ray-gpus says how many it gets")
@@ -153,9 +153,9 @@ def _engine(given: Any) -> Engine:
 
 
 def _run(given: Any, plan: Plan) -> JobReport:
-    from avloc.feature_extraction.job import JobReport, run_plan
-    from avloc.feature_extraction.joblog import JobLog
-    from avloc.processes import ended_cleanly
+    from avloc.feature_extraction.job.log import JobLog
+    from avloc.feature_extraction.job.run import JobReport, run_plan
+    from avloc.io.processes import sigterm_as_interrupt
 
     i, n = plan.part
     engine = _engine(given)
@@ -167,7 +167,7 @@ def _run(given: Any, plan: Plan) -> JobReport:
     })  # fmt: skip
     report, how = JobReport(), "stopped"
     try:
-        with ended_cleanly(), _Bar(plan.clips(), report) as bar:
+        with sigterm_as_interrupt(), _Bar(plan.clips(), report) as bar:
 
             def progress(event: Event) -> None:
                 log.event(event)
@@ -200,8 +200,8 @@ class _Bar:
 
     def update(self, event: Event) -> None:
         """Something happened."""
-        from avloc.feature_extraction.pipeline import ClipDone
-        from avloc.feature_extraction.plan import Reused
+        from avloc.feature_extraction.job.pipeline import ClipReport
+        from avloc.feature_extraction.job.plan import Reused
 
         if self._bar.disable:
             return
@@ -210,7 +210,7 @@ class _Bar:
             self._bar.initial += event.clips
             self._bar.n += event.clips
             self._bar.refresh()
-        elif isinstance(event, ClipDone):
+        elif isinstance(event, ClipReport):
             elapsed = self._bar.format_dict["elapsed"] or 1e-9
             self._bar.set_postfix_str(
                 f"{self._report.media_s / elapsed:.1f} h of media/h, {self._report.failed} failed", refresh=False
@@ -219,7 +219,7 @@ class _Bar:
 
 
 def _dry_run(given: Any, plan: Plan) -> int:
-    from avloc.feature_extraction.estimate import estimate
+    from avloc.feature_extraction.job.estimate import estimate
 
     clips = plan.clips()
     devices = 0 if plan.settings.device == "cpu" else len(_devices(given.device))
@@ -232,7 +232,7 @@ def _dry_run(given: Any, plan: Plan) -> int:
 
 
 def _estimated(found: Estimate, workers: int, devices: int) -> list[str]:
-    from avloc.feature_extraction.store_summary import in_bytes
+    from avloc.feature_extraction.store.summary import in_bytes
 
     on = f" and {devices} devices" if devices else ""
     lines = [
@@ -264,7 +264,7 @@ def parse_extractors(text: str) -> list[tuple[str, dict[str, Any]]]:
     >>> parse_extractors("logspec,r3d_18:weights=my file.pth,stride=2")
     [('logspec', {}), ('r3d_18', {'weights': 'my file.pth', 'stride': '2'})]
     """
-    from avloc.feature_extraction.extractors import parse
+    from avloc.feature_extraction.extractors import parse_specification
 
     parts: list[str] = []
     for group in text.split(";"):
@@ -274,7 +274,7 @@ def parse_extractors(text: str) -> list[tuple[str, dict[str, Any]]]:
                 parts[-1] += f",{part}"
             else:
                 parts.append(part)
-    found = [parse(part) for part in parts if part.strip()]
+    found = [parse_specification(part) for part in parts if part.strip()]
     if not found:
         raise AvlocError("--extractors: name at least one")
     names = [name for name, _ in found]

@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from avloc.cli.main import add_network_options, add_weights_option, parser, positive
-from avloc.output import EMBEDS, FORMATS, Options
+from avloc.localization.formats import EMBEDS, FORMATS, OutputOptions
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from avloc.feature_extraction.media import Span
-    from avloc.inference import Localizer
-    from avloc.localization import Localization
+    from avloc.feature_extraction.media.types import Span
+    from avloc.inference.localizer import Localizer
+    from avloc.localization.result import Localization
 
-SCHEMA = "avloc.localization"
+SCHEMA = "avloc.localization.result"
 SUMMARY = "summary.csv"
 
 
@@ -36,8 +36,8 @@ def run(arguments: Sequence[str]) -> int:
     given = _options().parse_args(arguments)
 
     from avloc.errors import AvlocError
-    from avloc.feature_extraction.media import Span
-    from avloc.inference import Localizer, require_device
+    from avloc.feature_extraction.media.types import Span
+    from avloc.inference.localizer import Localizer, require_device
 
     jobs = list(_jobs(given.clips))
     if not 0 <= given.start < given.end:
@@ -79,7 +79,7 @@ def _summarize(
     failed: Sequence[tuple[Job, str]],
     before: Sequence[tuple[Path, dict[str, object]]],
 ) -> None:
-    from avloc.output.summary import save_summary
+    from avloc.localization.summary import save_summary
 
     reasons = [(job.clip, why) for job, why in failed]
     given.out.mkdir(parents=True, exist_ok=True)
@@ -90,9 +90,9 @@ def _summarize(
 def _before(done: Sequence[Job], given: argparse.Namespace) -> Iterator[tuple[Path, dict[str, object]]]:
     """The summary's rows of clips that were done before: from their json, or, where there is none, from the last summary."""
     from avloc.errors import AvlocError
-    from avloc.files import read_json
-    from avloc.localization import Localization
-    from avloc.output.summary import read_summary, row_of
+    from avloc.io.files import read_json
+    from avloc.localization.result import Localization
+    from avloc.localization.summary import read_summary, row_of
 
     rows = read_summary(given.out)
     for job in done:
@@ -186,7 +186,7 @@ def _formats(text: str) -> tuple[str, ...]:
 
 def _jobs(clips: Sequence[Path]) -> Iterator[Job]:
     """Files as they are; of a folder the media files in it and below, whose results keep its order."""
-    from avloc.datasets.tabular import SUFFIXES
+    from avloc.datasets.readers.tabular import SUFFIXES
     from avloc.errors import AvlocError
 
     seen: dict[Path, Path] = {}
@@ -230,7 +230,7 @@ def _spare(job: Job, given: argparse.Namespace) -> None:
 def _spare_summaries(jobs: Sequence[Job], given: argparse.Namespace) -> None:
     """The same for the table of all clips and its page."""
     from avloc.errors import AvlocError
-    from avloc.output.summary import is_summary
+    from avloc.localization.summary import is_summary
 
     own = {given.out / SUMMARY, given.out / "index.html"}
     for job in jobs:
@@ -246,7 +246,7 @@ def _spare_summaries(jobs: Sequence[Job], given: argparse.Namespace) -> None:
 def _length(clip: Path, span: Span) -> float:
     """The seconds that will be looked at, as far as the file's header tells."""
     from avloc.errors import AvlocError
-    from avloc.feature_extraction.media import probe
+    from avloc.feature_extraction.media.decode import probe
 
     try:
         return max(0.0, min(span.end_s, probe(clip).duration_s) - span.start_s)
@@ -283,18 +283,18 @@ def _localize(
     )  # fmt: skip
     for path, name in zip(_paths(job, given), given.format, strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
-        FORMATS[name].write(found, path, Options(given.threshold, given.embed))
+        FORMATS[name].write(found, path, OutputOptions(given.threshold, given.embed))
     return found
 
 
 def _line(found: Localization, threshold: float) -> str:
-    shown = len(found.rows(threshold))
+    shown = len(found.segments(threshold))
     notes = f" ({'; '.join(found.problems)})" if found.problems else ""
     return f"{found.file}: {_sure(found)}; {shown} segments of {threshold:g} or more{notes}"
 
 
 def _print(found: Localization, threshold: float, paths: Sequence[Path]) -> None:
-    shown = found.rows(threshold)
+    shown = found.segments(threshold)
     print(
         f"{found.file}: {found.duration_s:.2f} s, {len(shown)} segments with a score of {threshold:g} or more "
         f"→ {', '.join(map(str, paths))}"
@@ -308,7 +308,7 @@ def _print(found: Localization, threshold: float, paths: Sequence[Path]) -> None
 
 def _sure(found: Localization) -> str:
     """How sure it is that the clip is forged, and its picture and its sound."""
-    chances = [found.chances[what] for what in ("clip", "visual", "audio")]
+    chances = [found.probabilities[what] for what in ("clip", "visual", "audio")]
     if found.calibrated:
         return "forged with {:.0f} % (picture {:.0f} %, sound {:.0f} %)".format(*(100 * c for c in chances))
     return "best score {:.2f} (picture {:.2f}, sound {:.2f})".format(*chances)

@@ -118,7 +118,7 @@ def _assignment(text: str) -> tuple[str, str]:
 
 def add_network_options(options: argparse.ArgumentParser) -> None:
     """`--device`, `--precision` and `--decoding`, for verbs that run a network."""
-    from avloc.decoding import DECODINGS
+    from avloc.heads.maps import DECODINGS
 
     options.add_argument("--device", default="cpu", help="cpu, cuda, … (default cpu)")
     options.add_argument(
@@ -134,7 +134,7 @@ def add_network_options(options: argparse.ArgumentParser) -> None:
 
 def add_dataset_options(options: argparse.ArgumentParser) -> None:
     """`--dataset` and `--root`, the same for every verb."""
-    from avloc.datasets.catalog import DATASETS
+    from avloc.datasets.readers.catalog import DATASETS
 
     options.add_argument("--dataset", required=True, help=f"its layout: {', '.join(DATASETS)}")
     options.add_argument("--root", required=True, help="the dataset's folder")

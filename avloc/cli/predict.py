@@ -21,10 +21,11 @@ from avloc.errors import AvlocError
 if TYPE_CHECKING:
     import argparse
 
-    from avloc.inference import Localizer
-    from avloc.localization import Localization
-    from avloc.records import VideoRecord
-    from avloc.sources import AnyExample, Source
+    from avloc.core.records import VideoRecord
+    from avloc.datasets.loading.example import Example
+    from avloc.inference.localizer import Localizer
+    from avloc.inference.source import InputSource
+    from avloc.localization.result import Localization
 
 
 def _options() -> argparse.ArgumentParser:
@@ -60,9 +61,9 @@ def run(arguments: Sequence[str]) -> int:
 
     import numpy as np
 
-    from avloc.datasets.catalog import public_name, read_records
+    from avloc.datasets.readers.catalog import public_name, read_records
     from avloc.evaluation.predictions import write_predictions
-    from avloc.inference import Localizer, require_device
+    from avloc.inference.localizer import Localizer, require_device
 
     if given.out.is_dir():
         raise AvlocError(f"{given.out}: is a folder, want the name of a file to write")
@@ -93,7 +94,7 @@ def _predicted(
     """What is found in each clip that can be read; the others go into `failed` with the reason."""
     from tqdm import tqdm
 
-    from avloc.feature_extraction.store import FeatureStore
+    from avloc.feature_extraction.store.feature_store import FeatureStore
 
     if given.store is None:
         decoded: deque[VideoRecord] = deque()  # those that could be, until the network has seen them
@@ -113,13 +114,13 @@ def _predicted(
 
 
 def _examples(
-    source: Source,
+    source: InputSource,
     records: Sequence[VideoRecord],
     given: argparse.Namespace,
     decoded: deque[VideoRecord],
     failed: dict[str, str],
     progress: Callable[[], object],
-) -> Iterator[AnyExample]:
+) -> Iterator[Example]:
     """Decode in worker processes, in order; a clip that cannot be read goes into `failed`, the others into `decoded`."""
     from torch.utils.data import DataLoader
 
@@ -139,18 +140,18 @@ def _examples(
 class _Clips:
     """Clips as a torch Dataset: what is decoded of each, or None and the reason."""
 
-    def __init__(self, source: Source, records: Sequence[VideoRecord], root: Path) -> None:
+    def __init__(self, source: InputSource, records: Sequence[VideoRecord], root: Path) -> None:
         self.source, self.records, self.root = source, records, root
 
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, k: int) -> tuple[AnyExample | None, str]:
-        from avloc.files import inside
-        from avloc.sources import read_whole
+    def __getitem__(self, k: int) -> tuple[Example | None, str]:
+        from avloc.inference.localizer import read_whole
+        from avloc.io.files import resolve_inside
 
         try:
-            return read_whole(self.source, inside(self.root, self.records[k].file)), ""
+            return read_whole(self.source, resolve_inside(self.root, self.records[k].file)), ""
         except AvlocError as error:
             return None, str(error)
 

@@ -37,7 +37,7 @@ def run(arguments: Sequence[str]) -> int:
     given = options.parse_args(arguments)
 
     from avloc.errors import AvlocError
-    from avloc.inference import Localizer, require_device
+    from avloc.inference.localizer import Localizer, require_device
     from avloc.web.app import Limits, create_app
 
     if not (given.longest > 0 and given.keep > 0):

@@ -12,9 +12,9 @@ from avloc.cli.main import parser, positive
 from avloc.errors import AvlocError, StoreError
 
 if TYPE_CHECKING:
-    from avloc.evaluation.tables import Table
-    from avloc.feature_extraction.store import FeatureStore
-    from avloc.feature_extraction.store_summary import Summary
+    from avloc.evaluation.reporting.tables import Table
+    from avloc.feature_extraction.store.feature_store import FeatureStore
+    from avloc.feature_extraction.store.summary import Summary
 
 EXAMPLE = """avloc store ls features --failures
   avloc store verify features --quick
@@ -49,7 +49,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _open(root: Path) -> FeatureStore:
-    from avloc.feature_extraction.store import FeatureStore
+    from avloc.feature_extraction.store.feature_store import FeatureStore
 
     store = FeatureStore(root)
     if not root.is_dir():
@@ -71,9 +71,9 @@ def _ls_options(action: argparse.ArgumentParser) -> None:
 
 
 def _ls(given: argparse.Namespace) -> int:
-    from avloc.evaluation.tables import print_tables
-    from avloc.feature_extraction.store_summary import failures, summarize
-    from avloc.files import write_json
+    from avloc.evaluation.reporting.tables import print_tables
+    from avloc.feature_extraction.store.summary import failures, summarize
+    from avloc.io.files import write_json
 
     store = _open(given.store)
     names = store.extractors()
@@ -95,8 +95,8 @@ def _ls(given: argparse.Namespace) -> int:
 
 
 def _table(root: Path, summaries: Sequence[Summary]) -> Table:
-    from avloc.evaluation.tables import NOTHING, Table
-    from avloc.feature_extraction.store_summary import in_bytes
+    from avloc.evaluation.reporting.tables import NOTHING, Table
+    from avloc.feature_extraction.store.summary import in_bytes
 
     lines = []
     for found in summaries:
@@ -122,7 +122,7 @@ def _verify_options(action: argparse.ArgumentParser) -> None:
 def _verify(given: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from avloc.feature_extraction.store_check import check
+    from avloc.feature_extraction.store.verify import verify_store
 
     store = _open(given.store)
     names = list(dict.fromkeys(given.extractor or store.extractors()))
@@ -130,7 +130,7 @@ def _verify(given: argparse.Namespace) -> int:
         store.describe(name)
     total = sum(len(store.shards(name)) for name in names)
     with tqdm(total=total, unit="shard", desc="verify", disable=None) as bar:
-        found = [check(store, name, quick=given.quick, progress=bar.update) for name in names]
+        found = [verify_store(store, name, quick=given.quick, progress=bar.update) for name in names]
     for checked in found:
         for note in checked.notes:
             print(f"note: {note}", file=sys.stderr)
@@ -158,7 +158,7 @@ def _export_options(action: argparse.ArgumentParser) -> None:
 def _export(given: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from avloc.feature_extraction.store_export import ABOUT, plan_export, run_export
+    from avloc.feature_extraction.store.npy_export import ABOUT, plan_export, run_export
 
     plan = plan_export(
         _open(given.store), given.extractor, given.out, dtype=given.dtype, overwrite=given.overwrite
@@ -196,10 +196,10 @@ def _import_options(action: argparse.ArgumentParser) -> None:
 def _import(given: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from avloc.feature_extraction.store import FeatureStore
-    from avloc.feature_extraction.store_import import Given, import_features, read_source
+    from avloc.feature_extraction.store.feature_store import FeatureStore
+    from avloc.feature_extraction.store.npy_import import ImportOptions, import_features, read_source
 
-    said = Given(
+    said = ImportOptions(
         given.extractor, given.modality, given.hop, given.start, given.receptive_field, given.suffix, given.transposed
     )
     _check_folder(given.store)
@@ -229,8 +229,8 @@ def _merge_options(action: argparse.ArgumentParser) -> None:
 def _merge(given: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from avloc.feature_extraction.store import FeatureStore
-    from avloc.feature_extraction.store_merge import plan_merge, run_merge
+    from avloc.feature_extraction.store.feature_store import FeatureStore
+    from avloc.feature_extraction.store.merge import plan_merge, run_merge
 
     _check_folder(given.out)
     with tqdm(unit="shard", desc="compare", disable=None) as bar:

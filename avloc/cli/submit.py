@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from avloc.cli.main import default_workers, parser, positive
 from avloc.errors import AvlocError
-from avloc.files import read_json, write_csv
+from avloc.io.files import read_json, write_csv
 
 if TYPE_CHECKING:
-    from avloc.evaluation.validation import Checked
+    from avloc.evaluation.submission import SubmissionCheck
 
 SHOWN = 10
 # Predictions leave out the split's folder, stores and dataset roots have it.
@@ -22,7 +22,7 @@ FOLDERS = ("", "test/", "testA/", "testB/", "val/", "dev/", "train/")
 
 def run(arguments: Sequence[str]) -> int:
     """The verb."""
-    from avloc.evaluation import validation
+    from avloc.evaluation import submission as validation
     from avloc.evaluation.predictions import read_detections
     from avloc.evaluation.truth import read_file_list
 
@@ -65,7 +65,7 @@ def run(arguments: Sequence[str]) -> int:
     durations_s = None
     if given.durations is not None:
         durations_s = read_durations(given.durations, _names(given.predictions, files), given.workers)
-    checked = validation.check(given.predictions, files, durations_s, max_rows=given.max_rows)
+    checked = validation.check_submission(given.predictions, files, durations_s, max_rows=given.max_rows)
     counts = checked.counts()
     _show(checked, counts, repaired=not given.no_repair and given.out is not None)
     if given.problems is not None:
@@ -98,8 +98,8 @@ def _names(predictions: Path, files: list[str] | None) -> list[str]:
     return read_predictions(predictions, []).files
 
 
-def _show(checked: Checked, counts: Mapping[str, int], *, repaired: bool) -> None:
-    from avloc.evaluation.validation import summary
+def _show(checked: SubmissionCheck, counts: Mapping[str, int], *, repaired: bool) -> None:
+    from avloc.evaluation.submission import summary
 
     if not counts:
         print("no problems found", file=sys.stderr)
@@ -113,7 +113,7 @@ def _show(checked: Checked, counts: Mapping[str, int], *, repaired: bool) -> Non
 
 def _detections_only(path: Path, files: list[str] | None, out: Path | None, *, refuse: bool) -> int:
     from avloc.evaluation.predictions import Predictions, read_detections
-    from avloc.evaluation.validation import write_submission
+    from avloc.evaluation.submission import write_submission
 
     found = read_detections(path)
     aligned = _aligned_detections(path, found, files or list(found), refuse=refuse)
@@ -177,7 +177,7 @@ def _from_json(path: Path) -> dict[str, float]:
 
 
 def _from_store(root: Path, files: Sequence[str]) -> dict[str, float]:
-    from avloc.feature_extraction.store import FeatureStore
+    from avloc.feature_extraction.store.feature_store import FeatureStore
 
     store = FeatureStore(root)
     extractors = store.extractors()
@@ -194,7 +194,7 @@ def _from_clips(root: Path, files: Sequence[str], workers: int) -> dict[str, flo
     from tqdm import tqdm
 
     from avloc.errors import MediaError
-    from avloc.feature_extraction.media import probe
+    from avloc.feature_extraction.media.decode import probe
 
     def seconds(name: str) -> float | None:
         if not (root / name).is_file():

@@ -30,7 +30,7 @@ def run(arguments: Sequence[str]) -> int:
 
     from tqdm import tqdm
 
-    from avloc.datasets.synth import synthesize
+    from avloc.datasets.synthetic.generate import synthesize
 
     with tqdm(total=given.clips, unit="clip", desc="synth", disable=None) as bar:
         records = synthesize(

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avloc.checkpoint import first_line, read_checkpoint
-from avloc.errors import AvlocError, CheckpointError
-from avloc.files import write_text
+from avloc.errors import AvlocError, CheckpointError, first_line
+from avloc.io.files import write_text
+from avloc.models.checkpoint import read_checkpoint
 
 if TYPE_CHECKING:
     from torch import nn
@@ -121,7 +121,7 @@ def _one_line_errors() -> Iterator[None]:
     except jsonargparse.ArgumentError as error:
         if "SplitData is abstract" in str(error):
             raise AvlocError(
-                "the configuration's data: must name its class, as class_path: avloc.datasets.data_modules.FeatureData "
+                "the configuration's data: must name its class, as class_path: avloc.datasets.loading.data_modules.FeatureData "
                 "with the settings under init_args:"
             ) from error
         raise AvlocError(f"{first_line(error)} (avloc train --help explains)") from error
@@ -159,8 +159,8 @@ def _cli(words: list[str]) -> Any:
     from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
     from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
-    from avloc.datasets.data_modules import SplitData
-    from avloc.training import LocalizationModule
+    from avloc.datasets.loading.data_modules import SplitData
+    from avloc.training.module import LocalizationModule
 
     class Cli(LightningCLI):
         def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:

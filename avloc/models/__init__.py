@@ -10,17 +10,17 @@ from avloc.errors import CheckpointError
 if TYPE_CHECKING:
     from torch import nn
 
-    from avloc.models.batfd import BATFD
-    from avloc.models.batfd_plus import BATFDPlus
+    from avloc.models.batfd.network import BATFD
+    from avloc.models.batfd.plus import BATFDPlus
+    from avloc.models.batfd.published import load_published
     from avloc.models.boundary_transformer import BoundaryTransformer
-    from avloc.models.published import load_published
 
 MODELS: dict[str, str] = {
     "BoundaryTransformer": "avloc.models.boundary_transformer",
-    "BATFD": "avloc.models.batfd",
-    "BATFDPlus": "avloc.models.batfd_plus",
+    "BATFD": "avloc.models.batfd.network",
+    "BATFDPlus": "avloc.models.batfd.plus",
 }
-_EXPORTS = {**MODELS, "load_published": "avloc.models.published"}
+_EXPORTS = {**MODELS, "load_published": "avloc.models.batfd.published"}
 
 __all__ = ["BATFD", "MODELS", "BATFDPlus", "BoundaryTransformer", "build_model", "load_published"]
 

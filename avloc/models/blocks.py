@@ -77,7 +77,7 @@ class LayerMix(nn.Module):
 class Stem(nn.Module):
     """Cached features > mean of layers > instance norm > projection > local convolutions: (B, T, D) → (B, T, C).
 
-    With `spectral_channels` the projection is a `SpectralFront` of so many channels, with `grid_channels` a `GridFront`.
+    With `spectral_channels` the projection is a `SpectralEncoder` of so many channels, with `grid_channels` a `GridEncoder`.
     """
 
     def __init__(
@@ -99,9 +99,9 @@ class Stem(nn.Module):
         self.drop = ChannelDropout(input_dropout)
         self.project: nn.Module = nn.Linear(features, width)
         if spectral_channels:
-            self.project = SpectralFront(features=features, width=width, channels=spectral_channels)
+            self.project = SpectralEncoder(features=features, width=width, channels=spectral_channels)
         if grid_channels:
-            self.project = GridFront(features=features, width=width, channels=grid_channels)
+            self.project = GridEncoder(features=features, width=width, channels=grid_channels)
         self.front = bool(spectral_channels or grid_channels)
         self.blocks = nn.ModuleList(ConvBlock(width=width, kernel=3, dropout=dropout) for _ in range(layers))
 
@@ -114,7 +114,7 @@ class Stem(nn.Module):
         return x
 
 
-class SpectralFront(nn.Module):
+class SpectralEncoder(nn.Module):
     """Spectra > convolutions over time and frequency > projection: (B, T, D) → (B, T, C).
 
     For features that lie on a frequency axis: what a vocoder does to one harmonic it does to all, so the same small
@@ -136,7 +136,7 @@ class SpectralFront(nn.Module):
         return self.project(self.norm(x.transpose(1, 2).flatten(2)))
 
 
-class GridFront(nn.Module):
+class GridEncoder(nn.Module):
     """Maps on a grid of cells > convolutions over the grid > projection: (B, T, D) → (B, T, C).
 
     For features that lie on a square of `GRID_CELLS` cells a side, map by map (`residual_grid`): what a generator does to a
@@ -158,7 +158,7 @@ class GridFront(nn.Module):
         return self.project(self.norm(y)).unflatten(0, x.shape[:2])
 
 
-class Near(NamedTuple):
+class LocalAttentionMask(NamedTuple):
     """Which steps may look at which: those at most `radius` away, block by block, so that the cost is linear in T.
 
     Queries lie in blocks of `radius` steps; each block sees itself and its two neighbours.
@@ -172,8 +172,8 @@ class Near(NamedTuple):
     allowed: Tensor
 
 
-def near(mask: Tensor, radius: int) -> Near:
-    """Real steps at most `radius` away, and each step at itself: (B, T) bool → `Near`."""
+def local_attention_mask(mask: Tensor, radius: int) -> LocalAttentionMask:
+    """Real steps at most `radius` away, and each step at itself: (B, T) bool → `LocalAttentionMask`."""
     length, batch = mask.shape[1], mask.shape[0]
     blocks = -(-length // radius)
     padded = nn.functional.pad(mask, (radius, (blocks + 1) * radius - length))
@@ -181,7 +181,7 @@ def near(mask: Tensor, radius: int) -> Near:
     query = torch.arange(radius, device=mask.device) + radius
     gap = (query[:, None] - torch.arange(3 * radius, device=mask.device)).abs()  # R, 3R
     allowed = (gap <= radius) & seen[:, :, None] | (gap == 0)
-    return Near(radius, allowed.reshape(batch, 1, blocks, radius, 3 * radius))
+    return LocalAttentionMask(radius, allowed.reshape(batch, 1, blocks, radius, 3 * radius))
 
 
 class Attention(nn.Module):
@@ -194,7 +194,7 @@ class Attention(nn.Module):
         self.key_value = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, context: Tensor, steps: Near) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor, steps: LocalAttentionMask) -> Tensor:
         length, radius, blocks = x.shape[1], steps.radius, steps.allowed.shape[2]
         behind = blocks * radius - length
         q = nn.functional.pad(self._heads(self.query(x)), (0, 0, 0, behind))
@@ -228,14 +228,14 @@ class TransformerBlock(nn.Module):
         )
         self.drop = ChannelDropout(dropout)
 
-    def forward(self, x: Tensor, steps: Near, context: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, steps: LocalAttentionMask, context: Tensor | None = None) -> Tensor:
         y = self.norm(x)
         seen = y if self.context_norm is None or context is None else self.context_norm(context)
         x = x + self.drop(self.attention(y, seen, steps))
         return x + self.drop(self.mlp(x))
 
 
-class Tower(nn.Module):
+class ConvHead(nn.Module):
     """Two convolutions and a projection, shared by all levels of a pyramid: (B, T, C) → (B, T, outputs)."""
 
     def __init__(self, *, width: int, outputs: int, bias: float = 0.0) -> None:

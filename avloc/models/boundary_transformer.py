@@ -15,13 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, max_pool1d, pad, softplus
 
-from avloc.decoding import decode_points
+from avloc.core.proposals import Proposals, soft_nms, vote_boundaries
+from avloc.core.timeline import TimeGrid
 from avloc.errors import AvlocError
-from avloc.losses import diou, distribution_focal, focal, interval_overlap, masked_mean, varifocal
-from avloc.models.blocks import ConvBlock, Stem, Tower, TransformerBlock, near
-from avloc.proposals import Proposals, soft_nms, vote
-from avloc.targets import PointTargetMaker, Pyramid, Targets
-from avloc.timeline import TimeGrid
+from avloc.heads.losses import diou, distribution_focal, focal, interval_overlap, masked_mean, varifocal
+from avloc.heads.points import PointTargetMaker, Pyramid, Targets, decode_points
+from avloc.models.blocks import ConvBlock, ConvHead, Stem, TransformerBlock, local_attention_mask
 
 # Shorter proposals are slips of the regression; nothing in the field is labelled that short.
 SHORTEST_S = 0.04
@@ -41,8 +40,8 @@ class BoundaryOutput(NamedTuple):
         point_mask: (B, P) which points lie in the clip.
         step_mask: (B, T) which steps lie in the clip.
         clip_logits: (B,) whether the clip holds any fake segment; 0 without a gate.
-        reach: (B, P, 2, bins) logarithms of the distributions of the distances; 0 bins where they are numbers.
-        unexpected: (B, T) how badly each modality told the other; 0 without reconstruction.
+        distance_log_probs: (B, P, 2, bins) log-probabilities of the distances' bins; no bins where distances are regressed.
+        reconstruction_error: (B, T) how badly each modality told the other; 0 without reconstruction.
     """
 
     point_logits: Tensor
@@ -52,8 +51,8 @@ class BoundaryOutput(NamedTuple):
     point_mask: Tensor
     step_mask: Tensor
     clip_logits: Tensor
-    reach: Tensor
-    unexpected: Tensor
+    distance_log_probs: Tensor
+    reconstruction_error: Tensor
 
 
 class BoundaryTransformer(nn.Module):
@@ -78,12 +77,12 @@ class BoundaryTransformer(nn.Module):
         radius: how many steps away attention looks.
         reconstruction: weight of the loss of what each stream says of the other at real steps; what it could not tell
             is evidence. 0: none.
-        gate: whether a clip's own probability of holding any forgery multiplies its scores.
-        bins: 0: the distances are regressed as numbers. Else each is the mean of a distribution over so many strides, made of
+        clip_gate: whether a clip's own probability of holding any forgery multiplies its scores.
+        distance_bins: 0: the distances are regressed as numbers. Else each is the mean of a distribution over so many strides, made of
             how much like a start (an end) the steps there look and of what the point itself says.
         quality: points are scored by the IoU that they will reach, instead of only by lying in a fake segment.
         boundary_power: how much the boundary head's probabilities count in a row's score.
-        voting: IoU from which the rows around a chosen one have a say in where its ends are; 0: none.
+        voting_iou: IoU from which the rows around a chosen one have a say in where its ends are; 0: none.
         dropout: everywhere but in the heads.
         input_dropout: of the cached features.
         modality_dropout: share of training clips that lose one stream, so that the network works with either alone.
@@ -115,12 +114,12 @@ class BoundaryTransformer(nn.Module):
         cross_layers: int = 1,
         radius: int = 24,
         reconstruction: float = 0.0,
-        gate: bool = False,
-        bins: int = 0,
-        reach_weight: float = 0.25,
+        clip_gate: bool = False,
+        distance_bins: int = 0,
+        distribution_weight: float = 0.25,
         quality: bool = False,
         boundary_power: float = 0.25,
-        voting: float = 0.0,
+        voting_iou: float = 0.0,
         dropout: float = 0.1,
         input_dropout: float = 0.1,
         modality_dropout: float = 0.1,
@@ -132,8 +131,13 @@ class BoundaryTransformer(nn.Module):
         self.pyramid = Pyramid(levels=levels, first_steps=first_steps)
         self.target_maker, self.longest_steps = PointTargetMaker(self.pyramid), None
         self.radius, self.modality_dropout = radius, modality_dropout
-        self.bins, self.quality, self.voting, self.reconstruction = bins, quality, voting, reconstruction
-        self.reach_weight = reach_weight
+        self.distance_bins, self.quality, self.voting_iou, self.reconstruction = (
+            distance_bins,
+            quality,
+            voting_iou,
+            reconstruction,
+        )
+        self.distribution_weight = distribution_weight
         self.boundary_power = boundary_power
         if audio_dim % audio_layers or visual_dim % visual_layers:
             raise AvlocError(
@@ -149,7 +153,7 @@ class BoundaryTransformer(nn.Module):
             Stem(features=audio_dim, spectral_channels=audio_spectral_channels, cached_layers=audio_layers, **common),
             Stem(features=visual_dim, grid_channels=visual_grid_channels, cached_layers=visual_layers, **common),
         ])  # fmt: skip
-        self.absent = nn.Parameter(torch.zeros(2, width))
+        self.missing_modality_embedding = nn.Parameter(torch.zeros(2, width))
 
         def blocks(cross: bool) -> nn.ModuleList:
             return nn.ModuleList(
@@ -158,19 +162,19 @@ class BoundaryTransformer(nn.Module):
             )
 
         self.self_blocks, self.cross_blocks = blocks(cross=False), blocks(cross=True)
-        self.tell = nn.ModuleList(CrossTeller(width) for _ in range(2)) if reconstruction else None
+        self.predictors = nn.ModuleList(CrossModalPredictor(width) for _ in range(2)) if reconstruction else None
         self.fuse = nn.Linear(2 * width, width)
-        self.gate_head = nn.Linear(width, 1) if gate else None
+        self.gate_head = nn.Linear(width, 1) if clip_gate else None
         self.level_convs = nn.ModuleList(ConvBlock(width=width, kernel=3, dropout=dropout) for _ in range(levels))
         self.level_blocks = nn.ModuleList(
             TransformerBlock(width=width, heads=heads, dropout=dropout) for _ in range(levels)
         )
-        self.point_head = Tower(width=width, outputs=2, bias=RARE)
-        self.distance_head = Tower(width=width, outputs=2 * bins or 2, bias=0.0 if bins else 0.5)
-        self.response_head = Tower(width=width, outputs=2) if bins else None
+        self.point_head = ConvHead(width=width, outputs=2, bias=RARE)
+        self.distance_head = ConvHead(width=width, outputs=2 * distance_bins or 2, bias=0.0 if distance_bins else 0.5)
+        self.response_head = ConvHead(width=width, outputs=2) if distance_bins else None
         self.level_scale = nn.Parameter(torch.ones(levels))
         self.step_heads = nn.ModuleList(nn.Linear(width, 1) for _ in range(2))
-        self.boundary_head = Tower(width=width, outputs=2, bias=RARE)
+        self.boundary_head = ConvHead(width=width, outputs=2, bias=RARE)
 
     def forward(self, audio: Tensor, video: Tensor, audio_mask: Tensor, video_mask: Tensor) -> BoundaryOutput:
         """Run a padded batch.
@@ -186,27 +190,39 @@ class BoundaryTransformer(nn.Module):
         step_mask = audio_mask | video_mask
         masks = self._drop_modality(audio_mask, video_mask)
         streams = [
-            torch.where(mask[..., None], stem(x, mask), absent) * step_mask[..., None]
-            for stem, x, mask, absent in zip(self.stems, (audio, video), masks, self.absent, strict=True)
+            torch.where(mask[..., None], stem(x, mask), missing) * step_mask[..., None]
+            for stem, x, mask, missing in zip(
+                self.stems, (audio, video), masks, self.missing_modality_embedding, strict=True
+            )
         ]
-        steps = near(step_mask, self.radius)
+        steps = local_attention_mask(step_mask, self.radius)
         for k in range(0, len(self.self_blocks), 2):
             streams = [self.self_blocks[k + m](x, steps) for m, x in enumerate(streams)]
             streams = [self.cross_blocks[k + m](x, steps, streams[1 - m]) for m, x in enumerate(streams)]
-        unexpected = torch.zeros_like(step_mask, dtype=streams[0].dtype)
-        if self.tell is not None:
+        reconstruction_error = torch.zeros_like(step_mask, dtype=streams[0].dtype)
+        if self.predictors is not None:
             # Both at once: each is told from the other as it was.
-            gaps = [teller(streams[1 - m], streams[m], step_mask) for m, teller in enumerate(self.tell)]
+            residuals = [
+                predictor(streams[1 - m], streams[m], step_mask) for m, predictor in enumerate(self.predictors)
+            ]
             both = (masks[0] & masks[1])[..., None]
-            streams = [x + torch.where(both, gap.evidence, 0) for x, gap in zip(streams, gaps, strict=True)]
-            unexpected = torch.where(both[..., 0], sum(gap.error for gap in gaps), 0)
+            streams = [x + torch.where(both, r.evidence, 0) for x, r in zip(streams, residuals, strict=True)]
+            reconstruction_error = torch.where(both[..., 0], sum(r.error for r in residuals), 0)
         step_logits = torch.cat([head(x) for head, x in zip(self.step_heads, streams, strict=True)], -1)
         x = self.fuse(torch.cat(streams, -1)) * step_mask[..., None]
         boundary_logits = self.boundary_head(x, step_mask)
-        logits, distances, reach, point_masks = self._levels(x, step_mask)
+        logits, distances, log_probs, point_masks = self._levels(x, step_mask)
         clip_logits = logits.new_zeros(len(logits)) if self.gate_head is None else self._clip_logits(x, step_mask)
         return BoundaryOutput(
-            logits, distances, step_logits, boundary_logits, point_masks, step_mask, clip_logits, reach, unexpected
+            logits,
+            distances,
+            step_logits,
+            boundary_logits,
+            point_masks,
+            step_mask,
+            clip_logits,
+            log_probs,
+            reconstruction_error,
         )
 
     def _clip_logits(self, x: Tensor, mask: Tensor) -> Tensor:
@@ -224,33 +240,37 @@ class BoundaryTransformer(nn.Module):
         return audio_mask & ~(both & (draw < share)), video_mask & ~(both & (draw > 1 - share))
 
     def _levels(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The pyramid and its heads: (B, T, C) → (B, P, M), (B, P, 2), (B, P, 2, bins), (B, P)."""
-        logits, distances, reach, masks = [], [], [], []
+        """The pyramid and its heads: (B, T, C) → (B, P, M), (B, P, 2), (B, P, 2, distance_bins), (B, P)."""
+        logits, distances, log_probs, masks = [], [], [], []
         for level, (conv, block) in enumerate(zip(self.level_convs, self.level_blocks, strict=True)):
             if level:
                 x, mask = halve(x, mask)
-            x = block(conv(x, mask), near(mask, self.radius)) * mask[..., None]
+            x = block(conv(x, mask), local_attention_mask(mask, self.radius)) * mask[..., None]
             logits.append(self.point_head(x, mask))
             each, shares = self._distances(x, mask, level)
             distances.append(each)
-            reach.append(shares)
+            log_probs.append(shares)
             masks.append(mask)
-        return torch.cat(logits, 1), torch.cat(distances, 1), torch.cat(reach, 1), torch.cat(masks, 1)
+        return torch.cat(logits, 1), torch.cat(distances, 1), torch.cat(log_probs, 1), torch.cat(masks, 1)
 
     def _distances(self, x: Tensor, mask: Tensor, level: int) -> tuple[Tensor, Tensor]:
-        """Back to the start and on to the end of each point of a level, in its strides: (B, T, C) → (B, T, 2), (B, T, 2, bins).
+        """Back to the start and on to the end of each point of a level, in its strides: (B, T, C) → (B, T, 2), (B, T, 2, distance_bins).
 
-        With bins after Shi et al., "TriDet: temporal action detection with relative boundary modeling", CVPR 2023, equation 4;
+        With distance_bins after Shi et al., "TriDet: temporal action detection with relative boundary modeling", CVPR 2023, equation 4;
         a bin is an edge of a step, half a stride from its middle.
         """
         own = self.distance_head(x, mask)
         if self.response_head is None:
             return softplus(own * self.level_scale[level]), x.new_zeros(*x.shape[:2], 2, 0)
         response = self.response_head(x, mask).masked_fill(~mask[..., None], OUTSIDE)  # B, T, 2
-        starts = pad(response[..., 0], (self.bins - 1, 0), value=OUTSIDE).unfold(1, self.bins, 1).flip(-1)
-        ends = pad(response[..., 1], (0, self.bins - 1), value=OUTSIDE).unfold(1, self.bins, 1)  # B, T, bins
-        shares = (torch.stack([starts, ends], 2) + own.unflatten(-1, (2, self.bins))).log_softmax(-1)
-        edges = torch.arange(self.bins, device=x.device, dtype=shares.dtype) + 0.5
+        starts = (
+            pad(response[..., 0], (self.distance_bins - 1, 0), value=OUTSIDE).unfold(1, self.distance_bins, 1).flip(-1)
+        )
+        ends = pad(response[..., 1], (0, self.distance_bins - 1), value=OUTSIDE).unfold(
+            1, self.distance_bins, 1
+        )  # B, T, distance_bins
+        shares = (torch.stack([starts, ends], 2) + own.unflatten(-1, (2, self.distance_bins))).log_softmax(-1)
+        edges = torch.arange(self.distance_bins, device=x.device, dtype=shares.dtype) + 0.5
         return (shares.exp() * edges).sum(-1), shares
 
     def loss(self, output: BoundaryOutput, targets: Targets) -> dict[str, Tensor]:
@@ -272,17 +292,19 @@ class BoundaryTransformer(nn.Module):
             "boundary": self._balanced(output.boundary_logits, targets.boundary_labels, output.step_mask),
         }
         terms["loss"] = terms["point"] + terms["distance"] + terms["step"] + 0.5 * terms["boundary"]
-        if self.bins:
+        if self.distance_bins:
             found = targets.positive & mask
-            terms["reach"] = masked_mean(distribution_focal(output.reach, targets.distances - 0.5), found)
-            terms["loss"] = terms["loss"] + self.reach_weight * terms["reach"]
+            terms["distribution"] = masked_mean(
+                distribution_focal(output.distance_log_probs, targets.distances - 0.5), found
+            )
+            terms["loss"] = terms["loss"] + self.distribution_weight * terms["distribution"]
         if self.gate_head is not None:
             fake = targets.step_labels.amax(dim=(1, 2)).gt(0).to(output.clip_logits.dtype)
             terms["clip"] = binary_cross_entropy_with_logits(output.clip_logits, fake)
             terms["loss"] = terms["loss"] + 0.2 * terms["clip"]
         if self.reconstruction:
             real = output.step_mask & (targets.step_labels.amax(-1) == 0)
-            terms["reconstruction"] = masked_mean(output.unexpected, real)
+            terms["reconstruction"] = masked_mean(output.reconstruction_error, real)
             terms["loss"] = terms["loss"] + self.reconstruction * terms["reconstruction"]
         return terms
 
@@ -315,18 +337,18 @@ class BoundaryTransformer(nn.Module):
                 shortest_s=SHORTEST_S, keep=before_nms,
             )  # fmt: skip
             chosen = soft_nms(proposals, keep=keep, floor=0.0)
-            found.append(vote(chosen, proposals, self.voting) if self.voting else chosen)
+            found.append(vote_boundaries(chosen, proposals, self.voting_iou) if self.voting_iou else chosen)
         return found
 
 
-class Gap(NamedTuple):
+class Residual(NamedTuple):
     """What could not be told of a stream: as evidence (B, T, C), and its squared size (B, T)."""
 
     evidence: Tensor
     error: Tensor
 
 
-class CrossTeller(nn.Module):
+class CrossModalPredictor(nn.Module):
     """One stream told from the other; what it got wrong, as evidence: where picture and sound belong together it is small."""
 
     def __init__(self, width: int) -> None:
@@ -336,12 +358,12 @@ class CrossTeller(nn.Module):
         self.out = nn.Linear(width, width)
         self.evidence = nn.Linear(width, width)
 
-    def forward(self, source: Tensor, target: Tensor, mask: Tensor) -> Gap:
+    def forward(self, source: Tensor, target: Tensor, mask: Tensor) -> Residual:
         wanted = self.norm(target)
         gap = wanted - self.out(self.first(source, mask))
-        # Only the teller learns from the error: the streams are not to become easy to tell.
+        # Only the predictor learns from the error: the streams are not to become easy to tell.
         error = (wanted.detach() - self.out(self.first(source.detach(), mask))).square().mean(-1)
-        return Gap(self.evidence(gap), error * mask)
+        return Residual(self.evidence(gap), error * mask)
 
 
 def halve(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

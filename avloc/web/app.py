@@ -19,15 +19,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avloc.errors import AvlocError
-from avloc.feature_extraction.media import probe
-from avloc.output.page import POLICY, page
-from avloc.web.shelf import CLIP, PAGE, Shelf
+from avloc.feature_extraction.media.decode import probe
+from avloc.localization.page import POLICY, page
+from avloc.web.upload_store import CLIP, PAGE, UploadStore
 
 if TYPE_CHECKING:
     import gradio as gr
     from fastapi import FastAPI
 
-    from avloc.inference import Localizer
+    from avloc.inference.localizer import Localizer
 
 SUFFIXES = {
     ".mp4",
@@ -88,7 +88,7 @@ def create_app(localizer: Localizer, folder: Path, limits: Limits, *, threshold:
     Raises:
         AvlocError: if the extra `web` is not installed.
     """
-    uploads, shelf = folder / "uploads", Shelf(folder / "results", limits.keep_s)
+    uploads, shelf = folder / "uploads", UploadStore(folder / "results", limits.keep_s)
     # Gradio keeps uploads where this says, and reads it when components are made.
     os.environ["GRADIO_TEMP_DIR"] = str(uploads)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -139,7 +139,7 @@ def create_app(localizer: Localizer, folder: Path, limits: Limits, *, threshold:
     return mounted
 
 
-def _sweep(shelf: Shelf, uploads: Path, done: threading.Event) -> None:
+def _sweep(shelf: UploadStore, uploads: Path, done: threading.Event) -> None:
     """Now and then: remove results that are too old, uploads that nobody asked for, and what Gradio left of others."""
     while not done.wait(min(SWEEP_S, max(0.2, shelf.keep_s / 4))):
         shelf.sweep()
@@ -191,7 +191,9 @@ def _public(text: str, clip: Path, name: str) -> str:
 class _Work:
     """An upload > a place on the shelf."""
 
-    def __init__(self, localizer: Localizer, shelf: Shelf, uploads: Path, limits: Limits, threshold: float) -> None:
+    def __init__(
+        self, localizer: Localizer, shelf: UploadStore, uploads: Path, limits: Limits, threshold: float
+    ) -> None:
         self.localizer, self.shelf, self.uploads = localizer, shelf, uploads
         self.limits, self.threshold = limits, threshold
 

@@ -16,13 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, interpolate, mse_loss, softplus
 
-from avloc.decoding import decode_points
-from avloc.losses import diou, focal, masked_mean
-from avloc.models.blocks import ConvBlock, Stem, Tower, TransformerBlock, near
+from avloc.core.proposals import Proposals, soft_nms
+from avloc.core.timeline import TimeGrid
+from avloc.heads.losses import diou, focal, masked_mean
+from avloc.heads.points import PointTargetMaker, Pyramid, Targets, decode_points
+from avloc.models.blocks import ConvBlock, ConvHead, Stem, TransformerBlock, local_attention_mask
 from avloc.models.boundary_transformer import RARE, SHORTEST_S, halve
-from avloc.proposals import Proposals, soft_nms
-from avloc.targets import PointTargetMaker, Pyramid, Targets
-from avloc.timeline import TimeGrid
 
 
 class PointOutput(NamedTuple):
@@ -74,14 +73,14 @@ class ActionFormerLike(nn.Module):
         self.blocks = nn.ModuleList(TransformerBlock(width=width, heads=heads, dropout=0.1) for _ in range(blocks))
         self.convs = nn.ModuleList(ConvBlock(width=width, kernel=3, dropout=0.1) for _ in range(levels))
         self.levels = nn.ModuleList(TransformerBlock(width=width, heads=heads, dropout=0.1) for _ in range(levels))
-        self.classes = Tower(width=width, outputs=1, bias=RARE)
-        self.reach = Tower(width=width, outputs=2, bias=0.5)
+        self.classes = ConvHead(width=width, outputs=1, bias=RARE)
+        self.reach = ConvHead(width=width, outputs=2, bias=0.5)
 
     def forward(self, audio: Tensor, video: Tensor, audio_mask: Tensor, video_mask: Tensor) -> PointOutput:
         mask = audio_mask | video_mask
         x = self.join(torch.cat(self.stems(audio, video, audio_mask, video_mask), -1)) * mask[..., None]
         for block in self.blocks:
-            x = block(x, near(mask, self.radius)) * mask[..., None]
+            x = block(x, local_attention_mask(mask, self.radius)) * mask[..., None]
         return self._heads(*self._pyramid(x, mask), mask, x.new_zeros(()))
 
     def _pyramid(self, x: Tensor, mask: Tensor) -> tuple[list[Tensor], list[Tensor]]:
@@ -89,7 +88,7 @@ class ActionFormerLike(nn.Module):
         for k, (conv, block) in enumerate(zip(self.convs, self.levels, strict=True)):
             if k:
                 x, mask = halve(x, mask)
-            x = block(conv(x, mask), near(mask, self.radius)) * mask[..., None]
+            x = block(conv(x, mask), local_attention_mask(mask, self.radius)) * mask[..., None]
             levels.append(x)
             masks.append(mask)
         return levels, masks
@@ -161,7 +160,7 @@ class UMMAFormerLike(ActionFormerLike):
 
     def forward(self, audio: Tensor, video: Tensor, audio_mask: Tensor, video_mask: Tensor) -> PointOutput:
         mask = audio_mask | video_mask
-        steps = near(mask, self.radius)
+        steps = local_attention_mask(mask, self.radius)
         streams, errors = [], []
         for x, coder, block in zip(
             self.stems(audio, video, audio_mask, video_mask), self.coders, self.abnormal, strict=True
@@ -176,9 +175,11 @@ class UMMAFormerLike(ActionFormerLike):
         fused = [level.clone() for level in levels]
         for k in range(len(levels) - 1):
             coarse = interpolate(levels[k + 1].transpose(1, 2), levels[k].shape[1]).transpose(1, 2)
-            fused[k] = fused[k] + self.down[k](levels[k], near(masks[k], self.radius), coarse)
+            fused[k] = fused[k] + self.down[k](levels[k], local_attention_mask(masks[k], self.radius), coarse)
             fine, _ = halve(levels[k], masks[k])
-            fused[k + 1] = fused[k + 1] + self.up[k](levels[k + 1], near(masks[k + 1], self.radius), fine)
+            fused[k + 1] = fused[k + 1] + self.up[k](
+                levels[k + 1], local_attention_mask(masks[k + 1], self.radius), fine
+            )
         fused = [x * m[..., None] for x, m in zip(fused, masks, strict=True)]
         return self._heads(fused, masks, mask, torch.stack(errors, -1))
 
@@ -218,13 +219,13 @@ class FrameWise(nn.Module):
         self.join = nn.Linear(2 * width, width)
         self.blocks = nn.ModuleList(TransformerBlock(width=width, heads=heads, dropout=0.1) for _ in range(blocks))
         self.convs = nn.ModuleList(ConvBlock(width=width, kernel=3, dropout=0.1) for _ in range(blocks))
-        self.head = Tower(width=width, outputs=2, bias=RARE)
+        self.head = ConvHead(width=width, outputs=2, bias=RARE)
 
     def forward(self, audio: Tensor, video: Tensor, audio_mask: Tensor, video_mask: Tensor) -> StepOutput:
         mask = audio_mask | video_mask
         x = self.join(torch.cat(self.stems(audio, video, audio_mask, video_mask), -1)) * mask[..., None]
         for conv, block in zip(self.convs, self.blocks, strict=True):
-            x = block(conv(x, mask), near(mask, self.radius)) * mask[..., None]
+            x = block(conv(x, mask), local_attention_mask(mask, self.radius)) * mask[..., None]
         return StepOutput(self.head(x, mask), mask)
 
     def loss(self, output: StepOutput, targets: Targets) -> dict[str, Tensor]:

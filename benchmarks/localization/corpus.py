@@ -15,14 +15,15 @@ from pathlib import Path
 import numpy as np
 from forgers import MOUTH, SOUND, UNSEEN_MOUTH, UNSEEN_SOUND
 
-from avloc import processes
-from avloc.datasets import lavdf, speech_pieces
-from avloc.datasets.composition import CLIPS_PER_SOURCE, KINDS, ClipPlan, compose_from, plan, stream
-from avloc.datasets.speech_pieces import Piece
-from avloc.datasets.synth import Style, render
+from avloc.core.records import VideoRecord
+from avloc.datasets.readers import lavdf
+from avloc.datasets.synthetic import speech_pieces
+from avloc.datasets.synthetic.composition import CLIPS_PER_SOURCE, KINDS, ClipPlan, compose_from, plan, stream
+from avloc.datasets.synthetic.generate import Style, render
+from avloc.datasets.synthetic.speech_pieces import Piece
 from avloc.errors import AvlocError
-from avloc.files import read_json, write_json
-from avloc.records import VideoRecord
+from avloc.io import processes
+from avloc.io.files import read_json, write_json
 
 VERSION = 2
 SEED = 7

@@ -13,9 +13,9 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from avloc.datasets import forge
-from avloc.datasets.synth import low_resolution
-from avloc.timeline import DEFAULT_SAMPLE_RATE
+from avloc.core.timeline import DEFAULT_SAMPLE_RATE
+from avloc.datasets.synthetic import forge
+from avloc.datasets.synthetic.generate import low_resolution
 
 Samples = npt.NDArray[np.float32]
 Frames = npt.NDArray[np.uint8]

@@ -28,17 +28,17 @@ import speech
 import torch
 from systems import ABLATION, BASELINES, FEATURES, OURS, SYSTEMS, TRIALS, System
 
-from avloc import processes
-from avloc.datasets.batch import FeatureInputs
-from avloc.datasets.data_modules import FeatureData
+from avloc.core.timeline import TimeGrid, segment_array
+from avloc.datasets.loading.batch import FeatureInputs
+from avloc.datasets.loading.data_modules import FeatureData
 from avloc.errors import AvlocError
 from avloc.evaluation.torchmetric import TemporalAveragePrecision
-from avloc.feature_extraction import job
-from avloc.feature_extraction.store import FeatureStore
-from avloc.feature_extraction.worker import Settings
-from avloc.files import read_json, replacing, write_json, write_text
-from avloc.timeline import TimeGrid, segment_array
-from avloc.training import LocalizationModule
+from avloc.feature_extraction.job import run as job
+from avloc.feature_extraction.job.worker import ExtractionSettings
+from avloc.feature_extraction.store.feature_store import FeatureStore
+from avloc.io import processes
+from avloc.io.files import read_json, replacing, write_json, write_text
+from avloc.training.module import LocalizationModule
 
 IOUS, COUNTS = (0.5, 0.75, 0.9, 0.95), (10, 20)
 COLUMNS = ("ap@0.5", "ap@0.75", "ap@0.9", "ap@0.95", "ar@10")
@@ -65,7 +65,7 @@ def prepare(out: Path, recordings: Path, clips: int, workers: int) -> None:
 
     with tqdm(total=clips, desc="clips", disable=None) as bar:
         records = corpus.make(out / "clips", recordings, clips=clips, workers=workers, progress=bar.update)
-    settings = Settings(out / "clips", tuple((name, {}) for name in FEATURES), workers=workers)
+    settings = ExtractionSettings(out / "clips", tuple((name, {}) for name in FEATURES), workers=workers)
     with tqdm(total=clips, desc="features", disable=None) as bar:
         report = job.extract(
             [record.file for record in records], FeatureStore(out / "features"), settings,

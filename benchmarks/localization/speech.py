@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from avloc.errors import AvlocError
-from avloc.files import replacing
+from avloc.io.files import replacing
 
 POOL = "http://deb.debian.org/debian/pool/main/a/asterisk-core-sounds/"
 PACKAGE = "asterisk-core-sounds-{}-g722_1.6.1-1_all.deb"

@@ -66,10 +66,10 @@ _MAP = {
 }  # fmt: skip
 _OTHERS = {**WIDTHS, **_FRONTS, "width": 128}
 SYSTEMS: dict[str, System] = {
-    "boundary_map": System("avloc.models.batfd.BATFD", "boundary map (BA-TFD's head)", _MAP),
+    "boundary_map": System("avloc.models.batfd.network.BATFD", "boundary map (BA-TFD's head)", _MAP),
     # Half as many steps: its relation block compares all cells of a map, which at 25 steps per second takes hours a run.
     "batfd_plus": System(
-        "avloc.models.batfd_plus.BATFDPlus", "BA-TFD+'s map, at 12.5 steps/s", {**_MAP, "frames": 160, "durations": 12},
+        "avloc.models.batfd.plus.BATFDPlus", "BA-TFD+'s map, at 12.5 steps/s", {**_MAP, "frames": 160, "durations": 12},
         data={"hop_s": 0.08},
     ),
     "actionformer": System("baselines.ActionFormerLike", "ActionFormer-like", _OTHERS),
@@ -77,7 +77,7 @@ SYSTEMS: dict[str, System] = {
     "frame_wise": System("baselines.FrameWise", "frame-wise, thresholds", _OTHERS),
     OURS: System(
         "avloc.models.boundary_transformer.BoundaryTransformer", "BoundaryTransformer",
-        {**WIDTHS, **_FRONTS, "bins": 24, "first_steps": 24.0, "levels": 3, "quality": True, "voting": 0.8,
+        {**WIDTHS, **_FRONTS, "distance_bins": 24, "first_steps": 24.0, "levels": 3, "quality": True, "voting_iou": 0.8,
          "stem_layers": 0},
     ),
 }  # fmt: skip
@@ -86,17 +86,17 @@ TRIALS = {f"{name}_slow": s.but(f"{s.title}, rate 1e-3", training={"lr": 1e-3}) 
 _PIECES = SYSTEMS[OURS].but("+ convolutions of the stems", stem_layers=2)
 ABLATION = {
     "with_convolutions": _PIECES,
-    "plain_distances": _PIECES.but("− bins (distances as numbers)", bins=0),
-    "no_reach": _PIECES.but("− loss of the distributions", reach_weight=0.0),
-    "pyramid": _PIECES.but("short segments on a pyramid too", first_steps=8.0, bins=16, levels=4),
+    "plain_distances": _PIECES.but("− bins (distances as numbers)", distance_bins=0),
+    "no_reach": _PIECES.but("− loss of the distributions", distribution_weight=0.0),
+    "pyramid": _PIECES.but("short segments on a pyramid too", first_steps=8.0, distance_bins=16, levels=4),
     "no_quality": _PIECES.but("− quality (focal loss)", quality=False),
     "no_cross": _PIECES.but("− cross-attention", cross_layers=0),
     "no_grid": _PIECES.but("− front for the grid of cells", visual_grid_channels=0),
-    "no_voting": _PIECES.decoded("− voting", voting=0.0),
+    "no_voting": _PIECES.decoded("− voting", voting_iou=0.0),
     "no_boundaries": _PIECES.decoded("− boundaries in the score", boundary_power=0.0),
     "grid_50": _PIECES.but("50 steps per second", data={"hop_s": 0.02}),
     "wide": _PIECES.but("width 128", width=128),
-    "with_gate": _PIECES.but("+ gate", gate=True),
+    "with_gate": _PIECES.but("+ gate", clip_gate=True),
     "with_reconstruction": _PIECES.but("+ reconstruction", reconstruction=0.2),
     "with_pseudo": _PIECES.but("+ pseudo-forgeries", data={"pseudo_forgeries": 0.3}),
 }

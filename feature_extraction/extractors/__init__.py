@@ -47,7 +47,7 @@ EXTRACTORS: dict[str, str] = {
 __all__ = ["EXTRACTORS", "Extractor", "Features", "build", "named", "parse", "takes"]
 
 
-def parse(specification: str) -> tuple[str, dict[str, str]]:
+def parse_specification(specification: str) -> tuple[str, dict[str, str]]:
     """`name:key=value,…` → the name and its arguments, as written.
 
     >>> parse("r3d_18:random=true,stride=2")
@@ -67,7 +67,7 @@ def parse(specification: str) -> tuple[str, dict[str, str]]:
     return name.strip(), arguments
 
 
-def build(name: str, arguments: Mapping[str, Any] | None = None) -> Extractor:
+def build_extractor(name: str, arguments: Mapping[str, Any] | None = None) -> Extractor:
     """An extractor by name; arguments that come as text are turned into what the constructor takes.
 
     Raises:
@@ -76,20 +76,20 @@ def build(name: str, arguments: Mapping[str, Any] | None = None) -> Extractor:
     factory = _factory(name)
     signature = inspect.signature(factory).parameters
     typed = {}
-    for key, value in named(name, arguments or {}).items():
+    for key, value in with_default_key(name, arguments or {}).items():
         if key not in signature:
             raise AvlocError(f"extractor {name} has no argument {key!r}, it has: {', '.join(signature) or 'none'}")
         typed[key] = _typed(name, key, value, str(signature[key].annotation)) if isinstance(value, str) else value
     return factory(**typed)
 
 
-def named(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def with_default_key(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """An extractor's arguments, each with its name: that without one is the first."""
     first = next(iter(inspect.signature(_factory(name)).parameters), "")
     return {key or first: value for key, value in arguments.items()}
 
 
-def takes(name: str, argument: str) -> bool:
+def accepts(name: str, argument: str) -> bool:
     """Whether an extractor has an argument."""
     return argument in inspect.signature(_factory(name)).parameters
 

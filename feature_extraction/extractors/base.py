@@ -6,14 +6,16 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from avloc.feature_extraction.media import Clip, VideoFormat
-from avloc.feature_extraction.windows import Windows
-from avloc.timeline import DEFAULT_FPS, DEFAULT_SAMPLE_RATE, TimeGrid
+from avloc.core.timeline import DEFAULT_FPS, DEFAULT_SAMPLE_RATE, TimeGrid
+from avloc.errors import AvlocError
+from avloc.feature_extraction.extractors.windows import Windows
+from avloc.feature_extraction.media.types import Clip, VideoFormat
 
 Stream = npt.NDArray[Any]
 """Frames (N, H, W[, 3]) as the extractor's format says, or samples (N,) float32; never empty."""
@@ -87,11 +89,11 @@ class Extractor(ABC):
     def rows(self, streams: Sequence[Stream]) -> list[Rows]:
         """The rows of each of some streams, none longer than a window. Together is only faster: each is as if alone."""
 
-    def stream_of(self, clip: Clip) -> Stream | None:
+    def select_stream(self, clip: Clip) -> Stream | None:
         """What of a clip, or of a part of one, this extractor reads; None if it is not there."""
         return clip.samples if self.video_format is None else clip.frames.get(self.video_format)
 
-    def start_s(self, clip: Clip) -> float:
+    def first_row_start_s(self, clip: Clip) -> float:
         """When the first row of a clip begins, or of a part."""
         return (clip.audio_start_s if self.video_format is None else clip.video_start_s) + self.start_offset_s
 
@@ -103,13 +105,13 @@ class Extractor(ABC):
 
     def extract(self, clip: Clip) -> Features:
         """The features of a clip that is there as a whole; without the modality's stream, none (T = 0)."""
-        stream = self.stream_of(clip)
+        stream = self.select_stream(clip)
         if stream is None or not len(stream):
-            return self.nothing()
+            return self.empty_features()
         cutter = self.windows()
         windows = [*cutter.push(stream), *cutter.finish()]
         values = np.concatenate([self.rows([w.data])[0][w.low : w.high] for w in windows])
-        return Features(values, TimeGrid(self.start_s(clip), self.hop_s, len(values)))
+        return Features(values, TimeGrid(self.first_row_start_s(clip), self.hop_s, len(values)))
 
     def describe(self) -> dict[str, Any]:
         """Everything that tells two extractors apart: what a store and a checkpoint carry."""
@@ -120,6 +122,12 @@ class Extractor(ABC):
             **({} if self.factory is None else {"factory": self.factory}),
         }  # fmt: skip
 
-    def nothing(self) -> Features:
+    def empty_features(self) -> Features:
         """The features of a clip without this modality."""
         return Features(np.zeros((0, self.dim), np.float32), TimeGrid(0.0, self.hop_s, 0))
+
+
+def check_finite(path: str | Path, extractor: Extractor, rows: npt.NDArray[np.floating]) -> None:
+    """Raise if a feature is NaN or infinite."""
+    if not np.isfinite(rows).all():
+        raise AvlocError(f"{path}: {extractor.name} gave features that are not finite numbers")

@@ -10,18 +10,15 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from avloc.core.timeline import DEFAULT_FPS
 from avloc.errors import AvlocError
 from avloc.feature_extraction.extractors.base import Rows, Stream
 from avloc.feature_extraction.extractors.network import LocalWeights
-from avloc.feature_extraction.media import VideoFormat
-from avloc.timeline import DEFAULT_FPS
+from avloc.feature_extraction.media.types import BATFD_FORMAT, VideoFormat
 
 if TYPE_CHECKING:
     import torch
 
-SIDE = 96
-PICTURE = VideoFormat(SIDE, SIDE, resize="bicubic")
-"""The frames that BA-TFD and BA-TFD+ are run on."""
 CONV_WINDOW = 256  # frames of a convolutional encoder's input at a time, so that memory does not grow with the clip
 CONV_REACH = 8  # frames on each side that a feature of the convolutional encoders sees, at the most
 
@@ -66,7 +63,7 @@ class BATFDEncoder(LocalWeights):
     @cached_property
     def _loaded(self) -> tuple[torch.nn.Module, str, int]:
         """The encoder, its name, and T."""
-        from avloc.models.published import load_network
+        from avloc.models.batfd.published import load_network
 
         network, fit = load_network(str(self.weights))
         if fit != "pad":
@@ -108,7 +105,7 @@ class _BATFDVideo(BATFDEncoder):
 
     @property
     def video_format(self) -> VideoFormat:
-        return PICTURE
+        return BATFD_FORMAT
 
     def rows(self, streams: Sequence[Stream]) -> list[Rows]:
         import torch
@@ -148,7 +145,7 @@ class BATFDAudio(BATFDEncoder):
         import torch
         from torch.nn.functional import pad
 
-        from avloc.feature_extraction.log_mel import SAMPLES_PER_FRAME, log_mel
+        from avloc.feature_extraction.extractors.log_mel import SAMPLES_PER_FRAME, log_mel
 
         found = []
         for samples in streams:

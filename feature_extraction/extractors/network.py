@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from avloc.errors import AvlocError
 from avloc.feature_extraction.extractors.base import Extractor
-from avloc.files import file_sha256
+from avloc.io.files import file_sha256
 
 if TYPE_CHECKING:
     import torch

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from avloc.errors import AvlocError
-from avloc.files import file_sha256
+from avloc.io.files import file_sha256
 
 SETTINGS = ("config.json", "preprocessor_config.json")
 

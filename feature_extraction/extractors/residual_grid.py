@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from avloc.core.timeline import DEFAULT_FPS
 from avloc.errors import AvlocError
 from avloc.feature_extraction.extractors.base import Extractor, Rows, Stream
-from avloc.feature_extraction.media import VideoFormat
-from avloc.timeline import DEFAULT_FPS
+from avloc.feature_extraction.media.types import VideoFormat
 
 if TYPE_CHECKING:
     import torch

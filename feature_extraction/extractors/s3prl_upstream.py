@@ -15,12 +15,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avloc.checkpoint import first_line, load_file
-from avloc.errors import AvlocError
+from avloc.errors import AvlocError, first_line
 from avloc.feature_extraction.extractors.pretrained import folder_sha256, quiet_transformers, weight_files
 from avloc.feature_extraction.extractors.speech_network import SpeechNetwork, Timing, timing_of
 from avloc.feature_extraction.extractors.wavlm_checkpoint import convolutions_of
-from avloc.files import file_sha256
+from avloc.io.files import file_sha256
+from avloc.io.weights import load_file
 
 if TYPE_CHECKING:
     import torch

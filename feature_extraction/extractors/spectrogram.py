@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from avloc.core.timeline import DEFAULT_SAMPLE_RATE
 from avloc.errors import AvlocError
 from avloc.feature_extraction.extractors.base import Extractor, Rows, Stream
-from avloc.timeline import DEFAULT_SAMPLE_RATE
 
 if TYPE_CHECKING:
     import torch

@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from avloc.checkpoint import first_line
-from avloc.errors import AvlocError
+from avloc.core.timeline import DEFAULT_SAMPLE_RATE
+from avloc.errors import AvlocError, first_line
 from avloc.feature_extraction.extractors.base import Stream
 from avloc.feature_extraction.extractors.pretrained import folder_sha256, model_folder, quiet_transformers
 from avloc.feature_extraction.extractors.speech_network import SpeechNetwork, Timing, timing_of
-from avloc.files import file_sha256, read_json
-from avloc.timeline import DEFAULT_SAMPLE_RATE
+from avloc.io.files import file_sha256, read_json
 
 if TYPE_CHECKING:
     import torch

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from avloc.core.timeline import DEFAULT_SAMPLE_RATE
 from avloc.errors import AvlocError
 from avloc.feature_extraction.extractors.base import Rows, Stream
 from avloc.feature_extraction.extractors.network import NetworkExtractor
-from avloc.timeline import DEFAULT_SAMPLE_RATE
 
 if TYPE_CHECKING:
     import torch

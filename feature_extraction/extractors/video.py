@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from avloc.core.timeline import DEFAULT_FPS
 from avloc.errors import AvlocError
-from avloc.feature_extraction.cropping import checked_crop, needs_face
 from avloc.feature_extraction.extractors.base import Rows, Stream
 from avloc.feature_extraction.extractors.network import LocalWeights, NetworkExtractor
-from avloc.feature_extraction.face_track import FaceDetector
-from avloc.feature_extraction.media import VideoFormat
-from avloc.timeline import DEFAULT_FPS
+from avloc.feature_extraction.media.cropping import checked_crop, needs_face
+from avloc.feature_extraction.media.faces import FaceDetector
+from avloc.feature_extraction.media.types import VideoFormat
 
 if TYPE_CHECKING:
     import torch

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from avloc.errors import AvlocError
 from avloc.feature_extraction.extractors.pretrained import folder_sha256, model_folder, quiet_transformers
 from avloc.feature_extraction.extractors.video import IMAGENET, Colour, WindowNetwork
-from avloc.files import read_json
+from avloc.io.files import read_json
 
 if TYPE_CHECKING:
     import torch

@@ -14,8 +14,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from avloc.checkpoint import first_line, load_file
-from avloc.errors import AvlocError
+from avloc.errors import AvlocError, first_line
+from avloc.io.weights import load_file
 
 _TRIPLE = r"\([0-9]{1,4},[0-9]{1,4},[0-9]{1,4}\)"
 _TERM = rf"\[{_TRIPLE}(?:,{_TRIPLE})*,?\](?:\*[0-9]{{1,2}})?"

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 import torch
 
-from avloc.datasets.composition import plan
+from avloc.core.records import VideoRecord
+from avloc.core.timeline import Segment, TimeGrid
+from avloc.datasets.synthetic.composition import plan
 from avloc.errors import AvlocError
-from avloc.records import VideoRecord
-from avloc.targets import Targets
-from avloc.timeline import Segment, TimeGrid
+from avloc.heads.points import Targets
 
 RUN = Path(__file__).parents[2] / "benchmarks" / "localization" / "run.py"
 

@@ -13,8 +13,8 @@ import torch
 
 from avloc.cli.main import main
 from avloc.cli.train import CONFIGS
-from avloc.datasets.encode import write_mp4
-from avloc.inference import Localizer
+from avloc.datasets.synthetic.encode import write_mp4
+from avloc.inference.localizer import Localizer
 
 pytestmark = [
     # Lightning's own hints and the deprecations of the libraries under it.
@@ -175,10 +175,10 @@ def test_localize_works_on_any_clip(demo: Path, tmp_path: Path, capsys: pytest.C
 
 def test_windows_agree_with_the_whole(demo: Path, monkeypatch: pytest.MonkeyPatch):
     """A clip cut into overlapping windows says the same within them as it does in one piece."""
-    from avloc import inference
-    from avloc.datasets.catalog import read_records
-    from avloc.datasets.features import FeatureDataset
-    from avloc.feature_extraction.store import FeatureStore
+    from avloc.datasets.loading.features import FeatureDataset
+    from avloc.datasets.readers.catalog import read_records
+    from avloc.feature_extraction.store.feature_store import FeatureStore
+    from avloc.inference import localizer as inference
 
     localizer = Localizer.from_checkpoint(demo / "checkpoint.ckpt")
     records = read_records("lavdf", demo / "clips", "test")
@@ -298,7 +298,7 @@ def _losses(root: Path) -> dict[int, float]:
 
 
 def test_a_stopped_training_goes_on_as_if_nothing_had_been(demo: Path, tmp_path: Path, capsys, monkeypatch):
-    from avloc.training import LocalizationModule
+    from avloc.training.module import LocalizationModule
 
     assert _train(demo, tmp_path / "whole", "--trainer.max_epochs", "3") == 0
     plain, stopped = LocalizationModule.on_train_epoch_start, []
@@ -389,9 +389,9 @@ def test_predictions_lie_in_the_clips(demo: Path, tmp_path: Path, capsys):
 
 
 def test_predictions_do_not_depend_on_the_batch(demo: Path):
-    from avloc.datasets.catalog import read_records
-    from avloc.datasets.features import FeatureDataset
-    from avloc.feature_extraction.store import FeatureStore
+    from avloc.datasets.loading.features import FeatureDataset
+    from avloc.datasets.readers.catalog import read_records
+    from avloc.feature_extraction.store.feature_store import FeatureStore
 
     localizer = Localizer.from_checkpoint(demo / "checkpoint.ckpt")
     records = read_records("lavdf", demo / "clips")
@@ -402,7 +402,7 @@ def test_predictions_do_not_depend_on_the_batch(demo: Path):
 
 
 def test_a_network_on_pretrained_features_runs_on_clips(demo: Path, tmp_path: Path, capsys):
-    from avloc.feature_extraction.extractors import build
+    from avloc.feature_extraction.extractors import build_extractor
 
     weights, other = tmp_path / "r3d.pth", tmp_path / "other.pth"
     torch.manual_seed(0)
@@ -411,7 +411,7 @@ def test_a_network_on_pretrained_features_runs_on_clips(demo: Path, tmp_path: Pa
     torch.save(r3d_18().state_dict(), weights)
     torch.save(r3d_18().state_dict(), other)
     checkpoint = torch.load(demo / "checkpoint.ckpt", weights_only=True)
-    extractor = build("r3d_18", {"weights": str(weights)})
+    extractor = build_extractor("r3d_18", {"weights": str(weights)})
     checkpoint["avloc"]["extractors"][1] = extractor.describe()
     checkpoint["avloc"]["arguments"]["visual_dim"] = 512
     from avloc.models import build_model

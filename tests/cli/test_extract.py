@@ -11,7 +11,7 @@ import pytest
 
 from avloc.cli.extract import parse_extractors
 from avloc.cli.main import main
-from avloc.feature_extraction.store import FeatureStore
+from avloc.feature_extraction.store.feature_store import FeatureStore
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_wrong_options_are_one_line(command, tmp_path, capsys):
         (["--device", "cuda:77"], "no device 'cuda:77' here"),
         (["--engine", "ray", "--device", "cuda:0,cuda:1"], "name one --device"),
         (["--extractors", "no.such.Extractor"], "extractor 'no.such.Extractor' is no class that can be imported"),
-        (["--extractors", "avloc.timeline.TimeGrid"], "is not a subclass of"),
+        (["--extractors", "avloc.core.timeline.TimeGrid"], "is not a subclass of"),
         (["--extractors", "wavlm_large:/nowhere"], "/nowhere"),
     ):
         extra = ["--extractors", "r3d_18:random=true"] if "cuda" in str(options) else []
@@ -86,7 +86,7 @@ def test_wrong_options_are_one_line(command, tmp_path, capsys):
 
 
 def test_the_disk_is_looked_at_first(command, tmp_path, capsys, monkeypatch):
-    from avloc.feature_extraction import estimate
+    from avloc.feature_extraction.job import estimate
 
     monkeypatch.setattr(estimate, "free_bytes", lambda folder: 1000)
     assert main(command) == 2

@@ -12,15 +12,18 @@ import numpy as np
 import pytest
 import torch
 
-from avloc.checkpoint import write_checkpoint
 from avloc.cli.main import main
-from avloc.datasets.encode import write_mp4
-from avloc.feature_extraction.extractors import build
-from avloc.feature_extraction.media import Arrays, Span, decode
+from avloc.core.records import VideoRecord
+from avloc.core.timeline import Segment
+from avloc.datasets.synthetic.encode import write_mp4
+from avloc.feature_extraction.extractors import build_extractor
+from avloc.feature_extraction.media.arrays import ClipArrays
+from avloc.feature_extraction.media.decode import decode
+from avloc.feature_extraction.media.types import Span
+from avloc.inference.feature_source import FeatureSource
+from avloc.inference.localizer import read_whole
 from avloc.models import BoundaryTransformer
-from avloc.records import VideoRecord
-from avloc.sources import FeatureSource, read_whole
-from avloc.timeline import Segment
+from avloc.models.checkpoint import write_checkpoint
 
 TURN_S, TONE = 4.0, Segment(1.0, 1.6)
 EXTRACTORS = (("logmel", {}), ("residual_grid", {"size": 32, "cells": 4}))
@@ -43,14 +46,14 @@ def picture(seconds, seed=0):
 def checkpoint(tmp_path_factory):
     """Taught on four clips, three with tones and one without."""
     torch.manual_seed(0)
-    made = [build(name, arguments) for name, arguments in EXTRACTORS]
+    made = [build_extractor(name, arguments) for name, arguments in EXTRACTORS]
     context = {
         "hop_s": 0.04, "extractors": [e.describe() for e in made],
         "calibration": {"clip": (1.0, 0.0), "audio": (1.0, 0.0), "visual": (1.0, -3.0)},
     }  # fmt: skip
     source = FeatureSource(context["extractors"], 0.04)
     model = BoundaryTransformer(
-        audio_dim=made[0].dim, visual_dim=made[1].dim, width=16, heads=2, levels=2, first_steps=24.0, bins=24,
+        audio_dim=made[0].dim, visual_dim=made[1].dim, width=16, heads=2, levels=2, first_steps=24.0, distance_bins=24,
         modality_dropout=0.3,
     )  # fmt: skip
     random = np.random.default_rng(0)
@@ -60,9 +63,9 @@ def checkpoint(tmp_path_factory):
     ]
     examples = []
     for k, segments in enumerate((*tones, [])):
-        example = read_whole(source, Arrays(picture(20, k), sound(20, segments, k)))
+        example = read_whole(source, ClipArrays(picture(20, k), sound(20, segments, k)))
         examples.append(replace(example, record=VideoRecord(str(k), "train", 20.0, tuple(segments), ())))
-    from avloc.datasets.features import collate
+    from avloc.datasets.loading.features import collate
 
     batch = collate(examples, model.target_maker)
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
@@ -105,7 +108,7 @@ def test_one_clip(checkpoint, clips, tmp_path, capsys):
     assert (best["start"], best["end"]) == (pytest.approx(TONE.start_s, abs=0.05), pytest.approx(TONE.end_s, abs=0.05))
     assert best["modality"] == "audio"
     assert found["calibrated"]
-    assert found["chance"]["clip"] == pytest.approx(best["score"], abs=1e-3)
+    assert found["probability"]["clip"] == pytest.approx(best["score"], abs=1e-3)
     names = {p.name for p in tmp_path.iterdir()}
     assert names == {f"tone.{e}" for e in ("json", "csv", "vtt", "labels.txt", "png", "html")}
 

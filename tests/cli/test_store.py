@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from avloc.cli.main import main
+from avloc.core.timeline import TimeGrid
 from avloc.feature_extraction.extractors.base import Features
-from avloc.feature_extraction.shards import ShardWriter, shard_name
-from avloc.feature_extraction.store import FeatureStore, NotedPlan
-from avloc.timeline import TimeGrid
+from avloc.feature_extraction.store.feature_store import FeatureStore, PlanFile
+from avloc.feature_extraction.store.shards import ShardWriter, shard_name
 
 ABOUT = {"name": "wave", "version": 2, "modality": "audio", "hop_s": 0.02, "dim": 12, "layers": 3}
 FILES = ["test/a.mp4", "test/b.mp4", "c.mp4"]
@@ -25,7 +25,7 @@ def fill(root, which=(0, 1), **more):
     folder = store.prepare(ABOUT | more)
     parts = [FILES[:2], FILES[2:]]
     names = [shard_name(k, part) for k, part in enumerate(parts)]
-    store.note("wave", NotedPlan(names))
+    store.note("wave", PlanFile(names))
     for k in which:
         with ShardWriter(folder / names[k], 12, store.fingerprint("wave")) as shard:
             for file in parts[k]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from avloc.feature_extraction.media import Clip
+from avloc.feature_extraction.media.types import Clip
 
 
 def test_the_extractor_of_the_page_works():

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avloc.columns import Column
+from avloc.core.columns import CategoricalColumn
 from avloc.evaluation.matching import Labels
 from avloc.evaluation.predictions import Predictions, align
 from avloc.evaluation.protocols import PROTOCOLS, score
@@ -27,8 +27,8 @@ def small_truth() -> Truth:
     return Truth(
         files=[c[0] for c in SMALL],
         labels=Labels.of([np.array(c[4], dtype=float).reshape(-1, 2) for c in SMALL]),
-        modality=Column.of(c[1] for c in SMALL),
-        generators={"audio_model": Column.of(["tts", "", "vits", ""])},
+        modality=CategoricalColumn.of(c[1] for c in SMALL),
+        generators={"audio_model": CategoricalColumn.of(["tts", "", "vits", ""])},
         duration_s=np.array([c[3] for c in SMALL]),
         source=np.array([c[2] for c in SMALL]),
     )

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from avloc.columns import Column
+from avloc.core.columns import CategoricalColumn
 from avloc.evaluation import bootstrap
 from avloc.evaluation.bootstrap import _Counted, as_json, intervals
 from avloc.evaluation.matching import Labels
@@ -26,7 +26,7 @@ def made(clips, *, noise, seed=0, digits=3):
             found.append((random.uniform(0.3, 1), *(label[0] + random.normal(0, noise, 2))))
         rows[file] = np.round(found, digits)
     truth = Truth(
-        files, Labels.of(labels), Column.of("audio" if k % 2 else "real" for k in range(clips)), {},
+        files, Labels.of(labels), CategoricalColumn.of("audio" if k % 2 else "real" for k in range(clips)), {},
         np.full(clips, 9.0), np.arange(clips) // 2,
     )  # fmt: skip
     return score(truth, align(Predictions.of(rows), files), PROTOCOLS["avdeepfake1m"])
@@ -98,6 +98,6 @@ def test_a_paired_difference():
 
 def test_without_labels():
     evaluation = made(40, noise=0.05)
-    truth = evaluation.truth.chosen(evaluation.truth.modality.is_("real"))
+    truth = evaluation.truth.chosen(evaluation.truth.modality.isin("real"))
     found = score(truth, align(Predictions.of({"0.mp4": [(0.5, 0, 1)]}), truth.files), PROTOCOLS["lavdf"])
     assert as_json(intervals(found, resamples=3))["ap@0.5"] == {"value": None, "low": None, "high": None}

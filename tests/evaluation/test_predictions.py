@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avloc import jsonstream
 from avloc.errors import AvlocError
 from avloc.evaluation import predictions as module
 from avloc.evaluation.predictions import (
@@ -20,6 +19,7 @@ from avloc.evaluation.predictions import (
     write_detections,
     write_predictions,
 )  # fmt: skip
+from avloc.io import jsonstream
 
 
 def write(tmp_path, text):

@@ -60,7 +60,7 @@ def test_table_and_groups_are_those_of_a_plain_evaluation(small_evaluation, smal
     assert set(table["by_modality"]) == {"audio", "visual", "both"}
     rows = {c: r for c, r in zip("abcd", np.split(np.arange(7), [2, 3, 6]), strict=True)}
     for kind, clip in (("audio", "a"), ("both", "c"), ("visual", "d")):
-        mask = small_truth.modality.is_(kind, "real")
+        mask = small_truth.modality.isin(kind, "real")
         part = small_truth.chosen(mask)
         index = np.concatenate([rows[c] for c in sorted([clip, "b"])])
         found = small_evaluation.aligned.rows
@@ -110,7 +110,7 @@ def test_files(small_files):
 
 
 def test_no_fakes_at_all(small_truth):
-    truth = small_truth.chosen(small_truth.modality.is_("real"))
+    truth = small_truth.chosen(small_truth.modality.isin("real"))
     found = score(truth, align(Predictions.of({"b.mp4": [(0.5, 0, 1)]}), truth.files), PROTOCOLS["avdeepfake1m"])
     assert found.table["strict"]["ap"]["0.5"] is None
     assert found.table["official"]["ar"]["50"] == 0

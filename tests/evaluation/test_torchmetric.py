@@ -50,7 +50,7 @@ def test_the_command_line_side_does_not_import_torch(tmp_path):
     import sys
 
     code = (
-        "import sys, avloc.evaluation.report, avloc.evaluation.bootstrap, avloc.evaluation.validation, avloc.cli.evaluate\n"
+        "import sys, avloc.evaluation.reporting.report, avloc.evaluation.bootstrap, avloc.evaluation.submission, avloc.cli.evaluate\n"
         "assert 'torch' not in sys.modules and 'matplotlib' not in sys.modules and 'rich' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from avloc import jsonstream
-from avloc.columns import Column
+from avloc.core.columns import CategoricalColumn
 from avloc.errors import AvlocError
 from avloc.evaluation.truth import read_file_list, read_truth
+from avloc.io import jsonstream
 
 
 def write(tmp_path, entries):
@@ -119,9 +119,9 @@ def test_odd_attributes_are_taken_for_unknown(tmp_path):
 
 
 def test_column():
-    column = Column.of(["x", "y", "x"])
+    column = CategoricalColumn.of(["x", "y", "x"])
     assert column.codes.tolist() == [0, 1, 0]
-    assert column.is_("x", "z").tolist() == [True, False, True]
+    assert column.isin("x", "z").tolist() == [True, False, True]
 
 
 def test_file_list(tmp_path):

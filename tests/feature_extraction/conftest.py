@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from avloc.datasets.encode import write_mp4
+from avloc.datasets.synthetic.encode import write_mp4
 
 TOYS = '''
 import os, signal, time
@@ -14,7 +14,7 @@ import numpy as np
 
 from avloc.feature_extraction.extractors.base import Extractor
 from avloc.feature_extraction.extractors.network import NetworkExtractor
-from avloc.feature_extraction.media import VideoFormat
+from avloc.feature_extraction.media.decode import VideoFormat
 
 
 class Toy(Extractor):

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from avloc.map_targets import MapTargetMaker, MapTargets
-from avloc.models.published import convert_state
-from avloc.records import VideoRecord
-from avloc.timeline import Segment, TimeGrid
+from avloc.core.records import VideoRecord
+from avloc.core.timeline import Segment, TimeGrid
+from avloc.heads.maps import MapTargetMaker, MapTargets
+from avloc.models.batfd.published import convert_state
 
 DATA = Path(__file__).parents[1] / "data" / "batfd"
 

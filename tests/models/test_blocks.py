@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from avloc.models.blocks import Attention, ChannelDropout, GridFront, near
+from avloc.models.blocks import Attention, ChannelDropout, GridEncoder, local_attention_mask
 
 
 def _reference_attention(attention, x, context, mask, radius):
@@ -25,12 +25,12 @@ def test_blocks_see_what_is_near(length, radius):
     x, context = torch.randn(2, length, 12), torch.randn(2, length, 12)
     mask = torch.ones(2, length, dtype=torch.bool)
     mask[1, length // 2 :] = False
-    found = attention(x, context, near(mask, radius))
+    found = attention(x, context, local_attention_mask(mask, radius))
     torch.testing.assert_close(found, _reference_attention(attention, x, context, mask, radius), atol=1e-6, rtol=1e-5)
 
 
 def test_memory_is_linear_in_length():
-    assert near(torch.ones(1, 2400, dtype=torch.bool), 24).allowed.numel() == 2400 * 72
+    assert local_attention_mask(torch.ones(1, 2400, dtype=torch.bool), 24).allowed.numel() == 2400 * 72
 
 
 def test_channels_are_dropped_at_all_steps_of_a_clip():
@@ -47,7 +47,7 @@ def test_channels_are_dropped_at_all_steps_of_a_clip():
 def test_a_grid_of_cells_is_seen_as_one():
     """The same thing in another place of the grid gives the same values in another place, before they are projected."""
     torch.manual_seed(0)
-    front = GridFront(features=3 * 64, width=5, channels=4)
+    front = GridEncoder(features=3 * 64, width=5, channels=4)
     seen = []
     front.norm.register_forward_pre_hook(lambda _, given: seen.append(given[0].unflatten(-1, (4, 4, 4))))
     x = torch.zeros(1, 2, 3, 8, 8)

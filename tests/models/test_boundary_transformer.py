@@ -6,17 +6,17 @@ import pytest
 import torch
 import yaml
 
+from avloc.core.records import VideoRecord
+from avloc.core.timeline import Segment, TimeGrid
 from avloc.errors import AvlocError, CheckpointError
+from avloc.heads.points import Targets
 from avloc.models import build_model
 from avloc.models.boundary_transformer import BoundaryTransformer
-from avloc.records import VideoRecord
-from avloc.targets import Targets
-from avloc.timeline import Segment, TimeGrid
 
 B, T, AUDIO, VISUAL = 2, 19, 7, 5
 
 
-PIECES = {"bins": 9, "quality": True, "voting": 0.8, "gate": True, "reconstruction": 0.2}
+PIECES = {"distance_bins": 9, "quality": True, "voting_iou": 0.8, "clip_gate": True, "reconstruction": 0.2}
 
 
 @pytest.fixture(params=[{}, PIECES], ids=["plain", "all"])
@@ -117,7 +117,7 @@ def test_learns_one_clip_by_heart(model):
         terms["loss"].backward()
         optimizer.step()
     assert {"point", "distance", "step", "boundary", "loss"} <= set(terms)
-    assert ("reach" in terms) == bool(model.bins)
+    assert ("distribution" in terms) == bool(model.distance_bins)
     model.eval()
     fake, real = model.decode(model(*given), [TimeGrid(0, 0.04, T)] * 2)
     assert fake.segments[0] == pytest.approx([0.12, 0.36], abs=0.03)
@@ -173,7 +173,7 @@ class _Plain(torch.nn.Module):
 
 def test_bins_by_hand():
     """A clear start two steps back and a clear end one step on, at level 0."""
-    model = BoundaryTransformer(audio_dim=1, visual_dim=1, width=4, heads=1, levels=1, bins=5)
+    model = BoundaryTransformer(audio_dim=1, visual_dim=1, width=4, heads=1, levels=1, distance_bins=5)
     response = torch.full((1, 7, 2), -30.0)
     response[0, 2, 0] = response[0, 5, 1] = 30.0
     model.response_head, model.distance_head = _Says(response), _Says(torch.zeros(1, 7, 10))
@@ -206,7 +206,7 @@ def test_quality_wants_the_iou_that_is_reached():
 
 
 def test_the_gate_takes_its_most_suspicious_steps():
-    model = BoundaryTransformer(audio_dim=1, visual_dim=1, width=4, heads=1, levels=1, gate=True)
+    model = BoundaryTransformer(audio_dim=1, visual_dim=1, width=4, heads=1, levels=1, clip_gate=True)
     model.gate_head = torch.nn.Identity()
     x = torch.tensor([[9.0, 1.0, 3.0, 5.0, 7.0, 99.0], [0.0, 2.0, 99.0, 99.0, 99.0, 99.0]])[..., None]
     mask = torch.tensor([[True] * 5 + [False], [True] * 2 + [False] * 4])
@@ -232,9 +232,9 @@ def test_only_the_teller_learns_from_what_it_tells():
     torch.manual_seed(0)
     model = BoundaryTransformer(audio_dim=AUDIO, visual_dim=VISUAL, width=12, heads=3, reconstruction=1.0)
     output = model(*inputs())
-    output.unexpected.mean().backward()
+    output.reconstruction_error.mean().backward()
     assert all(p.grad is None or not p.grad.any() for p in model.stems.parameters())
-    assert all(p.grad.any() for p in model.tell[0].out.parameters())
+    assert all(p.grad.any() for p in model.predictors[0].out.parameters())
 
 
 @pytest.mark.parametrize("name", ["demo", "lavdf/boundary_transformer", "avdeepfake1m/boundary_transformer"])

@@ -19,9 +19,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from avloc.checkpoint import write_checkpoint
-from avloc.feature_extraction.extractors import build
+from avloc.feature_extraction.extractors import build_extractor
 from avloc.models import BoundaryTransformer
+from avloc.models.checkpoint import write_checkpoint
 
 pytest.importorskip("gradio_client")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::UserWarning")
@@ -38,7 +38,7 @@ class Server:
         self.folder, self.url = folder / "tmp", f"http://127.0.0.1:{self.port}"
         self.folder.mkdir()
         torch.manual_seed(0)
-        extractors = [build(name, {}) for name in ("logspec", "residual_grid")]
+        extractors = [build_extractor(name, {}) for name in ("logspec", "residual_grid")]
         model = BoundaryTransformer(audio_dim=513, visual_dim=320, width=12, heads=3, levels=2)
         with torch.no_grad():
             model.point_head.out.bias += 4  # so that there is something to see
@@ -161,7 +161,7 @@ def test_no_path_of_the_server_can_be_reached(server, clips):
 def test_a_clip_that_lasts_too_long_is_told_so(server, tmp_path):
     import numpy as np
 
-    from avloc.datasets.encode import write_mp4
+    from avloc.datasets.synthetic.encode import write_mp4
 
     write_mp4(tmp_path / "long.mp4", None, np.zeros(16_000 * 33, np.float32))
     assert "long.mp4: lasts 0.6 minutes, at most 0.5 are taken" in server.localize(tmp_path / "long.mp4")

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from avloc.checkpoint import write_checkpoint
 from avloc.models import BATFD, BATFDPlus
+from avloc.models.checkpoint import write_checkpoint
 
 
 @pytest.fixture(scope="session")

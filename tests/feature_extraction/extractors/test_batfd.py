@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from avloc.checkpoint import write_checkpoint
 from avloc.errors import AvlocError
-from avloc.feature_extraction.extractors import batfd, build
-from avloc.feature_extraction.log_mel import log_mel
-from avloc.feature_extraction.media import Clip, VideoFormat
+from avloc.feature_extraction.extractors import batfd, build_extractor
+from avloc.feature_extraction.extractors.log_mel import log_mel
+from avloc.feature_extraction.media.types import Clip, VideoFormat
 from avloc.models import BATFD, BATFDPlus
+from avloc.models.checkpoint import write_checkpoint
 
 FORMAT = VideoFormat(96, 96, resize="bicubic")
 SMALL = {"width": 8, "map_widths": (4, 3), "frames": 48, "durations": 3}
@@ -55,7 +55,7 @@ def test_the_features_are_the_networks_own(small, monkeypatch, window):
     with torch.inference_mode():
         output = network(*inputs(clip, 48))
     for name, features in (("batfd_c3d", output.video_features), ("batfd_audio", output.audio_features)):
-        found = build(name, weights).extract(clip)
+        found = build_extractor(name, weights).extract(clip)
         assert found.grid.length == 29
         np.testing.assert_allclose(found.values, features[0, :, :29].T.numpy(), atol=1e-5)
 
@@ -68,7 +68,7 @@ def test_transformers_in_windows(tmp_path):
     with torch.inference_mode():
         output = network(*inputs(short, 6))
     for name, features in (("batfd_mvit", output.video_features), ("batfd_audio", output.audio_features)):
-        extractor = build(name, weights)
+        extractor = build_extractor(name, weights)
         np.testing.assert_allclose(extractor.extract(short).values, features[0, :, :5].T.numpy(), atol=1e-5)
         long = extractor.extract(clip_of(14))
         assert long.values.shape == (14, 8)
@@ -79,12 +79,12 @@ def test_transformers_in_windows(tmp_path):
 def test_wrong_checkpoints(small, tmp_path):
     _, weights = small
     with pytest.raises(AvlocError, match="no such weights file for batfd_c3d"):
-        build("batfd_c3d", {"weights": str(tmp_path / "none")})
+        build_extractor("batfd_c3d", {"weights": str(tmp_path / "none")})
     with pytest.raises(AvlocError, match="batfd_mvit wants a network with mvit_t or mvit_s or mvit_b, got c3d"):
-        build("batfd_mvit", weights).load()
+        build_extractor("batfd_mvit", weights).load()
     (tmp_path / "text").write_text("none")
     with pytest.raises(AvlocError, match="not a checkpoint"):
-        build("batfd_audio", {"weights": str(tmp_path / "text")}).load()
+        build_extractor("batfd_audio", {"weights": str(tmp_path / "text")}).load()
     other = BATFD(video_widths=(3, 4, 5, 4), audio_widths=(3, 4, 2), **SMALL)
     with pytest.raises(AvlocError, match="trained on squeezed clips"):
-        build("batfd_c3d", saved(tmp_path / "s.ckpt", other, fit="squeeze")).load()
+        build_extractor("batfd_c3d", saved(tmp_path / "s.ckpt", other, fit="squeeze")).load()

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from avloc.errors import AvlocError
-from avloc.feature_extraction.extractors import EXTRACTORS, build, parse
-from avloc.feature_extraction.media import Clip
+from avloc.feature_extraction.extractors import EXTRACTORS, build_extractor, parse_specification
+from avloc.feature_extraction.media.types import Clip
 
 
 def clip_for(extractor, *, steps=23, event=11, start_s=0.2):
@@ -38,7 +38,7 @@ def rows_of(extractor, duration_s):
 
 @pytest.mark.parametrize("name", list(EXTRACTORS))
 def test_an_event_appears_in_the_step_that_the_timing_says(name, arguments):
-    extractor = build(name, arguments.get(name))
+    extractor = build_extractor(name, arguments.get(name))
     features = extractor.extract(clip_for(extractor))
     assert features.values.shape == (features.grid.length, extractor.dim)
     assert features.grid.start_s == pytest.approx(0.2 + extractor.start_offset_s)
@@ -56,7 +56,7 @@ def test_an_event_appears_in_the_step_that_the_timing_says(name, arguments):
 
 @pytest.mark.parametrize("name", list(EXTRACTORS))
 def test_no_stream_no_rows(name, arguments):
-    extractor = build(name, arguments.get(name))
+    extractor = build_extractor(name, arguments.get(name))
     features = extractor.extract(Clip(Path("x.mp4"), fps=25, sample_rate=16000))
     assert features.values.shape == (0, extractor.dim)
 
@@ -64,7 +64,7 @@ def test_no_stream_no_rows(name, arguments):
 def test_chunks_do_not_show(monkeypatch):
     from avloc.feature_extraction.extractors import residual_grid
 
-    extractor = build("residual_grid")
+    extractor = build_extractor("residual_grid")
     clip = clip_for(extractor)
     whole = extractor.extract(clip).values
     monkeypatch.setattr(residual_grid, "CHUNK_FRAMES", 5)
@@ -72,7 +72,7 @@ def test_chunks_do_not_show(monkeypatch):
 
 
 def test_logspec_finds_a_tone():
-    extractor = build("logspec")
+    extractor = build_extractor("logspec")
     clip = Clip(Path("x"), fps=25, sample_rate=16000)
     clip.samples = np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000).astype(np.float32)
     assert extractor.extract(clip).values[50].argmax() == 1000 * 1024 // 16000
@@ -84,7 +84,7 @@ def test_r3d_18_reads_local_weights(tmp_path):
     torch.manual_seed(5)
     network = r3d_18(weights=None).eval()
     torch.save(network.state_dict(), tmp_path / "w.pth")
-    extractor = build("r3d_18", {"weights": str(tmp_path / "w.pth"), "window": "8", "stride": "8"})
+    extractor = build_extractor("r3d_18", {"weights": str(tmp_path / "w.pth"), "window": "8", "stride": "8"})
     clip = clip_for(extractor, steps=8, event=3)
     got = extractor.extract(clip).values
     pixels = torch.from_numpy(clip.frames[extractor.video_format]).permute(3, 0, 1, 2)[None].float() / 255
@@ -98,29 +98,29 @@ def test_r3d_18_reads_local_weights(tmp_path):
 
 def test_weights_are_asked_for_and_checked(tmp_path):
     with pytest.raises(AvlocError, match="needs a local weights file"):
-        build("r3d_18")
+        build_extractor("r3d_18")
     with pytest.raises(AvlocError, match="no such weights file"):
-        build("r3d_18", {"weights": str(tmp_path / "none.pth")})
+        build_extractor("r3d_18", {"weights": str(tmp_path / "none.pth")})
     (tmp_path / "text.pth").write_text("no weights")
-    extractor = build("r3d_18", {"weights": str(tmp_path / "text.pth")})
+    extractor = build_extractor("r3d_18", {"weights": str(tmp_path / "text.pth")})
     with pytest.raises(AvlocError, match=r"text\.pth: not a state dict"):
         extractor.extract(clip_for(extractor))
 
 
 def test_specifications():
-    assert parse("logspec") == ("logspec", {})
+    assert parse_specification("logspec") == ("logspec", {})
     with pytest.raises(AvlocError, match="unknown extractor 'x', there are: .*logmel, logspec"):
-        build("x")
+        build_extractor("x")
     with pytest.raises(AvlocError, match="logspec has no argument 'y', it has: n_fft"):
-        build("logspec", {"y": "1"})
+        build_extractor("logspec", {"y": "1"})
     with pytest.raises(AvlocError, match="n_fft must be a whole number, got 'many'"):
-        build("logspec", {"n_fft": "many"})
+        build_extractor("logspec", {"n_fft": "many"})
     with pytest.raises(AvlocError, match="random must be true or false"):
-        build("r3d_18", {"random": "maybe"})
+        build_extractor("r3d_18", {"random": "maybe"})
     with pytest.raises(AvlocError, match="want name:key=value"):
-        parse("logspec:512,3")
-    assert build(*parse("logspec:512")).dim == 257
-    assert build("logspec", {"n_fft": "512"}).dim == 257
+        parse_specification("logspec:512,3")
+    assert build_extractor(*parse_specification("logspec:512")).dim == 257
+    assert build_extractor("logspec", {"n_fft": "512"}).dim == 257
 
 
 @pytest.mark.parametrize(
@@ -130,4 +130,4 @@ def test_specifications():
 )  # fmt: skip
 def test_settings_that_cannot_be_are_one_error(specification):
     with pytest.raises(AvlocError, match=specification.partition(":")[0] + "|stride"):
-        build(*parse(specification))
+        build_extractor(*parse_specification(specification))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from avloc.errors import AvlocError
-from avloc.feature_extraction.extractors import build, parse
+from avloc.feature_extraction.extractors import build_extractor, parse_specification
 
 pytestmark = pytest.mark.usefixtures("one_thread", "no_network")
 
@@ -97,7 +97,7 @@ ENTRIES = (
 
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_layers_are_those_of_s3prl(entry, files):
-    extractor = build(*parse(f"s3prl:{entry},weights={files[entry]},layers=all"))
+    extractor = build_extractor(*parse_specification(f"s3prl:{entry},weights={files[entry]},layers=all"))
     extractor.load()
     given = streams()
     together = extractor.rows(given)
@@ -108,25 +108,34 @@ def test_layers_are_those_of_s3prl(entry, files):
         assert got.dtype == np.float32
         assert len(got) == (len(samples) - 400) // 320 + 1
         np.testing.assert_allclose(got, np.concatenate(wanted, axis=1), atol=1e-5)
-    mean = build(*parse(f"s3prl:{entry},weights={files[entry]},layers=0-1,mean=true")).rows(given[:1])[0]
+    mean = build_extractor(*parse_specification(f"s3prl:{entry},weights={files[entry]},layers=0-1,mean=true")).rows(
+        given[:1]
+    )[0]
     np.testing.assert_allclose(mean, np.mean(direct(entry, files[entry], given[0])[:2], axis=0), atol=1e-5)
 
 
 def test_a_plain_name_takes_the_local_entry(files):
-    named = build(*parse(f"s3prl:wavlm_base_plus,weights={files['wavlm_local']}"))
-    entry = build(*parse(f"s3prl:wavlm_local,weights={files['wavlm_local']}"))
+    named = build_extractor(*parse_specification(f"s3prl:wavlm_base_plus,weights={files['wavlm_local']}"))
+    entry = build_extractor(*parse_specification(f"s3prl:wavlm_local,weights={files['wavlm_local']}"))
     given = streams()
     for a, b in zip(named.rows(given), entry.rows(given), strict=True):
         np.testing.assert_array_equal(a, b)
     assert named.parameters() == {"upstream": "wavlm_base_plus", "layers": "last", "mean": False}
     assert len(named.weights_sha256()) == 64
-    xlsr = build(*parse(f"s3prl:xls_r_300m,weights={files['wav2vec2_local']}"))
+    xlsr = build_extractor(*parse_specification(f"s3prl:xls_r_300m,weights={files['wav2vec2_local']}"))
     assert xlsr.rows(given)[0].shape == (9, 16)
-    assert len(build(*parse(f"s3prl:hf_hubert_custom,weights={files['hf_hubert_custom']}")).weights_sha256()) == 64
+    assert (
+        len(
+            build_extractor(
+                *parse_specification(f"s3prl:hf_hubert_custom,weights={files['hf_hubert_custom']}")
+            ).weights_sha256()
+        )
+        == 64
+    )
 
 
 def test_timing(files):
-    extractor = build(*parse(f"s3prl:hubert_local,weights={files['hubert_local']}"))
+    extractor = build_extractor(*parse_specification(f"s3prl:hubert_local,weights={files['hubert_local']}"))
     assert (extractor.hop_s, extractor.receptive_field_s) == (0.02, 0.025)
     assert extractor.start_offset_s == pytest.approx(0.0025)
     assert extractor.rows([streams()[0][:7]])[0].shape == (1, 16)
@@ -135,31 +144,33 @@ def test_timing(files):
 def test_it_is_as_our_own_reading_of_the_same_file(files):
     """Two ways to one network: s3prl's, and transformers'."""
     given = streams()[:1]
-    (theirs,) = build(*parse(f"s3prl:wavlm_local,weights={files['wavlm_local']},layers=all")).rows(given)
-    (ours,) = build(*parse(f"wavlm_base:weights={files['wavlm_local']},layers=all")).rows(given)
+    (theirs,) = build_extractor(
+        *parse_specification(f"s3prl:wavlm_local,weights={files['wavlm_local']},layers=all")
+    ).rows(given)
+    (ours,) = build_extractor(*parse_specification(f"wavlm_base:weights={files['wavlm_local']},layers=all")).rows(given)
     np.testing.assert_allclose(theirs, ours, atol=1e-5)
 
 
 def test_wrong_names_and_files(files, tmp_path):
     with pytest.raises(AvlocError, match=r"s3prl:wavlm_local needs a local weights file \(weights=PATH\)"):
-        build(*parse("s3prl:wavlm_local"))
+        build_extractor(*parse_specification("s3prl:wavlm_local"))
     with pytest.raises(AvlocError, match="upstream must be one of wavlm, .* got 'vggish'"):
-        build(*parse("s3prl:vggish,weights=x"))
+        build_extractor(*parse_specification("s3prl:vggish,weights=x"))
     with pytest.raises(AvlocError, match="none: no such weights file for s3prl:wavlm_local"):
-        build(*parse("s3prl:wavlm_local,weights=none"))
+        build_extractor(*parse_specification("s3prl:wavlm_local,weights=none"))
     with pytest.raises(AvlocError, match="s3prl has no upstream 'wavlm_huge', like it there are: .*wavlm_large"):
-        build(*parse(f"s3prl:wavlm_huge,weights={files['wavlm_local']}")).load()
+        build_extractor(*parse_specification(f"s3prl:wavlm_huge,weights={files['wavlm_local']}")).load()
     with pytest.raises(AvlocError, match=r"not weights of s3prl's hubert \(.*required key"):
-        build(*parse(f"s3prl:hubert_local,weights={files['wavlm_local']}")).load()
+        build_extractor(*parse_specification(f"s3prl:hubert_local,weights={files['wavlm_local']}")).load()
     with pytest.raises(AvlocError, match="layers must name some of 0 to 3"):
-        build(*parse(f"s3prl:wavlm_local,weights={files['wavlm_local']},layers=4")).load()
+        build_extractor(*parse_specification(f"s3prl:wavlm_local,weights={files['wavlm_local']},layers=4")).load()
     shutil.copytree(files["hf_hubert_custom"], tmp_path / "folder")
     (tmp_path / "folder" / "preprocessor_config.json").unlink()
     with pytest.raises(AvlocError, match=r"it lacks preprocessor_config\.json"):
-        build(*parse(f"s3prl:hf_hubert_custom,weights={tmp_path / 'folder'}"))
+        build_extractor(*parse_specification(f"s3prl:hf_hubert_custom,weights={tmp_path / 'folder'}"))
     (tmp_path / "text.pt").write_text("none")
     with pytest.raises(AvlocError, match=r"text\.pt: not a checkpoint"):
-        build(*parse(f"s3prl:wavlm_local,weights={tmp_path / 'text.pt'}")).load()
+        build_extractor(*parse_specification(f"s3prl:wavlm_local,weights={tmp_path / 'text.pt'}")).load()
 
 
 @pytest.mark.parametrize(
@@ -172,25 +183,28 @@ def test_wrong_names_and_files(files, tmp_path):
 def test_code_in_a_file_is_not_run(place, settings, problem, tmp_path, capsys):
     torch.save({place: settings, "model": {}}, tmp_path / "w.pt")
     with pytest.raises(AvlocError, match=problem):
-        build(*parse(f"s3prl:wavlm_local,weights={tmp_path / 'w.pt'}")).load()
+        build_extractor(*parse_specification(f"s3prl:wavlm_local,weights={tmp_path / 'w.pt'}")).load()
     assert "run" not in capsys.readouterr().out
 
 
 def test_several_share_a_store(files):
-    made = [build(*parse(f"s3prl:{entry},weights={files[entry]}")) for entry in ("wavlm_local", "hubert_local")]
+    made = [
+        build_extractor(*parse_specification(f"s3prl:{entry},weights={files[entry]}"))
+        for entry in ("wavlm_local", "hubert_local")
+    ]
     assert [extractor.name for extractor in made] == ["s3prl_wavlm_local", "s3prl_hubert_local"]
     assert {extractor.describe()["factory"] for extractor in made} == {"s3prl"}
 
 
 def test_ray_makes_paths_of_weights_only(files, tmp_path, monkeypatch):
-    from avloc.feature_extraction.engines.ray import _absolute
-    from avloc.feature_extraction.worker import Settings
+    from avloc.feature_extraction.job.engines.ray import _absolute
+    from avloc.feature_extraction.job.worker import ExtractionSettings
 
     monkeypatch.chdir(files["wavlm_local"].parent)
     (files["wavlm_local"].parent / "wavlm_local").touch()  # a file that is called like the upstream
     try:
         given = (("s3prl", {"": "wavlm_local", "weights": "wavlm.pt"}), ("wavlm_base", {"": "microsoft/wavlm-base"}))
-        made = _absolute(Settings(tmp_path, given)).extractors
+        made = _absolute(ExtractionSettings(tmp_path, given)).extractors
     finally:
         (files["wavlm_local"].parent / "wavlm_local").unlink()
     assert made[0] == ("s3prl", {"upstream": "wavlm_local", "weights": str(files["wavlm_local"])})

@@ -6,7 +6,7 @@ from scipy.fft import dct
 from scipy.signal import get_window
 
 from avloc.errors import AvlocError
-from avloc.feature_extraction.extractors import build
+from avloc.feature_extraction.extractors import build_extractor
 
 
 def sound(samples, seed=0):
@@ -37,27 +37,27 @@ def reference_lfcc(samples, n_fft=320, filters=20, coefficients=20):
 @pytest.mark.parametrize("samples", [1999, 160, 1])
 def test_lfcc_is_its_definition(settings, samples):
     given = sound(samples)
-    (got,) = build("lfcc", settings | {"deltas": 0}).rows([given])
+    (got,) = build_extractor("lfcc", settings | {"deltas": 0}).rows([given])
     np.testing.assert_allclose(got, reference_lfcc(given, **settings), atol=1e-4)
 
 
 def test_lfcc_differences():
     given = sound(3000)
-    (got,) = build("lfcc").rows([given])
+    (got,) = build_extractor("lfcc").rows([given])
     assert got.shape == (19, 60)
     static, first, second = np.split(got, 3, axis=1)
     for values, difference in ((static, first), (first, second)):
         longer = np.pad(values, ((1, 1), (0, 0)), mode="edge")
         np.testing.assert_allclose(difference, (longer[2:] - longer[:-2]) / 2, atol=1e-5)
-    (once,) = build("lfcc", {"deltas": "1"}).rows([given])
+    (once,) = build_extractor("lfcc", {"deltas": "1"}).rows([given])
     np.testing.assert_array_equal(once, got[:, :40])
-    np.testing.assert_array_equal(build("lfcc").rows([sound(100)])[0][:, 20:], 0)
+    np.testing.assert_array_equal(build_extractor("lfcc").rows([sound(100)])[0][:, 20:], 0)
 
 
 def test_lfcc_sees_what_it_says():
     """A sample changes the steps whose receptive field it is in, and all of them; windows do not show."""
     for deltas, changed in ((0, 2), (1, 4), (2, 6)):
-        extractor = build("lfcc", {"deltas": deltas})
+        extractor = build_extractor("lfcc", {"deltas": deltas})
         given = sound(6400)
         other = given.copy()
         other[3230] += 0.5
@@ -77,4 +77,4 @@ def test_lfcc_sees_what_it_says():
 )  # fmt: skip
 def test_lfcc_settings_that_cannot_be(settings, problem):
     with pytest.raises(AvlocError, match=f"lfcc: {problem}"):
-        build("lfcc", settings)
+        build_extractor("lfcc", settings)

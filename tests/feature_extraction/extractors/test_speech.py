@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from avloc.errors import AvlocError
-from avloc.feature_extraction.extractors import build
+from avloc.feature_extraction.extractors import build_extractor
 from avloc.feature_extraction.extractors.speech_network import passes
-from avloc.feature_extraction.media import Clip
+from avloc.feature_extraction.media.types import Clip
 
 pytestmark = pytest.mark.usefixtures("one_thread", "no_network")
 
@@ -64,7 +64,7 @@ def test_layers_are_those_of_transformers(kind, norm, networks):
         side = np.concatenate([wanted[k] for k in numbers], axis=1)
         mean = np.mean([wanted[k] for k in numbers], axis=0)
         for averaged, expected in ((False, side), (True, mean)):
-            extractor = build(NAMES[kind], {"weights": folder, "layers": layers, "mean": averaged})
+            extractor = build_extractor(NAMES[kind], {"weights": folder, "layers": layers, "mean": averaged})
             extractor.load()
             assert (extractor.layers, extractor.dim) == (1 if averaged else len(numbers), expected.shape[1])
             (got,) = extractor.rows([samples])
@@ -76,7 +76,7 @@ def test_layers_are_those_of_transformers(kind, norm, networks):
 @pytest.mark.parametrize("kind", list(NAMES))
 def test_together_is_as_one_by_one(kind, norm, networks):
     folder, _ = networks[kind, norm]
-    extractor = build(NAMES[kind], {"weights": folder, "layers": "all"})
+    extractor = build_extractor(NAMES[kind], {"weights": folder, "layers": "all"})
     given = streams()
     alone = [extractor.rows([samples])[0] for samples in given]
     assert [len(rows) for rows in alone] == [6, 1, 11, 6, 9, 1, 11, 1, 2]
@@ -89,7 +89,7 @@ def test_together_is_as_one_by_one(kind, norm, networks):
 def test_a_group_norm_never_sees_padding_and_a_layer_norm_shares_passes(networks, monkeypatch):
     seen = []
     for norm in ("group", "layer"):
-        extractor = build("hubert_base", {"weights": networks["hubert", norm][0]})
+        extractor = build_extractor("hubert_base", {"weights": networks["hubert", norm][0]})
         whole = extractor.states
         monkeypatch.setattr(
             extractor, "states", lambda d, m, whole=whole: seen.append((tuple(d.shape), m)) or whole(d, m)
@@ -114,7 +114,7 @@ def test_passes_are_bounded():
 
 def test_short_streams_are_filled_with_silence_behind_their_normalization(networks):
     folder, network = networks["wav2vec2", "layer"]
-    extractor = build("wav2vec2_base", {"weights": folder})
+    extractor = build_extractor("wav2vec2_base", {"weights": folder})
     samples = sound(150)
     scaled = (samples - samples.mean()) / np.sqrt(samples.var() + 1e-7)
     wanted = reference(network, np.pad(scaled, (0, 250)), normalize=False)[-1]
@@ -123,7 +123,7 @@ def test_short_streams_are_filled_with_silence_behind_their_normalization(networ
 
 
 def test_timing_and_windows(networks):
-    extractor = build("wavlm_base", {"weights": networks["wavlm", "layer"][0]})
+    extractor = build_extractor("wavlm_base", {"weights": networks["wavlm", "layer"][0]})
     assert (extractor.hop_s, extractor.receptive_field_s) == (0.02, 0.025)
     assert extractor.start_offset_s == pytest.approx(0.0025)
     assert extractor.context_s == pytest.approx(2.0)
@@ -142,7 +142,7 @@ def test_timing_and_windows(networks):
 def test_a_click_is_in_the_rows_whose_samples_it_is_among(click, arguments):
     """Of the convolutions, and of those behind a transformer whose norms are per step."""
     for layers in ("0", "last"):
-        extractor = build("wavlm_large", arguments["wavlm_large"] | {"layers": layers})
+        extractor = build_extractor("wavlm_large", arguments["wavlm_large"] | {"layers": layers})
         samples = sound(6000, level=1e-4)
         other = samples.copy()
         other[click] += 0.8
@@ -156,7 +156,7 @@ def test_other_convolutions_have_another_clock(tmp_path, save_speech):
     save_speech(
         tmp_path, "hubert", norm="layer", normalize=True, conv_dim=(8, 8), conv_kernel=(9, 4), conv_stride=(7, 3)
     )
-    extractor = build("hubert_large", {"weights": str(tmp_path)})
+    extractor = build_extractor("hubert_large", {"weights": str(tmp_path)})
     assert extractor.hop_s * 16000 == pytest.approx(21)
     assert extractor.receptive_field_s * 16000 == pytest.approx(9 + 3 * 7)
     assert len(extractor.rows([sound(1000)])[0]) == (1000 - 30) // 21 + 1
@@ -167,13 +167,13 @@ def test_normalization_is_as_the_folder_says_or_the_class(tmp_path, save_speech)
     file = tmp_path / "preprocessor_config.json"
 
     def normalizes(name="wav2vec2_base"):
-        return build(name, {"weights": str(tmp_path)}).settings[1]
+        return build_extractor(name, {"weights": str(tmp_path)}).settings[1]
 
     assert not normalizes()
-    before = build("wav2vec2_base", {"weights": str(tmp_path)}).weights_sha256()
+    before = build_extractor("wav2vec2_base", {"weights": str(tmp_path)}).weights_sha256()
     file.write_text("{}")
     assert normalizes()
-    assert build("wav2vec2_base", {"weights": str(tmp_path)}).weights_sha256() != before
+    assert build_extractor("wav2vec2_base", {"weights": str(tmp_path)}).weights_sha256() != before
     file.write_text(json.dumps({"sampling_rate": 8000}))
     with pytest.raises(AvlocError, match="want the settings of a network for 16000 samples/s"):
         normalizes()
@@ -183,12 +183,12 @@ def test_normalization_is_as_the_folder_says_or_the_class(tmp_path, save_speech)
 
 def test_what_a_store_remembers(networks):
     folder, _ = networks["hubert", "group"]
-    extractor = build("hubert_base", {"weights": folder, "layers": "1-2", "mean": "true", "batch_s": "7"})
+    extractor = build_extractor("hubert_base", {"weights": folder, "layers": "1-2", "mean": "true", "batch_s": "7"})
     about = extractor.describe()
     assert about["parameters"] == {"layers": "1-2", "mean": True, "random": False}
     assert len(about["weights_sha256"]) == 64
     assert (about["dim"], about["layers"], about["modality"]) == (16, 1, "audio")
-    again = build("hubert_base", about["parameters"] | {"weights": folder})
+    again = build_extractor("hubert_base", about["parameters"] | {"weights": folder})
     assert again.describe() == about
 
 
@@ -200,7 +200,7 @@ def test_what_a_store_remembers(networks):
 )  # fmt: skip
 def test_wrong_layers(layers, problem, networks):
     with pytest.raises(AvlocError, match=problem.replace("+", r"\+")):
-        build("hubert_base", {"weights": networks["hubert", "group"][0], "layers": layers}).load()
+        build_extractor("hubert_base", {"weights": networks["hubert", "group"][0], "layers": layers}).load()
 
 
 def test_weights_that_are_not_there(tmp_path, monkeypatch):
@@ -208,20 +208,20 @@ def test_weights_that_are_not_there(tmp_path, monkeypatch):
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     with pytest.raises(AvlocError, match="microsoft/wavlm-base-plus: no such folder, nor a model of that name"):
-        build("wavlm_base_plus")
+        build_extractor("wavlm_base_plus")
     with pytest.raises(AvlocError, match="hf download"):
-        build("xls_r_300m", {"weights": "facebook/wav2vec2-xls-r-300m"})
+        build_extractor("xls_r_300m", {"weights": "facebook/wav2vec2-xls-r-300m"})
     with pytest.raises(AvlocError, match="none/of/it: no such folder"):
-        build("hubert_base", {"weights": "none/of/it"})
+        build_extractor("hubert_base", {"weights": "none/of/it"})
     (tmp_path / "x.pt").write_text("")
     with pytest.raises(AvlocError, match=r"x\.pt: no such folder"):
-        build("hubert_base", {"weights": str(tmp_path / "x.pt")})
+        build_extractor("hubert_base", {"weights": str(tmp_path / "x.pt")})
     with pytest.raises(AvlocError, match=r"wants a folder with config\.json"):
-        build("hubert_base", {"weights": str(tmp_path)})
+        build_extractor("hubert_base", {"weights": str(tmp_path)})
     with pytest.raises(AvlocError, match="give weights, or random=true"):
-        build("hubert_base", {"weights": str(tmp_path), "random": "true"})
+        build_extractor("hubert_base", {"weights": str(tmp_path), "random": "true"})
     with pytest.raises(AvlocError, match="batch_s must be at least 1, got 0"):
-        build("hubert_base", {"random": "true", "batch_s": "0"})
+        build_extractor("hubert_base", {"random": "true", "batch_s": "0"})
 
 
 def test_a_name_in_the_hubs_cache(tmp_path, networks, monkeypatch):
@@ -237,7 +237,7 @@ def test_a_name_in_the_hubs_cache(tmp_path, networks, monkeypatch):
     samples = sound(3000)
     wanted = reference(network, samples, normalize=True)[-1]
     for arguments in ({}, {"weights": "someone/other"}):
-        np.testing.assert_allclose(build("wavlm_large", arguments).rows([samples])[0], wanted, atol=1e-5)
+        np.testing.assert_allclose(build_extractor("wavlm_large", arguments).rows([samples])[0], wanted, atol=1e-5)
 
 
 def test_files_that_are_wrong(tmp_path, networks):
@@ -245,7 +245,7 @@ def test_files_that_are_wrong(tmp_path, networks):
         shutil.copytree(networks["hubert", "layer"][0], tmp_path / name)
 
     def load(name, extractor="hubert_large"):
-        build(extractor, {"weights": str(tmp_path / name)}).load()
+        build_extractor(extractor, {"weights": str(tmp_path / name)}).load()
 
     def settings(name, **changed):
         file = tmp_path / name / "config.json"
@@ -281,7 +281,9 @@ def test_heads_beside_the_network_are_left_out(tmp_path, networks):
     whole.save_pretrained(tmp_path)
     samples = sound(3000)
     wanted = reference(whole.wav2vec2, samples, normalize=True)[-1]
-    np.testing.assert_allclose(build("wav2vec2_base", {"weights": str(tmp_path)}).rows([samples])[0], wanted, atol=1e-5)
+    np.testing.assert_allclose(
+        build_extractor("wav2vec2_base", {"weights": str(tmp_path)}).rows([samples])[0], wanted, atol=1e-5
+    )
 
 
 def test_random_weights_are_those_of_a_seed(monkeypatch):
@@ -290,7 +292,7 @@ def test_random_weights_are_those_of_a_seed(monkeypatch):
     small = speech.Size(16, 2, 2, 24, "layer", True, True)
     monkeypatch.setattr(speech.XLSR300M, "size", small)
     torch.manual_seed(7)
-    one, two = (build("xls_r_300m", {"random": "true"}) for _ in range(2))
+    one, two = (build_extractor("xls_r_300m", {"random": "true"}) for _ in range(2))
     samples = sound(2000)
     np.testing.assert_array_equal(one.rows([samples])[0], two.rows([samples])[0])
     assert one.weights_sha256() is None
@@ -299,7 +301,7 @@ def test_random_weights_are_those_of_a_seed(monkeypatch):
 
 
 def test_mixed_precision_gives_float32(networks):
-    extractor = build("wavlm_large", {"weights": networks["wavlm", "layer"][0], "layers": "all"})
+    extractor = build_extractor("wavlm_large", {"weights": networks["wavlm", "layer"][0], "layers": "all"})
     samples = streams((3000, 2900))
     full = extractor.rows(samples)
     extractor.to("cpu", "bf16")

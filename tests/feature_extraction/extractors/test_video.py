@@ -6,7 +6,7 @@ import torch
 from torchvision.models import get_model, get_model_weights
 
 from avloc.errors import AvlocError
-from avloc.feature_extraction.extractors import build
+from avloc.feature_extraction.extractors import build_extractor
 from avloc.feature_extraction.extractors.video import window_frames
 
 SMALL = ["r3d_18", "mc3_18", "r2plus1d_18"]
@@ -41,7 +41,7 @@ def test_features_are_what_torchvision_puts_into_its_last_layer(name, tmp_path):
                 torch.nn.init.kaiming_normal_(parameter)
     torch.save(network.state_dict(), tmp_path / "w.pth")
     window = 8 if name in ("swin3d_t", *SMALL) else 16
-    extractor = build(name, {"weights": str(tmp_path / "w.pth"), "window": window, "stride": window})
+    extractor = build_extractor(name, {"weights": str(tmp_path / "w.pth"), "window": window, "stride": window})
     assert extractor.side == get_model_weights(name).DEFAULT.transforms.keywords["crop_size"][0]
     frames = frames_of(extractor, window)
     (got,) = extractor.rows([frames])
@@ -60,7 +60,7 @@ def test_windows_are_centred_and_the_ends_repeated():
 
 
 def test_batches_go_across_streams_and_do_not_show():
-    extractor = build("r3d_18", {"random": True, "window": 4, "stride": 2, "batch": 5})
+    extractor = build_extractor("r3d_18", {"random": True, "window": 4, "stride": 2, "batch": 5})
     extractor.side = 32  # its last map is averaged, so any size will do
     streams = [frames_of(extractor, length, seed=length) for length in (7, 1, 12)]
     sizes = []
@@ -77,7 +77,7 @@ def test_batches_go_across_streams_and_do_not_show():
 
 @pytest.mark.parametrize(("window", "stride"), [(6, 4), (5, 2)])
 def test_a_long_stream_in_windows_is_the_whole(window, stride):
-    extractor = build("r3d_18", {"random": True, "window": window, "stride": stride})
+    extractor = build_extractor("r3d_18", {"random": True, "window": window, "stride": stride})
     assert extractor.window_s == 10
     extractor.side = 32
     extractor.window_s = 1.2
@@ -91,36 +91,36 @@ def test_a_long_stream_in_windows_is_the_whole(window, stride):
 
 
 def test_crops_are_asked_of_the_decoder():
-    extractor = build("s3d", {"random": "true", "crop": "mouth"})
+    extractor = build_extractor("s3d", {"random": "true", "crop": "mouth"})
     assert extractor.video_format == (224, 224, "rgb24", "swscale", "mouth")
     assert extractor.parameters()["crop"] == "mouth"
-    assert build("s3d", {"random": "true"}).video_format.crop == "none"
+    assert build_extractor("s3d", {"random": "true"}).video_format.crop == "none"
     with pytest.raises(AvlocError, match="crop must be one of none, center, face, mouth, got 'ear'"):
-        build("r3d_18", {"random": "true", "crop": "ear"})
+        build_extractor("r3d_18", {"random": "true", "crop": "ear"})
 
 
 def test_faces_need_opencv_before_the_first_clip(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "cv2", None)
-    build("r3d_18", {"random": "true"}).load()
+    build_extractor("r3d_18", {"random": "true"}).load()
     with pytest.raises(AvlocError, match="pip install 'avloc"):
-        build("r3d_18", {"random": "true", "crop": "face"}).load()
+        build_extractor("r3d_18", {"random": "true", "crop": "face"}).load()
 
 
 def test_windows_that_a_network_cannot_take():
-    assert build("swin3d_t", {"random": "true"}).receptive_field_s == pytest.approx(32 / 25)
-    assert build("s3d", {"random": "true", "window": "14"}).receptive_field_s == pytest.approx(14 / 25)
+    assert build_extractor("swin3d_t", {"random": "true"}).receptive_field_s == pytest.approx(32 / 25)
+    assert build_extractor("s3d", {"random": "true", "window": "14"}).receptive_field_s == pytest.approx(14 / 25)
     with pytest.raises(AvlocError, match="s3d wants a window of at least 14 frames, got 13"):
-        build("s3d", {"random": "true", "window": "13"})
+        build_extractor("s3d", {"random": "true", "window": "13"})
     for name in ("mvit_v1_b", "mvit_v2_s"):
         with pytest.raises(AvlocError, match=f"{name} wants a window of exactly 16 frames, got 32"):
-            build(name, {"random": "true", "window": "32"})
+            build_extractor(name, {"random": "true", "window": "32"})
 
 
 def test_weights_of_another_network_are_an_error(tmp_path):
     torch.save(get_model("r3d_18", weights=None).state_dict(), tmp_path / "w.pth")
-    extractor = build("mc3_18", {"weights": str(tmp_path / "w.pth")})
+    extractor = build_extractor("mc3_18", {"weights": str(tmp_path / "w.pth")})
     with pytest.raises(AvlocError, match=r"w\.pth: not a state dict of torchvision's mc3_18 \("):
         extractor.load()
     torch.save({"fc.bias": torch.zeros(400)}, tmp_path / "part.pth")
     with pytest.raises(AvlocError, match=r"part\.pth: not a state dict of torchvision's r3d_18 \("):
-        build("r3d_18", {"weights": str(tmp_path / "part.pth")}).load()
+        build_extractor("r3d_18", {"weights": str(tmp_path / "part.pth")}).load()

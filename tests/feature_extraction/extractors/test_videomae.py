@@ -8,7 +8,7 @@ import torch
 from transformers import VideoMAEConfig, VideoMAEForPreTraining, VideoMAEModel
 
 from avloc.errors import AvlocError
-from avloc.feature_extraction.extractors import build
+from avloc.feature_extraction.extractors import build_extractor
 
 SMALL = {
     "image_size": 32, "num_frames": 8, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -31,7 +31,7 @@ def saved(folder, kind=VideoMAEModel, colours=None, **settings):
 def test_features_are_the_mean_of_the_tokens(tmp_path, pooled, colours):
     network = saved(tmp_path, colours=colours, use_mean_pooling=pooled)
     assert (network.layernorm is None) == pooled
-    extractor = build("videomae", {"weights": str(tmp_path), "stride": "8"})
+    extractor = build_extractor("videomae", {"weights": str(tmp_path), "stride": "8"})
     assert extractor.video_format == (32, 32, "rgb24", "swscale", "none")
     assert (extractor.dim, extractor.hop_s, extractor.receptive_field_s) == (24, 0.32, 0.32)
     frames = np.random.default_rng(0).integers(0, 255, (16, 32, 32, 3), dtype=np.uint8)
@@ -47,7 +47,7 @@ def test_features_are_the_mean_of_the_tokens(tmp_path, pooled, colours):
 
 def test_a_pretraining_checkpoint_gives_its_encoder(tmp_path, capfd):
     network = saved(tmp_path / "a", VideoMAEForPreTraining)
-    extractor = build("videomae", {"weights": str(tmp_path / "a")})
+    extractor = build_extractor("videomae", {"weights": str(tmp_path / "a")})
     capfd.readouterr()
     extractor.load()
     assert capfd.readouterr().err == ""
@@ -58,19 +58,19 @@ def test_a_pretraining_checkpoint_gives_its_encoder(tmp_path, capfd):
 def test_the_hash_is_of_all_that_counts(tmp_path):
     saved(tmp_path)
     (tmp_path / "README.md").write_text("one")
-    first = build("videomae", {"weights": str(tmp_path)}).weights_sha256()
+    first = build_extractor("videomae", {"weights": str(tmp_path)}).weights_sha256()
     (tmp_path / "README.md").write_text("two")
-    assert build("videomae", {"weights": str(tmp_path)}).weights_sha256() == first
+    assert build_extractor("videomae", {"weights": str(tmp_path)}).weights_sha256() == first
     (tmp_path / "preprocessor_config.json").write_text('{"image_mean": [0.5, 0.5, 0.5]}')
-    assert build("videomae", {"weights": str(tmp_path)}).weights_sha256() != first
+    assert build_extractor("videomae", {"weights": str(tmp_path)}).weights_sha256() != first
 
 
 def test_what_is_not_there_or_not_videomae_is_one_line(tmp_path, monkeypatch):
     for name in ("owner/model", str(tmp_path / "none"), "a/b/c"):
         with pytest.raises(AvlocError, match="no such folder, nor a model of that name in the Hugging Face cache"):
-            build("videomae", {"weights": name})
+            build_extractor("videomae", {"weights": name})
     with pytest.raises(AvlocError, match=r"wants a folder with config\.json and model\.safetensors"):
-        build("videomae", {"weights": str(tmp_path)})
+        build_extractor("videomae", {"weights": str(tmp_path)})
     saved(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     for changed, message in (
@@ -80,17 +80,17 @@ def test_what_is_not_there_or_not_videomae_is_one_line(tmp_path, monkeypatch):
     ):
         (tmp_path / "config.json").write_text(json.dumps(config | changed))
         with pytest.raises(AvlocError, match=message):
-            build("videomae", {"weights": str(tmp_path)})
+            build_extractor("videomae", {"weights": str(tmp_path)})
     (tmp_path / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}))
     with pytest.raises(AvlocError, match=r"its weights lack \d+ tensors of VideoMAE, such as "):
-        build("videomae", {"weights": str(tmp_path)}).load()
+        build_extractor("videomae", {"weights": str(tmp_path)}).load()
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "model.safetensors").write_bytes(b"none")
     with pytest.raises(AvlocError, match=r"not a VideoMAE network \("):
-        build("videomae", {"weights": str(tmp_path)}).load()
+        build_extractor("videomae", {"weights": str(tmp_path)}).load()
     (tmp_path / "preprocessor_config.json").write_text('{"image_mean": 0.5}')
     with pytest.raises(AvlocError, match="want three numbers as image_mean and image_std"):
-        build("videomae", {"weights": str(tmp_path)})
+        build_extractor("videomae", {"weights": str(tmp_path)})
 
 
 def test_a_name_in_the_cache_is_found(tmp_path, monkeypatch):
@@ -101,6 +101,6 @@ def test_a_name_in_the_cache_is_found(tmp_path, monkeypatch):
     (tmp_path / "models--owner--small" / "refs").mkdir()
     (tmp_path / "models--owner--small" / "refs" / "main").write_text("0123")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    extractor = build("videomae", {"weights": "owner/small"})
+    extractor = build_extractor("videomae", {"weights": "owner/small"})
     assert extractor.folder == snapshot
     assert extractor.rows([np.zeros((3, 32, 32, 3), np.uint8)])[0].shape == (1, 24)

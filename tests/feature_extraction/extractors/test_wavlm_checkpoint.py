@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from avloc.errors import AvlocError
-from avloc.feature_extraction.extractors import build
+from avloc.feature_extraction.extractors import build_extractor
 from avloc.feature_extraction.extractors.wavlm_checkpoint import convolutions_of, read_wavlm
 
 pytestmark = pytest.mark.usefixtures("one_thread", "no_network")
@@ -38,7 +38,7 @@ def original_layers(network, samples):
 @pytest.mark.parametrize("kind", list(SETTINGS))
 def test_layers_are_those_of_the_original(kind, tmp_path, save_original_wavlm):
     network = save_original_wavlm(tmp_path / "w.pt", **SETTINGS[kind])
-    extractor = build("wavlm_large", {"weights": str(tmp_path / "w.pt"), "layers": "all"})
+    extractor = build_extractor("wavlm_large", {"weights": str(tmp_path / "w.pt"), "layers": "all"})
     samples = sound(60000)  # positions beyond max_distance
     given = samples
     if kind == "large":
@@ -49,13 +49,13 @@ def test_layers_are_those_of_the_original(kind, tmp_path, save_original_wavlm):
     for k, layer in enumerate(wanted):
         assert layer.std() > 0.1
         np.testing.assert_allclose(got[:, 16 * k : 16 * (k + 1)], layer, atol=1e-5)
-    (middle,) = build("wavlm_large", {"weights": str(tmp_path / "w.pt"), "layers": "1"}).rows([samples])
+    (middle,) = build_extractor("wavlm_large", {"weights": str(tmp_path / "w.pt"), "layers": "1"}).rows([samples])
     np.testing.assert_allclose(middle, wanted[1], atol=1e-5)
 
 
 def test_what_the_file_says(tmp_path, save_original_wavlm):
     save_original_wavlm(tmp_path / "w.pt", **SETTINGS["large"])
-    extractor = build("wavlm_base", {"weights": str(tmp_path / "w.pt")})
+    extractor = build_extractor("wavlm_base", {"weights": str(tmp_path / "w.pt")})
     config, normalize = extractor.settings
     assert normalize
     assert extractor.pads
@@ -63,7 +63,7 @@ def test_what_the_file_says(tmp_path, save_original_wavlm):
     assert (extractor.dim, extractor.hop_s) == (16, 0.02)
     assert len(extractor.weights_sha256()) == 64
     save_original_wavlm(tmp_path / "w.pt", **SETTINGS["other"])
-    other = build("wavlm_base", {"weights": str(tmp_path / "w.pt")})
+    other = build_extractor("wavlm_base", {"weights": str(tmp_path / "w.pt")})
     assert not other.settings[1]
     assert not other.pads
     assert other.hop_s * 16000 == pytest.approx(80)
@@ -109,7 +109,7 @@ def test_wrong_files(tmp_path, save_original_wavlm):
         read_wavlm(file)
     torch.save({"cfg": content["cfg"], "model": torch.nn.Linear(1, 1)}, file)
     with pytest.raises(AvlocError, match="holds more than tensors"):
-        build("wavlm_base", {"weights": str(file)}).load()
+        build_extractor("wavlm_base", {"weights": str(file)}).load()
     file.write_text("none")
     with pytest.raises(AvlocError, match=r"w\.pt: not a checkpoint"):
-        build("wavlm_base", {"weights": str(file)}).load()
+        build_extractor("wavlm_base", {"weights": str(file)}).load()

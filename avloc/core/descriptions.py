@@ -1,0 +1,118 @@
+"""Descriptions that travel with data: of an extractor in a store, and of the data that a network was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from typing import Literal
+
+Fit = Literal["pad", "squeeze"]
+"""How a clip is brought to a fixed number of frames: cut or padded (LAV-DF), or resampled (AV-Deepfake1M)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractorDescription:
+    """Everything that tells two extractors apart: kept by a store beside its features, and by a checkpoint.
+
+    Attributes:
+        name: the name in the store, and on the command line.
+        modality: `audio` or `visual`.
+        hop_s: seconds per row.
+        dim: numbers per row.
+        version: raised when the numbers change.
+        parameters: the constructor's arguments that change the numbers.
+        weights_sha256: hash of the weights; None without weights.
+        start_offset_s: start of the first row, relative to the stream's own start.
+        layers: layers of a network that lie side by side in a row.
+        receptive_field_s: seconds that a row sees; None if unknown.
+        window_s: a longer stream is extracted in windows of this length; None if unknown.
+        factory: the extractor's class where `name` does not say it: a name of the table, or a dotted path.
+        precision: `32`, `bf16` or `16`.
+        decoder: the backend that read the picture; None for the default one.
+
+    >>> mel = ExtractorDescription("logmel", "audio", hop_s=0.01, dim=64)
+    >>> ExtractorDescription.from_dict(mel.to_dict()) == mel
+    True
+    >>> mel.first_difference(ExtractorDescription("logmel", "audio", hop_s=0.02, dim=64))
+    'hop_s'
+    """
+
+    name: str
+    modality: str
+    hop_s: float
+    dim: int
+    version: int = 1
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    weights_sha256: str | None = None
+    start_offset_s: float = 0.0
+    layers: int = 1
+    receptive_field_s: float | None = None
+    window_s: float | None = None
+    factory: str | None = None
+    precision: str = "32"
+    decoder: str | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        """The description as plain values; what is unknown or as usual is left out."""
+        usual = {"receptive_field_s": None, "window_s": None, "factory": None, "precision": "32", "decoder": None}
+        values = {f.name: getattr(self, f.name) for f in fields(self)} | {"parameters": dict(self.parameters)}
+        return {key: value for key, value in values.items() if key not in usual or value != usual[key]}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, object]) -> ExtractorDescription:
+        """The inverse of `to_dict`; keys that are no attribute are ignored.
+
+        Raises:
+            ValueError: if an attribute without a default is missing, or one is of the wrong type.
+        """
+        missing = [f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING]
+        missing = [name for name in missing if name not in values]
+        if missing:
+            raise ValueError(f"an extractor's description lacks {', '.join(missing)}")
+        known = {f.name: values[f.name] for f in fields(cls) if f.name in values}
+        numbers = {"hop_s": float, "dim": int, "version": int, "start_offset_s": float, "layers": int}
+        try:
+            typed = {key: numbers[key](value) if key in numbers else value for key, value in known.items()}  # type: ignore[operator]
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"an extractor's description has a wrong number ({error})") from error
+        if not isinstance(typed.get("parameters", {}), Mapping):
+            raise ValueError(f"an extractor's parameters must be named, got {typed['parameters']!r}")
+        return cls(**typed)  # type: ignore[arg-type]
+
+    def first_difference(self, other: ExtractorDescription) -> str | None:
+        """The first attribute in which two descriptions differ; None if they are equal."""
+        return next((f.name for f in fields(self) if getattr(self, f.name) != getattr(other, f.name)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class ClipInputFormat:
+    """How clips become the inputs of a network that takes pixels and log-mels: brought to `frames` frames by `fit`."""
+
+    frames: int
+    fit: Fit
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingContext:
+    """The data that a network was trained on, as its checkpoint remembers it to run on a clip alone.
+
+    Attributes:
+        hop_s: seconds per step.
+        extractors: of the cached features; empty for a network that takes the clips themselves.
+        clips: the input format of such a network; None for one on cached features.
+        calibration: by `clip`, `audio`, `visual`, the slope and offset that turn a best score into a probability.
+    """
+
+    hop_s: float
+    extractors: tuple[ExtractorDescription, ...] = ()
+    clips: ClipInputFormat | None = None
+    calibration: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, object]:
+        """The context as plain values, for a checkpoint."""
+        values: dict[str, object] = {"hop_s": self.hop_s, "extractors": [e.to_dict() for e in self.extractors]}
+        if self.clips is not None:
+            values["clips"] = asdict(self.clips)
+        if self.calibration:
+            values["calibration"] = dict(self.calibration)
+        return values

@@ -1,0 +1,316 @@
+"""A file > windows of a network's inputs, decoded as they are asked for: flat memory, however long the file is.
+
+Picture and sound are read apart, each as far as it is wanted, so that neither waits in memory for the other, however the
+file interleaves them.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from avloc.core.timeline import TimeGrid
+from avloc.errors import MediaError
+from avloc.feature_extraction.extractors.base import Extractor, Features, check_finite
+from avloc.feature_extraction.media.types import Clip
+
+if TYPE_CHECKING:
+    from avloc.datasets.loading.example import Example
+
+
+class Windowing(NamedTuple):
+    """How windows lie: `size` steps each (None: all in one), of which neighbours share `overlap`."""
+
+    size: int | None
+    overlap: int = 0
+
+
+LATE_S = 10.0
+Observer = Callable[[Clip], object]
+"""Sees each decoded part."""
+
+
+class Window(NamedTuple):
+    """A part of a clip as a network takes it, on the file's own time.
+
+    Attributes:
+        example: its inputs.
+        begin: its first step on the clip's clock.
+        last: whether the clip ends in it.
+    """
+
+    example: Example
+    begin: int
+    last: bool
+
+
+class StreamConsumer(Protocol):
+    """Takes decoded parts, and holds what is made of them until it is left behind."""
+
+    @property
+    def start_s(self) -> float | None:
+        """When the first that came begins; None before."""
+
+    @property
+    def end_s(self) -> float:
+        """When the last that is ready ends; -inf before the first."""
+
+    def push(self, part: Clip) -> None:
+        """Take the next part."""
+
+    def finish(self) -> None:
+        """Nothing more comes."""
+
+    def drop_before(self, before_s: float) -> None:
+        """What lies before is not asked for again."""
+
+
+class RowBuffer:
+    """Rows that follow one another at a fixed rate; the earliest can be dropped.
+
+    Args:
+        hop_s: seconds per row.
+    """
+
+    def __init__(self, hop_s: float) -> None:
+        self.hop_s = hop_s
+        self.start_s: float | None = None
+        self._parts: list[npt.NDArray[Any]] = []
+        self._first = 0  # the number of the first row that is held
+        self._count = 0
+
+    @property
+    def end_s(self) -> float:
+        """When the last row ends."""
+        return -math.inf if self.start_s is None else self.start_s + self._count * self.hop_s
+
+    def add(self, rows: npt.NDArray[Any]) -> None:
+        """Append rows (N, …)."""
+        if len(rows):
+            self._parts.append(rows)
+            self._count += len(rows)
+
+    def between(self, low_s: float, high_s: float) -> tuple[npt.NDArray[Any], float]:
+        """The rows that reach into [low_s, high_s), and when the first begins; none: an empty array."""
+        if self.start_s is None or not self._parts:
+            return np.zeros((0,)), low_s
+        low = self._number(low_s, math.floor)
+        high = max(low, self._number(high_s, math.ceil))
+        rows, at = [], self._first
+        for part in self._parts:
+            rows.append(part[max(0, low - at) : max(0, high - at)])
+            at += len(part)
+        return np.concatenate(rows), self.start_s + low * self.hop_s
+
+    def drop_before(self, before_s: float) -> None:
+        """Drop the rows that end before, but for one: the next may be interpolated from it."""
+        if self.start_s is None or not self._parts:
+            return
+        keep = self._number(before_s, math.floor) - 1
+        while self._parts and self._first + len(self._parts[0]) <= keep:
+            self._first += len(self._parts.pop(0))
+
+    def _number(self, at_s: float, rounded: Callable[[float], int]) -> int:
+        assert self.start_s is not None
+        exact = (at_s - self.start_s) / self.hop_s if math.isfinite(at_s) else math.copysign(2**62, at_s)
+        near = round(exact)
+        number = near if abs(exact - near) < 1e-6 else rounded(exact)
+        return min(max(number, self._first), self._count)
+
+
+class FeatureBuffer(RowBuffer):
+    """The features of one extractor."""
+
+    def __init__(self, extractor: Extractor) -> None:
+        super().__init__(extractor.hop_s)
+        self.extractor, self._cutter = extractor, extractor.windows()
+        self._path = Path()  # of the clip that comes
+
+    def push(self, part: Clip) -> None:
+        """Take the next part."""
+        data = self.extractor.select_stream(part)
+        if data is None or not len(data):
+            return
+        if self.start_s is None:
+            self.start_s, self._path = self.extractor.first_row_start_s(part), part.path
+        self._extract(self._cutter.push(data))
+
+    def finish(self) -> None:
+        """Nothing more comes."""
+        self._extract(self._cutter.finish())
+
+    def _extract(self, windows: Iterator[Any]) -> None:
+        for window in windows:
+            rows = self.extractor.rows([window.data])[0][window.low : window.high]
+            check_finite(self._path, self.extractor, rows)
+            self.add(rows)
+
+    def features(self, low_s: float, high_s: float) -> Features:
+        """Those that a clock from `low_s` to `high_s` is made of, with a neighbour on each side."""
+        rows, start_s = self.between(low_s - self.hop_s, high_s + self.hop_s)
+        if not len(rows):
+            return self.extractor.empty_features()
+        return Features(rows, TimeGrid(start_s, self.hop_s, len(rows)))
+
+
+class RawBuffer(RowBuffer):
+    """Frames or samples as they are.
+
+    Args:
+        get: what of a part; None if it is not there.
+        start: when that begins.
+        hop_s: seconds per frame or sample.
+        most_bytes: more at once is refused with a MediaError; None: any.
+    """
+
+    def __init__(
+        self,
+        get: Callable[[Clip], npt.NDArray[Any] | None],
+        start: Callable[[Clip], float],
+        hop_s: float,
+        most_bytes: int | None = None,
+    ) -> None:
+        super().__init__(hop_s)
+        self._get, self._start, self._most = get, start, most_bytes
+
+    def push(self, part: Clip) -> None:
+        """Take the next part."""
+        data = self._get(part)
+        if data is None or not len(data):
+            return
+        if self.start_s is None:
+            self.start_s = self._start(part)
+        self.add(data)
+        if self._most is not None and sum(rows.nbytes for rows in self._parts) > self._most:
+            raise MediaError(f"{part.path}: its frames do not fit into memory at once, cut it into parts")
+
+    def finish(self) -> None:
+        """Nothing more comes."""
+
+
+class Track:
+    """The picture or the sound of a file, pulled as far as it is wanted.
+
+    Args:
+        parts: what comes.
+        consumers: who takes it.
+        observe: sees each part.
+
+    Attributes:
+        ended: whether nothing more comes.
+        problems: what could not be decoded; complete when it has ended.
+        decoded_s: when what was decoded so far begins and ends; None before.
+        error: why nothing could be, if so.
+    """
+
+    def __init__(
+        self, parts: Iterator[Clip], consumers: Sequence[StreamConsumer], observe: Observer | None = None
+    ) -> None:
+        self._parts, self.consumers, self._observe = parts, consumers, observe
+        self.ended = False
+        self.problems: list[str] = []
+        self.decoded_s: tuple[float, float] | None = None
+        self.error: MediaError | None = None
+
+    def decode_until(self, until_s: float) -> None:
+        """Decode until there is something of every consumer up to `until_s`, or the end."""
+        while not self.ended and min((t.end_s for t in self.consumers), default=-math.inf) < until_s:
+            try:
+                part = next(self._parts, None)
+            except MediaError as error:
+                self.error, part = error, None
+            if part is None:
+                self.ended = True
+                for consumer in self.consumers:
+                    consumer.finish()
+                return
+            self.problems = part.problems
+            if part.duration_s:
+                start_s = part.video_start_s if part.frames else part.audio_start_s
+                self.decoded_s = (start_s if self.decoded_s is None else self.decoded_s[0], part.duration_s)
+            if self._observe is not None:
+                self._observe(part)
+            for consumer in self.consumers:
+                consumer.push(part)
+
+    @property
+    def start_s(self) -> float:
+        """When the first begins; inf if nothing came."""
+        return min((t.start_s for t in self.consumers if t.start_s is not None), default=math.inf)
+
+    @property
+    def end_s(self) -> float:
+        """When the last that is ready ends."""
+        return max((t.end_s for t in self.consumers), default=-math.inf)
+
+    def drop_before(self, before_s: float) -> None:
+        """What lies before is not asked for again."""
+        for consumer in self.consumers:
+            consumer.drop_before(before_s)
+
+
+def decoding_problems(tracks: Sequence[Track]) -> list[str]:
+    """What could not be decoded, each once; when all have ended.
+
+    Raises:
+        MediaError: if nothing could be.
+    """
+    errors = [track.error for track in tracks if track.error is not None]
+    if tracks and all(track.start_s == math.inf for track in tracks):
+        texts = [p for track in tracks for p in track.problems]
+        raise errors[0] if errors else MediaError("; ".join(dict.fromkeys(texts)) or "nothing could be decoded")
+    found = [*(p for track in tracks for p in track.problems), *(str(error) for error in errors)]
+    return list(dict.fromkeys(found))
+
+
+def windows_of(
+    tracks: Sequence[Track],
+    cut: Windowing,
+    *,
+    hop_s: float,
+    start_s: float | None,
+    margin_s: float,
+    end_s: Callable[[], float],
+    example_at: Callable[[TimeGrid], Example],
+) -> Iterator[Window]:
+    """Pull tracks, and cut them to windows.
+
+    Args:
+        tracks: of the file.
+        cut: how.
+        hop_s: seconds per step.
+        start_s: where the clip's clock starts, if the earlier track does not start much later; None: where that does.
+        margin_s: how far past a window there must be something before the window is known not to be the last.
+        end_s: where the clip ends, once all tracks have.
+        example_at: the inputs on a clock.
+
+    Raises:
+        MediaError: if nothing can be decoded.
+    """
+    for track in tracks:
+        track.decode_until(-sys.float_info.max)  # to its first part
+    first_s = min(track.start_s for track in tracks)
+    if start_s is None:
+        start_s = first_s
+    elif LATE_S < first_s - start_s < math.inf:  # a recording's own clock, say: nothing is judged before it begins
+        start_s += math.floor((first_s - start_s) / hop_s) * hop_s
+    begin, last = 0, False
+    while not last:
+        size = cut.size
+        for track in tracks:
+            track.decode_until(math.inf if size is None else start_s + (begin + size) * hop_s + margin_s)
+        if all(track.ended for track in tracks):
+            decoding_problems(tracks)
+            length = TimeGrid.covering(end_s() - start_s, hop_s).length - begin
+            size, last = (length, True) if size is None or length <= size else (size, False)
+        assert size is not None
+        yield Window(example_at(TimeGrid(start_s + begin * hop_s, hop_s, size)), begin, last)
+        begin += size - cut.overlap
+        for track in tracks:
+            track.drop_before(start_s + begin * hop_s)

@@ -1,0 +1,19 @@
+"""Figures > png files."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from avloc.io.files import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def save_png(figure: Figure, path: Path, *, dpi: int) -> None:
+    """Write a figure; letters that the font lacks become boxes, without a warning each: names of files may hold any."""
+    with replacing(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        figure.savefig(temporary, dpi=dpi)

@@ -1,0 +1,161 @@
+"""The LightningModule: it only trains. What a network is, loses and decodes is the network's own."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from avloc.core.timeline import segment_array
+from avloc.errors import AvlocError
+from avloc.evaluation.torchmetric import TemporalAveragePrecision
+from avloc.models.checkpoint import KEY, checkpoint_metadata
+from avloc.training.clip_scores import ClipScores
+
+if TYPE_CHECKING:
+    from avloc.datasets.loading.batch import Batch
+
+VALIDATION_IOUS = (0.5, 0.75, 0.9, 0.95)
+VALIDATION_ROWS = (20,)
+
+
+def one_cycle(progress: float, warmup: float) -> float:
+    """The learning rate's share of its highest value: a cosine up to `warmup` of the way, a cosine down to 0 after.
+
+    >>> [round(one_cycle(p, 0.2), 2) for p in (0.0, 0.1, 0.2, 0.6, 1.0)]
+    [0.04, 0.52, 1.0, 0.5, 0.0]
+    """
+    if progress < warmup:
+        return 0.04 + 0.96 * (1 - math.cos(math.pi * progress / warmup)) / 2
+    return (1 + math.cos(math.pi * min(1.0, (progress - warmup) / (1 - warmup)))) / 2
+
+
+class LocalizationModule(pl.LightningModule):
+    """Trains a network; validates by strict AP.
+
+    Args:
+        model: a network of `avloc.models`.
+        lr: the highest learning rate.
+        weight_decay: of the optimizer.
+        warmup: share of the steps during which the rate of a one-cycle schedule rises.
+        optimizer: `adamw`, or `adam` (decay as a part of the gradient).
+        betas: of the optimizer.
+        schedule: `one_cycle`; `plateau` halves the rate when the validation loss has not fallen for `patience` epochs
+            (BA-TFD); `exponential` multiplies it by `decay` after every epoch (BA-TFD+).
+        patience: see `schedule`.
+        decay: see `schedule`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        lr: float = 1e-3,
+        weight_decay: float = 0.02,
+        warmup: float = 0.15,
+        optimizer: Literal["adamw", "adam"] = "adamw",
+        betas: tuple[float, float] = (0.9, 0.999),
+        schedule: Literal["one_cycle", "plateau", "exponential"] = "one_cycle",
+        patience: int = 3,
+        decay: float = 0.992,
+    ) -> None:
+        super().__init__()
+        if not (0 <= warmup < 1 and lr > 0 and weight_decay >= 0):
+            raise AvlocError(
+                f"want lr > 0, weight_decay ≥ 0 and 0 ≤ warmup < 1, got {lr:g}, {weight_decay:g}, {warmup:g}"
+            )
+        if optimizer not in ("adamw", "adam") or schedule not in ("one_cycle", "plateau", "exponential"):
+            raise AvlocError(
+                f"want optimizer of adamw, adam and schedule of one_cycle, plateau, exponential, got {optimizer!r}, {schedule!r}"
+            )
+        self.model: Any = model
+        self.optimizer, self.betas, self.schedule = optimizer, (betas[0], betas[1]), schedule
+        self.patience, self.decay = patience, decay
+        self.lr, self.weight_decay, self.warmup = lr, weight_decay, warmup
+        self.metric = TemporalAveragePrecision(ap_ious=VALIDATION_IOUS, ar_counts=VALIDATION_ROWS)
+        self.clip_scores = ClipScores()
+        self._uncarried = 0
+        self.context: dict[str, Any] = {}
+
+    def setup(self, stage: str) -> None:
+        """Check that data and network fit, and note for the checkpoint which features it is trained on."""
+        data: Any = getattr(self.trainer, "datamodule", None)
+        if data is None:
+            return
+        data.check_network(self.model)
+        self.context = data.context()
+
+    def on_train_epoch_start(self) -> None:
+        """The order of the clips follows from the epoch's number, so that a resumed run goes on with it."""
+        order = getattr(self.trainer.train_dataloader, "batch_sampler", None)
+        if order is not None and hasattr(order, "set_epoch"):
+            order.set_epoch(self.current_epoch)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """A step's chances (dropout) follow from the seed and its number: a resumed run equals an undisturbed one."""
+        seed = [int(os.environ.get("PL_GLOBAL_SEED", "0")), self.current_epoch, batch_idx, self.global_rank]
+        torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        if batch.targets is None:
+            raise AvlocError("training needs labels, but this split's are hidden")
+        terms: dict[str, Tensor] = self.model.loss(self.model(**batch.inputs._asdict()), batch.targets)
+        self._uncarried += batch.unassigned_segments
+        for name, value in terms.items():
+            self.log(
+                f"train/{name}",
+                value,
+                prog_bar=name == "loss",
+                on_step=False,
+                on_epoch=True,
+                batch_size=len(batch.grids),
+                sync_dist=True,
+            )
+        return terms["loss"]
+
+    def on_train_epoch_end(self) -> None:
+        """Log how many segments the head could not carry: they are lost to training, so someone should know."""
+        self.log("train/unassigned_segments", float(self._uncarried), sync_dist=True, reduce_fx="sum")
+        self._uncarried = 0
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        output = self.model(**batch.inputs._asdict())
+        if batch.targets is not None:
+            self.log(
+                "val/loss", self.model.loss(output, batch.targets)["loss"], batch_size=len(batch.grids), sync_dist=True
+            )
+        found = self.model.decode(output, batch.grids)
+        self.metric.update(
+            [(proposals.scores, proposals.segments) for proposals in found],
+            [segment_array(record.segments) for record in batch.records],
+        )
+        for proposals, record in zip(found, batch.records, strict=True):
+            self.clip_scores.update(proposals, record)
+
+    def on_validation_epoch_end(self) -> None:
+        self.context["calibration"] = self.clip_scores.compute()  # a checkpoint keeps it with the weights it is of
+        self.clip_scores.reset()
+        for name, value in self.metric.compute().items():
+            self.log(f"val/{name}", value, prog_bar=name == "ap", sync_dist=True)  # equal on all ranks
+        self.metric.reset()
+
+    def configure_optimizers(self) -> Any:
+        kind = torch.optim.AdamW if self.optimizer == "adamw" else torch.optim.Adam
+        optimizer = kind(self.model.parameters(), lr=self.lr, betas=self.betas, weight_decay=self.weight_decay)
+        if self.schedule == "plateau":
+            plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=self.patience)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": "val/loss"}}
+        if self.schedule == "exponential":
+            return [optimizer], [torch.optim.lr_scheduler.ExponentialLR(optimizer, self.decay)]
+        steps = max(1, int(self.trainer.estimated_stepping_batches))
+        # A function of the step alone, so that a resumed run may be given more epochs than it began with.
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: one_cycle(step / steps, self.warmup))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """A checkpoint can be run on a clip alone: it names its network and its extractors."""
+        checkpoint[KEY] = checkpoint_metadata(self.model, self.context)

@@ -1,0 +1,227 @@
+"""What a generated clip says and shows: who, which words, which of them are forged; nothing is rendered here.
+
+A *source* is an utterance by a person; it gives a real clip and two forged ones of different kinds. People, recordings
+and backgrounds are split between train, dev and test before anything is made, and one speaker is heard in test only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cache
+
+import numpy as np
+
+from avloc.core.records import VideoRecord
+from avloc.core.timeline import DEFAULT_SAMPLE_RATE, Segment
+from avloc.datasets.synthetic import speech_pieces
+from avloc.datasets.synthetic.speech_pieces import GRID_SAMPLES, Piece
+from avloc.errors import AvlocError
+
+Random = np.random.Generator
+
+FPS = 25
+FRAME_SAMPLES = DEFAULT_SAMPLE_RATE // FPS
+SHORTEST_CLIP_S, LONGEST_CLIP_S = 3.0, 12.0
+SPLITS = {"train": 0.625, "dev": 0.125, "test": 0.25}
+RECORDINGS_SPLIT = {"train": 0.6, "dev": 0.15, "test": 0.25}
+CLIPS_PER_SOURCE = 3
+SOURCES_PER_PERSON = 2
+VOICE_RATES = tuple(Fraction(n, 20) for n in (17, 18, 19, 20, 21, 22, 23))
+FORGED_KINDS = ("audio", "visual", "both")
+KINDS = ("real", *FORGED_KINDS)
+
+
+@dataclass(frozen=True, slots=True)
+class ClipPlan:
+    """Everything a clip is made from; making it twice gives the same file."""
+
+    seed: int
+    split: str
+    source: int
+    kind: str
+    number: int
+    person: int
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word of an utterance: what is heard and whose mouth shapes are seen, and how loud; a pause comes first."""
+
+    pause: int
+    voice: Piece
+    mouth: Piece
+    level: float
+    forged: bool = False
+
+
+def plan(clips: int, seed: int) -> list[ClipPlan]:
+    """Who says what in which split, for a set of `clips` clips.
+
+    Raises:
+        AvlocError: if there are too few clips for three splits.
+    """
+    if clips < 9:
+        raise AvlocError(f"a set needs at least 9 clips for its three splits, got {clips}")
+    if seed < 0:
+        raise AvlocError(f"a seed must not be negative, got {seed}")
+    counts = {split: max(CLIPS_PER_SOURCE, round(clips * share)) for split, share in SPLITS.items()}
+    counts["train"] = clips - counts["dev"] - counts["test"]
+    plans, source, person = [], 0, 0
+    for split, count in counts.items():
+        for number in range(count):
+            index, role = divmod(number, CLIPS_PER_SOURCE)
+            # Each source leaves out another of the three kinds, so all are equally frequent.
+            kinds = ("real", *(k for i, k in enumerate(FORGED_KINDS) if i != (source + index) % 3))
+            plans.append(
+                ClipPlan(seed, split, source + index, kinds[role], number, person + index // SOURCES_PER_PERSON)
+            )
+        source += -(-count // CLIPS_PER_SOURCE)
+        person += -(-count // (CLIPS_PER_SOURCE * SOURCES_PER_PERSON))
+    return plans
+
+
+@cache
+def piece_pools(speech: str | None) -> dict[str, dict[str, list[Piece]]]:
+    """Split → speaker → pieces. Recordings belong to one split each; the last speaker, if there are several, to test only."""
+    pools: dict[str, dict[str, list[Piece]]] = {split: {} for split in SPLITS}
+    speakers = speech_pieces.load_speakers(speech)
+    names = sorted(speakers)
+    for name in names:
+        unseen = len(names) > 1 and name == names[-1]
+        order = np.random.default_rng(len(speakers[name])).permutation(len(speakers[name]))
+        edges = np.round(np.cumsum([0.0, *RECORDINGS_SPLIT.values()]) * len(order)).astype(int)
+        for k, split in enumerate(SPLITS):
+            if unseen and split != "test":
+                continue
+            chosen = order if unseen else order[edges[k] : edges[k + 1]]
+            pieces = [piece for i in chosen for piece in speech_pieces.cut(speakers[name][i], name)]
+            if len(pieces) >= 20:
+                pools[split][name] = pieces
+    for split, pool in pools.items():
+        if not pool:
+            where = speech or "the bundled speech"
+            raise AvlocError(f"{where}: too little speech for the {split} split, want 20 words of one speaker there")
+    return pools
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """What a clip will say and show: its words, where each begins (samples), and the clip's length (samples)."""
+
+    clip: ClipPlan
+    words: list[Word]
+    starts: list[int]
+    length: int
+
+    def spans(self) -> list[tuple[float, float]]:
+        """Each word's time in seconds."""
+        rate = DEFAULT_SAMPLE_RATE
+        return [
+            (round(s / rate, 4), round((s + w.voice.length) / rate, 4))
+            for s, w in zip(self.starts, self.words, strict=True)
+        ]
+
+    def record(self, file: str, split: str, original: str | None) -> VideoRecord:
+        """The labels of the clip under a file name."""
+        kind = self.clip.kind
+        forged = tuple(Segment(*t) for t, w in zip(self.spans(), self.words, strict=True) if w.forged)
+        known = {"video_frames": str(self.length // FRAME_SAMPLES), "audio_frames": str(self.length)}
+        if original is not None:
+            known["original"] = original
+        if kind in ("audio", "both"):
+            known["audio_model"] = "mel-griffin-lim"
+        if kind in ("visual", "both"):
+            known["video_model"] = "low-resolution mouth"
+        return VideoRecord(
+            file=file,
+            split=split,
+            duration_s=self.length / DEFAULT_SAMPLE_RATE,
+            audio_segments=forged if kind in ("audio", "both") else (),
+            visual_segments=forged if kind in ("visual", "both") else (),
+            attributes=tuple(known.items()),
+        )
+
+
+def compose(clip: ClipPlan, speech: str | None = None) -> Composition:
+    """Choose the words of a clip from the recordings of its split. All clips of a source begin with the same utterance."""
+    return compose_from(clip, piece_pools(speech)[clip.split])
+
+
+def compose_from(clip: ClipPlan, pool: dict[str, list[Piece]]) -> Composition:
+    """The same from given pieces, by speaker."""
+    pieces = _voice(clip, pool)
+    words = _utterance(stream(clip, 1), pieces)
+    if clip.kind != "real":
+        words = _forge_words(stream(clip, 2, KINDS.index(clip.kind)), words, pieces, clip.kind)
+    starts, length = _starts(words)
+    return Composition(clip, words, starts, length)
+
+
+def stream(clip: ClipPlan, *purpose: int) -> Random:
+    """A source's own stream of chance for one purpose."""
+    return np.random.default_rng([clip.seed, clip.source, *purpose])
+
+
+def _voice(clip: ClipPlan, pool: dict[str, list[Piece]]) -> list[Piece]:
+    """The words of one person's voice: a speaker at a rate. In test every speaker is heard in turn."""
+    rng = np.random.default_rng([clip.seed, clip.person, 101])
+    speaker = sorted(pool)[clip.person % len(pool)]
+    rate = VOICE_RATES[rng.integers(len(VOICE_RATES))]
+    own = stream(clip, 5).permutation(len(pool[speaker]))[:60]
+    changed = [speech_pieces.change_rate(pool[speaker][i], rate) for i in own]
+    return [p for p in changed if p.length >= 8 * GRID_SAMPLES] or changed
+
+
+def _utterance(rng: Random, pieces: Sequence[Piece]) -> list[Word]:
+    target = (SHORTEST_CLIP_S + (LONGEST_CLIP_S - SHORTEST_CLIP_S - 1.5) * rng.beta(1.2, 2.4)) * DEFAULT_SAMPLE_RATE
+    words: list[Word] = []
+    total = 0
+    while total < target or len(words) < 8:
+        piece = pieces[int(rng.integers(len(pieces)))]
+        steps = rng.integers(10, 25) if rng.random() < 0.1 else rng.integers(0, 6) if rng.random() < 0.5 else 0
+        words.append(Word(int(steps) * GRID_SAMPLES, piece, piece, float(rng.uniform(0.8, 1.25))))
+        total += words[-1].pause + piece.length
+    return words
+
+
+def _forge_words(rng: Random, words: list[Word], pieces: Sequence[Piece], kind: str) -> list[Word]:
+    """Choose one to three words, not next to each other, and replace what is heard, seen, or both."""
+    words = list(words)
+    free = list(range(1, len(words) - 1))
+    for _ in range(int(rng.integers(1, 4))):
+        if not free:
+            break
+        k = free[rng.integers(len(free))]
+        free = [i for i in free if abs(i - k) > 1]
+        new = pieces[int(rng.integers(len(pieces)))]
+        old = words[k]
+        voice = old.voice if kind == "visual" else new
+        mouth = old.mouth if kind == "audio" else new
+        words[k] = replace(old, voice=voice, mouth=mouth, forged=True)
+    return _align_to_frames(words) if kind != "audio" else words
+
+
+def _align_to_frames(words: list[Word]) -> list[Word]:
+    """Let forged words begin and end on frames, so that the picture's labels are exact: by pauses, and by 20 ms less."""
+    aligned, position = [], 0
+    for word in words:
+        if word.forged:
+            extra = -(position + word.pause) % FRAME_SAMPLES
+            length = word.voice.length // FRAME_SAMPLES * FRAME_SAMPLES
+            voice = replace(word.voice, samples=word.voice.samples[: length + 2 * speech_pieces.MARGIN_SAMPLES])
+            word = replace(word, pause=word.pause + extra, voice=voice)
+        aligned.append(word)
+        position += word.pause + word.voice.length
+    return aligned
+
+
+def _starts(words: Sequence[Word]) -> tuple[list[int], int]:
+    """Where each word begins, and the clip's length in samples (whole frames)."""
+    starts, position = [], 4 * GRID_SAMPLES
+    for word in words:
+        position += word.pause
+        starts.append(position)
+        position += word.voice.length
+    return starts, -(-(position + 4 * GRID_SAMPLES) // FRAME_SAMPLES) * FRAME_SAMPLES

@@ -1,0 +1,58 @@
+"""Frames and samples > an mp4 as the field's datasets have them: H.264 4:2:0 and AAC."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from avloc.io.files import replacing
+
+
+def write_mp4(
+    path: Path,
+    frames: npt.NDArray[np.uint8] | None,
+    samples: npt.NDArray[np.float32] | None,
+    *,
+    fps: int = 25,
+    sample_rate: int = 16_000,
+    crf: int = 20,
+    audio_bit_rate: int = 64_000,
+) -> None:
+    """Write a clip, atomically: under a temporary name first.
+
+    Args:
+        path: where to; its folder is made.
+        frames: (T, H, W, 3) uint8 RGB with even sides, or None for a clip without picture.
+        samples: (N,) or (channels, N) float32 in [-1, 1], or None for a clip without sound.
+        fps: whole frames per second.
+        sample_rate: samples per second.
+        crf: x264's quality, lower is better.
+        audio_bit_rate: bits per second.
+    """
+    import av
+
+    with replacing(path) as temporary, av.open(str(temporary), "w") as container:
+        video = audio = None
+        if frames is not None:
+            # The same frames must give the same bytes: x264's result depends on the number of threads, and without
+            # its cpu-independent paths even varies from run to run.
+            options = {"crf": str(crf), "preset": "veryfast", "threads": "1", "x264-params": "cpu-independent=1"}
+            video = container.add_stream("libx264", rate=fps, options=options)
+            video.height, video.width, video.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
+        if samples is not None:
+            samples = np.atleast_2d(samples)
+            layout = "mono" if len(samples) == 1 else "stereo"
+            audio = container.add_stream("aac", rate=sample_rate, layout=layout)
+            audio.bit_rate = audio_bit_rate
+        if video is not None and frames is not None:
+            for image in frames:
+                container.mux(video.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            container.mux(video.encode())
+        if audio is not None and samples is not None:
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=layout)
+            frame.sample_rate, frame.pts, frame.time_base = sample_rate, 0, Fraction(1, sample_rate)
+            container.mux(audio.encode(frame))
+            container.mux(audio.encode())

@@ -1,0 +1,112 @@
+"""The forgeries: words through a vocoder, mouths through a low-resolution generator.
+
+Both leave what such methods leave: a vocoder driven by a mel spectrogram loses the harmonics' fine structure and their
+phases, a mouth generator loses the camera's grain and the finest detail where it paints.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from avloc.core.timeline import DEFAULT_SAMPLE_RATE
+
+if TYPE_CHECKING:
+    import torch
+
+MEL_BANDS = 80
+N_FFT = 1024
+HOP = 256
+GRIFFIN_LIM_ITERATIONS = 32
+
+
+@cache
+def _mel_basis() -> tuple[Any, Any]:
+    """The mel filters (bands, bins) and their pseudo-inverse (bins, bands)."""
+    import torch
+    import torchaudio
+
+    filters = torchaudio.functional.melscale_fbanks(
+        N_FFT // 2 + 1, 0.0, DEFAULT_SAMPLE_RATE / 2, MEL_BANDS, DEFAULT_SAMPLE_RATE, norm="slaney", mel_scale="slaney"
+    ).T
+    return filters, torch.linalg.pinv(filters)
+
+
+def revoice(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Re-synthesize speech: magnitude spectrogram > mel > least-squares inverse > Griffin-Lim > level of the input.
+
+    Griffin and Lim, "Signal estimation from modified short-time Fourier transform", 1984; fast variant with momentum .99.
+
+    Args:
+        samples: (N,) at 16 kHz.
+
+    Returns:
+        (N,) of the same length and root mean square.
+    """
+    import torch
+    import torchaudio
+
+    if len(samples) < N_FFT:
+        padded = np.pad(samples, (0, N_FFT - len(samples)))
+        return revoice(padded)[: len(samples)]
+    wave = torch.from_numpy(np.ascontiguousarray(samples))
+    window = torch.hann_window(N_FFT)
+    spectrum: torch.Tensor = torch.stft(wave, N_FFT, HOP, window=window, return_complex=True).abs()
+    filters, inverse = _mel_basis()
+    magnitude = (inverse @ (filters @ spectrum)).clamp_min(0)
+    voiced = torchaudio.functional.griffinlim(
+        magnitude, window, N_FFT, HOP, N_FFT, power=1.0, n_iter=GRIFFIN_LIM_ITERATIONS, momentum=0.99,
+        length=len(samples), rand_init=False,
+    )  # fmt: skip
+    level = float(wave.square().mean().sqrt()) / max(1e-6, float(voiced.square().mean().sqrt()))
+    return (voiced * level).numpy().astype(np.float32)
+
+
+def mouth_mask(side: int) -> npt.NDArray[np.float32]:
+    """Where the painted mouth shows, (side, side, 1): 1 within, falling smoothly to 0 at the edge."""
+    ramp = np.linspace(-1, 1, side, dtype=np.float32)
+    distance = np.sqrt(ramp[:, None] ** 2 + ramp[None] ** 2)
+    return np.clip((0.95 - distance) / 0.25, 0, 1).astype(np.float32)[..., None]
+
+
+def repaint_mouths(
+    frames: npt.NDArray[np.uint8],
+    painted: npt.NDArray[np.uint8],
+    mouths: npt.NDArray[np.float64],
+    where: npt.NDArray[np.bool_],
+    side: int,
+    shrink: float,
+) -> None:
+    """Blend the mouth region of `painted` into `frames`, in place, for the frames in `where`.
+
+    With `shrink` > 1 the region passes through a generator of that many times fewer pixels a side (area average, then
+    bicubic enlargement), as mouth generators work; with 1 it is blended as it is, which is what real clips get.
+
+    Args:
+        frames: (T, H, W, 3), changed.
+        painted: (T, H, W, 3), the same scene with the new mouth.
+        mouths: (T, 2), x and y of the mouth's middle in pixels.
+        where: (T,) bool.
+        side: of the square region, in pixels.
+        shrink: at least 1.
+    """
+    import torch
+    from torch.nn.functional import interpolate
+
+    mask = mouth_mask(side)
+    height, width = frames.shape[1:3]
+    for t in np.flatnonzero(where):
+        left = int(np.clip(mouths[t, 0] - side / 2, 0, width - side))
+        top = int(np.clip(mouths[t, 1] - side / 2, 0, height - side))
+        patch = painted[t, top : top + side, left : left + side].astype(np.float32)
+        if shrink > 1:
+            small = max(4, round(side / shrink))
+            pixels = torch.from_numpy(patch).permute(2, 0, 1)[None]
+            pixels = interpolate(pixels, (small, small), mode="area")
+            pixels = interpolate(pixels, (side, side), mode="bicubic", align_corners=False)
+            patch = pixels[0].permute(1, 2, 0).numpy()
+        region = frames[t, top : top + side, left : left + side]
+        region[...] = np.clip(np.rint(region + mask * (patch - region)), 0, 255).astype(np.uint8)

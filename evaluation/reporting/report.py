@@ -1,0 +1,147 @@
+"""The report: one self-contained html page with the tables, curves, errors and a gallery of timelines."""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from avloc.evaluation.protocols import Evaluation
+from avloc.evaluation.reporting.gallery import GALLERY_SCRIPT, GALLERY_STYLE, gallery
+from avloc.evaluation.reporting.insight import curves_of, worst_and_best
+from avloc.evaluation.reporting.tables import html_table, tables_of
+from avloc.io.files import write_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+CURVE_POINTS = 400
+COST_COLOUR = "#2a78b5"
+STYLE = """
+:root { color-scheme: light dark; --line: #8885; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { line-height: 1.2; } h3 { margin: 1.6rem 0 .2rem; }
+.wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .25rem .5rem; white-space: nowrap; text-align: right; } td.l, th:first-child { text-align: left; }
+tbody tr { border-top: 1px solid var(--line); }
+.figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 22rem), 1fr)); gap: 1rem; }
+.figures figure { margin: 0; min-width: 0; }
+.figures svg { width: 100%; height: auto; background: #fff; border-radius: 4px; }
+figcaption, .note { opacity: .8; font-size: .92em; }
+@media print { body { max-width: none; margin: 0; } h2, h3, figure { break-after: avoid; } tr { break-inside: avoid; } }
+"""
+
+
+def write_report(
+    path: Path, evaluation: Evaluation, table: Mapping[str, Any], *, title: str, notes: Sequence[str] = ()
+) -> None:
+    """Write the page.
+
+    Args:
+        path: the html file; written under a temporary name first.
+        evaluation: the scored predictions.
+        table: as `metrics.json` holds it, with `insight` and whatever else was asked for.
+        title: of the page.
+        notes: sentences under the title.
+    """
+    page = (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
+        f'content="width=device-width, initial-scale=1"><title>{html.escape(title)}</title>'
+        f"<style>{STYLE}{GALLERY_STYLE}</style></head><body>{''.join(_sections(evaluation, table, title, notes))}"
+        f"<script>{GALLERY_SCRIPT}</script></body></html>\n"
+    )
+    write_text(path, page)
+
+
+def _sections(evaluation: Evaluation, table: Mapping[str, Any], title: str, notes: Sequence[str]) -> Iterator[str]:
+    first, *others = tables_of(table)
+    yield f"<header><h1>{html.escape(title)}</h1>"
+    yield from (f"<p>{html.escape(note)}</p>" for note in notes)
+    yield (
+        f"<p>{table['videos']} clips, {table['segments']} fake segments, protocol {html.escape(table['protocol'])}"
+        f"{'' if table['subset'] == 'full' else ', subset ' + table['subset']}.</p></header><main><h2>Scores</h2>"
+    )
+    yield from html_table(first, html.escape)
+    yield (
+        '<p class="note">“official” equals the published evaluators, quirks included; “strict” is the correct metric. '
+        "Rows by modality hold the clips forged in just that way, and all real clips.</p>"
+    )
+    yield f'<h2>Curves</h2><div class="figures">{"".join(_figures(evaluation, table))}</div>'
+    yield (
+        '<h2>Timelines</h2><p class="note">The clips on which the rows tell least, and most: <span class="key truth"></span> '
+        'truth, <span class="key found"></span> found, the stronger the higher its score.</p>'
+    )
+    yield from gallery(evaluation.truth, evaluation.aligned.rows, worst_and_best(evaluation))
+    yield "<h2>Where it is good and where not</h2>"
+    for other in others:
+        yield from html_table(other, html.escape)
+    yield "</main>"
+
+
+def _figures(evaluation: Evaluation, table: Mapping[str, Any]) -> Iterable[str]:
+    insight = table["insight"]
+    yield _figure(lambda axes: _precision_recall(axes, evaluation), "Precision against recall (strict)")
+    yield _figure(lambda axes: _recall_iou(axes, insight["recall_iou"]), "Share of labels found by the first n rows")
+    yield _figure(lambda axes: _errors(axes, insight["errors"]["kinds"]), "AP that mending one kind of error would win")
+    if insight["calibration"] is not None:
+        yield _figure(lambda axes: _calibration(axes, insight["calibration"]), "Score against share of hits at IoU .5")
+
+
+def _figure(draw: Any, caption: str) -> str:
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    # The salt keeps the ids of one figure from meeting those of another in the page.
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": caption, "font.size": 10}):
+        figure: Figure = Figure(figsize=(5.2, 3.6), layout="constrained")
+        draw(figure.subplots())
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    svg = buffer.getvalue()
+    svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg[svg.index("<svg") :]).replace("xlink:href", "href")
+    svg = svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(caption)}"', 1)
+    return f"<figure>{svg}<figcaption>{html.escape(caption)}</figcaption></figure>"
+
+
+def _precision_recall(axes: Axes, evaluation: Evaluation) -> None:
+    for curve in curves_of(evaluation):
+        keep = np.unique(np.linspace(0, max(0, len(curve.x) - 1), CURVE_POINTS).astype(int))[: len(curve.x)]
+        x, y = curve.x[keep], curve.y[keep]
+        axes.step(np.append(0, x), np.append(y[:1], y) if len(y) else [0], where="pre", label=curve.name)
+    _unit_square(axes, "recall", "precision")
+    axes.legend()
+
+
+def _recall_iou(axes: Axes, curves: Mapping[str, Any]) -> None:
+    for count, recall in curves["recall"].items():
+        axes.plot(curves["iou"], [np.nan if r is None else r for r in recall], label=f"{count} rows")
+    _unit_square(axes, "IoU", "recall")
+    axes.legend()
+
+
+def _errors(axes: Axes, kinds: Mapping[str, Any]) -> None:
+    shown = [(name, kind) for name, kind in kinds.items() if name != "hit"]
+    costs = [100 * (kind["ap_cost"] or 0) for _, kind in shown]
+    axes.barh([name for name, _ in shown], costs, color=COST_COLOUR)
+    for k, (_, kind) in enumerate(shown):
+        axes.text(costs[k], k, f" {kind['count']}", va="center", fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel("AP in percent; the number is how many there are")
+    axes.margins(x=0.15)
+
+
+def _calibration(axes: Axes, found: Mapping[str, Any]) -> None:
+    axes.plot([0, 1], [0, 1], color="0.7", linestyle="--")
+    axes.plot(found["mean_score"], found["share_of_hits"], marker="o")
+    _unit_square(axes, "mean score", "share of hits")
+
+
+def _unit_square(axes: Axes, x: str, y: str) -> None:
+    axes.set(xlabel=x, ylabel=y, xlim=(0, 1.01), ylim=(0, 1.02))
+    axes.grid(alpha=0.3)

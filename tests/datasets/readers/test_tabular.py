@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from avloc.core.timeline import Segment
+from avloc.datasets.readers.catalog import read_records
+from avloc.errors import AvlocError
+
+CSV = """file,start,end,modality,split,duration,method
+a.mp4,1.0,1.5,visual,train,4.0,swap
+a.mp4,0.5,0.75,visual,train,,
+sub/b ü.wav,2,3,audio,test,,
+c.mp4,,,,test,,
+d.mp4,1,2,,test,,
+"""
+
+
+def test_csv(tmp_path):
+    (tmp_path / "metadata.csv").write_text(CSV, encoding="utf-8")
+    train = read_records("csv", tmp_path, "train")
+    assert [r.file for r in train] == ["a.mp4"]
+    assert train[0].visual_segments == (Segment(0.5, 0.75), Segment(1, 1.5))
+    assert train[0].duration_s == 4
+    assert train[0].attributes == (("method", "swap"),)
+    test = {r.file: r for r in read_records("csv", tmp_path, "test")}
+    assert test["sub/b ü.wav"].modality == "audio"
+    assert test["c.mp4"].modality == "real"
+    assert test["d.mp4"].modality == "both"
+    with pytest.raises(AvlocError, match="has the splits train, test, got 'dev'"):
+        read_records("csv", tmp_path, "dev")
+
+
+def test_json(tmp_path):
+    rows = [
+        {"file": "a.mp4", "start": 1, "end": 1.5, "modality": "video"},
+        {"file": "b.mp4"},
+        {"file": "a.mp4", "start": 2, "end": 3},
+    ]  # fmt: skip
+    (tmp_path / "metadata.json").write_text(json.dumps(rows))
+    found = read_records("json", tmp_path, "train")  # without splits, a set is its own
+    assert [(r.file, r.modality, len(r.segments)) for r in found] == [("a.mp4", "both", 2), ("b.mp4", "real", 0)]
+
+
+def test_folder(tmp_path):
+    for name in ("b.mp4", "x y/a.MKV", "note.txt", ".hidden.mp4", ".git/c.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    bare = read_records("folder", tmp_path)
+    assert [(r.file, r.labelled) for r in bare] == [("b.mp4", False), ("x y/a.MKV", False)]
+    (tmp_path / "labels.csv").write_text("file,start,end\nb.mp4,1,2\n")
+    labelled = read_records("folder", tmp_path)
+    assert [(r.file, r.labelled, r.modality) for r in labelled] == [
+        ("b.mp4", True, "both"),
+        ("x y/a.MKV", True, "real"),
+    ]
+    (tmp_path / "labels.csv").write_text("file,start,end\nz.mp4,1,2\n")
+    with pytest.raises(AvlocError, match=r"names 1 clips that are not in .*, the first is z\.mp4"):
+        read_records("folder", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name,start\n", "want a CSV with the columns file, start, end, got name, start"),
+        ("", "want a CSV with the columns"),
+        ("file,start,end\na.mp4,x,2\n", "row 2: start must be a number of seconds, got 'x'"),
+        ("file,start,end\na.mp4,3,2\n", "row 2: want 0 ≤ start ≤ end, or neither"),
+        ("file,start,end\na.mp4,1,\n", "row 2: want 0 ≤ start ≤ end, or neither"),
+        ("file,start,end\na.mp4,-1,2\n", "row 2: want 0 ≤ start"),
+        ("file,start,end\na.mp4,1,inf\n", "row 2: end must be a number"),
+        (
+            "file,start,end,modality\na.mp4,1,2,smell\n",
+            "row 2: the modality must be audio, visual or both, got 'smell'",
+        ),
+        ("file,start,end\n../a.mp4,1,2\n", "leads out of the dataset's folder"),
+        ("file,start,end\n", "no clips"),
+        (b"file,start,end\n\xff,1,2\n", "not a CSV file in UTF-8"),
+    ],
+)
+def test_what_is_wrong_is_said_with_the_row(tmp_path, text, message):
+    (tmp_path / "metadata.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(AvlocError) as error:
+        read_records("csv", tmp_path)
+    assert message in str(error.value)
+
+
+def test_nothing_there(tmp_path):
+    with pytest.raises(AvlocError, match=r"metadata\.csv: no such metadata file"):
+        read_records("csv", tmp_path)
+    with pytest.raises(AvlocError, match="no clips"):
+        read_records("folder", tmp_path)

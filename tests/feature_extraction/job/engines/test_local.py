@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from avloc.errors import StoreError
+from avloc.feature_extraction.job import run as job
+from avloc.feature_extraction.job.engines import local
+from avloc.feature_extraction.job.worker import ExtractionSettings
+from avloc.feature_extraction.store.feature_store import FeatureStore
+
+TWO = functools.partial(local.run, devices=["cpu", "cpu"])
+
+
+def content(store):
+    return {file: store.read("toy", file).values.tolist() for file in store.files("toy")}
+
+
+def test_several_devices_share_the_shards(toys, clips, names, tmp_path):
+    settings = ExtractionSettings(
+        clips, (("avloc_toys.Toy", {}), ("avloc_toys.Network", {})), workers=2, networks_in_parent=True
+    )
+    store, plain = FeatureStore(tmp_path / "s"), FeatureStore(tmp_path / "plain")
+    report = job.extract(names, store, settings, shard_clips=1, engine=TWO)
+    assert (report.done, list(report.failures)) == (6, ["broken.mp4"])
+    job.extract(names, plain, ExtractionSettings(clips, settings.extractors), shard_clips=1)
+    assert content(store) == content(plain)
+    assert store.files("network") == plain.files("network") == names[:5]
+
+
+def test_a_device_that_dies_ends_the_job_when_the_others_are_through(toys, clips, names, tmp_path):
+    """What the dead one was at, and had with it, is not there; the other shards are."""
+    settings = ExtractionSettings(clips, (("avloc_toys.KillParent", {"frames": 12}),), workers=2)
+    store = FeatureStore(tmp_path / "s")
+    with pytest.raises(OSError, match=r"the process of cpu died \(exit code -9\); run the same again"):
+        job.extract(names, store, settings, shard_clips=1, engine=TWO)
+    assert names[2] not in store.files("toy")
+    assert len(store.files("toy")) >= 2
+    again = job.extract(
+        names,
+        FeatureStore(tmp_path / "s"),
+        ExtractionSettings(clips, (("avloc_toys.Toy", {"frames": 0}),)),
+        shard_clips=1,
+    )
+    assert again.done + again.reused == 6
+    assert again.reused >= 3
+
+
+def test_a_shard_that_cannot_be_written_is_told(toys, clips, names, tmp_path):
+    settings = ExtractionSettings(clips, (("avloc_toys.Toy", {}),), workers=2)
+
+    def run(specs, settings):
+        specs = list(specs)
+        specs[0].paths[0].mkdir()
+        yield from TWO(specs, settings)
+
+    with pytest.raises(StoreError, match="cannot be written"):
+        job.extract(names, FeatureStore(tmp_path / "s"), settings, shard_clips=3, engine=run)
+
+
+JOB = """
+import functools, sys
+from avloc.feature_extraction.job import run as job
+from avloc.feature_extraction.job.engines import local
+from avloc.feature_extraction.store.feature_store import FeatureStore
+from avloc.feature_extraction.job.worker import Settings
+
+if __name__ == "__main__":
+    root, store, end = sys.argv[1:]
+    files = [f"{k:0200d}.mp4" for k in range(1200)]  # none of them is there; the specs are of 100 kB each
+
+    def progress(event):
+        if end == "error" and store:
+            raise ZeroDivisionError("mine")
+        print("event", flush=True)
+
+    engine = functools.partial(local.run, devices=["cpu", "cpu"])
+    settings = Settings(__import__("pathlib").Path(root), (("logmel", {}),), workers=2)
+    job.extract(files, FeatureStore(store), settings, shard_clips=400, engine=engine, progress=progress)
+"""
+
+
+@pytest.mark.parametrize("end", ["whole", "error", "stop"])
+def test_many_events_and_large_shards_and_any_end(clips, tmp_path, end):
+    """Whatever ends the job, it ends, with no process left and nothing said but why."""
+    (tmp_path / "job.py").write_text(JOB)
+    command = [sys.executable, str(tmp_path / "job.py"), str(clips), str(tmp_path / "s"), end]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    if end == "stop":
+        process.stdout.readline()
+        children = [int(c) for c in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+        process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    if end == "whole":
+        assert (process.returncode, out.count("event"), err) == (0, 1200 + 3, "")
+    else:
+        assert process.returncode != 0
+        assert "BrokenPipe" not in err  # a worker that was just starting may complain
+        assert ("ZeroDivisionError: mine" if end == "error" else "KeyboardInterrupt") in err
+        assert not [p for p in (tmp_path / "s").rglob("*") if ".tmp" in p.name]
+    if end == "stop":
+        deadline = time.monotonic() + 30
+        while any(os.path.exists(f"/proc/{child}") for child in children) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert not any(os.path.exists(f"/proc/{child}") for child in children)

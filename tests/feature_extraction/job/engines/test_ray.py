@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from avloc.cli.main import main
+from avloc.datasets.synthetic.encode import write_mp4
+from avloc.errors import AvlocError, StoreError
+from avloc.feature_extraction.job import run as job
+from avloc.feature_extraction.job.engines import ray as engine
+from avloc.feature_extraction.job.pipeline import ShardDone
+from avloc.feature_extraction.job.worker import ExtractionSettings
+from avloc.feature_extraction.store.feature_store import FeatureStore
+
+ray = pytest.importorskip("ray")
+
+# Ray leaves sockets, processes and files to the end of its own processes.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Two nodes of one CPU each."""
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    made.add_node(num_cpus=1)
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+@pytest.fixture
+def many(tmp_path, frames, beep):
+    root = tmp_path / "clips"
+    for k in range(24):
+        write_mp4(root / f"{k:02d}.mp4", frames[: 8 + k % 5], beep if k % 3 else None)
+    (root / "broken.mp4").write_text("no clip")
+    return root, [*(f"{k:02d}.mp4" for k in range(24)), "broken.mp4"]
+
+
+def content(store, extractor):
+    return {file: store.read(extractor, file).values.tolist() for file in store.files(extractor)}
+
+
+def test_the_same_store_though_a_worker_is_killed(cluster, many, tmp_path):
+    root, files = many
+    both = (("logmel", {}), ("residual_grid", {}))
+    plain = FeatureStore(tmp_path / "plain")
+    job.extract(files, plain, ExtractionSettings(root, both), shard_clips=3)
+
+    killed = []
+
+    def progress(event):
+        if isinstance(event, ShardDone) and not killed:
+            killed.append(kill_a_task())
+
+    def run(specs, settings):
+        return engine.run(specs, settings, address=cluster.address)
+
+    store = FeatureStore(tmp_path / "ray")
+    report = job.extract(
+        files, store, ExtractionSettings(root, both, workers=1), shard_clips=3, engine=run, progress=progress
+    )
+    assert killed
+    assert (report.done, list(report.failures)) == (25, ["broken.mp4"])
+    for name, _ in both:
+        assert content(store, name) == content(plain, name)
+    assert not list((tmp_path / "ray").rglob(".*.tmp*"))
+
+
+def kill_a_task() -> int:
+    """End a process of Ray's that is at a shard, as a machine that dies does."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+            try:
+                with open(f"/proc/{pid}/cmdline", "rb") as file:
+                    name = file.read()
+            except OSError:
+                continue
+            if name.startswith(b"ray::_shard"):
+                os.kill(pid, signal.SIGKILL)
+                return pid
+        time.sleep(0.01)
+    raise AssertionError("no task of Ray's is running")
+
+
+def test_on_the_command_line(cluster, many, tmp_path, capsys, monkeypatch):
+    assert many
+    monkeypatch.chdir(tmp_path)  # a relative root and store are the same folders for the nodes
+    command = ["extract", "--dataset", "folder", "--root", "clips", "--store", "s", "--extractors", "logmel"]
+    assert main([*command, "--engine", "ray", "--ray-address", cluster.address, "--workers", "1"]) == 1  # broken.mp4
+    assert "25 clips extracted, 0 there before, 1 failed" in capsys.readouterr().out
+    assert main([*command, "--workers", "1"]) == 1
+    assert "0 clips extracted, 25 there before, 1 failed" in capsys.readouterr().out
+
+
+def test_a_shard_that_cannot_be_made_does_not_end_the_others(cluster, many, tmp_path, monkeypatch):
+    root, files = many
+    monkeypatch.setattr(engine, "TRIES", 0)
+    store = FeatureStore(tmp_path / "s")
+
+    def run(specs, settings):
+        specs = list(specs)
+        blocked = specs[0].paths[0]
+        blocked.mkdir()  # a folder where the shard is to go
+        yield from engine.run(specs, settings, address=cluster.address)
+
+    with pytest.raises(
+        StoreError, match=r"1 shards could not be made, run the same again; the first: .*cannot be written"
+    ):
+        job.extract(files, store, ExtractionSettings(root, (("logmel", {}),), workers=1), shard_clips=9, engine=run)
+    assert len(list((store.root / "logmel").glob("*.h5"))) == 3
+
+
+def test_what_is_missing_is_said(tmp_path, monkeypatch):
+    with pytest.raises(AvlocError, match=r"no\.whl: no such wheel"):
+        engine._connect(None, str(tmp_path / "no.whl"))
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    with pytest.raises(AvlocError, match=r"pip install 'avloc\[ray\]'"):
+        engine._connect(None, None)

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from avloc.feature_extraction.media.sampling import FrameSampler, SampleCollector
+from avloc.feature_extraction.media.types import VideoFormat
+
+GRAY = VideoFormat(2, 3, "gray")
+
+
+def collected(parts):
+    """The signal of audio frames of a constant each: (pts, samples, value)."""
+    collector = SampleCollector(16000)
+    for pts, count, value in parts:
+        frame = av.AudioFrame.from_ndarray(np.full((1, count), value, np.float32), format="fltp", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = 16000, pts, Fraction(1, 16000)
+        collector.push(frame)
+    collector.finish()
+    taken = list(collector.take_rest(3000))
+    assert [len(p) for _, p in taken[:-1]] == [3000] * (len(taken) - 1)
+    return np.concatenate([p for _, p in taken]), taken[0][0]
+
+
+def test_overlapping_sound_is_cut():
+    samples, _ = collected(
+        [(0, 8000, 0.1), (8000, 8000, 0.2), (8000, 4000, 0.3), (12000, 8000, 0.4), (20000, 4000, 0.5)]
+    )
+    # The third has the time of the second: times that stand still say nothing, so it is kept; the fourth then overlaps.
+    assert len(samples) == 24000
+    assert samples[15999] == pytest.approx(0.2)
+    samples, _ = collected([(0, 8000, 0.1), (8000, 8000, 0.2), (12000, 8000, 0.4)])
+    assert len(samples) == 20000
+    assert samples[[15990, 16010]] == pytest.approx([0.2, 0.4])
+
+
+def test_times_that_stand_still_lose_nothing():
+    assert len(collected([(0, 4000, 0.1)] * 5)[0]) == 20000
+
+
+def test_a_gap_is_silence_and_priming_is_cut():
+    samples, start_s = collected([(-1024, 4000, 0.1), (22976, 1000, 0.2)])
+    assert start_s == 0
+    assert len(samples) == 22976 + 1000
+    assert np.flatnonzero(np.abs(samples - 0.2) < 1e-6).tolist() == list(range(22976, 23976))
+    assert np.abs(samples[2976 + 20 : 22976 - 20]).max() < 1e-3
+
+
+def test_sound_that_starts_late():
+    assert collected([(8000, 1000, 0.1)])[1] == pytest.approx(0.5)
+
+
+def sampled(times, end_s=0.0, fps=25, part=4):
+    """Which of the frames, shown at `times`, is seen at each step."""
+    sampler = FrameSampler([GRAY], fps, end_s)
+    for k, time_s in enumerate(times):
+        sampler.push(time_s, {GRAY: np.full((2, 3), k, np.uint8)}, None)
+    sampler.finish()
+    return [int(v) for _, images, _ in sampler.take_rest(part) for v in images[GRAY][:, 0, 0]]
+
+
+def test_frames_fall_onto_the_clock():
+    assert sampled([0, 0.04, 0.08]) == [0, 1, 2]
+    assert sampled([0, 0.1, 0.14]) == [0, 0, 1, 2]
+    assert sampled([0.0]) == [0]
+    assert sampled([]) == []
+
+
+def test_times_out_of_this_world_are_not_believed():
+    assert sampled([0, 0.04, 1e9, 0.12]) == [0, 1, 2, 3]
+    assert len(sampled([0, 0.04, 500.0, 0.12], end_s=0.2)) <= 5
+    assert len(sampled([0, 9.0], end_s=0.2)) == 450  # a header may be a little wrong, and a picture stand still
+
+
+class Turned:
+    """A frame of PyAV's that its file says to turn: 40 × 20, its left half bright."""
+
+    pts, time_base, duration = 0, Fraction(1, 25), 1
+
+    def __init__(self, rotation):
+        rgb = np.full((20, 40, 3), 20, np.uint8)
+        rgb[:, :20] = 220
+        self.frame, self.rotation = av.VideoFrame.from_ndarray(rgb, format="rgb24"), rotation
+        self.width, self.height = 40, 20
+
+
+@pytest.mark.parametrize("crop", ["none", "center", "face", "mouth"])
+@pytest.mark.parametrize("resize", ["swscale", "nearest", "bicubic"])
+@pytest.mark.parametrize(("rotation", "bright"), [(0, "left"), (-90, "top"), (90, "bottom"), (180, "right")])
+def test_turned_frames_are_cut_upright(monkeypatch, crop, resize, rotation, bright):
+    f = VideoFormat(12, 12, resize=resize, crop=crop)
+    sampler = FrameSampler([f], 25)
+    scaled = sampler.reformatters.scaled
+    monkeypatch.setattr(
+        sampler.reformatters, "scaled", lambda frame, *rest: scaled(getattr(frame, "frame", frame), *rest)
+    )
+    sampler.push_av(Turned(rotation))
+    sampler.finish()
+    ((_, images, faceless),) = sampler.take_rest(5)
+    image = images[f][0].mean(axis=-1) * (255 if resize == "bicubic" else 1)
+    halves = {"left": image[:, :5], "right": image[:, 7:], "top": image[:5], "bottom": image[7:]}
+    dark = {"left": "right", "right": "left", "top": "bottom", "bottom": "top"}[bright]
+    assert halves[bright].mean() == pytest.approx(220, abs=8)
+    assert halves[dark].mean() == pytest.approx(20, abs=8)
+    assert faceless == (crop in ("face", "mouth"))
+
+
+def test_frames_that_are_never_shown_and_frames_that_stand_keep_their_times_with_a_face():
+    formats = [VideoFormat(12, 12, crop="face"), VideoFormat(4, 4, "gray")]
+    sampler = FrameSampler(formats, 25)
+    for k, time_s in enumerate([0, 0.01, 0.04, 0.5, 0.54]):
+        frame = av.VideoFrame.from_ndarray(np.full((24, 30, 3), 40 * k, np.uint8), format="rgb24")
+        frame.pts, frame.time_base = round(time_s * 100), Fraction(1, 100)
+        sampler.push_av(frame)
+    sampler.finish()
+    parts = list(sampler.take_rest(6))
+    assert [p.faceless for p in parts] == [6, 6, 2]
+    for f in formats:
+        levels = np.concatenate([p.images[f].reshape(len(p.images[f]), -1).mean(axis=1) for p in parts])
+        assert np.rint(levels / 40).tolist() == [1, *[2] * 11, 3, 4]

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+from avloc.core.timeline import TimeGrid
+from avloc.errors import AvlocError, StoreError
+from avloc.feature_extraction.extractors.base import Features
+from avloc.feature_extraction.store.feature_store import FeatureStore
+from avloc.feature_extraction.store.npy_export import actionformer, plan_export, run_export, target_name
+from avloc.feature_extraction.store.shards import ShardWriter, shard_name
+
+ABOUT = {
+    "name": "toy",
+    "modality": "visual",
+    "hop_s": 0.16,
+    "dim": 3,
+    "receptive_field_s": 0.64,
+    "start_offset_s": 0.24,
+}
+
+
+def write(store, index, clips, start_s=0.0):
+    """Clip → its number of rows, or why it failed; the rows count up from the shard's number."""
+    path = store.prepare(ABOUT) / shard_name(index, list(clips))
+    with ShardWriter(path, 3, store.fingerprint("toy")) as shard:
+        for file, rows in clips.items():
+            if isinstance(rows, str):
+                shard.fail(file, rows)
+            else:
+                values = index + np.arange(3 * rows, dtype=np.float32).reshape(rows, 3)
+                shard.add(file, Features(values, TimeGrid(start_s, 0.16, rows)))
+    return path
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = FeatureStore(tmp_path / "s")
+    write(store, 0, {"test/a.mp4": 2, "test/b c.mp4": 5, "bad.mp4": "no\npicture"}, start_s=0.24)
+    write(store, 1, {"é.mp4": 0, "d.avi": 1, "noending": 2})
+    return store
+
+
+def export(store, out, *, overwrite=False, **more):
+    return run_export(plan_export(store, "toy", out, overwrite=overwrite, **more), overwrite=overwrite)
+
+
+def test_a_file_per_clip_and_what_they_are(store, tmp_path):
+    out = tmp_path / "out"
+    seen = []
+    plan = plan_export(store, "toy", out)
+    assert (plan.clips, plan.failures, out.exists()) == (5, 1, False)
+    assert run_export(plan, progress=seen.append) == (5, 0)
+    assert seen == [1] * 5
+    files = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
+    assert files == {"export.json", "test/a.npy", "test/b c.npy", "é.npy", "d.npy", "noending.npy"}
+    values = np.load(out / "test" / "a.npy")
+    assert values.dtype == np.float32
+    assert values.tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert np.load(out / "é.npy").shape == (0, 3)
+    about = json.loads((out / "export.json").read_text())
+    assert about["starts_s"] == {"test/a.mp4": 0.24, "test/b c.mp4": 0.24}
+    assert about["failures"] == {"bad.mp4": "no picture"}
+    assert (about["suffix"], about["names"]) == (".mp4", {"d.npy": "d.avi", "noending.npy": "noending"})
+    assert about["extractor"] == ABOUT
+    assert about["actionformer"] == {
+        "default_fps": 25.0, "feat_stride": 4.0, "num_frames": 16.0, "receptive_field_frames": 16.0, "input_dim": 3,
+        "file_prefix": "", "file_ext": ".npy",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("hop_s", "start_s", "row"), [(0.16, 0.24, 3), (0.04, 0.0, 7), (0.01, 0.0, 0)])
+def test_actionformers_clock_is_ours(hop_s, start_s, row):
+    found = actionformer({"hop_s": hop_s, "start_offset_s": start_s, "dim": 5})
+    middle_s = (row * found["feat_stride"] + found["num_frames"] / 2) / found["default_fps"]
+    assert middle_s == pytest.approx(TimeGrid(start_s, hop_s, row + 1).centers_s()[row])
+
+
+def test_it_goes_on_where_it_stopped(store, tmp_path):
+    out = tmp_path / "out"
+    export(store, out)
+    kept = out / "test" / "b c.npy"
+    kept_time = kept.stat().st_mtime_ns
+    (out / "test" / "a.npy").write_bytes(b"half")
+    (out / "d.npy").unlink()
+    np.save(out / "é.npy", np.zeros((1, 3), np.float32))
+    np.save(out / "noending.npy", np.zeros((2, 3), np.float16))
+    assert export(store, out) == (4, 1)
+    assert kept.stat().st_mtime_ns == kept_time
+    assert np.load(out / "test" / "a.npy").shape == (2, 3)
+    assert np.load(out / "noending.npy").dtype == np.float32
+    assert export(store, out, overwrite=True) == (5, 0)
+
+
+def test_what_a_dead_process_left_is_removed(store, tmp_path):
+    import socket
+
+    out = tmp_path / "out"
+    export(store, out)
+    left = out / f".d.{socket.gethostname().replace('.', '-')}.99999999.tmp.npy"
+    left.write_bytes(b"half")
+    export(store, out)
+    assert not left.exists()
+
+
+def test_another_export_is_not_written_over(store, tmp_path):
+    out = tmp_path / "out"
+    export(store, out)
+    with pytest.raises(AvlocError, match="holds another export, its dtype is not this one's; name another folder"):
+        plan_export(store, "toy", out, dtype="float16")
+    assert export(store, out, dtype="float16", overwrite=True) == (5, 0)
+    assert np.load(out / "d.npy").dtype == np.float16
+    (out / "export.json").unlink()
+    with pytest.raises(AvlocError, match=r"holds test/a.npy, but no export.json that says what it is"):
+        plan_export(store, "toy", out)
+    (out / "export.json").write_text("[]")
+    with pytest.raises(AvlocError, match="another export, its format_version"):
+        plan_export(store, "toy", out)
+    (out / "export.json").write_text("{")
+    with pytest.raises(AvlocError, match="not a JSON file"):
+        plan_export(store, "toy", out)
+
+
+def test_a_folder_of_other_things_may_be_used(store, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "other.npy").write_bytes(b"mine")
+    assert export(store, tmp_path / "out") == (5, 0)
+
+
+def test_two_clips_of_one_name_are_an_error_before_anything_is_written(store, tmp_path):
+    write(store, 2, {"x.mp4": 1, "test/a.wav": 1})
+    with pytest.raises(AvlocError, match=r"test/a.mp4 and test/a.wav would both become .*test/a.npy"):
+        plan_export(store, "toy", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_clip_in_two_shards_is_one_file(store, tmp_path):
+    write(store, 0, {"test/a.mp4": 2}, start_s=0.24)
+    plan = plan_export(store, "toy", tmp_path / "out")
+    assert plan.clips == 5
+    assert run_export(plan) == (5, 1)
+
+
+@pytest.mark.parametrize("name", ["../a.mp4", "/tmp/a.mp4", "test/../../a.mp4"])
+def test_names_stay_inside(store, tmp_path, name):
+    write(store, 2, {name: 1})
+    with pytest.raises(AvlocError, match="leads out of"):
+        plan_export(store, "toy", tmp_path / "out")
+
+
+def test_links_stay_inside(store, tmp_path):
+    (tmp_path / "out").mkdir()
+    os.symlink(tmp_path, tmp_path / "out" / "test")
+    with pytest.raises(AvlocError, match="leads out of"):
+        plan_export(store, "toy", tmp_path / "out")
+
+
+def test_wrong_input(store, tmp_path):
+    with pytest.raises(AvlocError, match="exported as float32 or float16, got int8"):
+        plan_export(store, "toy", tmp_path / "out", dtype="int8")
+    with pytest.raises(StoreError, match="no features of 'other'"):
+        plan_export(store, "other", tmp_path / "out")
+    store.shards("toy")[0].write_bytes(b"no")
+    with pytest.raises(StoreError, match="a damaged shard"):
+        plan_export(store, "toy", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_extractor_without_shards(tmp_path):
+    store = FeatureStore(tmp_path / "s")
+    store.prepare(ABOUT)
+    assert export(store, tmp_path / "out") == (0, 0)
+    assert json.loads((tmp_path / "out" / "export.json").read_text())["clips"] == 0
+
+
+@pytest.mark.parametrize(
+    ("file", "target"),
+    [("a.mp4", "a.npy"), ("a/b.c.mp4", "a/b.c.npy"), ("a", "a.npy"), ("a.b/c", "a.b/c.npy"), (".mp4", ".mp4.npy")],
+)
+def test_names(file, target):
+    assert target_name(file) == target

@@ -1,0 +1,274 @@
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from avloc.core.records import VideoRecord
+from avloc.core.timeline import Segment, TimeGrid
+from avloc.datasets.loading.features import FeatureDataset
+from avloc.errors import AvlocError, StoreError
+from avloc.feature_extraction.extractors.base import Features
+from avloc.feature_extraction.store.feature_store import FeatureStore
+from avloc.feature_extraction.store.npy_export import plan_export, run_export
+from avloc.feature_extraction.store.npy_import import ImportOptions, import_features, read_source
+from avloc.feature_extraction.store.shards import ShardWriter, shard_name
+from avloc.feature_extraction.store.verify import verify_store
+
+GIVEN = ImportOptions("tsn", "visual", 0.04)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "npy"
+    (folder / "test").mkdir(parents=True)
+    np.save(folder / "test" / "b.npy", np.arange(15, dtype=np.float64).reshape(5, 3))
+    np.save(folder / "test" / "a c.npy", np.arange(6, dtype=np.int16).reshape(2, 3))
+    np.save(folder / "é.npy", np.zeros((0, 3), np.float32))
+    np.save(folder / "f.npy", np.asfortranarray(np.arange(12, dtype=np.float16).reshape(4, 3)))
+    return folder
+
+
+@pytest.fixture
+def store(tmp_path):
+    return FeatureStore(tmp_path / "s")
+
+
+def test_a_folder_becomes_shards(folder, store):
+    seen = []
+    report = import_features(read_source(folder, GIVEN), store, shard_clips=3, progress=seen.append)
+    assert (report.done, report.reused, report.failures, report.clipped) == (4, 0, {}, 0)
+    assert seen == [1] * 4
+    assert [p.name for p in store.shards("tsn")] == store.planned("tsn")
+    assert len(store.shards("tsn")) == 2
+    assert verify_store(store, "tsn").faults == []
+    assert sorted(store.files("tsn")) == ["f.mp4", "test/a c.mp4", "test/b.mp4", "é.mp4"]
+    assert store.read("tsn", "test/b.mp4").values.tolist() == np.arange(15).reshape(5, 3).tolist()
+    assert store.read("tsn", "test/a c.mp4").values.tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert store.read("tsn", "f.mp4").values[:, 0].tolist() == [0, 3, 6, 9]
+    assert store.read("tsn", "test/b.mp4").grid == TimeGrid(0.0, 0.04, 5)
+    assert store.length("tsn", "é.mp4") == 0
+    about = store.describe("tsn")
+    about.pop("format_version")
+    assert about == {
+        "name": "tsn", "version": 1, "modality": "visual", "parameters": {"imported": True}, "weights_sha256": None,
+        "hop_s": 0.04, "start_offset_s": 0.0, "dim": 3, "layers": 1, "receptive_field_s": 0.04,
+    }  # fmt: skip
+
+
+def test_shards_that_are_there_are_kept(folder, store):
+    source = read_source(folder, GIVEN)
+    import_features(source, store, shard_clips=3)
+    first, second = store.shards("tsn")
+    second.unlink()
+    before = first.stat().st_mtime_ns
+    report = import_features(source, FeatureStore(store.root), shard_clips=3)
+    assert (report.done, report.reused) == (1, 3)
+    assert first.stat().st_mtime_ns == before
+    np.save(folder / "f.npy", np.ones((9, 3), np.float16))
+    with pytest.raises(StoreError, match=r"was made of another f.npy, of 152 bytes; that in .* has 182"):
+        import_features(source, FeatureStore(store.root), shard_clips=3)
+
+
+def test_clock_names_and_axes_as_given(folder, store, tmp_path):
+    turned = tmp_path / "turned"
+    turned.mkdir()
+    np.save(turned / "b.npy", np.arange(15).reshape(5, 3).T)
+    given = ImportOptions("byola", "audio", 0.01, start_s=0.25, receptive_field_s=0.5, suffix=".wav", transposed=True)
+    import_features(read_source(turned, given), store)
+    assert store.read("byola", "b.wav").values[4].tolist() == [12, 13, 14]
+    assert store.grid("byola", "b.wav") == TimeGrid(0.25, 0.01, 5)
+    assert store.describe("byola")["receptive_field_s"] == 0.5
+
+
+BAD = {
+    "nan": (np.array([[1, np.nan, 0]], np.float32), "values that are not finite"),
+    "one axis": (np.zeros(3, np.float32), r"want numbers of shape \(rows, numbers\), got float32 of shape \(3,\)"),
+    "complex": (np.zeros((2, 3), np.complex64), "want numbers of shape .* got complex64"),
+    "texts": (np.array([["a", "b", "c"]]), "got <U1"),
+    "objects": (np.array([[1, None, 2]], dtype=object), "not a .npy file of numbers"),
+    "dim": (np.zeros((2, 5), np.float32), "want 3 numbers per row, got 5$"),
+    "turned": (np.zeros((3, 7), np.float32), r"got 7; is it the other way round \(--transposed\)"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_file_is_a_row_with_its_reason(folder, store, kind):
+    values, message = BAD[kind]
+    np.save(folder / "z.npy", values)
+    report = import_features(read_source(folder, GIVEN), store)
+    assert (report.done, list(report.failures)) == (5, ["z.mp4"])
+    assert re.search(message, store.failures("tsn")["z.mp4"])
+    assert verify_store(store, "tsn").faults == []
+    again = import_features(read_source(folder, GIVEN), FeatureStore(store.root))
+    assert (again.done, again.reused, list(again.failures)) == (0, 5, ["z.mp4"])
+    np.save(folder / "z.npy", np.ones((2, 3), np.float32))
+    mended = import_features(read_source(folder, GIVEN), FeatureStore(store.root), retry_failed=True)
+    assert (mended.done, mended.failures) == (5, {})
+    assert FeatureStore(store.root).length("tsn", "z.mp4") == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"no numpy", b"PK\x03\x04", b"\x93NUMPY\x01\x00"])
+def test_a_file_that_is_no_npy(folder, store, content):
+    (folder / "z.npy").write_bytes(content)
+    assert "not a .npy file of numbers" in import_features(read_source(folder, GIVEN), store).failures["z.mp4"]
+
+
+def test_a_cut_file_fails(folder, store):
+    path = folder / "test" / "b.npy"
+    path.write_bytes(path.read_bytes()[:-8])
+    assert list(import_features(read_source(folder, GIVEN), store).failures) == ["test/b.mp4"]
+
+
+def test_a_link_that_leaves_the_folder_fails(folder, store, tmp_path):
+    np.save(tmp_path / "out.npy", np.ones((2, 3)))
+    (folder / "z.npy").symlink_to(tmp_path / "out.npy")
+    assert "leads out of" in import_features(read_source(folder, GIVEN), store).failures["z.mp4"]
+
+
+def test_large_values_are_counted_and_long_clips_come_in_pieces(folder, store, monkeypatch):
+    from avloc.feature_extraction.store import npy_import as store_import
+
+    monkeypatch.setattr(store_import, "PIECE", 7)
+    np.save(folder / "f.npy", np.array([[1, 2, 3]] * 5 + [[1e300, 0, -1e300]]))
+    report = import_features(read_source(folder, GIVEN), store)
+    assert report.clipped == 1
+    assert store.read("tsn", "f.mp4").values[4:].tolist() == [[1, 2, 3], [65504, 0, -65504]]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (ImportOptions(), "say --extractor: the folder has no export.json"),
+        (ImportOptions("x"), "say --modality"),
+        (ImportOptions("x", "audio"), "say --hop"),
+        (ImportOptions("x", "audio", 0.0), "hop and a receptive field above 0 s"),
+        (ImportOptions("x", "audio", float("nan")), "hop and a receptive field above 0 s"),
+        (ImportOptions("x", "audio", 0.1, start_s=float("inf")), "and a start, got 0.1, 0.1, inf"),
+        (ImportOptions("x", "audio", 0.1, receptive_field_s=-1.0), "got 0.1, -1.0"),
+        (ImportOptions("x", "smell", 0.1), "modality must be audio or visual, got 'smell'"),
+        (ImportOptions("../x", "audio", 0.1), "an extractor's name is of letters"),
+        (ImportOptions(".x", "audio", 0.1), "an extractor's name is of letters"),
+    ],
+)
+def test_what_is_given_wrong(folder, given, message):
+    with pytest.raises(AvlocError, match=message):
+        read_source(folder, given)
+
+
+def test_nothing_to_import(tmp_path, store):
+    with pytest.raises(AvlocError, match="none: no such folder"):
+        read_source(tmp_path / "none", GIVEN)
+    (tmp_path / "npy").mkdir()
+    (tmp_path / "npy" / ".a.host.1.tmp.npy").write_bytes(b"half")
+    with pytest.raises(AvlocError, match="has no .npy files"):
+        read_source(tmp_path / "npy", GIVEN)
+    (tmp_path / "npy" / "a.npy").write_bytes(b"half")
+    with pytest.raises(AvlocError, match=r"none of the 1 .npy files can be used; a.npy: not a .npy file"):
+        import_features(read_source(tmp_path / "npy", GIVEN), store)
+    assert not store.root.exists()
+
+
+def test_other_settings_and_older_stores_are_refused(folder, store):
+    import_features(read_source(folder, GIVEN), store)
+    with pytest.raises(StoreError, match="hop_s is 0.04 there and 0.08 now"):
+        import_features(read_source(folder, ImportOptions("tsn", "visual", 0.08)), store)
+    path = store.root / "tsn" / "store.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": 2}))
+    with pytest.raises(StoreError, match="format version 2, which can be read but not added to"):
+        import_features(read_source(folder, GIVEN), store)
+
+
+# Our own exports.
+
+ABOUT = {
+    "name": "toy", "version": 4, "modality": "audio", "parameters": {"mels": 3}, "hop_s": 0.5, "dim": 3, "decoder": "pyav",
+    "start_offset_s": 0.0,
+}  # fmt: skip
+
+
+@pytest.fixture
+def exported(tmp_path):
+    """A store, and its export."""
+    origin = FeatureStore(tmp_path / "origin")
+    files = ["b/2.mp4", "b/1.avi", "bad.mp4", "é", "empty.mp4"]
+    path = origin.prepare(ABOUT) / shard_name(0, files)
+    random = np.random.default_rng(0)
+    with ShardWriter(path, 3, origin.fingerprint("toy")) as shard:
+        for k, file in enumerate(files):
+            if file == "bad.mp4":
+                shard.fail(file, "cannot be decoded")
+            else:
+                values = random.normal(size=(4 - k, 3)).astype(np.float32)
+                shard.add(file, Features(values, TimeGrid(k / 8, 0.5, len(values))))
+    return origin
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_round_trip(exported, tmp_path, store, dtype):
+    out = tmp_path / "out"
+    run_export(plan_export(exported, "toy", out, dtype=dtype))
+    report = import_features(read_source(out, ImportOptions()), store)
+    assert report.failures == store.failures("toy") == exported.failures("toy") == {"bad.mp4": "cannot be decoded"}
+    assert store.describe("toy") == exported.describe("toy")
+    assert sorted(store.files("toy")) == sorted(exported.files("toy"))
+    for file in exported.files("toy"):
+        before, after = exported.read("toy", file), store.read("toy", file)
+        assert before.grid == after.grid
+        assert before.values.tolist() == after.values.tolist()
+    assert verify_store(store, "toy").faults == []
+    again = import_features(read_source(out, ImportOptions("toy", "audio", 0.5, 0.0, suffix=".mp4")), store)
+    assert (again.done, again.reused) == (0, 5)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (ImportOptions(extractor="other"), "--extractor other does not agree with .*export.json, which says toy"),
+        (ImportOptions(modality="visual"), "--modality visual does not agree"),
+        (ImportOptions(hop_s=0.25), "--hop 0.25 does not agree with .* which says 0.5"),
+        (ImportOptions(start_s=1.0), "--start 1.0 does not agree"),
+        (ImportOptions(receptive_field_s=1.0), "--receptive-field 1.0 does not agree"),
+        (ImportOptions(suffix=".wav"), "--suffix .wav does not agree"),
+        (ImportOptions(transposed=True), "--transposed does not agree"),
+    ],
+)
+def test_options_must_agree_with_an_export(exported, tmp_path, given, message):
+    run_export(plan_export(exported, "toy", tmp_path / "out"))
+    with pytest.raises(AvlocError, match=message):
+        read_source(tmp_path / "out", given)
+
+
+def test_an_unfinished_or_damaged_export_is_refused(exported, tmp_path):
+    out = tmp_path / "out"
+    run_export(plan_export(exported, "toy", out))
+    (out / "é.npy").rename(tmp_path / "é.npy")
+    with pytest.raises(AvlocError, match="3 of 4 files are there, its export is unfinished; run it again"):
+        read_source(out, ImportOptions())
+    about = json.loads((out / "export.json").read_text())
+    for change, message in (
+        ({"format_version": 9}, "want the description of an export of format version 1"),
+        ({"names": 3}, "damaged"),
+        ({"starts_s": {"a": "x"}}, "damaged"),
+        ({"extractor": {}}, "damaged, KeyError"),
+        ({"extractor": {**ABOUT, "name": "../x"}}, "an extractor's name is of letters"),
+    ):
+        (out / "export.json").write_text(json.dumps(about | change))
+        with pytest.raises(AvlocError, match=message):
+            read_source(out, ImportOptions())
+
+
+def test_a_network_is_trained_on_what_was_imported(folder, store, tmp_path):
+    import_features(read_source(folder, GIVEN), store)
+    other = tmp_path / "sound"
+    (other / "test").mkdir(parents=True)
+    np.save(other / "test" / "b.npy", np.ones((2, 7), np.float32))
+    import_features(read_source(other, ImportOptions("byola", "audio", 0.1)), store)
+    record = VideoRecord("test/b.mp4", "train", 0.2, visual_segments=(Segment(0.04, 0.08),))
+    data = FeatureDataset([record], FeatureStore(store.root), ["byola", "tsn"], hop_s=0.04)
+    example = data[0]
+    assert example.grid == TimeGrid(0.0, 0.04, 5)
+    assert {s.shape for s in example.streams} == {(5, 7), (5, 3)}
+    assert all(m.all() for m in example.masks)

@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+
+from avloc.core.timeline import TimeGrid
+from avloc.errors import StoreError
+from avloc.feature_extraction.extractors.base import Features
+from avloc.feature_extraction.store.feature_store import FeatureStore, PlanFile
+from avloc.feature_extraction.store.shards import ShardWriter, checksum, shard_name
+from avloc.feature_extraction.store.verify import checked_rows, verify_store
+
+HOP_S = 0.5
+CLIPS = (["a.mp4", "bé d.mp4"], ["c.mp4", "d.mp4", "e.mp4"], ["f.mp4"])
+
+
+def write(path, files, dim, fingerprint, value=1.0, start_s=0.0):
+    """Clip number k of a shard has k rows; the second fails."""
+    with ShardWriter(path, dim, fingerprint) as shard:
+        for k, file in enumerate(files):
+            if k == 1:
+                shard.fail(file, "no such file")
+            else:
+                values = np.full((k + 2, dim), value + k, dtype=np.float32)
+                shard.add(file, Features(values, TimeGrid(start_s, HOP_S, k + 2)))
+
+
+def fill(root, name="toy", dim=3, clips=CLIPS, **more):
+    store = FeatureStore(root)
+    folder = store.prepare({"name": name, "modality": "audio", "hop_s": HOP_S, "dim": dim})
+    names = [shard_name(k, files) for k, files in enumerate(clips)]
+    store.note(name, PlanFile(names))
+    for file_name, files in zip(names, clips, strict=True):
+        write(folder / file_name, files, dim, store.fingerprint(name), **more)
+    return store
+
+
+@pytest.fixture
+def store(tmp_path):
+    return fill(tmp_path / "s")
+
+
+def change(path, how):
+    with h5py.File(path, "a") as file:
+        how(file)
+
+
+def replace(name, make):
+    """A dataset with other content."""
+
+    def how(file):
+        old = file[name][()]
+        del file[name]
+        file[name] = make(old)
+
+    return how
+
+
+def claim(name):
+    """A table of so many rows that are not written, that reading it would fill the memory."""
+
+    def how(file):
+        del file[name]
+        file.create_dataset(name, shape=(1 << 40,), dtype="f8")
+
+    return how
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def flip(path):
+    with h5py.File(path, "r") as file:
+        at = file["values"].id.get_chunk_info(0).byte_offset
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+def swap(path):
+    other = sorted(path.parent.glob("0*.h5"))[-1]
+    content = path.read_bytes()
+    path.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+
+
+def from_another(path):
+    other = fill(path.parents[2] / "other", name="other")
+    shutil.copy(other.shards("other")[0], path)
+
+
+def as_float32(path):
+    change(path, replace("values", lambda old: old.astype(np.float32)))
+
+
+DAMAGE = {
+    "truncated": (truncate, r"cannot be read \(.*truncated file", True),
+    "not HDF5": (lambda p: p.write_bytes(b"no shard"), "cannot be read", True),
+    "empty": (lambda p: p.write_bytes(b""), "cannot be read", True),
+    "a table gone": (lambda p: change(p, lambda f: f.__delitem__("files")), "cannot be read .*files", True),
+    "a huge table": (lambda p: change(p, claim("start")), "its table start is larger than the file", True),
+    "a flipped bit": (flip, "the checksum is wrong", False),
+    "no checksum": (lambda p: change(p, lambda f: f.attrs.__delitem__("sha256")), "has no checksum", False),
+    "deleted": (lambda p: p.unlink(), "is planned, but not there; run the same extraction again", True),
+    "of another extractor": (from_another, "is of another extractor.*move it out", True),
+    "of nobody": (
+        lambda p: change(p, lambda f: f.attrs.__setitem__("extractor", "")), "does not say which extractor", True
+    ),
+    "renamed": (lambda p: p.rename(p.with_name("00000-12345678.h5")), "name is not that of its clips", True),
+    "renumbered": (lambda p: p.rename(p.with_name(p.name.replace("00000", "00007"))), "is in no plan", True),
+    "swapped": (swap, "name is not that of its clips", True),
+    "other type": (as_float32, "want values of plain float16", True),
+    "short table": (lambda p: change(p, replace("start", lambda s: s[:-1])), "unequal length: files 2.*start 1", True),
+    "offsets falling": (lambda p: change(p, replace("offsets", lambda o: o[::-1].copy())), "do not rise", True),
+    "offsets short": (lambda p: change(p, replace("offsets", lambda o: o - [0, 1, 1])), "end at 1, it has 2 rows", True),
+    "rows of a failed clip": (
+        lambda p: change(p, replace("offsets", lambda o: o - [0, 1, 0])), "rows of a clip that failed", True
+    ),
+    "start": (lambda p: change(p, replace("start", lambda s: s * np.nan)), "not a finite number", True),
+}  # fmt: skip
+
+
+def test_a_right_store(store):
+    seen = []
+    found = verify_store(store, "toy", progress=seen.append)
+    assert (found.shards, found.faults, found.notes, seen) == (3, [], [], [1, 1, 1])
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damage_is_found(store, kind):
+    damage, message, quickly = DAMAGE[kind]
+    path = store.shards("toy")[0]
+    damage(path)
+    found = verify_store(store, "toy")
+    text = "\n".join(map(str, found.faults))
+    assert re.search(message, text)
+    assert path.name in text
+    assert bool(verify_store(store, "toy", quick=True).faults) == quickly
+
+
+def test_damage_of_one_shard_is_that_shard_alone(store):
+    truncate(store.shards("toy")[1])
+    (fault,) = verify_store(store, "toy").faults
+    assert fault.path == store.shards("toy")[1]
+    assert str(fault).endswith("; remove it and run the same extraction again")
+
+
+def test_every_cut_and_every_changed_value_is_found(store):
+    path = store.shards("toy")[0]
+    content = path.read_bytes()
+    with h5py.File(path, "r") as file:
+        first, last = file["values"].id.get_chunk_info(0).byte_offset, file["values"].size * 2
+    for at in range(first, first + last):
+        changed = bytearray(content)
+        changed[at] ^= 16
+        path.write_bytes(changed)
+        assert "the checksum is wrong" in verify_store(store, "toy").faults[0].what
+    for size in range(0, len(content), 397):
+        path.write_bytes(content[:size])
+        assert "cannot be read" in verify_store(store, "toy").faults[0].what
+
+
+def test_dimensions_are_those_of_the_extractor(tmp_path):
+    store = fill(tmp_path / "s", clips=(["a"],))
+    write(store.shards("toy")[0], ["a"], 5, store.fingerprint("toy"))
+    assert "its rows have 5 numbers, those of this extractor have 3" in str(verify_store(store, "toy").faults[0])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_name_their_clip(tmp_path, value):
+    store = fill(tmp_path / "s", clips=(["a", "x", "c"],))
+    with ShardWriter(store.shards("toy")[0], 3, store.fingerprint("toy")) as shard:
+        shard.add("a", Features(np.ones((2, 3), np.float32), TimeGrid(0, HOP_S, 2)))
+        shard.fail("x", "no")
+        shard.append(np.ones((1, 3), np.float32))
+        shard._values[2, 1] = value
+        shard.end("c", 0.0)
+    with h5py.File(store.shards("toy")[0], "a") as file:
+        file.attrs["sha256"] = checksum(file)
+    (fault,) = verify_store(store, "toy").faults
+    assert "has values of c that are not finite numbers; mend" in str(fault)
+    assert verify_store(store, "toy", quick=True).faults == []
+
+
+def test_a_clip_twice_is_wrong_only_with_other_content(tmp_path):
+    clips = (["a", "x", "c"], ["c", "y", "a"])
+    store = fill(tmp_path / "s", clips=clips)
+    text = str(verify_store(store, "toy").faults[0])
+    assert "has other features of" in text
+    assert "and 1 more clips than 00000-" in text
+    assert verify_store(store, "toy", quick=True).faults  # other lengths
+    same = fill(tmp_path / "t", clips=(["a", "x"], ["a", "y"]))
+    assert verify_store(same, "toy").faults == []
+    write(same.shards("toy")[1], ["a", "y"], 3, same.fingerprint("toy"), value=2.0)
+    assert len(verify_store(same, "toy").faults) == 1
+    assert verify_store(same, "toy", quick=True).faults == []  # by length and start alone
+    write(same.shards("toy")[1], ["a", "y"], 3, same.fingerprint("toy"), start_s=0.25)
+    assert len(verify_store(same, "toy", quick=True).faults) == 1
+
+
+def test_what_is_told_and_not_wrong(store):
+    folder = store.root / "toy"
+    (folder / ".00007-ab.host.1.tmp.h5").write_bytes(b"")
+    shutil.copy(store.shards("toy")[0], folder / "old.h5")
+    found = verify_store(store, "toy")
+    assert found.faults == []
+    assert [note.partition(": ")[2][:16] for note in found.notes] == ["is unfinished; i", "does not have th"]
+    for plan in store.plans("toy"):
+        plan.unlink()
+    assert "has no plan, so missing shards cannot be told" in verify_store(store, "toy").notes[0]
+    store.shards("toy")[0].unlink()
+    assert verify_store(store, "toy").faults == []
+
+
+def test_a_plan_that_cannot_be_read_is_a_fault_and_hides_no_others(store):
+    (store.root / "toy" / "plan-0.json").write_text("[]")
+    store.shards("toy")[0].unlink()
+    assert [f.what for f in verify_store(store, "toy").faults] == [
+        "is a plan that cannot be read", "is planned, but not there"
+    ]  # fmt: skip
+
+
+def test_an_extractor_without_shards_or_rows(tmp_path):
+    store = FeatureStore(tmp_path / "s")
+    store.prepare({"name": "toy", "modality": "audio", "hop_s": HOP_S, "dim": 3})
+    assert verify_store(store, "toy").faults == []
+    folder, name = store.root / "toy", shard_name(0, ["a"])
+    store.note("toy", PlanFile([name]))
+    with ShardWriter(folder / name, 3, store.fingerprint("toy")) as shard:
+        shard.end("a", 0.0)
+    assert verify_store(store, "toy").faults == []
+
+
+def test_format_version_2_has_no_plans_and_no_fingerprints(store):
+    about = store.root / "toy" / "store.json"
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"format_version": 2}))
+    for path in store.shards("toy"):
+        change(path, lambda file: file.attrs.__delitem__("extractor"))
+    found = verify_store(store, "toy")
+    assert found.faults == []
+    assert "format version 2, where missing shards" in found.notes[0]
+    flip(store.shards("toy")[0])
+    assert len(verify_store(store, "toy").faults) == 1
+
+
+def test_an_unknown_extractor_is_refused(store):
+    with pytest.raises(StoreError, match="no features of 'other' here, there are: toy"):
+        verify_store(store, "other")
+
+
+def test_tables_are_checked_before_they_are_used(store):
+    path = store.shards("toy")[0]
+    assert checked_rows(path).files == CLIPS[0]
+    change(path, replace("start", lambda s: s[:-1]))
+    with pytest.raises(StoreError, match=f"{path.name}: its tables are of unequal length.*run the same extraction"):
+        checked_rows(path)
+    change(path, replace("files", lambda old: 3))
+    with pytest.raises(StoreError, match=f"{path.name}: a damaged shard"):
+        checked_rows(path)
+    change(path, claim("start"))
+    with pytest.raises(StoreError, match=f"{path.name}: its table start is larger than the file"):
+        checked_rows(path)

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from avloc.core.records import VideoRecord
+from avloc.core.timeline import TimeGrid
+from avloc.datasets.loading.clips import ClipExample
+from avloc.datasets.loading.example import FeatureExample
+from avloc.errors import AvlocError, CheckpointError
+from avloc.inference.clip_source import ClipSource
+from avloc.inference.feature_source import FeatureSource
+from avloc.inference.localizer import Localizer, build_source
+from avloc.models import BATFD, BoundaryTransformer
+from avloc.models.checkpoint import Checkpoint
+
+SMALL = {"video_widths": (3, 4, 5, 4), "audio_widths": (3, 4, 2), "width": 8, "map_widths": (4, 3), "samples": 4}
+
+
+@pytest.fixture
+def localizer():
+    torch.manual_seed(0)
+    return Localizer(BATFD(**SMALL, frames=24, durations=9), ClipSource(24, "pad"))
+
+
+def example_of(length, file="x", *, audio=True, value=None):
+    random = np.random.default_rng(length)
+    frames = (
+        random.random((length, 96, 96, 3), dtype=np.float32) if value is None else np.full((length, 96, 96, 3), value)
+    )
+    samples = random.normal(0, 0.1, length * 640).astype(np.float32)
+    masks = np.full(length, audio), np.full(length, True)
+    return ClipExample(VideoRecord(file, "t"), TimeGrid(0.4, 0.04, length), frames.astype(np.float32), samples, masks)
+
+
+def test_what_a_clip_lacks_is_not_forged(localizer):
+    (found,) = localizer.run([example_of(20, audio=False)])
+    assert not found.proposals.modality_scores[:, 0].any()
+    assert {row["modality"] for row in found.segments()} == {"visual"}
+    assert np.isnan(found.fakeness[:, 0]).all()
+    assert not np.isnan(found.fakeness[:, 1]).any()
+
+
+def test_a_clip_of_nan_does_not_spoil_its_batch(localizer):
+    names = [
+        f.file for f in localizer.run([example_of(20, "a"), example_of(9, "b", value=np.nan), example_of(11, "c")])
+    ]
+    assert names == ["a", "b", "c"]
+    good, bad, other = localizer.run([example_of(20, "a"), example_of(9, "b", value=np.nan), example_of(11, "c")])
+    assert len(bad.proposals) == 0
+    assert bad.problems == ("the network's boundary map holds NaN or infinity",)
+    assert len(good.proposals) > 0 < len(other.proposals)
+    assert good.problems == ()
+
+
+def test_long_clips_in_windows(localizer):
+    """Within a window's inner part it is as if the window were the clip; the clock is the clip's own."""
+    (found,) = localizer.run([example_of(61)])
+    assert found.grid == TimeGrid(0.4, 0.04, 61)
+    assert not np.isnan(found.fakeness).any()
+    segments = found.proposals.segments
+    assert segments.min() >= 0.4 - 1e-9
+    assert segments.max() <= 0.4 + 61 * 0.04 + 1e-9
+    assert segments.max() > 2.0
+    assert len(found.proposals) <= 100
+
+
+def test_squeezed_clips_have_one_input_whatever_their_length():
+    localizer = Localizer(BATFD(**SMALL, frames=16, durations=5), ClipSource(16, "squeeze"))
+    clip = example_of(40)
+    whole = ClipExample(clip.record, clip.grid, (clip.frames * 255).astype(np.uint8), clip.samples, clip.masks)
+    (found,) = localizer.run([whole])
+    assert found.grid.length == 16
+    assert found.grid.end_s == pytest.approx(clip.grid.end_s)
+    assert np.diff(found.proposals.segments, axis=1).max() <= 5 * 0.1 + 1e-9  # 40 frames in 16 steps of 0.1 s
+
+
+def test_notes_that_cannot_be(tmp_path):
+    for clips in ({"frames": 24, "fit": "fold"}, {"frames": "many", "fit": "pad"}, {"frames": 25, "fit": "pad"}):
+        with pytest.raises(CheckpointError, match="its note 'clips' is"):
+            build_source(Checkpoint(tmp_path, "BATFD", {"frames": 24}, 0.04, [], {}, clips))
+    with pytest.raises(AvlocError, match="want precision of 32, bf16, 16, got '8'"):
+        Localizer(BATFD(**SMALL, frames=24, durations=9), ClipSource(24, "pad"), precision="8")
+
+
+def test_ten_minutes_are_their_windows():
+    """Each window's inner part has just the segments that the window has alone, and nothing is longer than a window."""
+    torch.manual_seed(0)
+    model = BoundaryTransformer(
+        audio_dim=5, visual_dim=4, width=12, heads=3, levels=2, distance_bins=9, first_steps=9.0
+    )
+    localizer = Localizer(model, FeatureSource([], 0.04))
+    length, random = 15_000, np.random.default_rng(0)
+    streams = tuple(random.normal(0, 1, (length, d)).astype(np.float32) for d in (5, 4))
+    masks = (np.ones(length, bool), np.ones(length, bool))
+    clip = FeatureExample(VideoRecord("long", "t"), TimeGrid(0.0, 0.04, length), streams, masks, 600.0)
+    seen = []
+    model.register_forward_pre_hook(lambda _, __, given: seen.append(given["audio"].shape[1]), with_kwargs=True)
+    (found,) = localizer.run([clip], keep=1000)
+    assert max(seen) == 1000
+    assert len(seen) == 20
+    (alone,) = localizer.run([clip.window(7 * 750, 7 * 750 + 1000)], keep=1000)
+    low, high = (7 * 750 + 125) * 0.04, (8 * 750 + 125) * 0.04
+
+    def inner(proposals):
+        middle = proposals.segments.mean(axis=1)
+        rows = proposals.take((middle >= low) & (middle < high))
+        order = np.lexsort(rows.segments.T)
+        return rows.segments[order], rows.scores[order]
+
+    (segments, scores), (expected, expected_scores) = inner(found.proposals), inner(alone.proposals)
+    assert len(segments) > 20
+    np.testing.assert_allclose(segments, expected, atol=1e-4)
+    np.testing.assert_allclose(scores, expected_scores, atol=1e-5)
+    np.testing.assert_allclose(found.fakeness[7 * 750 + 125 : 8 * 750 + 125], alone.fakeness[125:875], atol=1e-5)
