@@ -1,12 +1,11 @@
-"""BA-TFD and BA-TFD+ here beside the same written out plainly: dense sampling, a whole attention matrix, Python lists.
+"""BA-TFD and BA-TFD+ beside plain code of the published computations (`batfd_reference.py`): speed, memory, equality.
 
     python benchmarks/batfd.py                 # all parts
-    python benchmarks/batfd.py --only sampling # one of them
-    python benchmarks/batfd.py --gpu           # forward pass, training step and memory of both networks on a GPU
+    python benchmarks/batfd.py --only sampling # one part
 
-Float32 on CPU, the published sizes (512 frames, 40 durations, 10 samples, 257 → 512 channels), random weights of a fixed seed.
-Both sides run in turn in one process; medians and their ratio are printed. Memory is the peak above what the process held
-before, each side in a process of its own.
+Float32 on the CPU, the published sizes (512 frames, 40 durations, 10 samples, 257 → 512 channels), random weights of a fixed
+seed. Both sides run in turn in one process; the table shows medians and their ratio. Memory is the peak above the process's
+memory right before the work, each side in a process of its own. `gpu.py` measures both networks on a GPU.
 """
 
 from __future__ import annotations
@@ -15,131 +14,47 @@ import argparse
 import math
 import multiprocessing
 import resource
-import statistics
-import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.queues import Queue
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from batfd_reference import PUBLISHED_SIZE, dense_relation, dense_trunk, dense_weights, list_nms, loop_label
+from timing import median_seconds, timed
 from torch import Tensor
 from torch.nn import functional as F
 
 from avloc.core.timeline import TimeGrid
 from avloc.evaluation.matching import Labels
-from avloc.evaluation.metrics import evaluate
+from avloc.evaluation.metrics import score_rows
 from avloc.evaluation.predictions import Predictions
 from avloc.heads.map_nms import SoftNMS, soft_nms_map
-from avloc.heads.maps import boundary_map, decode_map
+from avloc.heads.maps import MapDecoding, boundary_map, decode_map
 from avloc.models.batfd.boundary_module import BoundaryModule, MapFusion
-from avloc.models.batfd.boundary_sampling import cell_sampling, first_starts
+from avloc.models.batfd.boundary_sampling import CellSampling, cell_sampling, first_starts
 from avloc.models.batfd.network import BATFD
-from avloc.models.batfd.plus import BATFDPlus, RelationModule
+from avloc.models.batfd.plus import RelationModule
 
-T, D, N, C, WIDTHS = 512, 40, 10, 256, (512, 128)
+T, D, N = PUBLISHED_SIZE
+C, WIDTHS = 256, (512, 128)
+UNITS = {"s": (1, 3), "ms": (1e3, 3), "MB": (1, 0)}  # factor and digits
+DECODINGS: tuple[MapDecoding, ...] = ("aligned", "published")
 
-
-# The plain sides.
-
-
-def dense_weights(kind: str = "published") -> Tensor:
-    """Every point of every cell as a column of a (T, N·D·T) matrix, point by point."""
-    weights = np.zeros((T, N, D, T), dtype=np.float32)
-    for start in range(T - 1):
-        for d in range(min(T - 1 - start, D)):
-            low, high = (start, d + 1) if kind == "published" else (start, start + d + 1)
-            a, b = low - (high - low) / 2, high + (high - low) / 2
-            for n in range(N):
-                x = a + n * (b - a) / (N - 1)
-                if 0 <= x <= T - 1:
-                    down, up = math.floor(x), math.ceil(x)
-                    weights[down, n, d, start] += 1 - (x - down)
-                    weights[up, n, d, start] += 1 - (up - x)
-    return torch.from_numpy(weights.reshape(T, -1))
+Work = Callable[[], object]
+Head = TypeVar("Head", BoundaryModule, RelationModule)
 
 
-def dense_trunk(module: Any, features: Tensor, weights: Tensor) -> Tensor:
-    """`MapTrunk` with sampling before the fold: (B, C + 1, T) → (B, 128, D, T)."""
-    trunk = module.trunk
-    sampled = torch.matmul(features, weights).reshape(len(features), -1, N, D, T)
-    x = F.leaky_relu(F.conv3d(sampled, trunk.fold.weight[..., None, None], trunk.fold.bias)[:, :, 0], 0.01)
-    x = F.leaky_relu(F.conv2d(x, trunk.squeeze.weight[..., None, None], trunk.squeeze.bias), 0.01)
-    return F.leaky_relu(trunk.context(x), 0.01)
+def table_line(label: str, plain: float, avloc: float, target: str, unit: str = "s") -> str:
+    """A line of the table: both sides, their ratio, and the ratio to reach."""
+    factor, digits = UNITS[unit]
+    both = "  ".join(f"{side * factor:9.{digits}f} {unit:2}" for side in (plain, avloc))
+    return f"{label:58} {both}  {plain / avloc:7.1f}×  (want {target})"
 
 
-def dense_relation(module: RelationModule, features: Tensor, weights: Tensor) -> Tensor:
-    """`RelationModule` with dense sampling and the position attention's matrix written out."""
-    relation = module.relation
-    x = dense_trunk(module, features, weights)
-    y = relation.position_in(x)
-    attention = relation.position
-    q = attention.query(y).flatten(2).transpose(1, 2)
-    k, v = (F.max_pool2d(part(y), 2).flatten(2) for part in (attention.key, attention.value))
-    matrix = torch.matmul(q, k).softmax(-1)  # 1, D·T, D·T / 4
-    y = y + attention.out(torch.matmul(matrix, v.transpose(1, 2)).transpose(1, 2).reshape(y.shape))
-    position = relation.position_mid(y)
-    channel = relation.channel_mid(relation.channel(relation.channel_in(x)))
-    maps = [relation.position_out(position), relation.channel_out(channel), relation.both_out(position + channel)]
-    return torch.cat(maps, 1).sigmoid()
-
-
-def list_nms(scores: np.ndarray, hop_s: float, keep: int, settings: SoftNMS) -> list[list[float]]:
-    """The published soft-NMS as lists: find the best, compare it with all others, again and again."""
-    starts, ends, values = [], [], []
-    for t in range(scores.shape[0]):
-        for w in range(scores.shape[1]):
-            if scores[t, w] > -math.inf:
-                starts.append(t * hop_s)
-                ends.append((t + w + 1) * hop_s)
-                values.append(float(scores[t, w]))
-    kept: list[list[float]] = []
-    while len(values) > 1 and len(kept) < keep:
-        best = values.index(max(values))
-        start, end, value = starts.pop(best), ends.pop(best), values.pop(best)
-        limit = settings.low + (settings.high - settings.low) * (end - start)
-        for k in range(len(values)):
-            shared = max(0.0, min(end, ends[k]) - max(start, starts[k]))
-            iou = shared / ((end - start) + (ends[k] - starts[k]) - shared)
-            if iou > limit:
-                values[k] *= math.exp(-(iou**2) / settings.alpha)
-        kept.append([value, start, end])
-    return kept
-
-
-def loop_label(segments: np.ndarray, frames: int, steps: int) -> np.ndarray:
-    """A boundary map's label cell by cell."""
-    label = np.zeros((D, frames), dtype=np.float32)
-    for t in range(frames):
-        for d in range(D):
-            if t + d <= steps:
-                best = 0.0
-                for start, end in segments * 25:
-                    shared = max(0.0, min(end, t + d + 1) - max(start, t))
-                    best = max(best, shared / (max(end, t + d + 1) - min(start, t)) if shared else 0.0)
-                label[d, t] = best
-    return label
-
-
-# Measuring.
-
-
-def in_turn(sides: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """Median seconds of each side, run in turn after one run that does not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for k in range(repeats + 1):
-        for name, work in sides.items():
-            begin = time.perf_counter()
-            work()
-            if k:
-                seconds[name].append(time.perf_counter() - begin)
-    return {name: statistics.median(values) for name, values in seconds.items()}
-
-
-def show(what: str, plain: float, ours: float, wanted: str, unit: str = "s") -> None:
-    """One line of both sides and their ratio."""
-    factor, digits = {"s": (1, 3), "ms": (1e3, 3), "MB": (1, 0)}[unit]
-    both = "  ".join(f"{side * factor:9.{digits}f} {unit:2}" for side in (plain, ours))
-    print(f"{what:58} {both}  {plain / ours:7.1f}×  (want {wanted})")
+# Memory.
 
 
 def _resident_mb() -> float:
@@ -147,8 +62,8 @@ def _resident_mb() -> float:
         return int(file.read().split()[1]) * resource.getpagesize() / 1e6
 
 
-def _peak(queue: Any, prepare: Callable[[], Callable[[], Any]]) -> None:
-    """Peak memory above what is held once everything is prepared, in MB."""
+def _measure_peak(queue: Queue[float], prepare: Callable[[], Work]) -> None:
+    """Put the peak of the work's memory, in MB above the memory right before, into a queue."""
     torch.set_num_threads(2)
     with torch.inference_mode():
         work = prepare()
@@ -161,15 +76,15 @@ def _peak(queue: Any, prepare: Callable[[], Callable[[], Any]]) -> None:
     queue.put(peak * 1024 / 1e6 - before)
 
 
-def peak_mb(prepare: Callable[[], Callable[[], Any]]) -> float:
-    """Peak memory of some work in a process of its own."""
+def peak_mb(prepare: Callable[[], Work]) -> float:
+    """Measure the peak memory of work in a process of its own, in MB; `prepare` makes the work and is not measured."""
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
-    process = context.Process(target=_peak, args=(queue, prepare))
+    process = context.Process(target=_measure_peak, args=(queue, prepare))
     process.start()
-    found = float(queue.get())
+    peak = float(queue.get())
     process.join()
-    return found
+    return peak
 
 
 def _features() -> Tensor:
@@ -177,32 +92,32 @@ def _features() -> Tensor:
     return torch.randn(1, C + 1, T)
 
 
-def _module(kind: type) -> Any:
+def _module(kind: type[Head]) -> Head:
     torch.manual_seed(0)
     return kind(features=C + 1, samples=N, widths=WIDTHS).eval()
 
 
-def _head() -> tuple[Any, Any, MapFusion]:
+def _head() -> tuple[BoundaryModule, BoundaryModule, MapFusion]:
     fusion = MapFusion(features=C + 1, durations=D)
     return _module(BoundaryModule), _module(BoundaryModule), fusion
 
 
-def prepare_ours() -> Callable[[], Any]:
-    """BA-TFD behind its encoders, sparse; the weights of the sampling are part of the work."""
+def prepare_sparse() -> Work:
+    """BA-TFD behind its encoders, sparse; building the sampling's weights is part of the work."""
     (video, audio, fusion), features = _head(), _features()
 
-    def work() -> Any:
+    def work() -> object:
         sampling = cell_sampling(T, D, N, "published")
         return fusion(video(features, sampling), audio(features, sampling), features, features)
 
     return work
 
 
-def prepare_dense() -> Callable[[], Any]:
-    """The same with one dense matrix for both modalities (the published code has one for each)."""
+def prepare_dense() -> Work:
+    """BA-TFD behind its encoders with one dense matrix for both modalities (the published code has one for each)."""
     (video, audio, fusion), features = _head(), _features()
 
-    def work() -> Any:
+    def work() -> object:
         weights = dense_weights()
         maps = [m.out(dense_trunk(m, features, weights))[:, 0].sigmoid() for m in (video, audio)]
         return fusion(*maps, features, features)
@@ -210,70 +125,69 @@ def prepare_dense() -> Callable[[], Any]:
     return work
 
 
-def prepare_relation() -> Callable[[], Any]:
-    """BA-TFD+'s boundary module, as it is here."""
+def prepare_relation() -> Work:
+    """BA-TFD+'s boundary module of this package."""
     module, features = _module(RelationModule), _features()
     return lambda: module(features, cell_sampling(T, D, N, "published"))
 
 
-def prepare_dense_relation() -> Callable[[], Any]:
-    """BA-TFD+'s boundary module written out."""
+def prepare_dense_relation() -> Work:
+    """BA-TFD+'s boundary module in plain code."""
     module, features = _module(RelationModule), _features()
     return lambda: dense_relation(module, features, dense_weights())
 
 
-# The parts.
+# Parts.
 
 
 def sampling(repeats: int) -> None:
-    """Boundary sampling and fold, its weights, and the memory of everything behind the encoders."""
-    begin = time.perf_counter()
-    weights = dense_weights()
-    plain = time.perf_counter() - begin
+    """Measure boundary sampling and fold, the sampling's weights, and the memory of all behind the encoders."""
+    build_s, dense_matrix = timed(dense_weights)
 
-    def build() -> Any:
+    def build() -> CellSampling:
         cell_sampling.cache_clear()
         return cell_sampling(T, D, N, "published")
 
-    ours = in_turn({"ours": build}, repeats)["ours"]
-    show("building the sampling's weights", plain, ours, "≥ 30")
+    print(table_line("building the sampling's weights", build_s, median_seconds({"": build}, repeats)[""], "≥ 30"))
     module, features = _module(BoundaryModule), _features()
     fold, cells = module.trunk.fold, build()
 
     def dense() -> Tensor:
-        sampled = torch.matmul(features, weights).reshape(1, -1, N, D, T)
+        sampled = torch.matmul(features, dense_matrix).reshape(1, -1, N, D, T)
         return F.conv3d(sampled, fold.weight[..., None, None], fold.bias)[0, :, 0]
 
     def sparse() -> Tensor:
         return cells(fold.table(features[0])) + fold.bias
 
     with torch.inference_mode():
-        seconds = in_turn({"dense": dense, "sparse": sparse}, repeats)
-        apart = (dense() - sparse().reshape(T, D, -1).permute(2, 1, 0)).abs().max().item()
-    show("sampling and fold, one modality", seconds["dense"], seconds["sparse"], "≥ 10")
-    megabytes = (
-        sum(x.numel() * x.element_size() for x in (cells.rows.columns, cells.rows.weights, cells.rows.offsets)) / 1e6
+        seconds = median_seconds({"dense": dense, "sparse": sparse}, repeats)
+        difference = (dense() - sparse().reshape(T, D, -1).permute(2, 1, 0)).abs().max().item()
+    print(table_line("sampling and fold, one modality", seconds["dense"], seconds["sparse"], "≥ 10"))
+    sparse_mb = sum(x.nbytes for x in (cells.rows.columns, cells.rows.weights, cells.rows.offsets)) / 1e6
+    print(
+        table_line("the sampling's weights in memory", dense_matrix.nbytes / 1e6, sparse_mb, "no 419 MB matrix", "MB")
     )
-    show("the sampling's weights in memory", weights.numel() * 4 / 1e6, megabytes, "no 419 MB matrix", "MB")
-    print(f"  largest difference {apart:.1e}")
-    show("peak memory behind BA-TFD's encoders", peak_mb(prepare_dense), peak_mb(prepare_ours), "≥ 4", "MB")
+    print(f"  largest difference {difference:.1e}")
+    peaks = peak_mb(prepare_dense), peak_mb(prepare_sparse)
+    print(table_line("peak memory behind BA-TFD's encoders", *peaks, "≥ 4", "MB"))
 
 
 def relation(repeats: int) -> None:
-    """BA-TFD+'s boundary module, both sides with their sampling's weights made before."""
+    """Measure BA-TFD+'s boundary module; both sides have their sampling's weights already."""
     module, features, weights = _module(RelationModule), _features(), dense_weights()
     cells = cell_sampling(T, D, N, "published")
     with torch.inference_mode():
-        sides = {"dense": lambda: dense_relation(module, features, weights), "ours": lambda: module(features, cells)}
-        seconds = in_turn(sides, repeats)
-        apart = (sides["dense"]() - sides["ours"]()).abs().max().item()
-    show("BA-TFD+'s boundary module", seconds["dense"], seconds["ours"], "≥ 2")
-    show("its peak memory", peak_mb(prepare_dense_relation), peak_mb(prepare_relation), "ours < 600 MB", "MB")
-    print(f"  largest difference {apart:.1e}")
+        sides = {"plain": lambda: dense_relation(module, features, weights), "avloc": lambda: module(features, cells)}
+        seconds = median_seconds(sides, repeats)
+        difference = (sides["plain"]() - sides["avloc"]()).abs().max().item()
+    print(table_line("BA-TFD+'s boundary module", seconds["plain"], seconds["avloc"], "≥ 2"))
+    peaks = peak_mb(prepare_dense_relation), peak_mb(prepare_relation)
+    print(table_line("its peak memory", *peaks, "avloc < 600 MB", "MB"))
+    print(f"  largest difference {difference:.1e}")
 
 
 def frames(repeats: int) -> None:
-    """Whole BA-TFD on a clip of 215 frames in an input of 512; and in half precision."""
+    """Measure all of BA-TFD on a clip of 215 frames in an input of 512, and its difference under bf16 autocast."""
     torch.manual_seed(0)
     network = BATFD(sampling="published").eval()
     real = 215
@@ -281,131 +195,114 @@ def frames(repeats: int) -> None:
     video[:, :, real:], audio[:, :, 4 * real :] = 0, math.log(0.01)
     count = torch.tensor([real])
     with torch.inference_mode():
-        seconds = in_turn(
-            {"all": lambda: network(video, audio), "real": lambda: network(video, audio, count)}, max(1, repeats // 2)
-        )
-        whole, part = network(video, audio), network(video, audio, count)
-    show("BA-TFD (C3D), 215 real frames of 512", seconds["all"], seconds["real"], "≥ 1.8")
+        sides = {"all": lambda: network(video, audio), "real": lambda: network(video, audio, count)}
+        seconds = median_seconds(sides, max(1, repeats // 2))
+        whole, part = sides["all"](), sides["real"]()
+    print(table_line("BA-TFD (C3D), 215 real frames of 512", seconds["all"], seconds["real"], "≥ 1.8"))
     names = ("fused_map", "video_map", "audio_map", "video_logits", "audio_logits", "video_features")
-    apart = max((getattr(whole, n) - getattr(part, n))[..., :real].abs().max().item() for n in names)
-    print(f"  largest difference over the real frames {apart:.1e}")
+    difference = max((getattr(whole, n) - getattr(part, n))[..., :real].abs().max().item() for n in names)
+    print(f"  largest difference over the real frames {difference:.1e}")
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):  # float16 has no fast kernels on CPUs
         half = network(video, audio, count)
-    difference = (half.fused_map - part.fused_map)[..., :real].abs()
+    changes = (half.fused_map - part.fused_map)[..., :real].abs()
     print(
-        f"  under bf16 autocast the fused map differs by {difference.mean():.1e} on average, {difference.max():.1e} at most"
+        f"  under bf16 autocast the fused map differs by {changes.mean():.1e} on average, {changes.max():.1e} at most"
     )
 
 
 def lists(repeats: int) -> None:
-    """Soft-NMS of one clip's map, and a map's label."""
+    """Measure soft-NMS of one clip's map, and a map's label."""
     random = np.random.default_rng(0)
     steps = 215
     scores = random.random((steps, D)) ** 4
     t, w = np.indices(scores.shape)
     scores[t + w + 1 > steps] = -np.inf
     settings = SoftNMS()
-    plain = in_turn({"lists": lambda: list_nms(scores, 0.04, 101, settings)}, max(1, repeats // 2))["lists"]
-    ours = in_turn({"ours": lambda: soft_nms_map(scores, first_width=1, hop_s=0.04, keep=101)}, 50)["ours"]
-    show(f"soft-NMS of {int(np.isfinite(scores).sum())} cells", plain, ours, "≥ 50", "ms")
+    plain = median_seconds({"": lambda: list_nms(scores, 0.04, 101, settings)}, max(1, repeats // 2))[""]
+    avloc = median_seconds({"": lambda: soft_nms_map(scores, first_width=1, hop_s=0.04, keep=101)}, 50)[""]
+    print(table_line(f"soft-NMS of {int(np.isfinite(scores).sum())} cells", plain, avloc, "≥ 50", "ms"))
     cells, kept = soft_nms_map(scores, first_width=1, hop_s=0.04, keep=101)
     expected = np.array(list_nms(scores, 0.04, 101, settings))
-    got = np.column_stack([kept, cells[:, 0] * 0.04, (cells.sum(axis=1) + 1) * 0.04])
-    print(f"  largest difference {np.abs(got - expected).max():.1e}")
+    rows = np.column_stack([kept, cells[:, 0] * 0.04, (cells.sum(axis=1) + 1) * 0.04])
+    print(f"  largest difference {np.abs(rows - expected).max():.1e}")
     segments = np.array([[2.673, 3.266], [6.324, 7.376]])
     grid = TimeGrid(0, 0.04, 220)
-    plain = in_turn({"loop": lambda: loop_label(segments, 220, 220)}, repeats)["loop"]
-    ours = in_turn({"ours": lambda: boundary_map(segments, grid, D, 220)}, 200)["ours"]
-    show("a map's label, 220 frames, two fakes", plain, ours, "≥ 300", "ms")
-    print(
-        f"  largest difference {np.abs(boundary_map(segments, grid, D, 220) - loop_label(segments, 220, 220)).max():.1e}"
+    plain = median_seconds({"": lambda: loop_label(segments, 220, 220)}, repeats)[""]
+    avloc = median_seconds({"": lambda: boundary_map(segments, grid, D, 220)}, 200)[""]
+    print(table_line("a map's label, 220 frames, two fakes", plain, avloc, "≥ 300", "ms"))
+    difference = np.abs(boundary_map(segments, grid, D, 220) - loop_label(segments, 220, 220)).max()
+    print(f"  largest difference {difference:.1e}")
+
+
+def random_segments(random: np.random.Generator, end_s: float, step_s: float) -> npt.NDArray[np.float64]:
+    """One to three fakes (S, 2) of 0.16 to 1.6 s whose lengths are whole steps; those past the end are left out."""
+    segments, position = [], 0.0
+    for _ in range(int(random.integers(1, 4))):
+        start = position + step_s * int(random.integers(1, 40))
+        end = start + step_s * int(random.integers(math.ceil(0.16 / step_s), math.floor(1.6 / step_s)))
+        if end > end_s:
+            break
+        segments.append((start, end))
+        position = end + 0.2
+    return np.array(segments).reshape(-1, 2)
+
+
+def oracle_ap(step_s: float, decoding: MapDecoding, records: int = 200) -> dict[float, float]:
+    """Strict AP by IoU of decoded ground-truth maps of generated records."""
+    random = np.random.default_rng(0)
+    rows, labels = {}, []
+    for k in range(records):
+        grid = TimeGrid(0, 0.04, int(random.integers(100, 400)))
+        segments = random_segments(random, grid.end_s, step_s)
+        proposals = decode_map(boundary_map(segments, grid, D, grid.length), grid, decoding=decoding)
+        rows[str(k)] = np.column_stack([proposals.scores, proposals.segments])
+        labels.append(segments)
+    scores = score_rows(
+        Predictions.from_dict(rows).rows,
+        Labels.from_clips(labels),
+        ap_ious=(0.5, 0.75, 0.9, 0.95),
+        ar_counts=(10,),
+        mode="strict",
     )
+    return dict(scores.ap)
 
 
 def oracle(repeats: int) -> None:
-    """Ground-truth maps decoded: what decoding alone costs. Strict AP of 200 records of one to three fakes."""
-    for what, step, kinds in (
-        ("fakes on frames (0.04 s)", 0.04, ("aligned", "published")), ("fakes on the 0.02 s grid", 0.02, ("aligned", "published"))
-    ):  # fmt: skip
-        for kind in kinds:
-            random = np.random.default_rng(0)
-            rows, labels = {}, []
-            for _ in range(200):
-                steps = int(random.integers(100, 400))
-                grid, found, position = TimeGrid(0, 0.04, steps), [], 0.0
-                for _ in range(int(random.integers(1, 4))):
-                    start = position + step * int(random.integers(1, 40))
-                    end = start + step * int(random.integers(math.ceil(0.16 / step), math.floor(1.6 / step)))
-                    if end > grid.end_s:
-                        break
-                    found.append((start, end))
-                    position = end + 0.2
-                segments = np.array(found).reshape(-1, 2)
-                proposals = decode_map(boundary_map(segments, grid, D, steps), grid, decoding=kind)  # type: ignore[arg-type]
-                rows[f"{len(rows)}"] = np.column_stack([proposals.scores, proposals.segments])
-                labels.append(segments)
-            found_rows = Predictions.of(rows).rows
-            score = evaluate(
-                found_rows, Labels.of(labels), ap_ious=(0.5, 0.75, 0.9, 0.95), ar_counts=(10,), mode="strict"
-            )
-            print(f"{what}, decoding {kind:10} " + "  ".join(f"AP@{k:g} {v:.4f}" for k, v in score.ap.items()))
-
-
-def gpu(repeats: int) -> None:
-    """Forward pass, training step and memory of both networks at the published size, on a GPU."""
-    if not torch.cuda.is_available():
-        print("no GPU here")
-        return
-    from avloc.core.records import VideoRecord
-    from avloc.core.timeline import Segment
-    from avloc.heads.maps import MapTargetMaker, MapTargets
-
-    print(torch.cuda.get_device_name())
-    record = VideoRecord("x", "t", None, (Segment(1.0, 1.8),), ())
-    one, _ = MapTargetMaker(D)(record, TimeGrid(0, 0.04, 215), T)
-    targets = MapTargets(*(torch.as_tensor(t)[None].cuda() for t in one))
-    for name, network in (("BATFD", BATFD()), ("BATFDPlus", BATFDPlus())):
-        network = network.cuda()
-        video, audio = torch.rand(1, 3, T, 96, 96, device="cuda"), torch.randn(1, 64, 4 * T, device="cuda")
-        for dtype in (None, torch.bfloat16):
-
-            def run(training: bool, network: Any = network, dtype: Any = dtype, given: Any = (video, audio)) -> None:
-                network.train(training)
-                with torch.autocast("cuda", dtype=dtype, enabled=dtype is not None), torch.set_grad_enabled(training):
-                    output = network(*given)
-                    if training:
-                        network.loss(output, targets)["loss"].backward()
-                        network.zero_grad()
-                torch.cuda.synchronize()
-
-            for training in (False, True):
-                torch.cuda.reset_peak_memory_stats()
-                seconds = in_turn({"x": lambda training=training: run(training)}, repeats)["x"]  # type: ignore[misc]
-                peak = torch.cuda.max_memory_allocated() / 1e9
-                what = "training step" if training else "forward pass"
-                print(
-                    f"{name}, {what}, {'float32' if dtype is None else 'bf16'}: {seconds * 1e3:.1f} ms, {peak:.2f} GB"
-                )
+    """Decode ground-truth maps: the cost of decoding alone, as strict AP of 200 records of one to three fakes."""
+    for label, step_s in (("fakes on frames (0.04 s)", 0.04), ("fakes on the 0.02 s grid", 0.02)):
+        for decoding in DECODINGS:
+            ap = oracle_ap(step_s, decoding)
+            print(f"{label}, decoding {decoding:10} " + "  ".join(f"AP@{k:g} {v:.4f}" for k, v in ap.items()))
 
 
 PARTS = {"sampling": sampling, "relation": relation, "frames": frames, "lists": lists, "oracle": oracle}
 
 
+@dataclass(frozen=True, slots=True)
+class BATFDOptions:
+    """Options of the command line: the part to run (None: all), and timed runs of each side."""
+
+    only: str | None
+    repeats: int
+
+
+def parse(arguments: Sequence[str] | None = None) -> BATFDOptions:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=PARTS, help="run this part only (default: all)")
+    parser.add_argument("--repeats", type=int, default=5, help="timed runs of each side (default: 5)")
+    return BATFDOptions(**vars(parser.parse_args(arguments)))
+
+
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--only", choices=PARTS, help="one part")
-    options.add_argument("--gpu", action="store_true", help="the GPU's part alone")
-    options.add_argument("--repeats", type=int, default=5)
-    given = options.parse_args()
+    """Run the parts."""
+    options = parse()
     torch.set_num_threads(2)
-    if given.gpu:
-        gpu(given.repeats)
-        return
     print(f"{'':58} {'plain':>12}  {'avloc':>12}  {'ratio':>8}")
     for name, part in PARTS.items():
-        if given.only in (None, name):
+        if options.only in (None, name):
             first_starts.cache_clear()
-            part(given.repeats)
+            part(options.repeats)
 
 
 if __name__ == "__main__":

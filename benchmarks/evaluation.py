@@ -1,14 +1,14 @@
-"""How long `avloc evaluate` takes, by stage, beside the published compiled evaluator.
+"""The time of `avloc evaluate`, by stage, beside the published compiled evaluator.
 
-    python benchmarks/evaluation.py                                   # ours alone
+    python benchmarks/evaluation.py                                   # avloc alone
     python benchmarks/evaluation.py --published OTHER_VENV/bin/python  # both, in turn
 
-The published evaluator is the package `avdeepfake1m` (CC BY-NC 4.0, needs numpy < 2), so it lives in an environment of its
-own, whose interpreter is given; nothing of it is imported here. Both read the same two files: AV-Deepfake1M's validation
-split in size, 57,000 clips of 100 rows. The official numbers of both are compared: they must be equal.
+The published evaluator is the package `avdeepfake1m` (CC BY-NC 4.0, needs numpy < 2). It needs an environment of its own, whose
+interpreter `--published` names; nothing of it is imported here. Both read the same two files, of the size of AV-Deepfake1M's
+validation split: 57,000 clips of 100 rows. The official numbers of both are compared: they must be equal.
 
-Each side is timed `--repeats` times in one process after its imports, turn by turn; medians are printed. Whole processes
-are timed too, since that is what a user waits for.
+Each side is timed `--repeats` times in one process after its imports, turn by turn; the output shows medians. Whole processes
+are timed too, since a user waits for those.
 """
 
 from __future__ import annotations
@@ -19,12 +19,20 @@ import resource
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
+from timing import timed
+
+from avloc.evaluation.hits import Scores, find_hits
+from avloc.evaluation.matching import Mode
+from avloc.evaluation.predictions import align, read_predictions
+from avloc.evaluation.protocols import PROTOCOLS
+from avloc.evaluation.truth import read_truth
 
 PUBLISHED = """
 import json, sys, time
@@ -36,144 +44,283 @@ for line in sys.stdin:
     seconds = time.perf_counter() - begin
     print(json.dumps([seconds, list(out["ap"].values()), list(out["ar"].values())]), flush=True)
 """
+MODES: dict[str, tuple[Mode, ...]] = {"official": ("official",), "both": ("official", "strict")}
 
 
-def make_files(folder: Path, clips: int, rows: int, *, ordered: bool = True) -> tuple[Path, Path]:
-    """Predictions and metadata of clips of 4–15 s, three quarters of them with one to three fakes."""
+class Files(NamedTuple):
+    """A prediction file and the metadata of the same clips."""
+
+    predictions: Path
+    metadata: Path
+
+
+# Generated files.
+
+
+def random_labels(random: np.random.Generator, seconds: float) -> list[list[float]]:
+    """One to three fakes of 0.16 to 0.52 s on a grid of 0.02 s, at random places in a clip."""
+    starts = random.uniform(0, seconds - 0.6, random.integers(1, 4))
+    labels = [[round(s / 0.02) * 0.02, round(s / 0.02) * 0.02 + 0.02 * random.integers(8, 27)] for s in starts]
+    return [[round(a, 2), round(b, 2)] for a, b in labels]
+
+
+def random_rows(
+    random: np.random.Generator, seconds: float, labels: Sequence[Sequence[float]], rows: int, *, ordered: bool
+) -> npt.NDArray[np.float64]:
+    """Rows (rows, 3) of score, start and end: short segments anywhere, and one near each label. Ordered: by falling score."""
+    start = random.uniform(0, seconds - 0.3, rows)
+    end = start + random.uniform(0.1, 0.6, rows)
+    score = random.beta(0.5, 3, rows)
+    score = np.sort(score)[::-1] if ordered else score
+    for j, (a, b) in enumerate(labels):
+        start[3 * j % rows], end[3 * j % rows] = a + random.normal(0, 0.02), b + random.normal(0, 0.02)
+    return np.stack([score, start, end], axis=1)
+
+
+def metadata_entry(k: int, seconds: float, labels: list[list[float]]) -> dict[str, object]:
+    """Clip `k` as an entry of AV-Deepfake1M's metadata; every fourth clip is real."""
+    kind = "real" if k % 4 == 0 else ("audio_modified", "visual_modified", "both_modified")[k % 3]
+    file = f"id{k % 5000:05d}/{k:011x}/{k % 97:05d}/{'real' if kind == 'real' else 'fake'}.mp4"
+    modal = {
+        f"{m}_fake_segments": labels if kind in (f"{m}_modified", "both_modified") else [] for m in ("audio", "visual")
+    }
+    return {
+        "file": file,
+        "original": None if kind == "real" else file.replace("fake.mp4", "real.mp4"),
+        "split": "val",
+        "modify_type": kind,
+        "audio_model": None if kind == "real" else "yourtts",
+        "fake_segments": labels,
+        **modal,
+        "video_frames": int(25 * seconds),
+        "audio_frames": int(16000 * seconds),
+    }
+
+
+def make_files(folder: Path, clips: int, rows: int, *, ordered: bool = True) -> Files:
+    """Write predictions and metadata of clips of 4–15 s, three quarters of them with one to three fakes.
+
+    Existing files of the same size are kept.
+    """
     name = f"{clips}x{rows}{'' if ordered else '-unsorted'}"
-    predictions, metadata = folder / f"{name}.prediction.json", folder / f"{name}.metadata.json"
-    if predictions.is_file() and metadata.is_file():
-        return predictions, metadata
+    files = Files(folder / f"{name}.prediction.json", folder / f"{name}.metadata.json")
+    if files.predictions.is_file() and files.metadata.is_file():
+        return files
     random = np.random.default_rng(0)
     entries = []
-    with predictions.open("w") as out:
+    with files.predictions.open("w") as out:
         out.write("{")
         for k in range(clips):
-            kind = "real" if k % 4 == 0 else ("audio_modified", "visual_modified", "both_modified")[k % 3]
-            file = f"id{k % 5000:05d}/{k:011x}/{k % 97:05d}/{'real' if kind == 'real' else 'fake'}.mp4"
             seconds = random.uniform(4, 15)
-            starts = random.uniform(0, seconds - 0.6, random.integers(1, 4)) if k % 4 else ()
-            labels = [[round(s / 0.02) * 0.02, round(s / 0.02) * 0.02 + 0.02 * random.integers(8, 27)] for s in starts]
-            labels = [[round(a, 2), round(b, 2)] for a, b in labels]
-            start = random.uniform(0, seconds - 0.3, rows)
-            end = start + random.uniform(0.1, 0.6, rows)
-            score = random.beta(0.5, 3, rows)
-            score = np.sort(score)[::-1] if ordered else score
-            for j, (a, b) in enumerate(labels):
-                start[3 * j % rows], end[3 * j % rows] = a + random.normal(0, 0.02), b + random.normal(0, 0.02)
-            texts = ", ".join(f"[{s:.4f}, {a:.2f}, {b:.2f}]" for s, a, b in zip(score, start, end, strict=True))
-            out.write(f"{', ' if k else ''}{json.dumps(file)}: [{texts}]")
-            modal = {
-                f"{m}_fake_segments": labels if kind in (f"{m}_modified", "both_modified") else []
-                for m in ("audio", "visual")
-            }
-            entries.append({
-                "file": file, "original": None if kind == "real" else file.replace("fake.mp4", "real.mp4"), "split": "val",
-                "modify_type": kind, "audio_model": None if kind == "real" else "yourtts", "fake_segments": labels, **modal,
-                "video_frames": int(25 * seconds), "audio_frames": int(16000 * seconds),
-            })  # fmt: skip
+            labels = random_labels(random, seconds) if k % 4 else []
+            entry = metadata_entry(k, seconds, labels)
+            proposals = random_rows(random, seconds, labels, rows, ordered=ordered)
+            texts = ", ".join(f"[{s:.4f}, {a:.2f}, {b:.2f}]" for s, a, b in proposals)
+            out.write(f"{', ' if k else ''}{json.dumps(entry['file'])}: [{texts}]")
+            entries.append(entry)
         out.write("}")
-    metadata.write_text(json.dumps(entries))
-    return predictions, metadata
+    files.metadata.write_text(json.dumps(entries))
+    return files
 
 
-def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds, and what came out."""
-    begin = time.perf_counter()
-    result = work()
-    return time.perf_counter() - begin, result
+# Both sides.
 
 
-def ours_by_stage(predictions: Path, metadata: Path, modes: tuple[str, ...]) -> tuple[dict[str, float], Any]:
-    """Seconds of each stage, and the scores."""
-    from avloc.evaluation.metrics import find_hits
-    from avloc.evaluation.predictions import align, read_predictions
-    from avloc.evaluation.protocols import PROTOCOLS
-    from avloc.evaluation.truth import read_truth
+class StagedScores(NamedTuple):
+    """Seconds of each stage of an evaluation, and its scores by mode."""
 
+    seconds: dict[str, float]
+    scores: dict[Mode, Scores]
+
+
+def evaluate_in_stages(files: Files, modes: tuple[Mode, ...]) -> StagedScores:
+    """Evaluate as `avloc evaluate` does, and time each stage."""
     protocol = PROTOCOLS["avdeepfake1m"]
-    seconds: dict[str, float] = {}
-    seconds["read metadata"], truth = timed(lambda: read_truth(metadata, "fake_segments", details=False))
-    seconds["read predictions"], found = timed(lambda: read_predictions(predictions))
-    seconds["align"], aligned = timed(lambda: align(found, truth.files))
-    options = {"ap_ious": protocol.ap_ious, "ar_counts": protocol.ar_counts, "modes": modes}
-    seconds["match and sort"], hits = timed(lambda: find_hits(aligned.rows, truth.labels, **options))
-    seconds["curves"], scores = timed(lambda: {mode: hits[mode].scores(protocol.ap_ious) for mode in modes})
-    return seconds, scores
+    truth = timed(lambda: read_truth(files.metadata, "fake_segments", details=False))
+    predictions = timed(lambda: read_predictions(files.predictions))
+    aligned = timed(lambda: align(predictions.result, truth.result.files))
+    hits = timed(
+        lambda: find_hits(
+            aligned.result.rows,
+            truth.result.labels,
+            modes=modes,
+            ap_ious=protocol.ap_ious,
+            ar_counts=protocol.ar_counts,
+        )
+    )
+    scores = timed(lambda: {mode: hits.result[mode].scores(protocol.ap_ious) for mode in modes})
+    stages = {
+        "read metadata": truth,
+        "read predictions": predictions,
+        "align": aligned,
+        "match and sort": hits,
+        "curves": scores,
+    }
+    return StagedScores({name: stage.seconds for name, stage in stages.items()}, scores.result)
 
 
-def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--published", help="interpreter of an environment with the published evaluator")
-    options.add_argument("--clips", type=int, default=57_000)
-    options.add_argument("--rows", type=int, default=100)
-    options.add_argument("--repeats", type=int, default=5)
-    options.add_argument("--unsorted", action="store_true", help="rows in random order")
-    options.add_argument("--folder", type=Path, default=Path("benchmark-files"), help="for the generated files")
-    given = options.parse_args()
-    given.folder.mkdir(parents=True, exist_ok=True)
-    files = make_files(given.folder, given.clips, given.rows, ordered=not given.unsorted)
-    print(f"{given.clips} clips × {given.rows} rows, {files[0].stat().st_size / 1e6:.0f} MB of json")
+class PublishedEvaluator:
+    """The published evaluator in a process of its own, which evaluates once per call.
 
-    other = None
-    if given.published:
-        command = [given.published, "-c", PUBLISHED, *map(str, files)]
-        other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    modes = {"official": ("official",), "both": ("official", "strict")}
-    stages: dict[str, list[dict[str, float]]] = {name: [] for name in modes}
-    theirs: list[float] = []
-    for _ in range(given.repeats):
-        for name, wanted in modes.items():
-            seconds, scores = ours_by_stage(*files, wanted)
-            stages[name].append(seconds)
-        if other is not None and other.stdin is not None and other.stdout is not None:
-            print(file=other.stdin, flush=True)
-            published_seconds, ap, ar = json.loads(other.stdout.readline())
-            theirs.append(published_seconds)
-            official = scores["official"]
-            differing = max(
-                abs(a - b) for a, b in zip([*ap, *ar], [*official.ap.values(), *official.ar.values()], strict=True)
+    Args:
+        interpreter: Python of an environment that has it.
+        files: the files to evaluate.
+    """
+
+    def __init__(self, interpreter: str, files: Files) -> None:
+        command = [interpreter, "-c", PUBLISHED, *map(str, files)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __call__(self) -> tuple[float, list[float]]:
+        """Evaluate; returns seconds, and AP and AR in one list."""
+        print(file=_pipe(self._process.stdin), flush=True)
+        seconds, ap, ar = json.loads(_pipe(self._process.stdout).readline())
+        return seconds, [*ap, *ar]
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate()
+
+
+def _pipe(stream: IO[str] | None) -> IO[str]:
+    assert stream is not None
+    return stream
+
+
+@dataclass(slots=True)
+class Comparison:
+    """Measurements of both sides, turn by turn.
+
+    Attributes:
+        stages: seconds of avloc's stages, by group of modes and turn.
+        published_s: seconds of the published evaluator, by turn.
+        difference: largest difference of an official number.
+    """
+
+    stages: dict[str, list[dict[str, float]]] = field(default_factory=lambda: {name: [] for name in MODES})
+    published_s: list[float] = field(default_factory=list)
+    difference: float = 0.0
+
+    def totals(self) -> dict[str, float]:
+        """The median seconds of all of avloc's stages, by group of modes."""
+        return {name: statistics.median(sum(run.values()) for run in runs) for name, runs in self.stages.items()}
+
+
+def compare(files: Files, repeats: int, published: PublishedEvaluator | None) -> Comparison:
+    """Time both sides in turn, and compare their official numbers."""
+    comparison = Comparison()
+    for _ in range(repeats):
+        for name, modes in MODES.items():
+            seconds, scores = evaluate_in_stages(files, modes)
+            comparison.stages[name].append(seconds)
+        if published is not None:
+            published_s, numbers = published()
+            comparison.published_s.append(published_s)
+            official = [*scores["official"].ap.values(), *scores["official"].ar.values()]
+            comparison.difference = max(abs(a - b) for a, b in zip(numbers, official, strict=True))
+    return comparison
+
+
+def time_processes(commands: Mapping[str, Sequence[str]], repeats: int) -> dict[str, float]:
+    """The median seconds of each command from its start to its end, in turn."""
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
+    for _ in range(repeats):
+        for name, command in commands.items():
+            process = timed(
+                lambda command=command: subprocess.run(command, input="\n", text=True, check=True, capture_output=True)
             )
-    totals = {name: statistics.median(sum(run.values()) for run in runs) for name, runs in stages.items()}
-    for name, runs in stages.items():
-        print(f"\navloc, {name} (median of {given.repeats}):")
+            seconds[name].append(process.seconds)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+# Command line.
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationOptions:
+    """Options of the command line.
+
+    Attributes:
+        published: interpreter of an environment with the published evaluator; None: avloc alone.
+        clips: number of clips.
+        rows: rows per clip.
+        repeats: timed runs of each side.
+        unsorted: rows in random order.
+        folder: for the generated files.
+    """
+
+    published: str | None
+    clips: int
+    rows: int
+    repeats: int
+    unsorted: bool
+    folder: Path
+
+
+def parse(arguments: Sequence[str] | None = None) -> EvaluationOptions:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--published", help="interpreter of an environment with the published evaluator")
+    parser.add_argument("--clips", type=int, default=57_000, help="number of clips (default: 57000)")
+    parser.add_argument("--rows", type=int, default=100, help="rows per clip (default: 100)")
+    parser.add_argument("--repeats", type=int, default=5, help="timed runs of each side (default: 5)")
+    parser.add_argument("--unsorted", action="store_true", help="rows in random order")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=Path("benchmark-files"),
+        help="folder for generated files (default: benchmark-files)",
+    )
+    return EvaluationOptions(**vars(parser.parse_args(arguments)))
+
+
+def print_stages(comparison: Comparison) -> None:
+    """Print the medians of avloc's stages."""
+    totals = comparison.totals()
+    for name, runs in comparison.stages.items():
+        print(f"\navloc, {name} (median of {len(runs)}):")
         for stage in runs[0]:
             print(f"  {stage:18} {statistics.median(run[stage] for run in runs):6.3f} s")
         print(f"  {'all':18} {totals[name]:6.3f} s")
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
-    if other is None:
-        return
-    other.communicate()
-    median = statistics.median(theirs)
+
+
+def print_ratios(comparison: Comparison) -> None:
+    """Print the published evaluator's time relative to avloc's."""
+    median = statistics.median(comparison.published_s)
     print(f"\npublished evaluator (official only): {median:.3f} s")
-    for name, total in totals.items():
+    for name, total in comparison.totals().items():
         print(f"ratio, published : avloc {name}: {median / total:.2f}")
-    print(f"largest difference of an official number: {differing:.1e}")
-    whole_processes(given, files)
+    print(f"largest difference of an official number: {comparison.difference:.1e}")
 
 
-def whole_processes(given: Any, files: tuple[Path, Path]) -> None:
-    """From the start of Python to its end, in turn."""
+def print_processes(published: str, files: Files, repeats: int) -> None:
+    """Print the times of whole processes."""
+    avloc = [sys.executable, "-m", "avloc", "evaluate", *map(str, files), "--protocol", "avdeepfake1m"]
     commands = {
-        "avloc, official": [sys.executable, "-m", "avloc", "evaluate", *map(str, files), "--protocol", "avdeepfake1m",
-                            "--mode", "official"],
-        "avloc, both": [sys.executable, "-m", "avloc", "evaluate", *map(str, files), "--protocol", "avdeepfake1m"],
-        "published": [given.published, "-c", PUBLISHED, *map(str, files)],
-    }  # fmt: skip
-    seconds: dict[str, list[float]] = {name: [] for name in commands}
-    for _ in range(given.repeats):
-        for name, command in commands.items():
-            seconds[name].append(
-                timed(
-                    lambda command=command: subprocess.run(
-                        command, input="\n", text=True, check=True, capture_output=True
-                    )
-                )[0]
-            )
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
+        "avloc, official": [*avloc, "--mode", "official"],
+        "avloc, both": avloc,
+        "published": [published, "-c", PUBLISHED, *map(str, files)],
+    }
+    medians = time_processes(commands, repeats)
     print("\nwhole processes (median):")
-    for name, value in medians.items():
-        print(f"  {name:18} {value:6.3f} s   published : this {medians['published'] / value:.2f}")
+    for name, seconds in medians.items():
+        print(f"  {name:18} {seconds:6.3f} s   published : this {medians['published'] / seconds:.2f}")
+
+
+def main() -> None:
+    """Write the files, and measure."""
+    options = parse()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    files = make_files(options.folder, options.clips, options.rows, ordered=not options.unsorted)
+    print(f"{options.clips} clips × {options.rows} rows, {files.predictions.stat().st_size / 1e6:.0f} MB of json")
+    published = None if options.published is None else PublishedEvaluator(options.published, files)
+    comparison = compare(files, options.repeats, published)
+    print_stages(comparison)
+    if published is not None and options.published is not None:
+        published.close()
+        print_ratios(comparison)
+        print_processes(options.published, files, options.repeats)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,53 @@
-"""Datasets: readers, generated sets, and batches for training."""
+"""Datasets: published layouts > records > batches, and generated sets."""
 
-if __name__ == "datasets":
-    raise ImportError("this folder is the package avloc.datasets; do not put the repository's root on the path for it")
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from avloc.lazy import load
+
+if __name__ != "avloc.datasets":  # e.g. the repository's root on PYTHONPATH: it would hide Hugging Face's package
+    raise ImportError("this folder is installed as avloc.datasets; take the repository's root off the import path")
+
+if TYPE_CHECKING:
+    from avloc.datasets.loading.clips import ClipDataset as ClipDataset
+    from avloc.datasets.loading.data_modules import ClipData as ClipData
+    from avloc.datasets.loading.data_modules import FeatureData as FeatureData
+    from avloc.datasets.loading.features import FeatureDataset as FeatureDataset
+    from avloc.datasets.readers.catalog import read_records as read_records
+    from avloc.datasets.readers.reader import DatasetReader as DatasetReader
+    from avloc.datasets.readers.table import RecordTable as RecordTable
+    from avloc.datasets.readers.table import TableBuilder as TableBuilder
+    from avloc.datasets.synthetic.generate import synthesize as synthesize
+
+__all__ = [
+    "ClipData",
+    "ClipDataset",
+    "DatasetReader",
+    "FeatureData",
+    "FeatureDataset",
+    "RecordTable",
+    "TableBuilder",
+    "read_records",
+    "synthesize",
+]
+
+_MODULES = {
+    "ClipData": "avloc.datasets.loading.data_modules",
+    "ClipDataset": "avloc.datasets.loading.clips",
+    "DatasetReader": "avloc.datasets.readers.reader",
+    "FeatureData": "avloc.datasets.loading.data_modules",
+    "FeatureDataset": "avloc.datasets.loading.features",
+    "RecordTable": "avloc.datasets.readers.table",
+    "TableBuilder": "avloc.datasets.readers.table",
+    "read_records": "avloc.datasets.readers.catalog",
+    "synthesize": "avloc.datasets.synthetic.generate",
+}
+
+
+def __getattr__(name: str) -> object:
+    return load(__name__, name, _MODULES)
+
+
+def __dir__() -> list[str]:
+    return __all__

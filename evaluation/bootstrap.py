@@ -1,44 +1,68 @@
-"""How sure the scores are: 95 % intervals by bootstrap over source videos, for one system or the difference of two.
+"""95 % intervals of scores by bootstrap over source videos, for one system or the difference of two.
 
-Efron & Tibshirani, "An introduction to the bootstrap", 1993, the percentile interval. Drawn are source videos, not
-clips: a fake and its original share speaker, words and picture, so they stand or fall together. The two systems of a
-comparison are drawn alike (paired). The scores are strict.
+Efron & Tibshirani, "An introduction to the bootstrap", 1993, the percentile interval. Source videos are drawn, not clips: a
+fake and its original share speaker, words and picture, so they must be drawn together. Both systems of a comparison get the
+same draws (paired). The scores are strict.
 
-AP needs the rows before every hit under every draw. Rows are counted once by source and by score bin, with the bins' edges
-at scores of hits; a draw then weighs these counts instead of the rows. Within a bin, rows count as equal in score.
+AP needs the rank of every hit under every draw. Rows are counted once by source and by score bin, with the edges of the bins
+at scores of hits; a draw then weights these counts instead of the rows. Within a bin, rows count as equal in score.
 
 Legend: S sources, B bins, C non-empty pairs of source and bin, N labels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from avloc.evaluation.matching import Float, Int, video_of_row
-from avloc.evaluation.metrics import find_hits
-from avloc.evaluation.protocols import Evaluation, number
+from avloc.errors import AvlocError
+from avloc.evaluation.hits import find_hits, null_if_nan
+from avloc.evaluation.matching import FloatArray, IntArray, video_of_row
+from avloc.evaluation.scoring import Evaluation
 
 RESAMPLES = 1000
-BINS = 2048
+MAX_BINS = 2048
 LEVEL = 0.95
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A score or a difference and its interval; `p`, of differences only, is the two-sided p-value against none."""
+    """A score, or a difference of two scores, with its interval.
+
+    Attributes:
+        value: over all clips.
+        low: lower end of the interval.
+        high: upper end of the interval.
+        p: two-sided p-value against no difference; None for a score.
+
+    >>> Interval(0.5, 0.4, float("nan"), None).to_dict()
+    {'value': 0.5, 'low': 0.4, 'high': None}
+    """
 
     value: float
     low: float
     high: float
     p: float | None
 
+    def to_dict(self) -> dict[str, object]:
+        """Convert to JSON: null for NaN; `p` only if it exists."""
+        ends: dict[str, object] = {
+            "value": null_if_nan(self.value),
+            "low": null_if_nan(self.low),
+            "high": null_if_nan(self.high),
+        }
+        return ends if self.p is None else ends | {"p": self.p}
 
-def intervals(
+
+def intervals_to_dict(intervals: Mapping[str, Interval]) -> dict[str, object]:
+    """Convert intervals to JSON."""
+    return {name: interval.to_dict() for name, interval in intervals.items()}
+
+
+def bootstrap_intervals(
     evaluation: Evaluation,
     versus: Evaluation | None = None,
     *,
@@ -46,29 +70,30 @@ def intervals(
     seed: int = 0,
     progress: Callable[[int], object] | None = None,
 ) -> dict[str, Interval]:
-    """Intervals of `ap@…`, `ar@…` and `score`, strict; of the difference to `versus` if that is given.
+    """Compute intervals of `ap@…`, `ar@…` and `score` in strict mode, or of the difference to `versus`.
 
     Args:
-        evaluation: scored predictions, read with details (they say which clips share a source).
-        versus: others, of the same clips: the result is `evaluation − versus`, so above 0 the first is better.
-        resamples: how many draws.
-        seed: of the draws.
+        evaluation: scored predictions. Evaluate with `details=True`, which reads the clips' sources.
+        versus: scored predictions of another system on the same clips. The result is `evaluation − versus`, so above 0 the
+            first system is better.
+        resamples: number of draws.
+        seed: seed of the draws.
         progress: called with the number of draws done since the last call.
 
     Raises:
-        ValueError: if the two are not of the same clips.
+        AvlocError: if the two were scored on different clips.
     """
     if versus is not None and versus.truth.files != evaluation.truth.files:
-        raise ValueError("both systems must be scored on the same clips")
+        raise AvlocError("both systems must be scored on the same clips")
     source = np.unique(evaluation.truth.source, return_inverse=True)[1]
-    systems = [_Counted(e, source) for e in (evaluation, versus) if e is not None]
+    systems = [_CountedSystem(e, source) for e in (evaluation, versus) if e is not None]
     random = np.random.default_rng(seed)
     sources = int(source.max(initial=-1)) + 1
     values = np.zeros((resamples, len(systems[0].names)))
     for k in range(resamples):
         weights = np.bincount(random.integers(0, sources, sources), minlength=sources).astype(np.float64)
-        drawn = [system.scores(weights) for system in systems]
-        values[k] = drawn[0] - drawn[1] if versus is not None else drawn[0]
+        scores = [system.scores(weights) for system in systems]
+        values[k] = scores[0] - scores[1] if versus is not None else scores[0]
         if progress is not None:
             progress(1)
     exact = [system.exact for system in systems]
@@ -78,84 +103,82 @@ def intervals(
     return {name: _interval(float(centre[k]), values[:, k], ends, paired) for k, name in enumerate(systems[0].names)}
 
 
-def _interval(value: float, drawn: Float, ends: Float, paired: bool) -> Interval:
-    drawn = drawn[np.isfinite(drawn)]
-    if not len(drawn):
+def _interval(value: float, draws: FloatArray, percents: FloatArray, paired: bool) -> Interval:
+    draws = draws[np.isfinite(draws)]
+    if not len(draws):
         return Interval(value, np.nan, np.nan, None)
-    low, high = np.percentile(drawn, ends)
+    low, high = np.percentile(draws, percents)
     if not paired:
         return Interval(value, float(low), float(high), None)
-    # One draw more on each side: a p-value of 0 cannot be told from so many draws.
-    p = 2 * (min(np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0)) + 1) / (len(drawn) + 1)
+    # One more draw on each side: a finite number of draws cannot establish a p-value of 0.
+    p = 2 * (min(np.count_nonzero(draws <= 0), np.count_nonzero(draws >= 0)) + 1) / (len(draws) + 1)
     return Interval(value, float(low), float(high), float(min(p, 1.0)))
 
 
-class _Counted:
-    """A system's rows and hits, counted by source and bin."""
+class _CountedSystem:
+    """Rows and hits of a system, counted by source and bin."""
 
-    def __init__(self, evaluation: Evaluation, source: Int) -> None:
+    def __init__(self, evaluation: Evaluation, source: IntArray) -> None:
         truth, rows, protocol = evaluation.truth, evaluation.aligned.rows, evaluation.protocol
         self.has_score = protocol.has_score
-        self.names = [f"ap@{t:g}" for t in protocol.ap_ious] + [f"ar@{n}" for n in protocol.ar_counts]
+        self.names = [f"ap@{iou:g}" for iou in protocol.ap_ious] + [f"ar@{count}" for count in protocol.ar_counts]
         self.names += ["score"] if self.has_score else []
+        self.ap_count = len(protocol.ap_ious)
         hits = find_hits(rows, truth.labels, modes=("strict",), ap_ious=protocol.ap_ious, ar_counts=protocol.ar_counts)[
             "strict"
         ]
-        self.aps = len(protocol.ap_ious)
         exact = hits.scores(protocol.ap_ious)
-        self.exact = self._with_score(np.array([*exact.ap.values(), *exact.ar.values()]))
-        of_label = source[video_of_row(truth.labels.offsets)]
+        self.exact = self._append_score(np.array([*exact.ap.values(), *exact.ar.values()]))
+        label_source = source[video_of_row(truth.labels.offsets)]
         sources = int(source.max(initial=-1)) + 1
-        self.labels = np.bincount(of_label, minlength=sources).astype(np.float64)
+        self.labels = np.bincount(label_source, minlength=sources).astype(np.float64)
         self.recalled = np.stack(
-            [np.bincount(of_label, weights=found.mean(axis=0), minlength=sources) for found in hits.recalled.values()]
+            [
+                np.bincount(label_source, weights=recalled.mean(axis=0), minlength=sources)
+                for recalled in hits.recalled.values()
+            ]
         )
-        edges = _edges(-rows.scores[hits.row].astype(np.float64))
+        edges = _bin_edges(-rows.scores[hits.matched_rows].astype(np.float64))
         self.bins = len(edges)
-        bins = np.searchsorted(edges, -rows.scores)  # the last bin would be that of rows after all hits: no matter
+        bins = np.searchsorted(edges, -rows.scores)  # rows below all hits would be in a last bin, and do not matter
         row_source = np.repeat(source, np.diff(rows.offsets))
-        counted = bins < self.bins
-        pair, self.count = np.unique(row_source[counted] * self.bins + bins[counted], return_counts=True)
+        is_counted = bins < self.bins
+        pair, self.count = np.unique(row_source[is_counted] * self.bins + bins[is_counted], return_counts=True)
         self.row_source, self.row_bin = (pair // max(1, self.bins)).astype(np.int32), pair % max(1, self.bins)
         self.hits = []
         for iou in protocol.ap_ious:
-            taker = hits.matches.rows[iou]
-            found = taker >= 0
-            self.hits.append((of_label[found], bins[taker[found]]))
+            matched_row = hits.matches.rows[iou]
+            is_matched = matched_row >= 0
+            self.hits.append((label_source[is_matched], bins[matched_row[is_matched]]))
 
     def scores(self, weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """AP, AR and score of a draw in which each source counts so often: (S,) → the values of `names`."""
+        """Compute AP, AR and score of a draw, in the order of `names`.
+
+        Args:
+            weights: number of times that each source was drawn: (S,).
+        """
         total = float(weights @ self.labels)
         if not total:
             return np.full(len(self.names), np.nan)
         rows = np.cumsum(np.bincount(self.row_bin, weights[self.row_source] * self.count, minlength=self.bins))
         values = []
         for source, bins in self.hits:
-            found = np.cumsum(np.bincount(bins, weights[source], minlength=self.bins))
-            precision = found / np.maximum(rows, 1)
+            hits = np.cumsum(np.bincount(bins, weights[source], minlength=self.bins))
+            precision = hits / np.maximum(rows, 1)
             envelope = np.maximum.accumulate(precision[::-1])[::-1]
-            values.append(float(np.diff(found, prepend=0) @ envelope) / total)
-        return self._with_score(np.array([*values, *(self.recalled @ weights / total)]))
+            values.append(float(np.diff(hits, prepend=0) @ envelope) / total)
+        return self._append_score(np.array([*values, *(self.recalled @ weights / total)]))
 
-    def _with_score(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def _append_score(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         if not self.has_score:
             return values
-        return np.append(values, values[: self.aps].mean() / 2 + values[self.aps :].mean() / 2)
+        return np.append(values, values[: self.ap_count].mean() / 2 + values[self.ap_count :].mean() / 2)
 
 
-def _edges(found: Float) -> Float:
-    """Upper edges of at most BINS bins, at scores of hits, with about as many hits each."""
-    levels = np.unique(found)
-    if len(levels) <= BINS:
+def _bin_edges(hit_scores: FloatArray) -> FloatArray:
+    """Choose upper edges of at most `MAX_BINS` bins, at scores of hits, with about as many hits each."""
+    levels = np.unique(hit_scores)
+    if len(levels) <= MAX_BINS:
         return levels
-    found = np.sort(found)
-    return np.unique(found[np.linspace(0, len(found) - 1, BINS + 1).astype(int)[1:]])
-
-
-def as_json(found: dict[str, Interval]) -> dict[str, Any]:
-    """With text keys; null for NaN, and no `p` where there is none."""
-    return {
-        name: {"value": number(i.value), "low": number(i.low), "high": number(i.high)}
-        | ({} if i.p is None else {"p": i.p})
-        for name, i in found.items()
-    }
+    hit_scores = np.sort(hit_scores)
+    return np.unique(hit_scores[np.linspace(0, len(hit_scores) - 1, MAX_BINS + 1).astype(int)[1:]])

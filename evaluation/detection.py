@@ -1,41 +1,52 @@
-"""Scores of whole clips and of single steps: AUC, EER, F1. Pure functions on arrays.
+"""Scores of whole clips and of single time steps: AUC, EER, F1; and the challenges' file of clip scores.
 
-A clip is fake if it has a fake segment; so is a step whose middle lies in one. The AUC is that of the published
-AV-Deepfake1M evaluator (area under the ROC curve, ties counted half).
+A clip is fake if it has a fake segment; a step is fake if its centre lies in one. The AUC is that of the published
+AV-Deepfake1M evaluator: area under the ROC curve, ties counted half.
+
+Legend: V clips, n items to tell apart.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from avloc.errors import AvlocError
-from avloc.evaluation.matching import Int, Labels, Mask, Rows, blocks, video_of_row
-from avloc.evaluation.predictions import read_detections
+from avloc.evaluation.hits import null_if_nan
+from avloc.evaluation.matching import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    Labels,
+    PredictionRows,
+    blocks,
+    video_of_row,
+)
 from avloc.evaluation.truth import Truth
+from avloc.io.files import write_text
 
-Float = npt.NDArray[np.floating]
 F1_THRESHOLD = 0.5
-ROUNDING = 1e-9  # of a step: 0.06 / 0.04 is meant to be 1.5
+ROUNDING = 1e-9  # of a step: 0.06 / 0.04 must count as 1.5
 
 
 @dataclass(frozen=True, slots=True)
-class Detection:
-    """How well scores tell fake from real; NaN where only one of the two is there.
+class DetectionScores:
+    """Quality of scores that tell fake from real; NaN where only one of the two exists.
 
     Attributes:
         auc: area under the ROC curve.
-        eer: the rate at which as many fakes are missed as real ones are accused.
-        eer_threshold: the score at which that is so.
-        f1: of `score >= threshold` with the threshold that was asked for.
-        best_f1: of the best threshold, which is…
-        best_threshold: …this one.
-        fakes: how many are fake.
-        total: how many there are.
+        eer: equal error rate: as many fakes are missed as real items are accused.
+        eer_threshold: score at the equal error rate.
+        f1: F1 of `score >= threshold` at the requested threshold.
+        best_f1: F1 at the best threshold.
+        best_threshold: score of the best F1.
+        fakes: number of fake items.
+        total: number of items.
     """
 
     auc: float
@@ -47,130 +58,200 @@ class Detection:
     fakes: int
     total: int
 
+    def to_dict(self) -> dict[str, object]:
+        """Convert to JSON: null for NaN."""
+        return {
+            "auc": null_if_nan(self.auc),
+            "eer": null_if_nan(self.eer),
+            "eer_threshold": null_if_nan(self.eer_threshold),
+            "f1": null_if_nan(self.f1),
+            "best_f1": null_if_nan(self.best_f1),
+            "best_threshold": null_if_nan(self.best_threshold),
+            "fakes": self.fakes,
+            "total": self.total,
+        }
 
-def detection(scores: Float, fake: Mask, *, threshold: float = F1_THRESHOLD) -> Detection:
-    """AUC, EER and F1.
+
+def score_detection(scores: FloatArray, is_fake: BoolArray, *, threshold: float = F1_THRESHOLD) -> DetectionScores:
+    """Compute AUC, EER and F1.
 
     Args:
-        scores: the higher, the more likely fake: (n,), finite.
-        fake: the truth: (n,).
-        threshold: of the plain F1.
+        scores: the higher, the more likely fake; finite: (n,).
+        is_fake: the ground truth: (n,).
+        threshold: score from which on an item is called fake, for `f1`.
 
     Raises:
-        ValueError: if the two are of different lengths, or a score is not finite.
+        ValueError: if the two have different shapes, or a score is not finite.
+
+    >>> score_detection(np.array([0.1, 0.4, 0.35, 0.8]), np.array([False, False, True, True])).auc
+    0.75
     """
-    scores, fake = np.asarray(scores, dtype=np.float64), np.asarray(fake, dtype=bool)
-    if scores.shape != fake.shape:
-        raise ValueError(f"scores and truth must be of equal shape, got {scores.shape} and {fake.shape}")
+    scores, is_fake = np.asarray(scores, dtype=np.float64), np.asarray(is_fake, dtype=bool)
+    if scores.shape != is_fake.shape:
+        raise ValueError(f"scores and truth must be of equal shape, got {scores.shape} and {is_fake.shape}")
     if not np.isfinite(scores).all():
         raise ValueError("scores must be finite")
-    positives, total = int(fake.sum()), len(fake)
+    fakes, total = int(is_fake.sum()), len(is_fake)
     order = np.argsort(-scores, kind="stable")
     ordered = scores[order]
     last = np.append(np.flatnonzero(np.diff(ordered)), total - 1)[:total]  # of each run of equal scores
-    hits = np.cumsum(fake[order])[last]
+    hits = np.cumsum(is_fake[order])[last]
     alarms = last + 1 - hits
-    best = 2 * hits / (last + 1 + positives)
-    at = int(np.argmax(best)) if total else -1
-    found = int(np.count_nonzero(fake & (scores >= threshold)))
-    said = int(np.count_nonzero(scores >= threshold))
-    auc = eer = eer_at = float("nan")
-    if 0 < positives < total:
-        caught, accused = np.append(0, hits / positives), np.append(0, alarms / (total - positives))
-        auc = float(np.sum(np.diff(accused) * (caught[1:] + caught[:-1]) / 2))
-        eer, eer_at = _equal_error(1 - caught, accused, np.append(ordered[:1], ordered[last]))
-    return Detection(
-        auc=auc, eer=eer, eer_threshold=eer_at, f1=2 * found / (said + positives) if said + positives else float("nan"),
-        best_f1=float(best[at]) if positives else float("nan"),
-        best_threshold=float(ordered[last][at]) if positives else float("nan"), fakes=positives, total=total,
-    )  # fmt: skip
+    f1 = 2 * hits / (last + 1 + fakes)
+    best = int(np.argmax(f1)) if total else -1
+    called = scores >= threshold
+    hits_called, called_count = int(np.count_nonzero(is_fake & called)), int(np.count_nonzero(called))
+    auc = eer = eer_threshold = float("nan")
+    if 0 < fakes < total:
+        hit_rate, alarm_rate = np.append(0, hits / fakes), np.append(0, alarms / (total - fakes))
+        auc = float(np.sum(np.diff(alarm_rate) * (hit_rate[1:] + hit_rate[:-1]) / 2))
+        eer, eer_threshold = _equal_error(1 - hit_rate, alarm_rate, np.append(ordered[:1], ordered[last]))
+    return DetectionScores(
+        auc=auc,
+        eer=eer,
+        eer_threshold=eer_threshold,
+        f1=2 * hits_called / (called_count + fakes) if called_count + fakes else float("nan"),
+        best_f1=float(f1[best]) if fakes else float("nan"),
+        best_threshold=float(ordered[last][best]) if fakes else float("nan"),
+        fakes=fakes,
+        total=total,
+    )
 
 
-def _equal_error(missed: Float, accused: Float, scores: Float) -> tuple[float, float]:
-    """Where the two rates cross, on the straight line between the two points of the curve around the crossing."""
-    k = int(np.argmax(accused >= missed))  # at least the last point: all accused, none missed
-    gap_before, gap = missed[k - 1] - accused[k - 1], missed[k] - accused[k]
+def _equal_error(miss_rate: FloatArray, alarm_rate: FloatArray, scores: FloatArray) -> tuple[float, float]:
+    """Interpolate the rate at which misses equal false alarms, and return the score of the next curve point."""
+    k = int(np.argmax(alarm_rate >= miss_rate))  # exists: at the last point all are accused and none missed
+    gap_before, gap = miss_rate[k - 1] - alarm_rate[k - 1], miss_rate[k] - alarm_rate[k]
     share = float(gap_before / (gap_before - gap)) if gap_before > gap else 0.0
-    return float(accused[k - 1] + share * (accused[k] - accused[k - 1])), float(scores[k])
+    return float(alarm_rate[k - 1] + share * (alarm_rate[k] - alarm_rate[k - 1])), float(scores[k])
 
 
-def detection_of_file(path: Path, truth: Truth) -> tuple[Detection, int, int]:
-    """AUC, EER and F1 of a detection file (`file;score` a line), and how many clips are missing, and extra.
-
-    A missing clip counts with the score 0.
-
-    Raises:
-        AvlocError: if the file is not as it should be, or none of its clips is labelled.
-    """
-    found = read_detections(path)
-    missing = sum(file not in found for file in truth.files)
-    if missing == len(truth):
-        raise AvlocError(f"{path}: none of its clips is in the metadata; do the file names match?")
-    scores = np.array([found.get(file, 0.0) for file in truth.files])
-    return detection(scores, np.diff(truth.labels.offsets) > 0), missing, len(found) - (len(truth) - missing)
-
-
-def best_scores(rows: Rows) -> npt.NDArray[np.float64]:
-    """The score of each video's best row, 0 where it has none: (V,)."""
+def best_scores(rows: PredictionRows) -> npt.NDArray[np.float64]:
+    """Return the score of each clip's best row, 0 for a clip without rows: (V,)."""
     return _largest(rows.scores, rows.offsets)
 
 
-def _largest(values: Float, offsets: Int) -> npt.NDArray[np.float64]:
-    """The largest value of each video, 0 where it has none: (V,)."""
+def _largest(values: FloatArray, offsets: IntArray) -> npt.NDArray[np.float64]:
+    """Return the largest value of each clip, 0 for a clip without values: (V,)."""
     largest = np.zeros(len(offsets) - 1)
-    some = np.flatnonzero(np.diff(offsets))
-    if len(some):
-        largest[some] = np.maximum.reduceat(values, offsets[some])
+    nonempty = np.flatnonzero(np.diff(offsets))
+    if len(nonempty):
+        largest[nonempty] = np.maximum.reduceat(values, offsets[nonempty])
     return largest
 
 
-def frame_detection(
-    rows: Rows, labels: Labels, duration_s: Float, *, step_s: float, threshold: float = F1_THRESHOLD
-) -> Detection:
-    """AUC, EER and F1 over all steps of `step_s` seconds of all videos.
+def score_steps(
+    rows: PredictionRows, labels: Labels, duration_s: FloatArray, *, step_s: float, threshold: float = F1_THRESHOLD
+) -> DetectionScores:
+    """Compute AUC, EER and F1 over all time steps of all clips.
 
-    A step's score is that of the best row that covers its middle, 0 if none does.
+    The score of a step is that of the best row that covers its centre, 0 if none does.
 
     Args:
         rows: the predictions.
-        labels: the truth.
-        duration_s: of each video; where it is NaN, its last label or row ends it: (V,).
-        step_s: length of a step.
-        threshold: of the plain F1.
+        labels: the ground truth.
+        duration_s: seconds of each clip; where it is NaN, the last label or row ends the clip: (V,).
+        step_s: length of a step in seconds.
+        threshold: score from which on a step is called fake, for `f1`.
 
     Raises:
         ValueError: if the step is not above 0.
     """
     if not step_s > 0:
         raise ValueError(f"the step must be above 0 seconds, got {step_s}")
-    seen = np.maximum(_largest(rows.segments[:, 1], rows.offsets), _largest(labels.segments[:, 1], labels.offsets))
-    ends = np.where(np.isfinite(duration_s), duration_s, seen)
+    last_s = np.maximum(_largest(rows.segments[:, 1], rows.offsets), _largest(labels.segments[:, 1], labels.offsets))
+    ends = np.where(np.isfinite(duration_s), duration_s, last_s)
     steps = np.maximum(np.floor(ends / step_s + 0.5), 1).astype(np.int64)
     offsets = np.concatenate([[0], np.cumsum(steps)]).astype(np.int64)
     scores = np.zeros(offsets[-1], dtype=np.float32)
-    _paint(scores, offsets, rows.segments, rows.offsets, rows.scores, step_s)
+    _raise_steps(scores, offsets, rows.segments, rows.offsets, rows.scores, step_s)
     fake = np.zeros(offsets[-1], dtype=np.float32)
-    _paint(fake, offsets, labels.segments, labels.offsets, np.ones(len(labels.segments)), step_s)
-    return detection(scores, fake > 0, threshold=threshold)
+    _raise_steps(fake, offsets, labels.segments, labels.offsets, np.ones(len(labels.segments)), step_s)
+    return score_detection(scores, fake > 0, threshold=threshold)
 
 
-def _paint(
-    canvas: npt.NDArray[np.float32], canvas_offsets: Int, segments: Float, offsets: Int, values: Float, step_s: float
+def _raise_steps(
+    steps: npt.NDArray[np.float32],
+    step_offsets: IntArray,
+    segments: FloatArray,
+    offsets: IntArray,
+    values: FloatArray,
+    step_s: float,
 ) -> None:
-    """Raise each step whose middle lies in a segment to the segment's value."""
+    """Raise each step whose centre lies in a segment to the segment's value, in place."""
     video = video_of_row(offsets)
-    steps = np.diff(canvas_offsets)[video]
-    first, end = (np.clip(np.ceil(segments[:, k] / step_s - 0.5 - ROUNDING), 0, steps).astype(np.int64) for k in (0, 1))
+    limit = np.diff(step_offsets)[video]
+    first, end = (np.clip(np.ceil(segments[:, k] / step_s - 0.5 - ROUNDING), 0, limit).astype(np.int64) for k in (0, 1))
     length = np.maximum(end - first, 0)
     for part in blocks(length):
         count = length[part]
-        begin = canvas_offsets[video[part]] + first[part] - (np.cumsum(count) - count)
+        begin = step_offsets[video[part]] + first[part] - (np.cumsum(count) - count)
         index = np.repeat(begin, count) + np.arange(count.sum())
-        np.maximum.at(canvas, index, np.repeat(values[part].astype(np.float32), count))
+        np.maximum.at(steps, index, np.repeat(values[part].astype(np.float32), count))
 
 
-def as_json(found: Detection) -> dict[str, Any]:
-    """With text keys; null for NaN."""
-    values = {"auc": found.auc, "eer": found.eer, "eer_threshold": found.eer_threshold, "f1": found.f1,
-              "best_f1": found.best_f1, "best_threshold": found.best_threshold}  # fmt: skip
-    return {**{k: None if np.isnan(v) else v for k, v in values.items()}, "fakes": found.fakes, "total": found.total}
+class ClipFileScores(NamedTuple):
+    """Scores of a file of clip scores.
+
+    Attributes:
+        detection: AUC, EER and F1 over the labelled clips.
+        missing: labelled clips that the file lacks; they count with the score 0.
+        extra: clips of the file that have no label; they are left out.
+    """
+
+    detection: DetectionScores
+    missing: int
+    extra: int
+
+
+def score_clip_file(path: Path, truth: Truth) -> ClipFileScores:
+    """Score a file of clip scores (one `file;score` per line).
+
+    Raises:
+        AvlocError: if the file is malformed, or none of its clips is labelled.
+    """
+    score_by_file = read_clip_scores(path)
+    missing = sum(file not in score_by_file for file in truth.files)
+    if missing == len(truth):
+        raise AvlocError(f"{path}: none of its clips is in the metadata; do the file names match?")
+    scores = np.array([score_by_file.get(file, 0.0) for file in truth.files])
+    detection = score_detection(scores, np.diff(truth.labels.offsets) > 0)
+    return ClipFileScores(detection, missing, len(score_by_file) - (len(truth) - missing))
+
+
+def read_clip_scores(path: Path) -> dict[str, float]:
+    """Read a file of clip scores, one `file;score` per line: the probability that the clip is fake.
+
+    Raises:
+        AvlocError: if a line is malformed or repeats a clip; names the line.
+    """
+    scores: dict[str, float] = {}
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    file, score = _parse_line(line.strip(), path, number)
+                    if file in scores:
+                        raise AvlocError(f"{path}: line {number}: the clip {file} is in the file more than once")
+                    scores[file] = score
+    except FileNotFoundError as error:
+        raise AvlocError(f"{path}: no such prediction file") from error
+    except UnicodeDecodeError as error:
+        raise AvlocError(f"{path}: not text in UTF-8") from error
+    return scores
+
+
+def _parse_line(line: str, path: Path, number: int) -> tuple[str, float]:
+    file, separator, text = line.rpartition(";")
+    try:
+        score = float(text)
+    except ValueError:
+        score = np.nan
+    if not separator or not file or not np.isfinite(score):
+        raise AvlocError(f"{path}: line {number}: want file;score, got {line[:60]!r}")
+    return file, score
+
+
+def write_clip_scores(path: Path, scores: Mapping[str, float]) -> None:
+    """Write a file of clip scores, one `file;score` per line, atomically."""
+    write_text(path, "".join(f"{file};{score:.9g}\n" for file, score in scores.items()))

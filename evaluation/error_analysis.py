@@ -1,8 +1,8 @@
-"""Why a system fails: every row and label gets one kind of error, and each kind its cost in AP (strict).
+"""Rows and labels > one kind of error each > the cost of each kind in strict AP.
 
 In the manner of TIDE (Bolya et al., "TIDE: a general toolbox for identifying object detection errors", ECCV 2020) and
-DETAD (Alwassel et al., "Diagnosing error in temporal action detectors", ECCV 2018). A cost is the AP that would be won if
-all errors of that kind, and no others, were mended; costs do not add up to 1 − AP.
+DETAD (Alwassel et al., "Diagnosing error in temporal action detectors", ECCV 2018). The cost of a kind is the AP gained if
+all errors of that kind, and no others, were fixed; costs do not add up to 1 − AP.
 
 Legend: R rows, N labels, K pairs of a row and a label of one clip.
 """
@@ -14,23 +14,23 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from avloc.evaluation.hits import null_if_nan, strict_area
 from avloc.evaluation.matching import (
     IOU_TOLERANCE,
-    Float,
-    Int,
+    BoolArray,
+    FloatArray,
+    IntArray,
     Labels,
-    Mask,
     Pairs,
-    Rows,
-    first_of_each,
+    PredictionRows,
     match,
     overlapping_pairs,
-)  # fmt: skip
-from avloc.evaluation.metrics import strict_area
+    run_starts,
+)
 
 HIT_IOU = 0.5
 BACKGROUND_IOU = 0.1
-KINDS = {
+ERROR_KINDS = {
     "hit": "found a label",
     "start": "right place, but the start is too far off",
     "end": "right place, but the end is too far off",
@@ -40,12 +40,18 @@ KINDS = {
     "background on real": "in a real clip",
     "missed": "a label that no row comes near",
 }
-LOCALIZATION = ("start", "end", "both ends")
+KIND_NAMES = tuple(ERROR_KINDS)
+LOCALIZATION_KINDS = ("start", "end", "both ends")
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorKind:
-    """How often an error occurs (rows; labels for `missed`), and the AP that mending it alone would win."""
+    """Frequency and cost of a kind of error.
+
+    Attributes:
+        count: number of rows; of labels for `missed`.
+        ap_cost: AP gained by fixing this kind alone.
+    """
 
     count: int
     ap_cost: float
@@ -53,13 +59,13 @@ class ErrorKind:
 
 @dataclass(frozen=True, slots=True)
 class ErrorAnalysis:
-    """The kinds of error by name, at one IoU threshold.
+    """Errors of a system at one IoU threshold.
 
     Attributes:
-        iou: at or above which a row is a hit.
-        ap: strict AP there.
-        kinds: by the names of `KINDS`.
-        row_kind: number of each row's kind, in the order of `KINDS`: (R,).
+        iou: threshold from which on a row is a hit.
+        ap: strict AP at that threshold.
+        kinds: each kind of error, keyed and ordered as `ERROR_KINDS`.
+        row_kind: index in `ERROR_KINDS` of each row's kind: (R,).
     """
 
     iou: float
@@ -67,71 +73,64 @@ class ErrorAnalysis:
     kinds: dict[str, ErrorKind]
     row_kind: npt.NDArray[np.int8]
 
+    def to_dict(self) -> dict[str, object]:
+        """Convert to JSON: null for NaN; the kinds of single rows are left out."""
+        kinds = {n: {"count": kind.count, "ap_cost": null_if_nan(kind.ap_cost)} for n, kind in self.kinds.items()}
+        return {"iou": self.iou, "ap": null_if_nan(self.ap), "kinds": kinds}
+
 
 def analyse_errors(
-    rows: Rows, labels: Labels, *, iou: float = HIT_IOU, background_iou: float = BACKGROUND_IOU
+    rows: PredictionRows, labels: Labels, *, iou: float = HIT_IOU, background_iou: float = BACKGROUND_IOU
 ) -> ErrorAnalysis:
     """Sort all rows and labels into kinds of error.
 
-    A row that found a label is a hit. Another one is judged by the label it overlaps most: at the hit threshold or above it
-    is a duplicate; from the background threshold up, a localization error (of the start, if taking the label's start alone
-    would make it a hit, or the end, or both ends); below, background. A label is missed if no row found it and none is a
-    localization error of it.
+    A row that is matched with a label is a hit. Any other row is judged by the label that it overlaps most. At or above the
+    hit threshold it is a duplicate; from the background threshold on, a localization error: of the start, if taking over the
+    label's start alone would make it a hit, of the end, or of both ends; below, background. A label is missed if no row
+    matches it and no row is a localization error of it.
 
     Args:
         rows: the predictions.
-        labels: the truth.
-        iou: at or above which a row is a hit.
-        background_iou: below which a row has nothing to do with a label.
+        labels: the ground truth.
+        iou: threshold from which on a row is a hit.
+        background_iou: threshold below which a row is unrelated to a label.
 
     Raises:
-        ValueError: if the thresholds are not 0 < background < hit ≤ 1.
+        ValueError: unless 0 < background < hit ≤ 1.
     """
     if not 0 < background_iou < iou <= 1:
         raise ValueError(f"want 0 < background IoU < hit IoU ≤ 1, got {background_iou} and {iou}")
     pairs = overlapping_pairs(rows, labels, background_iou)
-    taker = match(rows, labels, pairs, mode="strict", ious=(iou,)).rows[iou]
-    names = list(KINDS)
-    kind = np.full(len(rows.scores), names.index("background on real"), dtype=np.int8)
+    matched_row = match(rows, labels, pairs, mode="strict", ious=(iou,)).rows[iou]
+    row, label, best_iou = _best_labels(pairs, background_iou)
+    row_kind = np.full(len(rows.scores), KIND_NAMES.index("background on real"), dtype=np.int8)
     has_fakes = np.diff(labels.offsets) > 0
-    kind[np.repeat(has_fakes, np.diff(rows.offsets))] = names.index("background on fake")
-    row, label, best = _best_labels(pairs, background_iou)
-    kind[row] = names.index("duplicate")
-    off = best < iou - IOU_TOLERANCE
-    kind[row[off]] = names.index(LOCALIZATION[0]) + _which_end(rows, labels, row[off], label[off], iou)
-    kind[taker[taker >= 0]] = names.index("hit")
-    mistaken = off & (kind[row] != names.index("hit"))
-    near = np.zeros(len(labels.segments), dtype=bool)
-    near[label[mistaken]] = True
-    missed = (taker < 0) & ~near
-    costs = _Costs(rows.scores, kind == names.index("hit"), taker, len(labels.segments))
-    kinds = {}
-    for number, name in enumerate(names):
-        of_kind = kind == number
-        if name == "hit":
-            gain = 0.0
-        elif name == "missed":
-            gain = costs.without_labels(int(missed.sum()))
-        elif name in LOCALIZATION:
-            mended = mistaken & of_kind[row]
-            gain = costs.mended(row[mended], label[mended])
-        else:
-            gain = costs.without_rows(of_kind)
-        kinds[name] = ErrorKind(int(missed.sum()) if name == "missed" else int(of_kind.sum()), gain)
-    return ErrorAnalysis(iou, costs.ap, kinds, kind)
+    row_kind[np.repeat(has_fakes, np.diff(rows.offsets))] = KIND_NAMES.index("background on fake")
+    row_kind[row] = KIND_NAMES.index("duplicate")
+    is_off = best_iou < iou - IOU_TOLERANCE
+    row_kind[row[is_off]] = KIND_NAMES.index(LOCALIZATION_KINDS[0]) + _wrong_ends(
+        rows, labels, row[is_off], label[is_off], iou
+    )
+    row_kind[matched_row[matched_row >= 0]] = KIND_NAMES.index("hit")
+    is_mistaken = is_off & (row_kind[row] != KIND_NAMES.index("hit"))
+    costs = _Costs(rows.scores, row_kind, matched_row, row[is_mistaken], label[is_mistaken])
+    return ErrorAnalysis(iou, costs.ap, {name: costs.kind(name) for name in KIND_NAMES}, row_kind)
 
 
-def _best_labels(pairs: Pairs, least: float) -> tuple[Int, Int, Float]:
-    """Each row that overlaps a label by `least`, the label it overlaps most, and their IoU."""
-    keep = pairs.iou >= least
+def _best_labels(pairs: Pairs, min_iou: float) -> tuple[IntArray, IntArray, FloatArray]:
+    """Return the rows that overlap a label by `min_iou`, the label that each overlaps most, and their IoU."""
+    keep = pairs.iou >= min_iou
     row, label, iou = pairs.row[keep], pairs.label[keep], pairs.iou[keep]
     order = np.lexsort((label, -iou, row))
-    first = order[first_of_each(row[order])]
+    first = order[run_starts(row[order])]
     return row[first], label[first], iou[first]
 
 
-def _which_end(rows: Rows, labels: Labels, row: Int, label: Int, iou: float) -> Int:
-    """0: the start is to blame, 1: the end, 2: both; where either alone would do, the one that is farther off."""
+def _wrong_ends(rows: PredictionRows, labels: Labels, row: IntArray, label: IntArray, iou: float) -> IntArray:
+    """Return 0 if the start is to blame, 1 for the end, 2 for both.
+
+    If either end alone would do, the one that is farther off is to blame.
+    """
     start, end = (rows.segments[row, k].astype(np.float64) for k in (0, 1))
     true_start, true_end = (labels.segments[label, k].astype(np.float64) for k in (0, 1))
     true_length = true_end - true_start
@@ -144,37 +143,72 @@ def _which_end(rows: Rows, labels: Labels, row: Int, label: Int, iou: float) -> 
 
 
 class _Costs:
-    """AP after mending: rows are only counted anew, nothing is matched again."""
+    """AP gained by fixing errors: rows are counted again, but not matched again.
 
-    def __init__(self, scores: Float, hit: Mask, taker: Int, total: int) -> None:
-        self.scores, self.hit, self.taker, self.total = scores.astype(np.float64), hit, taker, total
+    Args:
+        scores: score of each row: (R,).
+        row_kind: index in `ERROR_KINDS` of each row's kind: (R,).
+        matched_row: the row of each label, −1 for none: (N,).
+        mistaken: rows that are localization errors: (M,).
+        mistaken_label: the label that each of these overlaps most: (M,).
+    """
+
+    def __init__(
+        self,
+        scores: FloatArray,
+        row_kind: npt.NDArray[np.int8],
+        matched_row: IntArray,
+        mistaken: IntArray,
+        mistaken_label: IntArray,
+    ) -> None:
+        self.scores, self.row_kind, self.matched_row = scores.astype(np.float64), row_kind, matched_row
+        self.mistaken, self.mistaken_label, self.total = mistaken, mistaken_label, len(matched_row)
+        self.hits = np.flatnonzero(row_kind == KIND_NAMES.index("hit"))
         self.ranked = np.sort(-self.scores)
-        self.ap = self._ap(np.flatnonzero(hit), np.zeros(0), total)
+        self.ap = self._ap(self.hits, np.zeros(0), self.total)
 
-    def _ap(self, hits: Int, gone: Float, total: int) -> float:
-        """AP with these hit rows, and without rows of these negated, sorted scores."""
+    def kind(self, name: str) -> ErrorKind:
+        """Count a kind of error and compute its cost."""
+        index = KIND_NAMES.index(name)
+        is_kind = self.row_kind == index
+        if name == "missed":
+            is_near = np.zeros(self.total, dtype=bool)
+            is_near[self.mistaken_label] = True
+            missed = int(np.count_nonzero((self.matched_row < 0) & ~is_near))
+            return ErrorKind(missed, self._without_labels(missed))
+        if name == "hit":
+            cost = 0.0
+        elif name in LOCALIZATION_KINDS:
+            chosen = is_kind[self.mistaken]
+            cost = self._with_fixed_rows(self.mistaken[chosen], self.mistaken_label[chosen])
+        else:
+            cost = self._without_rows(is_kind)
+        return ErrorKind(int(is_kind.sum()), cost)
+
+    def _ap(self, hits: IntArray, removed: FloatArray, total: int) -> float:
+        """Compute AP with these hits, after removal of rows with these negated, sorted scores."""
         if not total:
             return float("nan")
         keys = np.sort(-self.scores[hits])
-        counts = np.searchsorted(self.ranked, keys, side="right") - np.searchsorted(gone, keys, side="right")
-        return strict_area(counts, total)
+        ranks = np.searchsorted(self.ranked, keys, side="right") - np.searchsorted(removed, keys, side="right")
+        return strict_area(ranks, total)
 
-    def without_rows(self, rows: Mask) -> float:
-        """Won by leaving these rows out, none of which is a hit."""
-        return self._ap(np.flatnonzero(self.hit), np.sort(-self.scores[rows]), self.total) - self.ap
+    def _without_rows(self, is_removed: BoolArray) -> float:
+        """Compute the gain of removing rows, none of which is a hit."""
+        return self._ap(self.hits, np.sort(-self.scores[is_removed]), self.total) - self.ap
 
-    def without_labels(self, count: int) -> float:
-        """Won by not asking for so many labels, none of which was found."""
-        left = self.total - count
-        return (self._ap(np.flatnonzero(self.hit), np.zeros(0), left) if left else 1.0) - self.ap
+    def _without_labels(self, count: int) -> float:
+        """Compute the gain of removing labels that no row matches."""
+        remaining = self.total - count
+        return (self._ap(self.hits, np.zeros(0), remaining) if remaining else 1.0) - self.ap
 
-    def mended(self, row: Int, label: Int) -> float:
-        """Won by setting rows right: the best of each free label becomes a hit, the others are left out."""
+    def _with_fixed_rows(self, row: IntArray, label: IntArray) -> float:
+        """Compute the gain of correcting rows: the best of each free label becomes a hit, the others are removed."""
         order = np.lexsort((row, -self.scores[row]))
         row, label = row[order], label[order]
         _, first = np.unique(label, return_index=True)
-        chosen = np.zeros(len(row), dtype=bool)
-        chosen[first] = True
-        chosen &= self.taker[label] < 0
-        hits = np.concatenate([np.flatnonzero(self.hit), row[chosen]])
-        return self._ap(hits, np.sort(-self.scores[row[~chosen]]), self.total) - self.ap
+        is_hit = np.zeros(len(row), dtype=bool)
+        is_hit[first] = True
+        is_hit &= self.matched_row[label] < 0
+        hits = np.concatenate([self.hits, row[is_hit]])
+        return self._ap(hits, np.sort(-self.scores[row[~is_hit]]), self.total) - self.ap

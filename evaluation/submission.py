@@ -1,38 +1,31 @@
-"""A submission, before the challenge's server sees it: every problem with file and row, and what is safe to repair.
+"""Prediction file > all problems with file and row > a repaired, zipped submission for a challenge's server.
 
 Legend: V clips, R rows of all clips.
 """
 
 from __future__ import annotations
 
+import os
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from avloc.errors import AvlocError
-from avloc.evaluation.detection import best_scores
-from avloc.evaluation.matching import Int, Mask, Rows, first_of_each, video_of_row
-from avloc.evaluation.predictions import (
-    Predictions,
-    Problem,
-    in_order,
-    read_predictions,
-    write_detections,
-    write_predictions,
-)  # fmt: skip
+from avloc.evaluation.detection import best_scores, write_clip_scores
+from avloc.evaluation.matching import BoolArray, IntArray, PredictionRows, run_starts, video_of_row
+from avloc.evaluation.predictions import Predictions, Problem, read_predictions, reorder, write_predictions
 from avloc.io.files import replacing
 
 MAX_ROWS = 1000
-"""More rows of one clip than this are taken for a mistake, unless it is said otherwise."""
+"""More rows per clip than this count as a mistake by default."""
 OUTSIDE_TOLERANCE_S = 1e-3
-DUMMY = np.zeros((1, 3))
-KINDS = {
+DUMMY_ROWS = np.zeros((1, 3))
+PROBLEM_KINDS = {
     "columns": "a row is not [score, start, end]",
     "twice": "a clip is in the file more than once",
     "missing": "a clip of the list has no entry",
@@ -42,48 +35,57 @@ KINDS = {
     "backwards": "a segment ends before it starts",
     "outside": "a segment reaches out of the clip",
     "unsorted": "rows are not by descending score",
-    "duplicate": "a row is there twice",
+    "duplicate": "a row is repeated",
     "many": "a clip has too many rows",
 }
-REPAIRED = {
-    "twice": "first entry kept", "missing": "filled with [[0, 0, 0]]", "extra": "left out", "empty": "filled with [[0, 0, 0]]",
-    "number": "row left out", "backwards": "row left out", "outside": "cut to the clip, or left out if all of it is outside",
-    "unsorted": "sorted", "duplicate": "first row kept", "many": "best rows kept",
-}  # fmt: skip
-"""What `repair` does. A wrong number of columns is not repaired: nobody can know what was meant."""
+REPAIRS = {
+    "twice": "first entry kept",
+    "missing": "filled with [[0, 0, 0]]",
+    "extra": "left out",
+    "empty": "filled with [[0, 0, 0]]",
+    "number": "row left out",
+    "backwards": "row left out",
+    "outside": "cut to the clip, or left out if all of it is outside",
+    "unsorted": "sorted",
+    "duplicate": "first row kept",
+    "many": "best rows kept",
+}
+"""Repairs that `repair` makes. A wrong number of columns is not repaired, because its meaning is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class SubmissionCheck:
-    """A prediction file as read, and what is wrong with it.
+    """A prediction file as read, and its problems.
 
     Attributes:
-        predictions: all rows; one of a wrong number of columns is NaN.
-        of_clips: problems of clips, by kind.
-        of_rows: by kind, numbers of rows in `predictions`, ascending.
+        predictions: all rows; a row with a wrong number of columns is NaN.
+        clip_problems: problems of whole clips, for each kind.
+        row_problems: for each kind, indices of rows in `predictions`, ascending.
     """
 
     predictions: Predictions
-    of_clips: dict[str, list[Problem]]
-    of_rows: dict[str, Int]
+    clip_problems: dict[str, list[Problem]]
+    row_problems: dict[str, IntArray]
 
     def counts(self) -> dict[str, int]:
-        """How many problems of each kind there are, in the order of `KINDS`; only those that occur."""
-        counts = {kind: len(self.of_clips.get(kind, ())) + len(self.of_rows.get(kind, ())) for kind in KINDS}
+        """Count the problems of each kind that occurs, in the order of `PROBLEM_KINDS`."""
+        counts = {
+            kind: len(self.clip_problems.get(kind, ())) + len(self.row_problems.get(kind, ())) for kind in PROBLEM_KINDS
+        }
         return {kind: count for kind, count in counts.items() if count}
 
     def problems(self, kind: str) -> Iterator[Problem]:
-        """The problems of a kind, made as they are asked for: there may be millions."""
-        yield from self.of_clips.get(kind, ())
+        """Yield the problems of a kind, created one by one: there may be millions."""
+        yield from self.clip_problems.get(kind, ())
         rows, files = self.predictions.rows, self.predictions.files
-        for row in self.of_rows.get(kind, ()):
+        for row in self.row_problems.get(kind, ()):
             video = int(np.searchsorted(rows.offsets, row, side="right")) - 1
             values = f"[{rows.scores[row]:g}, {rows.segments[row, 0]:g}, {rows.segments[row, 1]:g}]"
-            yield Problem(kind, files[video], int(row - rows.offsets[video]), f"{KINDS[kind]}: {values}")
+            yield Problem(kind, files[video], int(row - rows.offsets[video]), f"{PROBLEM_KINDS[kind]}: {values}")
 
 
 def check_submission(
-    path: Path,
+    path: str | os.PathLike[str],
     files: Sequence[str] | None = None,
     durations_s: Mapping[str, float] | None = None,
     *,
@@ -92,173 +94,180 @@ def check_submission(
     """Read a prediction file and find every problem.
 
     Args:
-        path: `{"file": [[score, start, end], …]}`.
-        files: the clips that are asked for (`test_files.txt`); None: whatever is there.
-        durations_s: seconds of the clips that are known, by name.
-        max_rows: more rows of a clip are a problem.
+        path: the file, `{"file": [[score, start, end], …]}`.
+        files: names of the required clips (`test_files.txt`); None accepts any.
+        durations_s: seconds of each clip, for the clips whose duration is known.
+        max_rows: more rows of a clip than this are a problem.
 
     Raises:
-        AvlocError: if it is no such file at all.
+        AvlocError: if the file is not a prediction file at all.
     """
-    problems: list[Problem] = []
-    predictions = read_predictions(path, problems)
-    of_clips: dict[str, list[Problem]] = {}
-    for problem in [*problems, *_of_clips(predictions, files, max_rows)]:
-        of_clips.setdefault(problem.kind, []).append(problem)
-    of_rows = row_faults(predictions.rows, clip_ends(predictions.files, durations_s or {}))
-    if "columns" in of_clips:  # their rows are NaN here; what is wrong with them has been said
-        where = {file: k for k, file in enumerate(predictions.files)}
-        blamed = np.zeros(len(predictions), dtype=bool)
-        blamed[[where[p.file] for p in of_clips["columns"]]] = True
-        row = of_rows["number"]
-        of_rows["number"] = row[~blamed[np.searchsorted(predictions.rows.offsets, row, side="right") - 1]]
-    return SubmissionCheck(predictions, of_clips, of_rows)
+    column_problems: list[Problem] = []
+    predictions = read_predictions(path, column_problems)
+    clip_problems: dict[str, list[Problem]] = {}
+    for problem in [*column_problems, *_find_clip_problems(predictions, files, max_rows)]:
+        clip_problems.setdefault(problem.kind, []).append(problem)
+    row_problems = find_row_problems(predictions.rows, clip_ends(predictions.files, durations_s or {}))
+    if "columns" in clip_problems:  # rows of these clips are NaN here, and their problem is already listed
+        index_by_file = {file: k for k, file in enumerate(predictions.files)}
+        is_listed = np.zeros(len(predictions), dtype=bool)
+        is_listed[[index_by_file[problem.file] for problem in clip_problems["columns"]]] = True
+        row = row_problems["number"]
+        video = np.searchsorted(predictions.rows.offsets, row, side="right") - 1
+        row_problems["number"] = row[~is_listed[video]]
+    return SubmissionCheck(predictions, clip_problems, row_problems)
 
 
-def _of_clips(predictions: Predictions, files: Sequence[str] | None, max_rows: int) -> Iterator[Problem]:
+def _find_clip_problems(predictions: Predictions, files: Sequence[str] | None, max_rows: int) -> Iterator[Problem]:
     if files is not None:
-        there, wanted = set(predictions.files), set(files)
-        yield from (
-            Problem("missing", f, None, "is in the list, but not in the predictions") for f in files if f not in there
-        )
-        yield from (Problem("extra", f, None, "is not in the list") for f in predictions.files if f not in wanted)
+        predicted, required = set(predictions.files), set(files)
+        for file in files:
+            if file not in predicted:
+                yield Problem("missing", file, None, "is in the list, but not in the predictions")
+        for file in predictions.files:
+            if file not in required:
+                yield Problem("extra", file, None, "is not in the list")
     counts = np.diff(predictions.rows.offsets)
-    yield from (
-        Problem("empty", predictions.files[k], None, "has no rows") for k in np.flatnonzero(counts == 0).tolist()
-    )
+    for k in np.flatnonzero(counts == 0).tolist():
+        yield Problem("empty", predictions.files[k], None, "has no rows")
     for k in np.flatnonzero(counts > max_rows).tolist():
-        yield Problem("many", predictions.files[k], None, f"has {counts[k]} rows, at most {max_rows} are wanted")
+        yield Problem("many", predictions.files[k], None, f"has {counts[k]} rows, at most {max_rows} are allowed")
 
 
 def clip_ends(files: Sequence[str], durations_s: Mapping[str, float]) -> npt.NDArray[np.float64]:
-    """Seconds of each clip; infinite where not known: (V,)."""
+    """Return the seconds of each clip; infinite if unknown: (V,)."""
     return np.array([durations_s.get(file, np.inf) for file in files], dtype=np.float64)
 
 
-def row_faults(rows: Rows, ends_s: npt.NDArray[np.float64]) -> dict[str, Int]:
-    """The rows with each kind of fault; for `unsorted`, the first such row of each clip.
+def find_row_problems(rows: PredictionRows, ends_s: npt.NDArray[np.float64]) -> dict[str, IntArray]:
+    """Find the rows with each kind of problem; for `unsorted`, the first such row of each clip.
 
     Args:
         rows: the predictions.
         ends_s: seconds of each clip: (V,).
     """
     start, end = rows.segments[:, 0], rows.segments[:, 1]
-    finite = np.isfinite(rows.scores) & np.isfinite(start) & np.isfinite(end)
+    is_finite = np.isfinite(rows.scores) & np.isfinite(start) & np.isfinite(end)
     video = video_of_row(rows.offsets)
-    backwards = finite & (end < start)
-    outside = finite & ~backwards & ((start < -OUTSIDE_TOLERANCE_S) | (end > ends_s[video] + OUTSIDE_TOLERANCE_S))
-    unsorted = np.zeros(len(rows.scores), dtype=bool)
-    unsorted[1:] = finite[1:] & finite[:-1] & (rows.scores[1:] > rows.scores[:-1]) & (video[1:] == video[:-1])
-    first = np.flatnonzero(unsorted)
+    is_backwards = is_finite & (end < start)
+    is_outside = (start < -OUTSIDE_TOLERANCE_S) | (end > ends_s[video] + OUTSIDE_TOLERANCE_S)
+    is_unsorted = np.zeros(len(rows.scores), dtype=bool)
+    is_unsorted[1:] = is_finite[1:] & is_finite[:-1] & (rows.scores[1:] > rows.scores[:-1]) & (video[1:] == video[:-1])
+    unsorted = np.flatnonzero(is_unsorted)
     return {
-        "number": np.flatnonzero(~finite),
-        "backwards": np.flatnonzero(backwards),
-        "outside": np.flatnonzero(outside),
-        "unsorted": first[first_of_each(video[first])],
-        "duplicate": _repeated(rows, video, finite),
+        "number": np.flatnonzero(~is_finite),
+        "backwards": np.flatnonzero(is_backwards),
+        "outside": np.flatnonzero(is_finite & ~is_backwards & is_outside),
+        "unsorted": unsorted[run_starts(video[unsorted])],
+        "duplicate": _duplicates(rows, video, is_finite),
     }
 
 
-def _repeated(rows: Rows, video: Int, finite: Mask) -> Int:
-    """Rows that equal an earlier one of their clip."""
+def _duplicates(rows: PredictionRows, video: IntArray, is_finite: BoolArray) -> IntArray:
+    """Find rows that equal an earlier row of their clip."""
     order = np.lexsort((rows.scores, rows.segments[:, 1], rows.segments[:, 0], video))
     a, b = order[:-1], order[1:]
-    same = (video[a] == video[b]) & (rows.scores[a] == rows.scores[b]) & finite[a] & finite[b]
+    same = (video[a] == video[b]) & (rows.scores[a] == rows.scores[b]) & is_finite[a] & is_finite[b]
     same &= (rows.segments[a] == rows.segments[b]).all(axis=1)
     return np.sort(b[same])
 
 
 def repair(
-    checked: SubmissionCheck,
+    check: SubmissionCheck,
     files: Sequence[str] | None = None,
     durations_s: Mapping[str, float] | None = None,
     *,
     max_rows: int = MAX_ROWS,
 ) -> Predictions:
-    """The predictions with all that is safe to repair repaired, see `REPAIRED`, in the order of `files`.
+    """Make all safe repairs, see `REPAIRS`; the result is in the order of `files`.
 
-    Rows of equal score keep their order, because the published evaluators read them so.
+    Rows of equal score keep their order, because it matters to the published evaluators.
 
     Raises:
         AvlocError: if a row has a wrong number of columns.
     """
-    for broken in checked.problems("columns"):
-        raise AvlocError(f"cannot be repaired: {broken}")
-    files = list(checked.predictions.files) if files is None else list(files)
-    rows, _ = in_order(checked.predictions, files)
+    for problem in check.problems("columns"):
+        raise AvlocError(f"cannot be repaired: {problem}")
+    files = list(check.predictions.files) if files is None else list(files)
+    rows, _ = reorder(check.predictions, files)
     ends_s = clip_ends(files, durations_s or {})[video_of_row(rows.offsets)]
     start, end = np.maximum(rows.segments[:, 0], 0), np.minimum(rows.segments[:, 1], ends_s)
     keep = np.isfinite(rows.scores) & np.isfinite(rows.segments).all(axis=1)
-    cut = (start != rows.segments[:, 0]) | (end != rows.segments[:, 1])
-    keep &= (rows.segments[:, 1] >= rows.segments[:, 0]) & ~(cut & (end <= start))
-    keep[_repeated(rows, video_of_row(rows.offsets), keep)] = False
-    rows = _kept(Rows(rows.scores, np.stack([start, end]).T, rows.offsets), keep)
+    is_cut = (start != rows.segments[:, 0]) | (end != rows.segments[:, 1])
+    keep &= (rows.segments[:, 1] >= rows.segments[:, 0]) & ~(is_cut & (end <= start))
+    keep[_duplicates(rows, video_of_row(rows.offsets), keep)] = False
+    rows = _select_rows(PredictionRows(rows.scores, np.stack([start, end]).T, rows.offsets), keep)
     video = video_of_row(rows.offsets)
     order = np.lexsort((-rows.scores, video))  # stable
-    rows = Rows(rows.scores[order], rows.segments[order], rows.offsets)
-    rows = _kept(rows, np.arange(len(order)) - rows.offsets[video] < max_rows)
+    rows = PredictionRows(rows.scores[order], rows.segments[order], rows.offsets)
+    rows = _select_rows(rows, np.arange(len(order)) - rows.offsets[video] < max_rows)
     return Predictions(files, rows)
 
 
-def _kept(rows: Rows, keep: Mask) -> Rows:
-    before = np.concatenate([[0], np.cumsum(keep)])
-    return Rows(rows.scores[keep], rows.segments[keep], before[rows.offsets].astype(np.int64))
+def _select_rows(rows: PredictionRows, keep: BoolArray) -> PredictionRows:
+    kept_before = np.concatenate([[0], np.cumsum(keep)])
+    return PredictionRows(rows.scores[keep], rows.segments[keep], kept_before[rows.offsets].astype(np.int64))
 
 
 def clip_rows(predictions: Predictions) -> Iterator[tuple[str, npt.NDArray[np.float64]]]:
-    """File by file, rows (n, 3) of score, start, end; a clip without rows gets the dummy [[0, 0, 0]]."""
+    """Yield each file with its rows (n, 3) of score, start, end; a clip without rows gets the dummy [[0, 0, 0]]."""
     rows = predictions.rows
     for k, file in enumerate(predictions.files):
         part = slice(int(rows.offsets[k]), int(rows.offsets[k + 1]))
-        found = np.column_stack([rows.scores[part], rows.segments[part]]).astype(np.float64)
-        yield file, found if len(found) else DUMMY
+        array = np.column_stack([rows.scores[part], rows.segments[part]]).astype(np.float64)
+        yield file, array if len(array) else DUMMY_ROWS
 
 
 def write_submission(
-    out: Path,
+    out: str | os.PathLike[str],
     predictions: Predictions,
     *,
-    detections: Mapping[str, float] | None = None,
+    clip_scores: Mapping[str, float] | None = None,
     segments: bool = True,
     progress: Callable[[int], object] = lambda _: None,
 ) -> list[str]:
-    """Zip `prediction.json` and `prediction.txt`, as the challenges want them; returns the names in the archive.
+    """Zip `prediction.json` and `prediction.txt` as the challenges want them, atomically.
 
     Args:
-        out: the zip file; written under a temporary name first.
-        predictions: for `prediction.json`.
-        detections: scores of whole clips for `prediction.txt`; None: no such file.
-        segments: whether `prediction.json` goes in.
+        out: the zip file; `~` is expanded.
+        predictions: content of `prediction.json`.
+        clip_scores: score of each clip for `prediction.txt`; None leaves the file out.
+        segments: include `prediction.json`.
         progress: called with the number of clips written since the last call.
+
+    Returns:
+        The names in the archive.
     """
+    out = Path(out).expanduser()
     parts = []
     with replacing(out) as archive, tempfile.TemporaryDirectory(dir=out.parent, prefix=".submission-") as folder:
-        work = Path(folder)
         if segments:
-            parts.append(work / "prediction.json")
-            write_predictions(parts[-1], _counted(clip_rows(predictions), progress), exact=True)
-        if detections is not None:
-            parts.append(work / "prediction.txt")
-            write_detections(parts[-1], detections)
+            parts.append(Path(folder) / "prediction.json")
+            write_predictions(parts[-1], _with_progress(clip_rows(predictions), progress), exact=True)
+        if clip_scores is not None:
+            parts.append(Path(folder) / "prediction.txt")
+            write_clip_scores(parts[-1], clip_scores)
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
             for part in parts:
                 zipped.write(part, part.name)
     return [part.name for part in parts]
 
 
-def _counted(clips: Iterable[tuple[str, Any]], progress: Callable[[int], object]) -> Iterator[tuple[str, Any]]:
+def _with_progress(
+    clips: Iterable[tuple[str, npt.NDArray[np.float64]]], progress: Callable[[int], object]
+) -> Iterator[tuple[str, npt.NDArray[np.float64]]]:
     for clip in clips:
         yield clip
         progress(1)
 
 
-def detections_from_rows(predictions: Predictions) -> dict[str, float]:
-    """A score per clip from its rows: that of the best one, 0 without rows."""
+def clip_scores_from_rows(predictions: Predictions) -> dict[str, float]:
+    """Score each clip by its best row; 0 without rows."""
     return dict(zip(predictions.files, best_scores(predictions.rows).tolist(), strict=True))
 
 
-def summary(counts: Mapping[str, int], *, repaired: bool) -> Iterable[str]:
-    """One line per kind of problem: how many, what, and what was done."""
+def summarize_problems(counts: Mapping[str, int], *, repaired: bool) -> Iterator[str]:
+    """Yield one line per kind of problem: number, description, and the repair that was made."""
     for kind, count in counts.items():
-        done = f" → {REPAIRED.get(kind, 'cannot be repaired')}" if repaired else ""
-        yield f"{count} × {kind}: {KINDS[kind]}{done}"
+        repair_text = f" → {REPAIRS.get(kind, 'cannot be repaired')}" if repaired else ""
+        yield f"{count} × {kind}: {PROBLEM_KINDS[kind]}{repair_text}"

@@ -1,11 +1,14 @@
-"""Metadata > the labelled clips as columns: segments, and what the tables are broken down by.
+"""Metadata > labelled clips as columns: fake segments, and the attributes that tables are broken down by.
 
-Straight from the datasets' own files; only `file` and the list of fake segments are needed. A clip costs its name and
-some tens of bytes, so a million clips fit.
+Read straight from the datasets' own files; only `file` and the list of fake segments are required. A clip costs its name
+and some tens of bytes, so a million clips fit in memory.
+
+Legend: V clips, n fake segments of one clip.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,14 +20,17 @@ import numpy.typing as npt
 from avloc.core.columns import CategoricalColumn
 from avloc.core.timeline import DEFAULT_FPS, DEFAULT_SAMPLE_RATE
 from avloc.errors import AvlocError
-from avloc.evaluation.matching import Int, Labels, Mask
+from avloc.evaluation.matching import BoolArray, IntArray, Labels
 from avloc.io.files import read_lines
-from avloc.io.jsonstream import Members, kind_of, read_pieces
+from avloc.io.jsonstream import Members, json_type, read_pieces
 
 MODALITY_OF_TYPE = {
-    "real": "real", "audio_modified": "audio", "visual_modified": "visual", "both_modified": "both",
+    "real": "real",
+    "audio_modified": "audio",
+    "visual_modified": "visual",
+    "both_modified": "both",
     "both-modified": "both",
-}  # fmt: skip
+}
 MODALITY_OF_FLAGS = {(False, False): "real", (True, False): "audio", (False, True): "visual", (True, True): "both"}
 GENERATORS = ("audio_model", "video_model")
 DURATIONS = (("duration", 1.0), ("video_frames", DEFAULT_FPS), ("audio_frames", float(DEFAULT_SAMPLE_RATE)))
@@ -32,15 +38,20 @@ DURATIONS = (("duration", 1.0), ("video_frames", DEFAULT_FPS), ("audio_frames", 
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """The labelled clips of a metadata file.
+    """Labelled clips, one column per attribute.
 
     Attributes:
-        files: their names (V).
+        files: names of the clips (V).
         labels: their fake segments.
-        modality: `real`, `audio`, `visual`, `both`, or "" where the metadata do not say.
-        generators: by field, the model that made the forgery: `audio_model`, `video_model`, where there.
-        duration_s: seconds, from `duration`, else the frames or samples; NaN where none is there: (V,).
-        source: a number for each original video: a fake and its original share it: (V,).
+        modality: `real`, `audio`, `visual`, `both`, or "" if the metadata do not say.
+        generators: for each of the metadata's fields `audio_model` and `video_model` that has values, the model that made
+            each forgery.
+        duration_s: seconds, from `duration`, else from the number of frames or samples; NaN if unknown: (V,).
+        source: index of the original video, shared by a fake and its original: (V,).
+
+    >>> truth = Truth.from_dict({"a.mp4": [[1.0, 1.5]], "b.mp4": []})
+    >>> truth.files, truth.segments(0).tolist()
+    (['a.mp4', 'b.mp4'], [[1.0, 1.5]])
     """
 
     files: list[str]
@@ -48,17 +59,33 @@ class Truth:
     modality: CategoricalColumn
     generators: Mapping[str, CategoricalColumn]
     duration_s: npt.NDArray[np.float64]
-    source: Int
+    source: IntArray
 
     def __len__(self) -> int:
         return len(self.files)
 
+    @classmethod
+    def from_dict(cls, segments: Mapping[str, npt.ArrayLike]) -> Truth:
+        """Build from the fake segments of each clip: lists or arrays (n, 2) of start, end in seconds; `[]` for a real clip.
+
+        Modalities, generators and durations are unknown, and each clip is its own source.
+
+        Raises:
+            AvlocError: if the mapping is empty, or a segment is not two finite numbers with start ≤ end; names the clip.
+        """
+        if not segments:
+            raise AvlocError("truth: no clips")
+        arrays = [_check_segments(file, value) for file, value in segments.items()]
+        modality = CategoricalColumn.from_strings([""] * len(arrays))
+        unknown_s = np.full(len(arrays), np.nan)
+        return cls(list(segments), Labels.from_clips(arrays), modality, {}, unknown_s, np.arange(len(arrays)))
+
     def segments(self, clip: int) -> npt.NDArray[np.floating]:
-        """The fake segments of a clip: (n, 2) seconds."""
+        """Return the fake segments of a clip: (n, 2) seconds."""
         return self.labels.segments[self.labels.offsets[clip] : self.labels.offsets[clip + 1]]
 
-    def chosen(self, mask: Mask) -> Truth:
-        """Some of the clips."""
+    def select(self, mask: BoolArray) -> Truth:
+        """Select clips by a mask (V,)."""
         index = np.flatnonzero(mask)
         counts = np.diff(self.labels.offsets)
         labels = Labels(
@@ -66,34 +93,58 @@ class Truth:
             np.concatenate([[0], np.cumsum(counts[index])]).astype(np.int64),
         )
         files = [self.files[k] for k in index.tolist()]
-
-        def part(column: CategoricalColumn) -> CategoricalColumn:
-            return CategoricalColumn(column.codes[index], column.names)
-
-        generators = {name: part(column) for name, column in self.generators.items()}
-        return Truth(files, labels, part(self.modality), generators, self.duration_s[index], self.source[index])
+        generators = {name: column.take(index) for name, column in self.generators.items()}
+        return Truth(files, labels, self.modality.take(index), generators, self.duration_s[index], self.source[index])
 
 
-def read_truth(path: Path, segments_field: str, split: str | None = None, *, details: bool = True) -> Truth:
-    """The labelled clips of a dataset's own metadata: a JSON list of objects.
+def _check_segments(file: object, value: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Convert the fake segments of a clip from memory."""
+    if not isinstance(file, str):
+        raise AvlocError(f"truth: want clip names as keys, got {file!r}")
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError) as error:  # segments of unequal length
+        raise AvlocError(f"truth: {file}: want (n, 2) numbers, start and end in seconds ({error})") from error
+    if array.shape == (0,):
+        return np.zeros((0, 2))
+    if array.dtype.kind not in "iuf" or array.ndim != 2 or array.shape[1] != 2:
+        raise AvlocError(
+            f"truth: {file}: want (n, 2) numbers, start and end in seconds, got shape {array.shape} of {array.dtype}"
+        )
+    is_valid = np.isfinite(array).all(axis=1) & (array[:, 0] <= array[:, 1])
+    if not is_valid.all():
+        k = int(np.argmin(is_valid))
+        raise AvlocError(f"truth: {file}: segment {k} is {array[k].tolist()}, want [start, end] in seconds")
+    return array.astype(np.float64)
+
+
+def read_truth(
+    path: str | os.PathLike[str], segments_field: str, split: str | None = None, *, details: bool = True
+) -> Truth:
+    """Read the labelled clips of a dataset's own metadata, a JSON list of objects.
 
     Args:
-        path: the metadata file.
+        path: the metadata file; `~` is expanded.
         segments_field: the field with the list of [start, end] in seconds.
-        split: only the clips of this split, where the metadata say (LAV-DF's hold all three).
-        details: whether to read generators, durations and sources too, which takes twice as long; else there are no
-            generators, the durations are NaN, and each clip is a source of its own.
+        split: keep only the clips of this split, if the metadata have splits (LAV-DF's hold all three).
+        details: also read generators, durations and sources, which takes twice as long. Without them, `generators` is
+            empty, durations are NaN, and each clip is its own source.
 
     Raises:
-        AvlocError: if the file is not as it should be; says where.
+        AvlocError: if the file is malformed, or no clips are left; names the entry.
     """
-    collector = _Collector(path, segments_field, split, details)
-    read_pieces(path, "array", fast=collector.fast, slow=collector.slow, what="metadata file")
+    path = Path(path).expanduser()
+    collector = _EntryCollector(path, segments_field, split, details)
+    read_pieces(
+        path, "array", simdjson_parser=collector.add_simdjson, python_parser=collector.add_python, what="metadata file"
+    )
     return collector.result()
 
 
 @dataclass(slots=True)
-class _Collector:
+class _EntryCollector:
+    """Checks and collects the entries of a metadata file."""
+
     path: Path
     segments_field: str
     split: str | None
@@ -107,8 +158,8 @@ class _Collector:
     duration_s: list[float] = field(default_factory=list)
     source: list[str] = field(default_factory=list)
 
-    def fast(self, parsed: Any, _: bytes) -> bool:
-        """A piece in which every entry is usual; anything else is left to `slow`."""
+    def add_simdjson(self, parsed: Any, _: bytes) -> bool:
+        """Add a piece in which every entry has the usual form; leave others to `add_python`."""
         try:
             entries = [e for e in parsed if self.split is None or e.get("split", self.split) == self.split]
             files = [e["file"] for e in entries]
@@ -124,28 +175,29 @@ class _Collector:
         self._add(entries, files, [len(pairs) for pairs in lists], segments)
         return True
 
-    def slow(self, value: Any) -> None:
+    def add_python(self, value: Any) -> None:
+        """Add a piece of Python values, with checks of every entry."""
         if isinstance(value, Members) or not isinstance(value, list):
-            raise AvlocError(f"{self.path}: want a list of clips, got {kind_of(value)}")
+            raise AvlocError(f"{self.path}: want a list of clips, got {json_type(value)}")
         for entry in value:
             number, self.entries = self.entries, self.entries + 1
             if not isinstance(entry, Members):
-                raise AvlocError(f"{self.path}: entry {number} is not an object but {kind_of(entry)}")
-            known = dict(entry)
-            if self.split is not None and known.get("split", self.split) != self.split:
+                raise AvlocError(f"{self.path}: entry {number} is not an object but {json_type(entry)}")
+            fields = dict(entry)
+            if self.split is not None and fields.get("split", self.split) != self.split:
                 continue
-            file = self._field(known, "file", str, number)
-            segments = self._segments(known, number)
-            self._add([known], [file], [len(segments)], segments)
+            file = self._field(fields, "file", str, number)
+            segments = self._segments(fields, number)
+            self._add([fields], [file], [len(segments)], segments)
 
-    def _field(self, entry: Mapping[str, Any], name: str, kind: type, number: int) -> Any:
+    def _field(self, entry: Mapping[str, object], name: str, kind: type, number: int) -> Any:
         if name not in entry:
             raise AvlocError(f"{self.path}: entry {number} has no field {name!r}, it has: {', '.join(entry) or 'none'}")
         if not isinstance(entry[name], kind) or isinstance(entry[name], Members):
             raise AvlocError(f"{self.path}: entry {number}: {name} is {entry[name]!r}, want a {kind.__name__}")
         return entry[name]
 
-    def _segments(self, entry: Mapping[str, Any], number: int) -> npt.NDArray[np.float64]:
+    def _segments(self, entry: Mapping[str, object], number: int) -> npt.NDArray[np.float64]:
         pairs = self._field(entry, self.segments_field, list, number)
         for k, pair in enumerate(pairs):
             fits = isinstance(pair, list) and len(pair) == 2 and all(type(x) in (int, float) for x in pair)
@@ -171,33 +223,47 @@ class _Collector:
         for entry, file in zip(entries, files, strict=True):
             original = entry.get("original")
             self.source.append(original if type(original) is str and original else file)
-            self.duration_s.append(_duration(entry))
+            self.duration_s.append(_duration_s(entry))
             for name in GENERATORS:
                 model = entry.get(name)
                 self.generators[name].append(model if type(model) is str else "")
 
     def result(self) -> Truth:
+        """Build the columns of all collected entries."""
         path = self.path
         if not self.files:
             raise AvlocError(f"{path}: no clips" + (f" of the split {self.split}" if self.split else ""))
-        seen: set[str] = set()
-        for file in self.files if len(set(self.files)) < len(self.files) else ():
-            if file in seen:
-                raise AvlocError(f"{path}: the clip {file} is there twice")
-            seen.add(file)
+        if (duplicate := _first_duplicate(self.files)) is not None:
+            raise AvlocError(f"{path}: the clip {duplicate} appears twice")
         labels = Labels(
             np.concatenate([np.zeros((0, 2)), *self.segments]),
             np.concatenate([[0], np.cumsum(self.counts)]).astype(np.int64),
         )
-        generators = {name: CategoricalColumn.of(values) for name, values in self.generators.items() if any(values)}
+        generators = {
+            name: CategoricalColumn.from_strings(values) for name, values in self.generators.items() if any(values)
+        }
         duration_s = np.array(self.duration_s) if self.details else np.full(len(self.files), np.nan)
         source = (
-            CategoricalColumn.of(self.source).codes.astype(np.int64) if self.details else np.arange(len(self.files))
+            CategoricalColumn.from_strings(self.source).codes.astype(np.int64)
+            if self.details
+            else np.arange(len(self.files))
         )
-        return Truth(self.files, labels, CategoricalColumn.of(self.modality), generators, duration_s, source)
+        return Truth(self.files, labels, CategoricalColumn.from_strings(self.modality), generators, duration_s, source)
 
 
-def _duration(entry: Any) -> float:
+def _first_duplicate(names: list[str]) -> str | None:
+    if len(set(names)) == len(names):
+        return None
+    earlier: set[str] = set()
+    for name in names:
+        if name in earlier:
+            break
+        earlier.add(name)
+    return name
+
+
+def _duration_s(entry: Any) -> float:
+    """Read the seconds of a clip from the first usable field of `DURATIONS`."""
     for name, rate in DURATIONS:
         value = entry.get(name)
         if type(value) in (int, float) and value > 0:
@@ -205,17 +271,16 @@ def _duration(entry: Any) -> float:
     return float("nan")
 
 
-def read_file_list(path: Path) -> list[str]:
-    """The names of a list such as `test_files.txt`: one a line, empty lines left out.
+def read_file_list(path: str | os.PathLike[str]) -> list[str]:
+    """Read a list of clip names such as `test_files.txt`: one per line; blank lines are skipped.
 
     Raises:
-        AvlocError: if it cannot be read, is empty, or holds a name twice.
+        AvlocError: if the file cannot be read, is empty, or repeats a name.
     """
+    path = Path(path).expanduser()
     files = read_lines(path, "list of files")
     if not files:
         raise AvlocError(f"{path}: the list of files is empty")
-    if len(set(files)) < len(files):
-        seen: set[str] = set()
-        twice = next(f for f in files if f in seen or seen.add(f))  # type: ignore[func-returns-value]
-        raise AvlocError(f"{path}: {twice} is there twice")
+    if (duplicate := _first_duplicate(files)) is not None:
+        raise AvlocError(f"{path}: {duplicate} appears twice")
     return files

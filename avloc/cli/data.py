@@ -1,103 +1,211 @@
-"""`avloc data`: what is in a dataset, what is wrong with it, what it looks like."""
+"""`avloc data`: a dataset > an overview, a list of problems, or a contact sheet."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from avloc.cli.main import add_dataset_options, default_workers, parser, positive
+from avloc.cli.arguments import add_dataset_options, default_workers, parser, path, positive
 
 if TYPE_CHECKING:
-    from avloc.datasets.inspect.check import Problem
+    from avloc.datasets.inspect.check import ClipProblem
+    from avloc.datasets.readers.table import RecordTable
 
 EXAMPLE = """avloc data info --dataset lavdf --root LAV-DF --html lavdf.html
   avloc data check --dataset avdeepfake1m --root AV-Deepfake1M --sample 1000 --out problems.csv
   avloc data sample --dataset folder --root clips --out sheet.png"""
+PROBLEMS_PRINTED = 10
 
 
-def run(arguments: Sequence[str]) -> int:
-    """The verb."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _DatasetOptions:
+    """The options of every action.
+
+    Attributes:
+        dataset: name or dotted path of the reader.
+        root: the dataset's folder.
+        split: only this split; None: all.
+    """
+
+    dataset: str
+    root: Path
+    split: str | None
+
+    def read(self) -> RecordTable:
+        from avloc.datasets.readers.catalog import read_records
+
+        return read_records(self.dataset, self.root, self.split)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InfoOptions(_DatasetOptions):
+    """The options of `avloc data info`.
+
+    Attributes:
+        json: the file for the numbers, or None.
+        html: the file for the page, or None.
+    """
+
+    json: Path | None
+    html: Path | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckOptions(_DatasetOptions):
+    """The options of `avloc data check`.
+
+    Attributes:
+        sample: number of clips drawn at random; None: all.
+        out: the CSV for the problems; None: the first are printed.
+        workers: threads.
+        seed: seed of the sample.
+    """
+
+    sample: int | None
+    out: Path | None
+    workers: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleOptions(_DatasetOptions):
+    """The options of `avloc data sample`.
+
+    Attributes:
+        clips: number of clips.
+        out: the png.
+        seed: seed of the choice.
+    """
+
+    clips: int
+    out: Path
+    seed: int
+
+
+DataOptions = InfoOptions | CheckOptions | SampleOptions
+_OPTIONS = {"info": InfoOptions, "check": CheckOptions, "sample": SampleOptions}
+
+
+def parse(arguments: Sequence[str]) -> DataOptions:
+    """Parse the verb's arguments into the options of one action."""
     options = parser("data", EXAMPLE)
     actions = options.add_subparsers(
         dest="action", required=True, metavar="info|check|sample", parser_class=type(options)
     )
-    info = actions.add_parser("info", help="counts and hours by split, modality and generator; lengths")
-    check = actions.add_parser("check", help="probe the clips: missing, unreadable, no sound, other rates and lengths")
-    sample = actions.add_parser("sample", help="draw some clips: frames, sound, segments (png)")
-    for action in (info, check, sample):
-        add_dataset_options(action)
-        action.add_argument("--split", help="only this split")
-    info.add_argument("--json", type=Path, help="write the numbers")
-    info.add_argument("--html", type=Path, help="write a page")
-    check.add_argument("--sample", type=positive, help="so many clips by chance (default: all)")
-    check.add_argument("--out", type=Path, help="write the problems into this CSV")
-    check.add_argument("--workers", type=positive, default=4 * default_workers(), help="threads (default: 4 per core)")
-    sample.add_argument("--clips", type=positive, default=6, help="how many (default 6)")
-    sample.add_argument("--out", type=Path, default=Path("sheet.png"), help="the picture (default sheet.png)")
-    for action in (check, sample):
-        action.add_argument("--seed", type=int, default=0, help="of the choice (default 0)")
-    given = options.parse_args(arguments)
-
-    from avloc.datasets.readers.catalog import read_records
-
-    table = read_records(given.dataset, given.root, given.split)
-    return {"info": _info, "check": _check, "sample": _sample}[given.action](given, table)
+    _add_info_options(actions.add_parser("info", help="counts and hours by split, modality and generator; lengths"))
+    _add_check_options(
+        actions.add_parser("check", help="probe the clips: missing, unreadable, no audio, other rates and lengths")
+    )
+    _add_sample_options(actions.add_parser("sample", help="draw some clips into a png: frames, audio, segments"))
+    values = vars(options.parse_args(arguments))
+    return _OPTIONS[values.pop("action")](**values)
 
 
-def _info(given: argparse.Namespace, table: Any) -> int:
+def _add_common_options(action: argparse.ArgumentParser) -> None:
+    add_dataset_options(action)
+    action.add_argument("--split", help="only this split (default: all)")
+
+
+def _add_info_options(action: argparse.ArgumentParser) -> None:
+    _add_common_options(action)
+    action.add_argument("--json", type=path, help="write the numbers to this file")
+    action.add_argument("--html", type=path, help="write a page to this file")
+
+
+def _add_check_options(action: argparse.ArgumentParser) -> None:
+    _add_common_options(action)
+    action.add_argument("--sample", type=positive, help="number of clips, drawn at random (default: all)")
+    action.add_argument("--out", type=path, help="write the problems to this CSV (default: print the first ten)")
+    action.add_argument(
+        "--workers", type=positive, default=4 * default_workers(), help="number of threads (default: 4 per core)"
+    )
+    action.add_argument("--seed", type=int, default=0, help="seed of the sample (default: 0)")
+
+
+def _add_sample_options(action: argparse.ArgumentParser) -> None:
+    _add_common_options(action)
+    action.add_argument("--clips", type=positive, default=6, help="number of clips (default: 6)")
+    action.add_argument("--out", type=path, default=Path("sheet.png"), help="the png (default: sheet.png)")
+    action.add_argument("--seed", type=int, default=0, help="seed of the choice (default: 0)")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Inspect a dataset: 0 if nothing is wrong, 1 if a clip has a problem or cannot be decoded."""
+    options = parse(arguments)
+    table = options.read()
+    if isinstance(options, InfoOptions):
+        return _info(options, table)
+    if isinstance(options, CheckOptions):
+        return _check(options, table)
+    return _sample(options, table)
+
+
+def _info(options: InfoOptions, table: RecordTable) -> int:
     from avloc.datasets.inspect.overview import as_html, as_text, overview
     from avloc.io.files import write_json, write_text
 
-    found = overview(table)
-    print(as_text(found))
-    if given.json is not None:
-        write_json(given.json, found)
-    if given.html is not None:
-        write_text(given.html, as_html(found, f"{given.dataset}: {Path(given.root).name}"))
+    summary = overview(table)
+    print(as_text(summary))
+    if options.json is not None:
+        write_json(options.json, summary.to_dict())
+    if options.html is not None:
+        write_text(options.html, as_html(summary, f"{options.dataset}: {options.root.name}"))
     return 0
 
 
-def _check(given: argparse.Namespace, table: Any) -> int:
+def _check(options: CheckOptions, table: RecordTable) -> int:
     from tqdm import tqdm
 
-    from avloc.datasets.inspect.check import KINDS, Problem, check_clips
+    from avloc.datasets.inspect.check import PROBLEM_KINDS, ClipProblem, check_clips
     from avloc.io.files import write_csv
 
-    counts = dict.fromkeys(KINDS, 0)
-    total = min(len(table), given.sample or len(table))
-    shown: list[str] = []
+    counts: Counter[str] = Counter()
+    total = min(len(table), options.sample or len(table))
+    first_problems: list[str] = []
     with tqdm(total=total, unit="clip", desc="check", disable=None) as bar:
-        problems = check_clips(
-            Path(given.root), table, sample=given.sample, seed=given.seed, workers=given.workers, progress=bar.update
+        problems = _count_kinds(
+            check_clips(
+                options.root,
+                table,
+                sample=options.sample,
+                seed=options.seed,
+                workers=options.workers,
+                progress=bar.update,
+            ),
+            counts,
         )
-        if given.out is None:
-            for problem in problems:
-                counts[problem.kind] += 1
-                shown += [f"{problem.kind}: {problem.file}: {problem.detail}"] * (len(shown) < 10)
+        if options.out is not None:
+            write_csv(options.out, ClipProblem._fields, problems)
         else:
-            write_csv(given.out, Problem._fields, _counted(problems, counts))
-    print("\n".join(shown), end="\n" if shown else "", file=sys.stderr)
-    found = {kind: n for kind, n in counts.items() if n}
-    print(f"{total} clips: " + (", ".join(f"{n} × {KINDS[kind]}" for kind, n in found.items()) or "nothing wrong"))
-    if given.out is not None:
-        print(f"all of it: {given.out}")
-    return 1 if found else 0
+            for problem in problems:
+                if len(first_problems) < PROBLEMS_PRINTED:
+                    first_problems.append(f"{problem.kind}: {problem.file}: {problem.detail}")
+    for line in first_problems:
+        print(line, file=sys.stderr)
+    kinds = [f"{counts[kind]} × {text}" for kind, text in PROBLEM_KINDS.items() if counts[kind]]
+    print(f"{total} clips: {', '.join(kinds) or 'no problems'}")
+    if options.out is not None:
+        print(f"all problems: {options.out}")
+    return 1 if kinds else 0
 
 
-def _counted(problems: Iterable[Problem], counts: dict[str, int]) -> Iterator[Problem]:
+def _count_kinds(problems: Iterable[ClipProblem], counts: Counter[str]) -> Iterator[ClipProblem]:
+    """Pass problems on and count their kinds."""
     for problem in problems:
         counts[problem.kind] += 1
         yield problem
 
 
-def _sample(given: argparse.Namespace, table: Any) -> int:
-    from avloc.datasets.inspect.contact_sheet import choose, draw
+def _sample(options: SampleOptions, table: RecordTable) -> int:
+    from avloc.datasets.inspect.contact_sheet import choose_clips, draw_contact_sheet
 
-    problems = draw(Path(given.root), choose(table, given.clips, given.seed), given.out)
-    print(f"{given.out}: {min(given.clips, len(table))} clips")
-    for problem in problems:
-        print(f"not decoded: {problem}", file=sys.stderr)
-    return 1 if problems else 0
+    errors = draw_contact_sheet(options.root, choose_clips(table, options.clips, options.seed), options.out)
+    print(f"{options.out}: {min(options.clips, len(table))} clips")
+    for error in errors:
+        print(f"not decoded: {error}", file=sys.stderr)
+    return 1 if errors else 0

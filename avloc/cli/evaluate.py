@@ -1,201 +1,272 @@
-"""`avloc evaluate`: predictions + metadata > the tables."""
+"""`avloc evaluate`: predictions + metadata > tables of scores."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from avloc.cli.main import parser
+from avloc.cli.arguments import parser, path
 from avloc.errors import AvlocError
 
 if TYPE_CHECKING:
-    from avloc.evaluation.protocols import Evaluation, Protocol
+    from avloc.evaluation.bootstrap import Interval
+    from avloc.evaluation.protocols import Protocol
+    from avloc.evaluation.reporting.results import EvaluationReport, StepScores
+    from avloc.evaluation.scoring import Evaluation
 
 EXAMPLE = """avloc evaluate predictions.json LAV-DF/metadata.min.json --protocol lavdf --split test --report report.html
   avloc evaluate predictions.json val_metadata.json --protocol avdeepfake1m --bootstrap --versus other.json
   avloc evaluate predictions.json mine.json --protocol avdeepfake1m --segments-field fakes --ap-ious 0.3,0.5
   avloc evaluate prediction.txt val_metadata.json --protocol avdeepfake1m"""
+SEGMENT_OPTIONS = ("versus", "bootstrap", "frame_step", "report")
+"""Options that a file of clip scores cannot have."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateOptions:
+    """The options of `avloc evaluate`; see its help."""
+
+    predictions: Path
+    metadata: Path
+    protocol: str
+    mode: str
+    split: str | None
+    subset: str
+    unit: str
+    segments_field: str | None
+    ap_ious: tuple[float, ...] | None
+    ar_counts: tuple[int, ...] | None
+    score: bool | None
+    insight: bool
+    bootstrap: int | None
+    versus: Path | None
+    seed: int
+    frame_step: float | None
+    json: Path | None
+    csv: Path | None
+    report: Path | None
+
+    @property
+    def needs_insight(self) -> bool:
+        """Tell whether breakdowns, errors and calibration are printed or written."""
+        return self.insight or any(out is not None for out in (self.json, self.csv, self.report))
+
+
+def parse(arguments: Sequence[str]) -> EvaluateOptions:
+    """Parse the command line."""
+    from avloc.evaluation.matching import MODES
+    from avloc.evaluation.protocols import PROTOCOLS
+    from avloc.evaluation.scoring import SUBSETS, UNITS
+
+    options = parser("evaluate", EXAMPLE, description="Score predictions with AP and AR, and analyse the errors.")
+    options.add_argument(
+        "predictions",
+        type=path,
+        help='{"file": [[score, start, end], …]}; a .txt with one file;score per line gives AUC and EER',
+    )
+    options.add_argument("metadata", type=path, help="the dataset's own metadata file")
+    options.add_argument(
+        "--protocol", required=True, help=f"thresholds and counts: {', '.join(PROTOCOLS)}, or a .yaml file"
+    )
+    options.add_argument(
+        "--mode", default="both", choices=[*MODES, "both"], help="as published, correct, or both (default: both)"
+    )
+    options.add_argument("--split", help="score only clips of this split (LAV-DF's metadata holds all three)")
+    options.add_argument(
+        "--subset",
+        default="full",
+        choices=list(SUBSETS),
+        help="visual: without clips forged in audio only; audio: without those forged in video only (default: full)",
+    )
+    options.add_argument(
+        "--unit", default="seconds", choices=list(UNITS), help="time unit of the predictions (default: seconds)"
+    )
+    _add_protocol_options(options.add_argument_group("override the protocol"))
+    _add_analysis_options(options.add_argument_group("analysis"))
+    outputs = options.add_argument_group("output files")
+    outputs.add_argument("--json", type=path, help="write the numbers, breakdowns included")
+    outputs.add_argument("--csv", type=path, help="write the same numbers, one per line")
+    outputs.add_argument("--report", type=path, help="write a page with tables, curves and timelines (html)")
+    return EvaluateOptions(**vars(options.parse_args(arguments)))
+
+
+def _add_protocol_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--segments-field", help="the metadata's field with the list of fake segments")
+    group.add_argument("--ap-ious", type=_list_of(float), help="IoU thresholds of AP, such as 0.5,0.75")
+    group.add_argument("--ar-counts", type=_list_of(int), help="numbers of rows per clip of AR, such as 50,10")
+    group.add_argument(
+        "--score",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="report the combined score, mean AP / 2 + mean AR / 2",
+    )
+
+
+def _add_analysis_options(group: argparse._ArgumentGroup) -> None:
+    from avloc.evaluation.bootstrap import RESAMPLES
+
+    group.add_argument("--insight", action="store_true", help="also print breakdowns, errors and calibration")
+    group.add_argument(
+        "--bootstrap",
+        type=int,
+        nargs="?",
+        const=RESAMPLES,
+        metavar="N",
+        help=f"95 %% intervals from N draws of source videos (default: {RESAMPLES})",
+    )
+    group.add_argument("--versus", type=path, metavar="B.json", help="difference to these predictions, with intervals")
+    group.add_argument("--seed", type=int, default=0, help="seed of the draws (default: 0)")
+    group.add_argument("--frame-step", type=float, metavar="S", help="also AUC, EER and F1 over steps of S seconds")
+
+
+def _list_of(number_type: Callable[[str], float]) -> Callable[[str], tuple[float, ...]]:
+    def parse_list(text: str) -> tuple[float, ...]:
+        return tuple(number_type(part) for part in text.split(","))
+
+    parse_list.__name__ = f"list of {getattr(number_type, '__name__', 'number')}"
+    return parse_list
 
 
 def run(arguments: Sequence[str]) -> int:
-    """The verb."""
-    from avloc.evaluation.protocols import protocol_named, with_options
+    """Score the predictions, print the tables, and write the output files."""
+    from avloc.evaluation.protocols import get_protocol, replace_options
 
-    given = _options().parse_args(arguments)
-    protocol = with_options(
-        protocol_named(given.protocol),
-        segments_field=given.segments_field,
-        ap_ious=given.ap_ious,
-        ar_counts=given.ar_counts,
-        has_score=given.score,
+    options = parse(arguments)
+    protocol = replace_options(
+        get_protocol(options.protocol),
+        segments_field=options.segments_field,
+        ap_ious=options.ap_ious,
+        ar_counts=options.ar_counts,
+        has_score=options.score,
     )
-    if given.bootstrap is not None and given.bootstrap < 2:
-        raise AvlocError(f"--bootstrap wants at least 2 draws, got {given.bootstrap}")
-    if given.predictions.suffix == ".txt":
-        return _clip_scores(given, protocol)
-    evaluation = _scored(given, given.predictions, protocol)
-    table = _table(given, evaluation, protocol)
-    from avloc.evaluation.reporting.tables import print_tables, tables_of, write_numbers
-
-    shown = tables_of(table) if given.insight else tables_of({k: v for k, v in table.items() if k != "insight"})
-    print_tables(shown)
-    if given.json is not None:
-        from avloc.io.files import write_json
-
-        write_json(given.json, table)
-    if given.csv is not None:
-        write_numbers(given.csv, table)
-    if given.report is not None:
-        from avloc.evaluation.reporting.report import write_report
-
-        write_report(given.report, evaluation, table, title=f"avloc: {given.predictions.name}")
+    if options.bootstrap is not None and options.bootstrap < 2:
+        raise AvlocError(f"--bootstrap wants at least 2 draws, got {options.bootstrap}")
+    if options.predictions.suffix == ".txt":
+        _score_clip_file(options, protocol)
+    else:
+        _score_segments(options, protocol)
     return 0
 
 
-def _options() -> argparse.ArgumentParser:
-    from avloc.evaluation.bootstrap import RESAMPLES
+def _score_segments(options: EvaluateOptions, protocol: Protocol) -> None:
+    from avloc.evaluation.reporting.tables import print_tables, report_tables
+
+    evaluation = _evaluate(options, options.predictions, protocol)
+    report = _build_report(options, evaluation, protocol)
+    print_tables(report_tables(report, insight=options.insight))
+    _write_numbers(options, report.to_dict())
+    if options.report is not None:
+        from avloc.evaluation.reporting.report import write_report
+
+        write_report(options.report, evaluation, report, title=f"avloc: {options.predictions.name}")
+
+
+def _evaluate(options: EvaluateOptions, predictions: Path, protocol: Protocol) -> Evaluation:
     from avloc.evaluation.matching import MODES
-    from avloc.evaluation.protocols import PROTOCOLS, SUBSETS, UNITS
+    from avloc.evaluation.scoring import evaluate
 
-    options = parser("evaluate", EXAMPLE, description="score predictions with AP and AR, and say where they fail")
-    options.add_argument(
-        "predictions",
-        type=Path,
-        help='{"file": [[score, start, end], …]}; .txt with file;score lines gives AUC and EER',
-    )
-    options.add_argument("metadata", type=Path, help="the dataset's own file")
-    options.add_argument("--protocol", required=True, help=f"what to report: {', '.join(PROTOCOLS)}, or a .yaml file")
-    options.add_argument("--mode", default="both", choices=[*MODES, "both"], help="as published, correct, or both")
-    options.add_argument("--split", help="only this split's clips (LAV-DF's metadata holds all three)")
-    options.add_argument(
-        "--subset", default="full", choices=list(SUBSETS),
-        help="visual: without clips forged in audio only; audio: without those forged in video only",
-    )  # fmt: skip
-    options.add_argument("--unit", default="seconds", choices=list(UNITS), help="of the predictions")
-    free = options.add_argument_group("instead of what the protocol says")
-    free.add_argument("--segments-field", help="the metadata's list of fake segments")
-    free.add_argument("--ap-ious", type=_numbers(float), help="thresholds of AP, as in 0.5,0.75")
-    free.add_argument("--ar-counts", type=_numbers(int), help="rows per clip of AR, as in 50,10")
-    free.add_argument("--score", action=argparse.BooleanOptionalAction, default=None, help="mean AP / 2 + mean AR / 2")
-    more = options.add_argument_group("to know more")
-    more.add_argument("--insight", action="store_true", help="print breakdowns, errors and calibration too")
-    more.add_argument(
-        "--bootstrap", type=int, nargs="?", const=RESAMPLES, metavar="N",
-        help=f"95 %% intervals from N draws of source videos (default {RESAMPLES})",
-    )  # fmt: skip
-    more.add_argument(
-        "--versus", type=Path, metavar="B.json", help="the difference to these predictions, with intervals"
-    )
-    more.add_argument("--seed", type=int, default=0, help="of the draws")
-    more.add_argument("--frame-step", type=float, metavar="S", help="AUC, EER and F1 over steps of S seconds too")
-    written = options.add_argument_group("what is written")
-    written.add_argument("--json", type=Path, help="the numbers, breakdowns included")
-    written.add_argument("--csv", type=Path, help="the same, one number a line")
-    written.add_argument("--report", type=Path, help="a page with tables, curves and timelines (html)")
-    return options
-
-
-def _numbers(kind: Any) -> Any:
-    def parse(text: str) -> tuple[Any, ...]:
-        return tuple(kind(part) for part in text.split(","))
-
-    parse.__name__ = f"list of {kind.__name__}"
-    return parse
-
-
-def _scored(given: Any, predictions: Path, protocol: Protocol) -> Evaluation:
-    from avloc.evaluation.matching import MODES
-    from avloc.evaluation.protocols import score_files
-
-    evaluation = score_files(
+    needs_details = options.needs_insight or bool(options.bootstrap or options.versus or options.frame_step)
+    evaluation = evaluate(
         predictions,
-        given.metadata,
+        options.metadata,
         protocol,
-        modes=MODES if given.mode == "both" else (given.mode,),
-        split=given.split,
-        subset=given.subset,
-        unit=given.unit,
-        details=_wants_insight(given) or bool(given.bootstrap or given.versus or given.frame_step),
+        modes=[mode for mode in MODES if options.mode in (mode, "both")],
+        split=options.split,
+        subset=options.subset,
+        unit=options.unit,
+        details=needs_details,
     )
-    for count, what in (
-        (evaluation.aligned.missing, "labelled clips are not in the predictions and count as not found"),
-        (evaluation.aligned.empty, "clips have an empty list"),
-        (evaluation.aligned.extra, "predicted clips are not in the metadata and were left out"),
-    ):
-        if count:
-            print(f"warning: {predictions}: {count} {what}", file=sys.stderr)
+    _warn(
+        predictions,
+        (evaluation.table.missing_files, "labelled clips are not in the predictions and count as not found"),
+        (evaluation.table.empty_files, "clips have an empty list"),
+        (evaluation.table.extra_files, "predicted clips are not in the metadata and were left out"),
+    )
     return evaluation
 
 
-def _wants_insight(given: Any) -> bool:
-    return bool(given.insight or given.json or given.csv or given.report)
+def _warn(predictions: Path, *problems: tuple[int, str]) -> None:
+    """Print a warning for each problem that occurs."""
+    for count, description in problems:
+        if count:
+            print(f"warning: {predictions}: {count} {description}", file=sys.stderr)
 
 
-def _table(given: Any, evaluation: Evaluation, protocol: Protocol) -> dict[str, Any]:
-    """The scores, and all else that was asked for."""
-    from avloc.evaluation import bootstrap
+def _build_report(options: EvaluateOptions, evaluation: Evaluation, protocol: Protocol) -> EvaluationReport:
+    """Compute the requested parts of the report."""
+    from avloc.evaluation.bootstrap import RESAMPLES
+    from avloc.evaluation.reporting.insight import compute_insight
+    from avloc.evaluation.reporting.results import Comparison, EvaluationReport
 
-    table = dict(evaluation.table)
-    draws = given.bootstrap or bootstrap.RESAMPLES
-    if given.bootstrap:
-        table["intervals"] = bootstrap.as_json(_intervals(given, evaluation, None, draws))
-    if given.versus is not None:
-        other = _scored(given, given.versus, protocol)
-        difference = bootstrap.as_json(_intervals(given, evaluation, other, draws))
-        table["versus"] = {"file": given.versus.name, "table": other.table, "difference": difference}
-    if _wants_insight(given):
-        from avloc.evaluation.reporting.insight import insight
-
-        table["insight"] = insight(evaluation)
-    if given.frame_step is not None:
-        from avloc.evaluation import detection
-
-        if not 0 < given.frame_step < float("inf"):
-            raise AvlocError(f"--frame-step must be above 0 seconds, got {given.frame_step}")
-        found = detection.frame_detection(
-            evaluation.aligned.rows, evaluation.truth.labels, evaluation.truth.duration_s, step_s=given.frame_step
-        )
-        table["frames"] = {"step_s": given.frame_step, **detection.as_json(found)}
-    return table
+    draws = options.bootstrap or RESAMPLES
+    intervals = _bootstrap(options, evaluation, None, draws) if options.bootstrap else None
+    versus = None
+    if options.versus is not None:
+        other = _evaluate(options, options.versus, protocol)
+        versus = Comparison(options.versus.name, other.table, _bootstrap(options, evaluation, other, draws))
+    return EvaluationReport(
+        evaluation.table,
+        intervals=intervals,
+        versus=versus,
+        insight=compute_insight(evaluation) if options.needs_insight else None,
+        frames=_score_steps(options.frame_step, evaluation) if options.frame_step is not None else None,
+    )
 
 
-def _intervals(given: Any, evaluation: Evaluation, other: Evaluation | None, draws: int) -> Any:
+def _bootstrap(
+    options: EvaluateOptions, evaluation: Evaluation, other: Evaluation | None, draws: int
+) -> dict[str, Interval]:
     from tqdm import tqdm
 
-    from avloc.evaluation.bootstrap import intervals
+    from avloc.evaluation.bootstrap import bootstrap_intervals
 
     with tqdm(total=draws, unit="draw", desc="intervals" if other is None else "difference", disable=None) as bar:
-        return intervals(evaluation, other, resamples=draws, seed=given.seed, progress=bar.update)
+        return bootstrap_intervals(evaluation, other, resamples=draws, seed=options.seed, progress=bar.update)
 
 
-def _clip_scores(given: Any, protocol: Protocol) -> int:
-    """AUC, EER and F1 of a detection file."""
-    from avloc.evaluation import detection
-    from avloc.evaluation.protocols import chosen_subset
-    from avloc.evaluation.reporting.tables import detection_table, print_tables, write_numbers
+def _score_steps(step_s: float, evaluation: Evaluation) -> StepScores:
+    from avloc.evaluation.detection import score_steps
+    from avloc.evaluation.reporting.results import StepScores
+
+    if not 0 < step_s < float("inf"):
+        raise AvlocError(f"--frame-step must be above 0 seconds, got {step_s}")
+    truth = evaluation.truth
+    return StepScores(step_s, score_steps(evaluation.aligned.rows, truth.labels, truth.duration_s, step_s=step_s))
+
+
+def _score_clip_file(options: EvaluateOptions, protocol: Protocol) -> None:
+    """Compute AUC, EER and F1 of a file of clip scores."""
+    from avloc.evaluation.detection import score_clip_file
+    from avloc.evaluation.reporting.results import ClipReport
+    from avloc.evaluation.reporting.tables import detection_table, print_tables
+    from avloc.evaluation.scoring import select_subset
     from avloc.evaluation.truth import read_truth
-    from avloc.io.files import write_json
 
-    unused = [name for name in ("versus", "bootstrap", "frame_step", "report") if getattr(given, name) is not None]
+    unused = [name for name in SEGMENT_OPTIONS if getattr(options, name) is not None]
     if unused:
-        raise AvlocError(f"{given.predictions}: --{unused[0].replace('_', '-')} is for segments (json), this is a .txt")
-    truth = read_truth(given.metadata, protocol.segments_field, given.split, details=False)
-    truth = chosen_subset(truth, given.subset, given.metadata)
-    found, missing, extra = detection.detection_of_file(given.predictions, truth)
-    for count, what in (
+        name = unused[0].replace("_", "-")
+        raise AvlocError(f"{options.predictions}: --{name} is for segments (json), this is a .txt")
+    truth = read_truth(options.metadata, protocol.segments_field, options.split, details=False)
+    truth = select_subset(truth, options.subset, options.metadata)
+    detection, missing, extra = score_clip_file(options.predictions, truth)
+    _warn(
+        options.predictions,
         (missing, "labelled clips are missing and count with the score 0"),
         (extra, "are not labelled"),
-    ):
-        if count:
-            print(f"warning: {given.predictions}: {count} {what}", file=sys.stderr)
-    table: dict[str, Any] = {"protocol": protocol.name, "videos": len(truth), "detection": detection.as_json(found),
-             "missing_files": missing, "extra_files": extra}  # fmt: skip
-    print_tables([detection_table("Whole clips", table["detection"], "clips")])
-    if given.json is not None:
-        write_json(given.json, table)
-    if given.csv is not None:
-        write_numbers(given.csv, table)
-    return 0
+    )
+    print_tables([detection_table("Whole clips", detection, "clips")])
+    _write_numbers(options, ClipReport(protocol.name, len(truth), detection, missing, extra).to_dict())
+
+
+def _write_numbers(options: EvaluateOptions, document: dict[str, object]) -> None:
+    from avloc.evaluation.reporting.tables import write_numbers
+    from avloc.io.files import write_json
+
+    if options.json is not None:
+        write_json(options.json, document)
+    if options.csv is not None:
+        write_numbers(options.csv, document)

@@ -5,108 +5,188 @@ from __future__ import annotations
 import argparse
 import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from avloc.cli.main import add_dataset_options, default_workers, parser, positive
+from avloc.cli.arguments import add_dataset_options, default_workers, parser, path, positive
 from avloc.errors import AvlocError
 
 if TYPE_CHECKING:
-    from avloc.feature_extraction.job.estimate import Estimate
-    from avloc.feature_extraction.job.plan import Plan
-    from avloc.feature_extraction.job.run import Engine, Event, JobReport
-    from avloc.feature_extraction.job.worker import ExtractionSettings
+    from avloc.feature_extraction.job.estimate import JobEstimate
+    from avloc.feature_extraction.job.plan import JobPlan
+    from avloc.feature_extraction.job.run import Engine, JobEvent, JobReport
+    from avloc.feature_extraction.job.worker import ExtractionSettings, ExtractorSpec
 
-SHOWN_FAILURES = 10
+EXAMPLE = """avloc extract --dataset lavdf --root LAV-DF --extractors logspec,residual_grid --store features
+  avloc extract --dataset avdeepfake1m --root R --store S --device cuda --precision 16 \\
+      --extractors 'wavlm_base_plus:/models/wavlm-base-plus,layers=all;mvit_v2_s:/models/mvit_v2_s.pth' --crop face
+  avloc extract … --shard $SLURM_ARRAY_TASK_ID/8        # task of a job array of eight, counted from 0
+  avloc extract … --dry-run                             # estimate time and room"""
+MAX_LISTED_FAILURES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractOptions:
+    """The options of `avloc extract`.
+
+    Attributes:
+        dataset: the dataset's layout.
+        root: the dataset's folder.
+        extractors: the specifications, in the syntax of `parse_extractors`.
+        store: the store's folder.
+        split: only this split; None: all.
+        shard: (i, n): task i of a job array of n.
+        shard_clips: clips per shard; None: chosen by the size of the set.
+        retry_failed: try shards with failed clips again.
+        dry_run: only estimate.
+        decoder: of the picture.
+        crop: input of visual networks that do not set it themselves.
+        engine: `local` or `ray`.
+        workers: number of processes.
+        device: of networks; with commas several.
+        precision: of networks.
+        timeout: seconds without progress before a clip is given up.
+        log: the log file; None: in the store.
+        no_space_check: start even if the disk looks too small.
+        ray_address: address of a Ray cluster.
+        ray_gpus: GPUs per Ray task.
+        ray_wheel: a wheel of avloc for the nodes.
+    """
+
+    dataset: str
+    root: Path
+    extractors: str
+    store: Path
+    split: str | None
+    shard: tuple[int, int]
+    shard_clips: int | None
+    retry_failed: bool
+    dry_run: bool
+    decoder: str
+    crop: str | None
+    engine: str
+    workers: int
+    device: str
+    precision: str
+    timeout: float
+    log: Path | None
+    no_space_check: bool
+    ray_address: str | None
+    ray_gpus: float
+    ray_wheel: str | None
+
+    @property
+    def devices(self) -> list[str]:
+        """The devices: `cuda:0,cuda:1` → each."""
+        return [name.strip() for name in self.device.split(",") if name.strip()] or ["cpu"]
 
 
 def run(arguments: Sequence[str]) -> int:
-    """The verb."""
-    given = _options().parse_args(arguments)
-
-    from avloc.datasets.readers.catalog import read_records
-    from avloc.feature_extraction.job.plan import Plan
-    from avloc.feature_extraction.store.feature_store import FeatureStore
-
-    settings = _settings(given)
-    files = read_records(given.dataset, given.root, given.split).files
-    plan = Plan(
-        files, FeatureStore(given.store), settings, shard_clips=given.shard_clips, part=_part(given.shard),
-        devices=_devices(given.device) if given.engine == "local" else (), check_room=not given.no_space_check,
-    )  # fmt: skip
-    if given.dry_run:
-        return _dry_run(given, plan)
-    report = _run(given, plan)
-    print(f"{given.store}: {report.done} clips extracted, {report.reused} there before, {report.failed} failed")
-    if report.faceless:
-        print(
-            f"{report.faceless} clips have frames without a face, the last face's place or the centre was taken there"
-        )
-    for file, reason in list(report.failures.items())[:SHOWN_FAILURES]:
-        print(f"failed: {file}: {reason}", file=sys.stderr)
-    if report.failed > SHOWN_FAILURES:
-        print(f"… and {report.failed - SHOWN_FAILURES} more: avloc store ls {given.store} --failures", file=sys.stderr)
+    """Run the verb."""
+    options = parse(arguments)
+    plan = make_plan(options)
+    if options.dry_run:
+        return estimate(options, plan)
+    report = extract(options, plan)
+    print_report(options, report)
     return 1 if report.failed else 0
 
 
-def _options() -> argparse.ArgumentParser:
-    from avloc.feature_extraction.extractors import EXTRACTORS
-    from avloc.feature_extraction.extractors.network import PRECISIONS
+def parse(arguments: Sequence[str]) -> ExtractOptions:
+    """Parse the verb's arguments."""
+    options = parser("extract", EXAMPLE, description="cache the features of a dataset's clips; run it again to resume")
+    _add_task_options(options)
+    _add_resource_options(options.add_argument_group("resources"))
+    return ExtractOptions(**vars(options.parse_args(arguments)))
 
-    options = parser(
-        "extract",
-        "avloc extract --dataset lavdf --root LAV-DF --extractors logspec,residual_grid --store features\n"
-        "  avloc extract --dataset avdeepfake1m --root R --store S --device cuda --precision 16 \\\n"
-        "      --extractors 'wavlm_base_plus:/models/wavlm-base-plus,layers=all;mvit_v2_s:/models/mvit_v2_s.pth' --crop face\n"
-        "  avloc extract … --shard $SLURM_ARRAY_TASK_ID/8        # one of eight jobs of an array, counted from 0\n"
-        "  avloc extract … --dry-run                             # how long, and how much room",
-        description="cache the features of a dataset's clips; run it again to go on where it stopped",
-    )
+
+def _add_task_options(options: argparse.ArgumentParser) -> None:
+    from avloc.feature_extraction.extractors.catalog import available_extractors
+
     add_dataset_options(options)
     options.add_argument(
-        "--extractors", required=True,
-        help=f"comma-separated, of: {', '.join(EXTRACTORS)}; with arguments as in "
-        "logspec,r3d_18:weights=r3d_18.pth,stride=2",
-    )  # fmt: skip
-    options.add_argument("--store", required=True, help="the store's folder")
-    options.add_argument("--split", help="only this split")
-    options.add_argument("--shard", default="0/1", metavar="i/n", help="do only every n-th shard from the i-th on")
-    options.add_argument("--shard-clips", type=positive, help="clips per shard (default: a 16th of the set, 8 to 2000)")
-    options.add_argument("--retry-failed", action="store_true", help="try again the shards with clips that failed")
-    options.add_argument("--dry-run", action="store_true", help="estimate time and room from a sample, write nothing")
-    options.add_argument("--decoder", default="pyav", choices=["pyav", "decord"], help="who decodes the picture")
+        "--extractors",
+        required=True,
+        help=f"comma-separated, of: {', '.join(available_extractors())}, or your own as my_package.MyExtractor; with arguments "
+        "as in logspec,r3d_18:weights=r3d_18.pth,stride=2",
+    )
+    options.add_argument("--store", required=True, type=path, help="folder of the store")
+    options.add_argument("--split", help="extract only this split (default: all)")
     options.add_argument(
-        "--crop", choices=["face", "mouth", "center", "none"],
-        help="what visual networks see of the picture, where their own crop= is not given (default none: all of it)",
-    )  # fmt: skip
-    how = options.add_argument_group("how it is run")
-    how.add_argument("--engine", default="local", choices=["local", "ray"], help="where the shards run (default local)")
-    how.add_argument("--workers", type=positive, default=default_workers(), help="processes (default: one per core)")
-    how.add_argument(
-        "--device", default="cpu", help="where networks run: cpu, cuda, or several, as in cuda:0,cuda:1 (default cpu)"
-    )  # fmt: skip
-    how.add_argument("--precision", default="32", choices=list(PRECISIONS), help="of networks (default 32)")
-    how.add_argument(
-        "--timeout", type=_seconds, default=300.0, metavar="S",
-        help="give a clip up when nothing has come of it for so many seconds (default 300)",
-    )  # fmt: skip
-    how.add_argument("--log", help="the JSON-lines log (default: STORE/log/extract-i-of-n.jsonl)")
-    how.add_argument("--no-space-check", action="store_true", help="start even if the disk looks too small")
-    how.add_argument("--ray-address", help="a Ray cluster's address (default: RAY_ADDRESS, or one on this machine)")
-    how.add_argument("--ray-gpus", type=_fraction, default=0.0, metavar="F", help="GPUs of each Ray task, as 0.5")
-    how.add_argument("--ray-wheel", metavar="WHEEL", help="a wheel of avloc for nodes that do not have it installed")
-    return options
+        "--shard",
+        type=_parse_shard,
+        default="0/1",
+        metavar="i/n",
+        help="make only every n-th shard from the i-th on, counted from 0 (default: 0/1, all)",
+    )
+    options.add_argument(
+        "--shard-clips", type=positive, help="clips per shard (default: a 16th of the set, but 8 to 2000)"
+    )
+    options.add_argument("--retry-failed", action="store_true", help="try shards with failed clips again")
+    options.add_argument("--dry-run", action="store_true", help="estimate time and room from a sample, write nothing")
+    options.add_argument(
+        "--decoder", default="pyav", choices=["pyav", "decord"], help="decoder of the picture (default: pyav)"
+    )
+    options.add_argument(
+        "--crop",
+        choices=["face", "mouth", "center", "none"],
+        help="part of the picture that visual networks see, unless they have their own crop= (default: none, all of it)",
+    )
 
 
-def _seconds(text: str) -> float:
-    value = _fraction(text)
+def _add_resource_options(options: argparse._ArgumentGroup) -> None:
+    from avloc.feature_extraction.extractors.network import PRECISIONS
+
+    options.add_argument(
+        "--engine", default="local", choices=["local", "ray"], help="engine that runs the shards (default: local)"
+    )
+    options.add_argument(
+        "--workers", type=positive, default=default_workers(), help="number of processes (default: one per core)"
+    )
+    options.add_argument(
+        "--device", default="cpu", help="device of networks: cpu, cuda, or several as cuda:0,cuda:1 (default: cpu)"
+    )
+    options.add_argument(
+        "--precision", default="32", choices=list(PRECISIONS), help="precision of networks (default: 32)"
+    )
+    options.add_argument(
+        "--timeout",
+        type=_parse_seconds,
+        default=300.0,
+        metavar="S",
+        help="give up on a clip after this many seconds without progress (default: 300)",
+    )
+    options.add_argument("--log", type=path, help="log file of JSON lines (default: STORE/log/extract-i-of-n.jsonl)")
+    options.add_argument("--no-space-check", action="store_true", help="start even if the disk looks too small")
+    options.add_argument(
+        "--ray-address", help="address of a Ray cluster (default: RAY_ADDRESS, or a new one on this machine)"
+    )
+    options.add_argument(
+        "--ray-gpus", type=_parse_fraction, default=0.0, metavar="F", help="GPUs per Ray task, as 0.5 (default: 0)"
+    )
+    options.add_argument(
+        "--ray-wheel", metavar="WHEEL", help="wheel of avloc to install on nodes that lack it (default: none)"
+    )
+
+
+def _parse_shard(text: str) -> tuple[int, int]:
+    first, _, second = text.partition("/")
+    try:
+        return int(first), int(second)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"want i/n, as in 0/8, got {text!r}") from error
+
+
+def _parse_seconds(text: str) -> float:
+    value = _parse_fraction(text)
     if value == 0:
         raise argparse.ArgumentTypeError(f"want a number above 0, got {text!r}")
     return value
 
 
-def _fraction(text: str) -> float:
+def _parse_fraction(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
@@ -116,75 +196,152 @@ def _fraction(text: str) -> float:
     return value
 
 
-def _settings(given: Any) -> ExtractionSettings:
-    from avloc.feature_extraction.extractors import accepts
+def parse_extractors(text: str) -> list[ExtractorSpec]:
+    """Parse `a,b:key=value,key=value;c` into names and arguments.
+
+    Raises:
+        AvlocError: if no extractor is named, or one twice.
+
+    >>> parse_extractors("logspec,r3d_18:weights=my file.pth,stride=2")
+    [('logspec', {}), ('r3d_18', {'weights': 'my file.pth', 'stride': '2'})]
+    """
+    from avloc.feature_extraction.extractors.catalog import parse_specification
+
+    parts: list[str] = []
+    for group in text.split(";"):
+        for k, part in enumerate(group.split(",")):
+            # An extractor's name has no "="; a part with one before any ":" continues the arguments of the last extractor.
+            if k and "=" in part.partition(":")[0]:
+                parts[-1] += f",{part}"
+            else:
+                parts.append(part)
+    specs = [parse_specification(part) for part in parts if part.strip()]
+    if not specs:
+        raise AvlocError("--extractors: name at least one")
+    names = [name for name, _ in specs]
+    if len(set(names)) < len(names):
+        raise AvlocError(f"--extractors: each name once, got {', '.join(names)}")
+    return [(name, dict(arguments)) for name, arguments in specs]
+
+
+def make_plan(options: ExtractOptions) -> JobPlan:
+    """Read the dataset, and plan its shards.
+
+    Raises:
+        AvlocError: if an option, the dataset or the store is wrong; nothing is written.
+    """
+    from avloc.datasets.readers.catalog import read_records
+    from avloc.feature_extraction.job.plan import JobPlan
+    from avloc.feature_extraction.store.feature_store import FeatureStore
+
+    settings = _settings(options)
+    files = read_records(options.dataset, options.root, options.split).files
+    return JobPlan(
+        files,
+        FeatureStore(options.store),
+        settings,
+        shard_clips=options.shard_clips,
+        array_index=options.shard,
+        devices=options.devices if options.engine == "local" else (),
+        check_room=not options.no_space_check,
+    )
+
+
+def _settings(options: ExtractOptions) -> ExtractionSettings:
     from avloc.feature_extraction.job.worker import ExtractionSettings
 
-    extractors = parse_extractors(given.extractors)
-    if given.crop is not None:
-        extractors = [
-            (name, {"crop": given.crop} | arguments if accepts(name, "crop") else arguments)
-            for name, arguments in extractors
-        ]
-        if not any("crop" in arguments for _, arguments in extractors):
+    specs = parse_extractors(options.extractors)
+    if options.crop is not None:
+        specs = [(name, _with_crop(name, arguments, options.crop)) for name, arguments in specs]
+        if not any("crop" in arguments for _, arguments in specs):
             raise AvlocError("--crop: none of these extractors crops; it is for visual networks")
     return ExtractionSettings(
-        Path(given.root), tuple(extractors), given.decoder, _devices(given.device)[0], given.precision,
-        workers=given.workers, timeout_s=given.timeout,
-    )  # fmt: skip
+        options.root,
+        specs,
+        options.decoder,
+        options.devices[0],
+        options.precision,
+        workers=options.workers,
+        timeout_s=options.timeout,
+    )
 
 
-def _devices(text: str) -> list[str]:
-    """`cuda:0,cuda:1` → each."""
-    return [part.strip() for part in text.split(",") if part.strip()] or ["cpu"]
+def _with_crop(name: str, arguments: Mapping[str, object], crop: str) -> Mapping[str, object]:
+    """The arguments of an extractor, with the crop if it takes one and has none."""
+    from avloc.feature_extraction.extractors.catalog import accepts
+
+    return {"crop": crop, **arguments} if accepts(name, "crop") else arguments
 
 
-def _engine(given: Any) -> Engine:
-    from avloc.feature_extraction.job.engines import local
+def extract(options: ExtractOptions, plan: JobPlan) -> JobReport:
+    """Run the job with a log and a progress bar.
 
-    devices = _devices(given.device)
-    if given.engine == "local":
-        return functools.partial(local.run, devices=devices)
-    from avloc.feature_extraction.job.engines import ray
-
-    if len(devices) > 1:
-        raise AvlocError("--engine ray: name one --device, as each task sees its own; --ray-gpus says how many it gets")
-    return functools.partial(ray.run, address=given.ray_address, gpus=given.ray_gpus, wheel=given.ray_wheel)
-
-
-def _run(given: Any, plan: Plan) -> JobReport:
+    Raises:
+        AvlocError: as `avloc.feature_extraction.job.run.extract`.
+    """
     from avloc.feature_extraction.job.log import JobLog
     from avloc.feature_extraction.job.run import JobReport, run_plan
     from avloc.io.processes import sigterm_as_interrupt
 
-    i, n = plan.part
-    engine = _engine(given)
-    log = JobLog(Path(given.log or Path(given.store) / "log" / f"extract-{i}-of-{n}.jsonl"))
-    log.start({
-        "root": str(given.root), "clips": len(plan.files), "shard": f"{i}/{n}", "shard_clips": plan.shard_clips,
-        "extractors": plan.descriptions, "engine": given.engine, "workers": given.workers, "device": given.device,
-        "precision": given.precision, "timeout_s": given.timeout, "retry_failed": given.retry_failed,
-    })  # fmt: skip
-    report, how = JobReport(), "stopped"
+    i, n = plan.array_index
+    engine = _engine(options)
+    log = JobLog(options.log or options.store / "log" / f"extract-{i}-of-{n}.jsonl")
+    log.start(_log_details(options, plan))
+    report, outcome = JobReport(), "stopped"
     try:
-        with sigterm_as_interrupt(), _Bar(plan.clips(), report) as bar:
-
-            def progress(event: Event) -> None:
-                log.event(event)
-                bar.update(event)
-
-            run_plan(plan, retry_failed=given.retry_failed, engine=engine, progress=progress, report=report)
-        how = "done"
+        with sigterm_as_interrupt(), _ProgressBar(plan.clip_count(), report) as bar:
+            progress = _in_turn(log.event, bar.update)
+            run_plan(plan, retry_failed=options.retry_failed, engine=engine, progress=progress, report=report)
+        outcome = "done"
     except Exception as error:
-        how = f"error: {error}"
+        outcome = f"error: {error}"
         raise
     finally:
-        log.end(report, how)
+        log.end(report, outcome)
     return report
 
 
-class _Bar:
-    """Clips done and to do, clips and hours of media per time, failures, time left."""
+def _in_turn(*functions: Callable[[JobEvent], object]) -> Callable[[JobEvent], None]:
+    def call(event: JobEvent) -> None:
+        for function in functions:
+            function(event)
+
+    return call
+
+
+def _engine(options: ExtractOptions) -> Engine:
+    from avloc.feature_extraction.job.engines import local
+
+    if options.engine == "local":
+        return functools.partial(local.run, devices=options.devices)
+    from avloc.feature_extraction.job.engines import ray
+
+    if len(options.devices) > 1:
+        raise AvlocError(
+            "--engine ray: name one --device, because each task sees its own GPUs; --ray-gpus sets their number per task"
+        )
+    return functools.partial(ray.run, address=options.ray_address, gpus=options.ray_gpus, wheel=options.ray_wheel)
+
+
+def _log_details(options: ExtractOptions, plan: JobPlan) -> dict[str, object]:
+    i, n = plan.array_index
+    return {
+        "root": str(options.root),
+        "clips": len(plan.files),
+        "shard": f"{i}/{n}",
+        "shard_clips": plan.shard_clips,
+        "extractors": [description.to_dict() for description in plan.descriptions],
+        "engine": options.engine,
+        "workers": options.workers,
+        "device": options.device,
+        "precision": options.precision,
+        "timeout_s": options.timeout,
+        "retry_failed": options.retry_failed,
+    }
+
+
+class _ProgressBar:
+    """A progress bar of clips, with the time left, hours of media per hour, and failures."""
 
     def __init__(self, total: int, report: JobReport) -> None:
         from tqdm import tqdm
@@ -192,21 +349,21 @@ class _Bar:
         self._report = report
         self._bar = tqdm(total=total, unit=" clips", desc="extract", disable=None, smoothing=0.05)
 
-    def __enter__(self) -> _Bar:
+    def __enter__(self) -> _ProgressBar:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
 
-    def update(self, event: Event) -> None:
-        """Something happened."""
+    def update(self, event: JobEvent) -> None:
+        """Show an event of the job."""
         from avloc.feature_extraction.job.pipeline import ClipReport
-        from avloc.feature_extraction.job.plan import Reused
+        from avloc.feature_extraction.job.plan import ReusedClips
 
         if self._bar.disable:
             return
-        if isinstance(event, Reused):
-            # What was there before says nothing of the speed.
+        if isinstance(event, ReusedClips):
+            # Clips of earlier runs do not count for the speed.
             self._bar.initial += event.clips
             self._bar.n += event.clips
             self._bar.refresh()
@@ -218,74 +375,59 @@ class _Bar:
             self._bar.update(1)
 
 
-def _dry_run(given: Any, plan: Plan) -> int:
-    from avloc.feature_extraction.job.estimate import estimate
+def print_report(options: ExtractOptions, report: JobReport) -> None:
+    """Print the totals of a job and its first failures."""
+    print(
+        f"{options.store}: {report.done} clips extracted, {report.reused} already in the store, {report.failed} failed"
+    )
+    if report.faceless:
+        print(
+            f"{report.faceless} clips have frames without a detected face; the last detected place, or else the centre, was "
+            "cropped there"
+        )
+    for file, reason in list(report.failures.items())[:MAX_LISTED_FAILURES]:
+        print(f"failed: {file}: {reason}", file=sys.stderr)
+    if report.failed > MAX_LISTED_FAILURES:
+        more = report.failed - MAX_LISTED_FAILURES
+        print(f"… and {more} more: avloc store ls {options.store} --failures", file=sys.stderr)
 
-    clips = plan.clips()
-    devices = 0 if plan.settings.device == "cpu" else len(_devices(given.device))
-    found = estimate(plan.mine(), plan.store.root, plan.settings, plan.names, devices=max(1, devices))
-    print(f"{clips} clips, {found.media_s / 3600:.2f} hours (estimated from {found.sampled} of them)")
-    if found.failed:
-        print(f"{found.failed} of these {found.sampled} could not be read")
-    print("\n".join(_estimated(found, given.workers, devices)))
+
+def estimate(options: ExtractOptions, plan: JobPlan) -> int:
+    """Print an estimate of the job."""
+    from avloc.feature_extraction.job.estimate import estimate_job
+
+    clips = plan.clip_count()
+    devices = 0 if plan.settings.device == "cpu" else len(options.devices)
+    job = estimate_job(plan.own_files(), plan.store.root, plan.settings, plan.names, devices=max(1, devices))
+    print(f"{clips} clips, {job.media_s / 3600:.2f} hours (estimated from {job.sampled} of them)")
+    if job.failed:
+        print(f"{job.failed} of these {job.sampled} could not be read")
+    print("\n".join(_estimate_lines(job, options.workers, devices)))
     return 0
 
 
-def _estimated(found: Estimate, workers: int, devices: int) -> list[str]:
-    from avloc.feature_extraction.store.summary import in_bytes
+def _estimate_lines(job: JobEstimate, workers: int, devices: int) -> list[str]:
+    from avloc.feature_extraction.store.summary import format_bytes
 
-    on = f" and {devices} devices" if devices else ""
+    on_devices = f" and {devices} devices" if devices else ""
     lines = [
-        f"decoding {_long(found.decode_s)} and extraction {_long(found.extract_s)} of one core"
-        + (f", networks {_long(found.device_s)} of one device" if devices else ""),
-        f"time: about {_long(found.wall_s)} with {workers} workers{on}",
+        f"decoding {format_duration(job.decode_s)} and extraction {format_duration(job.extract_s)} of one core"
+        + (f", networks {format_duration(job.device_s)} of one device" if devices else ""),
+        f"time: about {format_duration(job.wall_s)} with {workers} workers{on_devices}",
     ]
-    for name, size in found.size_bytes.items():
-        lines.append(f"disk: {name} {in_bytes(size)}")
-    total = sum(found.size_bytes.values())
-    room = "enough" if total < found.free_bytes else "TOO LITTLE"
-    return [*lines, f"disk: {in_bytes(total)} in all, {in_bytes(found.free_bytes)} free: {room}"]
+    for name, size in job.size_bytes.items():
+        lines.append(f"disk: {name} {format_bytes(size)}")
+    total = sum(job.size_bytes.values())
+    room = "enough" if total < job.free_bytes else "TOO LITTLE"
+    return [*lines, f"disk: {format_bytes(total)} in all, {format_bytes(job.free_bytes)} free: {room}"]
 
 
-def _long(seconds: float) -> str:
-    """A time for people.
+def format_duration(seconds: float) -> str:
+    """Format a duration for people.
 
-    >>> _long(99), _long(5000), _long(2 * 86400)
+    >>> format_duration(99), format_duration(5000), format_duration(2 * 86400)
     ('99 s', '83 min', '48.0 hours')
     """
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} hours"
-
-
-def parse_extractors(text: str) -> list[tuple[str, dict[str, Any]]]:
-    """`a,b:key=value,key=value;c` → names and arguments.
-
-    >>> parse_extractors("logspec,r3d_18:weights=my file.pth,stride=2")
-    [('logspec', {}), ('r3d_18', {'weights': 'my file.pth', 'stride': '2'})]
-    """
-    from avloc.feature_extraction.extractors import parse_specification
-
-    parts: list[str] = []
-    for group in text.split(";"):
-        for k, part in enumerate(group.split(",")):
-            # A name has no "="; what has one before any ":" goes on with the arguments of the extractor before.
-            if k and "=" in part.partition(":")[0]:
-                parts[-1] += f",{part}"
-            else:
-                parts.append(part)
-    found = [parse_specification(part) for part in parts if part.strip()]
-    if not found:
-        raise AvlocError("--extractors: name at least one")
-    names = [name for name, _ in found]
-    if len(set(names)) < len(names):
-        raise AvlocError(f"--extractors: each name once, got {', '.join(names)}")
-    return [(name, dict(arguments)) for name, arguments in found]
-
-
-def _part(text: str) -> tuple[int, int]:
-    first, _, second = text.partition("/")
-    try:
-        return int(first), int(second)
-    except ValueError as error:
-        raise AvlocError(f"--shard: want i/n, as in 0/8, got {text!r}") from error

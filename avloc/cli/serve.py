@@ -1,4 +1,4 @@
-"""`avloc serve`: a web page on which clips are localized."""
+"""`avloc serve`: a web page that localizes uploaded clips."""
 
 from __future__ import annotations
 
@@ -6,56 +6,95 @@ import signal
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from avloc.cli.main import add_network_options, add_weights_option, parser, positive
+from avloc.cli.arguments import LocalizerOptions, add_localizer_options, parser, positive
+from avloc.errors import AvlocError
+from avloc.localization.formats import THRESHOLD
 
+EXAMPLE = "avloc serve --checkpoint demo/checkpoint.ckpt"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """The options of `avloc serve`; see its help. Durations are in minutes."""
+
+    localizer: LocalizerOptions
+    host: str
+    port: int
+    largest: int
+    longest: float
+    parallel: int
+    queue: int
+    keep: float
+    threshold: float
+
+
 def run(arguments: Sequence[str]) -> int:
-    """The verb."""
-    options = parser("serve", "avloc serve --checkpoint demo/checkpoint.ckpt")
-    options.add_argument("--checkpoint", required=True, help="what `avloc train` or `avloc convert` wrote")
-    options.add_argument(
-        "--host", default="127.0.0.1",
-        help="where to listen (default 127.0.0.1: this machine only); anyone who can reach another one can use the page",
-    )  # fmt: skip
-    options.add_argument("--port", type=positive, default=7860, help="(default 7860)")
-    options.add_argument("--largest", type=positive, default=200, metavar="MB", help="of a clip (default 200)")
-    options.add_argument("--longest", type=float, default=30.0, metavar="MINUTES", help="of a clip (default 30)")
-    options.add_argument("--parallel", type=positive, default=1, help="clips worked on at once (default 1)")
-    options.add_argument("--queue", type=positive, default=20, help="clips that may wait (default 20)")
-    options.add_argument(
-        "--keep", type=float, default=30.0, metavar="MINUTES", help="how long timelines are kept (default 30)"
-    )
-    options.add_argument(
-        "--threshold", type=float, default=0.2, help="lowest score that is shown at first (default 0.2)"
-    )
-    add_weights_option(options)
-    add_network_options(options)
-    given = options.parse_args(arguments)
+    """Serve the page until the process is stopped; return 0."""
+    options = parse(arguments)
 
-    from avloc.errors import AvlocError
-    from avloc.inference.localizer import Localizer, require_device
-    from avloc.web.app import Limits, create_app
+    from avloc.web.app import create_app
+    from avloc.web.upload_localizer import UploadLimits
 
-    if not (given.longest > 0 and given.keep > 0):
-        raise AvlocError(f"want --longest and --keep > 0, got {given.longest:g} and {given.keep:g}")
-    localizer = Localizer.from_checkpoint(
-        given.checkpoint, device=require_device(given.device), weights=dict(given.weights), precision=given.precision,
-        decoding=given.decoding,
-    )  # fmt: skip
+    localizer = options.localizer.load()
     localizer.source.prepare()
-    limits = Limits(given.largest, 60 * given.longest, given.parallel, given.queue, 60 * given.keep)
+    limits = UploadLimits(
+        max_megabytes=options.largest,
+        max_duration_s=60 * options.longest,
+        concurrency=options.parallel,
+        queue_size=options.queue,
+        keep_s=60 * options.keep,
+    )
     with tempfile.TemporaryDirectory(prefix="avloc-serve-") as folder:
-        app = create_app(localizer, Path(folder), limits, threshold=given.threshold)
+        app = create_app(localizer, Path(folder), limits, threshold=options.threshold)
         import uvicorn
 
-        if given.host not in LOOPBACK:
-            print(f"avloc serve: listening on {given.host}: anyone who can reach it can use the page")
-        print(f"avloc serve: http://{given.host}:{given.port}  (Ctrl-C ends it)", flush=True)
-        # uvicorn ends in good order, and then sends itself the signal again: the folder shall go even so.
+        if options.host not in LOOPBACK:
+            print(f"avloc serve: listening on {options.host}: anyone who can reach it can use the page")
+        print(f"avloc serve: http://{options.host}:{options.port}  (Ctrl-C ends it)", flush=True)
+        # uvicorn shuts down in order and then raises the signal again; exit normally, so that the folder is removed.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        uvicorn.run(app, host=given.host, port=given.port, log_level="warning")
+        uvicorn.run(app, host=options.host, port=options.port, log_level="warning")
     return 0
+
+
+def parse(arguments: Sequence[str]) -> ServeOptions:
+    """Parse the command line.
+
+    Raises:
+        AvlocError: if a duration is not positive.
+    """
+    options = parser("serve", EXAMPLE)
+    add_localizer_options(options)
+    options.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on; anyone who can reach it can use the page (default: 127.0.0.1, this machine only)",
+    )
+    options.add_argument("--port", type=positive, default=7860, help="port to listen on (default: 7860)")
+    options.add_argument("--largest", type=positive, default=200, metavar="MB", help="largest clip (default: 200)")
+    options.add_argument("--longest", type=float, default=30.0, metavar="MINUTES", help="longest clip (default: 30)")
+    options.add_argument(
+        "--parallel", type=positive, default=1, help="clips that are localized at the same time (default: 1)"
+    )
+    options.add_argument("--queue", type=positive, default=20, help="clips that may wait (default: 20)")
+    options.add_argument(
+        "--keep",
+        type=float,
+        default=30.0,
+        metavar="MINUTES",
+        help="time until timelines and their clips are removed (default: 30)",
+    )
+    options.add_argument(
+        "--threshold",
+        type=float,
+        default=THRESHOLD,
+        help=f"score that a timeline's slider starts at (default: {THRESHOLD:g})",
+    )
+    namespace = options.parse_args(arguments)
+    if not (namespace.longest > 0 and namespace.keep > 0):
+        raise AvlocError(f"want --longest and --keep > 0, got {namespace.longest:g} and {namespace.keep:g}")
+    return ServeOptions(LocalizerOptions.pop(namespace), **vars(namespace))

@@ -1,54 +1,388 @@
-"""`avloc store`: what is in a feature store, whether it is right; to and from folders of .npy files; several into one."""
+"""`avloc store`: list and verify the features of a store, export and import .npy files, merge stores."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avloc.cli.main import parser, positive
+from avloc.cli.arguments import parser, path, positive
 from avloc.errors import AvlocError, StoreError
 
 if TYPE_CHECKING:
     from avloc.evaluation.reporting.tables import Table
     from avloc.feature_extraction.store.feature_store import FeatureStore
-    from avloc.feature_extraction.store.summary import Summary
+    from avloc.feature_extraction.store.npy_import import ImportOptions
+    from avloc.feature_extraction.store.summary import ExtractorSummary
 
 EXAMPLE = """avloc store ls features --failures
   avloc store verify features --quick
   avloc store export features --extractor logspec --out npy/logspec
   avloc store import features --from tsn --extractor tsn --modality visual --hop 0.04 --suffix .mp4
   avloc store merge features machine1/features machine2/features --link"""
-SHOWN = 10
-COLUMNS = [
-    "extractor", "modality", "dim", "steps/s", "clips", "hours", "failed", "shards", "size", "version", "format",
-]  # fmt: skip
+MAX_LISTED = 10
+COLUMNS = (
+    "extractor",
+    "modality",
+    "dim",
+    "steps/s",
+    "clips",
+    "hours",
+    "failed",
+    "shards",
+    "size",
+    "version",
+    "format",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LsOptions:
+    """The options of `avloc store ls`.
+
+    Attributes:
+        store: the store's folder.
+        failures: list the clips that could not be read.
+        json: a file for the numbers.
+    """
+
+    store: Path
+    failures: bool
+    json: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyOptions:
+    """The options of `avloc store verify`.
+
+    Attributes:
+        store: the store's folder.
+        extractors: names to check; empty: all.
+        quick: skip the values.
+    """
+
+    store: Path
+    extractors: tuple[str, ...]
+    quick: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """The options of `avloc store export`.
+
+    Attributes:
+        store: the store's folder.
+        extractor: a name in it.
+        out: the folder to write.
+        dtype: of the values, `float32` or `float16`.
+        overwrite: rewrite existing files.
+    """
+
+    store: Path
+    extractor: str
+    out: Path
+    dtype: str
+    overwrite: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ImportFolderOptions:
+    """The options of `avloc store import`.
+
+    Attributes:
+        store: the store's folder.
+        source: the folder of .npy files.
+        features: the user's description of it.
+        shard_clips: clips per shard.
+        retry_failed: rewrite shards with failed clips.
+    """
+
+    store: Path
+    source: Path
+    features: ImportOptions
+    shard_clips: int | None
+    retry_failed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MergeOptions:
+    """The options of `avloc store merge`.
+
+    Attributes:
+        out: the store to write.
+        stores: the stores to merge.
+        link: make hard links instead of copies.
+    """
+
+    out: Path
+    stores: tuple[Path, ...]
+    link: bool
+
+
+StoreOptions = LsOptions | VerifyOptions | ExportOptions | ImportFolderOptions | MergeOptions
 
 
 def run(arguments: Sequence[str]) -> int:
-    """The verb."""
+    """Run the verb."""
+    options = parse(arguments)
+    if isinstance(options, LsOptions):
+        return list_features(options)
+    if isinstance(options, VerifyOptions):
+        return verify(options)
+    if isinstance(options, ExportOptions):
+        return export_folder(options)
+    if isinstance(options, ImportFolderOptions):
+        return import_folder(options)
+    return merge(options)
+
+
+def parse(arguments: Sequence[str]) -> StoreOptions:
+    """Parse the verb's arguments; the class of the options is that of the action."""
     options = parser("store", EXAMPLE)
     actions = options.add_subparsers(
         dest="action", required=True, metavar="ls|verify|export|import|merge", parser_class=type(options)
     )
-    runs: dict[str, Callable[[argparse.Namespace], int]] = {}
-    for name, add, act, what in (
-        ("ls", _ls_options, _ls, "what is there of each extractor; 1 if a shard cannot be read"),
-        ("verify", _verify_options, _verify, "check every shard, and say what to do; 1 if one is not right"),
-        ("export", _export_options, _export, "a folder with a .npy file per clip, for other code"),
-        ("import", _import_options, _import, "such a folder into a store; 1 if a clip failed"),
-        ("merge", _merge_options, _merge, "stores made apart into one"),
+    for name, add, read, description in (
+        ("ls", _add_ls, _read_ls, "list the features of each extractor; exit code 1 if a shard cannot be read"),
+        ("verify", _add_verify, _read_verify, "check every shard, with a remedy for each fault; exit code 1 on faults"),
+        ("export", _add_export, _read_export, "write a folder with a .npy file per clip, for other code"),
+        ("import", _add_import, _read_import, "import such a folder into a store; exit code 1 if a clip failed"),
+        ("merge", _add_merge, _read_merge, "merge several stores into one"),
     ):
-        action = actions.add_parser(name, help=what, description=what)
+        action = actions.add_parser(name, help=description, description=description)
         add(action)
-        runs[name] = act
-    given = options.parse_args(arguments)
-    return runs[given.action](given)
+        action.set_defaults(read=read)
+    namespace = options.parse_args(arguments)
+    read_options: Callable[[argparse.Namespace], StoreOptions] = namespace.read
+    return read_options(namespace)
 
 
-def _open(root: Path) -> FeatureStore:
+def _add_ls(action: argparse.ArgumentParser) -> None:
+    action.add_argument("store", type=path, help="folder of the store")
+    action.add_argument(
+        "--failures", action="store_true", help="list the clips that could not be read, with the reasons"
+    )
+    action.add_argument("--json", type=path, help="write the numbers to this file, with --failures also the failures")
+
+
+def _read_ls(namespace: argparse.Namespace) -> LsOptions:
+    return LsOptions(namespace.store, namespace.failures, namespace.json)
+
+
+def _add_verify(action: argparse.ArgumentParser) -> None:
+    action.add_argument("store", type=path, help="folder of the store")
+    action.add_argument(
+        "--extractor", action="append", default=[], metavar="E", help="check only this one; may be repeated"
+    )
+    action.add_argument(
+        "--quick",
+        action="store_true",
+        help="skip the values: finds every fault but changed values, in a fraction of the time",
+    )
+
+
+def _read_verify(namespace: argparse.Namespace) -> VerifyOptions:
+    return VerifyOptions(namespace.store, tuple(dict.fromkeys(namespace.extractor)), namespace.quick)
+
+
+def _add_export(action: argparse.ArgumentParser) -> None:
+    action.add_argument("store", type=path, help="folder of the store")
+    action.add_argument("--extractor", required=True, metavar="E", help="extractor whose features to export")
+    action.add_argument(
+        "--out", required=True, type=path, metavar="DIR", help="folder to write; clip a/b.mp4 becomes a/b.npy"
+    )
+    action.add_argument(
+        "--dtype", default="float32", choices=("float32", "float16"), help="type of the values (default: float32)"
+    )
+    action.add_argument("--overwrite", action="store_true", help="rewrite existing files")
+
+
+def _read_export(namespace: argparse.Namespace) -> ExportOptions:
+    return ExportOptions(namespace.store, namespace.extractor, namespace.out, namespace.dtype, namespace.overwrite)
+
+
+def _add_import(action: argparse.ArgumentParser) -> None:
+    action.add_argument("store", type=path, help="folder of the store; made if missing")
+    action.add_argument(
+        "--from",
+        required=True,
+        type=path,
+        dest="source",
+        metavar="DIR",
+        help="folder of .npy files (rows, numbers) at any depth; with an export.json of avloc no other option is needed",
+    )
+    action.add_argument("--extractor", metavar="NAME", help="name of the features in the store")
+    action.add_argument("--modality", choices=("audio", "visual"), help="modality of the features")
+    action.add_argument("--hop", type=float, metavar="SECONDS", help="seconds per row, as 0.04")
+    action.add_argument("--start", type=float, metavar="SECONDS", help="start of each clip's first row (default: 0)")
+    action.add_argument(
+        "--receptive-field", type=float, metavar="SECONDS", help="seconds that a row sees (default: the hop)"
+    )
+    action.add_argument("--suffix", metavar=".mp4", help="ending of the clips' names instead of .npy (default: .mp4)")
+    action.add_argument("--transposed", action="store_true", help="the files are (numbers, rows)")
+    action.add_argument(
+        "--shard-clips", type=positive, help="clips per shard (default: a 16th of the set, but 8 to 2000)"
+    )
+    action.add_argument("--retry-failed", action="store_true", help="try shards with failed clips again")
+
+
+def _read_import(namespace: argparse.Namespace) -> ImportFolderOptions:
+    from avloc.feature_extraction.store.npy_import import ImportOptions
+
+    features = ImportOptions(
+        extractor=namespace.extractor,
+        modality=namespace.modality,
+        hop_s=namespace.hop,
+        start_s=namespace.start,
+        receptive_field_s=namespace.receptive_field,
+        suffix=namespace.suffix,
+        transposed=namespace.transposed,
+    )
+    return ImportFolderOptions(
+        namespace.store, namespace.source, features, namespace.shard_clips, namespace.retry_failed
+    )
+
+
+def _add_merge(action: argparse.ArgumentParser) -> None:
+    action.add_argument("out", type=path, metavar="OUT", help="store to write; its present content is kept")
+    action.add_argument("stores", type=path, nargs="+", metavar="IN", help="stores to merge; OUT may be one of them")
+    action.add_argument(
+        "--link", action="store_true", help="make hard links instead of copies, on the same file system"
+    )
+
+
+def _read_merge(namespace: argparse.Namespace) -> MergeOptions:
+    return MergeOptions(namespace.out, tuple(namespace.stores), namespace.link)
+
+
+def list_features(options: LsOptions) -> int:
+    """Print a table of the store's features; returns 1 if a shard cannot be read."""
+    from avloc.evaluation.reporting.tables import print_tables
+    from avloc.feature_extraction.store.summary import iter_failures, summarize
+    from avloc.io.files import write_json
+
+    store = _open_store(options.store)
+    names = store.extractors()
+    summaries = [summarize(store, name) for name in names]
+    print_tables([_table(options.store, summaries)])
+    failures = {name: list(iter_failures(store, name)) for name in names} if options.failures else {}
+    for name, clips in failures.items():
+        for file, reason in clips:
+            print(f"failed: {name}: {file}: {reason}")
+    if options.json is not None:
+        rows = [summary.to_dict() for summary in summaries]
+        if options.failures:
+            rows = [row | {"failed": dict(failures[name])} for name, row in zip(names, rows, strict=True)]
+        write_json(options.json, {"store": str(options.store), "extractors": rows})
+    damaged = [shard for summary in summaries for shard in summary.damaged]
+    for shard in damaged[:MAX_LISTED]:
+        print(f"{shard}: cannot be read and is not counted; avloc store verify says more", file=sys.stderr)
+    return 1 if damaged else 0
+
+
+def verify(options: VerifyOptions) -> int:
+    """Check the shards and print their faults; returns 1 if there are any."""
+    from tqdm import tqdm
+
+    from avloc.feature_extraction.store.verify import verify_store
+
+    store = _open_store(options.store)
+    names = options.extractors or tuple(store.extractors())
+    for name in names:
+        store.describe(name)
+    total = sum(len(store.shards(name)) for name in names)
+    with tqdm(total=total, unit="shard", desc="verify", disable=None) as bar:
+        checks = [verify_store(store, name, quick=options.quick, progress=bar.update) for name in names]
+    for check in checks:
+        for note in check.notes:
+            print(f"note: {note}", file=sys.stderr)
+        for fault in check.faults:
+            print(fault)
+    faults = sum(len(check.faults) for check in checks)
+    if faults:
+        print(f"{options.store}: {faults} faults in {total} shards of {len(names)} extractors")
+        return 1
+    quick = ", without a check of their values" if options.quick else ""
+    print(f"{options.store}: {total} shards of {len(names)} extractors are right{quick}")
+    return 0
+
+
+def export_folder(options: ExportOptions) -> int:
+    """Export features to a folder of .npy files."""
+    from tqdm import tqdm
+
+    from avloc.feature_extraction.store.npy_export import EXPORT_FILE, plan_export, run_export
+
+    store = _open_store(options.store)
+    plan = plan_export(store, options.extractor, options.out, dtype=options.dtype, overwrite=options.overwrite)
+    with tqdm(total=plan.clips, unit="clip", desc="export", disable=None) as bar:
+        report = run_export(plan, overwrite=options.overwrite, progress=bar.update)
+    print(
+        f"{options.out}: {report.written} clips exported, {report.kept} already there; {EXPORT_FILE} describes the files"
+    )
+    if plan.failures:
+        print(
+            f"{plan.failures} clips of the store could not be read and have no file; {EXPORT_FILE} lists them",
+            file=sys.stderr,
+        )
+    return 0
+
+
+def import_folder(options: ImportFolderOptions) -> int:
+    """Import a folder of .npy files; returns 1 if a clip failed."""
+    from tqdm import tqdm
+
+    from avloc.feature_extraction.store.feature_store import FeatureStore
+    from avloc.feature_extraction.store.npy_import import import_features, read_npy_folder
+
+    _check_folder(options.store)
+    source = read_npy_folder(options.source, options.features)
+    with tqdm(total=len(source.clips), unit="clip", desc="import", disable=None) as bar:
+        report = import_features(
+            source,
+            FeatureStore(options.store),
+            shard_clips=options.shard_clips,
+            retry_failed=options.retry_failed,
+            progress=bar.update,
+        )
+    print(
+        f"{options.store}: {report.done} clips imported, {report.reused} already in the store, "
+        f"{len(report.failures)} failed"
+    )
+    if report.clipped:
+        print(
+            f"warning: {report.clipped} clips had values past ±65504, the largest that a store keeps; they were clipped",
+            file=sys.stderr,
+        )
+    for file, reason in list(report.failures.items())[:MAX_LISTED]:
+        print(f"failed: {file}: {reason}", file=sys.stderr)
+    return 1 if report.failures else 0
+
+
+def merge(options: MergeOptions) -> int:
+    """Merge stores into one."""
+    from tqdm import tqdm
+
+    from avloc.feature_extraction.store.feature_store import FeatureStore
+    from avloc.feature_extraction.store.merge import plan_merge, run_merge
+
+    _check_folder(options.out)
+    with tqdm(unit="shard", desc="compare", disable=None) as bar:
+        stores = [_open_store(root) for root in options.stores]
+        plan = plan_merge(FeatureStore(options.out), stores, progress=bar.update)
+    with tqdm(total=len(plan.shards), unit="shard", desc="merge", disable=None) as bar:
+        copied = run_merge(plan, link=options.link, progress=bar.update)
+    print(
+        f"{options.out}: {copied} shards {'linked' if options.link else 'copied'}, {plan.kept} already there; "
+        f"{len(plan.descriptions)} extractors"
+    )
+    return 0
+
+
+def _open_store(root: Path) -> FeatureStore:
     from avloc.feature_extraction.store.feature_store import FeatureStore
 
     store = FeatureStore(root)
@@ -64,179 +398,27 @@ def _check_folder(root: Path) -> None:
         raise AvlocError(f"{root}: is a file, want the folder of a store")
 
 
-def _ls_options(action: argparse.ArgumentParser) -> None:
-    action.add_argument("store", type=Path, help="the store's folder")
-    action.add_argument("--failures", action="store_true", help="list the clips that could not be read, and why")
-    action.add_argument("--json", type=Path, help="write the numbers, and with --failures the failures")
+def _table(root: Path, summaries: Sequence[ExtractorSummary]) -> Table:
+    from avloc.evaluation.reporting.tables import Table
+
+    return Table(str(root), list(COLUMNS), [_cells(summary) for summary in summaries], labels=2)
 
 
-def _ls(given: argparse.Namespace) -> int:
-    from avloc.evaluation.reporting.tables import print_tables
-    from avloc.feature_extraction.store.summary import failures, summarize
-    from avloc.io.files import write_json
+def _cells(summary: ExtractorSummary) -> list[str]:
+    from avloc.feature_extraction.store.summary import format_bytes
 
-    store = _open(given.store)
-    names = store.extractors()
-    summaries = [summarize(store, name) for name in names]
-    print_tables([_table(given.store, summaries)])
-    if given.failures:
-        for name in names:
-            for file, reason in failures(store, name):
-                print(f"failed: {name}: {file}: {reason}")
-    if given.json is not None:
-        rows = [summary.as_json() for summary in summaries]
-        if given.failures:
-            rows = [row | {"failed": dict(failures(store, row["extractor"]))} for row in rows]
-        write_json(given.json, {"store": str(given.store), "extractors": rows})
-    damaged = [path for summary in summaries for path in summary.damaged]
-    for path in damaged[:SHOWN]:
-        print(f"{path}: cannot be read and is not counted; avloc store verify says more", file=sys.stderr)
-    return 1 if damaged else 0
-
-
-def _table(root: Path, summaries: Sequence[Summary]) -> Table:
-    from avloc.evaluation.reporting.tables import NOTHING, Table
-    from avloc.feature_extraction.store.summary import in_bytes
-
-    lines = []
-    for found in summaries:
-        about, layers = found.about, int(found.about.get("layers", 1))
-        dim = f"{about['dim'] // layers} × {layers}" if layers > 1 else f"{about['dim']}"
-        shards = f"{found.shards:,}" + (f"/{found.planned:,}" if found.planned is not None else "")
-        lines.append([
-            about["name"], about["modality"], dim, f"{1 / about['hop_s']:g}", f"{found.clips:,}",
-            f"{found.seconds / 3600:,.2f}", f"{found.failures:,}", shards, in_bytes(found.size_bytes),
-            str(about.get("version", NOTHING)), str(about["format_version"]),
-        ])  # fmt: skip
-    return Table(str(root), COLUMNS, lines, labels=2)
-
-
-def _verify_options(action: argparse.ArgumentParser) -> None:
-    action.add_argument("store", type=Path, help="the store's folder")
-    action.add_argument("--extractor", action="append", metavar="E", help="only this one; may be repeated")
-    action.add_argument(
-        "--quick", action="store_true", help="leave out the values: finds all but changed ones, in a fraction of the time"
-    )  # fmt: skip
-
-
-def _verify(given: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
-    from avloc.feature_extraction.store.verify import verify_store
-
-    store = _open(given.store)
-    names = list(dict.fromkeys(given.extractor or store.extractors()))
-    for name in names:
-        store.describe(name)
-    total = sum(len(store.shards(name)) for name in names)
-    with tqdm(total=total, unit="shard", desc="verify", disable=None) as bar:
-        found = [verify_store(store, name, quick=given.quick, progress=bar.update) for name in names]
-    for checked in found:
-        for note in checked.notes:
-            print(f"note: {note}", file=sys.stderr)
-        for fault in checked.faults:
-            print(fault)
-    faults = sum(len(checked.faults) for checked in found)
-    if faults:
-        print(f"{given.store}: {faults} faults in {total} shards of {len(names)} extractors")
-        return 1
-    quick = ", as far as can be told without their values" if given.quick else ""
-    print(f"{given.store}: {total} shards of {len(names)} extractors are right{quick}")
-    return 0
-
-
-def _export_options(action: argparse.ArgumentParser) -> None:
-    action.add_argument("store", type=Path, help="the store's folder")
-    action.add_argument("--extractor", required=True, metavar="E", help="whose features")
-    action.add_argument(
-        "--out", required=True, type=Path, metavar="DIR", help="the folder; clip a/b.mp4 becomes a/b.npy"
-    )
-    action.add_argument("--dtype", default="float32", choices=("float32", "float16"), help="(default float32)")
-    action.add_argument("--overwrite", action="store_true", help="write files that are there again")
-
-
-def _export(given: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
-    from avloc.feature_extraction.store.npy_export import ABOUT, plan_export, run_export
-
-    plan = plan_export(
-        _open(given.store), given.extractor, given.out, dtype=given.dtype, overwrite=given.overwrite
-    )  # fmt: skip
-    with tqdm(total=plan.clips, unit="clip", desc="export", disable=None) as bar:
-        report = run_export(plan, overwrite=given.overwrite, progress=bar.update)
-    print(f"{given.out}: {report.written} clips exported, {report.kept} there before; {ABOUT} describes them")
-    if plan.failures:
-        print(
-            f"{plan.failures} clips of the store could not be read and have no file; {ABOUT} lists them",
-            file=sys.stderr,
-        )
-    return 0
-
-
-def _import_options(action: argparse.ArgumentParser) -> None:
-    action.add_argument("store", type=Path, help="the store's folder; made if it is not there")
-    action.add_argument(
-        "--from", required=True, type=Path, dest="source", metavar="DIR",
-        help="a folder of .npy files, rows of numbers each, at any depth; with an export.json of ours nothing else is needed",
-    )  # fmt: skip
-    action.add_argument("--extractor", metavar="NAME", help="the name that the features get")
-    action.add_argument("--modality", choices=("audio", "visual"), help="what they are of")
-    action.add_argument("--hop", type=float, metavar="SECONDS", help="per row, as in 0.04")
-    action.add_argument("--start", type=float, metavar="SECONDS", help="when a clip's first row begins (default 0)")
-    action.add_argument(
-        "--receptive-field", type=float, metavar="SECONDS", help="how much time a row sees (default: the hop)"
-    )
-    action.add_argument("--suffix", metavar=".mp4", help="what clips' names end with instead of .npy (default .mp4)")
-    action.add_argument("--transposed", action="store_true", help="the files are (numbers, rows)")
-    action.add_argument("--shard-clips", type=positive, help="clips per shard (default: a 16th of the set, 8 to 2000)")
-    action.add_argument("--retry-failed", action="store_true", help="try again the shards with clips that failed")
-
-
-def _import(given: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
-    from avloc.feature_extraction.store.feature_store import FeatureStore
-    from avloc.feature_extraction.store.npy_import import ImportOptions, import_features, read_source
-
-    said = ImportOptions(
-        given.extractor, given.modality, given.hop, given.start, given.receptive_field, given.suffix, given.transposed
-    )
-    _check_folder(given.store)
-    source = read_source(given.source, said)
-    with tqdm(total=len(source.clips), unit="clip", desc="import", disable=None) as bar:
-        report = import_features(
-            source, FeatureStore(given.store), shard_clips=given.shard_clips, retry_failed=given.retry_failed,
-            progress=bar.update,
-        )  # fmt: skip
-    print(f"{given.store}: {report.done} clips imported, {report.reused} there before, {len(report.failures)} failed")
-    if report.clipped:
-        print(
-            f"warning: {report.clipped} clips had values past ±65504, which is what a store keeps of them",
-            file=sys.stderr,
-        )
-    for file, reason in list(report.failures.items())[:SHOWN]:
-        print(f"failed: {file}: {reason}", file=sys.stderr)
-    return 1 if report.failures else 0
-
-
-def _merge_options(action: argparse.ArgumentParser) -> None:
-    action.add_argument("out", type=Path, metavar="OUT", help="the store to write; what it holds is kept")
-    action.add_argument("stores", type=Path, nargs="+", metavar="IN", help="the stores; OUT may be one of them")
-    action.add_argument("--link", action="store_true", help="hard links instead of copies, on the same file system")
-
-
-def _merge(given: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
-    from avloc.feature_extraction.store.feature_store import FeatureStore
-    from avloc.feature_extraction.store.merge import plan_merge, run_merge
-
-    _check_folder(given.out)
-    with tqdm(unit="shard", desc="compare", disable=None) as bar:
-        plan = plan_merge(FeatureStore(given.out), [_open(root) for root in given.stores], progress=bar.update)
-    with tqdm(total=len(plan.shards), unit="shard", desc="merge", disable=None) as bar:
-        copied = run_merge(plan, link=given.link, progress=bar.update)
-    print(f"{given.out}: {copied} shards {'linked' if given.link else 'copied'}, {plan.kept} there before; "
-          f"{len(plan.descriptions)} extractors")  # fmt: skip
-    return 0
+    description = summary.description
+    dim, layers = description.dim, description.layers
+    return [
+        description.name,
+        description.modality,
+        f"{dim // layers} × {layers}" if layers > 1 else f"{dim}",
+        f"{1 / description.hop_s:g}",
+        f"{summary.clips:,}",
+        f"{summary.seconds / 3600:,.2f}",
+        f"{summary.failures:,}",
+        f"{summary.shards:,}" + ("" if summary.planned is None else f"/{summary.planned:,}"),
+        format_bytes(summary.size_bytes),
+        str(description.version),
+        str(summary.format_version),
+    ]

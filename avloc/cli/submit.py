@@ -1,96 +1,126 @@
-"""`avloc submit`: predictions > checked, repaired, zipped for the challenge's server."""
+"""`avloc submit`: predictions > checked, repaired, and zipped for the challenge's server."""
 
 from __future__ import annotations
 
 import itertools
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avloc.cli.main import default_workers, parser, positive
+from avloc.cli.arguments import default_workers, parser, path, positive
 from avloc.errors import AvlocError
 from avloc.io.files import read_json, write_csv
 
 if TYPE_CHECKING:
+    from avloc.evaluation.predictions import Predictions
     from avloc.evaluation.submission import SubmissionCheck
 
-SHOWN = 10
-# Predictions leave out the split's folder, stores and dataset roots have it.
-FOLDERS = ("", "test/", "testA/", "testB/", "val/", "dev/", "train/")
+EXAMPLE = "avloc submit predictions.json --files AV-Deepfake1M/test_files.txt --durations features --out submission.zip"
+SHOWN_PROBLEMS = 10
+# Predictions leave out the split's folder; stores and dataset roots have it.
+SPLIT_FOLDERS = ("", "test/", "testA/", "testB/", "val/", "dev/", "train/")
 
 
-def run(arguments: Sequence[str]) -> int:
-    """The verb."""
-    from avloc.evaluation import submission as validation
-    from avloc.evaluation.predictions import read_detections
-    from avloc.evaluation.truth import read_file_list
+@dataclass(frozen=True, slots=True)
+class SubmitOptions:
+    """The options of `avloc submit`; see its help."""
+
+    predictions: Path
+    files: Path | None
+    out: Path | None
+    durations: Path | None
+    max_rows: int
+    no_repair: bool
+    problems: Path | None
+    detections: Path | None
+    detections_from_rows: bool
+    workers: int
+
+
+def parse(arguments: Sequence[str]) -> SubmitOptions:
+    """Parse the command line."""
+    from avloc.evaluation.submission import MAX_ROWS, PROBLEM_KINDS, REPAIRS
 
     options = parser(
         "submit",
-        "avloc submit predictions.json --files AV-Deepfake1M/test_files.txt --durations features --out submission.zip",
-        description="check a submission, repair what is safe to repair, say what was done, and zip it as the challenges "
-        "want it (prediction.json, prediction.txt). Repaired: "
-        + "; ".join(f"{validation.KINDS[k]} ({done})" for k, done in validation.REPAIRED.items()),
+        EXAMPLE,
+        description="Check a submission, make all safe repairs, list them, and zip the result as the challenges want it "
+        "(prediction.json, prediction.txt). Repairs: "
+        + "; ".join(f"{PROBLEM_KINDS[kind]} ({repair})" for kind, repair in REPAIRS.items()),
     )
     options.add_argument(
-        "predictions", type=Path, help='{"file": [[score, start, end], …]}, or .txt with file;score lines'
+        "predictions", type=path, help='{"file": [[score, start, end], …]}, or a .txt with one file;score per line'
     )
-    options.add_argument("--files", type=Path, help="the clips that are asked for, one a line (test_files.txt)")
-    options.add_argument("--out", type=Path, help="the zip file; without it, the predictions are only checked")
+    options.add_argument("--files", type=path, help="list of the required clips, one per line (test_files.txt)")
+    options.add_argument("--out", type=path, help="the zip file; without it, the predictions are only checked")
     options.add_argument(
-        "--durations", type=Path, metavar="S|R|FILE",
-        help="where the clips' lengths are known from: a feature store, the dataset's folder (clips are probed), "
+        "--durations",
+        type=path,
+        metavar="S|R|FILE",
+        help="source of the clips' durations: a feature store, the dataset's folder (clips are probed), "
         'or a json file {"file": seconds}',
-    )  # fmt: skip
-    options.add_argument(
-        "--max-rows", type=positive, default=validation.MAX_ROWS,
-        help=f"rows of a clip that are not too many (default {validation.MAX_ROWS})",
-    )  # fmt: skip
-    options.add_argument("--no-repair", action="store_true", help="refuse instead of repairing")
-    options.add_argument("--problems", type=Path, help="write every problem into this CSV")
-    options.add_argument("--detections", type=Path, help="file;score lines that become prediction.txt")
-    options.add_argument(
-        "--detections-from-rows", action="store_true", help="make prediction.txt of the score of each clip's best row"
     )
-    options.add_argument("--workers", type=positive, default=default_workers(), help="threads that probe clips")
-    given = options.parse_args(arguments)
-    if given.detections and given.detections_from_rows:
+    options.add_argument(
+        "--max-rows", type=positive, default=MAX_ROWS, help=f"maximum number of rows per clip (default: {MAX_ROWS})"
+    )
+    options.add_argument("--no-repair", action="store_true", help="refuse a file with problems instead of repairing it")
+    options.add_argument("--problems", type=path, help="write every problem to this CSV file")
+    options.add_argument("--detections", type=path, help="file with one file;score per line, for prediction.txt")
+    options.add_argument(
+        "--detections-from-rows", action="store_true", help="make prediction.txt from the score of each clip's best row"
+    )
+    options.add_argument(
+        "--workers",
+        type=positive,
+        default=default_workers(),
+        help="threads that probe clips (default: number of cores)",
+    )
+    return SubmitOptions(**vars(options.parse_args(arguments)))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Check the predictions, then repair and zip them if an output file is named."""
+    from avloc.evaluation.truth import read_file_list
+
+    options = parse(arguments)
+    if options.detections and options.detections_from_rows:
         raise AvlocError("--detections and --detections-from-rows exclude each other")
-    files = read_file_list(given.files) if given.files else None
-    if given.predictions.suffix == ".txt":
-        return _detections_only(given.predictions, files, given.out, refuse=given.no_repair)
+    files = read_file_list(options.files) if options.files else None
+    if options.predictions.suffix == ".txt":
+        return _submit_clip_scores(options, files)
+    return _submit_segments(options, files)
 
-    found = read_detections(given.detections) if given.detections else None
+
+def _submit_segments(options: SubmitOptions, files: list[str] | None) -> int:
+    from avloc.evaluation.detection import read_clip_scores
+    from avloc.evaluation.submission import check_submission, clip_scores_from_rows, repair
+
+    clip_scores = read_clip_scores(options.detections) if options.detections else None
     durations_s = None
-    if given.durations is not None:
-        durations_s = read_durations(given.durations, _names(given.predictions, files), given.workers)
-    checked = validation.check_submission(given.predictions, files, durations_s, max_rows=given.max_rows)
-    counts = checked.counts()
-    _show(checked, counts, repaired=not given.no_repair and given.out is not None)
-    if given.problems is not None:
-        found_in = (p for kind in counts for p in checked.problems(kind))
-        rows = ((p.kind, p.file, "" if p.row is None else p.row, p.detail) for p in found_in)
-        write_csv(given.problems, ("kind", "file", "row", "detail"), rows)
-    if given.out is None:
+    if options.durations is not None:
+        durations_s = read_durations(options.durations, _clip_names(options.predictions, files), options.workers)
+    check = check_submission(options.predictions, files, durations_s, max_rows=options.max_rows)
+    counts = check.counts()
+    _print_problems(check, counts, repaired=not options.no_repair and options.out is not None)
+    if options.problems is not None:
+        _write_problems(options.problems, check, counts)
+    if options.out is None:
         return 1 if counts else 0
-    if given.no_repair and counts:
-        raise AvlocError(f"{given.predictions}: {sum(counts.values())} problems, and --no-repair was given")
-    mended = validation.repair(checked, files, durations_s, max_rows=given.max_rows)
-    if found is not None:
-        found = _aligned_detections(given.detections, found, mended.files, refuse=given.no_repair)
-    elif given.detections_from_rows:
-        found = validation.detections_from_rows(mended)
-    from tqdm import tqdm
-
-    with tqdm(total=len(mended), unit="clip", desc="write", disable=None) as bar:
-        names = validation.write_submission(given.out, mended, detections=found, progress=bar.update)
-    print(f"{given.out}: {', '.join(names)}; {len(mended)} clips, {len(mended.rows.scores)} rows")
+    if options.no_repair and counts:
+        raise AvlocError(f"{options.predictions}: {sum(counts.values())} problems, and --no-repair was given")
+    repaired = repair(check, files, durations_s, max_rows=options.max_rows)
+    if options.detections is not None and clip_scores is not None:
+        clip_scores = _align_clip_scores(options.detections, clip_scores, repaired.files, refuse=options.no_repair)
+    elif options.detections_from_rows:
+        clip_scores = clip_scores_from_rows(repaired)
+    _write_submission(options.out, repaired, clip_scores)
     return 0
 
 
-def _names(predictions: Path, files: list[str] | None) -> list[str]:
-    """The clips whose lengths are needed."""
+def _clip_names(predictions: Path, files: list[str] | None) -> list[str]:
+    """Return the clips whose durations are needed."""
     if files is not None:
         return files
     from avloc.evaluation.predictions import read_predictions
@@ -98,97 +128,118 @@ def _names(predictions: Path, files: list[str] | None) -> list[str]:
     return read_predictions(predictions, []).files
 
 
-def _show(checked: SubmissionCheck, counts: Mapping[str, int], *, repaired: bool) -> None:
-    from avloc.evaluation.submission import summary
+def _print_problems(check: SubmissionCheck, counts: Mapping[str, int], *, repaired: bool) -> None:
+    from avloc.evaluation.submission import summarize_problems
 
     if not counts:
         print("no problems found", file=sys.stderr)
-    for kind, line in zip(counts, summary(counts, repaired=repaired), strict=True):
+    for kind, line in zip(counts, summarize_problems(counts, repaired=repaired), strict=True):
         print(line, file=sys.stderr)
-        for problem in itertools.islice(checked.problems(kind), SHOWN):
+        for problem in itertools.islice(check.problems(kind), SHOWN_PROBLEMS):
             print(f"    {problem}", file=sys.stderr)
-        if counts[kind] > SHOWN:
-            print(f"    … and {counts[kind] - SHOWN} more (--problems FILE.csv lists all)", file=sys.stderr)
+        if counts[kind] > SHOWN_PROBLEMS:
+            print(f"    … and {counts[kind] - SHOWN_PROBLEMS} more (--problems FILE.csv lists all)", file=sys.stderr)
 
 
-def _detections_only(path: Path, files: list[str] | None, out: Path | None, *, refuse: bool) -> int:
-    from avloc.evaluation.predictions import Predictions, read_detections
+def _write_problems(out: Path, check: SubmissionCheck, kinds: Mapping[str, int]) -> None:
+    problems = (problem for kind in kinds for problem in check.problems(kind))
+    rows = ((p.kind, p.file, "" if p.row is None else p.row, p.detail) for p in problems)
+    write_csv(out, ("kind", "file", "row", "detail"), rows)
+
+
+def _write_submission(out: Path, predictions: Predictions, clip_scores: Mapping[str, float] | None) -> None:
+    from tqdm import tqdm
+
     from avloc.evaluation.submission import write_submission
 
-    found = read_detections(path)
-    aligned = _aligned_detections(path, found, files or list(found), refuse=refuse)
-    if out is None:
-        return 0 if aligned == found else 1
-    names = write_submission(out, Predictions.of({}), detections=aligned, segments=False)
-    print(f"{out}: {', '.join(names)}; {len(aligned)} clips")
+    with tqdm(total=len(predictions), unit="clip", desc="write", disable=None) as bar:
+        names = write_submission(out, predictions, clip_scores=clip_scores, progress=bar.update)
+    print(f"{out}: {', '.join(names)}; {len(predictions)} clips, {len(predictions.rows.scores)} rows")
+
+
+def _submit_clip_scores(options: SubmitOptions, files: list[str] | None) -> int:
+    """Check a file of clip scores, and zip it if an output file is named."""
+    from avloc.evaluation.detection import read_clip_scores
+    from avloc.evaluation.predictions import Predictions
+    from avloc.evaluation.submission import write_submission
+
+    clip_scores = read_clip_scores(options.predictions)
+    aligned = _align_clip_scores(options.predictions, clip_scores, files or list(clip_scores), refuse=options.no_repair)
+    if options.out is None:
+        return 0 if aligned == clip_scores else 1
+    names = write_submission(options.out, Predictions.from_dict({}), clip_scores=aligned, segments=False)
+    print(f"{options.out}: {', '.join(names)}; {len(aligned)} clips")
     return 0
 
 
-def _aligned_detections(
-    path: Path, found: Mapping[str, float], files: Sequence[str], *, refuse: bool
+def _align_clip_scores(
+    file_path: Path, clip_scores: Mapping[str, float], files: Sequence[str], *, refuse: bool
 ) -> dict[str, float]:
-    """In the order of the list; a missing clip gets the score 0, an extra one is left out, and both are said."""
-    missing, extra = [f for f in files if f not in found], sorted(found.keys() - set(files))
-    for names, what, done in ((missing, "missing", "filled with the score 0"), (extra, "not in the list", "left out")):
+    """Bring clip scores into the order of the list; a missing clip gets the score 0, an extra one is left out."""
+    missing, extra = [f for f in files if f not in clip_scores], sorted(clip_scores.keys() - set(files))
+    for names, problem, repair in (
+        (missing, "missing", "filled with the score 0"),
+        (extra, "not in the list", "left out"),
+    ):
         if names:
-            line = f"{path}: {len(names)} clips are {what}, the first is {names[0]}"
+            line = f"{file_path}: {len(names)} clips are {problem}, the first is {names[0]}"
             if refuse:
                 raise AvlocError(f"{line}, and --no-repair was given")
-            print(f"{line} → {done}", file=sys.stderr)
-    return {file: found.get(file, 0.0) for file in files}
+            print(f"{line} → {repair}", file=sys.stderr)
+    return {file: clip_scores.get(file, 0.0) for file in files}
 
 
 def read_durations(source: Path, files: Sequence[str], workers: int) -> dict[str, float]:
-    """Seconds of the clips that `source` knows, by name.
+    """Look up the durations of clips in seconds; clips that `source` does not know are left out, with a warning.
 
     Args:
         source: a feature store, a dataset's folder, or a json file {"file": seconds}.
-        files: the clips.
+        files: names of the clips.
         workers: threads that probe the clips of a dataset's folder.
 
     Raises:
         AvlocError: if the source is none of these, or knows none of the clips.
     """
     if source.is_file():
-        known = _from_json(source)
-        durations_s = {file: seconds for file in files if (seconds := _look_up(known.get, file)) is not None}
+        json_durations_s = _read_json_durations(source)
+        durations_s = {file: s for file in files if (s := _look_up(json_durations_s.get, file)) is not None}
     elif any(source.glob("*/store.json")):
-        durations_s = _from_store(source, files)
+        durations_s = _read_store_durations(source, files)
     elif source.is_dir():
-        durations_s = _from_clips(source, files, workers)
+        durations_s = _probe_durations(source, files, workers)
     else:
         raise AvlocError(f"{source}: no such store, dataset folder or json file")
     if not durations_s:
-        raise AvlocError(f"{source}: knows the length of none of the clips; do the file names match?")
+        raise AvlocError(f"{source}: has the duration of none of the clips; do the file names match?")
     if len(durations_s) < len(files):
-        print(f"warning: {source} does not know the length of {len(files) - len(durations_s)} clips", file=sys.stderr)
+        print(f"warning: {source} lacks the duration of {len(files) - len(durations_s)} clips", file=sys.stderr)
     return durations_s
 
 
 def _look_up(get: Callable[[str], float | None], file: str) -> float | None:
-    return next((seconds for folder in FOLDERS if (seconds := get(folder + file)) is not None), None)
+    return next((seconds for folder in SPLIT_FOLDERS if (seconds := get(folder + file)) is not None), None)
 
 
-def _from_json(path: Path) -> dict[str, float]:
-    known = read_json(path, "file of lengths")
-    if not isinstance(known, dict) or not all(type(v) in (int, float) and v > 0 for v in known.values()):
+def _read_json_durations(path: Path) -> dict[str, float]:
+    durations_s = read_json(path, "file of durations")
+    if not isinstance(durations_s, dict) or not all(type(v) in (int, float) and v > 0 for v in durations_s.values()):
         raise AvlocError(f'{path}: want {{"file": seconds}}')
-    return {file: float(seconds) for file, seconds in known.items()}
+    return {file: float(seconds) for file, seconds in durations_s.items()}
 
 
-def _from_store(root: Path, files: Sequence[str]) -> dict[str, float]:
+def _read_store_durations(root: Path, files: Sequence[str]) -> dict[str, float]:
     from avloc.feature_extraction.store.feature_store import FeatureStore
 
     store = FeatureStore(root)
     extractors = store.extractors()
 
-    def seconds(file: str) -> float | None:
+    def end_s(file: str) -> float | None:
         return max((store.grid(name, file).end_s for name in extractors if store.has(name, file)), default=None)
 
-    return {file: s for file in files if (s := _look_up(seconds, file)) is not None}
+    return {file: seconds for file in files if (seconds := _look_up(end_s, file)) is not None}
 
 
-def _from_clips(root: Path, files: Sequence[str], workers: int) -> dict[str, float]:
+def _probe_durations(root: Path, files: Sequence[str], workers: int) -> dict[str, float]:
     from concurrent.futures import ThreadPoolExecutor
 
     from tqdm import tqdm
@@ -196,7 +247,7 @@ def _from_clips(root: Path, files: Sequence[str], workers: int) -> dict[str, flo
     from avloc.errors import MediaError
     from avloc.feature_extraction.media.decode import probe
 
-    def seconds(name: str) -> float | None:
+    def duration_s(name: str) -> float | None:
         if not (root / name).is_file():
             return None
         try:
@@ -205,6 +256,8 @@ def _from_clips(root: Path, files: Sequence[str], workers: int) -> dict[str, flo
             return None
 
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        found = pool.map(lambda file: _look_up(seconds, file), files)
-        progress = tqdm(zip(files, found, strict=True), total=len(files), unit="clip", desc="lengths", disable=None)
-        return {file: s for file, s in progress if s is not None}
+        durations_s = pool.map(lambda file: _look_up(duration_s, file), files)
+        progress = tqdm(
+            zip(files, durations_s, strict=True), total=len(files), unit="clip", desc="durations", disable=None
+        )
+        return {file: seconds for file, seconds in progress if seconds is not None}

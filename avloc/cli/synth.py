@@ -1,43 +1,88 @@
-"""`avloc synth`: generate a labelled set."""
+"""`avloc synth`: a seed > a labelled set of mp4 clips in a dataset's layout."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from avloc.cli.main import default_workers, parser, positive
+from avloc.cli.arguments import default_workers, parser, path, positive
+from avloc.core.records import VideoRecord
+
+
+@dataclass(frozen=True, slots=True)
+class SynthOptions:
+    """The options of `avloc synth`.
+
+    Attributes:
+        out: the new dataset's folder.
+        layout: `lavdf`, `avdeepfake1m` or `avdeepfake1m++`.
+        clips: number of clips.
+        seed: seed of the set.
+        speech: a folder of recordings; None: the bundled ones.
+        corruptions: whether to inject the faults of real sets.
+        workers: processes.
+    """
+
+    out: Path
+    layout: str
+    clips: int
+    seed: int
+    speech: Path | None
+    corruptions: bool
+    workers: int
+
+
+def parse(arguments: Sequence[str]) -> SynthOptions:
+    """Parse the verb's arguments."""
+    options = parser("synth", "avloc synth clips --layout lavdf --clips 200 --seed 7")
+    options.add_argument("out", type=path, help="folder for the new dataset")
+    options.add_argument("--layout", required=True, help="layout of the dataset: lavdf, avdeepfake1m or avdeepfake1m++")
+    options.add_argument("--clips", type=int, required=True, help="number of clips, at least 9")
+    options.add_argument("--seed", type=int, default=0, help="the same seed gives the same files (default: 0)")
+    options.add_argument(
+        "--speech",
+        type=path,
+        help="folder of speech recordings, one sub-folder per speaker (default: the bundled recordings)",
+    )
+    options.add_argument(
+        "--corruptions",
+        action="store_true",
+        help="inject the faults of real sets, each into one training clip: no audio, 30 fps, a truncated file, a segment past "
+        "the end, an odd name, contradicting lists (listed in corruptions.json)",
+    )
+    options.add_argument(
+        "--workers", type=positive, default=default_workers(), help="number of processes (default: one per core)"
+    )
+    return SynthOptions(**vars(options.parse_args(arguments)))
 
 
 def run(arguments: Sequence[str]) -> int:
-    """The verb."""
-    options = parser("synth", "avloc synth clips --layout lavdf --clips 200 --seed 7")
-    options.add_argument("out", type=Path, help="the new dataset's folder")
-    options.add_argument("--layout", required=True, help="lavdf, avdeepfake1m or avdeepfake1m++")
-    options.add_argument("--clips", type=int, required=True, help="how many, at least 9")
-    options.add_argument("--seed", type=int, default=0, help="the same seed gives the same files (default 0)")
-    options.add_argument(
-        "--speech", help="a folder of recordings, one sub-folder per speaker, instead of the bundled ones"
-    )
-    options.add_argument(
-        "--traps", action="store_true",
-        help="plant the known traps of real sets: no sound, 30 fps, a truncated file, a segment past the end, an odd name, "
-        "contradicting lists (listed in traps.json)",
-    )  # fmt: skip
-    options.add_argument(
-        "--workers", type=positive, default=default_workers(), help="processes (default: one per core)"
-    )
-    given = options.parse_args(arguments)
+    """Generate the set and print its size."""
+    options = parse(arguments)
+    print(_summary(options.out, _synthesize(options)))
+    return 0
 
+
+def _synthesize(options: SynthOptions) -> list[VideoRecord]:
     from tqdm import tqdm
 
     from avloc.datasets.synthetic.generate import synthesize
 
-    with tqdm(total=given.clips, unit="clip", desc="synth", disable=None) as bar:
-        records = synthesize(
-            given.out, layout=given.layout, clips=given.clips, seed=given.seed, speech=given.speech,
-            traps=given.traps, workers=given.workers, progress=bar.update,
-        )  # fmt: skip
-    seconds = sum(r.duration_s or 0 for r in records)
-    fake = sum(bool(r.segments) for r in records)
-    print(f"{given.out}: {len(records)} clips ({fake} with forged words), {seconds / 60:.1f} minutes")
-    return 0
+    with tqdm(total=options.clips, unit="clip", desc="synth", disable=None) as bar:
+        return synthesize(
+            options.out,
+            layout=options.layout,
+            clips=options.clips,
+            seed=options.seed,
+            speech=options.speech,
+            corruptions=options.corruptions,
+            workers=options.workers,
+            progress=bar.update,
+        )
+
+
+def _summary(out: Path, records: Sequence[VideoRecord]) -> str:
+    seconds = sum(record.duration_s or 0 for record in records)
+    fake = sum(bool(record.segments) for record in records)
+    return f"{out}: {len(records)} clips ({fake} with forged words), {seconds / 60:.1f} minutes"

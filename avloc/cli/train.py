@@ -2,235 +2,185 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import logging
-import signal
-import sys
-import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from avloc.errors import AvlocError, CheckpointError, first_line
-from avloc.io.files import write_text
-from avloc.models.checkpoint import read_checkpoint
+from avloc.errors import AvlocError
 
-if TYPE_CHECKING:
-    from torch import nn
-
-RUN_FILE = "run.json"
 CONFIGS = Path(__file__).parent.parent / "configs"
-HELP = """usage: avloc train --config CONFIG [--data.root R --data.store S …] [--resume CHECKPOINT | --overwrite true]
+HELP = """usage: avloc train --config CONFIG [--data.root R --data.store S …] [--network my_package.MyNet]
+                   [--resume CHECKPOINT | --overwrite true]
 
-Train a network on cached features, or on the clips. CONFIG is a YAML file, or the name of one that comes with avloc: {names}.
+Train a network on cached features, or on the clips. CONFIG is a YAML file, or the name of one that comes with avloc:
+{names}.
 Everything in it can be overridden on the command line (LightningCLI). `avloc train --help-all` lists every option.
+--network trains a network of your own: a class that the current folder or an installed package has, with its arguments as
+--model.model.NAME VALUE.
 Checkpoints, logs (CSV, TensorBoard) and the resolved configuration are written under --trainer.default_root_dir. The same
-command again goes on where that run stopped; with another configuration it wants --resume CHECKPOINT, --overwrite true or
-another folder.
+command again resumes that run; with another configuration it needs --resume CHECKPOINT, --overwrite true or another folder.
 
 example:
   avloc train --config demo --data.root clips --data.store features --trainer.default_root_dir run
+  avloc train --config demo --network my_net.MyNet --model.model.audio_dim 513 --model.model.visual_dim 320 \\
+              --data.root clips --data.store features --trainer.default_root_dir run
 """
+# The rooms whose public names a configuration may use, and the paths in it that must exist before training begins.
+ROOMS = (
+    "avloc.datasets",
+    "avloc.models",
+    "avloc.training",
+    "avloc.feature_extraction",
+    "avloc.evaluation",
+    "avloc.heads",
+)
+CHECKED_PATHS = {"root": "folder of the dataset", "store": "feature store"}
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """The options of `avloc train`: the words for LightningCLI; none if only the help was asked for."""
+
+    words: tuple[str, ...]
+    exit_code: int = 0
+
+
+def parse(arguments: Sequence[str]) -> TrainOptions:
+    """Resolve the names of packaged configurations and `--network`, and check what can be checked before torch is imported."""
+    words = list(arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(HELP.format(names=", ".join(sorted(packaged_configs()))))
+        return TrainOptions((), 0 if words else 2)
+    words = [word for pair in _options(words) for word in _resolved(*pair)]
+    if "--help" not in words:
+        _check(words)
+    return TrainOptions(tuple(words))
 
 
 def run(arguments: Sequence[str]) -> int:
-    """The verb."""
-    words = list(arguments)
-    if not words or words[0] in ("-h", "--help"):
-        print(HELP.format(names=", ".join(sorted(_names()))))
-        return 0 if words else 2
-    train(["--help" if w == "--help-all" else w for w in words])
+    """Train."""
+    options = parse(arguments)
+    if not options.words:
+        return options.exit_code
+    from avloc.io.imports import append_current_folder
+    from avloc.training.command import train
+
+    append_current_folder()  # class_path: my_net.MyNet
+    train(options.words)
     return 0
 
 
-def _names() -> dict[str, Path]:
+def packaged_configs() -> dict[str, Path]:
+    """The configurations that come with avloc, by name."""
     return {str(p.relative_to(CONFIGS).with_suffix("")): p for p in CONFIGS.rglob("*.yaml")}
 
 
-def _resolve(words: list[str]) -> list[str]:
-    """Replace the name of a packaged configuration by its path."""
-    names = _names()
-    resolved = []
-    for k, word in enumerate(words):
-        key, equals, value = word.partition("=")
-        if word and k and words[k - 1] == "--config":
-            resolved.append(_config(word, names))
-        elif key == "--config" and equals:
-            resolved.append(f"--config={_config(value, names)}")
+def _options(words: Sequence[str]) -> Iterator[tuple[str, str | None, bool]]:
+    """Split words into options: name, value (None without one), and whether they were written as `name=value`."""
+    k = 0
+    while k < len(words):
+        name, equals, value = words[k].partition("=")
+        if equals:
+            yield name, value, True
+        elif k + 1 < len(words) and not words[k + 1].startswith("--"):
+            yield name, words[k + 1], False
+            k += 1
         else:
-            resolved.append(word)
-    return resolved
+            yield name, None, False
+        k += 1
 
 
-def _config(value: str, names: dict[str, Path]) -> str:
-    path = (
-        names.get(value.removesuffix(".yaml").removeprefix("configs/"), Path(value))
-        if not Path(value).is_file()
-        else Path(value)
-    )
-    if not path.is_file():
-        raise AvlocError(f"{value}: no such configuration; those that come with avloc: {', '.join(sorted(names))}")
-    return str(path)
+def _resolved(name: str, value: str | None, joined: bool) -> list[str]:
+    if name == "--help-all":
+        return ["--help"]
+    if name == "--config" and value:
+        value = str(_config(value))
+    if name == "--network":
+        if not value:
+            raise AvlocError("--network: want the class of a network, as my_package.MyNet")
+        name, joined = "--model.model", False
+    if value is None:
+        return [name]
+    return [f"{name}={value}"] if joined else [name, value]
 
 
-def train(arguments: Sequence[str]) -> Path:
-    """Train by a configuration, validate, keep the best checkpoint; returns its path.
+def _config(value: str) -> Path:
+    path = Path(value).expanduser()
+    if path.is_file():
+        return path
+    names = packaged_configs()
+    name = value.removesuffix(".yaml").removeprefix("configs/")
+    if name not in names:
+        raise AvlocError(
+            f"{value}: no such configuration; want a file, or one that comes with avloc: {', '.join(sorted(names))}"
+        )
+    return names[name]
+
+
+def _check(words: Sequence[str]) -> None:
+    """Check class paths, and that folders and checkpoints exist, before anything heavy is imported.
 
     Raises:
-        AvlocError: if the configuration is wrong, or the data does not fit it.
+        AvlocError: naming the first that is wrong.
     """
-    import pytorch_lightning  # noqa: F401 - sets up its loggers, so before they are quietened
-
-    for name in ("pytorch_lightning", "lightning_fabric", "lightning.fabric"):  # hints about other products
-        logging.getLogger(name).setLevel(logging.WARNING)
-    interrupt = signal.getsignal(signal.SIGINT)
-    with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message=".*(exists and is not empty|already exists).*"
-        )  # a second run is meant
-        # Loading in the training process is right for features in a local store; Lightning suggests workers always.
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*LightningCLI's args parameter is intended.*")
-        warnings.filterwarnings("ignore", message=".*(isinstance|LeafSpec).*", category=FutureWarning)
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
-        try:
-            with _one_line_errors():
-                cli = _made(_resolve(list(arguments)))
-                resume = _where_to_go_on(cli)
-                if resume is not None:
-                    _check_resumable(resume, cli.model.model)
-                cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=resume, weights_only=True)
-        finally:
-            signal.signal(signal.SIGINT, interrupt)  # which Lightning switches off
-    best = getattr(cli.trainer.checkpoint_callback, "best_model_path", "")
-    if not best:
-        raise AvlocError("the training ended without a checkpoint; does the configuration have a ModelCheckpoint?")
-    print(f"best checkpoint: {best}", file=sys.stderr)
-    return Path(best)
+    paths: dict[str, str] = {}
+    for name, value, _ in _options(words):
+        if value is None:
+            continue
+        if name == "--config":
+            paths |= _check_config(value)
+        elif name in ("--data", "--model.model", "--model"):
+            _check_class_path(value, name)
+        elif name == "--resume" and not Path(value).expanduser().is_file():
+            raise AvlocError(f"{value}: no such checkpoint")
+        elif name.startswith("--data."):
+            paths[name.rpartition(".")[2]] = value
+    for name, kind in CHECKED_PATHS.items():
+        if name in paths and not Path(paths[name]).expanduser().exists():
+            raise AvlocError(f"{paths[name]}: no such {kind} (data.{name})")
 
 
-@contextlib.contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """What Lightning, its parser and a loader's workers say of a wrong input, as an AvlocError of one line."""
-    import jsonargparse
-    from lightning_fabric.utilities.exceptions import MisconfigurationException
+def _check_config(file: str) -> dict[str, str]:
+    """Check the class paths of a configuration, and return the settings of its data that are text."""
+    import yaml
 
     try:
-        yield
-    except jsonargparse.ArgumentError as error:
-        if "SplitData is abstract" in str(error):
-            raise AvlocError(
-                "the configuration's data: must name its class, as class_path: avloc.datasets.loading.data_modules.FeatureData "
-                "with the settings under init_args:"
-            ) from error
-        raise AvlocError(f"{first_line(error)} (avloc train --help explains)") from error
-    except AvlocError as error:
-        text = str(error)
-        if "Original Traceback" not in text:
-            raise
-        # From a worker of a loader, which sends its whole traceback as the message.
-        raise AvlocError(text.strip().splitlines()[-1].partition(": ")[2]) from error
-    except MisconfigurationException as error:
-        raise AvlocError(first_line(error)) from error
-    except SystemExit as error:
-        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns the one into the other
-            raise KeyboardInterrupt from error
-        raise
+        config = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise AvlocError(f"{file}: not a YAML file ({' '.join(str(error).split())})") from error
+    for class_path in _class_paths(config):
+        _check_class_path(class_path, file)
+    data = config.get("data") if isinstance(config, dict) else None
+    settings = data.get("init_args", data) if isinstance(data, dict) else None
+    return {k: v for k, v in (settings or {}).items() if isinstance(v, str)}
 
 
-def _made(words: list[str]) -> Any:
-    """`_cli`, with what a class of ours says of its arguments in place of the parser's long account of it."""
+def _class_paths(node: object) -> Iterator[str]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key == "class_path" and isinstance(value, str):
+                yield value
+            yield from _class_paths(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _class_paths(value)
+
+
+def _check_class_path(class_path: str, place: str) -> None:
+    """Check a class path of avloc's; one that has moved is an AvlocError that gives the public name."""
+    module, _, name = class_path.rpartition(".")
+    if not module.startswith("avloc"):
+        return
     try:
-        return _cli(words)
-    except ValueError as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, AvlocError):
-            cause = cause.__cause__
-        if cause is None or cause is error:
-            raise
-        raise cause from error
-
-
-def _cli(words: list[str]) -> Any:
-    """Everything made as the configuration says, not yet run."""
-    import pytorch_lightning as pl
-    from pytorch_lightning.callbacks import ModelCheckpoint
-    from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
-    from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
-
-    from avloc.datasets.loading.data_modules import SplitData
-    from avloc.training.module import LocalizationModule
-
-    class Cli(LightningCLI):
-        def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-            parser.add_argument("--resume", type=str, default=None, help="go on from this checkpoint")
-            parser.add_argument("--overwrite", type=bool, default=False, help="forget the run that is in the folder")
-
-        def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
-            """Logs and checkpoints, the best and the last, go under the run's folder unless the configuration says other."""
-            root = self._get(self.config_init, "trainer.default_root_dir") or "."
-            if self._get(self.config_init, "trainer.logger") is None:
-                kwargs["logger"] = [
-                    CSVLogger(root, name="logs"), TensorBoardLogger(root, name="tensorboard")
-                ]  # fmt: skip
-            if self._get(self.config_init, "trainer.callbacks") is None:
-                common: dict[str, Any] = {"every_n_epochs": 1, "enable_version_counter": False}
-                kwargs["callbacks"] = [
-                    ModelCheckpoint(monitor="val/ap", mode="max", save_top_k=1, filename="best", **common),
-                    # What a stopped run goes on from: the last epoch, whether it was better or not.
-                    ModelCheckpoint(filename="last", **common),
-                ]  # fmt: skip
-            trainer = super().instantiate_trainer(**kwargs)
-            for callback in trainer.checkpoint_callbacks:
-                if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
-                    callback.dirpath = str(Path(root).resolve() / "checkpoints")
-            return trainer
-
-    cli = Cli(
-        LocalizationModule, SplitData, run=False, subclass_mode_data=True, args=words, seed_everything_default=0,
-        save_config_kwargs={"overwrite": True}, parser_kwargs={"exit_on_error": False},
-        trainer_defaults={
-            "use_distributed_sampler": False,  # the data's own sampler splits clips between processes
-            "log_every_n_steps": 1, "enable_model_summary": False, "num_sanity_val_steps": 0,
-        },
-    )  # fmt: skip
-    if (cli.trainer.max_epochs or 0) < 1 and cli.trainer.max_steps < 1:
-        raise AvlocError(f"trainer.max_epochs must be at least 1, got {cli.trainer.max_epochs}")
-    return cli
-
-
-def _where_to_go_on(cli: Any) -> str | None:
-    """The checkpoint to go on from: the one that is named, or the last one of the same run, stopped; None for a new run."""
-    root = Path(cli.trainer.default_root_dir)
-    settings = {k: v for k, v in cli.config.as_dict().items() if k not in ("resume", "overwrite", "config")}
-    text = json.dumps(settings, indent=1, default=str, sort_keys=True)
-    record, last = root / RUN_FILE, root / "checkpoints" / "last.ckpt"
-    resume: str | None = cli.config.get("resume")
-    if resume is None and last.is_file() and not cli.config.get("overwrite"):
-        if not record.is_file() or record.read_text(encoding="utf-8") != text:
-            raise AvlocError(
-                f"{root}: holds a run with another configuration; go on from it with --resume {last}, forget it with "
-                "--overwrite true, or name another --trainer.default_root_dir"
-            )
-        print(f"going on from {last}", file=sys.stderr)
-        resume = str(last)
-    write_text(record, text)
-    return resume
-
-
-def _check_resumable(path: str, model: nn.Module) -> None:
-    """A CheckpointError unless a checkpoint is of such a network."""
-    checkpoint = read_checkpoint(path)
-    if checkpoint.model != type(model).__name__:
-        raise CheckpointError(
-            f"{path}: is of a {checkpoint.model}, the configuration's network is a {type(model).__name__}"
-        )
-    there = {name: tuple(value.shape) for name, value in checkpoint.weights.items()}
-    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    differing = sorted(name for name in {*there, *wanted} if there.get(name) != wanted.get(name))
-    if differing:
-        name = differing[0]
-        raise CheckpointError(
-            f"{path}: does not fit the configuration's network: {name} is {there.get(name)} there and {wanted.get(name)} here"
-        )
+        spec = find_spec(module)
+    except ModuleNotFoundError:
+        spec = None
+    is_package = spec is not None and spec.submodule_search_locations is not None
+    if spec is not None and not (is_package and name not in dir(import_module(module))):
+        return
+    public = next((f"{room}.{name}" for room in ROOMS if name in dir(import_module(room))), None)
+    if public is not None:
+        raise AvlocError(f"{place}: class_path {class_path} has moved; want {public}")
+    raise AvlocError(f"{place}: class_path {class_path} does not exist")

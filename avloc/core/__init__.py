@@ -1,0 +1,1 @@
+"""Core vocabulary on numpy alone: time, records, proposals, columns, calibration and descriptions."""

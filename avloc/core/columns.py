@@ -1,4 +1,7 @@
-"""Columns for millions of clips: texts and lists in flat arrays instead of a Python object each."""
+"""Columns for millions of clips: strings and lists in flat arrays instead of one Python object each.
+
+Legend: V rows (clips), N intervals.
+"""
 
 from __future__ import annotations
 
@@ -16,24 +19,33 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class CategoricalColumn:
-    """One of few texts per row, as numbers: `names[codes[k]]` is that of row k; "" where nothing is said."""
+    """One of a few strings per row, stored as codes.
+
+    Attributes:
+        codes: (V,) index into `names` of each row.
+        names: the distinct strings; "" stands for no value.
+
+    >>> column = CategoricalColumn.from_strings(["real", "audio", "real"])
+    >>> column[1], column.isin("real").tolist()
+    ('audio', [True, False, True])
+    """
 
     codes: npt.NDArray[np.int32]
     names: list[str]
 
     @classmethod
-    def of(cls, values: Iterable[str]) -> CategoricalColumn:
-        """From the texts."""
-        known: dict[str, int] = {}
-        codes = np.array([known.setdefault(v, len(known)) for v in values], dtype=np.int32)
-        return cls(codes, list(known))
+    def from_strings(cls, values: Iterable[str]) -> CategoricalColumn:
+        """Encode one string per row; codes count up in order of first appearance."""
+        code_by_name: dict[str, int] = {}
+        codes = np.array([code_by_name.setdefault(v, len(code_by_name)) for v in values], dtype=np.int32)
+        return cls(codes, list(code_by_name))
 
     def isin(self, *names: str) -> Mask:
-        """Which rows have one of these texts: (V,)."""
+        """Mark the rows that have one of these strings: (V,)."""
         return np.isin(self.codes, [k for k, name in enumerate(self.names) if name in names])
 
     def take(self, index: Int) -> CategoricalColumn:
-        """Some of the rows."""
+        """Return the rows of an index, in its order."""
         return CategoricalColumn(self.codes[index], self.names)
 
     def __getitem__(self, row: int) -> str:
@@ -42,15 +54,24 @@ class CategoricalColumn:
 
 @dataclass(frozen=True, slots=True)
 class StringArray(Sequence[str]):
-    """A text per row in one array of UTF-8 bytes: `offsets` (V + 1,)."""
+    """One string per row in a single array of UTF-8 bytes.
+
+    Attributes:
+        data: the bytes of all rows, one after the other.
+        offsets: (V + 1,) row k is `data[offsets[k] : offsets[k + 1]]`.
+
+    >>> files = StringArray.from_strings(["a.mp4", "", "ü.mp4"])
+    >>> len(files), files[-1], list(files)
+    (3, 'ü.mp4', ['a.mp4', '', 'ü.mp4'])
+    """
 
     data: npt.NDArray[np.uint8]
     offsets: Int
 
     @classmethod
-    def of(cls, texts: Iterable[str]) -> StringArray:
-        """From the texts."""
-        encoded = [text.encode("utf-8") for text in texts]
+    def from_strings(cls, strings: Iterable[str]) -> StringArray:
+        """Encode one string per row."""
+        encoded = [string.encode("utf-8") for string in strings]
         offsets = np.concatenate([[0], np.cumsum([len(e) for e in encoded])]).astype(np.int64)
         return cls(np.frombuffer(b"".join(encoded), dtype=np.uint8), offsets)
 
@@ -75,13 +96,22 @@ class StringArray(Sequence[str]):
             yield data[begin:end].decode("utf-8")
 
     def take(self, index: Int) -> StringArray:
-        """Some of the rows."""
-        return StringArray.of(self[int(k)] for k in index)
+        """Return the rows of an index, in its order."""
+        return StringArray.from_strings(self[int(k)] for k in index)
 
 
 @dataclass(frozen=True, slots=True)
 class RaggedIntervals:
-    """A list of [start, end] per row: `values` (N, 2) seconds, `offsets` (V + 1,)."""
+    """A list of intervals [start, end] per row.
+
+    Attributes:
+        values: (N, 2) seconds, the intervals of all rows.
+        offsets: (V + 1,) row k has `values[offsets[k] : offsets[k + 1]]`.
+
+    >>> intervals = RaggedIntervals(np.array([[0.0, 1.0], [2.0, 3.0]]), np.array([0, 0, 2]))
+    >>> intervals.counts().tolist(), intervals[1].tolist()
+    ([0, 2], [[0.0, 1.0], [2.0, 3.0]])
+    """
 
     values: npt.NDArray[np.float64]
     offsets: Int
@@ -93,11 +123,11 @@ class RaggedIntervals:
         return self.values[self.offsets[row] : self.offsets[row + 1]]
 
     def counts(self) -> Int:
-        """How many each row has: (V,)."""
+        """Return the number of intervals of each row: (V,)."""
         return np.diff(self.offsets)
 
     def take(self, index: Int) -> RaggedIntervals:
-        """Some of the rows."""
+        """Return the rows of an index, in its order."""
         count = self.counts()[index]
         offsets = np.concatenate([[0], np.cumsum(count)]).astype(np.int64)
         at = np.repeat(self.offsets[:-1][index] - offsets[:-1], count) + np.arange(offsets[-1])

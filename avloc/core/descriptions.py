@@ -53,14 +53,14 @@ class ExtractorDescription:
     decoder: str | None = None
 
     def to_dict(self) -> dict[str, object]:
-        """The description as plain values; what is unknown or as usual is left out."""
+        """Return the description as plain values; attributes that are unknown or have their usual value are left out."""
         usual = {"receptive_field_s": None, "window_s": None, "factory": None, "precision": "32", "decoder": None}
         values = {f.name: getattr(self, f.name) for f in fields(self)} | {"parameters": dict(self.parameters)}
         return {key: value for key, value in values.items() if key not in usual or value != usual[key]}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, object]) -> ExtractorDescription:
-        """The inverse of `to_dict`; keys that are no attribute are ignored.
+        """Rebuild a description from the values of `to_dict`; keys that are no attribute are ignored.
 
         Raises:
             ValueError: if an attribute without a default is missing, or one is of the wrong type.
@@ -69,10 +69,10 @@ class ExtractorDescription:
         missing = [name for name in missing if name not in values]
         if missing:
             raise ValueError(f"an extractor's description lacks {', '.join(missing)}")
-        known = {f.name: values[f.name] for f in fields(cls) if f.name in values}
+        attributes = {f.name: values[f.name] for f in fields(cls) if f.name in values}
         numbers = {"hop_s": float, "dim": int, "version": int, "start_offset_s": float, "layers": int}
         try:
-            typed = {key: numbers[key](value) if key in numbers else value for key, value in known.items()}  # type: ignore[operator]
+            typed = {key: numbers[key](value) if key in numbers else value for key, value in attributes.items()}  # type: ignore[operator]
         except (TypeError, ValueError) as error:
             raise ValueError(f"an extractor's description has a wrong number ({error})") from error
         if not isinstance(typed.get("parameters", {}), Mapping):
@@ -80,13 +80,21 @@ class ExtractorDescription:
         return cls(**typed)  # type: ignore[arg-type]
 
     def first_difference(self, other: ExtractorDescription) -> str | None:
-        """The first attribute in which two descriptions differ; None if they are equal."""
+        """Return the first attribute in which two descriptions differ; None if they are equal."""
         return next((f.name for f in fields(self) if getattr(self, f.name) != getattr(other, f.name)), None)
 
 
 @dataclass(frozen=True, slots=True)
 class ClipInputFormat:
-    """How clips become the inputs of a network that takes pixels and log-mels: brought to `frames` frames by `fit`."""
+    """Input format of a network that takes pixels and log-mels.
+
+    Attributes:
+        frames: T, the fixed number of frames.
+        fit: `pad` (cut or padded to T frames) or `squeeze` (resampled to T frames).
+
+    >>> ClipInputFormat(512, "pad")
+    ClipInputFormat(frames=512, fit='pad')
+    """
 
     frames: int
     fit: Fit
@@ -101,6 +109,9 @@ class TrainingContext:
         extractors: of the cached features; empty for a network that takes the clips themselves.
         clips: the input format of such a network; None for one on cached features.
         calibration: by `clip`, `audio`, `visual`, the slope and offset that turn a best score into a probability.
+
+    >>> TrainingContext(0.04, clips=ClipInputFormat(512, "pad")).to_dict()
+    {'hop_s': 0.04, 'extractors': [], 'clips': {'frames': 512, 'fit': 'pad'}}
     """
 
     hop_s: float
@@ -109,7 +120,7 @@ class TrainingContext:
     calibration: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, object]:
-        """The context as plain values, for a checkpoint."""
+        """Return the context as plain values, for a checkpoint."""
         values: dict[str, object] = {"hop_s": self.hop_s, "extractors": [e.to_dict() for e in self.extractors]}
         if self.clips is not None:
             values["clips"] = asdict(self.clips)

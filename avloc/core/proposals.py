@@ -1,4 +1,4 @@
-"""`Proposals`: scored segments of one clip, and soft-NMS over them. Legend: N rows, M modalities."""
+"""`Proposals`: scored segments of one clip, soft-NMS over them, and boundary voting. Legend: N rows, M modalities."""
 
 from __future__ import annotations
 
@@ -20,7 +20,14 @@ class Proposals:
     Attributes:
         segments: (N, 2) seconds.
         scores: (N,) in [0, 1].
-        modality_scores: (N, M) how sure it is that each modality lies there, in the order of `records.MODALITIES`.
+        modality_scores: (N, M) score of each modality being forged there, in the order of `records.MODALITIES`.
+
+    Raises:
+        AvlocError: if the three arrays differ in length.
+
+    >>> proposals = Proposals(np.array([[0, 1.0], [2, 3]]), np.array([0.4, 0.9]), np.array([[0.4, 0], [0, 0.9]]))
+    >>> proposals.best(1).segments.tolist()
+    [[2.0, 3.0]]
     """
 
     segments: Float
@@ -37,31 +44,31 @@ class Proposals:
 
     @classmethod
     def empty(cls, modalities: int = 2) -> Proposals:
-        """No proposal."""
+        """Return proposals without a row."""
         return cls(np.zeros((0, 2)), np.zeros(0), np.zeros((0, modalities)))
 
     def take(self, index: npt.NDArray[np.int64] | npt.NDArray[np.bool_] | slice) -> Proposals:
-        """The rows of an index, in its order."""
+        """Return the rows of an index, in its order."""
         return Proposals(self.segments[index], self.scores[index], self.modality_scores[index])
 
     def best(self, count: int) -> Proposals:
-        """The `count` best rows, sorted by falling score, ties by start, then end."""
+        """Return the `count` best rows, sorted by falling score; ties by start, then end."""
         order = np.lexsort((self.segments[:, 1], self.segments[:, 0], -self.scores))
         return self.take(order[:count])
 
     def shifted(self, seconds: float) -> Proposals:
-        """The same rows later by some seconds."""
+        """Return the same rows, later by some seconds."""
         return Proposals(self.segments + seconds, self.scores, self.modality_scores)
 
     def cut(self, end_s: float) -> Proposals:
-        """The same rows cut to a clip's end; those behind it are left out."""
+        """Cut the rows to a clip's end; rows behind it are dropped."""
         segments = np.minimum(self.segments, end_s)
         kept = segments[:, 1] > segments[:, 0]
         return Proposals(segments[kept], self.scores[kept], self.modality_scores[kept])
 
     @classmethod
     def concatenate(cls, parts: list[Proposals]) -> Proposals:
-        """The rows of all parts, in order."""
+        """Return the rows of all parts, in order."""
         if not parts:
             return cls.empty()
         return cls(
@@ -79,12 +86,29 @@ def soft_nms(
     floor: float = 1e-3,
     spare: tuple[float, float] | None = None,
 ) -> Proposals:
-    """Soft non-maximum suppression with a Gaussian penalty: sorted by falling score, at most `keep` rows.
+    """Suppress overlapping rows by soft-NMS with a Gaussian penalty.
 
-    Again and again the best remaining row is kept and each other one's score is multiplied by exp(−IoU² / sigma);
-    rows that fall under `floor` are dropped. (Bodla et al., "Soft-NMS", ICCV 2017, equation 3.) Ties go to the earlier
-    start, then the earlier end, so the order of the rows does not matter. With `spare` (low, high), as in BA-TFD, a pick
-    spares the rows whose IoU is at most low + (high − low) · its length in seconds.
+    Bodla et al., "Soft-NMS", ICCV 2017, equation 3: the best remaining row is picked, and the score of every other one is
+    multiplied by exp(−IoU² / sigma), until no row is left. Ties go to the earlier start, then the earlier end, so the order
+    of the rows does not matter.
+
+    Args:
+        proposals: rows in any order, with finite scores.
+        sigma: width of the Gaussian; a smaller one suppresses more.
+        keep: at most this many rows are returned.
+        floor: rows whose score falls below it are dropped.
+        spare: (low, high), as in BA-TFD: a pick spares the rows whose IoU with it is at most
+            low + (high − low) · its length in seconds.
+
+    Returns:
+        The picked rows with their scores at the time of the pick, sorted by falling score.
+
+    Raises:
+        AvlocError: if sigma is not positive, or a score is not finite.
+
+    >>> twice = Proposals(np.array([[0.0, 1.0], [0.0, 1.0]]), np.array([0.9, 0.8]), np.zeros((2, 2)))
+    >>> soft_nms(twice, sigma=0.5).scores.round(3).tolist()
+    [0.9, 0.108]
     """
     if sigma <= 0:
         raise AvlocError(f"sigma must be positive, got {sigma:g}")
@@ -107,24 +131,24 @@ def soft_nms(
         kept_scores.append(float(scores[k]))
         scores *= penalty[k]
         scores[k] = -np.inf
-    chosen = rows.take(np.array(kept, dtype=np.int64))
-    return Proposals(chosen.segments, np.array(kept_scores), chosen.modality_scores)
+    picked = rows.take(np.array(kept, dtype=np.int64))
+    return Proposals(picked.segments, np.array(kept_scores), picked.modality_scores)
 
 
-def vote_boundaries(chosen: Proposals, voters: Proposals, least_iou: float) -> Proposals:
-    """Move each row's ends to the mean of the voters around it, weighted by score and by IoU; scores stay.
+def vote_boundaries(picked: Proposals, candidates: Proposals, min_iou: float) -> Proposals:
+    """Move each row's ends to the mean of the candidates around it, weighted by score times IoU; scores stay.
 
     Gidaris and Komodakis, "Object detection via a multi-region and semantic segmentation-aware CNN model", ICCV 2015, section 5.
 
     Args:
-        chosen: the rows of a soft-NMS.
-        voters: the rows that it chose from.
-        least_iou: voters of a smaller IoU with a row have no say in it.
+        picked: the rows of a soft-NMS.
+        candidates: the rows that it picked from.
+        min_iou: candidates with a smaller IoU have no vote on a row.
     """
-    if not len(chosen) or not len(voters):
-        return chosen
-    iou = interval_iou(chosen.segments, voters.segments)
-    weight = np.where(iou >= least_iou, iou * voters.scores, 0.0)
+    if not len(picked) or not len(candidates):
+        return picked
+    iou = interval_iou(picked.segments, candidates.segments)
+    weight = np.where(iou >= min_iou, iou * candidates.scores, 0.0)
     total = weight.sum(axis=1, keepdims=True)
-    voted = weight @ voters.segments / np.maximum(total, 1e-12)
-    return Proposals(np.where(total > 1e-12, voted, chosen.segments), chosen.scores, chosen.modality_scores)
+    voted = weight @ candidates.segments / np.maximum(total, 1e-12)
+    return Proposals(np.where(total > 1e-12, voted, picked.segments), picked.scores, picked.modality_scores)

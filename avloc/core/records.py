@@ -1,4 +1,4 @@
-"""`VideoRecord`: what is known of one clip, the same for every dataset."""
+"""`VideoRecord`: the metadata of one clip, in the same form for every dataset."""
 
 from __future__ import annotations
 
@@ -12,10 +12,20 @@ MODALITIES = ("audio", "visual")
 
 @dataclass(frozen=True, slots=True)
 class VideoRecord:
-    """One clip: its file, split, length and fake segments per modality (seconds).
+    """Metadata of one clip.
 
-    `labelled` is false where the labels are hidden (a challenge's test split): then the lists are empty and mean
-    nothing. `attributes` keeps what else the dataset says (the original clip, the generators).
+    Attributes:
+        file: path below the dataset's folder.
+        split: name of the split, as the dataset has it.
+        duration_s: length in seconds; None if the metadata do not say.
+        audio_segments: fake segments of the sound, in seconds.
+        visual_segments: fake segments of the picture, in seconds.
+        labelled: false where the labels are hidden (a challenge's test split): both lists are then empty and mean nothing.
+        attributes: further (name, value) pairs of the metadata, such as the original clip or the generators.
+
+    >>> record = VideoRecord("000001.mp4", "test", 4.0, visual_segments=(Segment(1.0, 1.5),))
+    >>> record.modality, record.segments
+    ('visual', (Segment(start_s=1.0, end_s=1.5),))
     """
 
     file: str
@@ -28,17 +38,17 @@ class VideoRecord:
 
     @property
     def segments(self) -> tuple[Segment, ...]:
-        """The fake segments of both modalities together, each once, sorted."""
+        """Fake segments of both modalities together, each once, sorted."""
         return tuple(union(self.audio_segments, self.visual_segments))
 
     @property
     def modality(self) -> str:
-        """`real`, `audio`, `visual` or `both`."""
+        """The forged modality: `real` (none), `audio`, `visual` or `both`."""
         audio, visual = bool(self.audio_segments), bool(self.visual_segments)
         if audio and visual:
             return "both"
         return "audio" if audio else "visual" if visual else "real"
 
     def modality_segments(self, modality: str) -> tuple[Segment, ...]:
-        """The fake segments of `audio` or `visual`."""
+        """Return the fake segments of `audio` or `visual`."""
         return self.audio_segments if modality == "audio" else self.visual_segments

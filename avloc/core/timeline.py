@@ -1,7 +1,7 @@
 """Time: `Segment` in seconds, and `TimeGrid`, the one clock that turns seconds into steps and back.
 
-A step k of a grid is the half-open interval [start + k·hop, start + (k+1)·hop); nothing else in the package converts
-between seconds and indices.
+Step k of a grid is the half-open interval [start + k·hop, start + (k + 1)·hop). Nothing else in the package converts between
+seconds and indices.
 """
 
 from __future__ import annotations
@@ -25,7 +25,11 @@ DEFAULT_SAMPLE_RATE = 16_000
 
 
 class Segment(NamedTuple):
-    """A stretch of time [start_s, end_s) in seconds.
+    """A stretch of time [start_s, end_s).
+
+    Attributes:
+        start_s: beginning in seconds.
+        end_s: end in seconds.
 
     >>> Segment(1.0, 1.5).duration_s
     0.5
@@ -41,7 +45,7 @@ class Segment(NamedTuple):
 
 
 def segment_array(segments: Iterable[Sequence[float]] | FloatArray) -> npt.NDArray[np.float64]:
-    """Segments as a float64 array (N, 2) of seconds; N may be 0.
+    """Return segments as a float64 array (N, 2) of seconds; N may be 0.
 
     Raises:
         AvlocError: if a row is not a pair of finite numbers with start ≤ end.
@@ -61,7 +65,7 @@ def segment_array(segments: Iterable[Sequence[float]] | FloatArray) -> npt.NDArr
 
 
 def union(*lists: Iterable[Sequence[float]]) -> list[Segment]:
-    """All segments of the lists, each once, sorted; overlapping ones stay apart.
+    """Return all segments of the lists, each once, sorted; overlapping ones stay apart.
 
     >>> union([(1, 2)], [(0, 1), (1, 2)])
     [Segment(start_s=0.0, end_s=1.0), Segment(start_s=1.0, end_s=2.0)]
@@ -70,9 +74,12 @@ def union(*lists: Iterable[Sequence[float]]) -> list[Segment]:
 
 
 def interval_iou(a: FloatArray, b: FloatArray) -> npt.NDArray[np.float64]:
-    """Intersection over union of every row of `a` (N, 2) with every row of `b` (M, 2): (N, M) in [0, 1].
+    """Return the intersection over union of every row of `a` (N, 2) with every row of `b` (M, 2): (N, M) in [0, 1].
 
     The union of two disjoint intervals is the sum of their lengths; two empty intervals have IoU 0.
+
+    >>> interval_iou(np.array([[0.0, 2.0]]), np.array([[1.0, 2.0], [2.0, 3.0]])).tolist()
+    [[0.5, 0.0]]
     """
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     low = np.maximum(a[:, None, 0], b[None, :, 0])
@@ -84,7 +91,15 @@ def interval_iou(a: FloatArray, b: FloatArray) -> npt.NDArray[np.float64]:
 
 @dataclass(frozen=True, slots=True)
 class TimeGrid:
-    """A clock of `length` steps of `hop_s` seconds, the first of which begins at `start_s`.
+    """A clock of equal steps.
+
+    Attributes:
+        start_s: beginning of the first step in seconds.
+        hop_s: seconds per step.
+        length: number of steps.
+
+    Raises:
+        AvlocError: if the start is not finite, the hop is not positive and finite, or the length is negative.
 
     >>> grid = TimeGrid(start_s=0.0, hop_s=0.04, length=3)
     >>> [round(t, 2) for t in grid.centers_s().tolist()]
@@ -103,28 +118,28 @@ class TimeGrid:
 
     @classmethod
     def covering(cls, duration_s: float, hop_s: float, start_s: float = 0.0) -> TimeGrid:
-        """The shortest grid that covers [start_s, start_s + duration_s); a rest under 1 % of a step is no step."""
+        """Return the shortest grid that covers [start_s, start_s + duration_s); a rest under 1 % of a step adds no step."""
         return cls(start_s, hop_s, max(0, math.ceil(duration_s / hop_s - 0.01)))
 
     @property
     def end_s(self) -> float:
-        """The end of the last step."""
+        """End of the last step in seconds."""
         return self.start_s + self.length * self.hop_s
 
     def to_steps(self, seconds: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """Seconds → fractional steps; an integer is the beginning of that step."""
+        """Convert seconds to fractional steps; an integer is the beginning of that step."""
         return (np.asarray(seconds, dtype=np.float64) - self.start_s) / self.hop_s
 
     def to_seconds(self, steps: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """Fractional steps → seconds; the inverse of `to_steps`."""
+        """Convert fractional steps to seconds; the inverse of `to_steps`."""
         return np.asarray(steps, dtype=np.float64) * self.hop_s + self.start_s
 
     def centers_s(self) -> npt.NDArray[np.float64]:
-        """The middle of each step in seconds: (length,)."""
+        """Return the middle of each step in seconds: (length,)."""
         return self.to_seconds(np.arange(self.length) + 0.5)
 
     def coarser(self, stride: int) -> TimeGrid:
-        """The grid whose steps are `stride` of this grid's; the last one may reach past this grid's end."""
+        """Return the grid whose steps are `stride` of this grid's; its last step may reach past this grid's end."""
         if stride < 1:
             raise AvlocError(f"a stride must be at least 1, got {stride}")
         return TimeGrid(self.start_s, self.hop_s * stride, -(-self.length // stride))
@@ -132,9 +147,9 @@ class TimeGrid:
     def resample(self, values: npt.NDArray[np.float32], target: TimeGrid) -> npt.NDArray[np.float32]:
         """Bring `values` (self.length, C), one row per step of this grid, onto `target`: (target.length, C).
 
-        A step of the target that is longer than one of ours takes the mean of ours by shared time, so that nothing
-        between two points is lost; otherwise the values at the middles of the steps are interpolated linearly. Past
-        the ends the nearest value is held; an empty stream gives zeros (its mask says so).
+        If the target's steps are longer, each takes the mean of this grid's steps weighted by shared time, so that no
+        value is skipped. Otherwise values are interpolated linearly between the middles of the steps. Past the ends the
+        nearest value is held. An empty stream gives zeros; mark them with a mask (`inside`).
         """
         if len(values) != self.length:
             raise AvlocError(f"values must have one row per step ({self.length}), got {len(values)}")
@@ -164,6 +179,6 @@ class TimeGrid:
         return np.where(inside[:, None], mean, values[nearest]).astype(np.float32)
 
     def inside(self, valid: TimeGrid) -> npt.NDArray[np.bool_]:
-        """Which of this grid's step middles lie within `valid`'s extent: (length,)."""
+        """Mark the steps of this grid whose middles lie within `valid`'s extent: (length,)."""
         centers = self.centers_s()
         return (centers >= valid.start_s - 1e-9) & (centers < valid.end_s + 1e-9)

@@ -1,0 +1,65 @@
+"""Heads: labels > targets, and outputs > proposals, one file per head with both directions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from avloc.lazy import load
+
+if TYPE_CHECKING:
+    from avloc.core.proposals import soft_nms as soft_nms
+    from avloc.heads.maps import MapTargetMaker as MapTargetMaker
+    from avloc.heads.maps import MapTargets as MapTargets
+    from avloc.heads.maps import boundary_map as boundary_map
+    from avloc.heads.maps import boundary_overlap as boundary_overlap
+    from avloc.heads.maps import decode_map as decode_map
+    from avloc.heads.maps import rounded_frame_labels as rounded_frame_labels
+    from avloc.heads.points import PointTargetMaker as PointTargetMaker
+    from avloc.heads.points import PointTargets as PointTargets
+    from avloc.heads.points import Pyramid as Pyramid
+    from avloc.heads.points import boundary_labels as boundary_labels
+    from avloc.heads.points import decode_points as decode_points
+    from avloc.heads.points import frame_labels as frame_labels
+    from avloc.heads.points import point_targets as point_targets
+
+__all__ = [
+    "MapTargetMaker",
+    "MapTargets",
+    "PointTargetMaker",
+    "PointTargets",
+    "Pyramid",
+    "boundary_labels",
+    "boundary_map",
+    "boundary_overlap",
+    "decode_map",
+    "decode_points",
+    "frame_labels",
+    "point_targets",
+    "rounded_frame_labels",
+    "soft_nms",
+]
+
+_MODULES = {
+    "MapTargetMaker": "avloc.heads.maps",
+    "MapTargets": "avloc.heads.maps",
+    "PointTargetMaker": "avloc.heads.points",
+    "PointTargets": "avloc.heads.points",
+    "Pyramid": "avloc.heads.points",
+    "boundary_labels": "avloc.heads.points",
+    "boundary_map": "avloc.heads.maps",
+    "boundary_overlap": "avloc.heads.maps",
+    "decode_map": "avloc.heads.maps",
+    "decode_points": "avloc.heads.points",
+    "frame_labels": "avloc.heads.points",
+    "point_targets": "avloc.heads.points",
+    "rounded_frame_labels": "avloc.heads.maps",
+    "soft_nms": "avloc.core.proposals",
+}
+
+
+def __getattr__(name: str) -> object:
+    return load(__name__, name, _MODULES)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,7 +1,7 @@
-"""Soft-NMS over a boundary map. Legend: T starts, W widths, cells (t, w) are the segments [t, t + widths[w]] in steps.
+"""Soft-NMS over a boundary map. Legend: T starts, W widths; cell (t, w) is the segment [t, t + widths[w]] in steps.
 
-A pick changes only cells that overlap it, so each costs one product over a few rows of the map. The overlap of two cells
-depends on their widths and on the distance of their starts alone, so all penalties stand in one small table.
+A pick changes only cells that overlap it, so it costs one product over a few rows of the map. The overlap of two cells depends
+only on their widths and on the distance of their starts, so one small table holds all penalties.
 """
 
 from __future__ import annotations
@@ -17,8 +17,18 @@ Float = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class SoftNMS:
-    """The published settings of soft-NMS (BA-TFD): a row's score is multiplied by exp(−IoU² / alpha) if its IoU with the
-    pick is above low + (high − low) · width of the pick in seconds.
+    """Settings of the soft-NMS of BA-TFD; the published ones by default.
+
+    A score is multiplied by exp(−IoU² / alpha) if the IoU with the pick is above low + (high − low) · length of the pick in
+    seconds.
+
+    Attributes:
+        alpha: width of the Gaussian.
+        low: IoU that a pick of length 0 spares.
+        high: IoU that a pick of 1 s spares.
+
+    >>> SoftNMS()
+    SoftNMS(alpha=0.7234, low=0.1968, high=0.4123)
     """
 
     alpha: float = 0.7234
@@ -28,7 +38,7 @@ class SoftNMS:
 
 @lru_cache(maxsize=64)
 def _penalties(first_width: int, widths: int, hop_s: float, settings: SoftNMS) -> Float:
-    """What a pick does to its surroundings: (W of the pick, 2·reach + 1 distances of starts, W of the other)."""
+    """Return the factor on each cell around a pick: (W of the pick, 2·reach + 1 distances of starts, W of the cell)."""
     width = np.arange(first_width, first_width + widths, dtype=np.float64)
     reach = first_width + widths
     gap = np.arange(-reach, reach + 1, dtype=np.float64)[:, None]
@@ -45,19 +55,23 @@ def _penalties(first_width: int, widths: int, hop_s: float, settings: SoftNMS) -
 def soft_nms_map(
     scores: Float, *, first_width: int, hop_s: float, keep: int, settings: SoftNMS | None = None
 ) -> tuple[npt.NDArray[np.int64], Float]:
-    """Pick the best cells of a map again and again, each time lowering those that overlap the pick.
+    """Pick the best cell of a map repeatedly, each time lowering the cells that overlap the pick.
 
     Equal scores go to the earlier start, then the shorter cell.
 
     Args:
         scores: (T, W); −inf where a cell is no candidate.
-        first_width: steps of the first width; the next ones are each a step wider.
+        first_width: steps of the first width; each further width is a step longer.
         hop_s: seconds per step.
-        keep: picks at the most.
-        settings: of the penalty; the published ones by default.
+        keep: at most this many picks.
+        settings: of the penalty; None: the published ones.
 
     Returns:
         The picked cells (K, 2) as (t, w), and their scores (K,), falling.
+
+    >>> cells, kept = soft_nms_map(np.array([[0.2, 0.9], [0.4, 0.1]]), first_width=1, hop_s=0.04, keep=2)
+    >>> cells.tolist(), kept.round(3).tolist()
+    ([[0, 1], [1, 0]], [0.9, 0.283])
     """
     starts, widths = scores.shape
     table = _penalties(first_width, widths, hop_s, settings or SoftNMS())

@@ -1,0 +1,32 @@
+"""Inference: a trained network on clips, or on the features of a dataset."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from avloc.lazy import load
+
+if TYPE_CHECKING:
+    from avloc.inference.localizer import Localizer as Localizer
+    from avloc.inference.prediction import SplitPredictions as SplitPredictions
+    from avloc.inference.prediction import predict as predict
+
+__all__ = [
+    "Localizer",
+    "SplitPredictions",
+    "predict",
+]
+
+_MODULES = {
+    "Localizer": "avloc.inference.localizer",
+    "SplitPredictions": "avloc.inference.prediction",
+    "predict": "avloc.inference.prediction",
+}
+
+
+def __getattr__(name: str) -> object:
+    return load(__name__, name, _MODULES)
+
+
+def __dir__() -> list[str]:
+    return __all__

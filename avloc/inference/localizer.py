@@ -15,9 +15,7 @@ from avloc.core.calibration import CALIBRATED, PlattFit, clip_probabilities
 from avloc.core.proposals import Proposals
 from avloc.core.records import MODALITIES
 from avloc.core.timeline import TimeGrid
-from avloc.datasets.loading.example import Example
-from avloc.errors import AvlocError, CheckpointError, first_line
-from avloc.feature_extraction.media.arrays import ClipArrays
+from avloc.errors import AvlocError, one_line
 from avloc.feature_extraction.media.types import WHOLE, Span
 from avloc.inference.clip_source import ClipSource
 from avloc.inference.feature_source import FeatureSource
@@ -25,35 +23,40 @@ from avloc.inference.source import InputSource, Request, clip_name
 from avloc.inference.streaming import Window, Windowing, decoding_problems
 from avloc.localization.preview import Preview
 from avloc.localization.result import Localization
-from avloc.models import build_model
-from avloc.models.checkpoint import Checkpoint, load_weights, read_checkpoint
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    from avloc.core.timeline import TimeGrid
+    from avloc.datasets.loading.example import Example
+    from avloc.feature_extraction.extractors.base import Extractor
     from avloc.feature_extraction.media.arrays import ClipArrays
-    from avloc.feature_extraction.media.types import Span
-    from avloc.inference.streaming import Window, Windowing
+    from avloc.feature_extraction.media.types import MediaInfo
+    from avloc.models.checkpoint import Checkpoint
+    from avloc.models.network import Network
 
 WINDOW_S = 40.0
 OVERLAP = 0.25  # of a window
 FITTED_ROWS = 100
 PRECISIONS = ("32", "bf16", "16")
 Progress = Callable[[float], object]
-"""Is told how many seconds of a clip are done."""
+"""Called with the seconds of a clip that are done."""
 
 
 class Localizer:
-    """A trained network, and where its inputs come from.
+    """A trained network and the source of its inputs.
 
     Args:
-        model: the network, in eval mode.
+        model: the network.
         source: its inputs (`avloc.inference.source`).
-        device: where the network runs.
+        device: device of the network.
         precision: `32`, or `bf16` or `16` to run it under autocast.
-        calibration: how best scores become probabilities (`avloc.core.calibration`).
+        calibration: the fits that turn best scores into probabilities (`avloc.core.calibration`).
+
+    Raises:
+        AvlocError: if the model lacks members of `avloc.models.Network`, or the precision is unknown.
+
+    >>> from avloc.models import BoundaryTransformer
+    >>> source = FeatureSource((), hop_s=0.04)
+    >>> Localizer(BoundaryTransformer(audio_dim=5, visual_dim=7, width=8, heads=2), source)
+    Localizer(BoundaryTransformer on cpu, precision 32, uncalibrated)
     """
 
     def __init__(
@@ -64,10 +67,18 @@ class Localizer:
         precision: str = "32",
         calibration: Mapping[str, PlattFit] | None = None,
     ) -> None:
+        from avloc.models.network import as_module, check_network
+
         if precision not in PRECISIONS:
             raise AvlocError(f"want precision of {', '.join(PRECISIONS)}, got {precision!r}")
-        self.model, self.source, self.device, self.precision = model.eval().to(device), source, device, precision
+        self.model: Network = check_network(model)
+        as_module(self.model).eval().to(device)
+        self.source, self.device, self.precision = source, device, precision
         self.calibration = dict(calibration or {})
+
+    def __repr__(self) -> str:
+        calibrated = "calibrated" if self.calibration else "uncalibrated"
+        return f"Localizer({type(self.model).__name__} on {self.device}, precision {self.precision}, {calibrated})"
 
     @classmethod
     def from_checkpoint(
@@ -78,29 +89,37 @@ class Localizer:
         weights: Mapping[str, str | Path] | None = None,
         precision: str = "32",
         decoding: str | None = None,
+        network: type[Any] | str | None = None,
+        own_extractors: Sequence[type[Extractor] | str] = (),
     ) -> Localizer:
         """Load a checkpoint that `avloc train` or `avloc convert` wrote (tensors and plain values only; no code is run).
 
         Args:
             path: the checkpoint.
-            device: where the network runs.
+            device: device of the network.
             weights: by extractor, the file of its weights, for those that have any.
             precision: see `Localizer`.
-            decoding: of boundary maps, instead of the checkpoint's own (`avloc.heads.maps.decode_map`).
+            decoding: decoding of boundary maps, instead of the checkpoint's own (`avloc.heads.decode_map`).
+            network: the class of the network or its dotted name, if it is your own: a checkpoint never names one to import.
+            own_extractors: the same for extractors of your own.
 
         Raises:
-            CheckpointError: if the file is missing, is no checkpoint of ours, or does not fit its network.
-            AvlocError: if the network has no boundary maps to decode so.
+            CheckpointError: if the file is missing, is no checkpoint of avloc, or does not fit its network.
+            AvlocError: if a decoding is given for a network without boundary maps.
         """
+        from avloc.models.catalog import build_model
+        from avloc.models.checkpoint import load_weights, read_checkpoint
+
         checkpoint = read_checkpoint(path)
         arguments = dict(checkpoint.arguments)
         if decoding is not None:
             if "decoding" not in arguments:
-                raise AvlocError(f"{path}: a {checkpoint.model} has no boundary maps, so --decoding says nothing to it")
+                raise AvlocError(f"{path}: a {checkpoint.model} has no boundary maps; leave out --decoding")
             arguments["decoding"] = decoding
-        model = build_model(checkpoint.model, arguments)
+        model = build_model(checkpoint.model, arguments, network)
         load_weights(model, checkpoint)
-        return cls(model, build_source(checkpoint, weights), device, precision, checkpoint.calibration)
+        source = build_source(checkpoint, weights, own_extractors)
+        return cls(model, source, device, precision, checkpoint.context.calibration)
 
     def localize(
         self,
@@ -109,32 +128,41 @@ class Localizer:
         keep: int = 100,
         span: Span = WHOLE,
         preview: bool = False,
+        info: MediaInfo | None = None,
         progress: Progress | None = None,
     ) -> Localization:
-        """Find the fake segments of one clip, window by window as it is decoded; uses what decodes.
+        """Find the fake segments of one clip, window by window as it is decoded; a damaged clip gives what decodes.
 
         Args:
             clip: a file, or a clip in memory.
-            keep: segments at the most, per `WINDOW_S` of the clip.
-            span: which part of a file, and which audio track.
-            preview: whether to keep small pictures and the loudness (`Localization.preview`).
+            keep: at most this many segments per `WINDOW_S` of the clip.
+            span: the part of a file, and the audio track.
+            preview: whether to keep thumbnails and the loudness (`Localization.preview`).
+            info: the file's header, if you have probed it: it is not opened for that again.
             progress: see `Progress`.
 
         Raises:
-            MediaError: if neither picture nor sound can be decoded, or there is no such part or track.
+            MediaError: if neither audio nor video can be decoded, or the span or track does not exist.
         """
-        seen = Preview(self.source.crop) if preview else None
-        request = Request(span, () if seen is None else (seen.format,), seen)
+        if isinstance(clip, str):
+            clip = Path(clip).expanduser()
+        observer = Preview(self.source.crop) if preview else None
+        request = Request(span, () if observer is None else (observer.format,), observer, info)
         size = self._window_steps() if self.source.windows else None
         tracks, windows = self.source.open(clip, Windowing(size, self._overlap(size)), request)
-        found = self._merge(_with_progress(windows, progress), keep)
-        # A network that runs over its clip's end has said nothing of what is not there.
+        localization = self._merge(_with_progress(windows, progress), keep)
+        # A network that runs past its clip's end says nothing of what lies there.
         duration_s = max(t.decoded_s[1] for t in tracks if t.decoded_s is not None)
         decoded = {m: track.decoded_s for m, track in zip(MODALITIES, tracks, strict=True)}
+        problems = tuple(dict.fromkeys((*decoding_problems(tracks), *localization.problems)))
         return replace(
-            found, file=clip_name(clip), duration_s=duration_s, decoded_s=decoded, preview=seen,
-            problems=tuple(dict.fromkeys((*decoding_problems(tracks), *found.problems))),
-        )  # fmt: skip
+            localization,
+            file=clip_name(clip),
+            duration_s=duration_s,
+            decoded_s=decoded,
+            preview=observer,
+            problems=problems,
+        )
 
     def run(
         self, examples: Iterable[Example], *, batch_size: int | None = None, keep: int = 100
@@ -142,7 +170,7 @@ class Localizer:
         """Run the network on examples, one localization each, in order.
 
         Clips longer than `WINDOW_S`, or than the network takes at once, run in overlapping windows; a proposal counts in
-        the window whose inner part its middle lies in, so that each place is judged with context on both sides. Short
+        the window whose inner part holds its middle, so that each place is judged with context on both sides. Short
         clips are batched.
         """
         batch_size = batch_size or self.source.batch_size
@@ -175,45 +203,56 @@ class Localizer:
         with torch.inference_mode(), torch.autocast(kind, dtype=half, enabled=half is not None):
             output = self.model(**batch.inputs._asdict())
             try:
-                # How sure it is was fitted on so many rows, however few are wanted.
+                # Calibration was fitted on the best of `FITTED_ROWS` proposals, so decode at least that many.
                 proposals = self.model.decode(output, batch.grids, keep=max(keep, FITTED_ROWS))
             except AvlocError as error:
-                # NaN, say of half precision: the other clips of a batch shall not suffer from it.
+                # NaN, say of half precision: run one by one, so that it costs one clip and not its batch.
                 if len(examples) > 1:
-                    return [found for example in examples for found in self._run_batch([example], keep)]
+                    return [each for example in examples for each in self._run_batch([example], keep)]
                 proposals, problems = [Proposals.empty()], (str(error),)
         steps = output.step_logits.float().sigmoid().cpu().numpy()
-        found = []
-        for b, (example, grid) in enumerate(zip(examples, batch.grids, strict=True)):
-            fakeness = steps[b, : grid.length].copy()
-            for k, mask in enumerate(example.masks):
-                # A squeezed clip's clock has other steps than the example's: each takes the mask at its middle.
-                middles = np.floor(example.grid.to_steps(grid.centers_s())).astype(int)
-                fakeness[~mask[np.clip(middles, 0, max(0, len(mask) - 1))], k] = np.nan
-            duration = example.record.duration_s or example.grid.end_s
-            # What a clip does not have cannot be forged in it.
-            there = np.array([mask.any() for mask in example.masks])
-            each = replace(proposals[b], modality_scores=proposals[b].modality_scores * there)
-            localized = self._found(example, duration, each.cut(example.end_s), grid, fakeness, problems)
-            found.append(replace(localized, proposals=localized.proposals.take(slice(keep))))
-        return found
+        return [
+            self._localization(example, grid, steps[b, : grid.length].copy(), proposals[b], problems, keep)
+            for b, (example, grid) in enumerate(zip(examples, batch.grids, strict=True))
+        ]
 
-    def _found(
+    def _localization(
+        self,
+        example: Example,
+        grid: TimeGrid,
+        fakeness: npt.NDArray[np.float32],
+        proposals: Proposals,
+        problems: tuple[str, ...],
+        keep: int,
+    ) -> Localization:
+        """The localization of one clip of a batch: a missing modality is NaN in `fakeness`, and never named as forged."""
+        for k, mask in enumerate(example.masks):
+            # A squeezed clip's clock has other steps than the example's: each takes the mask at its middle.
+            middles = np.floor(example.grid.to_steps(grid.centers_s())).astype(int)
+            fakeness[~mask[np.clip(middles, 0, max(0, len(mask) - 1))], k] = np.nan
+        duration_s = example.record.duration_s or example.grid.end_s
+        exists = np.array([mask.any() for mask in example.masks])
+        proposals = replace(proposals, modality_scores=proposals.modality_scores * exists).cut(example.end_s)
+        localization = self._calibrated(example, duration_s, proposals, grid, fakeness, problems)
+        return replace(localization, proposals=proposals.take(slice(keep)))
+
+    def _calibrated(
         self,
         example: Example,
         duration_s: float,
-        found: Proposals,
+        proposals: Proposals,
         grid: TimeGrid,
         fakeness: npt.NDArray[np.float32],
         problems: tuple[str, ...],
     ) -> Localization:
-        sure = clip_probabilities(found, self.calibration)
-        known = set(self.calibration) >= set(CALIBRATED)
-        return Localization(example.record.file, duration_s, found, grid, fakeness, problems, sure, known)
+        probabilities = clip_probabilities(proposals, self.calibration)
+        is_calibrated = set(self.calibration) >= set(CALIBRATED)
+        file = example.record.file
+        return Localization(file, duration_s, proposals, grid, fakeness, problems, probabilities, is_calibrated)
 
     def _overlap(self, size: int | None) -> int:
         """Steps that windows share: the longest segment of a map fits in, so that one window has all of it."""
-        return 0 if size is None else max(round(size * OVERLAP), min(getattr(self.model, "durations", 0), size // 2))
+        return 0 if size is None else max(round(size * OVERLAP), min(self.model.longest_segment_steps, size // 2))
 
     def _windows(self, example: Example) -> Iterator[Window]:
         """A long example in overlapping windows."""
@@ -228,33 +267,33 @@ class Localizer:
         parts: list[Proposals] = []
         fakeness: list[npt.NDArray[np.float32]] = []
         problems: dict[str, None] = {}
-        done, grid, example = 0, None, None  # steps that are answered
+        done, grid, example = 0, None, None  # `done`: steps that are answered
         for example, begin, last in windows:
-            found = self._run_batch([example], keep)[0]
+            localization = self._run_batch([example], keep)[0]
             if begin == 0 and last:
-                return found
+                return localization
             grid = grid or example.grid
             size = example.grid.length
             overlap = self._overlap(size)
             end = begin + size if last else begin + size - overlap + overlap // 2
-            low, high = (float(s) for s in found.grid.to_seconds([done - begin, end - begin]))
-            middle = found.proposals.segments.mean(axis=1)
-            parts.append(found.proposals.take(((begin == 0) | (middle >= low)) & (last | (middle < high))))
-            fakeness.append(found.fakeness[done - begin : end - begin])
-            problems.update(dict.fromkeys(found.problems))
+            low, high = (float(s) for s in localization.grid.to_seconds([done - begin, end - begin]))
+            middle = localization.proposals.segments.mean(axis=1)
+            parts.append(localization.proposals.take(((begin == 0) | (middle >= low)) & (last | (middle < high))))
+            fakeness.append(localization.fakeness[done - begin : end - begin])
+            problems.update(dict.fromkeys(localization.problems))
             done = end
         assert grid is not None
         assert example is not None
         whole = TimeGrid(grid.start_s, grid.hop_s, done)
-        # Long clips may hold more than `keep` segments: as many are kept for every `WINDOW_S` of them.
+        # Long clips may hold more than `keep` segments: keep as many for every `WINDOW_S` of them.
         count = keep * math.ceil(done * grid.hop_s / WINDOW_S)
         proposals = Proposals.concatenate(parts).cut(example.end_s).best(count)
-        duration = example.record.duration_s or whole.end_s
-        return self._found(example, duration, proposals, whole, np.concatenate(fakeness), tuple(problems))
+        duration_s = example.record.duration_s or whole.end_s
+        return self._calibrated(example, duration_s, proposals, whole, np.concatenate(fakeness), tuple(problems))
 
 
 def _with_progress(windows: Iterator[Window], progress: Progress | None) -> Iterator[Window]:
-    """The same; after each it is told how much is done."""
+    """Pass windows on, and report after each the seconds that are done."""
     for window in windows:
         yield window
         if progress is not None:
@@ -262,7 +301,7 @@ def _with_progress(windows: Iterator[Window], progress: Progress | None) -> Iter
 
 
 def require_device(device: str) -> str:
-    """Check that a device is there.
+    """Check that a device can be used, and return it.
 
     Raises:
         AvlocError: if torch does not know or see it.
@@ -272,28 +311,17 @@ def require_device(device: str) -> str:
     try:
         torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise AvlocError(f"device {device!r} cannot be used here: {first_line(error)}") from error
+        raise AvlocError(f"device {device!r} cannot be used here: {one_line(error)}") from error
     return device
 
 
-def read_whole(source: InputSource, clip: str | Path | ClipArrays) -> Example:
-    """A clip as one example, decoded whole.
-
-    Raises:
-        MediaError: if neither picture nor sound can be decoded.
-    """
-    from avloc.inference.streaming import Windowing
-
-    return next(source.open(clip, Windowing(None), Request())[1]).example
-
-
-def build_source(checkpoint: Checkpoint, weights: Mapping[str, str | Path] | None = None) -> InputSource:
-    """The source that a checkpoint's network was trained on."""
-    if checkpoint.clips is not None:
-        from avloc.datasets.loading.clips import FITS
-
-        frames, fit = checkpoint.clips["frames"], checkpoint.clips["fit"]
-        if fit not in FITS or frames != checkpoint.arguments.get("frames"):
-            raise CheckpointError(f"{checkpoint.path}: a damaged checkpoint, its note 'clips' is {checkpoint.clips!r}")
-        return ClipSource(int(frames), fit)
-    return FeatureSource(checkpoint.extractors, checkpoint.hop_s, weights)
+def build_source(
+    checkpoint: Checkpoint,
+    weights: Mapping[str, str | Path] | None = None,
+    own_extractors: Sequence[type[Extractor] | str] = (),
+) -> InputSource:
+    """Make the source of inputs that a checkpoint's network was trained on."""
+    context = checkpoint.context
+    if context.clips is not None:
+        return ClipSource(context.clips.frames, context.clips.fit)
+    return FeatureSource(context.extractors, context.hop_s, weights, own_extractors)

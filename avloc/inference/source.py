@@ -1,7 +1,6 @@
-"""Where a network's inputs come from when it is run: cached features and their extractors, or the clips' own pixels and sound.
+"""The contract of an input source: a clip > its streams > windows > examples > batches, for a network that is run.
 
-Both read a clip to windows, each an example (a clock, masks) and collate examples to a batch; `avloc.inference.localizer` needs no
-more.
+`FeatureSource` extracts cached features on the way, `ClipSource` takes the clip's own pixels and sound.
 """
 
 from __future__ import annotations
@@ -11,72 +10,89 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from avloc.core.records import VideoRecord
 from avloc.errors import MediaError
 from avloc.feature_extraction.media.types import WHOLE
 
 if TYPE_CHECKING:
+    from avloc.core.records import VideoRecord
     from avloc.datasets.loading.batch import Batch
+    from avloc.datasets.loading.example import Example
     from avloc.datasets.loading.features import FeatureDataset
     from avloc.feature_extraction.media.arrays import ClipArrays
-    from avloc.feature_extraction.media.types import Crop, Span, VideoFormat
+    from avloc.feature_extraction.media.types import Crop, MediaInfo, Span, VideoFormat
     from avloc.feature_extraction.store.feature_store import FeatureStore
     from avloc.inference.streaming import Observer, StreamConsumer, Track, Window, Windowing
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is wanted of a file beside a network's inputs.
+    """The part of a clip to decode, and who else watches the decoding.
 
     Attributes:
-        span: which part of it, and which audio track.
-        formats: more pictures, for the observer.
-        observe: sees each decoded part.
+        span: the part of a file, and the audio track.
+        formats: more pictures to decode, for the observer.
+        observe: called with each decoded part.
+        info: the file's header, if it was probed before; the file is not probed again.
     """
 
     span: Span = WHOLE
     formats: tuple[VideoFormat, ...] = ()
     observe: Observer | None = None
+    info: MediaInfo | None = None
 
     def open_tracks(
         self,
         clip: str | Path | ClipArrays,
         formats: Sequence[VideoFormat],
-        sound: Sequence[StreamConsumer],
-        picture: Sequence[StreamConsumer],
+        audio: Sequence[StreamConsumer],
+        video: Sequence[StreamConsumer],
         backend: str,
     ) -> list[Track]:
-        """A clip's sound and picture, with those who take them.
+        """Open a clip's audio and its video, each once, for those that consume them.
+
+        Args:
+            clip: a file, or a clip in memory.
+            formats: the pictures that the video consumers need.
+            audio: consumers of the audio.
+            video: consumers of the video.
+            backend: the decoder of the video.
 
         Raises:
-            MediaError: if the file is missing, is no media file, or has no such track.
+            MediaError: if the file is missing, is no media file, or lacks the span or the track.
         """
         from avloc.feature_extraction.media.arrays import ClipArrays, stream_arrays
-        from avloc.feature_extraction.media.decode import check_span, probe, stream
+        from avloc.feature_extraction.media.decode import stream
+        from avloc.feature_extraction.media.probe import check_span
         from avloc.inference.streaming import Track
 
-        wanted = (*formats, *self.formats)
+        pictures = (*formats, *self.formats)
         if isinstance(clip, ClipArrays):
             if self.span != WHOLE:
-                raise MediaError(f"{clip.name}: a span is for files; cut the arrays")
-            parts = [stream_arrays(clip, (), audio=True), stream_arrays(clip, wanted, audio=False)]
+                raise MediaError(f"{clip.name}: a span is for files; cut the arrays instead")
+            parts = [stream_arrays(clip, (), audio=True), stream_arrays(clip, pictures, audio=False)]
         else:
-            check_span(probe(clip), self.span)  # what cannot be had at all is said before anything else
+            check_span(self.probed(clip), self.span)  # fail before decoding if the span lies outside the file
             parts = [
                 stream(clip, (), span=self.span),
-                stream(clip, wanted, audio=False, backend=backend, span=self.span),
+                stream(clip, pictures, audio=False, backend=backend, span=self.span),
             ]
-        return [Track(p, consumers, self.observe) for p, consumers in zip(parts, (sound, picture), strict=True)]
+        return [Track(p, consumers, self.observe) for p, consumers in zip(parts, (audio, video), strict=True)]
+
+    def probed(self, clip: str | Path) -> MediaInfo:
+        """The file's header, probed unless that was done before."""
+        from avloc.feature_extraction.media.probe import probe
+
+        return probe(clip) if self.info is None else self.info
 
 
 class InputSource(Protocol):
-    """Clips > examples > batches.
+    """Turn clips into examples, and examples into batches.
 
     Attributes:
         hop_s: seconds per step of an example.
-        windows: whether a long clip is run in windows, or is one input whatever its length.
-        batch_size: how many clips a network runs at once unless told otherwise.
-        crop: what is cut out of the frames that it looks at.
+        windows: whether a long clip runs in windows; otherwise it is one input whatever its length.
+        batch_size: clips that a network runs at once by default.
+        crop: the part of the frame that the network looks at.
     """
 
     hop_s: float
@@ -86,22 +102,33 @@ class InputSource(Protocol):
     @property
     def crop(self) -> Crop: ...
     def prepare(self) -> None:
-        """Say now what is missing, before anything is decoded."""
+        """Load all that decoding needs, and raise now if something is missing."""
 
     def open(
-        self, clip: str | Path | ClipArrays, cut: Windowing, request: Request
+        self, clip: str | Path | ClipArrays, windowing: Windowing, request: Request
     ) -> tuple[Sequence[Track], Iterator[Window]]:
-        """A clip's picture and sound, and the windows of it that are decoded as they are asked for."""
+        """Open a clip: its audio and video tracks, and its windows, which are decoded as they are iterated."""
 
     def collate(self, examples: Sequence[Any]) -> Batch:
-        """A batch of examples."""
+        """Make a batch of examples."""
 
     def stored(self, records: Sequence[VideoRecord], store: FeatureStore, *, allow_missing: bool) -> FeatureDataset:
-        """Examples from a store."""
+        """Make examples from a store."""
 
 
 def clip_name(clip: str | Path | ClipArrays) -> str:
-    """What a clip is called in messages and results."""
+    """The name of a clip in messages and results."""
     from avloc.feature_extraction.media.arrays import ClipArrays
 
     return clip.name if isinstance(clip, ClipArrays) else str(clip)
+
+
+def read_whole(source: InputSource, clip: str | Path | ClipArrays) -> Example:
+    """Decode a clip as a whole, into one example.
+
+    Raises:
+        MediaError: if neither audio nor video can be decoded.
+    """
+    from avloc.inference.streaming import Windowing
+
+    return next(source.open(clip, Windowing(None), Request())[1]).example

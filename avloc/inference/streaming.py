@@ -1,7 +1,7 @@
-"""A file > windows of a network's inputs, decoded as they are asked for: flat memory, however long the file is.
+"""A file > windows of a network's inputs, decoded as they are consumed, in flat memory for a file of any length.
 
-Picture and sound are read apart, each as far as it is wanted, so that neither waits in memory for the other, however the
-file interleaves them.
+Audio and video are read apart, each only as far as it is needed. So neither waits in memory for the other, however the file
+interleaves them.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 
 class Windowing(NamedTuple):
-    """How windows lie: `size` steps each (None: all in one), of which neighbours share `overlap`."""
+    """The layout of windows: `size` steps each (None: one window for all), of which neighbours share `overlap`."""
 
     size: int | None
     overlap: int = 0
 
 
-LATE_S = 10.0
+LATE_S = 10.0  # streams that start later than this are taken to have a clock of their own
 Observer = Callable[[Clip], object]
-"""Sees each decoded part."""
+"""Called with each decoded part."""
 
 
 class Window(NamedTuple):
@@ -51,28 +51,28 @@ class Window(NamedTuple):
 
 
 class StreamConsumer(Protocol):
-    """Takes decoded parts, and holds what is made of them until it is left behind."""
+    """Receives decoded parts, and buffers the rows made from them until they are dropped."""
 
     @property
     def start_s(self) -> float | None:
-        """When the first that came begins; None before."""
+        """Start of the first row; None before any part came."""
 
     @property
     def end_s(self) -> float:
-        """When the last that is ready ends; -inf before the first."""
+        """End of the last row; -inf before any."""
 
     def push(self, part: Clip) -> None:
-        """Take the next part."""
+        """Consume the next part."""
 
     def finish(self) -> None:
-        """Nothing more comes."""
+        """Flush: the stream has ended."""
 
     def drop_before(self, before_s: float) -> None:
-        """What lies before is not asked for again."""
+        """Drop the rows that end before `before_s`; they will not be read again."""
 
 
 class RowBuffer:
-    """Rows that follow one another at a fixed rate; the earliest can be dropped.
+    """A buffer of consecutive rows at a fixed rate, which can be dropped from its beginning.
 
     Args:
         hop_s: seconds per row.
@@ -82,12 +82,12 @@ class RowBuffer:
         self.hop_s = hop_s
         self.start_s: float | None = None
         self._parts: list[npt.NDArray[Any]] = []
-        self._first = 0  # the number of the first row that is held
+        self._first = 0  # number of the first row in the buffer
         self._count = 0
 
     @property
     def end_s(self) -> float:
-        """When the last row ends."""
+        """End of the last row; -inf while empty."""
         return -math.inf if self.start_s is None else self.start_s + self._count * self.hop_s
 
     def add(self, rows: npt.NDArray[Any]) -> None:
@@ -97,7 +97,7 @@ class RowBuffer:
             self._count += len(rows)
 
     def between(self, low_s: float, high_s: float) -> tuple[npt.NDArray[Any], float]:
-        """The rows that reach into [low_s, high_s), and when the first begins; none: an empty array."""
+        """Return the rows that overlap [low_s, high_s), and the start of the first; an empty array if none does."""
         if self.start_s is None or not self._parts:
             return np.zeros((0,)), low_s
         low = self._number(low_s, math.floor)
@@ -109,7 +109,7 @@ class RowBuffer:
         return np.concatenate(rows), self.start_s + low * self.hop_s
 
     def drop_before(self, before_s: float) -> None:
-        """Drop the rows that end before, but for one: the next may be interpolated from it."""
+        """Drop the rows that end before `before_s`, except one, from which the next may be interpolated."""
         if self.start_s is None or not self._parts:
             return
         keep = self._number(before_s, math.floor) - 1
@@ -125,15 +125,19 @@ class RowBuffer:
 
 
 class FeatureBuffer(RowBuffer):
-    """The features of one extractor."""
+    """The features of one extractor, extracted as parts come.
+
+    Args:
+        extractor: the extractor.
+    """
 
     def __init__(self, extractor: Extractor) -> None:
         super().__init__(extractor.hop_s)
-        self.extractor, self._cutter = extractor, extractor.windows()
-        self._path = Path()  # of the clip that comes
+        self.extractor, self._cutter = extractor, extractor.window_cutter()
+        self._path = Path()  # of the clip
 
     def push(self, part: Clip) -> None:
-        """Take the next part."""
+        """Consume the next part."""
         data = self.extractor.select_stream(part)
         if data is None or not len(data):
             return
@@ -142,7 +146,7 @@ class FeatureBuffer(RowBuffer):
         self._extract(self._cutter.push(data))
 
     def finish(self) -> None:
-        """Nothing more comes."""
+        """Flush: the stream has ended."""
         self._extract(self._cutter.finish())
 
     def _extract(self, windows: Iterator[Any]) -> None:
@@ -152,7 +156,7 @@ class FeatureBuffer(RowBuffer):
             self.add(rows)
 
     def features(self, low_s: float, high_s: float) -> Features:
-        """Those that a clock from `low_s` to `high_s` is made of, with a neighbour on each side."""
+        """Return the features that cover [low_s, high_s), with one more row on each side to interpolate from."""
         rows, start_s = self.between(low_s - self.hop_s, high_s + self.hop_s)
         if not len(rows):
             return self.extractor.empty_features()
@@ -160,13 +164,13 @@ class FeatureBuffer(RowBuffer):
 
 
 class RawBuffer(RowBuffer):
-    """Frames or samples as they are.
+    """Frames or samples, unchanged.
 
     Args:
-        get: what of a part; None if it is not there.
-        start: when that begins.
+        get: selects the frames or samples of a part; None if it has none.
+        start: the start of these, in seconds.
         hop_s: seconds per frame or sample.
-        most_bytes: more at once is refused with a MediaError; None: any.
+        largest_bytes: limit of the buffer, past which `push` raises a MediaError; None: no limit.
     """
 
     def __init__(
@@ -174,39 +178,39 @@ class RawBuffer(RowBuffer):
         get: Callable[[Clip], npt.NDArray[Any] | None],
         start: Callable[[Clip], float],
         hop_s: float,
-        most_bytes: int | None = None,
+        largest_bytes: int | None = None,
     ) -> None:
         super().__init__(hop_s)
-        self._get, self._start, self._most = get, start, most_bytes
+        self._get, self._start, self._largest = get, start, largest_bytes
 
     def push(self, part: Clip) -> None:
-        """Take the next part."""
+        """Consume the next part."""
         data = self._get(part)
         if data is None or not len(data):
             return
         if self.start_s is None:
             self.start_s = self._start(part)
         self.add(data)
-        if self._most is not None and sum(rows.nbytes for rows in self._parts) > self._most:
+        if self._largest is not None and sum(rows.nbytes for rows in self._parts) > self._largest:
             raise MediaError(f"{part.path}: its frames do not fit into memory at once, cut it into parts")
 
     def finish(self) -> None:
-        """Nothing more comes."""
+        """Flush: the stream has ended."""
 
 
 class Track:
-    """The picture or the sound of a file, pulled as far as it is wanted.
+    """The video or the audio of a file, decoded only as far as it is needed.
 
     Args:
-        parts: what comes.
-        consumers: who takes it.
-        observe: sees each part.
+        parts: the decoded parts.
+        consumers: receive each part.
+        observe: called with each part.
 
     Attributes:
-        ended: whether nothing more comes.
-        problems: what could not be decoded; complete when it has ended.
-        decoded_s: when what was decoded so far begins and ends; None before.
-        error: why nothing could be, if so.
+        ended: whether all parts have come.
+        problems: decoding problems; complete once the track has ended.
+        decoded_s: start and end of the decoded stretch; None before the first part.
+        error: the error if nothing could be decoded.
     """
 
     def __init__(
@@ -219,7 +223,7 @@ class Track:
         self.error: MediaError | None = None
 
     def decode_until(self, until_s: float) -> None:
-        """Decode until there is something of every consumer up to `until_s`, or the end."""
+        """Decode until every consumer has rows up to `until_s`, or the track ends."""
         while not self.ended and min((t.end_s for t in self.consumers), default=-math.inf) < until_s:
             try:
                 part = next(self._parts, None)
@@ -241,37 +245,37 @@ class Track:
 
     @property
     def start_s(self) -> float:
-        """When the first begins; inf if nothing came."""
+        """Start of the earliest row of all consumers; inf if none has any."""
         return min((t.start_s for t in self.consumers if t.start_s is not None), default=math.inf)
 
     @property
     def end_s(self) -> float:
-        """When the last that is ready ends."""
+        """End of the latest row of all consumers; -inf if none has any."""
         return max((t.end_s for t in self.consumers), default=-math.inf)
 
     def drop_before(self, before_s: float) -> None:
-        """What lies before is not asked for again."""
+        """Drop the rows that end before `before_s`; they will not be read again."""
         for consumer in self.consumers:
             consumer.drop_before(before_s)
 
 
 def decoding_problems(tracks: Sequence[Track]) -> list[str]:
-    """What could not be decoded, each once; when all have ended.
+    """List the decoding problems of tracks that have ended, without repeats.
 
     Raises:
-        MediaError: if nothing could be.
+        MediaError: if nothing could be decoded.
     """
     errors = [track.error for track in tracks if track.error is not None]
     if tracks and all(track.start_s == math.inf for track in tracks):
         texts = [p for track in tracks for p in track.problems]
         raise errors[0] if errors else MediaError("; ".join(dict.fromkeys(texts)) or "nothing could be decoded")
-    found = [*(p for track in tracks for p in track.problems), *(str(error) for error in errors)]
-    return list(dict.fromkeys(found))
+    problems = [*(p for track in tracks for p in track.problems), *(str(error) for error in errors)]
+    return list(dict.fromkeys(problems))
 
 
 def windows_of(
     tracks: Sequence[Track],
-    cut: Windowing,
+    windowing: Windowing,
     *,
     hop_s: float,
     start_s: float | None,
@@ -279,16 +283,16 @@ def windows_of(
     end_s: Callable[[], float],
     example_at: Callable[[TimeGrid], Example],
 ) -> Iterator[Window]:
-    """Pull tracks, and cut them to windows.
+    """Decode tracks as far as needed, and yield one window after another.
 
     Args:
-        tracks: of the file.
-        cut: how.
+        tracks: the tracks of the file.
+        windowing: size and overlap of the windows.
         hop_s: seconds per step.
-        start_s: where the clip's clock starts, if the earlier track does not start much later; None: where that does.
-        margin_s: how far past a window there must be something before the window is known not to be the last.
-        end_s: where the clip ends, once all tracks have.
-        example_at: the inputs on a clock.
+        start_s: start of the clip's clock, unless the earlier track starts much later; None: the start of that track.
+        margin_s: seconds past a window that must be decoded before it is known not to be the last one.
+        end_s: the end of the clip; called once all tracks have ended.
+        example_at: makes the inputs on a clock.
 
     Raises:
         MediaError: if nothing can be decoded.
@@ -298,11 +302,13 @@ def windows_of(
     first_s = min(track.start_s for track in tracks)
     if start_s is None:
         start_s = first_s
-    elif LATE_S < first_s - start_s < math.inf:  # a recording's own clock, say: nothing is judged before it begins
+    elif (
+        LATE_S < first_s - start_s < math.inf
+    ):  # e.g. the clock of a longer recording: skip the time before the streams
         start_s += math.floor((first_s - start_s) / hop_s) * hop_s
     begin, last = 0, False
     while not last:
-        size = cut.size
+        size = windowing.size
         for track in tracks:
             track.decode_until(math.inf if size is None else start_s + (begin + size) * hop_s + margin_s)
         if all(track.ended for track in tracks):
@@ -311,6 +317,6 @@ def windows_of(
             size, last = (length, True) if size is None or length <= size else (size, False)
         assert size is not None
         yield Window(example_at(TimeGrid(start_s + begin * hop_s, hop_s, size)), begin, last)
-        begin += size - cut.overlap
+        begin += size - windowing.overlap
         for track in tracks:
             track.drop_before(start_s + begin * hop_s)

@@ -1,0 +1,1 @@
+"""Input and output: atomic files, streamed JSON, weights, figures and worker processes."""

@@ -1,7 +1,8 @@
-"""Big JSON files > pieces of some hundred members > a callback each: memory stays flat, and simdjson stays in the cache.
+"""Large JSON file > pieces of a few hundred members > one callback per piece.
 
-A file of one object (`{"file": rows, …}`) or one array of objects (metadata) is cut between members where the text shows
-it. A cut can fall on text inside a member; then the piece does not parse, and the rest of the file is read as one.
+Memory stays flat, and each piece fits the processor's cache with its parsed form. A file of one object (`{"file": rows, …}`)
+or of one array of objects (metadata) is cut between members, at a place that the text itself suggests. Such a place can also
+occur in a string inside a member; then the piece does not parse, and the rest of the file is read at once.
 """
 
 from __future__ import annotations
@@ -9,141 +10,177 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 import simdjson
 
 from avloc.errors import AvlocError
 
 Kind = Literal["object", "array"]
+SimdjsonParser = Callable[[Any, bytes], bool]
+PythonParser = Callable[[Any], None]
+
 PIECE_BYTES = 1 << 18  # fits the second-level cache with its parsed form: twice as fast as a few MB (measured)
-# Opening and closing bracket of the file, last byte of a member, first byte of the next.
-MARKS = {"object": (b"{", b"}", b"]", b'"'), "array": (b"[", b"]", b"}", b"{")}
-CUT_WHITESPACE = 64  # no cut where a longer gap is
-SHOWN = 24
-SIMDJSON_ERRORS = (ValueError, RuntimeError)  # it raises these for text that it does not take
+MAX_CUT_WHITESPACE = 64  # a longer gap between two members is no place to cut
+EXCERPT_CHARACTERS = 24
+SIMDJSON_ERRORS = (ValueError, RuntimeError)  # raised for text that simdjson does not accept
 SPACE = b" \t\r\n"
 
 
+class _Marks(NamedTuple):
+    """Bytes of a file's text.
+
+    Attributes:
+        opening: first byte of the file.
+        closing: last byte of the file.
+        member_end: last byte of a member.
+        member_begin: first byte of a member.
+    """
+
+    opening: bytes
+    closing: bytes
+    member_end: bytes
+    member_begin: bytes
+
+
+MARKS: dict[Kind, _Marks] = {"object": _Marks(b"{", b"}", b"]", b'"'), "array": _Marks(b"[", b"]", b"}", b"{")}
+
+
+class Members(list[tuple[str, Any]]):
+    """A JSON object as a list of (name, value) pairs, so that duplicate names stay visible.
+
+    >>> json.loads('{"a": 1, "a": 2}', object_pairs_hook=Members)
+    [('a', 1), ('a', 2)]
+    """
+
+
 def read_pieces(
-    path: Path, kind: Kind, *, fast: Callable[[Any, bytes], bool], slow: Callable[[Any], None], what: str
+    path: Path, kind: Kind, *, simdjson_parser: SimdjsonParser, python_parser: PythonParser, what: str
 ) -> None:
-    """Hand a file's members over, piece by piece, in order.
+    """Pass the members of a file to parsers, piece by piece and in order.
 
     Args:
         path: the file.
-        kind: what the file should hold: one `object`, or one `array` of objects.
-        fast: takes a piece as simdjson's object or array (valid only within the call) and as text; returns False if it
-            has not taken it, because something in it is unusual.
-        slow: takes such a piece as Python values instead, and says what is wrong with them. Objects are `Members`.
-            Also gets a file whose top is not of this kind.
-        what: the file is called so in errors.
+        kind: expected top level: one `object`, or one `array` of objects.
+        simdjson_parser: called with a piece as simdjson's object or array (valid only within the call) and as text. It
+            returns False if it has not consumed the piece, because something in it is unusual.
+        python_parser: called with such a piece as Python values; it raises the errors. Objects are `Members`. It also gets
+            the whole content of a file whose top level is not of this kind.
+        what: noun for the file in error messages, such as "metadata file".
 
     Raises:
-        AvlocError: if there is no such file, or it is not JSON; names the line and column.
+        AvlocError: if the file is missing or not JSON; the message names line and column.
     """
     try:
         with path.open("rb") as file:
-            _Reader(file, path, kind, fast, slow).run()
+            _PieceReader(file, path, kind, simdjson_parser, python_parser).run()
     except FileNotFoundError as error:
         raise AvlocError(f"{path}: no such {what}") from error
     except IsADirectoryError as error:
         raise AvlocError(f"{path}: is a folder, want a {what}") from error
 
 
-class Members(list[tuple[str, Any]]):
-    """A JSON object as pairs: a name that is there twice stays visible."""
+def json_type(value: Any) -> str:
+    """Name the type of a value that `python_parser` got, in JSON's words.
+
+    >>> json_type(Members()), json_type(True), json_type(0.5)
+    ('an object', 'true or false', 'a number')
+    """
+    names = ((Members, "an object"), (list, "a list"), (str, "a text"), (bool, "true or false"), (type(None), "null"))
+    return next((name for python_type, name in names if isinstance(value, python_type)), "a number")
 
 
-def kind_of(value: Any) -> str:
-    """What a value from `slow` is, in JSON's words."""
-    kinds = ((Members, "an object"), (list, "a list"), (str, "a text"), (bool, "true or false"), (type(None), "null"))
-    return next((name for kind, name in kinds if isinstance(value, kind)), "a number")
+class _PieceReader:
+    """Reads one file; see `read_pieces`."""
 
-
-class _Reader:
     def __init__(
-        self, file: BinaryIO, path: Path, kind: Kind, fast: Callable[[Any, bytes], bool], slow: Callable[[Any], None]
+        self, file: BinaryIO, path: Path, kind: Kind, simdjson_parser: SimdjsonParser, python_parser: PythonParser
     ) -> None:
-        self.file, self.path, self.fast, self.slow = file, path, fast, slow
-        self.opening, self.closing, self.ends, self.begins = MARKS[kind]
-        self.parser = simdjson.Parser()
-        self.at = 0  # bytes of the file before the buffer
+        self.file, self.path, self.marks = file, path, MARKS[kind]
+        self.simdjson_parser, self.python_parser = simdjson_parser, python_parser
+        self.simdjson = simdjson.Parser()
+        self.position = 0  # bytes of the file before the buffer
 
     def run(self) -> None:
         buffer = self.file.read(PIECE_BYTES)
         lead = len(buffer) - len(buffer.lstrip(SPACE))
-        if buffer[lead : lead + 1] != self.opening:
-            self._whole(buffer + self.file.read(), added=0)
+        if buffer[lead : lead + 1] != self.marks.opening:
+            self._parse_rest(buffer + self.file.read(), added=0)
             return
-        self.at, buffer = lead + 1, buffer[lead + 1 :]
-        wanted = PIECE_BYTES
+        self.position, buffer = lead + 1, buffer[lead + 1 :]
+        size = PIECE_BYTES
         while True:
-            more = self.file.read(wanted)
+            more = self.file.read(size)
             if not more:
-                self._last(buffer)
+                self._parse_last(buffer)
                 return
             buffer += more
             end, begin = self._last_cut(buffer)
             if not begin:
-                wanted *= 2  # one member is larger than this
+                size *= 2  # a single member is larger than this
                 continue
-            if not self._take(self.opening + buffer[:end] + self.closing):
-                self._whole(self.opening + buffer + self.file.read(), added=1)
+            if not self._parse(self.marks.opening + buffer[:end] + self.marks.closing):
+                self._parse_rest(self.marks.opening + buffer + self.file.read(), added=1)
                 return
-            self.at, buffer, wanted = self.at + begin, buffer[begin:], PIECE_BYTES
+            self.position, buffer, size = self.position + begin, buffer[begin:], PIECE_BYTES
 
     def _last_cut(self, buffer: bytes) -> tuple[int, int]:
-        """The end of a member and the begin of the next, the last such pair; zeros if there is none."""
+        """Return the end of the second last member and the begin of the last one; zeros without such a pair."""
         begin = len(buffer)
-        while (begin := buffer.rfind(self.begins, 0, begin)) >= 0:
-            gap = buffer[max(0, begin - CUT_WHITESPACE) : begin].rstrip(SPACE)
-            if gap.endswith(b",") and gap[:-1].rstrip(SPACE).endswith(self.ends):
-                return buffer.rfind(self.ends, 0, begin) + 1, begin
+        while (begin := buffer.rfind(self.marks.member_begin, 0, begin)) >= 0:
+            gap = buffer[max(0, begin - MAX_CUT_WHITESPACE) : begin].rstrip(SPACE)
+            if gap.endswith(b",") and gap[:-1].rstrip(SPACE).endswith(self.marks.member_end):
+                return buffer.rfind(self.marks.member_end, 0, begin) + 1, begin
         return 0, 0
 
-    def _last(self, buffer: bytes) -> None:
-        text = self.opening + buffer
-        if not (text.rstrip(SPACE).endswith(self.closing) and self._take(text)):
-            self._whole(text, added=1)
+    def _parse_last(self, buffer: bytes) -> None:
+        text = self.marks.opening + buffer
+        if not (text.rstrip(SPACE).endswith(self.marks.closing) and self._parse(text)):
+            self._parse_rest(text, added=1)
 
-    def _take(self, text: bytes) -> bool:
-        """Parse a piece and hand it over; False if it is not JSON by itself."""
+    def _parse(self, text: bytes) -> bool:
+        """Parse a piece and pass it on; False if it is not JSON by itself."""
         try:
-            parsed = self.parser.parse(text)
+            parsed = self.simdjson.parse(text)
         except SIMDJSON_ERRORS:
             parsed = None
-        if parsed is not None and self.fast(parsed, text):
+        if parsed is not None and self.simdjson_parser(parsed, text):
             return True
         del parsed
         try:
             value = json.loads(text, object_pairs_hook=Members)
         except (ValueError, RecursionError):
             return False
-        self.slow(value)
+        self.python_parser(value)
         return True
 
-    def _whole(self, text: bytes, *, added: int) -> None:
-        """Read the rest at once; what does not parse now is an error with its place."""
-        if text[:1] == self.opening and self._take(text):
+    def _parse_rest(self, text: bytes, *, added: int) -> None:
+        """Parse the rest of the file at once; text that is not JSON raises an error with its place.
+
+        Args:
+            text: the rest, with `added` bytes in front that are not the file's.
+            added: their number.
+        """
+        if text[:1] == self.marks.opening and self._parse(text):
             return
         try:
             value = json.loads(text, object_pairs_hook=Members)
         except json.JSONDecodeError as error:
-            place = self.at - added + len(error.doc[: error.pos].encode("utf-8", "surrogatepass"))
-            raise AvlocError(f"{self.path}: {self._line(place)}: not JSON ({error.msg}){_near(error)}") from error
+            at = self.position - added + len(error.doc[: error.pos].encode("utf-8", "surrogatepass"))
+            raise AvlocError(f"{self.path}: {self._line(at)}: not JSON ({error.msg}){_excerpt(error)}") from error
         except UnicodeDecodeError as error:
-            raise AvlocError(f"{self.path}: {self._line(self.at - added + error.start)}: not text in UTF-8") from error
+            line = self._line(self.position - added + error.start)
+            raise AvlocError(f"{self.path}: {line}: not text in UTF-8") from error
         except RecursionError as error:
             raise AvlocError(f"{self.path}: not JSON that can be read (brackets nested too deeply)") from error
         except ValueError as error:
             raise AvlocError(f"{self.path}: not JSON that can be read ({error})") from error
-        self.slow(value)
+        self.python_parser(value)
 
-    def _line(self, place: int) -> str:
-        """`line 3, column 7` of a byte of the file."""
+    def _line(self, position: int) -> str:
+        """Return `line 3, column 7` for a byte of the file."""
         self.file.seek(0)
-        line, column, left = 1, 1, place
+        line, column, left = 1, 1, position
         while left > 0 and (part := self.file.read(min(left, 1 << 20))):
             left -= len(part)
             if newlines := part.count(b"\n"):
@@ -153,6 +190,6 @@ class _Reader:
         return f"line {line}, column {column}"
 
 
-def _near(error: json.JSONDecodeError) -> str:
-    text = error.doc[error.pos : error.pos + SHOWN]
+def _excerpt(error: json.JSONDecodeError) -> str:
+    text = error.doc[error.pos : error.pos + EXCERPT_CHARACTERS]
     return f" at {text!r}" if text else " at the end of the file"

@@ -1,4 +1,4 @@
-"""Run a function over tasks in a pool of processes on this machine."""
+"""Worker processes on this machine: run a function over tasks, and end cleanly."""
 
 from __future__ import annotations
 
@@ -18,10 +18,21 @@ Result = TypeVar("Result")
 
 
 def run(function: Callable[[Task], Result], tasks: Sequence[Task], workers: int) -> Iterator[Result]:
-    """The results of `function` for each task as they get ready, in any order.
+    """Yield the results of `function` for each task as they complete, in any order.
 
-    With one worker everything runs in this process. Fresh processes are started otherwise (not forked: torch's threads
-    do not survive a fork), one thread each.
+    With one worker everything runs in this process. Otherwise processes are spawned, with one thread each; they are not
+    forked, because torch's threads do not survive a fork.
+
+    Args:
+        function: picklable, for more than one worker.
+        tasks: its arguments.
+        workers: number of processes.
+
+    Raises:
+        OSError: if a worker process is killed.
+
+    >>> list(run(len, ["a", "bcd"], workers=1))
+    [1, 3]
     """
     if workers <= 1 or len(tasks) <= 1:
         for task in tasks:
@@ -36,43 +47,43 @@ def run(function: Callable[[Task], Result], tasks: Sequence[Task], workers: int)
                 yield future.result()
         except BrokenProcessPool as error:
             raise OSError(
-                "a worker process was killed, perhaps for want of memory; fewer --workers need less"
+                "a worker process was killed, perhaps because memory ran out; fewer --workers need less"
             ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for worker in set(multiprocessing.active_children()) - others:
-                worker.terminate()  # what they are at is not finished and will be done again
+                worker.terminate()  # unfinished tasks leave no result, so a later run repeats them
             raise
 
 
 @contextlib.contextmanager
 def sigterm_as_interrupt() -> Iterator[None]:
-    """A request to end, as schedulers send it before they kill, is as the keyboard's interrupt within this block."""
-    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's matter
+    """Treat SIGTERM, which schedulers send before they kill, as KeyboardInterrupt within this block."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set signal handlers
         yield
         return
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    previous = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)
 
 
 def prepare_process() -> None:
-    """One thread; the keyboard's interrupt is the parent's matter; and no worker outlives its parent."""
+    """Set up a worker process: one torch thread, no reaction to Ctrl-C (the parent's task), and exit with the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     import torch
 
     torch.set_num_threads(1)
     parent = multiprocessing.parent_process()
     if parent is not None:
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+        threading.Thread(target=_exit_with_parent, args=(parent.sentinel,), daemon=True).start()
 
 
-def _end_with(sentinel: int) -> None:
+def _exit_with_parent(sentinel: int) -> None:
     multiprocessing.connection.wait([sentinel])
     os._exit(1)

@@ -1,4 +1,4 @@
-"""Files of tensors, read without running code."""
+"""Weights files > tensors and plain values, without running code from the file."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ import pickle
 from pathlib import Path
 from typing import Any
 
-from avloc.errors import CheckpointError, first_line
+from avloc.errors import CheckpointError, one_line
 
-# Lightning's own dictionaries, read as plain ones.
-DICTIONARIES = ("pytorch_lightning.utilities.parsing.AttributeDict", "lightning_fabric.utilities.data.AttributeDict")
+LIGHTNING_DICTIONARIES = (
+    "pytorch_lightning.utilities.parsing.AttributeDict",
+    "lightning_fabric.utilities.data.AttributeDict",
+)
+"""Subclasses of dict in checkpoints of Lightning, which are read as plain dictionaries."""
 
 
 def load_file(path: str | Path) -> Any:
-    """What torch saved in a file: tensors and plain values only, no code is run.
+    """Load a file that `torch.save` wrote, on the CPU; tensors and plain values only, no code is run.
 
     Raises:
-        CheckpointError: if the file is missing, or is none of torch's.
+        CheckpointError: if the file is missing, was not written by torch, or holds more than tensors and plain values.
     """
     import torch
 
@@ -24,12 +27,12 @@ def load_file(path: str | Path) -> Any:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
     try:
-        with torch.serialization.safe_globals([(dict, name) for name in DICTIONARIES]):
+        with torch.serialization.safe_globals([(dict, name) for name in LIGHTNING_DICTIONARIES]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path}: not a checkpoint (it is none of torch's, or holds more than tensors)"
+            f"{path}: not a checkpoint (torch did not write it, or it holds more than tensors)"
         ) from error
-    except Exception as error:  # torch raises many kinds for a file that is not what it should be
-        raise CheckpointError(f"{path}: not a checkpoint ({first_line(error) or type(error).__name__})") from error
+    except Exception as error:  # torch raises many types for a file of another format
+        raise CheckpointError(f"{path}: not a checkpoint ({one_line(error) or type(error).__name__})") from error
     return content

@@ -1,0 +1,1 @@
+"""The localization of one clip and its output formats."""

@@ -1,4 +1,4 @@
-"""What a localization is written as."""
+"""The output formats of a localization: a table of suffixes and writers, and `save`."""
 
 from __future__ import annotations
 
@@ -14,18 +14,24 @@ if TYPE_CHECKING:
 
 Embed = Literal["auto", "always", "never"]
 EMBEDS: tuple[Embed, ...] = ("auto", "always", "never")
+THRESHOLD = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class OutputOptions:
-    """How a localization is written.
+    """Options of the output formats.
 
     Attributes:
-        threshold: segments with a lower score are left out of csv, vtt and labels, and hidden at first on the page.
-        embed: whether the page holds the clip itself: `auto` if it is small; else it names it by a relative path.
+        threshold: the lowest score, in [0, 1]. Segments below it are left out of csv, vtt and labels; the page hides them
+            until its slider is moved.
+        embed: `auto` embeds a small clip in the page and links to a larger one by a relative path; `always` embeds;
+            `never` links.
+
+    >>> OutputOptions(threshold=0.5)
+    OutputOptions(threshold=0.5, embed='auto')
     """
 
-    threshold: float = 0.2
+    threshold: float = THRESHOLD
     embed: Embed = "auto"
 
 
@@ -33,66 +39,85 @@ Writer = Callable[["Localization", Path, OutputOptions], None]
 
 
 class Format(NamedTuple):
-    """A format: what its files' names end with, what it is for, and who writes it."""
+    """One output format.
+
+    Attributes:
+        suffix: the end of its files' names.
+        description: one phrase for the command line's help.
+        write: the function that writes it.
+    """
 
     suffix: str
-    about: str
+    description: str
     write: Writer
 
 
-def _json(found: Localization, path: Path, options: OutputOptions) -> None:
+def _write_json(localization: Localization, path: Path, options: OutputOptions) -> None:
     from avloc.io.files import write_json
 
-    write_json(path, found.to_dict())
+    write_json(path, localization.to_dict())
 
 
-def _text(name: str) -> Writer:
-    def write(found: Localization, path: Path, options: OutputOptions) -> None:
-        from avloc.io.files import write_text
-        from avloc.localization import text
+def _write_csv(localization: Localization, path: Path, options: OutputOptions) -> None:
+    from avloc.io.files import write_text
+    from avloc.localization.text import csv_text
 
-        write_text(path, getattr(text, f"{name}_text")(found, options.threshold))
-
-    return write
+    write_text(path, csv_text(localization, options.threshold))
 
 
-def _png(found: Localization, path: Path, options: OutputOptions) -> None:
-    from avloc.localization.picture import save_timeline
+def _write_vtt(localization: Localization, path: Path, options: OutputOptions) -> None:
+    from avloc.io.files import write_text
+    from avloc.localization.text import vtt_text
 
-    save_timeline(found, path)
+    write_text(path, vtt_text(localization, options.threshold))
 
 
-def _html(found: Localization, path: Path, options: OutputOptions) -> None:
+def _write_audacity(localization: Localization, path: Path, options: OutputOptions) -> None:
+    from avloc.io.files import write_text
+    from avloc.localization.text import audacity_text
+
+    write_text(path, audacity_text(localization, options.threshold))
+
+
+def _write_png(localization: Localization, path: Path, options: OutputOptions) -> None:
+    from avloc.localization.figure import save_timeline
+
+    save_timeline(localization, path)
+
+
+def _write_html(localization: Localization, path: Path, options: OutputOptions) -> None:
     from avloc.localization.page import save_page
 
-    save_page(found, path, options)
+    save_page(localization, path, options)
 
 
 FORMATS: dict[str, Format] = {
-    "json": Format(".json", "everything that was found", _json),
-    "csv": Format(".csv", "a row per segment", _text("csv")),
-    "vtt": Format(".vtt", "segments as subtitles, for any player", _text("vtt")),
-    "audacity": Format(".labels.txt", "segments as an Audacity label track", _text("audacity")),
-    "png": Format(".png", "the timeline as a picture", _png),
-    "html": Format(".html", "a page that plays the clip beside the timeline", _html),
+    "json": Format(".json", "the complete result", _write_json),
+    "csv": Format(".csv", "one row per segment", _write_csv),
+    "vtt": Format(".vtt", "segments as subtitles, for any player", _write_vtt),
+    "audacity": Format(".labels.txt", "segments as an Audacity label track", _write_audacity),
+    "png": Format(".png", "the timeline as an image", _write_png),
+    "html": Format(".html", "a page that plays the clip beside the timeline", _write_html),
 }
 
 
-def save(found: Localization, path: Path, options: OutputOptions | None = None, *, format: str | None = None) -> None:
-    """Write a localization.
+def save(
+    localization: Localization, path: Path, options: OutputOptions | None = None, *, format: str | None = None
+) -> None:
+    """Write a localization to a file.
 
     Args:
-        found: what was found.
-        path: the file.
-        options: how.
-        format: one of `FORMATS`; by default what the name ends with.
+        localization: the localization.
+        path: the file to write.
+        options: the options of the format; by default those of `OutputOptions()`.
+        format: a key of `FORMATS`; by default the format of the path's suffix.
 
     Raises:
-        AvlocError: if there is no such format.
+        AvlocError: if no such format exists.
     """
     if format is None:
-        format = next((name for name, f in FORMATS.items() if path.name.endswith(f.suffix)), "")
+        format = next((name for name, entry in FORMATS.items() if path.name.endswith(entry.suffix)), "")
     if format not in FORMATS:
-        endings = ", ".join(f.suffix for f in FORMATS.values())
-        raise AvlocError(f"{path}: want a format of {', '.join(FORMATS)} (names that end with {endings})")
-    FORMATS[format].write(found, path, options or OutputOptions())
+        suffixes = ", ".join(entry.suffix for entry in FORMATS.values())
+        raise AvlocError(f"{path}: want a format of {', '.join(FORMATS)} (file suffixes {suffixes})")
+    FORMATS[format].write(localization, path, options or OutputOptions())

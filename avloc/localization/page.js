@@ -1,66 +1,74 @@
 "use strict";
-// The page is whole without this: it adds seeking, the threshold, the zoom and the keys.
+// The page can be read without this script. It adds seeking, the threshold, the zoom and the keys.
 const one = (selector) => document.querySelector(selector);
 const all = (selector) => [...document.querySelectorAll(selector)];
-const about = JSON.parse(one("#about").textContent); // {start, end, threshold}
-const media = one("#clip"), lanes = one(".lanes"), playhead = one(".playhead"), said = one("#said");
+const settings = JSON.parse(one("#settings").textContent); // {start, end, threshold}
+const media = one("#clip"), lanes = one(".lanes"), playhead = one(".playhead"), statusLine = one("#status");
 const threshold = one("#threshold"), zoom = one("#zoom");
-const rows = all("tbody tr").map((row) => ({
+const segments = all("tbody tr").map((row) => ({
   row, start: +row.dataset.start, end: +row.dataset.end, score: +row.dataset.score,
   marks: all(`.segment[data-segment="${row.dataset.segment}"]`), button: row.querySelector("button"),
 }));
-let now = about.start, chosen = null;
+const timelineLength = settings.end - settings.start;
+let now = settings.start, chosen = null;
 
-const clock = (seconds) => {
-  const hundredths = Math.round(seconds * 100), whole = Math.floor(hundredths / 100), two = (n) => String(n).padStart(2, "0");
-  const hours = Math.floor(whole / 3600), rest = `${two(Math.floor(whole / 60) % 60)}:${two(whole % 60)}.${two(hundredths % 100)}`;
+const elements = (segment) => [segment.row, ...segment.marks];
+const visible = () => segments.filter((segment) => !segment.row.hidden);
+
+function formatTime(seconds) {
+  const hundredths = Math.round(seconds * 100), whole = Math.floor(hundredths / 100), pad = (n) => String(n).padStart(2, "0");
+  const hours = Math.floor(whole / 3600), rest = `${pad(Math.floor(whole / 60) % 60)}:${pad(whole % 60)}.${pad(hundredths % 100)}`;
   return hours ? `${hours}:${rest}` : rest;
-};
-const shown = () => rows.filter((r) => !r.row.hidden);
-
-function place(seconds) {
-  now = Math.min(Math.max(seconds, about.start), about.end);
-  playhead.style.left = `${(100 * (now - about.start)) / (about.end - about.start)}%`;
-  one("#now").textContent = clock(now);
+}
+function movePlayhead(seconds) {
+  now = Math.min(Math.max(seconds, settings.start), settings.end);
+  playhead.style.left = `${(100 * (now - settings.start)) / timelineLength}%`;
+  one("#now").textContent = formatTime(now);
 }
 function seek(seconds) {
-  place(seconds);
+  movePlayhead(seconds);
   if (media && media.readyState > 0) media.currentTime = now;
   else if (media) media.addEventListener("loadedmetadata", () => { media.currentTime = now; }, { once: true });
 }
-function choose(r) {
-  if (chosen) [chosen.row, ...chosen.marks].forEach((e) => e.classList.remove("chosen"));
-  chosen = r;
-  [r.row, ...r.marks].forEach((e) => e.classList.add("chosen"));
-  seek(r.start);
-  const box = one(".scroll"), x = ((r.start - about.start) / (about.end - about.start)) * lanes.offsetWidth;
+function clearChoice() {
+  if (chosen) elements(chosen).forEach((element) => element.classList.remove("chosen"));
+  chosen = null;
+}
+function choose(segment) {
+  clearChoice();
+  chosen = segment;
+  elements(segment).forEach((element) => element.classList.add("chosen"));
+  seek(segment.start);
+  const box = one(".scroll"), x = ((segment.start - settings.start) / timelineLength) * lanes.offsetWidth;
   if (x < box.scrollLeft || x > box.scrollLeft + box.clientWidth) box.scrollLeft = x - box.clientWidth / 3;
-  said.textContent = r.row.dataset.said;
+  statusLine.textContent = segment.row.dataset.status;
 }
-function step(direction) {
-  const list = shown(), from = chosen && list.includes(chosen) ? list.indexOf(chosen) : null;
+function chooseNext(direction) {
+  const candidates = visible(), index = chosen ? candidates.indexOf(chosen) : -1;
   let next;
-  if (from !== null) next = list[from + direction];
-  else next = direction > 0 ? list.find((r) => r.start >= now) : list.findLast((r) => r.start < now);
+  if (index >= 0) next = candidates[index + direction];
+  else if (direction > 0) next = candidates.find((segment) => segment.start >= now);
+  else next = candidates.findLast((segment) => segment.start < now);
   if (next) choose(next);
-  else said.textContent = direction > 0 ? "No later segment" : "No earlier segment";
+  else statusLine.textContent = direction > 0 ? "No later segment" : "No earlier segment";
 }
-function filter() {
+function applyThreshold() {
   const least = +threshold.value;
-  rows.forEach((r) => [r.row, ...r.marks].forEach((e) => { e.hidden = r.score < least; }));
-  if (chosen && chosen.row.hidden) { [chosen.row, ...chosen.marks].forEach((e) => e.classList.remove("chosen")); chosen = null; }
+  segments.forEach((segment) => elements(segment).forEach((element) => { element.hidden = segment.score < least; }));
+  if (chosen && chosen.row.hidden) clearChoice();
   one("#least").value = least.toFixed(2);
-  one("#count").value = `${shown().length} of ${rows.length} segments`;
-  one("#none").hidden = shown().length > 0;
+  one("#count").value = `${visible().length} of ${segments.length} segments`;
+  one("#none").hidden = visible().length > 0;
 }
-function ruler() {
-  const width = lanes.offsetWidth, length = about.end - about.start, most = Math.max(2, width / 90);
-  const step = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200].find((s) => length / s <= most) || 14400;
+function drawRuler() {
+  const maxMarks = Math.max(2, lanes.offsetWidth / 90);
+  const steps = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200];
+  const step = steps.find((seconds) => timelineLength / seconds <= maxMarks) || 14400;
   const marks = [];
-  for (let t = Math.ceil(about.start / step) * step; t < about.end; t += step) {
+  for (let seconds = Math.ceil(settings.start / step) * step; seconds < settings.end; seconds += step) {
     const mark = document.createElement("span");
-    mark.style.left = `${(100 * (t - about.start)) / length}%`;
-    mark.textContent = clock(t).replace(/\.00$/, "");
+    mark.style.left = `${(100 * (seconds - settings.start)) / timelineLength}%`;
+    mark.textContent = formatTime(seconds).replace(/\.00$/, "");
     marks.push(mark);
   }
   one(".ruler").replaceChildren(...marks);
@@ -68,36 +76,36 @@ function ruler() {
 
 lanes.addEventListener("click", (event) => {
   const mark = event.target.closest(".segment");
-  const r = mark && rows.find((row) => row.marks.includes(mark));
-  if (r) { choose(r); return; }
+  const segment = mark && segments.find((candidate) => candidate.marks.includes(mark));
+  if (segment) { choose(segment); return; }
   const box = lanes.getBoundingClientRect();
-  seek(about.start + ((event.clientX - box.left) / box.width) * (about.end - about.start));
+  seek(settings.start + ((event.clientX - box.left) / box.width) * timelineLength);
 });
-rows.forEach((r) => r.button.addEventListener("click", () => choose(r)));
-threshold.addEventListener("input", filter);
+segments.forEach((segment) => segment.button.addEventListener("click", () => choose(segment)));
+threshold.addEventListener("input", applyThreshold);
 zoom.addEventListener("input", () => {
   const box = one(".scroll"), middle = (box.scrollLeft + box.clientWidth / 2) / lanes.offsetWidth, factor = 2 ** +zoom.value;
   lanes.style.width = `${100 * factor}%`;
   one("#zoomed").value = `${factor.toFixed(factor < 10 ? 1 : 0)}×`;
   box.scrollLeft = middle * lanes.offsetWidth - box.clientWidth / 2;
-  ruler();
+  drawRuler();
 });
 document.addEventListener("keydown", (event) => {
   if (event.altKey || event.ctrlKey || event.metaKey || event.target.matches("input, video, audio")) return;
-  if (event.key === "ArrowRight") step(1);
-  else if (event.key === "ArrowLeft") step(-1);
+  if (event.key === "ArrowRight") chooseNext(1);
+  else if (event.key === "ArrowLeft") chooseNext(-1);
   else if (event.key === " " && media && !event.target.matches("button")) { if (media.paused) media.play().catch(() => {}); else media.pause(); }
   else return;
   event.preventDefault();
 });
 if (media) {
-  media.addEventListener("timeupdate", () => place(media.currentTime));
-  const broken = () => { one("#unplayable").hidden = false; media.hidden = true; };
-  media.addEventListener("error", broken);
-  if (media.error) broken();
+  media.addEventListener("timeupdate", () => movePlayhead(media.currentTime));
+  const reportUnplayable = () => { one("#unplayable").hidden = false; media.hidden = true; };
+  media.addEventListener("error", reportUnplayable);
+  if (media.error) reportUnplayable();
 }
-new ResizeObserver(ruler).observe(one(".scroll"));
-threshold.value = about.threshold;
-filter();
-place(about.start);
+new ResizeObserver(drawRuler).observe(one(".scroll"));
+threshold.value = settings.threshold;
+applyThreshold();
+movePlayhead(settings.start);
 document.documentElement.dataset.ready = "1";

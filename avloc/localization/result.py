@@ -1,4 +1,4 @@
-"""`Localization`: what was found in one clip; as plain values, as a picture, and in a notebook."""
+"""`Localization`: the scored fake segments of one clip; it converts to JSON, files, a figure and a notebook view."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from avloc.core.proposals import Proposals
 from avloc.core.records import MODALITIES
 from avloc.core.timeline import TimeGrid
 from avloc.errors import AvlocError
+from avloc.localization.segment import LocalizedSegment
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,27 +25,32 @@ if TYPE_CHECKING:
 
 SCHEMA = "avloc.localization/3"
 EARLIER_SCHEMA = "avloc.localization/2"
-"""The same with `chance` for `probability`; still read."""
-# A modality is named for a segment if it is at least this sure of it, compared with the surer one.
-MODALITY_SHARE = 0.5
-Decoded = tuple[float, float] | None
+"""The same document with `chance` in place of `probability`; `from_dict` still reads it."""
+DecodedSpan = tuple[float, float] | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Localization:
-    """What was found in one clip. All times are the file's own, in seconds.
+    """The fake segments of one clip. All times are seconds on the file's own clock.
 
     Attributes:
-        file: the clip.
-        duration_s: where it ends.
-        proposals: scored segments, sorted by falling score.
+        file: path or name of the clip.
+        duration_s: end of the clip, or of the part that was localized.
+        proposals: the scored segments, sorted by descending score.
         grid: the clock of `fakeness`.
-        fakeness: (T, M) per step and modality in [0, 1]; NaN where the clip has no such stream.
-        problems: what could not be decoded, or was no number.
-        probabilities: the probability that the clip is forged at all (`clip`), and in each modality.
-        calibrated: whether those were fitted on a validation split; without, they are the best scores.
-        decoded_s: by modality, from when to when there was something; None: nothing.
-        preview: small pictures and the loudness, if they were asked for.
+        fakeness: (T, M) score per step and modality in [0, 1]; NaN where the clip has no such stream.
+        problems: messages about parts that could not be decoded, or whose scores were not finite.
+        probabilities: the probability that the clip is forged at all (`clip`) and in each modality.
+        calibrated: true if the probabilities were fitted on a validation split; otherwise they are the strongest scores.
+        decoded_s: the decoded span of each modality; None if nothing was decoded.
+        preview: thumbnails and loudness, if `Localizer.localize` was asked for them.
+
+    >>> proposals = Proposals(np.array([[0.5, 0.8]]), np.array([0.9]), np.array([[0.05, 0.91]]))
+    >>> localization = Localization("clip.mp4", 2.0, proposals, TimeGrid(0.0, 0.5, 4), np.zeros((4, 2), np.float32))
+    >>> localization
+    Localization('clip.mp4', 2.00 s, 1 segment, strongest: visual 0.50–0.80 s, score 0.90)
+    >>> localization.segments(threshold=0.95)
+    []
     """
 
     file: str
@@ -55,90 +61,118 @@ class Localization:
     problems: tuple[str, ...] = ()
     probabilities: Mapping[str, float] = field(default_factory=dict)
     calibrated: bool = False
-    decoded_s: Mapping[str, Decoded] = field(default_factory=dict)
+    decoded_s: Mapping[str, DecodedSpan] = field(default_factory=dict)
     preview: Preview | None = None
 
-    def segments(self, threshold: float = 0.0) -> list[dict[str, Any]]:
-        """One row per segment with at least that score: start and end, score, modality, and each modality's score."""
-        rows = []
-        for segment, score, each in zip(
-            self.proposals.segments, self.proposals.scores, self.proposals.modality_scores, strict=True
-        ):
-            if score < threshold:
-                continue
-            rows.append(
-                {
-                    "start": round(float(segment[0]), 3), "end": round(float(segment[1]), 3),
-                    "score": round(float(score), 4), "modality": modality_name(each),
-                    **{f"{m}_score": round(float(s), 4) for m, s in zip(MODALITIES, each, strict=True)},
-                }
-            )  # fmt: skip
-        return rows
+    def __repr__(self) -> str:
+        count = len(self.proposals)
+        text = f"{self.file!r}, {self.duration_s:.2f} s, {count or 'no'} segment{'' if count == 1 else 's'}"
+        if (strongest := self.strongest()) is not None:
+            text += (
+                f", strongest: {strongest.modality} {strongest.start_s:.2f}–{strongest.end_s:.2f} s, "
+                f"score {strongest.score:.2f}"
+            )
+        return f"{type(self).__name__}({text})"
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything but the preview as plain JSON values (NaN as null); its schema is `localization.schema.json`."""
-        steps = {
-            m: [None if math.isnan(v) else round(float(v), 4) for v in self.fakeness[:, k]]
-            for k, m in enumerate(MODALITIES)
+    def segments(self, threshold: float = 0.0) -> list[LocalizedSegment]:
+        """List the segments with at least a score, by descending score.
+
+        Args:
+            threshold: the lowest score, in [0, 1].
+        """
+        proposals = self.proposals
+        return [
+            LocalizedSegment.from_scores(segment, score, modality_scores)
+            for segment, score, modality_scores in zip(
+                proposals.segments, proposals.scores, proposals.modality_scores, strict=True
+            )
+            if score >= threshold
+        ]
+
+    def strongest(self) -> LocalizedSegment | None:
+        """Return the segment with the highest score; None without segments."""
+        proposals = self.proposals
+        if not len(proposals):
+            return None
+        return LocalizedSegment.from_scores(proposals.segments[0], proposals.scores[0], proposals.modality_scores[0])
+
+    def lacks(self, modality: str) -> bool:
+        """Return whether nothing of a modality was decoded. A modality that `decoded_s` does not mention counts as present."""
+        return modality in self.decoded_s and self.decoded_s[modality] is None
+
+    def to_dict(self) -> dict[str, object]:
+        """Return all but the preview as plain JSON values (NaN as null); their schema is `localization.schema.json`."""
+        curves = {
+            modality: [None if math.isnan(value) else round(float(value), 4) for value in self.fakeness[:, k]]
+            for k, modality in enumerate(MODALITIES)
         }
-        decoded = {m: _rounded(self.decoded_s.get(m)) for m in MODALITIES}
         return {
-            "schema": SCHEMA, "file": self.file, "duration": round(self.duration_s, 3),
-            "probability": {k: round(float(v), 4) for k, v in self.probabilities.items()}, "calibrated": self.calibrated,
-            "segments": self.segments(), "step": {"start": self.grid.start_s, "hop": self.grid.hop_s, **steps},
-            "decoded": decoded, "problems": list(self.problems),
-        }  # fmt: skip
+            "schema": SCHEMA,
+            "file": self.file,
+            "duration": round(self.duration_s, 3),
+            "probability": {key: round(float(value), 4) for key, value in self.probabilities.items()},
+            "calibrated": self.calibrated,
+            "segments": [segment.to_dict() for segment in self.segments()],
+            "step": {"start": self.grid.start_s, "hop": self.grid.hop_s, **curves},
+            "decoded": {modality: _rounded(self.decoded_s.get(modality)) for modality in MODALITIES},
+            "problems": list(self.problems),
+        }
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Localization:
-        """What `to_dict` gave, to its digits.
+    def from_dict(cls, document: Mapping[str, Any]) -> Localization:
+        """Read a document of `to_dict` back, up to its rounding; also the earlier schema `avloc.localization/2`.
 
         Raises:
-            AvlocError: if it is of another schema.
+            AvlocError: if the document has another schema.
         """
-        schema = values.get("schema")
+        schema = document.get("schema")
         if schema not in (SCHEMA, EARLIER_SCHEMA):
             raise AvlocError(f"want a localization of schema {SCHEMA}, got {schema!r}")
-        probabilities = values["probability" if schema == SCHEMA else "chance"]
-        rows, step = values["segments"], values["step"]
+        step, rows = document["step"], document["segments"]
         fakeness = np.array([step[m] for m in MODALITIES], dtype=np.float32).T  # None becomes NaN
+        modality_scores = np.array([[row[f"{m}_score"] for m in MODALITIES] for row in rows], dtype=np.float64)
         proposals = Proposals(
-            np.array([[r["start"], r["end"]] for r in rows], dtype=np.float64).reshape(-1, 2),
-            np.array([r["score"] for r in rows], dtype=np.float64),
-            np.array([[r[f"{m}_score"] for m in MODALITIES] for r in rows], dtype=np.float64).reshape(
-                -1, len(MODALITIES)
-            ),
+            np.array([[row["start"], row["end"]] for row in rows], dtype=np.float64).reshape(-1, 2),
+            np.array([row["score"] for row in rows], dtype=np.float64),
+            modality_scores.reshape(-1, len(MODALITIES)),
         )
-        decoded: dict[str, Decoded] = {m: None if v is None else (v[0], v[1]) for m, v in values["decoded"].items()}
+        decoded_s: dict[str, DecodedSpan] = {
+            modality: None if span is None else (span[0], span[1]) for modality, span in document["decoded"].items()
+        }
         return cls(
-            values["file"], values["duration"], proposals, TimeGrid(step["start"], step["hop"], len(fakeness)), fakeness,
-            tuple(values["problems"]), probabilities, values["calibrated"], decoded,
-        )  # fmt: skip
+            file=document["file"],
+            duration_s=document["duration"],
+            proposals=proposals,
+            grid=TimeGrid(step["start"], step["hop"], len(fakeness)),
+            fakeness=fakeness,
+            problems=tuple(document["problems"]),
+            probabilities=document["probability" if schema == SCHEMA else "chance"],
+            calibrated=document["calibrated"],
+            decoded_s=decoded_s,
+        )
 
     def plot(self) -> Figure:
-        """A matplotlib figure: a lane per modality, with the curve of its fakeness and the segments that lie in it."""
-        from avloc.localization.picture import timeline_figure
+        """Draw a matplotlib figure: one lane per modality, with its fakeness curve and its segments."""
+        from avloc.localization.figure import timeline_figure
 
         return timeline_figure(self)
 
     def save(self, path: str | Path, options: OutputOptions | None = None) -> None:
-        """Write it in the format that the name's ending says (`avloc.localization.formats.FORMATS`: json, csv, vtt, png, html, …)."""
+        """Write a file in the format of its suffix (`avloc.localization.formats.FORMATS`: json, csv, vtt, png, html, …).
+
+        Raises:
+            AvlocError: if no format has this suffix.
+        """
         from avloc.localization.formats import save
 
         save(self, Path(path), options)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the same page as `avloc localize` writes, without the clip."""
+        """Return the notebook view: the page of `avloc localize` without the clip."""
         from avloc.localization.page import as_iframe
 
         return as_iframe(self)
 
 
-def modality_name(scores: npt.NDArray[np.floating]) -> str:
-    """`audio`, `visual` or `both`: a modality counts if its score is at least half the surer one's."""
-    named = scores >= MODALITY_SHARE * scores.max()
-    return "both" if named.all() else MODALITIES[int(scores.argmax())]
-
-
-def _rounded(span: Decoded) -> list[float] | None:
-    return None if span is None else [round(float(s), 3) for s in span]
+def _rounded(span: DecodedSpan) -> list[float] | None:
+    return None if span is None else [round(float(time_s), 3) for time_s in span]

@@ -1,4 +1,4 @@
-"""The results of many clips > one table, and a page that leads to the others."""
+"""The localizations of many clips > one table, and one page that links to the page of each clip."""
 
 from __future__ import annotations
 
@@ -6,112 +6,158 @@ import csv
 import html
 import io
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from avloc.io.files import write_text
+from avloc.localization.text import NOT_DECODED
 
 if TYPE_CHECKING:
     from avloc.localization.result import Localization
 
+TABLE, INDEX = "summary.csv", "index.html"
 TITLE = "Which clips are fake?"
-FIELDS = (
-    "file",
-    "seconds",
-    "forged",
-    "picture",
-    "sound",
-    "segments",
-    "best_start",
-    "best_end",
-    "best_score",
-    "problems",
-)
+EARLIER_HEADER = "file,seconds,forged,picture,sound,"
+"""The start of tables whose columns for the modalities had other names; still read."""
 
 
-def read_summary(out: Path) -> dict[str, dict[str, object]]:
-    """The rows of a `summary.csv` by file; none if there is none."""
-    path = out / "summary.csv"
+@dataclass(frozen=True, slots=True)
+class SummaryRow:
+    """One clip's row of `summary.csv`. An empty text is a value that the clip does not have.
+
+    Attributes:
+        file: the clip.
+        seconds: its length.
+        forged: the probability that it is forged; the strongest score, if the checkpoint is not calibrated.
+        visual: the same for its visual stream.
+        audio: the same for its audio stream.
+        segments: the number of segments with at least the threshold's score.
+        best_start: start of the strongest segment.
+        best_end: end of the strongest segment.
+        best_score: score of the strongest segment.
+        problems: messages, separated by semicolons.
+    """
+
+    file: str
+    seconds: float | str = ""
+    forged: float | str = ""
+    visual: float | str = ""
+    audio: float | str = ""
+    segments: int | str = ""
+    best_start: float | str = ""
+    best_end: float | str = ""
+    best_score: float | str = ""
+    problems: str = ""
+
+    @classmethod
+    def from_localization(cls, localization: Localization, threshold: float) -> SummaryRow:
+        """Summarize one clip.
+
+        Args:
+            localization: the clip's localization.
+            threshold: the lowest score of a segment that counts.
+        """
+        strongest = localization.strongest()
+        probabilities = {
+            column: "" if localization.lacks(key) else round(localization.probabilities[key], 4)
+            for column, key in (("forged", "clip"), ("visual", "visual"), ("audio", "audio"))
+        }
+        return cls(
+            file=localization.file,
+            seconds=round(localization.duration_s - localization.grid.start_s, 3),
+            segments=len(localization.segments(threshold)),
+            best_start="" if strongest is None else strongest.start_s,
+            best_end="" if strongest is None else strongest.end_s,
+            best_score="" if strongest is None else strongest.score,
+            problems="; ".join(localization.problems),
+            **probabilities,
+        )
+
+
+FIELDS = tuple(field.name for field in fields(SummaryRow))
+
+
+class SummaryEntry(NamedTuple):
+    """A clip that was localized: the path of its output files relative to the folder, without suffix, and its row."""
+
+    name: Path
+    row: SummaryRow
+
+
+class FailedClip(NamedTuple):
+    """A clip that could not be localized, and the error message."""
+
+    clip: Path
+    message: str
+
+
+def read_summary(folder: Path) -> dict[str, SummaryRow]:
+    """Read the rows of a folder's `summary.csv`, by file; empty if the folder has none."""
+    path = folder / TABLE
     if not path.is_file() or not is_summary(path):
         return {}
-    return {str(row["file"]): dict(row) for row in csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))}
+    rows = {}
+    for values in csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))):
+        for column, earlier_column in (("visual", "picture"), ("audio", "sound")):
+            values.setdefault(column, values.get(earlier_column, ""))
+        rows[values["file"]] = SummaryRow(**{column: values.get(column) or "" for column in FIELDS})
+    return rows
 
 
 def is_summary(path: Path) -> bool:
-    """Whether a file is one that `save_summary` writes."""
+    """Return whether a file was written by `save_summary`."""
     with path.open("rb") as file:
         begin = file.read(400)
-    return begin.startswith(",".join(FIELDS).encode()) or TITLE.encode() in begin
+    headers = (",".join(FIELDS), EARLIER_HEADER)
+    return begin.startswith(tuple(header.encode() for header in headers)) or TITLE.encode() in begin
 
 
 def save_summary(
-    out: Path,
-    found: Sequence[tuple[Path, Localization]],
-    failed: Sequence[tuple[Path, str]],
-    threshold: float,
-    formats: Sequence[str],
-    before: Sequence[tuple[Path, dict[str, object]]] = (),
+    folder: Path, entries: Sequence[SummaryEntry], failed: Sequence[FailedClip], threshold: float, *, index: bool
 ) -> None:
-    """Write `summary.csv`, a row per clip, and with the format html `index.html`: the most suspicious first.
+    """Write `summary.csv`, one row per clip, and `index.html`, the most suspicious clip first.
 
     Args:
-        out: the folder.
-        found: the name of each clip's results relative to `out`, and what was found.
-        failed: the clips that could not be read, and why.
-        threshold: lowest score of a segment that counts.
-        formats: that the results were written in.
-        before: names and rows of clips that were done earlier.
+        folder: the folder to write to.
+        entries: the clips that were localized.
+        failed: the clips that could not be localized.
+        threshold: the lowest score of a segment that counts.
+        index: whether to write `index.html`; it links to each clip's page.
     """
-    rows = [*before, *((name, row_of(each, threshold)) for name, each in found)]
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, FIELDS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(row for _, row in rows)
-    writer.writerows({"file": str(clip), "problems": why} for clip, why in failed)
-    write_text(out / "summary.csv", buffer.getvalue())
-    if "html" in formats:
-        rows.sort(key=lambda pair: -float(str(pair[1]["forged"])))
-        write_text(out / "index.html", _index(rows, failed, threshold))
+    writer.writerows(asdict(entry.row) for entry in entries)
+    writer.writerows(asdict(SummaryRow(str(clip), problems=message)) for clip, message in failed)
+    write_text(folder / TABLE, buffer.getvalue())
+    if index:
+        by_suspicion = sorted(entries, key=lambda entry: -float(entry.row.forged))
+        write_text(folder / INDEX, _index_page(by_suspicion, failed, threshold))
 
 
-def row_of(found: Localization, threshold: float) -> dict[str, object]:
-    """A clip's row of the summary."""
-    rows = found.segments(threshold)
-    best = {f"best_{k}": found.segments()[0][k] for k in ("start", "end", "score")} if len(found.proposals) else {}
-    chances = {
-        words: "" if what in found.decoded_s and found.decoded_s[what] is None else round(found.probabilities[what], 4)
-        for what, words in (("clip", "forged"), ("visual", "picture"), ("audio", "sound"))
-    }
-    seconds = round(found.duration_s - found.grid.start_s, 3)
-    return {
-        "file": found.file, "seconds": seconds, **chances, "segments": len(rows), **best,
-        "problems": "; ".join(found.problems),
-    }  # fmt: skip
-
-
-def _index(
-    rows: Sequence[tuple[Path, dict[str, object]]], failed: Sequence[tuple[Path, str]], threshold: float
-) -> str:  # fmt: skip
-    from importlib import resources
-
+def _index_page(entries: Sequence[SummaryEntry], failed: Sequence[FailedClip], threshold: float) -> str:
     style = resources.files("avloc.localization").joinpath("page.css").read_text(encoding="utf-8")
     lines = [
-        f'<tr><td class="left"><a href="{quote(name.as_posix())}.html">{html.escape(str(row["file"]))}</a></td>'
-        + "".join(f"<td>{_percent(row[what])}</td>" for what in ("forged", "picture", "sound"))
-        + f"<td>{row['segments']}</td><td>{float(str(row['seconds'])):.1f}</td></tr>"
-        for name, row in rows
+        f'<tr><td class="left"><a href="{quote(name.as_posix())}.html">{html.escape(row.file)}</a></td>'
+        + "".join(f"<td>{_number(value)}</td>" for value in (row.forged, row.visual, row.audio))
+        + f"<td>{row.segments}</td><td>{float(row.seconds):.1f}</td></tr>"
+        for name, row in entries
     ]
-    wrong = "".join(f'<p class="problem">{html.escape(why)}</p>' for _, why in failed)
+    messages = "".join(f'<p class="problem">{html.escape(message)}</p>' for _, message in failed)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
         'content="width=device-width, initial-scale=1"><link rel="icon" href="data:,"><title>' + TITLE + "</title>"
-        f"<style>{style}</style></head><body><main><h1>{len(rows)} clips</h1>{wrong}"
-        '<div class="table"><table><thead><tr><th class="left">clip</th><th>forged</th><th>picture</th><th>sound</th>'
+        f"<style>{style}</style></head><body><main><h1>{len(entries)} clips</h1>{messages}"
+        '<p class="faint">The columns forged, visual and audio hold probabilities if the checkpoint is calibrated, '
+        "otherwise the strongest scores.</p>"
+        '<div class="table"><table><thead><tr><th class="left">clip</th><th>forged</th><th>visual</th><th>audio</th>'
         f"<th>segments of {threshold:g} or more</th><th>seconds</th></tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
         "</main></body></html>\n"
     )
 
 
-def _percent(value: object) -> str:
-    return "–" if value == "" else f"{100 * float(str(value)):.0f} %"
+def _number(value: float | str) -> str:
+    return NOT_DECODED if value == "" else f"{float(value):.2f}"

@@ -1,47 +1,50 @@
-"""The networks: one file each, and the table that checkpoints name them by."""
+"""Networks, their contract, and their checkpoints."""
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from avloc.errors import CheckpointError
+from avloc.lazy import load
 
 if TYPE_CHECKING:
-    from torch import nn
+    from avloc.models.batfd.network import BATFD as BATFD
+    from avloc.models.batfd.plus import BATFDPlus as BATFDPlus
+    from avloc.models.batfd.published import load_published as load_published
+    from avloc.models.boundary_transformer import BoundaryTransformer as BoundaryTransformer
+    from avloc.models.catalog import build_model as build_model
+    from avloc.models.checkpoint import Checkpoint as Checkpoint
+    from avloc.models.checkpoint import read_checkpoint as read_checkpoint
+    from avloc.models.network import Network as Network
+    from avloc.models.network import check_network as check_network
 
-    from avloc.models.batfd.network import BATFD
-    from avloc.models.batfd.plus import BATFDPlus
-    from avloc.models.batfd.published import load_published
-    from avloc.models.boundary_transformer import BoundaryTransformer
+__all__ = [
+    "BATFD",
+    "BATFDPlus",
+    "BoundaryTransformer",
+    "Checkpoint",
+    "Network",
+    "build_model",
+    "check_network",
+    "load_published",
+    "read_checkpoint",
+]
 
-MODELS: dict[str, str] = {
-    "BoundaryTransformer": "avloc.models.boundary_transformer",
+_MODULES = {
     "BATFD": "avloc.models.batfd.network",
     "BATFDPlus": "avloc.models.batfd.plus",
+    "BoundaryTransformer": "avloc.models.boundary_transformer",
+    "Checkpoint": "avloc.models.checkpoint",
+    "Network": "avloc.models.network",
+    "build_model": "avloc.models.catalog",
+    "check_network": "avloc.models.network",
+    "load_published": "avloc.models.batfd.published",
+    "read_checkpoint": "avloc.models.checkpoint",
 }
-_EXPORTS = {**MODELS, "load_published": "avloc.models.batfd.published"}
-
-__all__ = ["BATFD", "MODELS", "BATFDPlus", "BoundaryTransformer", "build_model", "load_published"]
 
 
-def __getattr__(name: str) -> Any:
-    """The networks by name, imported (with torch) when first asked for."""
-    if name in _EXPORTS:
-        return getattr(import_module(_EXPORTS[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def __getattr__(name: str) -> object:
+    return load(__name__, name, _MODULES)
 
 
-def build_model(name: str, arguments: dict[str, Any]) -> nn.Module:
-    """A network by name.
-
-    Raises:
-        CheckpointError: if there is no such network, or it does not take these arguments.
-    """
-    if name not in MODELS:
-        raise CheckpointError(f"unknown network {name!r}, there are: {', '.join(MODELS)}")
-    try:
-        network: nn.Module = getattr(import_module(MODELS[name]), name)(**arguments)
-    except (TypeError, ValueError, RuntimeError, MemoryError) as error:
-        raise CheckpointError(f"network {name} cannot be made from {arguments}: {error}") from error
-    return network
+def __dir__() -> list[str]:
+    return __all__

@@ -1,4 +1,4 @@
-"""The best scores of validation clips > the calibration of a network's probabilities."""
+"""Best scores of validation clips > calibration of a network's probabilities."""
 
 from __future__ import annotations
 
@@ -8,13 +8,23 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from avloc.core.calibration import CALIBRATED, PlattFit, best_scores, platt
+from avloc.core.calibration import CALIBRATED, PlattFit, best_scores, fit_platt
 from avloc.core.proposals import Proposals
 from avloc.core.records import MODALITIES, VideoRecord
 
 
 class ClipScores(Metric):
-    """Best scores and labels of all validation clips, of all ranks; `compute` is the calibration."""
+    """Collect the best scores and labels of all validation clips, across ranks; `compute` fits the calibration.
+
+    >>> import numpy as np
+    >>> from avloc.core.timeline import Segment
+    >>> scores = ClipScores()
+    >>> for score, segments in ((0.9, (Segment(0.0, 1.0),)), (0.1, ())):
+    ...     row = Proposals(np.array([[0.0, 1.0]]), np.array([score]), np.array([[score, 0.0]]))
+    ...     scores.update(row, VideoRecord("a.mp4", "val", audio_segments=segments))
+    >>> sorted(scores.compute())
+    ['audio', 'clip']
+    """
 
     full_state_update = False
     scores: list[Tensor]
@@ -25,18 +35,18 @@ class ClipScores(Metric):
         self.add_state("scores", default=[], dist_reduce_fx="cat")
         self.add_state("labels", default=[], dist_reduce_fx="cat")
 
-    def update(self, found: Proposals, record: VideoRecord) -> None:
-        """Take a clip."""
+    def update(self, proposals: Proposals, record: VideoRecord) -> None:
+        """Add a clip: its proposals and its labels."""
         labels = [bool(record.segments), *(bool(record.modality_segments(m)) for m in MODALITIES)]
-        self.scores.append(torch.as_tensor(best_scores(found)[None], dtype=torch.float32, device=self.device))
+        self.scores.append(torch.as_tensor(best_scores(proposals)[None], dtype=torch.float32, device=self.device))
         self.labels.append(torch.tensor([labels], device=self.device))
 
     def compute(self) -> dict[str, PlattFit]:
-        """A fit for each of `CALIBRATED` that has clips of both kinds."""
+        """Fit each of `CALIBRATED` that has both real and forged clips."""
         if not len(self.scores):
             return {}
         scores, labels = (
             (torch.cat(x) if isinstance(x, list) else x).cpu().numpy() for x in (self.scores, self.labels)
         )
-        fits = {what: platt(scores[:, k], labels[:, k]) for k, what in enumerate(CALIBRATED)}
-        return {what: fit for what, fit in fits.items() if fit is not None}
+        fits = {name: fit_platt(scores[:, k], labels[:, k]) for k, name in enumerate(CALIBRATED)}
+        return {name: fit for name, fit in fits.items() if fit is not None}

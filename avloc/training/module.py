@@ -1,9 +1,11 @@
-"""The LightningModule: it only trains. What a network is, loses and decodes is the network's own."""
+"""The LightningModule: optimizer, schedule, logging, validation. Loss and decoding belong to the network."""
 
 from __future__ import annotations
 
 import math
 import os
+import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -11,10 +13,12 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from avloc.core.descriptions import TrainingContext
 from avloc.core.timeline import segment_array
 from avloc.errors import AvlocError
 from avloc.evaluation.torchmetric import TemporalAveragePrecision
 from avloc.models.checkpoint import KEY, checkpoint_metadata
+from avloc.models.network import check_network
 from avloc.training.clip_scores import ClipScores
 
 if TYPE_CHECKING:
@@ -25,7 +29,9 @@ VALIDATION_ROWS = (20,)
 
 
 def one_cycle(progress: float, warmup: float) -> float:
-    """The learning rate's share of its highest value: a cosine up to `warmup` of the way, a cosine down to 0 after.
+    """The learning rate relative to its maximum: a cosine up until `warmup` of the training, then a cosine down to 0.
+
+    Smith and Topin, "Super-convergence", 2019.
 
     >>> [round(one_cycle(p, 0.2), 2) for p in (0.0, 0.1, 0.2, 0.6, 1.0)]
     [0.04, 0.52, 1.0, 0.5, 0.0]
@@ -36,19 +42,29 @@ def one_cycle(progress: float, warmup: float) -> float:
 
 
 class LocalizationModule(pl.LightningModule):
-    """Trains a network; validates by strict AP.
+    """Train a network, and validate it by strict AP.
 
     Args:
-        model: a network of `avloc.models`.
-        lr: the highest learning rate.
-        weight_decay: of the optimizer.
-        warmup: share of the steps during which the rate of a one-cycle schedule rises.
-        optimizer: `adamw`, or `adam` (decay as a part of the gradient).
-        betas: of the optimizer.
+        model: a network (`avloc.models.Network`).
+        lr: maximum of the learning rate.
+        weight_decay: weight decay of the optimizer.
+        warmup: share of the steps in which the rate of a one-cycle schedule rises.
+        optimizer: `adamw`, or `adam` (weight decay as a part of the gradient).
+        betas: momentum coefficients of the optimizer.
         schedule: `one_cycle`; `plateau` halves the rate when the validation loss has not fallen for `patience` epochs
             (BA-TFD); `exponential` multiplies it by `decay` after every epoch (BA-TFD+).
         patience: see `schedule`.
         decay: see `schedule`.
+
+    Attributes:
+        context: the data that the network is trained on, as its checkpoints keep it.
+
+    Raises:
+        AvlocError: if an argument is out of its range, or the model lacks members of `Network`.
+
+    >>> from avloc.models import BoundaryTransformer
+    >>> LocalizationModule(BoundaryTransformer(audio_dim=5, visual_dim=7, width=8, heads=2), lr=2e-3).lr
+    0.002
     """
 
     def __init__(
@@ -72,39 +88,42 @@ class LocalizationModule(pl.LightningModule):
             raise AvlocError(
                 f"want optimizer of adamw, adam and schedule of one_cycle, plateau, exponential, got {optimizer!r}, {schedule!r}"
             )
+        check_network(model)
         self.model: Any = model
         self.optimizer, self.betas, self.schedule = optimizer, (betas[0], betas[1]), schedule
         self.patience, self.decay = patience, decay
         self.lr, self.weight_decay, self.warmup = lr, weight_decay, warmup
         self.metric = TemporalAveragePrecision(ap_ious=VALIDATION_IOUS, ar_counts=VALIDATION_ROWS)
         self.clip_scores = ClipScores()
-        self._uncarried = 0
-        self.context: dict[str, Any] = {}
+        self._unassigned_segments = 0
+        self.context: TrainingContext | None = None
 
     def setup(self, stage: str) -> None:
-        """Check that data and network fit, and note for the checkpoint which features it is trained on."""
+        """Check that data and network fit, and remember for the checkpoint the data it is trained on."""
         data: Any = getattr(self.trainer, "datamodule", None)
         if data is None:
+            text = "training without a data module of avloc.datasets: its checkpoints can resume it, but not localize"
+            warnings.warn(text, stacklevel=2)
             return
         data.check_network(self.model)
         self.context = data.context()
 
     def on_train_epoch_start(self) -> None:
-        """The order of the clips follows from the epoch's number, so that a resumed run goes on with it."""
-        order = getattr(self.trainer.train_dataloader, "batch_sampler", None)
-        if order is not None and hasattr(order, "set_epoch"):
-            order.set_epoch(self.current_epoch)
+        """Derive the order of the clips from the epoch's number, so that a resumed run continues it."""
+        sampler = getattr(self.trainer.train_dataloader, "batch_sampler", None)
+        if sampler is not None and hasattr(sampler, "set_epoch"):
+            sampler.set_epoch(self.current_epoch)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """A step's chances (dropout) follow from the seed and its number: a resumed run equals an undisturbed one."""
+        """Seed each step (dropout) from the run's seed and its number: a resumed run equals an uninterrupted one."""
         seed = [int(os.environ.get("PL_GLOBAL_SEED", "0")), self.current_epoch, batch_idx, self.global_rank]
         torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         if batch.targets is None:
-            raise AvlocError("training needs labels, but this split's are hidden")
+            raise AvlocError("training needs labels, and the labels of this split are hidden")
         terms: dict[str, Tensor] = self.model.loss(self.model(**batch.inputs._asdict()), batch.targets)
-        self._uncarried += batch.unassigned_segments
+        self._unassigned_segments += batch.unassigned_segments
         for name, value in terms.items():
             self.log(
                 f"train/{name}",
@@ -118,9 +137,9 @@ class LocalizationModule(pl.LightningModule):
         return terms["loss"]
 
     def on_train_epoch_end(self) -> None:
-        """Log how many segments the head could not carry: they are lost to training, so someone should know."""
-        self.log("train/unassigned_segments", float(self._uncarried), sync_dist=True, reduce_fx="sum")
-        self._uncarried = 0
+        """Log the number of segments that the head could not carry: they are lost to training."""
+        self.log("train/unassigned_segments", float(self._unassigned_segments), sync_dist=True, reduce_fx="sum")
+        self._unassigned_segments = 0
 
     def validation_step(self, batch: Batch, _: int) -> None:
         output = self.model(**batch.inputs._asdict())
@@ -128,16 +147,18 @@ class LocalizationModule(pl.LightningModule):
             self.log(
                 "val/loss", self.model.loss(output, batch.targets)["loss"], batch_size=len(batch.grids), sync_dist=True
             )
-        found = self.model.decode(output, batch.grids)
+        decoded = self.model.decode(output, batch.grids)
         self.metric.update(
-            [(proposals.scores, proposals.segments) for proposals in found],
+            [(proposals.scores, proposals.segments) for proposals in decoded],
             [segment_array(record.segments) for record in batch.records],
         )
-        for proposals, record in zip(found, batch.records, strict=True):
+        for proposals, record in zip(decoded, batch.records, strict=True):
             self.clip_scores.update(proposals, record)
 
     def on_validation_epoch_end(self) -> None:
-        self.context["calibration"] = self.clip_scores.compute()  # a checkpoint keeps it with the weights it is of
+        calibration = self.clip_scores.compute()  # of these weights: the next checkpoint keeps both
+        if self.context is not None:
+            self.context = replace(self.context, calibration=calibration)
         self.clip_scores.reset()
         for name, value in self.metric.compute().items():
             self.log(f"val/{name}", value, prog_bar=name == "ap", sync_dist=True)  # equal on all ranks
@@ -152,10 +173,11 @@ class LocalizationModule(pl.LightningModule):
         if self.schedule == "exponential":
             return [optimizer], [torch.optim.lr_scheduler.ExponentialLR(optimizer, self.decay)]
         steps = max(1, int(self.trainer.estimated_stepping_batches))
-        # A function of the step alone, so that a resumed run may be given more epochs than it began with.
+        # A function of the step alone, so that a resumed run may get more epochs than it began with.
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: one_cycle(step / steps, self.warmup))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """A checkpoint can be run on a clip alone: it names its network and its extractors."""
-        checkpoint[KEY] = checkpoint_metadata(self.model, self.context)
+        """Add the network's name and arguments and the data's context, so that the checkpoint runs on a clip alone."""
+        if self.context is not None:
+            checkpoint[KEY] = checkpoint_metadata(self.model, self.context)

@@ -1,1 +1,1 @@
-"""A web page on which anyone can have a clip localized (extra `web`)."""
+"""A web page that localizes uploaded clips (extra `web`)."""

@@ -1,7 +1,7 @@
 """Recorded speech of five speakers: Debian's packages of Asterisk's prompts > folders of recordings, one per speaker.
 
-131 minutes in English, French, Spanish, Italian and Russian (CC BY-SA 3.0; the English ones CC BY 3.0 too: see each package's
-`copyright`). They are fetched when the benchmark is set up, compared with their checksums, and never copied into the project.
+131 minutes in English, French, Spanish, Italian and Russian (CC BY-SA 3.0; the English ones also CC BY 3.0: see each package's
+`copyright`). The benchmark downloads them and compares their checksums; they are never copied into the project.
 """
 
 from __future__ import annotations
@@ -27,34 +27,37 @@ SHA256 = {
     "es": "e4e3b4281057d3b81b779298fd6be705f57411513955c518eed1bcaabbd615b8",
 }
 TIMEOUT_S = 120.0
-SHORTEST_BYTES = 8000  # a second: digits and letters cannot be cut into words
+SHORTEST_BYTES = 8000  # one second: shorter recordings are digits and letters, too short to cut into words
+AR_HEADER_BYTES = 60
 
 
 def fetch(folder: Path) -> Path:
-    """Get the recordings into `folder/LANGUAGE/*.g722`; what is there is kept.
+    """Download the recordings to `folder/LANGUAGE/*.g722`; complete languages are kept.
 
     Raises:
-        AvlocError: if a package cannot be had, or is another one.
+        AvlocError: if a package cannot be downloaded, or its checksum differs.
     """
     for language, sha256 in SHA256.items():
-        done = folder / language / "complete"
-        if done.is_file():
+        marker = folder / language / "complete"
+        if marker.is_file():
             continue
         package = PACKAGE.format(language)
         path = folder / package
         if not path.is_file():
             _download(package, path)
         if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
-            raise AvlocError(f"{path}: not the package that this benchmark is made of (its SHA-256 differs)")
-        for name, content in _recordings(path):
+            raise AvlocError(
+                f"{path}: not the package of this benchmark, want SHA-256 {sha256}; remove the file to download it again"
+            )
+        for name, content in _read_recordings(path):
             with replacing(folder / language / name) as temporary:
                 temporary.write_bytes(content)
-        done.touch()
+        marker.touch()
     return folder
 
 
 def _download(package: str, path: Path) -> None:
-    """By HTTP, or by apt where that knows a way that we do not."""
+    """Download a package by HTTP, or else by apt, which may know a mirror or a proxy."""
     try:
         with urllib.request.urlopen(POOL + package, timeout=TIMEOUT_S) as response, replacing(path) as temporary:
             temporary.write_bytes(response.read())
@@ -64,20 +67,31 @@ def _download(package: str, path: Path) -> None:
         try:
             subprocess.run(["apt-get", "download", name], cwd=path.parent, check=True, capture_output=True)
         except (OSError, subprocess.CalledProcessError):
-            raise AvlocError(f"{POOL}{package}: cannot be had ({error}); put the file into {path.parent}") from error
+            raise AvlocError(f"{POOL}{package}: download failed ({error}); put the file into {path.parent}") from error
 
 
-def _recordings(path: Path) -> Iterator[tuple[str, bytes]]:
-    """The recordings in a Debian package: an `ar` archive with a tar in it. Those that are too short to cut are left out."""
+def _read_recordings(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Name and content of each recording in a Debian package that is long enough.
+
+    A Debian package is an `ar` archive: members of a header of 60 bytes and an even number of bytes. `data.tar` is among them.
+    """
     data = path.read_bytes()
-    at = len(b"!<arch>\n")
-    while at < len(data):
-        name, size = data[at : at + 16].decode().strip().rstrip("/"), int(data[at + 48 : at + 58])
+    position = len(b"!<arch>\n")
+    while position < len(data):
+        begin = position + AR_HEADER_BYTES
+        name, size = (
+            data[position : position + 16].decode().strip().rstrip("/"),
+            int(data[position + 48 : position + 58]),
+        )
         if name.startswith("data.tar"):
-            with tarfile.open(fileobj=io.BytesIO(data[at + 60 : at + 60 + size])) as archive:
-                for member in archive:
-                    file = archive.extractfile(member) if member.isfile() else None
-                    inner = Path(member.name)
-                    if file is not None and inner.suffix == ".g722" and member.size >= SHORTEST_BYTES:
-                        yield f"{inner.parent.name}-{inner.name}", file.read()
-        at += 60 + size + size % 2
+            yield from _read_tar(data[begin : begin + size])
+        position = begin + size + size % 2
+
+
+def _read_tar(content: bytes) -> Iterator[tuple[str, bytes]]:
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        for member in archive:
+            file = archive.extractfile(member) if member.isfile() else None
+            path = Path(member.name)
+            if file is not None and path.suffix == ".g722" and member.size >= SHORTEST_BYTES:
+                yield f"{path.parent.name}-{path.name}", file.read()

@@ -1,0 +1,1 @@
+"""Overviews, checks and contact sheets of a dataset."""

@@ -1,10 +1,11 @@
-"""What is in a set: clips and hours by split, modality and generator; lengths of clips and fakes."""
+"""Records > counts and hours by split, modality and generator, lengths of clips and fakes > text, JSON or a page."""
 
 from __future__ import annotations
 
+import html
 import itertools
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -17,55 +18,155 @@ from avloc.datasets.readers.table import RecordTable
 GENERATORS = ("audio_model", "video_model")
 CLIP_EDGES_S = (0, 2, 4, 6, 8, 10, 12, 16, 20, 30, 60, np.inf)
 FAKE_EDGES_S = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1, 1.5, 2, 5, np.inf)
+BAR_CHARACTERS = 40
+BAR_REM = 16
+STYLE = (
+    ":root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:50rem;margin:2rem auto;padding:0 1rem}"
+    "table{border-collapse:collapse;margin:1rem 0}td,th{padding:.15rem .7rem;text-align:left}.r{text-align:right}"
+    "tr{border-bottom:1px solid #8884}.bar{height:.8em;background:#2a78b5;print-color-adjust:exact}"
+)
 
 
-def overview(table: RecordTable) -> dict[str, Any]:
-    """Counts, hours and histograms, as plain values.
+@dataclass(frozen=True, slots=True)
+class GroupRow:
+    """The clips of one split, modality or generator.
 
-    `groups`: by `split`, `modality` and generator, a list of name, clips, hours (of those whose length is known), segments;
-    `lengths`: histograms of clips and fakes, `edges` in seconds and `counts`; `repaired`: see `RecordTable`.
+    Attributes:
+        name: the group's name; – where the metadata are silent.
+        clips: number of clips.
+        hours: total length of the clips whose length is known.
+        segments: number of fake segments; one of both modalities counts twice.
+    """
+
+    name: str
+    clips: int
+    hours: float
+    segments: int
+
+
+@dataclass(frozen=True, slots=True)
+class LengthHistogram:
+    """A histogram of lengths in seconds, up to the last bin that is not empty.
+
+    Attributes:
+        edges: bin edges, one more than `counts`; empty if there are no lengths. The last may be infinite.
+        counts: lengths per bin.
+        median: the median, None without lengths; so are the others.
+        mean: the mean.
+        p95: the 95th percentile.
+        max: the longest.
+
+    >>> LengthHistogram.from_lengths(np.array([0.5, 3.0, 3.5]), (0, 2, 4, 6)).counts
+    [1, 2]
+    """
+
+    edges: list[float]
+    counts: list[int]
+    median: float | None = None
+    mean: float | None = None
+    p95: float | None = None
+    max: float | None = None
+
+    @classmethod
+    def from_lengths(cls, lengths_s: npt.NDArray[np.float64], edges_s: Sequence[float]) -> LengthHistogram:
+        """Count lengths (N,) in seconds per bin."""
+        if not len(lengths_s):
+            return cls([], [])
+        counts, _ = np.histogram(np.round(lengths_s, 9), edges_s)
+        last = int(np.flatnonzero(counts)[-1])
+        return cls(
+            [float(edge) for edge in edges_s[: last + 2]],
+            counts[: last + 1].tolist(),
+            float(np.median(lengths_s)),
+            float(lengths_s.mean()),
+            float(np.percentile(lengths_s, 95)),
+            float(lengths_s.max()),
+        )
+
+    def bin_names(self) -> list[str]:
+        """Return a label per bin, like `2–4 s`."""
+        return [f"{a:g}–{b:g} s" if np.isfinite(b) else f"{a:g} s and more" for a, b in itertools.pairwise(self.edges)]
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """Counts, hours and lengths of a dataset.
+
+    Attributes:
+        clips: number of clips.
+        hours: total length of the clips whose length is known.
+        unknown_lengths: number of clips without a length in the metadata.
+        segments: modality → number of fake segments.
+        groups: `split`, `modality` and the generators → rows, largest first.
+        lengths: `clips` and `fakes` → histogram.
+        repaired: fault of the metadata → number of repairs, see `RecordTable`.
+    """
+
+    clips: int
+    hours: float
+    unknown_lengths: int
+    segments: Mapping[str, int]
+    groups: Mapping[str, list[GroupRow]]
+    lengths: Mapping[str, LengthHistogram]
+    repaired: Mapping[str, int]
+
+    def to_dict(self) -> dict[str, object]:
+        """Return plain dictionaries and lists for a JSON file."""
+        return asdict(self)
+
+
+def overview(table: RecordTable) -> Overview:
+    """Count the clips, hours and segments of a dataset.
+
+    >>> from avloc.datasets.readers.table import TableBuilder
+    >>> builder = TableBuilder()
+    >>> builder.add("a.mp4", "train", duration_s=4.0, audio=[(1.0, 1.5)])
+    >>> builder.add("b.mp4", "train", duration_s=5.0)
+    >>> [(row.name, row.clips, row.segments) for row in overview(builder.build()).groups["modality"]]
+    [('real', 1, 0), ('audio', 1, 1)]
     """
     seconds = lengths_s(table)
-    fakes = _fake_lengths(table)
-    columns = {"split": table.split, "modality": _modality(table)}
+    columns = {"split": table.split, "modality": _modality_or_hidden(table)}
     columns |= {name: table.attributes[name] for name in GENERATORS if name in table.attributes}
     per_clip = np.sum([table.segments[m].counts() for m in MODALITIES], axis=0)
-    return {
-        "clips": len(table), "hours": _hours(seconds), "unknown_lengths": int(np.isnan(seconds).sum()),
-        "segments": {m: int(table.segments[m].counts().sum()) for m in MODALITIES},
-        "groups": {name: _group(column, seconds, per_clip) for name, column in columns.items()},
-        "lengths": {"clips": _histogram(seconds[~np.isnan(seconds)], CLIP_EDGES_S), "fakes": _histogram(fakes, FAKE_EDGES_S)},
-        "repaired": dict(table.repaired),
-    }  # fmt: skip
+    return Overview(
+        clips=len(table),
+        hours=_hours(seconds),
+        unknown_lengths=int(np.isnan(seconds).sum()),
+        segments={m: int(table.segments[m].counts().sum()) for m in MODALITIES},
+        groups={name: _group_rows(column, seconds, per_clip) for name, column in columns.items()},
+        lengths={
+            "clips": LengthHistogram.from_lengths(seconds[~np.isnan(seconds)], CLIP_EDGES_S),
+            "fakes": LengthHistogram.from_lengths(_fake_lengths_s(table), FAKE_EDGES_S),
+        },
+        repaired=dict(table.repaired),
+    )
 
 
 def lengths_s(table: RecordTable) -> npt.NDArray[np.float64]:
-    """Seconds of each clip, as the metadata say (duration, else frames or samples); NaN where they do not: (V,)."""
+    """Return the seconds of each clip by the metadata (duration, else frames or samples), NaN if unknown: (V,)."""
     seconds = table.duration_s.copy()
     for name, rate in (("video_frames", DEFAULT_FPS), ("audio_frames", float(DEFAULT_SAMPLE_RATE))):
         if name in table.attributes:
             column = table.attributes[name]
-            values = (
-                np.array([float(n) if n.isdigit() else np.nan for n in column.names] or [np.nan])[column.codes] / rate
-            )
-            seconds = np.where(np.isnan(seconds), values, seconds)
+            counts = [float(n) if n.isdigit() else np.nan for n in column.names] or [np.nan]
+            seconds = np.where(np.isnan(seconds), np.array(counts)[column.codes] / rate, seconds)
     return seconds
 
 
-def _modality(table: RecordTable) -> CategoricalColumn:
-    found = table.modality()
-    return CategoricalColumn(
-        np.where(table.labelled, found.codes, len(found.names)).astype(np.int32), [*found.names, "hidden"]
-    )
+def _modality_or_hidden(table: RecordTable) -> CategoricalColumn:
+    modality = table.modality()
+    codes = np.where(table.labelled, modality.codes, len(modality.names)).astype(np.int32)
+    return CategoricalColumn(codes, [*modality.names, "hidden"])
 
 
-def _fake_lengths(table: RecordTable) -> npt.NDArray[np.float64]:
-    """Lengths of the fake segments, one that is in both modalities once."""
+def _fake_lengths_s(table: RecordTable) -> npt.NDArray[np.float64]:
+    """Return the lengths of the fake segments; a segment of both modalities counts once."""
     parts = []
-    for k in range(len(MODALITIES)):
-        ragged = table.segments[MODALITIES[k]]
-        clip = np.repeat(np.arange(len(table)), ragged.counts())
-        parts.append(np.column_stack([clip, ragged.values]))
+    for modality in MODALITIES:
+        intervals = table.segments[modality]
+        clips = np.repeat(np.arange(len(table)), intervals.counts())
+        parts.append(np.column_stack([clips, intervals.values]))
     rows = np.unique(np.concatenate(parts), axis=0)
     return rows[:, 2] - rows[:, 1]
 
@@ -74,91 +175,78 @@ def _hours(seconds: npt.NDArray[np.float64]) -> float:
     return float(np.nansum(seconds) / 3600)
 
 
-def _group(
+def _group_rows(
     column: CategoricalColumn, seconds: npt.NDArray[np.float64], segments: npt.NDArray[np.int64]
-) -> list[dict[str, Any]]:
+) -> list[GroupRow]:
     rows = []
     for code, name in enumerate(column.names):
-        mine = column.codes == code
-        if mine.any():
-            row = {"name": name or "–", "clips": int(mine.sum()), "hours": _hours(seconds[mine])}
-            rows.append({**row, "segments": int(segments[mine].sum())})
-    return sorted(rows, key=lambda row: -row["clips"])
+        members = column.codes == code
+        if members.any():
+            hours, segment_count = _hours(seconds[members]), int(segments[members].sum())
+            rows.append(GroupRow(name or "–", int(members.sum()), hours, segment_count))
+    return sorted(rows, key=lambda row: -row.clips)
 
 
-def _histogram(values: npt.NDArray[np.float64], edges: tuple[float, ...]) -> dict[str, Any]:
-    if not len(values):
-        return {"edges": [], "counts": [], "median": None, "mean": None, "p95": None, "max": None}
-    counts, _ = np.histogram(np.round(values, 9), edges)
-    last = int(np.flatnonzero(counts)[-1])
-    return {
-        "edges": [float(e) for e in edges[: last + 2]], "counts": counts[: last + 1].tolist(),
-        "median": float(np.median(values)), "mean": float(values.mean()), "p95": float(np.percentile(values, 95)),
-        "max": float(values.max()),
-    }  # fmt: skip
-
-
-def edge_names(edges: list[float]) -> list[str]:
-    """The bins of a histogram as texts."""
-    return [f"{a:g}–{b:g} s" if np.isfinite(b) else f"{a:g} s and more" for a, b in itertools.pairwise(edges)]
-
-
-def as_text(found: Mapping[str, Any]) -> str:
-    """The overview for a terminal, histograms as bars."""
-    lines = [f"{found['clips']:,} clips, {found['hours']:.1f} hours"]
-    if found["unknown_lengths"]:
-        lines[0] += f" (the metadata do not say how long {found['unknown_lengths']:,} of them are)"
-    lines.append("fake segments: " + ", ".join(f"{n:,} {m}" for m, n in found["segments"].items()))
-    for name, rows in found["groups"].items():
-        width = max(len(row["name"]) for row in rows)
+def as_text(summary: Overview) -> str:
+    """Format an overview for a terminal, with histograms as bars."""
+    lines = [f"{summary.clips:,} clips, {summary.hours:.1f} hours"]
+    if summary.unknown_lengths:
+        lines[0] += f" (the metadata lack the length of {summary.unknown_lengths:,} of them)"
+    lines.append("fake segments: " + ", ".join(f"{n:,} {modality}" for modality, n in summary.segments.items()))
+    for name, rows in summary.groups.items():
+        width = max(len(row.name) for row in rows)
         lines.append(f"\n{name.replace('_', ' ')}")
         lines += [
-            f"  {r['name']:{width}}  {r['clips']:>11,} clips  {r['hours']:>9.1f} h  {r['segments']:>11,} segments"
-            for r in rows
+            f"  {row.name:{width}}  {row.clips:>11,} clips  {row.hours:>9.1f} h  {row.segments:>11,} segments"
+            for row in rows
         ]
-    for name, histogram in found["lengths"].items():
-        if histogram["counts"]:
-            lines.append(
-                f"\nlength of {name}: median {histogram['median']:.2f} s, mean {histogram['mean']:.2f}, 95 % under "
-                f"{histogram['p95']:.2f}, longest {histogram['max']:.2f}"
-            )
-            most = max(histogram["counts"])
-            for label, count in zip(edge_names(histogram["edges"]), histogram["counts"], strict=True):
-                lines.append(f"  {label:>12}  {count:>11,}  {'█' * round(40 * count / most)}".rstrip())
-    lines += [f"\nmended: {count:,} {what}" for what, count in found["repaired"].items()]
+    for name, histogram in summary.lengths.items():
+        lines += _histogram_lines(name, histogram)
+    lines += [f"\nrepaired: {count:,} {fault}" for fault, count in summary.repaired.items()]
     return "\n".join(lines)
 
 
-def as_html(found: Mapping[str, Any], title: str) -> str:
-    """The overview as one self-contained page."""
-    import html
+def _histogram_lines(name: str, histogram: LengthHistogram) -> list[str]:
+    if not histogram.counts:
+        return []
+    lines = [
+        f"\nlength of {name}: median {histogram.median:.2f} s, mean {histogram.mean:.2f}, 95 % under "
+        f"{histogram.p95:.2f}, longest {histogram.max:.2f}"
+    ]
+    most = max(histogram.counts)
+    for label, count in zip(histogram.bin_names(), histogram.counts, strict=True):
+        lines.append(f"  {label:>12}  {count:>11,}  {'█' * round(BAR_CHARACTERS * count / most)}".rstrip())
+    return lines
 
-    bars = []
-    for name, histogram in found["lengths"].items():
-        most = max(histogram["counts"], default=1)
-        rows = "".join(
-            f"<tr><td>{label}</td><td class='r'>{count:,}</td>"
-            f"<td><div class='bar' style='width:{16 * count / most:.2f}rem'></div></td></tr>"
-            for label, count in zip(edge_names(histogram["edges"]), histogram["counts"], strict=True)
-        )
-        bars.append(f"<h2>Length of {name}</h2><table>{rows}</table>")
-    groups = []
-    for name, rows_of in found["groups"].items():
-        rows = "".join(
-            f"<tr><td>{html.escape(r['name'])}</td><td class='r'>{r['clips']:,}</td><td class='r'>{r['hours']:.1f}</td>"
-            f"<td class='r'>{r['segments']:,}</td></tr>"
-            for r in rows_of
-        )
-        head = f"<tr><th>{html.escape(name.replace('_', ' '))}</th><th>clips</th><th>hours</th><th>segments</th></tr>"
-        groups.append(f"<table>{head}{rows}</table>")
-    mended = "".join(f"<p>Mended: {count:,} {html.escape(what)}.</p>" for what, count in found["repaired"].items())
-    style = (
-        ":root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:50rem;margin:2rem auto;padding:0 1rem}"
-        "table{border-collapse:collapse;margin:1rem 0}td,th{padding:.15rem .7rem;text-align:left}.r{text-align:right}"
-        "tr{border-bottom:1px solid #8884}.bar{height:.8em;background:#2a78b5;print-color-adjust:exact}"
-    )
+
+def as_html(summary: Overview, title: str) -> str:
+    """Format an overview as one self-contained page."""
+    groups = "".join(_group_table(name, rows) for name, rows in summary.groups.items())
+    bars = "".join(_histogram_table(name, histogram) for name, histogram in summary.lengths.items())
+    repaired = "".join(f"<p>Repaired: {count:,} {html.escape(fault)}.</p>" for fault, count in summary.repaired.items())
+    heading = html.escape(title)
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, '
-        f'initial-scale=1"><title>{html.escape(title)}</title><style>{style}</style></head><body><h1>{html.escape(title)}</h1>'
-        f"<p>{found['clips']:,} clips, {found['hours']:.1f} hours.</p>{''.join(groups)}{''.join(bars)}{mended}</body></html>\n"
+        f'initial-scale=1"><title>{heading}</title><style>{STYLE}</style></head><body><h1>{heading}</h1>'
+        f"<p>{summary.clips:,} clips, {summary.hours:.1f} hours.</p>{groups}{bars}{repaired}</body></html>\n"
     )
+
+
+def _group_table(name: str, rows: Sequence[GroupRow]) -> str:
+    head = f"<tr><th>{html.escape(name.replace('_', ' '))}</th><th>clips</th><th>hours</th><th>segments</th></tr>"
+    body = "".join(
+        f"<tr><td>{html.escape(row.name)}</td><td class='r'>{row.clips:,}</td><td class='r'>{row.hours:.1f}</td>"
+        f"<td class='r'>{row.segments:,}</td></tr>"
+        for row in rows
+    )
+    return f"<table>{head}{body}</table>"
+
+
+def _histogram_table(name: str, histogram: LengthHistogram) -> str:
+    most = max(histogram.counts, default=1)
+    body = "".join(
+        f"<tr><td>{label}</td><td class='r'>{count:,}</td>"
+        f"<td><div class='bar' style='width:{BAR_REM * count / most:.2f}rem'></div></td></tr>"
+        for label, count in zip(histogram.bin_names(), histogram.counts, strict=True)
+    )
+    return f"<h2>Length of {name}</h2><table>{body}</table>"

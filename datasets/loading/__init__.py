@@ -1,0 +1,1 @@
+"""Records plus features or clips > batches for networks."""

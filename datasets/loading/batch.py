@@ -1,4 +1,7 @@
-"""`Batch`: what the networks take, from cached features and from pixels alike. Legend: B batch, T steps, D feature width."""
+"""`Batch`: the input of a training or validation step, from cached features or from pixels.
+
+Legend: B batch, T steps, D feature width.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,14 @@ from avloc.core.timeline import TimeGrid
 
 
 class FeatureInputs(NamedTuple):
-    """Cached features (B, T, D) of both modalities, and which steps have any (B, T): keywords of a network's `forward`."""
+    """Cached features, as keywords of a network's `forward`.
+
+    Attributes:
+        audio: (B, T, D) float32.
+        video: (B, T, D) float32.
+        audio_mask: (B, T) bool, steps that have audio features.
+        video_mask: (B, T) bool, steps that have visual features.
+    """
 
     audio: Tensor
     video: Tensor
@@ -23,7 +33,13 @@ class FeatureInputs(NamedTuple):
 
 
 class ClipInputs(NamedTuple):
-    """Pixels (B, 3, T, 96, 96), log-mels (B, 64, 4T), and how many frames are real (B,): keywords of `forward`."""
+    """Pixels and log-mels, as keywords of a network's `forward`.
+
+    Attributes:
+        video: (B, 3, T, 96, 96) in [0, 1].
+        audio: (B, 64, 4T) log-mels.
+        n_frames: (B,) number of frames within the clip; the others are padding.
+    """
 
     video: Tensor
     audio: Tensor
@@ -31,17 +47,34 @@ class ClipInputs(NamedTuple):
 
 
 class TargetMaker(Protocol):
-    """Makes what a network learns from one clip: a named tuple of arrays, and how many segments it cannot carry.
+    """Turns the labels of one clip into the targets of a network, which has it as `target_maker`.
 
-    Every network has one that fits it, as `target_maker`. It must be picklable, for the workers of a loader.
+    It must be picklable, for the workers of a loader. See `avloc.heads.points.PointTargetMaker`.
     """
 
     def __call__(self, record: VideoRecord, grid: TimeGrid, length: int) -> tuple[Any, int]:
-        """The targets of a clip on its own clock, padded to `length` steps."""
+        """Return a clip's targets, and the number of segments that they cannot carry.
+
+        Args:
+            record: the clip, with its segments.
+            grid: the clip's own clock.
+            length: steps to pad to.
+
+        Returns:
+            A NamedTuple of arrays, and a count.
+        """
 
 
 class Batch(NamedTuple):
-    """Inputs, each clip's clock and record, the targets (None where labels are hidden), and segments they cannot carry."""
+    """A batch of clips.
+
+    Attributes:
+        inputs: keywords of the network's `forward`.
+        grids: clock of each clip.
+        records: metadata of each clip.
+        targets: a NamedTuple of tensors; None where labels are hidden.
+        unassigned_segments: number of segments that the targets cannot carry.
+    """
 
     inputs: FeatureInputs | ClipInputs
     grids: list[TimeGrid]
@@ -50,18 +83,28 @@ class Batch(NamedTuple):
     unassigned_segments: int
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same batch with its tensors on a device."""
+        """Return the same batch with its tensors on a device."""
         targets = None if self.targets is None else type(self.targets)(*(t.to(device) for t in self.targets))
         return self._replace(inputs=type(self.inputs)(*(t.to(device) for t in self.inputs)), targets=targets)
 
 
-def stacked_targets(
+def stack_targets(
     records: Sequence[VideoRecord], grids: Sequence[TimeGrid], length: int, maker: TargetMaker | None
 ) -> tuple[Any, int]:
-    """A batch's targets and its segments that they cannot carry; (None, 0) without a maker, or if any labels are hidden."""
-    if maker is None or not all(r.labelled for r in records):
+    """Make the targets of each clip and stack them.
+
+    Args:
+        records: the clips.
+        grids: their clocks.
+        length: steps to pad to.
+        maker: of the network; None: no targets.
+
+    Returns:
+        A NamedTuple of tensors and the number of unassigned segments; (None, 0) without a maker, or if any labels are hidden.
+    """
+    if maker is None or not all(record.labelled for record in records):
         return None, 0
-    made = [maker(record, grid, length) for record, grid in zip(records, grids, strict=True)]
-    columns = zip(*(targets for targets, _ in made), strict=True)
+    results = [maker(record, grid, length) for record, grid in zip(records, grids, strict=True)]
+    columns = zip(*(targets for targets, _ in results), strict=True)
     tensors = (torch.from_numpy(np.stack(column)) for column in columns)
-    return type(made[0][0])(*tensors), sum(count for _, count in made)
+    return type(results[0][0])(*tensors), sum(count for _, count in results)

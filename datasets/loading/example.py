@@ -1,11 +1,11 @@
-"""Examples: one clip, ready for a batch."""
+"""Examples: one clip each, ready for a batch. Legend: T steps of a model's clock, D feature width."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,70 +15,86 @@ from avloc.core.timeline import Segment, TimeGrid, segment_array
 from avloc.errors import AvlocError
 from avloc.feature_extraction.extractors.base import Features
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    from avloc.core.timeline import TimeGrid
-    from avloc.feature_extraction.extractors import Features
+WINDOW_TRIES = 16
 
 
 class Example(Protocol):
-    """One clip, ready for a batch: see `datasets.features.Example`, `datasets.clips.ClipExample`."""
+    """One clip, ready for a batch: a `FeatureExample`, or a `ClipExample` of `avloc.datasets.loading.clips`."""
 
     @property
-    def record(self) -> VideoRecord: ...
-    @property
-    def grid(self) -> TimeGrid: ...
-    @property
-    def masks(self) -> tuple[npt.NDArray[np.bool_], ...]: ...
-    @property
-    def end_s(self) -> float: ...
-    def window(self, begin: int, end: int) -> Any:
-        """Some of its steps."""
+    def record(self) -> VideoRecord:
+        """Metadata of the clip."""
 
+    @property
+    def grid(self) -> TimeGrid:
+        """Clock of its steps."""
 
-WINDOW_TRIES = 16
+    @property
+    def masks(self) -> tuple[npt.NDArray[np.bool_], ...]:
+        """Steps that have each modality: (T,) per modality."""
+
+    @property
+    def end_s(self) -> float:
+        """End of the longer stream in seconds."""
+
+    def window(self, begin: int, end: int) -> Self:
+        """Return the steps from `begin` to `end`."""
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureExample:
-    """One clip on the model's clock: both streams (T, D), their masks (T,), and what is known of the clip.
+    """Cached features of one clip, on the model's clock.
 
-    `end_s` is where the longer stream ends: the clock's last step may reach past it.
+    Attributes:
+        record: metadata of the clip.
+        grid: clock of T steps.
+        streams: (T, D) float32 per modality.
+        masks: (T,) bool per modality, steps that have features.
+        end_s: end of the longer stream in seconds; the clock's last step may reach past it.
     """
 
     record: VideoRecord
     grid: TimeGrid
-    streams: tuple[np.ndarray[Any, np.dtype[np.float32]], ...]
-    masks: tuple[np.ndarray[Any, np.dtype[np.bool_]], ...]
+    streams: tuple[npt.NDArray[np.float32], ...]
+    masks: tuple[npt.NDArray[np.bool_], ...]
     end_s: float = math.inf
 
     def window(self, begin: int, end: int) -> FeatureExample:
-        """The steps from `begin` to `end`; its record is still that of the whole clip."""
+        """Return the steps from `begin` to `end`; the record stays that of the whole clip."""
         part = TimeGrid(self.grid.start_s + begin * self.grid.hop_s, self.grid.hop_s, end - begin)
-        streams = tuple(s[begin:end] for s in self.streams)
-        return FeatureExample(
-            self.record, part, streams, tuple(m[begin:end] for m in self.masks), min(self.end_s, part.end_s)
-        )
+        streams, masks = tuple(s[begin:end] for s in self.streams), tuple(m[begin:end] for m in self.masks)
+        return FeatureExample(self.record, part, streams, masks, min(self.end_s, part.end_s))
 
 
 def make_example(record: VideoRecord, features: Mapping[str, Sequence[Features]], hop_s: float) -> FeatureExample:
-    """Bring a clip's streams onto one clock; several extractors of a modality stand side by side.
+    """Bring a clip's streams onto one clock; several extractors of a modality are concatenated along D.
 
     Args:
         record: the clip.
-        features: modality → one or more extractors' features.
+        features: by modality, those of one or more extractors.
         hop_s: seconds per step of the model.
+
+    Raises:
+        AvlocError: if a modality has no features.
     """
     end = max((f.grid.end_s for fs in features.values() for f in fs if f.grid.length), default=0.0)
-    return on_clock(record, features, TimeGrid.covering(end, hop_s), end)
+    return example_on_grid(record, features, TimeGrid.covering(end, hop_s), end)
 
 
-def on_clock(
+def example_on_grid(
     record: VideoRecord, features: Mapping[str, Sequence[Features]], grid: TimeGrid, end_s: float
-) -> FeatureExample:  # fmt: skip
-    """The same on a given clock, of a clip whose longer stream ends at `end_s`."""
+) -> FeatureExample:
+    """Bring a clip's streams onto a given clock; see `make_example`.
+
+    Args:
+        record: the clip.
+        features: by modality, those of one or more extractors.
+        grid: the clock.
+        end_s: end of the clip's longer stream in seconds.
+
+    Raises:
+        AvlocError: if a modality has no features.
+    """
     streams, masks = [], []
     for modality in MODALITIES:
         parts = features.get(modality, ())
@@ -90,7 +106,10 @@ def on_clock(
 
 
 def random_window(example: FeatureExample, longest_s: float, rng: np.random.Generator) -> FeatureExample:
-    """A window of a clip that is longer, with its ends outside of segments where some of a few tries are; the clip else."""
+    """Cut a longer clip to a random window of `longest_s` seconds; a shorter one is returned as it is.
+
+    Of `WINDOW_TRIES` windows, the one whose ends cut the fewest segments is taken.
+    """
     grid = example.grid
     size = max(1, round(longest_s / grid.hop_s))
     if grid.length <= size:
@@ -104,13 +123,17 @@ def random_window(example: FeatureExample, longest_s: float, rng: np.random.Gene
 
 
 def cut_example(example: FeatureExample, begin: int, size: int) -> FeatureExample:
-    """Some steps of a clip, with its segments cut to them."""
+    """Return `size` steps of a clip from `begin`, with its segments cut to them."""
     part = example.window(begin, begin + size)
     return replace(part, record=cut_record(example.record, part.grid.start_s, part.grid.end_s))
 
 
 def cut_record(record: VideoRecord, start_s: float, end_s: float) -> VideoRecord:
-    """A record with its segments cut to a window; those outside are left out."""
+    """Cut a record's segments to a window; segments outside of it are dropped.
+
+    >>> cut_record(VideoRecord("a.mp4", "train", audio_segments=(Segment(0.0, 3.0),)), 1.0, 2.0).audio_segments
+    (Segment(start_s=1.0, end_s=2.0),)
+    """
 
     def cut(segments: Sequence[Segment]) -> tuple[Segment, ...]:
         inner = (Segment(max(a, start_s), min(b, end_s)) for a, b in segments)

@@ -1,7 +1,7 @@
 """Cached features + records > batches on one clock.
 
-Each stream comes onto the model's grid by its own time (`TimeGrid.resample`); where a clip has no such stream its mask is
-false. Legend: B batch, T steps, P points, M modalities, D feature width.
+Each stream is brought onto the model's grid by its own time (`TimeGrid.resample`); where a clip lacks a stream, its mask is
+false. Legend: B batch, T steps, D feature width, V clips.
 """
 
 from __future__ import annotations
@@ -15,13 +15,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from avloc.core.records import MODALITIES, VideoRecord
-from avloc.datasets.loading.batch import Batch, FeatureInputs, TargetMaker, stacked_targets
-from avloc.datasets.loading.example import (
-    FeatureExample,
-    cut_example,
-    make_example,
-    random_window,
-)
+from avloc.datasets.loading.batch import Batch, FeatureInputs, TargetMaker, stack_targets
+from avloc.datasets.loading.example import FeatureExample, cut_example, make_example, random_window
 from avloc.datasets.loading.samplers import SampleIndex
 from avloc.datasets.readers.table import as_table
 from avloc.errors import StoreError
@@ -30,7 +25,12 @@ from avloc.feature_extraction.store.feature_store import FeatureStore
 
 
 def collate(examples: Sequence[FeatureExample], maker: TargetMaker | None = None) -> Batch:
-    """Pad examples to the longest one. With a maker the targets are made, unless a clip's labels are hidden."""
+    """Pad examples to the longest one and stack them.
+
+    Args:
+        examples: B clips.
+        maker: makes the targets; None: no targets. There are none either if any labels are hidden.
+    """
     length = max(1, *(e.grid.length for e in examples))
     tensors: list[Tensor] = []
     for k in range(len(MODALITIES)):
@@ -44,28 +44,30 @@ def collate(examples: Sequence[FeatureExample], maker: TargetMaker | None = None
             mask[b, : example.grid.length] = example.masks[k]
         tensors.append(torch.from_numpy(mask))
     records, grids = [e.record for e in examples], [e.grid for e in examples]
-    return Batch(FeatureInputs(*tensors), grids, records, *stacked_targets(records, grids, length, maker))
+    return Batch(FeatureInputs(*tensors), grids, records, *stack_targets(records, grids, length, maker))
 
 
 class FeatureDataset(Dataset[FeatureExample]):
-    """Records joined with a store by file. Opens shards lazily, so that each worker process has its own handles.
+    """Records joined with a feature store by file.
 
-    Segments are cut to what was decoded, and counted: metadata may say more than a file holds.
+    Shards are opened lazily, so that each worker process has its own handles. Segments are cut to the decoded length, and
+    counted: metadata may claim more than a file holds.
 
     Args:
         records: the clips.
         store: their features.
         extractors: names in the store.
         hop_s: seconds per step of the model.
-        longest_s: longer clips give a window of so many seconds; None: all.
-        random_windows: cut such windows anywhere, where no segment is if that can be; otherwise the clip's beginning.
-        pseudo_forgeries: share of the real clips that get a pseudo-forgery, anew in each epoch (`pseudo.forge_features`).
-        allow_missing: go on without the clips that have no features.
+        longest_s: cut longer clips to a window of this length; None: no limit.
+        random_windows: cut such windows at random, between segments where possible; otherwise from the clip's beginning.
+        pseudo_forgeries: share of the real clips that get a pseudo-forgery, drawn again in each epoch (`forge_features`).
+        allow_missing: leave out clips without features.
 
     Attributes:
         records: the clips that have features, with their segments cut.
-        missing: the others.
-        clamped: how many segments reached past the end of what was decoded.
+        missing: files of the others.
+        clamped: number of segments that reached past the decoded length.
+        ends_s: (V,) decoded length of each clip in seconds.
 
     Raises:
         StoreError: if an extractor is not in the store, or a clip's features are missing or failed and `allow_missing`
@@ -87,22 +89,22 @@ class FeatureDataset(Dataset[FeatureExample]):
         self.store, self.extractors, self.hop_s = store, tuple(extractors), hop_s
         self.longest_s = longest_s
         self.random_windows, self.pseudo_forgeries = random_windows, pseudo_forgeries
-        self.modalities = {name: str(store.describe(name)["modality"]) for name in extractors}
+        self.modalities = {name: store.describe(name).modality for name in extractors}
         table = as_table(records)
         places = {name: store.locate(name, table.files) for name in extractors}
-        there = np.logical_and.reduce([p[:, 0] >= 0 for p in places.values()])
-        self.missing = list(table.files.take(np.flatnonzero(~there)))
+        present = np.logical_and.reduce([p[:, 0] >= 0 for p in places.values()])
+        self.missing = list(table.files.take(np.flatnonzero(~present)))
         if self.missing and not allow_missing:
             raise StoreError(
                 f"{store.root}: {len(self.missing)} of {len(table)} clips have no features of "
                 f"{', '.join(extractors)} ({self._reasons()}), the first is {self.missing[0]}; "
                 "extract them, or go on without them with --allow-missing"
             )
-        if not there.any():
+        if not present.any():
             raise StoreError(f"{store.root}: none of the {len(table)} clips has features of {', '.join(extractors)}")
-        self._places = {name: p[there] for name, p in places.items()}
+        self._places = {name: p[present] for name, p in places.items()}
         self.ends_s = np.max([store.ends_s(name, p) for name, p in self._places.items()], axis=0)
-        self.records, self.clamped = (table if there.all() else table.take(there)).clamped(self.ends_s)
+        self.records, self.clamped = (table if present.all() else table.take(present)).clamped(self.ends_s)
 
     def _reasons(self) -> str:
         failed = {file for name in self.extractors for file in self.store.failures(name)} & set(self.missing)
@@ -111,10 +113,10 @@ class FeatureDataset(Dataset[FeatureExample]):
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, draw: SampleIndex | int) -> FeatureExample:
-        clip, seed = draw if isinstance(draw, tuple) else (draw, 0)
+    def __getitem__(self, index: SampleIndex | int) -> FeatureExample:
+        clip, seed = index if isinstance(index, tuple) else (index, 0)
         random = np.random.default_rng(seed)
-        example = self._example(clip)
+        example = self._read(clip)
         if self.longest_s is not None:
             size = max(1, round(self.longest_s / self.hop_s))
             if self.random_windows:
@@ -124,16 +126,16 @@ class FeatureDataset(Dataset[FeatureExample]):
         if self.pseudo_forgeries and not example.record.segments and random.random() < self.pseudo_forgeries:
             from avloc.datasets.loading.pseudo_forgeries import forge_features
 
-            example = forge_features(example, self._example(int(random.integers(len(self)))), random)
+            example = forge_features(example, self._read(int(random.integers(len(self)))), random)
         return example
 
-    def _example(self, clip: int) -> FeatureExample:
+    def _read(self, clip: int) -> FeatureExample:
         features: dict[str, list[Features]] = {m: [] for m in MODALITIES}
         for name in self.extractors:
             features[self.modalities[name]].append(self.store.read_at(name, *self._places[name][clip].tolist()))
         return make_example(self.records[clip], features, self.hop_s)
 
     def lengths(self) -> npt.NDArray[np.int64]:
-        """Steps of each clip, as they come out: what batches of similar length are made by."""
+        """Return the steps of each clip after cutting, for batches of similar length: (V,)."""
         longest = np.inf if self.longest_s is None else self.longest_s
         return np.ceil(np.minimum(self.ends_s, longest) / self.hop_s).astype(np.int64)

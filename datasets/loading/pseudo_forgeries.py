@@ -1,8 +1,8 @@
-"""Pseudo-forgeries: real clips > a window is changed > exactly that window is labelled, so that real footage can train.
+"""Pseudo-forgeries: real clip > change within a window > exactly that window labelled, so that real footage can train.
 
 The self-blending idea (Shiohara and Yamasaki, "Detecting deepfakes with self-blended images", CVPR 2022), carried over to
-time. On waveforms and frames (`forge_sound`, `forge_mouth`) as on cached features (`forge_features`). Outside of the window
-every sample, frame and feature is bit-identical.
+time. It works on waveforms and frames (`forge_audio`, `forge_mouth`) and on cached features (`forge_features`). Outside of
+the window every sample, frame and feature is bit-identical.
 
 Legend: N samples, F frames, T steps of a model's clock, D feature width.
 """
@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from avloc.core.records import MODALITIES, VideoRecord
+from avloc.core.records import MODALITIES
 from avloc.core.timeline import DEFAULT_FPS, DEFAULT_SAMPLE_RATE, Segment
 from avloc.datasets.loading.example import FeatureExample
 from avloc.datasets.synthetic import forge
@@ -29,21 +29,22 @@ MU_LAW_LEVELS = 64
 
 
 def _gain(samples: Samples, random: Random) -> Samples:
+    """Change the volume by 3 to 9 dB, up or down."""
     decibels = random.uniform(3, 9) * random.choice([-1, 1])
     return (samples * 10 ** (decibels / 20)).astype(np.float32)
 
 
 def _pitch(samples: Samples, random: Random) -> Samples:
-    """Another speed, and the old length by repeating or cutting: the pitch moves, the time does not."""
+    """Resample to another speed and keep the length, by reflecting or cutting: the pitch changes, the duration does not."""
     rate = random.uniform(0.8, 0.93) if random.random() < 0.5 else random.uniform(1.07, 1.25)
     position = np.arange(len(samples)) * rate
-    # Past the end it runs back, which stays continuous.
+    # Past the end the signal runs backwards, which keeps it continuous.
     position = np.where(position > len(samples) - 1, 2 * (len(samples) - 1) - position, position)
     return np.interp(position, np.arange(len(samples)), samples).astype(np.float32)
 
 
 def _codec(samples: Samples, random: Random) -> Samples:
-    """Coarse μ-law steps at half the sampling rate, as telephones have them."""
+    """Quantize to coarse μ-law steps at half the sampling rate, as a telephone does."""
     half = np.interp(np.arange(len(samples)) // 2 * 2, np.arange(len(samples)), samples)
     mu = MU_LAW_LEVELS - 1
     coded = np.round((np.sign(half) * np.log1p(mu * np.abs(half)) / np.log1p(mu) + 1) / 2 * mu)
@@ -51,13 +52,21 @@ def _codec(samples: Samples, random: Random) -> Samples:
     return (np.sign(back) * np.expm1(np.abs(back) * np.log1p(mu)) / mu).astype(np.float32)
 
 
-SOUND_KINDS: dict[str, Callable[[Samples, Random], Samples]] = {
-    "vocoder": lambda samples, _: forge.revoice(samples), "gain": _gain, "pitch": _pitch, "codec": _codec,
-}  # fmt: skip
+AUDIO_KINDS: dict[str, Callable[[Samples, Random], Samples]] = {
+    "vocoder": lambda samples, _: forge.revoice(samples),
+    "gain": _gain,
+    "pitch": _pitch,
+    "codec": _codec,
+}
 
 
 def draw_window(duration_s: float, random: Random, *, step_s: float = 0.02) -> Segment:
-    """A window of .1 to .8 s within a clip, its ends on a grid.
+    """Draw a window of 0.1 to 0.8 s within a clip, with its ends on a grid.
+
+    Args:
+        duration_s: length of the clip in seconds.
+        random: source of the draw.
+        step_s: hop of the grid in seconds.
 
     Raises:
         AvlocError: if the clip is shorter than the shortest window.
@@ -71,30 +80,33 @@ def draw_window(duration_s: float, random: Random, *, step_s: float = 0.02) -> S
     return Segment(round(first * step_s, 6), round((first + length) * step_s, 6))
 
 
-def forge_sound(
+def forge_audio(
     samples: Samples, window: Segment, kind: str, random: Random, *, sample_rate: int = DEFAULT_SAMPLE_RATE
 ) -> Samples:
-    """Change the sound within a window; short cross-fades lie inside of it.
+    """Change the sound within a window, with short cross-fades at its ends.
 
     Args:
         samples: (N,) in [−1, 1].
         window: seconds.
-        kind: a name of `SOUND_KINDS`.
-        random: for what is left to chance.
+        kind: a name of `AUDIO_KINDS`.
+        random: source of the change's parameters.
         sample_rate: samples per second.
 
+    Returns:
+        (N,) a changed copy.
+
     Raises:
-        AvlocError: if there is no such kind, or the window is not within the clip.
+        AvlocError: if the kind is unknown, or the window is not within the clip.
     """
-    if kind not in SOUND_KINDS:
-        raise AvlocError(f"unknown kind of sound forgery {kind!r}, there are: {', '.join(SOUND_KINDS)}")
+    if kind not in AUDIO_KINDS:
+        raise AvlocError(f"unknown kind of audio forgery {kind!r}, there are: {', '.join(AUDIO_KINDS)}")
     begin, end = (round(t * sample_rate) for t in window)
     if not 0 <= begin < end <= len(samples):
         raise AvlocError(
             f"the window {window.start_s:g}–{window.end_s:g} s is not within {len(samples) / sample_rate:g} s"
         )
     old = samples[begin:end]
-    new = np.clip(SOUND_KINDS[kind](old, random), -1, 1)
+    new = np.clip(AUDIO_KINDS[kind](old, random), -1, 1)
     fade = min(round(FADE_S * sample_rate), (end - begin) // 2)
     weight = np.ones(end - begin, dtype=np.float32)
     weight[:fade] = np.linspace(0, 1, fade, endpoint=False)
@@ -113,23 +125,29 @@ def forge_mouth(
     *,
     fps: float = DEFAULT_FPS,
 ) -> npt.NDArray[np.uint8]:
-    """Repaint the mouth within a window by a low-resolution generator, from the clip's own frames.
+    """Repaint the mouth within a window with a low-resolution generator, from the clip's own frames.
 
     Args:
         frames: (F, H, W, 3).
-        window: seconds; its ends are taken to whole frames.
-        mouths: (F, 2), x and y of the mouth's middle in pixels.
+        window: seconds; its ends are rounded to whole frames.
+        mouths: (F, 2) x and y of the mouth's middle in pixels.
         side: of the square region, in pixels.
-        random: for what is left to chance.
+        random: source of the generator's strength.
         fps: frames per second.
+
+    Returns:
+        (F, H, W, 3) a changed copy.
+
+    Raises:
+        AvlocError: if the window is not within the clip.
     """
     begin, end = round(window.start_s * fps), round(window.end_s * fps)
     if not 0 <= begin < end <= len(frames):
         raise AvlocError(f"the window {window.start_s:g}–{window.end_s:g} s is not within {len(frames) / fps:g} s")
-    where = np.zeros(len(frames), dtype=bool)
-    where[begin:end] = True
+    in_window = np.zeros(len(frames), dtype=bool)
+    in_window[begin:end] = True
     changed = frames.copy()
-    forge.repaint_mouths(changed, frames, mouths, where, side, random.uniform(1.8, 3.0))
+    forge.repaint_mouths(changed, frames, mouths, in_window, side, random.uniform(1.8, 3.0))
     return changed
 
 
@@ -139,34 +157,37 @@ FEATURE_KINDS = ("splice", "mix", "mask")
 def forge_features(
     example: FeatureExample, other: FeatureExample, random: Random, *, kind: str | None = None
 ) -> FeatureExample:
-    """A pseudo-forgery of a real clip's features: a window of one or both modalities comes from another clip.
+    """Change a window of a real clip's features, in one or both modalities.
 
-    `splice` replaces it, `mix` blends it with equal shares, `mask` sets it to the clip's mean. The window lies on steps and
-    becomes a fake segment of the modalities that were changed.
+    `splice` replaces the window by another clip's, `mix` averages the two, `mask` sets it to the clip's mean. The window lies
+    on whole steps and becomes a fake segment of the changed modalities.
 
     Args:
         example: a real clip.
         other: another clip, at least as long as the longest window.
-        random: for what is left to chance.
-        kind: one of `FEATURE_KINDS`; None: by chance.
+        random: source of the window, the modalities and the kind.
+        kind: one of `FEATURE_KINDS`; None: a random one.
+
+    Returns:
+        A changed copy with its label.
 
     Raises:
-        AvlocError: if the clip is a forgery already, or there is no such kind.
+        AvlocError: if the clip is already a forgery, the kind is unknown, or the clips share no modality.
     """
     if example.record.segments:
-        raise AvlocError(f"{example.record.file}: is a forgery already, want a real clip")
+        raise AvlocError(f"{example.record.file}: is already a forgery, want a real clip")
     kind = FEATURE_KINDS[random.integers(len(FEATURE_KINDS))] if kind is None else kind
     if kind not in FEATURE_KINDS:
         raise AvlocError(f"unknown kind of feature forgery {kind!r}, there are: {', '.join(FEATURE_KINDS)}")
     grid = example.grid
-    room = min(grid.length, other.grid.length) * grid.hop_s
-    window = draw_window(room, random, step_s=grid.hop_s)
+    shared_s = min(grid.length, other.grid.length) * grid.hop_s
+    window = draw_window(shared_s, random, step_s=grid.hop_s)
     length = round(window.duration_s / grid.hop_s)
     first = int(random.integers(0, grid.length - length + 1))
     source = int(random.integers(0, other.grid.length - length + 1))
-    chosen = _modalities(example, other, random)
+    forged = _draw_modalities(example, other, random)
     streams = [stream.copy() for stream in example.streams]
-    for k in chosen:
+    for k in forged:
         old, new = streams[k][first : first + length], other.streams[k][source : source + length]
         if kind == "splice":
             old[...] = new
@@ -175,34 +196,35 @@ def forge_features(
         else:
             old[...] = example.streams[k].mean(axis=0)
     begin, end = grid.to_seconds(np.array([first, first + length])).tolist()
-    return FeatureExample(_labelled(example.record, Segment(begin, end), chosen), grid, tuple(streams), example.masks)
+    audio, visual = ((Segment(begin, end),) if k in forged else () for k in range(len(MODALITIES)))
+    record = replace(example.record, audio_segments=audio, visual_segments=visual)
+    return FeatureExample(record, grid, tuple(streams), example.masks)
 
 
-def _modalities(example: FeatureExample, other: FeatureExample, random: Random) -> list[int]:
-    """One or both of the modalities that both clips have."""
-    there = [k for k in range(len(MODALITIES)) if example.masks[k].any() and other.masks[k].any()]
-    if not there:
+def _draw_modalities(example: FeatureExample, other: FeatureExample, random: Random) -> list[int]:
+    """Draw one or both of the modalities that both clips have."""
+    shared = [k for k in range(len(MODALITIES)) if example.masks[k].any() and other.masks[k].any()]
+    if not shared:
         raise AvlocError(f"{example.record.file} and {other.record.file} have no modality in common")
-    return there if len(there) > 1 and random.random() < 1 / 3 else [int(random.choice(there))]
-
-
-def _labelled(record: VideoRecord, window: Segment, chosen: list[int]) -> VideoRecord:
-    audio, visual = ((window,) if k in chosen else () for k in range(len(MODALITIES)))
-    return replace(record, audio_segments=audio, visual_segments=visual)
+    return shared if len(shared) > 1 and random.random() < 1 / 3 else [int(random.choice(shared))]
 
 
 def drop_modality(example: FeatureExample, modality: str) -> FeatureExample:
-    """The clip without one modality's stream, as one without sound or picture is; its segments go with it.
+    """Remove one modality's stream and segments, as if the clip had been recorded without it.
+
+    Args:
+        example: a clip.
+        modality: `audio` or `visual`.
 
     Raises:
-        AvlocError: if that was the only one.
+        AvlocError: if the clip has no other modality.
     """
-    gone = MODALITIES.index(modality)
-    if not any(mask.any() for k, mask in enumerate(example.masks) if k != gone):
+    dropped = MODALITIES.index(modality)
+    if not any(mask.any() for k, mask in enumerate(example.masks) if k != dropped):
         raise AvlocError(f"{example.record.file}: has nothing but {modality}")
-    streams = tuple(np.zeros_like(s) if k == gone else s for k, s in enumerate(example.streams))
-    masks = tuple(np.zeros_like(m) if k == gone else m for k, m in enumerate(example.masks))
+    streams = tuple(np.zeros_like(s) if k == dropped else s for k, s in enumerate(example.streams))
+    masks = tuple(np.zeros_like(m) if k == dropped else m for k, m in enumerate(example.masks))
     record = example.record
-    audio, visual = (() if k == gone else record.modality_segments(m) for k, m in enumerate(MODALITIES))
+    audio, visual = (() if k == dropped else record.modality_segments(m) for k, m in enumerate(MODALITIES))
     record = replace(record, audio_segments=audio, visual_segments=visual)
     return FeatureExample(record, example.grid, streams, masks)

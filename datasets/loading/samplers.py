@@ -1,4 +1,4 @@
-"""Which clips make which batch: similar lengths together, the same for a seed, split between ranks, resumable in an epoch."""
+"""Batch sampler: clips of similar length per batch, reproducible by seed, split between ranks, resumable within an epoch."""
 
 from __future__ import annotations
 
@@ -13,31 +13,45 @@ from torch.utils.data import Sampler
 from avloc.errors import AvlocError
 
 Int = npt.NDArray[np.int64]
-POOL_BATCHES = 8  # batches are made of clips of similar length within so many at a time
+POOL_BATCHES = 8
+"""Number of batches whose clips are sorted by length together."""
 BALANCES = ("none", "real", "modality")
 
 
 class SampleIndex(NamedTuple):
-    """A clip of an epoch: its number, and the seed of whatever is left to chance for it (crops, augmentation)."""
+    """One draw of a clip in an epoch.
+
+    Attributes:
+        clip: index of the clip.
+        seed: for everything random about this draw (crops, augmentation).
+    """
 
     clip: int
     seed: int
 
 
 class BucketSampler(Sampler[list[SampleIndex]]):
-    """Batches of clips of similar length, in a new order each epoch: little padding, and the same order for a seed.
+    """Batches of clips of similar length, in a new order each epoch: little padding, and the same order for the same seed.
 
-    Ranks get disjoint parts of each batch of `batch_size` times their number, so each has as many batches, and together
-    they see each clip once. With classes, each of them is drawn equally often instead: rare ones several times.
+    Each rank gets a disjoint part of every global batch (`batch_size` times `ranks` clips). All ranks have the same number of
+    batches, and together they see each clip once. With classes, each class is drawn equally often instead: clips of rare
+    classes several times.
 
     Args:
-        lengths: of the clips, in any unit: (V,).
+        lengths: (V,) length of each clip, in any unit.
         batch_size: clips per batch and rank.
         seed: of the order.
-        shuffle: a new order each epoch, or the given one.
+        shuffle: draw a new order each epoch; otherwise keep the clips' own order, by length.
         rank: of this process.
         ranks: number of processes.
-        classes: a number per clip; each class is drawn equally often: (V,).
+        classes: (V,) class of each clip; None: no balancing.
+
+    Raises:
+        AvlocError: if the rank is not below the number of ranks, or clips are fewer than ranks.
+
+    >>> sampler = BucketSampler([30, 10, 20, 40], batch_size=2, shuffle=False)
+    >>> [[index.clip for index in batch] for batch in sampler]
+    [[1, 2], [0, 3]]
     """
 
     def __init__(
@@ -62,30 +76,30 @@ class BucketSampler(Sampler[list[SampleIndex]]):
 
     def __len__(self) -> int:
         whole, rest = divmod(len(self.lengths), self.batch_size * self.ranks)
-        # A rest that is too small for every rank goes into the batch before.
+        # A rest that is too small for every rank joins the last batch.
         return whole if whole and rest < self.ranks else whole + (rest > 0)
 
     def set_epoch(self, epoch: int) -> None:
-        """Say which epoch's order comes next, so that a resumed run goes on with it; every further one counts up by itself."""
+        """Set the epoch of the next iteration, for a resumed run; each further iteration adds one."""
         self.epoch = epoch
 
     def resume(self, epoch: int, batches: int) -> None:
-        """Leave out the first batches of an epoch: those that were seen before the run stopped."""
+        """Skip the first batches of an epoch: those before the run stopped."""
         self._resume = (epoch, batches)
 
     def __iter__(self) -> Iterator[list[SampleIndex]]:
         epoch, done = self.epoch, self._resume[1] if self._resume[0] == self.epoch else 0
         self.epoch += 1
         self._resume = (-1, 0)
-        for number, batch in enumerate(self._batches(epoch)):
+        for number, batch in enumerate(self._global_batches(epoch)):
             if number >= done:
-                mine = np.array_split(batch, self.ranks)[self.rank]
-                # From what makes the draw, not from how many came before: resuming changes nothing.
-                seeds = np.random.SeedSequence([self.seed, epoch, number, self.rank]).generate_state(len(mine))
-                yield [SampleIndex(k, s) for k, s in zip(mine.tolist(), seeds.tolist(), strict=True)]
+                clips = np.array_split(batch, self.ranks)[self.rank]
+                # Seeds follow from the batch's number, not from earlier draws: resuming changes nothing.
+                seeds = np.random.SeedSequence([self.seed, epoch, number, self.rank]).generate_state(len(clips))
+                yield [SampleIndex(k, s) for k, s in zip(clips.tolist(), seeds.tolist(), strict=True)]
 
-    def _batches(self, epoch: int) -> list[Int]:
-        """All ranks' batches together."""
+    def _global_batches(self, epoch: int) -> list[Int]:
+        """Return an epoch's batches, each with the clips of all ranks."""
         rng = np.random.default_rng([self.seed, epoch])
         order = self._order(rng)
         size = self.batch_size * self.ranks
@@ -105,11 +119,11 @@ class BucketSampler(Sampler[list[SampleIndex]]):
             return np.arange(count)
         if self.classes is None:
             return rng.permutation(count)
-        kinds = np.unique(self.classes)
+        names = np.unique(self.classes)
         parts = []
-        for k, kind in enumerate(kinds):
-            own = np.flatnonzero(self.classes == kind)
-            wanted = count * (k + 1) // len(kinds) - count * k // len(kinds)
-            rounds = [rng.permutation(own) for _ in range(math.ceil(wanted / len(own)))]
-            parts.append(np.concatenate(rounds)[:wanted] if rounds else own[:0])
+        for k, name in enumerate(names):
+            members = np.flatnonzero(self.classes == name)
+            draws = count * (k + 1) // len(names) - count * k // len(names)
+            rounds = [rng.permutation(members) for _ in range(math.ceil(draws / len(members)))]
+            parts.append(np.concatenate(rounds)[:draws] if rounds else members[:0])
         return rng.permutation(np.concatenate(parts))

@@ -8,206 +8,281 @@ lists, its json per clip beside the mp4, and paths that begin with the source.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
-from avloc.core.records import VideoRecord
-from avloc.datasets.readers.entries import field, iter_entries, relative_path, segments_field, text
-from avloc.datasets.readers.index import cached
-from avloc.datasets.readers.table import RecordTable, TableBuilder, joined
+from avloc.core.records import MODALITIES, VideoRecord
+from avloc.datasets.readers.entries import (
+    Entry,
+    attribute_fields,
+    for_each_entry,
+    relative_path,
+    segments_field,
+    string_field,
+)
+from avloc.datasets.readers.index import cached_table
+from avloc.datasets.readers.table import RecordTable, TableBuilder, concatenate
 from avloc.errors import AvlocError
 from avloc.io.files import read_json, read_lines, write_json, write_text
 
-LABELLED = ("train", "val")
-MODIFY_TYPES = {
-    "real": (), "visual_modified": ("visual",), "audio_modified": ("audio",), "both_modified": ("audio", "visual"),
-    "both-modified": ("audio", "visual"),
-}  # fmt: skip
-MODIFY_TYPE_OF = {"real": "real", "visual": "visual_modified", "audio": "audio_modified", "both": "both_modified"}
+LABELLED_SPLITS = ("train", "val")
+MODALITIES_BY_TYPE = {
+    "real": (),
+    "visual_modified": ("visual",),
+    "audio_modified": ("audio",),
+    "both_modified": ("audio", "visual"),
+    "both-modified": ("audio", "visual"),  # the spelling of some entries
+}
+TYPE_BY_MODALITY = {"real": "real", "visual": "visual_modified", "audio": "audio_modified", "both": "both_modified"}
 ATTRIBUTES = ("original", "audio_model", "video_model", "video_frames", "audio_frames")
+
+# Repairs, as `RecordTable.repaired` counts them.
 CONTRADICTING = "segments of a modality that modify_type says is untouched, left out"
 NO_UNION = "fake_segments that are not the union of the modalities' lists, which count"
 ONLY_UNION = "fake_segments without lists of the modalities, taken for those of modify_type"
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """What tells the two sets apart: their test splits, and where a clip's own json lies."""
+class FolderLayout:
+    """The files of one of the two sets.
 
-    name: str
-    tests: tuple[str, ...]
-    clip_json: str  # folder of the json per clip of a split
+    Attributes:
+        title: the set's name in messages.
+        test_splits: splits with hidden labels.
+        clip_json: the folder with a json per clip of a `{split}`.
+    """
+
+    title: str
+    test_splits: tuple[str, ...]
+    clip_json: str
 
     @property
     def splits(self) -> tuple[str, ...]:
         """All splits."""
-        return (*LABELLED, *self.tests)
+        return (*LABELLED_SPLITS, *self.test_splits)
+
+    def list_path(self, root: Path, split: str) -> Path:
+        """The file that lists the clips of a split."""
+        return root / (f"{split}_files.txt" if split in self.test_splits else f"{split}_metadata.json")
+
+    def clip_json_folder(self, root: Path, split: str) -> Path:
+        """The folder with a json per clip of a split."""
+        return root / self.clip_json.format(split=split)
 
 
-ONE_M = Layout("AV-Deepfake1M", ("test",), "{split}_metadata")
-PLUS_PLUS = Layout("AV-Deepfake1M++", ("testA", "testB"), "{split}")
+ONE_M = FolderLayout("AV-Deepfake1M", ("test",), "{split}_metadata")
+PLUS_PLUS = FolderLayout("AV-Deepfake1M++", ("testA", "testB"), "{split}")
 
 
-def read(root: Path, split: str | None = None) -> RecordTable:
-    """The records of AV-Deepfake1M's split (`train`, `val`, `test`), or of all that are there; files relative to `root`.
+@dataclass(frozen=True, slots=True)
+class AVDeepfake1M:
+    """The reader of AV-Deepfake1M, and with `PLUS_PLUS` of AV-Deepfake1M++.
 
-    Faults of the data are mended and counted: see `RecordTable.repaired`.
+    Args:
+        layout: the set's files.
 
-    Raises:
-        AvlocError: if the split's list is missing, or an entry is not as it should be.
+    Attributes:
+        splits: `train`, `val`, and the layout's test splits.
+        validation: `val`.
+
+    >>> AVDeepfake1M(PLUS_PLUS).splits
+    ('train', 'val', 'testA', 'testB')
+    >>> AVDeepfake1M().public_name(VideoRecord("val/id1/real.mp4", "val"))
+    'id1/real.mp4'
     """
-    return _read(root, split, ONE_M)
+
+    validation: ClassVar[str] = "val"
+
+    layout: FolderLayout = ONE_M
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """`train` and `val`, and the layout's test splits."""
+        return self.layout.splits
+
+    def records(self, root: Path, split: str | None = None) -> RecordTable:
+        """Read a split, or all splits in the folder.
+
+        Faults of the data are repaired and counted, see `RecordTable.repaired`.
+
+        Raises:
+            AvlocError: if the split is unknown, its list is missing, or an entry is malformed.
+        """
+        if split is not None:
+            if split not in self.splits:
+                raise AvlocError(f"{self.layout.title} has the splits {', '.join(self.splits)}, got {split!r}")
+            return _read_split(root, split, self.layout)
+        splits = [name for name in self.splits if _has_split(root, name, self.layout)]
+        if not splits:
+            names = ", ".join(self.layout.list_path(root, name).name for name in self.splits)
+            raise AvlocError(f"{root}: no {self.layout.title} metadata here, want {names}")
+        return concatenate([_read_split(root, name, self.layout) for name in splits])
+
+    def public_name(self, record: VideoRecord) -> str:
+        """Return the file without the split's folder, which the metadata and predictions leave out."""
+        return record.file.partition("/")[2]
 
 
-def read_plus_plus(root: Path, split: str | None = None) -> RecordTable:
-    """The records of AV-Deepfake1M++'s split (`train`, `val`, `testA`, `testB`); as `read`."""
-    return _read(root, split, PLUS_PLUS)
+def _has_split(root: Path, split: str, layout: FolderLayout) -> bool:
+    if layout.list_path(root, split).is_file():
+        return True
+    return split not in layout.test_splits and _has_json(layout.clip_json_folder(root, split))
 
 
-def _read(root: Path, split: str | None, layout: Layout) -> RecordTable:
-    if split is not None and split not in layout.splits:
-        raise AvlocError(f"{layout.name} has the splits {', '.join(layout.splits)}, got {split!r}")
-    wanted = [split] if split is not None else [s for s in layout.splits if _is_there(root, s, layout)]
-    if not wanted:
-        lists = [f"{s}_metadata.json" for s in LABELLED] + [f"{s}_files.txt" for s in layout.tests]
-        raise AvlocError(f"{root}: no {layout.name} metadata here, want {', '.join(lists)}")
-    return joined([_split_table(root, name, layout) for name in wanted])
+def _has_json(folder: Path) -> bool:
+    return next(_json_files(folder), None) is not None
 
 
-def _is_there(root: Path, split: str, layout: Layout) -> bool:
-    if split in layout.tests:
-        return (root / f"{split}_files.txt").is_file()
-    return (root / f"{split}_metadata.json").is_file() or _clip_jsons_of(root, split, layout) is not None
-
-
-def _clip_jsons_of(root: Path, split: str, layout: Layout) -> Path | None:
-    """The folder with a json per clip, if one is there and has any."""
-    folder = root / layout.clip_json.format(split=split)
-    return folder if next(_jsons(folder), None) is not None else None
-
-
-def _jsons(folder: Path) -> Iterator[Path]:
-    """All json files under a folder, in order of their names."""
-    for where, folders, names in os.walk(folder):
+def _json_files(folder: Path) -> Iterator[Path]:
+    """Iterate over all json files under a folder, sorted by name within each folder."""
+    for parent, folders, names in os.walk(folder):
         folders.sort()
-        yield from (Path(where, name) for name in sorted(names) if name.endswith(".json"))
+        yield from (Path(parent, name) for name in sorted(names) if name.endswith(".json"))
 
 
-def _split_table(root: Path, split: str, layout: Layout) -> RecordTable:
-    if split in layout.tests:
-        return _hidden(root / f"{split}_files.txt", split)
-    path = root / f"{split}_metadata.json"
+def _read_split(root: Path, split: str, layout: FolderLayout) -> RecordTable:
+    path = layout.list_path(root, split)
+    if split in layout.test_splits:
+        return _read_hidden(path, split)
     if path.is_file():
-        return cached([path], f"{layout.name} {split}", lambda: _listed(path, split))
-    folder = _clip_jsons_of(root, split, layout)
-    if folder is None:
-        raise AvlocError(
-            f"{path}: no such metadata file, and no json per clip in {root / layout.clip_json.format(split=split)}"
-        )
+        return cached_table([path], f"{layout.title} {split}", lambda: _read_list(path, split))
+    folder = layout.clip_json_folder(root, split)
+    if not _has_json(folder):
+        raise AvlocError(f"{path}: no such metadata file, and no json per clip in {folder}")
+    return _read_clip_jsons(folder, split)
+
+
+def _read_list(path: Path, split: str) -> RecordTable:
     builder = TableBuilder()
-    for number, own in enumerate(_jsons(folder)):
-        entry = read_json(own, "metadata file")
+    for_each_entry(path, lambda number, entry: _add_entry(builder, entry, split, path, number))
+    return builder.build()
+
+
+def _read_clip_jsons(folder: Path, split: str) -> RecordTable:
+    builder = TableBuilder()
+    for number, path in enumerate(_json_files(folder)):
+        entry = read_json(path, "metadata file")
         if not isinstance(entry, dict):
-            raise AvlocError(f"{own}: want an object, got {type(entry).__name__}")
-        _add(builder, entry, split, own, number)
+            raise AvlocError(f"{path}: want an object, got {type(entry).__name__}")
+        _add_entry(builder, entry, split, path, number)
     return builder.build()
 
 
-def _listed(path: Path, split: str) -> RecordTable:
+def _read_hidden(path: Path, split: str) -> RecordTable:
     builder = TableBuilder()
-    iter_entries(path, lambda number, entry: _add(builder, entry, split, path, number))
+    for number, name in enumerate(read_lines(path, "list of test files")):
+        builder.add(f"{split}/{relative_path(name, path, number)}", split, labelled=False)
     return builder.build()
 
 
-def _add(builder: TableBuilder, entry: dict[str, Any], split: str, path: Path, number: int) -> None:
-    kind = field(entry, "modify_type", str, path, number)
-    if kind not in MODIFY_TYPES:
-        raise AvlocError(f"{path}: entry {number}: modify_type must be one of {', '.join(MODIFY_TYPES)}, got {kind!r}")
-    segments = {}
-    for modality in ("audio", "visual"):
-        found = segments_field(entry, f"{modality}_fake_segments", path, number)
-        if found and modality not in MODIFY_TYPES[kind]:
-            builder.repaired[CONTRADICTING] += 1
-            found = []
-        segments[modality] = found
-    if "fake_segments" in entry:
-        whole = segments_field(entry, "fake_segments", path, number)
-        if whole and not any(segments.values()) and MODIFY_TYPES[kind]:
-            builder.repaired[ONLY_UNION] += 1
-            segments = {m: whole if m in MODIFY_TYPES[kind] else [] for m in segments}
-        elif {*whole} != {*segments["audio"], *segments["visual"]}:
-            builder.repaired[NO_UNION] += 1
+def _add_entry(builder: TableBuilder, entry: Entry, split: str, path: Path, number: int) -> None:
+    modify_type = string_field(entry, "modify_type", path, number)
+    if modify_type not in MODALITIES_BY_TYPE:
+        raise AvlocError(
+            f"{path}: entry {number}: modify_type must be one of {', '.join(MODALITIES_BY_TYPE)}, got {modify_type!r}"
+        )
+    segments = _modality_segments(builder, entry, MODALITIES_BY_TYPE[modify_type], path, number)
     builder.add(
-        f"{split}/{relative_path(field(entry, 'file', str, path, number), path, number)}", split,
-        audio=segments["audio"], visual=segments["visual"],
-        attributes={k: text(entry[k]) for k in ATTRIBUTES if k in entry},
-    )  # fmt: skip
+        f"{split}/{relative_path(string_field(entry, 'file', path, number), path, number)}",
+        split,
+        audio=segments["audio"],
+        visual=segments["visual"],
+        attributes=attribute_fields(entry, ATTRIBUTES),
+    )
 
 
-def _hidden(path: Path, split: str) -> RecordTable:
-    builder = TableBuilder()
-    for k, name in enumerate(read_lines(path, "list of test files")):
-        builder.add(f"{split}/{relative_path(name, path, k)}", split, labelled=False)
-    return builder.build()
+def _modality_segments(
+    builder: TableBuilder, entry: Entry, modified: tuple[str, ...], path: Path, number: int
+) -> dict[str, list[tuple[float, float]]]:
+    """Read the segments of each modality, repair contradictions, and count them in the builder."""
+    segments = {}
+    for modality in MODALITIES:
+        segments[modality] = segments_field(entry, f"{modality}_fake_segments", path, number)
+        if segments[modality] and modality not in modified:
+            builder.repaired[CONTRADICTING] += 1
+            segments[modality] = []
+    if "fake_segments" not in entry:
+        return segments
+    union = segments_field(entry, "fake_segments", path, number)
+    if union and not any(segments.values()) and modified:
+        builder.repaired[ONLY_UNION] += 1
+        return {modality: union if modality in modified else [] for modality in MODALITIES}
+    if {*union} != {*segments["audio"], *segments["visual"]}:
+        builder.repaired[NO_UNION] += 1
+    return segments
 
 
-def write(root: Path, records: Iterable[VideoRecord], words: dict[str, Sequence[tuple[float, float]]]) -> list[Path]:
+def write(root: Path, records: Iterable[VideoRecord], words: Mapping[str, Sequence[tuple[float, float]]]) -> list[Path]:
     """Write the metadata of a generated set: lists, a json per clip, and the hidden test labels in `truth/`.
 
     Args:
         root: the dataset's folder.
-        records: all splits together, files relative to `root`.
-        words: by file, the words' times.
+        records: the clips of all splits, with files relative to `root`.
+        words: file → start and end of each word in seconds.
+
+    Returns:
+        The paths of the lists.
     """
     return _write(root, records, words, ONE_M)
 
 
 def write_plus_plus(
-    root: Path, records: Iterable[VideoRecord], words: dict[str, Sequence[tuple[float, float]]]
+    root: Path, records: Iterable[VideoRecord], words: Mapping[str, Sequence[tuple[float, float]]]
 ) -> list[Path]:
-    """Write the metadata of a generated set in the layout of AV-Deepfake1M++; as `write`."""
+    """Write the metadata of a generated set in the layout of AV-Deepfake1M++; arguments as in `write`."""
     return _write(root, records, words, PLUS_PLUS)
 
 
 def _write(
-    root: Path, records: Iterable[VideoRecord], words: dict[str, Sequence[tuple[float, float]]], layout: Layout
+    root: Path,
+    records: Iterable[VideoRecord],
+    words: Mapping[str, Sequence[tuple[float, float]]],
+    layout: FolderLayout,
 ) -> list[Path]:
-    paths = []
     by_split: dict[str, list[VideoRecord]] = {split: [] for split in layout.splits}
     for record in records:
         by_split[record.split].append(record)
-    for split in LABELLED:
-        entries = [_entry(r, layout) for r in by_split[split]]
-        for record, entry in zip(by_split[split], entries, strict=True):
-            spoken = [
-                {"word": f"word{k}", "start": round(s, 3), "end": round(e, 3)}
-                for k, (s, e) in enumerate(words.get(record.file, ()))
-            ]
-            operations = [{"operation": "replace", "start": s, "end": e} for s, e in record.segments]
-            per_clip = root / layout.clip_json.format(split=split) / Path(entry["file"]).with_suffix(".json")
-            write_json(per_clip, {**entry, "operations": operations, "transcripts": spoken})
-        paths.append(root / f"{split}_metadata.json")
-        write_json(paths[-1], entries)
-    for split in layout.tests:
-        hidden = [_entry(r, layout) for r in by_split[split]]
-        paths.append(root / f"{split}_files.txt")
-        write_text(paths[-1], "".join(f"{e['file']}\n" for e in hidden))
+    for split in LABELLED_SPLITS:
+        for record in by_split[split]:
+            _write_clip_json(root, record, words.get(record.file, ()), layout)
+        write_json(layout.list_path(root, split), [_to_entry(record, layout) for record in by_split[split]])
+    for split in layout.test_splits:
+        names = [_name_in_split(record) for record in by_split[split]]
+        write_text(layout.list_path(root, split), "".join(f"{name}\n" for name in names))
+        hidden = [_to_entry(record, layout) for record in by_split[split]]
         write_json(root / "truth" / f"{split}_metadata.json", hidden)
-    return paths
+    return [layout.list_path(root, split) for split in layout.splits]
 
 
-def _entry(record: VideoRecord, layout: Layout) -> dict[str, Any]:
-    known = dict(record.attributes)
-    models = {"audio_model": known.get("audio_model")}
+def _write_clip_json(
+    root: Path, record: VideoRecord, words: Sequence[tuple[float, float]], layout: FolderLayout
+) -> None:
+    path = layout.clip_json_folder(root, record.split) / Path(_name_in_split(record)).with_suffix(".json")
+    operations = [{"operation": "replace", "start": s, "end": e} for s, e in record.segments]
+    spoken = [{"word": f"word{k}", "start": round(s, 3), "end": round(e, 3)} for k, (s, e) in enumerate(words)]
+    write_json(path, {**_to_entry(record, layout), "operations": operations, "transcripts": spoken})
+
+
+def _name_in_split(record: VideoRecord) -> str:
+    return record.file.partition("/")[2]
+
+
+def _to_entry(record: VideoRecord, layout: FolderLayout) -> dict[str, object]:
+    attributes = dict(record.attributes)
+    models = {"audio_model": attributes.get("audio_model")}
     if layout is PLUS_PLUS:
-        models["video_model"] = known.get("video_model")
+        models["video_model"] = attributes.get("video_model")
     return {
-        "file": record.file.partition("/")[2], "original": known.get("original"), "split": record.split,
-        "modify_type": MODIFY_TYPE_OF[record.modality], **models,
+        "file": _name_in_split(record),
+        "original": attributes.get("original"),
+        "split": record.split,
+        "modify_type": TYPE_BY_MODALITY[record.modality],
+        **models,
         "fake_segments": [list(s) for s in record.segments],
         "audio_fake_segments": [list(s) for s in record.audio_segments],
         "visual_fake_segments": [list(s) for s in record.visual_segments],
-        "video_frames": int(known["video_frames"]), "audio_frames": int(known["audio_frames"]),
-    }  # fmt: skip
+        "video_frames": int(attributes["video_frames"]),
+        "audio_frames": int(attributes["audio_frames"]),
+    }

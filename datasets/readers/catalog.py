@@ -1,61 +1,98 @@
-"""The datasets by name: the one table that the command line lists."""
+"""A dataset's name > its reader > records. The command line lists the names of `DATASETS`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 import numpy as np
 
 from avloc.core.records import VideoRecord
-from avloc.datasets.readers import avdeepfake1m, lavdf, tabular
+from avloc.datasets.readers import tabular
+from avloc.datasets.readers.avdeepfake1m import ONE_M, PLUS_PLUS, AVDeepfake1M
+from avloc.datasets.readers.lavdf import LAVDF
+from avloc.datasets.readers.reader import DatasetReader, build_reader
 from avloc.datasets.readers.table import RecordTable
-from avloc.errors import AvlocError
+from avloc.errors import AvlocError, one_line
+from avloc.io.imports import import_dotted
 
+PLUGIN_GROUP = "avloc.datasets"
+"""The entry-point group whose names are datasets too; a built-in name comes first."""
 
-@dataclass(frozen=True, slots=True)
-class Dataset:
-    """A layout.
-
-    Attributes:
-        read: root, split or None → records.
-        validation: the split that training validates on.
-        split_in_name: whether files begin with their split, which the metadata and predictions leave out.
-    """
-
-    read: Callable[[Path, str | None], RecordTable]
-    validation: str
-    split_in_name: bool = False
-
-
-DATASETS = {
-    "lavdf": Dataset(lavdf.read, "dev"),
-    "avdeepfake1m": Dataset(avdeepfake1m.read, "val", split_in_name=True),
-    "avdeepfake1m++": Dataset(avdeepfake1m.read_plus_plus, "val", split_in_name=True),
-    "folder": Dataset(tabular.read_folder, "val"),
-    "csv": Dataset(tabular.read_csv, "val"),
-    "json": Dataset(tabular.read_json, "val"),
+DATASETS: dict[str, DatasetReader] = {
+    "lavdf": LAVDF(),
+    "avdeepfake1m": AVDeepfake1M(ONE_M),
+    "avdeepfake1m++": AVDeepfake1M(PLUS_PLUS),
+    "folder": tabular.MediaFolder(),
+    "csv": tabular.MetadataFile("metadata.csv"),
+    "json": tabular.MetadataFile("metadata.json"),
 }
 
 
-def dataset_named(name: str) -> Dataset:
-    """A layout by name; an AvlocError names those there are."""
-    if name not in DATASETS:
-        raise AvlocError(f"unknown dataset {name!r}, there are: {', '.join(DATASETS)}")
-    return DATASETS[name]
+def get_reader(dataset: str) -> DatasetReader:
+    """Return a dataset's reader.
+
+    Args:
+        dataset: a name of `DATASETS`, the name of an installed plug-in (entry-point group `avloc.datasets`), or the
+            dotted path of a reader's class or instance, like `my_package.MyDataset`. A module of the current folder
+            can be named too.
+
+    Raises:
+        AvlocError: if the name is unknown, the import fails, or the object does not fulfil `DatasetReader`.
+
+    >>> get_reader("lavdf").validation
+    'dev'
+    """
+    return DATASETS[dataset] if dataset in DATASETS else _load_reader(dataset)
+
+
+@cache  # `public_name` asks once per clip
+def _load_reader(dataset: str) -> DatasetReader:
+    plugins = {plugin.name: plugin for plugin in entry_points(group=PLUGIN_GROUP)}
+    if dataset in plugins:
+        return build_reader(_load_plugin(plugins[dataset]), dataset)
+    if "." in dataset:
+        return build_reader(import_dotted(dataset, "a dataset reader"), dataset)
+    names = ", ".join([*DATASETS, *(name for name in plugins if name not in DATASETS)])
+    raise AvlocError(f"unknown dataset {dataset!r}, there are: {names}; or name a class, like my_package.MyDataset")
+
+
+def _load_plugin(plugin: EntryPoint) -> object:
+    try:
+        return plugin.load()
+    except Exception as error:  # the plug-in is the user's code, which may raise anything
+        reason = f"{type(error).__name__}: {one_line(error)}"
+        raise AvlocError(
+            f"the installed dataset {plugin.name!r} ({plugin.value}) cannot be loaded ({reason})"
+        ) from error
 
 
 def read_records(dataset: str, root: str | Path, split: str | None = None) -> RecordTable:
-    """The records of a dataset's split, or of all splits.
+    r"""Read the records of a dataset's split, or of all splits.
+
+    Args:
+        dataset: as in `get_reader`.
+        root: the dataset's folder; `~` is expanded.
+        split: a split's name; None reads all splits.
 
     Raises:
-        AvlocError: if there is no such dataset, folder or split, or the metadata is not as it should be.
+        AvlocError: if the dataset, the folder or the split does not exist, or the metadata are malformed.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as root:
+    ...     _ = Path(root, "metadata.csv").write_text("file,start,end,modality\na.mp4,1.0,1.5,audio\nb.mp4,,,\n")
+    ...     [(record.file, record.modality) for record in read_records("csv", root)]
+    [('a.mp4', 'audio'), ('b.mp4', 'real')]
     """
-    layout, root = dataset_named(dataset), Path(root)
-    if not root.is_dir():
+    root = Path(root).expanduser()
+    if not root.is_dir():  # checked first: importing a reader's class may take seconds
         raise AvlocError(f"{root}: no such folder")
-    table = layout.read(root, split)
+    table = get_reader(dataset).records(root, split)
+    if not isinstance(table, RecordTable):
+        raise AvlocError(
+            f"{dataset}: records() must return a RecordTable, got {type(table).__name__}; collect with TableBuilder"
+        )
     if not len(table):
         raise AvlocError(f"{root}: no clips in the {split or 'whole'} split of this {dataset} folder")
     _check_unique(table, root)
@@ -73,5 +110,9 @@ def _check_unique(table: RecordTable, root: Path) -> None:
 
 
 def public_name(dataset: str, record: VideoRecord) -> str:
-    """The name that a clip has in the dataset's metadata and in predictions: AV-Deepfake1M's leave out the split."""
-    return record.file.partition("/")[2] if dataset_named(dataset).split_in_name else record.file
+    """Return the clip's name in the dataset's metadata and in predictions: AV-Deepfake1M's leave out the split.
+
+    >>> public_name("avdeepfake1m", VideoRecord("val/id1/real.mp4", "val"))
+    'id1/real.mp4'
+    """
+    return get_reader(dataset).public_name(record)

@@ -1,4 +1,4 @@
-"""`RecordTable`: the records of a dataset as columns, so that a million clips fit; a record is made when it is looked at.
+"""`RecordTable`: the records of a dataset as columns, so that a million clips fit in memory; rows become records on access.
 
 Legend: V clips, N segments.
 """
@@ -18,21 +18,25 @@ from avloc.core.columns import CategoricalColumn, Int, Mask, RaggedIntervals, St
 from avloc.core.records import MODALITIES, VideoRecord
 from avloc.core.timeline import Segment
 
-CLAMP_TOLERANCE_S = 0.041  # a frame: a stream may end that much before the other
+CLAMP_TOLERANCE_S = 0.041  # a frame: one stream may end that much before the other
 
 
 @dataclass(frozen=True, slots=True)
 class RecordTable(Sequence[VideoRecord]):
-    """Records as columns.
+    """The records of a dataset as columns; a sequence of `VideoRecord`.
 
     Attributes:
-        files: names, relative to the dataset's folder.
-        split: of each clip.
-        duration_s: seconds as the metadata say, NaN where they do not: (V,).
-        segments: by modality, fake segments in seconds.
+        files: names relative to the dataset's folder.
+        split: the split of each clip.
+        duration_s: seconds by the metadata, NaN where they are silent: (V,).
+        segments: modality → fake segments in seconds.
         labelled: false where the labels are hidden: (V,).
-        attributes: what else the dataset says, by name; "" where it does not.
-        repaired: how often each fault of the metadata was mended, by its name.
+        attributes: name → any other field of the metadata; "" where a clip lacks it.
+        repaired: fault of the metadata → number of repairs.
+
+    >>> table = as_table([VideoRecord("a.mp4", "train"), VideoRecord("b.mp4", "dev", audio_segments=(Segment(1, 2),))])
+    >>> table[1].file, table.modality()[1], len(table.take(table.split.isin("train")))
+    ('b.mp4', 'audio', 1)
     """
 
     files: StringArray
@@ -57,7 +61,6 @@ class RecordTable(Sequence[VideoRecord]):
         row %= len(self)
         duration = float(self.duration_s[row])
         audio, visual = (tuple(Segment(*pair) for pair in self.segments[m][row].tolist()) for m in MODALITIES)
-        attributes = tuple((name, column[row]) for name, column in self.attributes.items() if column[row])
         return VideoRecord(
             file,
             self.split[row],
@@ -65,60 +68,76 @@ class RecordTable(Sequence[VideoRecord]):
             audio,
             visual,
             bool(self.labelled[row]),
-            attributes,
+            tuple((name, column[row]) for name, column in self.attributes.items() if column[row]),
         )
 
     def __iter__(self) -> Iterator[VideoRecord]:
         return (self[k] for k in range(len(self)))
 
     def take(self, index: Int | Mask) -> RecordTable:
-        """Some of the clips."""
+        """Return the clips at these rows, or under this mask."""
         rows: Int = np.flatnonzero(index) if index.dtype == bool else index.astype(np.int64)
         return RecordTable(
-            self.files.take(rows), self.split.take(rows), self.duration_s[rows],
-            {m: ragged.take(rows) for m, ragged in self.segments.items()}, self.labelled[rows],
-            {name: column.take(rows) for name, column in self.attributes.items()}, self.repaired,
-        )  # fmt: skip
+            self.files.take(rows),
+            self.split.take(rows),
+            self.duration_s[rows],
+            {modality: intervals.take(rows) for modality, intervals in self.segments.items()},
+            self.labelled[rows],
+            {name: column.take(rows) for name, column in self.attributes.items()},
+            self.repaired,
+        )
 
     def modality(self) -> CategoricalColumn:
-        """`real`, `audio`, `visual` or `both` of each clip."""
+        """Return `real`, `audio`, `visual` or `both` for each clip."""
         audio, visual = (self.segments[m].counts() > 0 for m in MODALITIES)
         return CategoricalColumn((audio + 2 * visual).astype(np.int32), ["real", "audio", "visual", "both"])
 
     def clamped(self, ends_s: npt.NDArray[np.float64]) -> tuple[RecordTable, int]:
-        """The same clips with their segments cut to [0, end], and how many (of all modalities) that changed.
+        """Return the table with its segments cut to [0, end], and the number of changed segments of all modalities.
 
-        Segments that lie behind the end altogether are left out.
+        Segments that lie wholly behind the end are removed. A segment that overshoots by at most `CLAMP_TOLERANCE_S`
+        stays unchanged.
+
+        Args:
+            ends_s: the end of each clip in seconds: (V,).
         """
         segments, count = {}, 0
-        for modality, ragged in self.segments.items():
-            ends = np.repeat(ends_s, ragged.counts())
-            values = np.clip(ragged.values, 0, ends[:, None])
-            changed = (np.abs(values - ragged.values) > CLAMP_TOLERANCE_S).any(axis=1)
-            values[~changed] = ragged.values[~changed]
+        for modality, intervals in self.segments.items():
+            ends = np.repeat(ends_s, intervals.counts())
+            values = np.clip(intervals.values, 0, ends[:, None])
+            changed = (np.abs(values - intervals.values) > CLAMP_TOLERANCE_S).any(axis=1)
+            values[~changed] = intervals.values[~changed]
             count += int(changed.sum())
             kept = np.concatenate([[0], np.cumsum(~changed | (values[:, 1] > values[:, 0]))])
-            segments[modality] = RaggedIntervals(values[np.diff(kept) > 0], kept[ragged.offsets].astype(np.int64))
+            segments[modality] = RaggedIntervals(values[np.diff(kept) > 0], kept[intervals.offsets].astype(np.int64))
         return (replace(self, segments=segments) if count else self), count
 
-    def with_segments_of(self, index: Int) -> RecordTable:
-        """The same clips with the segments of others: for controls that must not learn anything."""
-        segments = {m: ragged.take(index) for m, ragged in self.segments.items()}
-        return replace(self, segments=segments)
+    def with_permuted_segments(self, order: Int) -> RecordTable:
+        """Return the table with the segments of clip `order[k]` at clip k: a control from which nothing can be learned."""
+        return replace(self, segments={m: intervals.take(order) for m, intervals in self.segments.items()})
 
 
 class TableBuilder:
-    """Collects records into columns."""
+    """Collects records into columns, without a Python object per clip.
+
+    Attributes:
+        repaired: fault of the metadata → number of repairs, for `RecordTable.repaired`.
+
+    >>> builder = TableBuilder()
+    >>> builder.add("a.mp4", "train", duration_s=4.0, visual=[(1.0, 1.5)])
+    >>> builder.build()[0].visual_segments
+    (Segment(start_s=1.0, end_s=1.5),)
+    """
 
     def __init__(self) -> None:
+        self.repaired: Counter[str] = Counter()
         self._files: list[str] = []
-        self._split: list[str] = []
-        self._duration = array("d")
-        self._values = {m: array("d") for m in MODALITIES}
+        self._splits: list[str] = []
+        self._durations = array("d")
+        self._times = {m: array("d") for m in MODALITIES}
         self._counts = {m: array("q") for m in MODALITIES}
         self._labelled = array("b")
-        self._attributes: dict[str, tuple[dict[str, int], array[int]]] = {}
-        self.repaired: Counter[str] = Counter()
+        self._attributes: dict[str, _AttributeColumn] = {}
 
     def add(
         self,
@@ -131,51 +150,66 @@ class TableBuilder:
         labelled: bool = True,
         attributes: Mapping[str, str] | None = None,
     ) -> None:
-        """Append a clip; arguments as the fields of `VideoRecord`."""
+        """Append a clip; the arguments are the fields of `VideoRecord`, segments as pairs in seconds."""
+        row = len(self._files)
         self._files.append(file)
-        self._split.append(split)
-        self._duration.append(float("nan") if duration_s is None else duration_s)
+        self._splits.append(split)
+        self._durations.append(float("nan") if duration_s is None else duration_s)
         for modality, pairs in zip(MODALITIES, (audio, visual), strict=True):
             count = 0
             for start, end in pairs:
-                self._values[modality].extend((start, end))
+                self._times[modality].extend((start, end))
                 count += 1
             self._counts[modality].append(count)
         self._labelled.append(labelled)
         for name, value in (attributes or {}).items():
-            if name not in self._attributes:  # unsaid so far
-                self._attributes[name] = ({"": 0}, array("i", [0] * (len(self._files) - 1)))
-            known, codes = self._attributes[name]
-            codes.extend([0] * (len(self._files) - 1 - len(codes)))
-            codes.append(known.setdefault(value, len(known)))
+            if name not in self._attributes:
+                self._attributes[name] = _AttributeColumn()
+            self._attributes[name].set(row, value)
 
     def build(self) -> RecordTable:
-        """The table."""
-        count = len(self._files)
-        segments = {
-            m: RaggedIntervals(
-                np.array(self._values[m], dtype=np.float64).reshape(-1, 2),
-                np.concatenate([[0], np.cumsum(np.array(self._counts[m], dtype=np.int64))]).astype(np.int64),
-            )
-            for m in MODALITIES
-        }
-        attributes = {}
-        for name, (known, codes) in self._attributes.items():
-            codes.extend([0] * (count - len(codes)))
-            attributes[name] = CategoricalColumn(np.array(codes, dtype=np.int32), list(known))
+        """Return the table of all clips added."""
         return RecordTable(
-            StringArray.of(self._files), CategoricalColumn.of(self._split), np.array(self._duration, dtype=np.float64), segments,
-            np.array(self._labelled, dtype=bool), attributes, dict(self.repaired),
-        )  # fmt: skip
+            StringArray.from_strings(self._files),
+            CategoricalColumn.from_strings(self._splits),
+            np.array(self._durations, dtype=np.float64),
+            {modality: self._intervals(modality) for modality in MODALITIES},
+            np.array(self._labelled, dtype=bool),
+            {name: column.build(len(self._files)) for name, column in self._attributes.items()},
+            dict(self.repaired),
+        )
+
+    def _intervals(self, modality: str) -> RaggedIntervals:
+        values = np.array(self._times[modality], dtype=np.float64).reshape(-1, 2)
+        ends = np.cumsum(np.array(self._counts[modality], dtype=np.int64))
+        return RaggedIntervals(values, np.concatenate([[0], ends]).astype(np.int64))
+
+
+class _AttributeColumn:
+    """A column under construction; rows that are skipped hold ""."""
+
+    def __init__(self) -> None:
+        self.codes = array("i")
+        self.code_by_value = {"": 0}
+
+    def set(self, row: int, value: str) -> None:
+        if row > len(self.codes):
+            self.codes.extend([0] * (row - len(self.codes)))
+        self.codes.append(self.code_by_value.setdefault(value, len(self.code_by_value)))
+
+    def build(self, rows: int) -> CategoricalColumn:
+        codes = np.zeros(rows, dtype=np.int32)
+        codes[: len(self.codes)] = self.codes
+        return CategoricalColumn(codes, list(self.code_by_value))
 
 
 def as_table(records: Sequence[VideoRecord]) -> RecordTable:
-    """Records as a table."""
-    return records if isinstance(records, RecordTable) else joined([records])
+    """Return records as a table; a table is returned unchanged."""
+    return records if isinstance(records, RecordTable) else concatenate([records])
 
 
-def joined(tables: Sequence[Sequence[VideoRecord]]) -> RecordTable:
-    """The clips of several tables or lists, one after the other."""
+def concatenate(tables: Sequence[Sequence[VideoRecord]]) -> RecordTable:
+    """Join the clips of several tables or lists into one table; repairs are summed."""
     if len(tables) == 1 and isinstance(tables[0], RecordTable):
         return tables[0]
     builder = TableBuilder()
@@ -183,63 +217,58 @@ def joined(tables: Sequence[Sequence[VideoRecord]]) -> RecordTable:
         builder.repaired.update(getattr(table, "repaired", {}))
         for record in table:
             builder.add(
-                record.file, record.split, duration_s=record.duration_s, audio=record.audio_segments,
-                visual=record.visual_segments, labelled=record.labelled, attributes=dict(record.attributes),
-            )  # fmt: skip
+                record.file,
+                record.split,
+                duration_s=record.duration_s,
+                audio=record.audio_segments,
+                visual=record.visual_segments,
+                labelled=record.labelled,
+                attributes=dict(record.attributes),
+            )
     return builder.build()
 
 
 def to_arrays(table: RecordTable) -> dict[str, npt.NDArray[Any]]:
-    """The table as plain arrays, for a file."""
-    arrays: dict[str, npt.NDArray[Any]] = {
-        "files.data": table.files.data, "files.offsets": table.files.offsets, "duration_s": table.duration_s,
-        "labelled": table.labelled,
-    }  # fmt: skip
-    for modality, ragged in table.segments.items():
-        arrays[f"segments.{modality}.values"], arrays[f"segments.{modality}.offsets"] = ragged.values, ragged.offsets
+    """Return the table as plain arrays by name, for a file."""
+    arrays: dict[str, npt.NDArray[Any]] = {"duration_s": table.duration_s, "labelled": table.labelled}
+    _put_strings(arrays, "files", table.files)
+    for modality, intervals in table.segments.items():
+        arrays[f"segments.{modality}.values"] = intervals.values
+        arrays[f"segments.{modality}.offsets"] = intervals.offsets
     for name, column in {"split": table.split, **{f"attributes.{k}": c for k, c in table.attributes.items()}}.items():
-        names = StringArray.of(column.names)
-        arrays[f"{name}.codes"], arrays[f"{name}.data"], arrays[f"{name}.offsets"] = (
-            column.codes,
-            names.data,
-            names.offsets,
-        )
-    repaired = StringArray.of(table.repaired)
-    arrays["repaired.data"], arrays["repaired.offsets"] = repaired.data, repaired.offsets
+        arrays[f"{name}.codes"] = column.codes
+        _put_strings(arrays, name, StringArray.from_strings(column.names))
+    _put_strings(arrays, "repaired", StringArray.from_strings(table.repaired))
     arrays["repaired.counts"] = np.array(list(table.repaired.values()), dtype=np.int64)
     return arrays
 
 
+def _put_strings(arrays: dict[str, npt.NDArray[Any]], name: str, strings: StringArray) -> None:
+    arrays[f"{name}.data"], arrays[f"{name}.offsets"] = strings.data, strings.offsets
+
+
 def from_arrays(read: Callable[[str], npt.NDArray[Any]], names: Iterable[str]) -> RecordTable:
-    """The inverse of `to_arrays`.
+    """Return the table of `to_arrays`' arrays.
 
     Args:
-        read: gives an array by name.
-        names: of all arrays there are.
+        read: returns an array by name.
+        names: the names of all arrays.
     """
 
-    def column(name: str) -> CategoricalColumn:
-        return CategoricalColumn(
-            read(f"{name}.codes"), list(StringArray(read(f"{name}.data"), read(f"{name}.offsets")))
-        )
+    def strings(name: str) -> StringArray:
+        return StringArray(read(f"{name}.data"), read(f"{name}.offsets"))
 
-    own = [
-        name.removeprefix("attributes.").removesuffix(".codes")
-        for name in names
-        if name.startswith("attributes.") and name.endswith(".codes")
-    ]
+    def column(name: str) -> CategoricalColumn:
+        return CategoricalColumn(read(f"{name}.codes"), list(strings(name)))
+
+    prefix, suffix = "attributes.", ".codes"
+    attributes = [n[len(prefix) : -len(suffix)] for n in names if n.startswith(prefix) and n.endswith(suffix)]
     return RecordTable(
-        StringArray(read("files.data"), read("files.offsets")),
+        strings("files"),
         column("split"),
         read("duration_s"),
         {m: RaggedIntervals(read(f"segments.{m}.values"), read(f"segments.{m}.offsets")) for m in MODALITIES},
         read("labelled"),
-        {name: column(f"attributes.{name}") for name in own},
-        dict(
-            zip(
-                StringArray(read("repaired.data"), read("repaired.offsets")),
-                read("repaired.counts").tolist(),
-                strict=True,
-            )
-        ),
+        {name: column(f"{prefix}{name}") for name in attributes},
+        dict(zip(strings("repaired"), read("repaired.counts").tolist(), strict=True)),
     )

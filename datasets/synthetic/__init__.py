@@ -1,0 +1,1 @@
+"""Generated datasets: compositions > forgeries > mp4 clips with labels."""

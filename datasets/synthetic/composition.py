@@ -1,12 +1,12 @@
-"""What a generated clip says and shows: who, which words, which of them are forged; nothing is rendered here.
+"""A seed > plans > the words of each clip, and which of them are forged; nothing is rendered here.
 
 A *source* is an utterance by a person; it gives a real clip and two forged ones of different kinds. People, recordings
-and backgrounds are split between train, dev and test before anything is made, and one speaker is heard in test only.
+and backgrounds are split between train, dev and test before anything is rendered, and one speaker is heard in test only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
@@ -16,7 +16,7 @@ import numpy as np
 from avloc.core.records import VideoRecord
 from avloc.core.timeline import DEFAULT_SAMPLE_RATE, Segment
 from avloc.datasets.synthetic import speech_pieces
-from avloc.datasets.synthetic.speech_pieces import GRID_SAMPLES, Piece
+from avloc.datasets.synthetic.speech_pieces import GRID_SAMPLES, SpeechPiece
 from avloc.errors import AvlocError
 
 Random = np.random.Generator
@@ -28,14 +28,26 @@ SPLITS = {"train": 0.625, "dev": 0.125, "test": 0.25}
 RECORDINGS_SPLIT = {"train": 0.6, "dev": 0.15, "test": 0.25}
 CLIPS_PER_SOURCE = 3
 SOURCES_PER_PERSON = 2
+FEWEST_CLIPS = 9
+FEWEST_PIECES = 20  # of a speaker in a split
+PIECES_PER_VOICE = 60
 VOICE_RATES = tuple(Fraction(n, 20) for n in (17, 18, 19, 20, 21, 22, 23))
 FORGED_KINDS = ("audio", "visual", "both")
-KINDS = ("real", *FORGED_KINDS)
+CLIP_KINDS = ("real", *FORGED_KINDS)
 
 
 @dataclass(frozen=True, slots=True)
 class ClipPlan:
-    """Everything a clip is made from; making it twice gives the same file."""
+    """A clip's place in the set; the same plan always gives the same file.
+
+    Attributes:
+        seed: the set's seed.
+        split: `train`, `dev` or `test`.
+        source: number of the utterance, shared by a real clip and its forgeries.
+        kind: one of `CLIP_KINDS`.
+        number: number of the clip within its split.
+        person: number of the person, who speaks in one split only.
+    """
 
     seed: int
     split: str
@@ -47,23 +59,34 @@ class ClipPlan:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One word of an utterance: what is heard and whose mouth shapes are seen, and how loud; a pause comes first."""
+    """One word of an utterance, after a pause.
+
+    Attributes:
+        pause: samples of silence before the word.
+        voice: the piece that is heard.
+        mouth: the piece whose mouth shapes are seen.
+        level: loudness, a factor around 1.
+        forged: true if voice or mouth are not the utterance's own.
+    """
 
     pause: int
-    voice: Piece
-    mouth: Piece
+    voice: SpeechPiece
+    mouth: SpeechPiece
     level: float
     forged: bool = False
 
 
 def plan(clips: int, seed: int) -> list[ClipPlan]:
-    """Who says what in which split, for a set of `clips` clips.
+    """Plan a set of `clips` clips: split, person, source and kind of each.
 
     Raises:
-        AvlocError: if there are too few clips for three splits.
+        AvlocError: if there are too few clips for three splits, or the seed is negative.
+
+    >>> [(clip.split, clip.kind) for clip in plan(9, seed=0)[:4]]
+    [('train', 'real'), ('train', 'visual'), ('train', 'both'), ('dev', 'real')]
     """
-    if clips < 9:
-        raise AvlocError(f"a set needs at least 9 clips for its three splits, got {clips}")
+    if clips < FEWEST_CLIPS:
+        raise AvlocError(f"a set needs at least {FEWEST_CLIPS} clips for its three splits, got {clips}")
     if seed < 0:
         raise AvlocError(f"a seed must not be negative, got {seed}")
     counts = {split: max(CLIPS_PER_SOURCE, round(clips * share)) for split, share in SPLITS.items()}
@@ -83,9 +106,18 @@ def plan(clips: int, seed: int) -> list[ClipPlan]:
 
 
 @cache
-def piece_pools(speech: str | None) -> dict[str, dict[str, list[Piece]]]:
-    """Split → speaker → pieces. Recordings belong to one split each; the last speaker, if there are several, to test only."""
-    pools: dict[str, dict[str, list[Piece]]] = {split: {} for split in SPLITS}
+def piece_pools(speech: str | None) -> dict[str, dict[str, list[SpeechPiece]]]:
+    """Cut recordings into split → speaker → pieces.
+
+    Each recording belongs to one split. The last speaker, if there are several, is heard in test only.
+
+    Args:
+        speech: a folder of recordings, see `load_speakers`; None takes the bundled speech.
+
+    Raises:
+        AvlocError: if no speaker has `FEWEST_PIECES` in one of the splits.
+    """
+    pools: dict[str, dict[str, list[SpeechPiece]]] = {split: {} for split in SPLITS}
     speakers = speech_pieces.load_speakers(speech)
     names = sorted(speakers)
     for name in names:
@@ -95,20 +127,29 @@ def piece_pools(speech: str | None) -> dict[str, dict[str, list[Piece]]]:
         for k, split in enumerate(SPLITS):
             if unseen and split != "test":
                 continue
-            chosen = order if unseen else order[edges[k] : edges[k + 1]]
-            pieces = [piece for i in chosen for piece in speech_pieces.cut(speakers[name][i], name)]
-            if len(pieces) >= 20:
+            recordings = order if unseen else order[edges[k] : edges[k + 1]]
+            pieces = [piece for i in recordings for piece in speech_pieces.cut_pieces(speakers[name][i], name)]
+            if len(pieces) >= FEWEST_PIECES:
                 pools[split][name] = pieces
     for split, pool in pools.items():
         if not pool:
-            where = speech or "the bundled speech"
-            raise AvlocError(f"{where}: too little speech for the {split} split, want 20 words of one speaker there")
+            raise AvlocError(
+                f"{speech or 'the bundled speech'}: too little speech for the {split} split, want {FEWEST_PIECES} words "
+                "of one speaker there"
+            )
     return pools
 
 
 @dataclass(frozen=True, slots=True)
 class Composition:
-    """What a clip will say and show: its words, where each begins (samples), and the clip's length (samples)."""
+    """The words of a clip on its timeline.
+
+    Attributes:
+        clip: the plan.
+        words: the words in order.
+        starts: start of each word in samples.
+        length: samples of the clip, whole frames.
+    """
 
     clip: ClipPlan
     words: list[Word]
@@ -116,7 +157,7 @@ class Composition:
     length: int
 
     def spans(self) -> list[tuple[float, float]]:
-        """Each word's time in seconds."""
+        """Return start and end of each word in seconds."""
         rate = DEFAULT_SAMPLE_RATE
         return [
             (round(s / rate, 4), round((s + w.voice.length) / rate, 4))
@@ -124,57 +165,66 @@ class Composition:
         ]
 
     def record(self, file: str, split: str, original: str | None) -> VideoRecord:
-        """The labels of the clip under a file name."""
+        """Return the clip's labels.
+
+        Args:
+            file: the clip's name.
+            split: the split's name in the layout.
+            original: the real clip of the same source, None for a real clip.
+        """
         kind = self.clip.kind
         forged = tuple(Segment(*t) for t, w in zip(self.spans(), self.words, strict=True) if w.forged)
-        known = {"video_frames": str(self.length // FRAME_SAMPLES), "audio_frames": str(self.length)}
+        attributes = {"video_frames": str(self.length // FRAME_SAMPLES), "audio_frames": str(self.length)}
         if original is not None:
-            known["original"] = original
+            attributes["original"] = original
         if kind in ("audio", "both"):
-            known["audio_model"] = "mel-griffin-lim"
+            attributes["audio_model"] = "mel-griffin-lim"
         if kind in ("visual", "both"):
-            known["video_model"] = "low-resolution mouth"
+            attributes["video_model"] = "low-resolution mouth"
         return VideoRecord(
             file=file,
             split=split,
             duration_s=self.length / DEFAULT_SAMPLE_RATE,
             audio_segments=forged if kind in ("audio", "both") else (),
             visual_segments=forged if kind in ("visual", "both") else (),
-            attributes=tuple(known.items()),
+            attributes=tuple(attributes.items()),
         )
 
 
 def compose(clip: ClipPlan, speech: str | None = None) -> Composition:
-    """Choose the words of a clip from the recordings of its split. All clips of a source begin with the same utterance."""
+    """Choose the words of a clip from the recordings of its split.
+
+    All clips of a source begin with the same utterance.
+    """
     return compose_from(clip, piece_pools(speech)[clip.split])
 
 
-def compose_from(clip: ClipPlan, pool: dict[str, list[Piece]]) -> Composition:
-    """The same from given pieces, by speaker."""
-    pieces = _voice(clip, pool)
-    words = _utterance(stream(clip, 1), pieces)
+def compose_from(clip: ClipPlan, pool: Mapping[str, list[SpeechPiece]]) -> Composition:
+    """Choose the words of a clip from speaker → pieces."""
+    pieces = _voice_pieces(clip, pool)
+    words = _utterance(clip_rng(clip, 1), pieces)
     if clip.kind != "real":
-        words = _forge_words(stream(clip, 2, KINDS.index(clip.kind)), words, pieces, clip.kind)
-    starts, length = _starts(words)
+        words = _forge_words(clip_rng(clip, 2, CLIP_KINDS.index(clip.kind)), words, pieces, clip.kind)
+    starts, length = _word_starts(words)
     return Composition(clip, words, starts, length)
 
 
-def stream(clip: ClipPlan, *purpose: int) -> Random:
-    """A source's own stream of chance for one purpose."""
+def clip_rng(clip: ClipPlan, *purpose: int) -> Random:
+    """Return the random generator of a clip's source for one purpose."""
     return np.random.default_rng([clip.seed, clip.source, *purpose])
 
 
-def _voice(clip: ClipPlan, pool: dict[str, list[Piece]]) -> list[Piece]:
-    """The words of one person's voice: a speaker at a rate. In test every speaker is heard in turn."""
+def _voice_pieces(clip: ClipPlan, pool: Mapping[str, list[SpeechPiece]]) -> list[SpeechPiece]:
+    """Return pieces in one person's voice: a speaker at a rate. Speakers take turns."""
     rng = np.random.default_rng([clip.seed, clip.person, 101])
     speaker = sorted(pool)[clip.person % len(pool)]
     rate = VOICE_RATES[rng.integers(len(VOICE_RATES))]
-    own = stream(clip, 5).permutation(len(pool[speaker]))[:60]
-    changed = [speech_pieces.change_rate(pool[speaker][i], rate) for i in own]
+    chosen = clip_rng(clip, 5).permutation(len(pool[speaker]))[:PIECES_PER_VOICE]
+    changed = [speech_pieces.change_rate(pool[speaker][i], rate) for i in chosen]
     return [p for p in changed if p.length >= 8 * GRID_SAMPLES] or changed
 
 
-def _utterance(rng: Random, pieces: Sequence[Piece]) -> list[Word]:
+def _utterance(rng: Random, pieces: Sequence[SpeechPiece]) -> list[Word]:
     target = (SHORTEST_CLIP_S + (LONGEST_CLIP_S - SHORTEST_CLIP_S - 1.5) * rng.beta(1.2, 2.4)) * DEFAULT_SAMPLE_RATE
     words: list[Word] = []
     total = 0
@@ -186,8 +236,8 @@ def _utterance(rng: Random, pieces: Sequence[Piece]) -> list[Word]:
     return words
 
 
-def _forge_words(rng: Random, words: list[Word], pieces: Sequence[Piece], kind: str) -> list[Word]:
-    """Choose one to three words, not next to each other, and replace what is heard, seen, or both."""
+def _forge_words(rng: Random, words: list[Word], pieces: Sequence[SpeechPiece], kind: str) -> list[Word]:
+    """Replace the voice, the mouth, or both of one to three words that are not neighbours."""
     words = list(words)
     free = list(range(1, len(words) - 1))
     for _ in range(int(rng.integers(1, 4))):
@@ -204,7 +254,10 @@ def _forge_words(rng: Random, words: list[Word], pieces: Sequence[Piece], kind: 
 
 
 def _align_to_frames(words: list[Word]) -> list[Word]:
-    """Let forged words begin and end on frames, so that the picture's labels are exact: by pauses, and by 20 ms less."""
+    """Let forged words begin and end on frames, so that the visual labels are exact.
+
+    Pauses grow by up to a frame, and forged words shrink by up to 20 ms.
+    """
     aligned, position = [], 0
     for word in words:
         if word.forged:
@@ -217,8 +270,8 @@ def _align_to_frames(words: list[Word]) -> list[Word]:
     return aligned
 
 
-def _starts(words: Sequence[Word]) -> tuple[list[int], int]:
-    """Where each word begins, and the clip's length in samples (whole frames)."""
+def _word_starts(words: Sequence[Word]) -> tuple[list[int], int]:
+    """Return the start of each word and the clip's length (whole frames), in samples."""
     starts, position = [], 4 * GRID_SAMPLES
     for word in words:
         position += word.pause

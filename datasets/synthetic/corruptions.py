@@ -1,120 +1,131 @@
-"""The known traps of real sets, planted into a generated one: what readers, extraction and training must cope with.
+"""A generated set > the faults of real sets injected into it, which readers, extraction and training must cope with.
 
-Each is one clip of the train split, listed in `traps.json`.
+Each fault is one clip of the train split, listed in `corruptions.json`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from avloc.core.records import VideoRecord
 from avloc.core.timeline import Segment
+from avloc.datasets.synthetic.composition import FPS
 from avloc.datasets.synthetic.encode import write_mp4
 from avloc.feature_extraction.media.decode import decode, probe
 from avloc.feature_extraction.media.types import VideoFormat
 from avloc.io.files import read_json, write_json
 
-LISTING = "traps.json"
+LISTING = "corruptions.json"
 OTHER_FPS = 30
 TRUNCATED_SHARE = 0.6
 PAST_END_S = 5.0
 ODD_NAME = "ein Clip – été 夏.mp4"
 
 
-def inject(root: Path, records: list[VideoRecord]) -> tuple[list[VideoRecord], dict[str, str]]:
-    """Change a set's files and records so that each trap occurs once.
+def inject(root: Path, records: Sequence[VideoRecord]) -> tuple[list[VideoRecord], dict[str, str]]:
+    """Change files and records of a set so that each corruption occurs once.
+
+    A file that is corrupted already stays as it is, so a set can be finished after an interruption.
 
     Args:
-        root: the dataset's folder, its clips already there.
-        records: all of them; the metadata are written afterwards.
+        root: the dataset's folder with its clips.
+        records: all clips; their metadata are written afterwards.
 
     Returns:
-        The records as the metadata shall have them, and by trap, the clip's file.
+        The records for the metadata, and corruption → the clip's file.
     """
     changed = list(records)
-    free = [k for k, r in enumerate(records) if r.split == "train"]
-
-    def take(wanted: Callable[[VideoRecord], bool]) -> int:
-        found = next(k for k in free if wanted(records[k]))
-        free.remove(found)
-        return found
-
-    traps = {}
-    for name, wanted, change in (
-        ("no sound", lambda r: r.modality == "visual", _without_sound),
-        ("other frame rate", lambda r: r.modality == "real", _at_other_rate),
-        ("truncated", lambda r: r.modality == "both", _truncated),
-        ("past the end", lambda r: r.modality == "visual", _past_the_end),
-        ("odd name", lambda r: True, _renamed),
-    ):
-        clip = take(wanted)
-        changed[clip] = change(root, records[clip])
-        traps[name] = changed[clip].file
-    return changed, traps
+    free = [k for k, record in enumerate(records) if record.split == "train"]
+    corruptions = {}
+    for name, (modality, corrupt) in _CLIP_CORRUPTIONS.items():
+        clip = next(k for k in free if modality in (None, records[k].modality))
+        free.remove(clip)
+        changed[clip] = corrupt(root, records[clip])
+        corruptions[name] = changed[clip].file
+    return changed, corruptions
 
 
-def contradict(root: Path, lists: list[Path], traps: dict[str, str]) -> None:
-    """Give a clip of an AV-Deepfake1M set a segment of the modality that it says is untouched, and another its odd spelling."""
+def contradict(root: Path, lists: Sequence[Path], corruptions: dict[str, str]) -> None:
+    """Corrupt the train metadata of an AV-Deepfake1M set, and write the listing of all corruptions.
+
+    One clip gets a segment of the modality that its `modify_type` says is untouched, another an odd spelling of
+    `modify_type`. Both are added to `corruptions`.
+
+    Args:
+        root: the dataset's folder.
+        lists: the metadata files; in LAV-DF's layout nothing is changed.
+        corruptions: corruption → the clip's file, from `inject`.
+    """
     for path in lists:
         if path.name != "train_metadata.json":
             continue
         entries = read_json(path, "metadata file")
-        used = set(traps.values())
+        used = set(corruptions.values())
         clip = next(e for e in entries if e["modify_type"] == "audio_modified" and f"train/{e['file']}" not in used)
         clip["visual_fake_segments"] = [[0.5, 0.7]]
-        traps["contradicting lists"] = f"train/{clip['file']}"
+        corruptions["contradicting lists"] = f"train/{clip['file']}"
         for entry in entries:
             if entry["modify_type"] == "both_modified":
                 entry["modify_type"] = "both-modified"
-                traps["odd spelling"] = f"train/{entry['file']}"
+                corruptions["odd spelling"] = f"train/{entry['file']}"
                 break
         write_json(path, entries)
-    write_json(root / LISTING, traps)
+    write_json(root / LISTING, corruptions)
 
 
-def _without_sound(root: Path, record: VideoRecord) -> VideoRecord:
-    frames, _ = _decoded(root / record.file)
+def _drop_audio(root: Path, record: VideoRecord) -> VideoRecord:
+    frames, _ = _decode(root / record.file)
     write_mp4(root / record.file, frames, None)
     return record
 
 
-def _at_other_rate(root: Path, record: VideoRecord) -> VideoRecord:
+def _change_frame_rate(root: Path, record: VideoRecord) -> VideoRecord:
     path = root / record.file
     if round(probe(path).fps or 0) != OTHER_FPS:
-        frames, samples = _decoded(path)
-        count = len(frames) * OTHER_FPS // 25
-        write_mp4(path, frames[np.arange(count) * 25 // OTHER_FPS], samples, fps=OTHER_FPS)
+        frames, samples = _decode(path)
+        count = len(frames) * OTHER_FPS // FPS
+        write_mp4(path, frames[np.arange(count) * FPS // OTHER_FPS], samples, fps=OTHER_FPS)
     return record
 
 
-def _truncated(root: Path, record: VideoRecord) -> VideoRecord:
+def _truncate(root: Path, record: VideoRecord) -> VideoRecord:
     path = root / record.file
-    data = path.read_bytes()
-    if b"moov" in data:  # the index lies at the end, so what is left has none
-        path.write_bytes(data[: int(TRUNCATED_SHARE * len(data))])
+    content = path.read_bytes()
+    if b"moov" in content:  # an mp4's index, at the end of the file: the truncated file has none
+        path.write_bytes(content[: int(TRUNCATED_SHARE * len(content))])
     return record
 
 
-def _past_the_end(root: Path, record: VideoRecord) -> VideoRecord:
+def _extend_past_end(root: Path, record: VideoRecord) -> VideoRecord:
     *others, last = record.visual_segments
-    return replace(
-        record, visual_segments=(*others, Segment(last.start_s, last.end_s + PAST_END_S + (record.duration_s or 0)))
-    )
+    end_s = last.end_s + PAST_END_S + (record.duration_s or 0)
+    return replace(record, visual_segments=(*others, Segment(last.start_s, end_s)))
 
 
-def _renamed(root: Path, record: VideoRecord) -> VideoRecord:
-    new = str(Path(record.file).with_name(ODD_NAME))
+def _rename_oddly(root: Path, record: VideoRecord) -> VideoRecord:
+    name = str(Path(record.file).with_name(ODD_NAME))
     if (root / record.file).exists():
-        (root / record.file).rename(root / new)
-    return replace(record, file=new)
+        (root / record.file).rename(root / name)
+    return replace(record, file=name)
 
 
-def _decoded(path: Path) -> tuple[np.ndarray, np.ndarray | None]:  # type: ignore[type-arg]
+def _decode(path: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32] | None]:
     info = probe(path)
-    frames = VideoFormat(info.height or 0, info.width or 0)
-    clip = decode(path, [frames])
-    return clip.frames[frames], clip.samples
+    video_format = VideoFormat(info.height or 0, info.width or 0)
+    clip = decode(path, [video_format])
+    return clip.frames[video_format], clip.samples
+
+
+# Corruption → the modality of the clip that gets it (None: any), and the function that changes file and record.
+_CLIP_CORRUPTIONS: dict[str, tuple[str | None, Callable[[Path, VideoRecord], VideoRecord]]] = {
+    "no sound": ("visual", _drop_audio),
+    "other frame rate": ("real", _change_frame_rate),
+    "truncated": ("both", _truncate),
+    "past the end": ("visual", _extend_past_end),
+    "odd name": (None, _rename_oddly),
+}

@@ -1,4 +1,4 @@
-"""Frames and samples > an mp4 as the field's datasets have them: H.264 4:2:0 and AAC."""
+"""Frames and samples > an mp4 with H.264 4:2:0 and AAC, the field's usual streams."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ def write_mp4(
     crf: int = 20,
     audio_bit_rate: int = 64_000,
 ) -> None:
-    """Write a clip, atomically: under a temporary name first.
+    """Write a clip, atomically.
+
+    The same frames and samples give the same bytes.
 
     Args:
-        path: where to; its folder is made.
-        frames: (T, H, W, 3) uint8 RGB with even sides, or None for a clip without picture.
-        samples: (N,) or (channels, N) float32 in [-1, 1], or None for a clip without sound.
-        fps: whole frames per second.
+        path: the file; its folder is created.
+        frames: (T, H, W, 3) uint8 RGB with even sides, or None for a clip without video.
+        samples: (N,) or (channels, N) float32 in [-1, 1], or None for a clip without audio.
+        fps: frames per second, a whole number.
         sample_rate: samples per second.
         crf: x264's quality, lower is better.
         audio_bit_rate: bits per second.
@@ -37,8 +39,8 @@ def write_mp4(
     with replacing(path) as temporary, av.open(str(temporary), "w") as container:
         video = audio = None
         if frames is not None:
-            # The same frames must give the same bytes: x264's result depends on the number of threads, and without
-            # its cpu-independent paths even varies from run to run.
+            # For equal bytes: x264's result depends on the number of threads, and without its cpu-independent paths
+            # even varies from run to run.
             options = {"crf": str(crf), "preset": "veryfast", "threads": "1", "x264-params": "cpu-independent=1"}
             video = container.add_stream("libx264", rate=fps, options=options)
             video.height, video.width, video.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"

@@ -2,11 +2,14 @@
 
 Flat shapes with anti-aliased edges over a textured skin, before a textured background, so that the picture has fine detail
 everywhere for a camera to record and for a forger to lose. All sizes are fractions of the picture's side.
+
+Legend: T frames, S side of the picture, P `PAD`; all sizes in pixels.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,31 +18,98 @@ Image = npt.NDArray[np.float32]
 Random = np.random.Generator
 
 PAD = 24  # room around the picture for the head to move into, in pixels
+BLINK_EVERY_S = 3
+
+
+@dataclass(frozen=True, slots=True)
+class FaceGeometry:
+    """Proportions of a face, as fractions of the picture's side.
+
+    Attributes:
+        x: middle of the head.
+        y: middle of the head.
+        rx: half width of the head.
+        ry: half height of the head.
+        eye: horizontal distance of an eye from the middle.
+        eye_y: vertical offset of the eyes.
+        mouth_y: vertical offset of the mouth.
+        mouth: half width of the mouth.
+        lip: thickness of the lips.
+    """
+
+    x: float
+    y: float
+    rx: float
+    ry: float
+    eye: float
+    eye_y: float
+    mouth_y: float
+    mouth: float
+    lip: float
+
+    @classmethod
+    def draw(cls, rng: Random) -> FaceGeometry:
+        """Draw a face at random."""
+        return cls(
+            x=rng.uniform(0.44, 0.56),
+            y=rng.uniform(0.46, 0.54),
+            rx=rng.uniform(0.22, 0.28),
+            ry=rng.uniform(0.30, 0.36),
+            eye=rng.uniform(0.085, 0.115),
+            eye_y=rng.uniform(-0.09, -0.05),
+            mouth_y=rng.uniform(0.15, 0.19),
+            mouth=rng.uniform(0.060, 0.085),
+            lip=rng.uniform(0.012, 0.022),
+        )
+
+
+class FaceLayers(NamedTuple):
+    """The still parts of a picture.
+
+    Attributes:
+        background: (S, S, 3).
+        head: (S + 2P, S + 2P, 3).
+        alpha: coverage of the head in [0, 1]: (S + 2P, S + 2P, 1).
+        geometry: proportions of the face.
+    """
+
+    background: Image
+    head: Image
+    alpha: Image
+    geometry: FaceGeometry
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who is seen, where and how lit; everything is fixed for all clips of one person and place."""
+    """A person before a background, in a light; equal in all clips of that person.
+
+    Attributes:
+        seed: fixes the person.
+        size: side of the picture in pixels.
+    """
 
     seed: int
     size: int
 
-    def layers(self) -> tuple[Image, Image, Image, dict[str, float]]:
-        """Draw what does not change: background (S, S, 3), head (S+2P, S+2P, 3), its alpha, and the geometry."""
+    def layers(self) -> FaceLayers:
+        """Draw the still parts."""
         rng = np.random.default_rng([self.seed, 1])
-        geometry = {
-            "x": rng.uniform(0.44, 0.56), "y": rng.uniform(0.46, 0.54), "rx": rng.uniform(0.22, 0.28),
-            "ry": rng.uniform(0.30, 0.36), "eye": rng.uniform(0.085, 0.115), "eye_y": rng.uniform(-0.09, -0.05),
-            "mouth_y": rng.uniform(0.15, 0.19), "mouth": rng.uniform(0.060, 0.085), "lip": rng.uniform(0.012, 0.022),
-        }  # fmt: skip
+        geometry = FaceGeometry.draw(rng)
         background = _background(rng, self.size)
         head, alpha = _head(rng, self.size, geometry)
-        return background, head, alpha, geometry
+        return FaceLayers(background, head, alpha, geometry)
 
 
 @dataclass(frozen=True, slots=True)
 class Performance:
-    """What moves, per frame: head offset in pixels (T, 2), mouth opening and width in [0, 1], eye closure in [0, 1]."""
+    """The moving parts, per frame.
+
+    Attributes:
+        offset: the head's offset in pixels, x and y: (T, 2).
+        opening: mouth opening in [0, 1]: (T,).
+        width: mouth width in [0, 1]: (T,).
+        closure: eye closure in [0, 1]: (T,).
+    """
 
     offset: npt.NDArray[np.float64]
     opening: npt.NDArray[np.float64]
@@ -48,7 +118,14 @@ class Performance:
 
 
 def perform(rng: Random, opening: npt.NDArray[np.float64], width: npt.NDArray[np.float64], fps: float) -> Performance:
-    """Head motion (a smooth random walk) and blinks (about one in 3 s) for given mouth shapes."""
+    """Add head motion (a smooth random walk) and blinks (about one in 3 s) to mouth shapes.
+
+    Args:
+        rng: source of randomness.
+        opening: mouth opening in [0, 1]: (T,).
+        width: mouth width in [0, 1]: (T,).
+        fps: frames per second.
+    """
     from scipy.ndimage import gaussian_filter1d
 
     length = len(opening)
@@ -57,37 +134,52 @@ def perform(rng: Random, opening: npt.NDArray[np.float64], width: npt.NDArray[np
     walk -= walk.mean(axis=0)
     offset = np.clip(walk * rng.uniform(0.25, 0.6), -PAD + 3, PAD - 3)
     closure = np.zeros(length)
-    for start in np.flatnonzero(rng.random(length) < 1 / (3 * fps)):
+    for start in np.flatnonzero(rng.random(length) < 1 / (BLINK_EVERY_S * fps)):
         shape = np.array([0.4, 0.9, 1.0, 0.7, 0.3])[: length - start]
         closure[start : start + len(shape)] = np.maximum(closure[start : start + len(shape)], shape)
     return Performance(offset, opening, width, closure)
 
 
 def render(identity: Identity, performance: Performance) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
-    """Draw every frame without camera noise: (T, S, S, 3) uint8, and the mouth's middle per frame (T, 2) as x, y pixels."""
+    """Draw every frame without camera noise.
+
+    Returns:
+        Frames (T, S, S, 3) uint8, and the mouth's middle per frame as x and y in pixels (T, 2).
+
+    >>> still = np.zeros(5)
+    >>> frames, mouths = render(Identity(seed=1, size=64), Performance(np.zeros((5, 2)), still, still, still))
+    >>> frames.shape, mouths.shape
+    ((5, 64, 64, 3), (5, 2))
+    """
     size = identity.size
     background, head, alpha, geometry = identity.layers()
     colours = np.random.default_rng([identity.seed, 2])
     lip = np.array([150, 60, 60]) + colours.normal(0, 15, 3)
     iris = colours.uniform(30, 120, 3)
     skin = head[PAD + size // 2, PAD + size // 2]
-    centre = np.array([geometry["x"], geometry["y"]]) * size
+    centre = np.array([geometry.x, geometry.y]) * size
     frames = np.empty((len(performance.opening), size, size, 3), dtype=np.uint8)
-    mouths = centre + performance.offset + np.array([0, geometry["mouth_y"] * size])
+    mouths = centre + performance.offset + np.array([0, geometry.mouth_y * size])
     for t in range(len(frames)):
         image = background + _shift(alpha, performance.offset[t], size) * (
             _shift(head, performance.offset[t], size) - background
         )
         _draw_mouth(image, mouths[t], geometry, performance.opening[t], performance.width[t], lip)
         for side in (-1, 1):
-            eye = centre + performance.offset[t] + np.array([side * geometry["eye"], geometry["eye_y"]]) * size
+            eye = centre + performance.offset[t] + np.array([side * geometry.eye, geometry.eye_y]) * size
             _draw_eye(image, eye, performance.closure[t], iris, skin)
         frames[t] = np.clip(image, 0, 255)
     return frames, mouths
 
 
 def add_camera_noise(rng: Random, frames: npt.NDArray[np.uint8], sigma: float) -> npt.NDArray[np.uint8]:
-    """Grain of a sensor, new in every frame, slightly blurred by demosaicing: (T, H, W, 3) uint8."""
+    """Add a sensor's grain, new in every frame and slightly blurred by demosaicing.
+
+    Args:
+        rng: source of randomness.
+        frames: (T, H, W, 3) uint8.
+        sigma: standard deviation in grey levels.
+    """
     _, height, width, _ = frames.shape
     # One large sheet of noise, read at a random place per frame: drawing fresh noise would take most of the time.
     sheet = rng.normal(0, sigma, (height * 2, width * 2)).astype(np.float32)
@@ -120,28 +212,28 @@ def _background(rng: Random, size: int) -> Image:
     return np.clip(image, 0, 255).astype(np.float32)
 
 
-def _head(rng: Random, size: int, g: dict[str, float]) -> tuple[Image, Image]:
+def _head(rng: Random, size: int, geometry: FaceGeometry) -> tuple[Image, Image]:
     side = size + 2 * PAD
     y, x = (np.mgrid[0:side, 0:side].astype(np.float32) - PAD) / size
-    x, y = x - g["x"], y - g["y"]
+    x, y = x - geometry.x, y - geometry.y
     tone = rng.uniform(0.35, 1.0)
     skin = np.array([225, 180, 150]) * tone + rng.normal(0, 8, 3)
     light = rng.uniform(-0.8, 0.8)
     shade = 1 + light * x - 0.5 * (x**2 + y**2)
     head = skin * shade[..., None] + (_texture(rng, side, 0.7) * rng.uniform(3, 6))[..., None]
-    face = _ellipse(x, y, g["rx"], g["ry"], size)
-    neck = _ellipse(x, y - 0.45, g["rx"] * 0.55, 0.3, size)
+    face = _ellipse(x, y, geometry.rx, geometry.ry, size)
+    neck = _ellipse(x, y - 0.45, geometry.rx * 0.55, 0.3, size)
     shirt = _ellipse(x, y - 0.72, 0.46, 0.32, size)
     hair_line = rng.uniform(-0.22, -0.16)
-    hair = _ellipse(x, y + 0.03, g["rx"] * 1.12, g["ry"] * 1.08, size)
+    hair = _ellipse(x, y + 0.03, geometry.rx * 1.12, geometry.ry * 1.08, size)
     strands = _texture(rng, side, 0.9)[..., None]
-    image = rng.uniform(10, 120, 3) + strands * 8  # hair, seen wherever nothing lies over it
+    image = rng.uniform(10, 120, 3) + strands * 8  # hair, visible where nothing covers it
     wool = rng.uniform(20, 220, 3) + _texture(rng, side, 0.8)[..., None] * 6
     fringe = np.clip((y - hair_line - 0.03 * np.cos(x * rng.uniform(5, 30))) * size, 0, 1)
     for mask, layer in ((neck, head * 0.85), (shirt, wool), (face * fringe, head)):
         image = image * (1 - mask[..., None]) + layer * mask[..., None]
-    for eye in (-g["eye"], g["eye"]):
-        brow = _ellipse(x - eye, y - g["eye_y"] + 0.05, 0.045, 0.009, size)[..., None]
+    for eye in (-geometry.eye, geometry.eye):
+        brow = _ellipse(x - eye, y - geometry.eye_y + 0.05, 0.045, 0.009, size)[..., None]
         image = image * (1 - brow) + rng.uniform(10, 60) * brow
     nose = _ellipse(x - 0.004, y - 0.05, 0.03, 0.055, size)[..., None] * 0.18
     image = image * (1 - nose)
@@ -150,13 +242,13 @@ def _head(rng: Random, size: int, g: dict[str, float]) -> tuple[Image, Image]:
 
 
 def _ellipse(x: Image, y: Image, rx: float, ry: float, size: float) -> Image:
-    """Coverage in [0, 1] of an ellipse around 0, with an edge one pixel wide."""
+    """Return the coverage in [0, 1] of an ellipse around 0, with an edge one pixel wide."""
     distance = (1 - np.sqrt((x / rx) ** 2 + (y / ry) ** 2)) * min(rx, ry) * size
     return np.clip(distance + 0.5, 0, 1).astype(np.float32)
 
 
 def _shift(layer: Image, offset: npt.NDArray[np.float64], size: int) -> Image:
-    """The layer moved by a fraction of pixels (bilinear), cut to the picture."""
+    """Move a layer by fractions of pixels (bilinear) and cut it to the picture."""
     x, y = PAD - offset
     ix, iy = int(np.floor(x)), int(np.floor(y))
     fx, fy = np.float32(x - ix), np.float32(y - iy)
@@ -178,14 +270,19 @@ def _blend(view: Image, mask: Image, colour: npt.ArrayLike) -> None:
 
 
 def _draw_mouth(
-    image: Image, centre: npt.NDArray[np.float64], g: dict[str, float], opening: float, width: float, lip: npt.ArrayLike
+    image: Image,
+    centre: npt.NDArray[np.float64],
+    geometry: FaceGeometry,
+    opening: float,
+    width: float,
+    lip: npt.ArrayLike,
 ) -> None:
     size = image.shape[0]
     view, x, y = _patch(image, centre, round(0.13 * size))
-    rx = g["mouth"] * (0.75 + 0.4 * width) * size
+    rx = geometry.mouth * (0.75 + 0.4 * width) * size
     inner = (0.002 + 0.05 * opening) * size
-    outer = inner + g["lip"] * size
-    lips = _ellipse(x, y, rx + g["lip"] * size * 0.6, outer, 1)
+    outer = inner + geometry.lip * size
+    lips = _ellipse(x, y, rx + geometry.lip * size * 0.6, outer, 1)
     grain = 1 + 0.06 * np.sin(x * 1.9 + 3 * np.cos(y * 0.8))  # creases of the lips
     _blend(view, lips, np.asarray(lip) * grain[..., None])
     _blend(view, _ellipse(x, y, rx, inner, 1), [45, 15, 18])

@@ -1,13 +1,13 @@
-"""The forgeries: words through a vocoder, mouths through a low-resolution generator.
+"""Forgers: words through a vocoder, mouths through a low-resolution generator.
 
-Both leave what such methods leave: a vocoder driven by a mel spectrogram loses the harmonics' fine structure and their
+Both leave the traces of such methods: a vocoder driven by a mel spectrogram loses the harmonics' fine structure and their
 phases, a mouth generator loses the camera's grain and the finest detail where it paints.
 """
 
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +24,8 @@ GRIFFIN_LIM_ITERATIONS = 32
 
 
 @cache
-def _mel_basis() -> tuple[Any, Any]:
-    """The mel filters (bands, bins) and their pseudo-inverse (bins, bands)."""
+def _mel_basis() -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the mel filters (bands, bins) and their pseudo-inverse (bins, bands)."""
     import torch
     import torchaudio
 
@@ -44,7 +44,10 @@ def revoice(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         samples: (N,) at 16 kHz.
 
     Returns:
-        (N,) of the same length and root mean square.
+        (N,) of the same root mean square.
+
+    >>> revoice(np.zeros(3000, dtype=np.float32)).shape
+    (3000,)
     """
     import torch
     import torchaudio
@@ -58,15 +61,23 @@ def revoice(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     filters, inverse = _mel_basis()
     magnitude = (inverse @ (filters @ spectrum)).clamp_min(0)
     voiced = torchaudio.functional.griffinlim(
-        magnitude, window, N_FFT, HOP, N_FFT, power=1.0, n_iter=GRIFFIN_LIM_ITERATIONS, momentum=0.99,
-        length=len(samples), rand_init=False,
-    )  # fmt: skip
+        magnitude,
+        window,
+        N_FFT,
+        HOP,
+        N_FFT,
+        power=1.0,
+        n_iter=GRIFFIN_LIM_ITERATIONS,
+        momentum=0.99,
+        length=len(samples),
+        rand_init=False,
+    )
     level = float(wave.square().mean().sqrt()) / max(1e-6, float(voiced.square().mean().sqrt()))
     return (voiced * level).numpy().astype(np.float32)
 
 
 def mouth_mask(side: int) -> npt.NDArray[np.float32]:
-    """Where the painted mouth shows, (side, side, 1): 1 within, falling smoothly to 0 at the edge."""
+    """Return the weight of the painted mouth, (side, side, 1): 1 in a disc, falling smoothly to 0 at its edge."""
     ramp = np.linspace(-1, 1, side, dtype=np.float32)
     distance = np.sqrt(ramp[:, None] ** 2 + ramp[None] ** 2)
     return np.clip((0.95 - distance) / 0.25, 0, 1).astype(np.float32)[..., None]
@@ -82,15 +93,15 @@ def repaint_mouths(
 ) -> None:
     """Blend the mouth region of `painted` into `frames`, in place, for the frames in `where`.
 
-    With `shrink` > 1 the region passes through a generator of that many times fewer pixels a side (area average, then
-    bicubic enlargement), as mouth generators work; with 1 it is blended as it is, which is what real clips get.
+    With `shrink` > 1 the region passes through a generator with `shrink` times fewer pixels per side (area average, then
+    bicubic enlargement), as in mouth generators. With 1 it is blended unchanged, which real clips get too.
 
     Args:
-        frames: (T, H, W, 3), changed.
+        frames: (T, H, W, 3), changed in place.
         painted: (T, H, W, 3), the same scene with the new mouth.
         mouths: (T, 2), x and y of the mouth's middle in pixels.
-        where: (T,) bool.
-        side: of the square region, in pixels.
+        where: (T,) bool, the frames to change.
+        side: side of the square region in pixels.
         shrink: at least 1.
     """
     import torch

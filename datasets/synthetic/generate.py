@@ -1,15 +1,16 @@
-"""A labelled set of real media files: compositions > sound and picture > mp4 clips and the dataset's own metadata.
+"""A labelled set of real media files: compositions > audio and video > mp4 clips and the dataset's own metadata.
 
-What follows the datasets' idea: one to three word-long forged spans; `audio` words are replaced by other words that went
-through a vocoder, the mouth keeps the old word; `visual` mouths are repainted for another word, the sound stays; `both`
-does both for the same new word. Where the sound is replaced, the clip's length changes with the word's.
+As in the published datasets, one to three word-long spans are forged. `audio`: the word is replaced by another one that
+went through a vocoder, the mouth keeps the old word. `visual`: the mouth is repainted for another word, the audio stays.
+`both`: both, for the same new word. Where the audio is replaced, the clip's length changes with the word's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,18 +20,18 @@ from avloc.core.timeline import DEFAULT_SAMPLE_RATE
 from avloc.datasets.readers import avdeepfake1m, lavdf
 from avloc.datasets.synthetic import face, forge, speech_pieces
 from avloc.datasets.synthetic.composition import (
+    CLIP_KINDS,
     CLIPS_PER_SOURCE,
     FPS,
     FRAME_SAMPLES,
-    KINDS,
     ClipPlan,
     Composition,
     Random,
     Word,
+    clip_rng,
     compose,
     piece_pools,
     plan,
-    stream,
 )
 from avloc.datasets.synthetic.corruptions import contradict, inject
 from avloc.datasets.synthetic.encode import write_mp4
@@ -38,20 +39,23 @@ from avloc.errors import AvlocError
 from avloc.io import processes
 from avloc.io.files import read_json, remove_stale, write_json
 
+Spans = list[tuple[float, float]]
+"""Start and end of each word in seconds."""
+
 GENERATOR_VERSION = 2
 SIZE = 192
 
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How clips are forged and recorded.
+    """The forgers and the recording conditions of a clip.
 
     Attributes:
-        revoice: a word's samples (N,) → the forged ones (N,).
-        repaint: forges mouths, in place: frames (T, H, W, 3), their middles (T, 2) in pixels, which frames (T,), the side of the
-            square region, and how strongly (1.8 to 3).
-        room_db: the loudness of the room's noise, from and to.
-        crf: x264's quality, from and to.
+        revoice: samples of a word (N,) → forged samples (N,).
+        repaint: forges mouths in place. Arguments: frames (T, H, W, 3), the mouths' middles in pixels (T, 2), the frames to
+            change (T,) bool, the side of the square region in pixels, and the strength (1.8 to 3).
+        room_db: range of the room noise's loudness in dB.
+        crf: range of x264's quality.
         audio_bit_rate: bits per second.
     """
 
@@ -69,7 +73,7 @@ def low_resolution(
     side: int,
     strength: float,
 ) -> None:
-    """Mouths through a generator of so many times fewer pixels a side."""
+    """Repaint mouths, in place, by a generator with `strength` times fewer pixels per side; see `Style.repaint`."""
     forge.repaint_mouths(frames, frames.copy(), mouths, where, side, strength)
 
 
@@ -77,33 +81,39 @@ DEFAULT_STYLE = Style(forge.revoice, low_resolution)
 
 
 def render(composition: Composition, path: Path, style: Style = DEFAULT_STYLE) -> None:
-    """Make the clip's file."""
+    """Render a clip into an mp4 file."""
     clip = composition.clip
-    kind = KINDS.index(clip.kind)
-    samples = _sound(stream(clip, 3, kind), composition, style)
-    rng = stream(clip, 4, kind)
-    frames = _picture(rng, composition, style)
+    kind = CLIP_KINDS.index(clip.kind)
+    samples = _render_audio(clip_rng(clip, 3, kind), composition, style)
+    rng = clip_rng(clip, 4, kind)
+    frames = _render_video(rng, composition, style)
     write_mp4(
-        path, frames, samples, fps=FPS, sample_rate=DEFAULT_SAMPLE_RATE, crf=int(rng.integers(*style.crf)),
+        path,
+        frames,
+        samples,
+        fps=FPS,
+        sample_rate=DEFAULT_SAMPLE_RATE,
+        crf=int(rng.integers(*style.crf)),
         audio_bit_rate=style.audio_bit_rate,
-    )  # fmt: skip
+    )
 
 
-def _sound(rng: Random, composition: Composition, style: Style = DEFAULT_STYLE) -> npt.NDArray[np.float32]:
-    parts = []
+def _render_audio(rng: Random, composition: Composition, style: Style = DEFAULT_STYLE) -> npt.NDArray[np.float32]:
+    pieces = []
     for start, word in zip(composition.starts, composition.words, strict=True):
         samples = word.voice.samples
         if word.forged and composition.clip.kind in ("audio", "both"):
             samples = style.revoice(samples)
-        parts.append((start, speech_pieces.to_level(samples) * word.level))
-    line = speech_pieces.join(parts, composition.length)
-    line += rng.normal(0, 10 ** (rng.uniform(*style.room_db) / 20), composition.length).astype(np.float32)  # the room
-    return np.clip(line * 10 ** (rng.uniform(-3, 3) / 20), -1, 1).astype(np.float32)
+        pieces.append((start, speech_pieces.scale_to_rms(samples) * word.level))
+    mix = speech_pieces.join_pieces(pieces, composition.length)
+    mix += rng.normal(0, 10 ** (rng.uniform(*style.room_db) / 20), composition.length).astype(np.float32)  # the room
+    return np.clip(mix * 10 ** (rng.uniform(-3, 3) / 20), -1, 1).astype(np.float32)
 
 
-def _picture(rng: Random, composition: Composition, style: Style) -> npt.NDArray[np.uint8]:
-    clip, timed = composition.clip, list(zip(composition.starts, composition.words, strict=True))
-    opening, width = _mouth_shapes(speech_pieces.join([(s, _stretched(w)) for s, w in timed], composition.length))
+def _render_video(rng: Random, composition: Composition, style: Style) -> npt.NDArray[np.uint8]:
+    clip, timed_words = composition.clip, list(zip(composition.starts, composition.words, strict=True))
+    mouth_audio = speech_pieces.join_pieces([(s, _mouth_samples(w)) for s, w in timed_words], composition.length)
+    opening, width = _mouth_shapes(mouth_audio)
     performance = face.perform(rng, opening, width, FPS)
     identity = face.Identity(seed=int(np.random.default_rng([clip.seed, clip.person, 102]).integers(2**31)), size=SIZE)
     clean, mouths = face.render(identity, performance)
@@ -111,33 +121,33 @@ def _picture(rng: Random, composition: Composition, style: Style) -> npt.NDArray
     frames = face.add_camera_noise(rng, clean, sigma)
     side = int(rng.integers(round(0.27 * SIZE), round(0.36 * SIZE)))
     shrink = rng.uniform(1.8, 3.0)
-    visual = clip.kind in ("visual", "both")
+    is_visual = clip.kind in ("visual", "both")
     forged = np.zeros(len(frames), dtype=bool)
     blended = np.zeros(len(frames), dtype=bool)
-    for start, word in timed:
+    for start, word in timed_words:
         span = slice(start // FRAME_SAMPLES, (start + word.voice.length) // FRAME_SAMPLES)
-        if word.forged and visual:
+        if word.forged and is_visual:
             forged[span] = True
         elif not word.forged and rng.random() < 0.15:
             blended[span] = True
-    # Every clip, real ones too, has words whose mouth was blended in from another take, only not generated.
+    # Every clip, real or not, has words whose mouth is blended in from another take without a generator.
     forge.repaint_mouths(frames, face.add_camera_noise(rng, clean, sigma), mouths, blended & ~forged, side, shrink=1)
     style.repaint(frames, mouths, forged, side, shrink)
     return frames
 
 
-def _stretched(word: Word) -> npt.NDArray[np.float32]:
-    """The sound that moves the mouth, stretched to the length of what is heard (margins included)."""
+def _mouth_samples(word: Word) -> npt.NDArray[np.float32]:
+    """Return the audio that moves the mouth, stretched to the length of the voice (margins included)."""
     source = word.mouth.samples
     if word.mouth is word.voice or len(source) == len(word.voice.samples):
-        return speech_pieces.to_level(source) * word.level
+        return speech_pieces.scale_to_rms(source) * word.level
     position = np.linspace(0, len(source) - 1, len(word.voice.samples))
     stretched = np.interp(position, np.arange(len(source)), source).astype(np.float32)
-    return speech_pieces.to_level(stretched) * word.level
+    return speech_pieces.scale_to_rms(stretched) * word.level
 
 
 def _mouth_shapes(samples: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Opening (loudness) and width (share of high frequencies) per frame, both (T,) in [0, 1]."""
+    """Return opening (loudness) and width (share of high frequencies) per frame, both (T,) in [0, 1]."""
     blocks = samples.reshape(-1, FRAME_SAMPLES).astype(np.float64)
     loud = np.sqrt((blocks**2).mean(axis=1))
     bright = np.sqrt((np.diff(blocks, axis=1) ** 2).mean(axis=1)) / (loud + 1e-3)
@@ -147,115 +157,161 @@ def _mouth_shapes(samples: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.floa
     return opening, width
 
 
-LAYOUTS: dict[str, Callable[..., list[Path]]] = {
-    "lavdf": lavdf.write, "avdeepfake1m": avdeepfake1m.write, "avdeepfake1m++": avdeepfake1m.write_plus_plus,
-}  # fmt: skip
-SOURCES = ("vox_celeb_2", "lrs3")  # folders that ++ begins its paths with
+LAYOUTS: dict[str, Callable[[Path, Sequence[VideoRecord], Mapping[str, Spans]], list[Path]]] = {
+    "lavdf": lavdf.write,
+    "avdeepfake1m": avdeepfake1m.write,
+    "avdeepfake1m++": avdeepfake1m.write_plus_plus,
+}
+"""Layout → the function that writes its metadata."""
+SOURCES = ("vox_celeb_2", "lrs3")  # folders at the begin of ++'s paths
 AVDEEPFAKE1M_NAMES = {
-    "real": "real", "audio": "real_video_fake_audio", "visual": "fake_video_real_audio",
+    "real": "real",
+    "audio": "real_video_fake_audio",
+    "visual": "fake_video_real_audio",
     "both": "fake_video_fake_audio",
-}  # fmt: skip
+}
 
 
 def clip_file(clip: ClipPlan, layout: str) -> tuple[str, str]:
-    """A clip's file, relative to the dataset's folder, and its split's name in the layout."""
+    """Return a clip's file, relative to the dataset's folder, and its split's name in the layout."""
     if layout == "lavdf":
         return f"{clip.split}/{clip.number:06d}.mp4", clip.split
-    plus_plus = layout == "avdeepfake1m++"
+    is_plus_plus = layout == "avdeepfake1m++"
     if clip.split == "test":
-        split = ("testA", "testB")[clip.source % 2] if plus_plus else "test"
+        split = ("testA", "testB")[clip.source % 2] if is_plus_plus else "test"
         return f"{split}/{clip.number:06d}.mp4", split
     split = {"train": "train", "dev": "val"}[clip.split]
-    source = f"{SOURCES[clip.person % len(SOURCES)]}/" if plus_plus else ""
+    source = f"{SOURCES[clip.person % len(SOURCES)]}/" if is_plus_plus else ""
     folder = f"{source}id{clip.person:05d}/yt{clip.person:06d}/{clip.source:05d}"
     return f"{split}/{folder}/{AVDEEPFAKE1M_NAMES[clip.kind]}.mp4", split
 
 
+@dataclass(frozen=True, slots=True)
+class GenerationSettings:
+    """The arguments of `synthesize` that decide on the files; `synth.json` keeps them.
+
+    Attributes:
+        layout: a key of `LAYOUTS`.
+        clips: number of clips.
+        seed: seed of the set.
+        speech: a folder of recordings, None for the bundled ones.
+        corruptions: whether the faults of real sets are injected.
+        version: version of the generator.
+    """
+
+    layout: str
+    clips: int
+    seed: int
+    speech: str | None
+    corruptions: bool
+    version: int = GENERATOR_VERSION
+
+
+class LabelledClip(NamedTuple):
+    """A rendered clip: its labels, and start and end of each word in seconds."""
+
+    record: VideoRecord
+    words: Spans
+
+
 def synthesize(
-    out: Path,
+    out: str | Path,
     *,
     layout: str,
     clips: int,
     seed: int = 0,
-    speech: str | None = None,
-    traps: bool = False,
+    speech: str | Path | None = None,
+    corruptions: bool = False,
     workers: int = 1,
     progress: Callable[[int], object] = lambda clips: None,
 ) -> list[VideoRecord]:
-    """Make a labelled set in a dataset's layout; a set begun earlier with the same settings is finished.
+    """Generate a labelled set of mp4 clips in a dataset's layout.
+
+    A set that was interrupted is finished if the settings are the same.
 
     Args:
-        out: the dataset's folder; `synth.json` in it keeps the settings.
-        layout: a name of `LAYOUTS`.
-        clips: how many.
+        out: the dataset's folder; `~` is expanded, and `synth.json` in it keeps the settings.
+        layout: a key of `LAYOUTS`: `lavdf`, `avdeepfake1m` or `avdeepfake1m++`.
+        clips: number of clips, at least 9.
         seed: the same seed gives the same files.
-        speech: a folder of recordings instead of the bundled ones.
-        traps: plant the known traps of real sets, see `traps`.
+        speech: a folder of recordings instead of the bundled ones, see `load_speakers`.
+        corruptions: inject the faults of real sets, see `avloc.datasets.synthetic.corruptions`.
         workers: processes.
-        progress: called with the number of clips each time some are done.
+        progress: called with the number of clips rendered since the last call.
+
+    Returns:
+        The records of all clips, with the labels of hidden splits.
 
     Raises:
-        AvlocError: if the layout is unknown, or the folder holds something else.
+        AvlocError: if the layout is unknown, there are too few clips or recordings, or the folder holds anything else.
     """
     if layout not in LAYOUTS:
         raise AvlocError(f"unknown layout {layout!r}, there are: {', '.join(LAYOUTS)}")
+    root, speech = Path(out).expanduser(), None if speech is None else str(Path(speech).expanduser())
+    settings = GenerationSettings(layout, clips, seed, speech, corruptions)
     plans = plan(clips, seed)
     piece_pools(speech)  # an unusable folder of speech is an error before anything is written
-    _claim(
-        out,
-        {
-            "version": GENERATOR_VERSION,
-            "layout": layout,
-            "clips": clips,
-            "seed": seed,
-            "speech": speech,
-            "traps": traps,
-        },
-    )
-    for folder in {(out / clip_file(clip, layout)[0]).parent for clip in plans}:
-        remove_stale(folder)
-    size = max(1, min(8, len(plans) // max(1, workers)))
-    tasks = [(tuple(plans[k : k + size]), out, layout, speech) for k in range(0, len(plans), size)]
-    made: dict[str, tuple[VideoRecord, list[tuple[float, float]]]] = {}
-    for results in processes.run(_make_some, tasks, workers):
-        made.update({record.file: (record, spans) for record, spans in results})
-        progress(len(results))
-    ordered = [made[clip_file(clip, layout)[0]] for clip in plans]
-    records = [record for record, _ in ordered]
-    planted: dict[str, str] = {}
-    if traps:
-        records, planted = inject(out, records)
-    words = {record.file: spans for record, (_, spans) in zip(records, ordered, strict=True)}
-    lists = LAYOUTS[layout](out, records, words)
-    if traps:
-        contradict(out, lists, planted)
+    _claim_folder(root, settings)
+    labelled = _render_all(root, plans, settings, workers, progress)
+    records = [clip.record for clip in labelled]
+    corrupted: dict[str, str] = {}
+    if corruptions:
+        records, corrupted = inject(root, records)
+    words = {record.file: clip.words for record, clip in zip(records, labelled, strict=True)}
+    lists = LAYOUTS[layout](root, records, words)
+    if corruptions:
+        contradict(root, lists, corrupted)
     return records
 
 
-def _make_some(
-    task: tuple[tuple[ClipPlan, ...], Path, str, str | None],
-) -> list[tuple[VideoRecord, list[tuple[float, float]]]]:
-    plans, out, layout, speech = task
-    results = []
-    for clip in plans:
+def _render_all(
+    root: Path,
+    plans: Sequence[ClipPlan],
+    settings: GenerationSettings,
+    workers: int,
+    progress: Callable[[int], object],
+) -> list[LabelledClip]:
+    """Render the missing clips in processes, and return the labels of all in the order of the plans."""
+    for folder in {(root / clip_file(clip, settings.layout)[0]).parent for clip in plans}:
+        remove_stale(folder)
+    size = max(1, min(8, len(plans) // max(1, workers)))
+    tasks = [_RenderTask(tuple(plans[k : k + size]), root, settings) for k in range(0, len(plans), size)]
+    by_file: dict[str, LabelledClip] = {}
+    for labelled in processes.run(_render_missing, tasks, workers):
+        by_file.update({clip.record.file: clip for clip in labelled})
+        progress(len(labelled))
+    return [by_file[clip_file(clip, settings.layout)[0]] for clip in plans]
+
+
+class _RenderTask(NamedTuple):
+    plans: tuple[ClipPlan, ...]
+    root: Path
+    settings: GenerationSettings
+
+
+def _render_missing(task: _RenderTask) -> list[LabelledClip]:
+    layout = task.settings.layout
+    labelled = []
+    for clip in task.plans:
         file, split = clip_file(clip, layout)
-        composition = compose(clip, speech)
-        if not (out / file).exists():
-            render(composition, out / file)
+        composition = compose(clip, task.settings.speech)
+        if not (task.root / file).exists():
+            render(composition, task.root / file)
         # Clips of a source follow each other, the real one first.
         real = replace(clip, kind="real", number=clip.number - clip.number % CLIPS_PER_SOURCE)
         original = None if clip.kind == "real" else clip_file(real, layout)[0]
-        results.append((composition.record(file, split, original), composition.spans()))
-    return results
+        labelled.append(LabelledClip(composition.record(file, split, original), composition.spans()))
+    return labelled
 
 
-def _claim(out: Path, settings: dict[str, object]) -> None:
-    marker = out / "synth.json"
+def _claim_folder(root: Path, settings: GenerationSettings) -> None:
+    """Write the settings into an empty or missing folder; refuse one that holds anything but a set of the same settings."""
+    marker = root / "synth.json"
     if marker.is_file():
-        there = read_json(marker, "marker of a generated set")
-        if there != settings:
-            raise AvlocError(f"{out}: holds a set made with other settings ({there}); name another folder")
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise AvlocError(f"{out}: is not an empty folder, and no generated set")
+        existing = read_json(marker, "marker of a generated set")
+        if existing != asdict(settings):
+            raise AvlocError(f"{root}: holds a set made with other settings ({existing}); name another folder")
+    elif root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise AvlocError(f"{root}: is not an empty folder, and no generated set")
     else:
-        write_json(marker, settings)
+        write_json(marker, asdict(settings))

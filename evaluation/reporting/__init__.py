@@ -1,0 +1,1 @@
+"""Evaluation > text tables, CSV, and an html page."""

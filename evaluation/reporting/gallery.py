@@ -1,4 +1,4 @@
-"""Timelines of clips, truth above what was found, as inline SVG that a browser can filter."""
+"""Ground truth and rows > a timeline per clip, truth above predictions, as inline SVG that a browser can filter."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from avloc.evaluation.matching import Rows
+from avloc.evaluation.matching import PredictionRows
 from avloc.evaluation.truth import Truth
 
-SHOWN_CLIPS = 24  # of each end
+SHOWN_CLIPS = 24  # at each end of the order
 SHOWN_ROWS = 12
-WIDTH, LANE, AXIS = 600, 14, 16
-TICKS = (0.5, 1, 2, 5, 10, 30, 60, 300, 600)
-MOST_TICKS = 12
+WIDTH, LANE_HEIGHT, AXIS_HEIGHT = 600, 14, 16
+LANE_GAP = 3
+TICKS_S = (0.5, 1, 2, 5, 10, 30, 60, 300, 600)
+MAX_TICKS = 12
 GALLERY_STYLE = """
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 26rem), 1fr)); gap: .8rem 1.6rem; }
 .gallery figure { margin: 0; break-inside: avoid; } .gallery figcaption { overflow-wrap: anywhere; }
@@ -36,18 +37,18 @@ document.querySelectorAll('.filter').forEach(form => form.addEventListener('chan
 """
 
 
-def gallery(truth: Truth, rows: Rows, quality: npt.NDArray[np.floating]) -> Iterator[str]:
-    """The clips of lowest and highest quality, each with its timeline, and a form that filters them.
+def gallery(truth: Truth, rows: PredictionRows, quality: npt.NDArray[np.floating]) -> Iterator[str]:
+    """Yield the html of a filter form and of the timelines of the worst and best clips.
 
     Args:
         truth: the labelled clips.
         rows: their rows, in the same order.
-        quality: of each clip, the higher the better: (V,).
+        quality: quality of each clip, the higher the better: (V,).
     """
     order = np.argsort(quality, kind="stable")
-    worst = _of_all_kinds(truth, order)
+    worst = _pick_of_each_modality(truth, order)
     chosen = set(worst)
-    best = [k for k in _of_all_kinds(truth, order[::-1]) if k not in chosen]
+    best = [k for k in _pick_of_each_modality(truth, order[::-1]) if k not in chosen]
     kinds = [name for name in truth.modality.names if name]
     yield '<form class="filter"><span>show</span>'
     yield from _choices("end", ["all", "worst", "best"])
@@ -64,10 +65,11 @@ def gallery(truth: Truth, rows: Rows, quality: npt.NDArray[np.floating]) -> Iter
     yield "</div>"
 
 
-def _of_all_kinds(truth: Truth, order: npt.NDArray[np.int64]) -> list[int]:
-    """The first clips of an order, as many of each kind as there is room for."""
-    kinds = len(truth.modality.names)
-    chosen = [order[truth.modality.codes[order] == k][: -(-SHOWN_CLIPS // kinds)] for k in range(kinds)]
+def _pick_of_each_modality(truth: Truth, order: npt.NDArray[np.int64]) -> list[int]:
+    """Pick the first clips of an order, equally many of each modality."""
+    modalities = len(truth.modality.names)
+    limit = -(-SHOWN_CLIPS // modalities)
+    chosen = [order[truth.modality.codes[order] == code][:limit] for code in range(modalities)]
     return sorted(np.concatenate(chosen).tolist(), key=lambda clip: int(np.flatnonzero(order == clip)[0]))
 
 
@@ -77,34 +79,41 @@ def _choices(name: str, values: list[str]) -> Iterator[str]:
         yield f'<label><input type="radio" name="{name}" value="{html.escape(value)}"{checked}> {html.escape(value)}</label>'
 
 
-def _timeline(truth: Truth, rows: Rows, clip: int) -> str:
+def _timeline(truth: Truth, rows: PredictionRows, clip: int) -> str:
     part = slice(int(rows.offsets[clip]), int(rows.offsets[clip + 1]))
-    best = np.argsort(-rows.scores[part], kind="stable")[:SHOWN_ROWS][::-1]  # the best one is drawn last, on top
-    scores, found = rows.scores[part][best], rows.segments[part][best]
+    best = np.argsort(-rows.scores[part], kind="stable")[:SHOWN_ROWS][::-1]  # the best row is drawn last, on top
+    scores, segments = rows.scores[part][best], rows.segments[part][best]
     labels = truth.segments(clip)
-    last = max([float(s[:, 1].max()) for s in (found, labels) if len(s)], default=1.0)
-    duration = float(truth.duration_s[clip])
-    end = duration if np.isfinite(duration) else max(last, 0.1)
-    scale = WIDTH / end
-    shapes = [f'<rect class="lane" x="0" y="{y}" width="{WIDTH}" height="{LANE}"/>' for y in (0, LANE + 3)]
+    last_s = max([float(s[:, 1].max()) for s in (segments, labels) if len(s)], default=1.0)
+    duration_s = float(truth.duration_s[clip])
+    end_s = duration_s if np.isfinite(duration_s) else max(last_s, 0.1)
+    scale = WIDTH / end_s
+    lower = LANE_HEIGHT + LANE_GAP
+    shapes = [f'<rect class="lane" x="0" y="{y}" width="{WIDTH}" height="{LANE_HEIGHT}"/>' for y in (0, lower)]
     shapes += [_bar("truth", a, b, 0, 1.0, scale, f"truth {a:.2f}–{b:.2f} s") for a, b in labels.tolist()]
-    for score, (a, b) in zip(scores.tolist(), found.tolist(), strict=True):
+    for score, (a, b) in zip(scores.tolist(), segments.tolist(), strict=True):
         if b > a:
             opacity = min(max(score, 0.04), 1.0)
-            shapes.append(_bar("found", a, b, LANE + 3, opacity, scale, f"score {score:.3f}, {a:.2f}–{b:.2f} s"))
-    step = next((t for t in TICKS if end / t <= MOST_TICKS), end)
-    for k in range(int(end / step) + 1):
-        x = k * step * scale
-        shapes.append(f'<path class="tick" d="M{x:.1f} 0V{2 * LANE + 6}"/>')
-        anchor = "end" if x > WIDTH - 12 else "start" if k == 0 else "middle"
-        shapes.append(f'<text x="{x:.1f}" y="{2 * LANE + AXIS}" text-anchor="{anchor}">{k * step:g}</text>')
+            shapes.append(_bar("found", a, b, lower, opacity, scale, f"score {score:.3f}, {a:.2f}–{b:.2f} s"))
+    shapes += _ticks(end_s, scale)
     text = f"{len(labels)} fake segments and the {len(best)} best rows of {truth.files[clip]}"
-    return f'<svg viewBox="0 0 {WIDTH} {2 * LANE + AXIS + 4}" role="img" aria-label="{html.escape(text)}">{"".join(shapes)}</svg>'
+    height = 2 * LANE_HEIGHT + AXIS_HEIGHT + 4
+    return f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{html.escape(text)}">{"".join(shapes)}</svg>'
+
+
+def _ticks(end_s: float, scale: float) -> Iterator[str]:
+    """Yield lines and labels of the time axis."""
+    step_s = next((t for t in TICKS_S if end_s / t <= MAX_TICKS), end_s)
+    for k in range(int(end_s / step_s) + 1):
+        x = k * step_s * scale
+        yield f'<path class="tick" d="M{x:.1f} 0V{2 * LANE_HEIGHT + 6}"/>'
+        anchor = "end" if x > WIDTH - 12 else "start" if k == 0 else "middle"
+        yield f'<text x="{x:.1f}" y="{2 * LANE_HEIGHT + AXIS_HEIGHT}" text-anchor="{anchor}">{k * step_s:g}</text>'
 
 
 def _bar(kind: str, start: float, end: float, y: int, opacity: float, scale: float, text: str) -> str:
     width = max((end - start) * scale, 1)
     return (
-        f'<rect class="{kind}" x="{start * scale:.1f}" y="{y}" width="{width:.1f}" height="{LANE}" '
+        f'<rect class="{kind}" x="{start * scale:.1f}" y="{y}" width="{width:.1f}" height="{LANE_HEIGHT}" '
         f'opacity="{opacity:.2f}"><title>{html.escape(text)}</title></rect>'
     )

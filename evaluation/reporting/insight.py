@@ -1,4 +1,4 @@
-"""Where a system is good and where not: breakdowns, recall against IoU, calibration. All strict.
+"""Evaluation > breakdowns, recall against IoU, errors, calibration: the strengths and weaknesses of a system, in strict mode.
 
 Legend: V videos, R rows, N labels.
 """
@@ -8,44 +8,143 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from avloc.core.columns import CategoricalColumn
-from avloc.evaluation.detection import as_json as detection_as_json
-from avloc.evaluation.detection import best_scores, detection
-from avloc.evaluation.error_analysis import analyse_errors
-from avloc.evaluation.matching import Float, Int, Mask, video_of_row
-from avloc.evaluation.metrics import AR_IOUS, Hits, find_hits, regroup, strict_area
-from avloc.evaluation.protocols import Evaluation, number
+from avloc.evaluation.detection import DetectionScores, best_scores, score_detection
+from avloc.evaluation.error_analysis import ErrorAnalysis, analyse_errors
+from avloc.evaluation.hits import AR_IOUS, Hits, Scores, find_hits, null_if_nan, regroup, strict_area
+from avloc.evaluation.matching import BoolArray, FloatArray, IntArray, video_of_row
+from avloc.evaluation.scoring import Evaluation
 from avloc.evaluation.truth import Truth
 
 FAKE_LENGTHS_S = (0.0, 0.2, 0.4, 0.6, 0.8, 1.2, np.inf)
 CLIP_LENGTHS_S = (0.0, 4.0, 8.0, 12.0, 20.0, 60.0, np.inf)
-FAKE_COUNTS = (1, 2, 3, 4)  # the last one: or more
+FAKE_COUNTS = (1, 2, 3, 4)  # the last one stands for that many or more
 CURVE_IOUS = tuple(round(0.1 + 0.05 * k, 2) for k in range(18))
 CALIBRATION_BINS = 15
+FAKE_LENGTH = "fake length"
+
+
+@dataclass(frozen=True, slots=True)
+class BreakdownGroup:
+    """Strict scores of one group of a breakdown.
+
+    Attributes:
+        videos: number of clips.
+        segments: number of fake segments.
+        scores: AP and AR.
+    """
+
+    videos: int
+    segments: int
+    scores: Scores
+
+    def to_dict(self) -> dict[str, object]:
+        """Convert to JSON."""
+        scores = self.scores.to_dict()
+        return {"videos": self.videos, "segments": self.segments, "ap": scores["ap"], "ar": scores["ar"]}
+
+
+Breakdown = dict[str, BreakdownGroup]
+
+
+@dataclass(frozen=True, slots=True)
+class RecallCurves:
+    """Share of labels that the first n rows of their clip find, against IoU.
+
+    Attributes:
+        ious: IoU thresholds.
+        recall: for each number of rows, the recall at each threshold; NaN without labels.
+    """
+
+    ious: tuple[float, ...]
+    recall: dict[int, list[float]]
+
+    def to_dict(self) -> dict[str, object]:
+        """Convert to JSON: null for NaN."""
+        recall = {str(count): [null_if_nan(r) for r in values] for count, values in self.recall.items()}
+        return {"iou": list(self.ious), "recall": recall}
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationCurve:
+    """Score against share of hits at IoU .5, in bins of equal width that hold rows.
+
+    Attributes:
+        ece: expected calibration error: mean distance of the two, weighted by rows.
+        rows: number of rows per bin.
+        mean_score: mean score per bin.
+        share_of_hits: share of rows that are hits per bin.
+    """
+
+    ece: float
+    rows: list[int]
+    mean_score: list[float]
+    share_of_hits: list[float]
+
+    def to_dict(self) -> dict[str, object]:
+        """Convert to JSON."""
+        return {
+            "ece": self.ece,
+            "rows": self.rows,
+            "mean_score": self.mean_score,
+            "share_of_hits": self.share_of_hits,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Insight:
+    """Explanations of an evaluation's scores.
+
+    Attributes:
+        breakdowns: by fake length (labels of that length; rows that match another label are left out), and by clip length,
+            number of fakes and generator (fake clips of that kind with all real clips).
+        recall_iou: share of labels found by the first n rows, at each IoU.
+        errors: kinds of error, see `error_analysis`.
+        calibration: score against share of hits; None if scores are not in [0, 1].
+        detection: AUC, EER and F1 of clips by their best row.
+    """
+
+    breakdowns: dict[str, Breakdown]
+    recall_iou: RecallCurves
+    errors: ErrorAnalysis
+    calibration: CalibrationCurve | None
+    detection: DetectionScores
+
+    def to_dict(self) -> dict[str, object]:
+        """Convert to JSON: text keys, null for NaN."""
+        return {
+            "breakdowns": {
+                name: {group: scores.to_dict() for group, scores in breakdown.items()}
+                for name, breakdown in self.breakdowns.items()
+            },
+            "recall_iou": self.recall_iou.to_dict(),
+            "errors": self.errors.to_dict(),
+            "calibration": None if self.calibration is None else self.calibration.to_dict(),
+            "detection": self.detection.to_dict(),
+        }
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Points to draw: `x` and `y` of equal length, `name` for the legend."""
+    """Points of a curve to draw.
+
+    Attributes:
+        name: text of the legend.
+        x: horizontal positions: (K,).
+        y: vertical positions: (K,).
+    """
 
     name: str
-    x: Float
-    y: Float
+    x: FloatArray
+    y: FloatArray
 
 
-def insight(evaluation: Evaluation) -> dict[str, Any]:
-    """Everything that explains the scores, with text keys, for `--json` and the report.
-
-    `breakdowns`: by clip length, number of fakes and generator (fake clips of that kind, and all real ones) and by fake
-    length (labels of that length; rows that found another are left out). `recall_iou`: share of labels found at each IoU by
-    the first n rows. `errors`: see `error_analysis`. `calibration`: is a score the share of hits at IoU .5? `detection`: the
-    best row's score as the clip's.
-    """
+def compute_insight(evaluation: Evaluation) -> Insight:
+    """Compute all explanations of an evaluation."""
     truth, rows, protocol = evaluation.truth, evaluation.aligned.rows, evaluation.protocol
     hits = find_hits(
         rows,
@@ -54,27 +153,22 @@ def insight(evaluation: Evaluation) -> dict[str, Any]:
         ap_ious=sorted({*CURVE_IOUS, *protocol.ap_ious}),
         ar_counts=protocol.ar_counts,
     )["strict"]
-    breakdowns = {
-        name: _by_clip(hits, evaluation, column)
+    by_clip = {
+        name: _break_down_by_clip(hits, evaluation, column)
         for name, column in clip_columns(truth).items()
         if len(column.names) > 1
     }
-    errors = analyse_errors(rows, truth.labels)
-    return {
-        "breakdowns": {"fake length": by_fake_length(hits, evaluation), **breakdowns},
-        "recall_iou": recall_curves(hits, protocol.ar_counts),
-        "errors": {
-            "iou": errors.iou,
-            "ap": number(errors.ap),
-            "kinds": {n: {"count": k.count, "ap_cost": number(k.ap_cost)} for n, k in errors.kinds.items()},
-        },
-        "calibration": calibration(rows.scores, hits.matches.rows[0.5]),
-        "detection": detection_as_json(detection(best_scores(rows), np.diff(truth.labels.offsets) > 0)),
-    }
+    return Insight(
+        breakdowns={FAKE_LENGTH: break_down_by_fake_length(hits, evaluation), **by_clip},
+        recall_iou=recall_curves(hits, protocol.ar_counts),
+        errors=analyse_errors(rows, truth.labels),
+        calibration=calibration_curve(rows.scores, hits.matches.rows[0.5]),
+        detection=score_detection(best_scores(rows), np.diff(truth.labels.offsets) > 0),
+    )
 
 
 def clip_columns(truth: Truth) -> dict[str, CategoricalColumn]:
-    """What fake clips are sorted by; real clips are "real", unknown ones ""."""
+    """Return the columns that fake clips are grouped by; real clips have the value "real", unknown ones ""."""
     fakes = np.diff(truth.labels.offsets)
     lengths = [_range_name(a, b, "s") for a, b in itertools.pairwise(CLIP_LENGTHS_S)]
     bins = np.digitize(truth.duration_s, CLIP_LENGTHS_S[1:-1])
@@ -89,8 +183,8 @@ def clip_columns(truth: Truth) -> dict[str, CategoricalColumn]:
     return columns
 
 
-def _column(fakes: Int, codes: npt.NDArray[np.integer], names: Sequence[str]) -> CategoricalColumn:
-    """A column of fake clips' names; those without a fake are "real"."""
+def _column(fakes: IntArray, codes: npt.NDArray[np.integer], names: Sequence[str]) -> CategoricalColumn:
+    """Build a column of fake clips' values; clips without a fake are "real"."""
     return CategoricalColumn(np.where(fakes > 0, codes + 1, 0).astype(np.int32), ["real", *names])
 
 
@@ -98,90 +192,92 @@ def _range_name(low: float, high: float, unit: str) -> str:
     return f"{low:g} {unit} and more" if np.isinf(high) else f"{low:g}–{high:g} {unit}"
 
 
-def _by_clip(hits: Hits, evaluation: Evaluation, column: CategoricalColumn) -> dict[str, Any]:
+def _break_down_by_clip(hits: Hits, evaluation: Evaluation, column: CategoricalColumn) -> Breakdown:
+    """Score the fake clips of each value together with all real ones."""
     truth, protocol = evaluation.truth, evaluation.protocol
     grouped = regroup(hits, evaluation.aligned.rows, column.codes.astype(np.int64))
     counts = np.diff(truth.labels.offsets)
-    table = {}
+    has_real = bool((column.codes == 0).any())
+    breakdown = {}
     for code, name in enumerate(column.names):
-        mine = column.codes == code
-        if code and name and mine.any():
-            scores = grouped.scores(protocol.ap_ious, [0, code] if (column.codes == 0).any() else [code])
-            table[name] = {
-                "videos": int(mine.sum()), "segments": int(counts[mine].sum()),
-                "ap": {f"{k:g}": number(v) for k, v in scores.ap.items()},
-                "ar": {str(k): number(v) for k, v in scores.ar.items()},
-            }  # fmt: skip
-    return table
+        in_group = column.codes == code
+        if code and name and in_group.any():
+            scores = grouped.scores(protocol.ap_ious, [0, code] if has_real else [code])
+            breakdown[name] = BreakdownGroup(int(in_group.sum()), int(counts[in_group].sum()), scores)
+    return breakdown
 
 
-def by_fake_length(hits: Hits, evaluation: Evaluation) -> dict[str, Any]:
-    """AP and AR over the labels of each length; a row that found a label of another length is left out, not wrong."""
+def break_down_by_fake_length(hits: Hits, evaluation: Evaluation) -> Breakdown:
+    """Score the labels of each length; a row that matches a label of another length is left out, not wrong."""
     truth, protocol = evaluation.truth, evaluation.protocol
-    length = np.round(truth.labels.segments[:, 1] - truth.labels.segments[:, 0], 9)  # 20.4 − 20 is meant to be 0.4
+    length = np.round(truth.labels.segments[:, 1] - truth.labels.segments[:, 0], 9)  # 20.4 − 20 must count as 0.4
     bins = np.digitize(length, FAKE_LENGTHS_S[1:-1])
-    table = {}
+    videos = video_of_row(truth.labels.offsets)
+    breakdown = {}
     for k, (low, high) in enumerate(itertools.pairwise(FAKE_LENGTHS_S)):
-        mine = bins == k
-        if mine.any():
-            table[_range_name(low, high, "s")] = {
-                "videos": len(np.unique(video_of_row(truth.labels.offsets)[mine])), "segments": int(mine.sum()),
-                "ap": {f"{iou:g}": number(_area_of_labels(hits, hits.matches.rows[iou], mine)) for iou in protocol.ap_ious},
-                "ar": {str(n): number(float(found[:, mine].mean())) for n, found in hits.recalled.items()},
-            }  # fmt: skip
-    return table
+        in_group = bins == k
+        if in_group.any():
+            ap = {iou: _area_of_labels(hits, hits.matches.rows[iou], in_group) for iou in protocol.ap_ious}
+            ar = {count: float(recalled[:, in_group].mean()) for count, recalled in hits.recalled.items()}
+            breakdown[_range_name(low, high, "s")] = BreakdownGroup(
+                len(np.unique(videos[in_group])), int(in_group.sum()), Scores(ap, ar)
+            )
+    return breakdown
 
 
-def _area_of_labels(hits: Hits, taker: Int, mine: Mask) -> float:
-    """AP over some labels, without the rows that found others."""
-    before = hits.before.sum(axis=0)
-
-    def counts(labels: Mask) -> Int:
-        found = taker[labels]
-        return np.sort(before[np.searchsorted(hits.row, found[found >= 0])])
-
-    wanted, others = counts(mine), counts(~mine)
-    # A row with as many rows before it or level with it as another has the same score, so counts stand for scores.
-    return strict_area(wanted - np.searchsorted(others, wanted, side="right"), int(mine.sum()))
+def _area_of_labels(hits: Hits, matched_row: IntArray, in_group: BoolArray) -> float:
+    """Compute AP over some labels, without the rows that match others."""
+    rank = hits.rank_in_group.sum(axis=0)
+    ranks, other_ranks = (hits.ranks_of_hits(matched_row[mask], rank) for mask in (in_group, ~in_group))
+    # Rows with equal numbers of rows of their score or higher have equal scores, so ranks stand for scores.
+    return strict_area(ranks - np.searchsorted(other_ranks, ranks, side="right"), int(in_group.sum()))
 
 
-def recall_curves(hits: Hits, ar_counts: Sequence[int]) -> dict[str, Any]:
-    """The share of labels that the first n rows of their clip find, at each IoU."""
+def recall_curves(hits: Hits, ar_counts: Sequence[int]) -> RecallCurves:
+    """Compute the share of labels that the first n rows of their clip find, at each of `CURVE_IOUS`."""
     matches = hits.matches
-    curves = {
-        str(n): [number(float(np.mean((matches.rows[t] >= 0) & (matches.places[t] < n)))) if len(hits.video) else None
-                 for t in CURVE_IOUS]
-        for n in ar_counts
-    }  # fmt: skip
-    return {"iou": list(CURVE_IOUS), "recall": curves}
+    recall = {}
+    for count in ar_counts:
+        recall[count] = [
+            float(np.mean((matches.rows[iou] >= 0) & (matches.ranks[iou] < count)))
+            if len(hits.video_of_label)
+            else float("nan")
+            for iou in CURVE_IOUS
+        ]
+    return RecallCurves(CURVE_IOUS, recall)
 
 
-def calibration(scores: Float, taker: Int) -> dict[str, Any] | None:
-    """Score against share of hits, in bins of equal width, and their mean distance weighted by rows (ECE).
+def calibration_curve(scores: FloatArray, matched_row: IntArray) -> CalibrationCurve | None:
+    """Compare scores with the share of hits, in bins of equal width.
 
-    Guo et al., "On calibration of modern neural networks", ICML 2017. None if scores are not within [0, 1], or there are none.
+    Guo et al., "On calibration of modern neural networks", ICML 2017.
 
     Args:
-        scores: of all rows: (R,).
-        taker: the row of each label, as in `Matches.rows`: (N,).
+        scores: score of each row: (R,).
+        matched_row: the row of each label, as in `Matches.rows`: (N,).
+
+    Returns:
+        The curve; None without rows, or if a score is outside [0, 1].
     """
     if not len(scores) or scores.min() < 0 or scores.max() > 1:
         return None
-    hit = np.zeros(len(scores), dtype=bool)
-    hit[taker[taker >= 0]] = True
+    is_hit = np.zeros(len(scores), dtype=bool)
+    is_hit[matched_row[matched_row >= 0]] = True
     bins = np.minimum((scores * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
     count = np.bincount(bins, minlength=CALIBRATION_BINS)
     mean = np.bincount(bins, weights=scores, minlength=CALIBRATION_BINS) / np.maximum(count, 1)
-    share = np.bincount(bins[hit], minlength=CALIBRATION_BINS) / np.maximum(count, 1)
-    some = count > 0
-    return {
-        "ece": float(np.sum(count * np.abs(mean - share)) / len(scores)),
-        "rows": count[some].tolist(), "mean_score": mean[some].tolist(), "share_of_hits": share[some].tolist(),
-    }  # fmt: skip
+    share = np.bincount(bins[is_hit], minlength=CALIBRATION_BINS) / np.maximum(count, 1)
+    has_rows = count > 0
+    return CalibrationCurve(
+        ece=float(np.sum(count * np.abs(mean - share)) / len(scores)),
+        rows=count[has_rows].tolist(),
+        mean_score=mean[has_rows].tolist(),
+        share_of_hits=share[has_rows].tolist(),
+    )
 
 
-def curves_of(evaluation: Evaluation) -> list[Curve]:
-    """The strict precision-recall curve at each AP threshold."""
+def precision_recall_curves(evaluation: Evaluation) -> list[Curve]:
+    """Compute the strict precision-recall curve at each AP threshold."""
     rows, truth, ious = evaluation.aligned.rows, evaluation.truth, evaluation.protocol.ap_ious
     hits = find_hits(rows, truth.labels, modes=("strict",), ap_ious=ious, ar_counts=())["strict"]
     curves = []
@@ -191,18 +287,21 @@ def curves_of(evaluation: Evaluation) -> list[Curve]:
     return curves
 
 
-def worst_and_best(evaluation: Evaluation) -> Float:
-    """How well each clip's own rows tell: mean recall of the first rows over the IoUs of AR, less what real clips are accused.
+def clip_quality(evaluation: Evaluation) -> FloatArray:
+    """Rate each clip's own rows in [0, 1], only for choosing clips to show: (V,).
 
-    For a clip with fakes, the share of (label, IoU) found by the first ⌈2 · labels⌉ rows; for a real clip, 1 − the best
-    row's score (clipped to [0, 1]). In [0, 1], (V,): only for choosing what to show.
+    A clip with fakes gets the recall of its first ⌈2 · labels⌉ rows, averaged over the IoUs of AR; a real clip gets 1 − the
+    score of its best row, clipped to [0, 1].
     """
     truth, rows = evaluation.truth, evaluation.aligned.rows
     fakes = np.diff(truth.labels.offsets)
     hits = find_hits(rows, truth.labels, modes=("strict",), ap_ious=(0.5,), ar_counts=())["strict"]
-    limit = (2 * fakes)[hits.video]
-    found = np.mean([(hits.matches.rows[t] >= 0) & (hits.matches.places[t] < limit) for t in AR_IOUS], axis=0)
+    limit = (2 * fakes)[hits.video_of_label]
+    is_found = [(hits.matches.rows[iou] >= 0) & (hits.matches.ranks[iou] < limit) for iou in AR_IOUS]
+    recall = np.mean(is_found, axis=0)
     quality = 1 - np.clip(best_scores(rows), 0, 1)
-    some = fakes > 0
-    quality[some] = np.bincount(hits.video, weights=found, minlength=len(fakes))[some] / fakes[some]
+    has_fakes = fakes > 0
+    quality[has_fakes] = (
+        np.bincount(hits.video_of_label, weights=recall, minlength=len(fakes))[has_fakes] / fakes[has_fakes]
+    )
     return quality

@@ -1,20 +1,31 @@
-"""The report: one self-contained html page with the tables, curves, errors and a gallery of timelines."""
+"""Evaluation > one self-contained html page with tables, curves, errors and a gallery of timelines."""
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import io
+import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from avloc.evaluation.protocols import Evaluation
+from avloc.evaluation.error_analysis import ErrorKind
 from avloc.evaluation.reporting.gallery import GALLERY_SCRIPT, GALLERY_STYLE, gallery
-from avloc.evaluation.reporting.insight import curves_of, worst_and_best
-from avloc.evaluation.reporting.tables import html_table, tables_of
+from avloc.evaluation.reporting.insight import (
+    CalibrationCurve,
+    Insight,
+    RecallCurves,
+    clip_quality,
+    compute_insight,
+    precision_recall_curves,
+)
+from avloc.evaluation.reporting.results import EvaluationReport
+from avloc.evaluation.reporting.tables import html_table, report_tables
+from avloc.evaluation.scoring import Evaluation
 from avloc.io.files import write_text
 
 if TYPE_CHECKING:
@@ -39,61 +50,74 @@ figcaption, .note { opacity: .8; font-size: .92em; }
 
 
 def write_report(
-    path: Path, evaluation: Evaluation, table: Mapping[str, Any], *, title: str, notes: Sequence[str] = ()
+    path: str | os.PathLike[str],
+    evaluation: Evaluation,
+    report: EvaluationReport | None = None,
+    *,
+    title: str = "avloc",
+    notes: Sequence[str] = (),
 ) -> None:
-    """Write the page.
+    """Write the page atomically.
 
     Args:
-        path: the html file; written under a temporary name first.
+        path: the html file; `~` is expanded.
         evaluation: the scored predictions.
-        table: as `metrics.json` holds it, with `insight` and whatever else was asked for.
-        title: of the page.
+        report: all that the tables show; by default the scores and their insight, which is computed if missing.
+        title: title of the page.
         notes: sentences under the title.
     """
+    report = EvaluationReport(evaluation.table) if report is None else report
+    insight = compute_insight(evaluation) if report.insight is None else report.insight
+    report = dataclasses.replace(report, insight=insight)
     page = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
         f'content="width=device-width, initial-scale=1"><title>{html.escape(title)}</title>'
-        f"<style>{STYLE}{GALLERY_STYLE}</style></head><body>{''.join(_sections(evaluation, table, title, notes))}"
+        f"<style>{STYLE}{GALLERY_STYLE}</style></head><body>"
+        f"{''.join(_sections(evaluation, report, insight, title, notes))}"
         f"<script>{GALLERY_SCRIPT}</script></body></html>\n"
     )
-    write_text(path, page)
+    write_text(Path(path).expanduser(), page)
 
 
-def _sections(evaluation: Evaluation, table: Mapping[str, Any], title: str, notes: Sequence[str]) -> Iterator[str]:
-    first, *others = tables_of(table)
+def _sections(
+    evaluation: Evaluation, report: EvaluationReport, insight: Insight, title: str, notes: Sequence[str]
+) -> Iterator[str]:
+    table = report.table
+    first, *others = report_tables(report)
     yield f"<header><h1>{html.escape(title)}</h1>"
     yield from (f"<p>{html.escape(note)}</p>" for note in notes)
     yield (
-        f"<p>{table['videos']} clips, {table['segments']} fake segments, protocol {html.escape(table['protocol'])}"
-        f"{'' if table['subset'] == 'full' else ', subset ' + table['subset']}.</p></header><main><h2>Scores</h2>"
+        f"<p>{table.overall.videos} clips, {table.overall.segments} fake segments, protocol {html.escape(table.protocol)}"
+        f"{'' if table.subset == 'full' else ', subset ' + table.subset}.</p></header><main><h2>Scores</h2>"
     )
     yield from html_table(first, html.escape)
     yield (
         '<p class="note">“official” equals the published evaluators, quirks included; “strict” is the correct metric. '
         "Rows by modality hold the clips forged in just that way, and all real clips.</p>"
     )
-    yield f'<h2>Curves</h2><div class="figures">{"".join(_figures(evaluation, table))}</div>'
+    yield f'<h2>Curves</h2><div class="figures">{"".join(_figures(evaluation, insight))}</div>'
     yield (
-        '<h2>Timelines</h2><p class="note">The clips on which the rows tell least, and most: <span class="key truth"></span> '
-        'truth, <span class="key found"></span> found, the stronger the higher its score.</p>'
+        '<h2>Timelines</h2><p class="note">The clips with the worst and the best rows: <span class="key truth"></span> '
+        'truth, <span class="key found"></span> predictions, the stronger the higher their score.</p>'
     )
-    yield from gallery(evaluation.truth, evaluation.aligned.rows, worst_and_best(evaluation))
-    yield "<h2>Where it is good and where not</h2>"
+    yield from gallery(evaluation.truth, evaluation.aligned.rows, clip_quality(evaluation))
+    yield "<h2>Strengths and weaknesses</h2>"
     for other in others:
         yield from html_table(other, html.escape)
     yield "</main>"
 
 
-def _figures(evaluation: Evaluation, table: Mapping[str, Any]) -> Iterable[str]:
-    insight = table["insight"]
+def _figures(evaluation: Evaluation, insight: Insight) -> Iterator[str]:
+    calibration = insight.calibration
     yield _figure(lambda axes: _precision_recall(axes, evaluation), "Precision against recall (strict)")
-    yield _figure(lambda axes: _recall_iou(axes, insight["recall_iou"]), "Share of labels found by the first n rows")
-    yield _figure(lambda axes: _errors(axes, insight["errors"]["kinds"]), "AP that mending one kind of error would win")
-    if insight["calibration"] is not None:
-        yield _figure(lambda axes: _calibration(axes, insight["calibration"]), "Score against share of hits at IoU .5")
+    yield _figure(lambda axes: _recall_iou(axes, insight.recall_iou), "Share of labels found by the first n rows")
+    yield _figure(lambda axes: _errors(axes, insight.errors.kinds), "AP that fixing one kind of error would win")
+    if calibration is not None:
+        yield _figure(lambda axes: _calibration(axes, calibration), "Score against share of hits at IoU .5")
 
 
-def _figure(draw: Any, caption: str) -> str:
+def _figure(draw: Callable[[Axes], None], caption: str) -> str:
+    """Render a figure as inline SVG with a caption."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -110,7 +134,7 @@ def _figure(draw: Any, caption: str) -> str:
 
 
 def _precision_recall(axes: Axes, evaluation: Evaluation) -> None:
-    for curve in curves_of(evaluation):
+    for curve in precision_recall_curves(evaluation):
         keep = np.unique(np.linspace(0, max(0, len(curve.x) - 1), CURVE_POINTS).astype(int))[: len(curve.x)]
         x, y = curve.x[keep], curve.y[keep]
         axes.step(np.append(0, x), np.append(y[:1], y) if len(y) else [0], where="pre", label=curve.name)
@@ -118,27 +142,27 @@ def _precision_recall(axes: Axes, evaluation: Evaluation) -> None:
     axes.legend()
 
 
-def _recall_iou(axes: Axes, curves: Mapping[str, Any]) -> None:
-    for count, recall in curves["recall"].items():
-        axes.plot(curves["iou"], [np.nan if r is None else r for r in recall], label=f"{count} rows")
+def _recall_iou(axes: Axes, curves: RecallCurves) -> None:
+    for count, recall in curves.recall.items():
+        axes.plot(curves.ious, recall, label=f"{count} rows")
     _unit_square(axes, "IoU", "recall")
     axes.legend()
 
 
-def _errors(axes: Axes, kinds: Mapping[str, Any]) -> None:
-    shown = [(name, kind) for name, kind in kinds.items() if name != "hit"]
-    costs = [100 * (kind["ap_cost"] or 0) for _, kind in shown]
-    axes.barh([name for name, _ in shown], costs, color=COST_COLOUR)
-    for k, (_, kind) in enumerate(shown):
-        axes.text(costs[k], k, f" {kind['count']}", va="center", fontsize=8)
+def _errors(axes: Axes, kinds: Mapping[str, ErrorKind]) -> None:
+    errors = [(name, kind) for name, kind in kinds.items() if name != "hit"]
+    costs = [0.0 if np.isnan(kind.ap_cost) else 100 * kind.ap_cost for _, kind in errors]
+    axes.barh([name for name, _ in errors], costs, color=COST_COLOUR)
+    for k, (_, kind) in enumerate(errors):
+        axes.text(costs[k], k, f" {kind.count}", va="center", fontsize=8)
     axes.invert_yaxis()
-    axes.set_xlabel("AP in percent; the number is how many there are")
+    axes.set_xlabel("AP in percent; the number counts the errors")
     axes.margins(x=0.15)
 
 
-def _calibration(axes: Axes, found: Mapping[str, Any]) -> None:
+def _calibration(axes: Axes, curve: CalibrationCurve) -> None:
     axes.plot([0, 1], [0, 1], color="0.7", linestyle="--")
-    axes.plot(found["mean_score"], found["share_of_hits"], marker="o")
+    axes.plot(curve.mean_score, curve.share_of_hits, marker="o")
     _unit_square(axes, "mean score", "share of hits")
 
 

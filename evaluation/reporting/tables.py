@@ -1,23 +1,44 @@
-"""Scores > tables to read: in a terminal, as CSV, and for the html page."""
+"""Scores > tables of text, for a terminal, as CSV, and for the html page."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
-from avloc.evaluation.error_analysis import KINDS
+import numpy as np
+
+from avloc.evaluation.bootstrap import Interval
+from avloc.evaluation.detection import DetectionScores
+from avloc.evaluation.error_analysis import ERROR_KINDS, ErrorAnalysis
 from avloc.evaluation.matching import MODES
+from avloc.evaluation.reporting.insight import FAKE_LENGTH, Breakdown, CalibrationCurve, Insight
+from avloc.evaluation.reporting.results import EvaluationReport
+from avloc.evaluation.scoring import ScoreTable
 from avloc.io.files import write_csv
 
 NOTHING = "–"
+DESCRIPTION_COLUMN = "what"
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A titled table of texts; the first `labels` columns are names, the others numbers."""
+    """A titled table of text cells.
+
+    Attributes:
+        title: the title.
+        header: names of the columns.
+        lines: cells of each line.
+        labels: number of leading columns that are names; the others are numbers, aligned right.
+        note: sentence under the table.
+
+    >>> print(as_text(Table("Scores", ["clip", "AP"], [["a.mp4", "71.20"]])))
+    Scores
+    clip      AP
+    a.mp4  71.20
+    """
 
     title: str
     header: list[str]
@@ -25,140 +46,143 @@ class Table:
     labels: int = 1
     note: str = ""
 
+    def is_left_aligned(self, column: int) -> bool:
+        """Tell whether a column holds names or descriptions."""
+        return column < self.labels or self.header[column] == DESCRIPTION_COLUMN
 
-def percent(value: float | None) -> str:
-    """A share in percent with two digits."""
-    return NOTHING if value is None else f"{100 * value:.2f}"
+
+def percent(share: float) -> str:
+    """Format a share in percent with two digits.
+
+    >>> percent(0.5), percent(float("nan"))
+    ('50.00', '–')
+    """
+    return NOTHING if np.isnan(share) else f"{100 * share:.2f}"
 
 
-def tables_of(table: Mapping[str, Any]) -> list[Table]:
-    """All tables that a `metrics.json` holds."""
-    tables = [score_table(table)]
-    if "intervals" in table:
-        tables.append(interval_table("95 % intervals (strict, by source video)", table["intervals"]))
-    if "versus" in table:
-        other = table["versus"]
-        tables.append(score_table(other["table"], title=f"Scores of {other['file']} in percent"))
-        tables.append(
-            interval_table(
-                f"Difference to {other['file']} (strict, paired by source video)", other["difference"], p=True
-            )
-        )
-    if "insight" in table:
-        tables += insight_tables(table["insight"])
-    if "frames" in table:
-        tables.append(detection_table(f"Steps of {table['frames']['step_s']:g} s", table["frames"], "steps"))
+def report_tables(report: EvaluationReport, *, insight: bool = True) -> list[Table]:
+    """Build all tables of a report, with or without those of its insight."""
+    tables = [score_table(report.table)]
+    if report.intervals is not None:
+        tables.append(interval_table("95 % intervals (strict, by source video)", report.intervals))
+    if report.versus is not None:
+        file, difference = report.versus.file, report.versus.difference
+        tables.append(score_table(report.versus.table, title=f"Scores of {file} in percent"))
+        tables.append(interval_table(f"Difference to {file} (strict, paired by source video)", difference, show_p=True))
+    if report.insight is not None and insight:
+        tables += insight_tables(report.insight)
+    if report.frames is not None:
+        tables.append(detection_table(f"Steps of {report.frames.step_s:g} s", report.frames.detection, "steps"))
     return tables
 
 
-def score_table(table: Mapping[str, Any], title: str = "Scores in percent") -> Table:
-    """The scores: a row per group and mode, a column per number."""
-    modes = [m for m in MODES if m in table]
-    first = table[modes[0]]
-    scored = first["score"] is not None
+def score_table(table: ScoreTable, title: str = "Scores in percent") -> Table:
+    """Build the table of scores: a line per group and mode, a column per number."""
+    modes = [mode for mode in MODES if mode in table.overall.by_mode]
+    first = table.overall.by_mode[modes[0]]
+    has_score = first.score is not None
     header = [
         "clips",
         "mode",
-        *(f"AP@{k}" for k in first["ap"]),
-        *(f"AR@{k}" for k in first["ar"]),
-        *["score"] * scored,
+        *(f"AP@{iou:g}" for iou in first.ap),
+        *(f"AR@{count}" for count in first.ar),
+        *["score"] * has_score,
     ]
     lines = []
-    for name, group in {"all": table, **table.get("by_modality", {})}.items():
+    for name, group in {"all": table.overall, **table.by_modality}.items():
         for mode in modes:
-            numbers = [*group[mode]["ap"].values(), *group[mode]["ar"].values(), *[group[mode]["score"]] * scored]
-            lines.append([f"{name} ({group['videos']})", mode, *map(percent, numbers)])
+            scores = group.by_mode[mode]
+            combined = [] if scores.score is None else [scores.score]
+            numbers = [*scores.ap.values(), *scores.ar.values(), *combined]
+            lines.append([f"{name} ({group.videos})", mode, *map(percent, numbers)])
     return Table(title, header, lines, labels=2)
 
 
-def interval_table(title: str, intervals: Mapping[str, Any], *, p: bool = False) -> Table:
-    """Scores with their intervals, in percent."""
-    lines = [
-        [name.upper().replace("SCORE", "score"), percent(i["value"]), percent(i["low"]), percent(i["high"])]
-        + [f"{i['p']:.3f}" if "p" in i else NOTHING] * p
-        for name, i in intervals.items()
-    ]
-    return Table(title, ["", "value", "low", "high", *["p"] * p], lines)
+def interval_table(title: str, intervals: Mapping[str, Interval], *, show_p: bool = False) -> Table:
+    """Build a table of scores or differences with their intervals, in percent."""
+    lines = []
+    for name, interval in intervals.items():
+        cells = [percent(interval.value), percent(interval.low), percent(interval.high)]
+        p = NOTHING if interval.p is None else f"{interval.p:.3f}"
+        lines.append([name.upper().replace("SCORE", "score"), *cells, *[p] * show_p])
+    return Table(title, ["", "value", "low", "high", *["p"] * show_p], lines)
 
 
-def insight_tables(insight: Mapping[str, Any]) -> list[Table]:
-    """Breakdowns, errors and detection."""
-    tables = [_breakdown_table(name, groups) for name, groups in insight["breakdowns"].items() if groups]
-    errors = insight["errors"]
-    lines = [
-        [name, str(kind["count"]), NOTHING if name == "hit" else percent(kind["ap_cost"]), KINDS[name]]
-        for name, kind in errors["kinds"].items()
-    ]
-    note = (
-        f"AP@{errors['iou']:g} (strict) is {percent(errors['ap'])}; the cost is what mending that kind alone would win."
-    )
-    tables.append(Table("Errors", ["kind", "how many", "AP cost", "what"], lines, note=note))
-    if insight["calibration"] is not None:
-        found = insight["calibration"]
-        lines = [
-            [f"{mean:.3f}", f"{share:.3f}", str(rows)]
-            for mean, share, rows in zip(found["mean_score"], found["share_of_hits"], found["rows"], strict=True)
-        ]
-        note = (
-            f"Expected calibration error {percent(found['ece'])} %: a calibrated score is the share of hits (IoU .5)."
-        )
-        tables.append(Table("Calibration", ["mean score", "share of hits", "rows"], lines, labels=0, note=note))
-    tables.append(detection_table("Whole clips, by their best row", insight["detection"], "clips"))
+def insight_tables(insight: Insight) -> list[Table]:
+    """Build the tables of breakdowns, errors, calibration and detection."""
+    tables = [_breakdown_table(name, groups) for name, groups in insight.breakdowns.items() if groups]
+    tables.append(_error_table(insight.errors))
+    if insight.calibration is not None:
+        tables.append(_calibration_table(insight.calibration))
+    tables.append(detection_table("Whole clips, by their best row", insight.detection, "clips"))
     return tables
 
 
-def _breakdown_table(name: str, groups: Mapping[str, Any]) -> Table:
-    first = next(iter(groups.values()))
-    header = [name, "clips", "segments", *(f"AP@{k}" for k in first["ap"]), *(f"AR@{k}" for k in first["ar"])]
-    lines = [
-        [
-            group,
-            str(found["videos"]),
-            str(found["segments"]),
-            *map(percent, [*found["ap"].values(), *found["ar"].values()]),
-        ]
-        for group, found in groups.items()
-    ]
-    note = "Strict. " + (
-        "Labels of that length; rows that found another are left out."
-        if name == "fake length"
-        else "Fake clips of that kind, and all real ones."
+def _breakdown_table(name: str, breakdown: Breakdown) -> Table:
+    first = next(iter(breakdown.values())).scores
+    header = [name, "clips", "segments", *(f"AP@{iou:g}" for iou in first.ap), *(f"AR@{count}" for count in first.ar)]
+    lines = []
+    for value, group in breakdown.items():
+        numbers = map(percent, [*group.scores.ap.values(), *group.scores.ar.values()])
+        lines.append([value, str(group.videos), str(group.segments), *numbers])
+    note = (
+        "Strict. Labels of that length; rows that found another are left out."
+        if name == FAKE_LENGTH
+        else "Strict. Fake clips of that kind, and all real ones."
     )
     return Table(f"By {name}", header, lines, note=note)
 
 
-def detection_table(title: str, found: Mapping[str, Any], what: str) -> Table:
-    """AUC, EER and F1."""
+def _error_table(errors: ErrorAnalysis) -> Table:
     lines = [
-        ["AUC", percent(found["auc"])],
-        ["EER", percent(found["eer"])],
-        ["F1 at a score of 0.5", percent(found["f1"])],
-        ["best F1", percent(found["best_f1"])],
+        [name, str(kind.count), NOTHING if name == "hit" else percent(kind.ap_cost), ERROR_KINDS[name]]
+        for name, kind in errors.kinds.items()
     ]
-    note = f"{found['fakes']} of {found['total']} {what} are fake."
-    if found["best_threshold"] is not None:
-        note += f" The best F1 is at a score of {found['best_threshold']:.3g}."
+    note = (
+        f"AP@{errors.iou:g} (strict) is {percent(errors.ap)}; the cost is the AP that fixing that kind alone would win."
+    )
+    return Table("Errors", ["kind", "how many", "AP cost", DESCRIPTION_COLUMN], lines, note=note)
+
+
+def _calibration_table(curve: CalibrationCurve) -> Table:
+    lines = [
+        [f"{mean:.3f}", f"{share:.3f}", str(rows)]
+        for mean, share, rows in zip(curve.mean_score, curve.share_of_hits, curve.rows, strict=True)
+    ]
+    note = f"Expected calibration error {percent(curve.ece)} %: a calibrated score is the share of hits (IoU .5)."
+    return Table("Calibration", ["mean score", "share of hits", "rows"], lines, labels=0, note=note)
+
+
+def detection_table(title: str, detection: DetectionScores, unit: str) -> Table:
+    """Build the table of AUC, EER and F1; `unit` names the items, such as "clips"."""
+    lines = [
+        ["AUC", percent(detection.auc)],
+        ["EER", percent(detection.eer)],
+        ["F1 at a score of 0.5", percent(detection.f1)],
+        ["best F1", percent(detection.best_f1)],
+    ]
+    note = f"{detection.fakes} of {detection.total} {unit} are fake."
+    if not np.isnan(detection.best_threshold):
+        note += f" The best F1 is at a score of {detection.best_threshold:.3g}."
     return Table(title, ["", "percent"], lines, note=note)
 
 
 def as_text(table: Table, *, title: bool = True) -> str:
-    """A table in plain columns."""
+    """Format a table in plain columns."""
     widths = [max(len(line[k]) for line in [table.header, *table.lines]) for k in range(len(table.header))]
     texts = [table.title] * title
     for line in [table.header, *table.lines]:
         cells = zip(line, widths, strict=True)
-        left = {*range(table.labels), *_words(table)}
-        texts.append("  ".join(c.ljust(w) if k in left else c.rjust(w) for k, (c, w) in enumerate(cells)).rstrip())
+        aligned = (
+            cell.ljust(width) if table.is_left_aligned(k) else cell.rjust(width)
+            for k, (cell, width) in enumerate(cells)
+        )
+        texts.append("  ".join(aligned).rstrip())
     return "\n".join([*texts, *[table.note] * bool(table.note)])
 
 
-def _words(table: Table) -> Iterator[int]:
-    """Columns of text that are not names."""
-    return (k for k, name in enumerate(table.header) if name == "what")
-
-
 def print_tables(tables: Sequence[Table], out: TextIO | None = None) -> None:
-    """Print tables, with lines and colours where the output is a terminal."""
+    """Print tables, with lines and colours if the output is a terminal."""
     out = sys.stdout if out is None else out
     if not out.isatty():
         print("\n\n".join(as_text(table, title=len(tables) > 1) for table in tables), file=out)
@@ -168,39 +192,41 @@ def print_tables(tables: Sequence[Table], out: TextIO | None = None) -> None:
 
     console = Console(file=out)
     for table in tables:
-        shown = RichTable(title=table.title, caption=table.note or None, title_justify="left", caption_justify="left")
-        left = {*range(table.labels), *_words(table)}
+        rich_table = RichTable(
+            title=table.title, caption=table.note or None, title_justify="left", caption_justify="left"
+        )
         for k, name in enumerate(table.header):
-            shown.add_column(name, justify="left" if k in left else "right")
+            rich_table.add_column(name, justify="left" if table.is_left_aligned(k) else "right")
         for line in table.lines:
-            shown.add_row(*line)
-        console.print(shown)
+            rich_table.add_row(*line)
+        console.print(rich_table)
 
 
-def write_numbers(path: Path, table: Mapping[str, Any]) -> None:
-    """All numbers of a `metrics.json` as CSV, one a line: where it stands, and the number."""
-    write_csv(path, ("name", "value"), _numbers(table, ()))
+def write_numbers(path: Path, document: Mapping[str, object]) -> None:
+    """Write all numbers of a JSON document as CSV, one per line: its path in the document, and the number."""
+    write_csv(path, ("name", "value"), _flatten(document, ()))
 
 
-def _numbers(value: Any, at: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+def _flatten(value: object, keys: tuple[str, ...]) -> Iterator[tuple[str, object]]:
     if isinstance(value, Mapping):
         for name, inner in value.items():
-            yield from _numbers(inner, (*at, name))
+            yield from _flatten(inner, (*keys, name))
     elif isinstance(value, list):
         for k, inner in enumerate(value):
-            yield from _numbers(inner, (*at, str(k)))
+            yield from _flatten(inner, (*keys, str(k)))
     else:
-        yield "/".join(at), "" if value is None else value
+        yield "/".join(keys), "" if value is None else value
 
 
-def html_table(table: Table, escape: Any) -> Iterable[str]:
-    """A table as html, with its title as a heading."""
+def html_table(table: Table, escape: Callable[[str], str]) -> Iterable[str]:
+    """Yield a table as html, with its title as a heading."""
     yield f'<h3>{escape(table.title)}</h3><div class="wide"><table><thead><tr>'
     yield from (f'<th scope="col">{escape(name)}</th>' for name in table.header)
     yield "</tr></thead><tbody>"
-    words = {*range(table.labels), *_words(table)}
     for line in table.lines:
-        cells = (f'<td class="{"l" if k in words else "r"}">{escape(cell)}</td>' for k, cell in enumerate(line))
+        cells = (
+            f'<td class="{"l" if table.is_left_aligned(k) else "r"}">{escape(cell)}</td>' for k, cell in enumerate(line)
+        )
         yield f"<tr>{''.join(cells)}</tr>"
     yield "</tbody></table></div>"
     if table.note:

@@ -1,4 +1,4 @@
-"""What an extractor is: a small class that declares its timing and turns one stream of a clip into one row per step."""
+"""The base of all extractors: a small class that declares its timing and turns one stream of a clip into a row per step."""
 
 from __future__ import annotations
 
@@ -12,22 +12,36 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from avloc.core.descriptions import ExtractorDescription
 from avloc.core.timeline import DEFAULT_FPS, DEFAULT_SAMPLE_RATE, TimeGrid
 from avloc.errors import AvlocError
-from avloc.feature_extraction.extractors.windows import Windows
+from avloc.feature_extraction.extractors.windows import WindowCutter
 from avloc.feature_extraction.media.types import Clip, VideoFormat
 
 Stream = npt.NDArray[Any]
-"""Frames (N, H, W[, 3]) as the extractor's format says, or samples (N,) float32; never empty."""
-Rows = npt.NDArray[np.float32]
+"""Frames (N, H, W[, 3]) in the extractor's format, or samples (N,) float32; never empty."""
+FeatureArray = npt.NDArray[np.float32]
 """(T, dim), a row per step."""
+Parameters = dict[str, object]
+"""Arguments of a constructor by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """The features of one clip and modality: `values` (T, dim) float32 on `grid`; T = 0 where the clip has no such stream."""
+    """The features of one clip and modality, with their clock.
 
-    values: npt.NDArray[np.float32]
+    Attributes:
+        values: (T, dim) float32; T = 0 if the clip lacks the stream.
+        grid: the clock, of T steps.
+
+    Raises:
+        ValueError: if the number of rows differs from the number of steps.
+
+    >>> Features(np.zeros((2, 3), np.float32), TimeGrid(0.0, 0.04, 2)).grid.end_s
+    0.08
+    """
+
+    values: FeatureArray
     grid: TimeGrid
 
     def __post_init__(self) -> None:
@@ -36,24 +50,34 @@ class Features:
 
 
 class Extractor(ABC):
-    """Decoded clip > features. Results depend on the clip alone, never on others in a batch.
+    """Decoded clip > features. The results depend on the clip alone, never on others in a batch.
+
+    A subclass declares the attributes and implements `rows`; with a picture as input, also `video_format`.
 
     Attributes:
         name: the name in the store, and on the command line.
         version: raised when the numbers change.
         modality: `audio` or `visual`.
         hop_s: seconds per row; a whole number of frames or samples.
-        start_offset_s: row k covers [start + k·hop, start + (k+1)·hop) of the clip, where start is this much after the
-            stream's own.
+        start_offset_s: start of the first row, relative to the stream's own start: row k covers
+            [start + k·hop, start + (k+1)·hop) of the clip.
         dim: numbers per row.
-        layers: how many layers of a network lie side by side in a row, each of dim / layers numbers.
-        receptive_field_s: how much time a row sees, centred on its step.
+        layers: layers of a network that lie side by side in a row, each of dim / layers numbers.
+        receptive_field_s: seconds that a row sees, centred on its step.
         window_s: a longer stream is extracted in windows of this length.
-        runs_network: whether a network does the work, so that a device helps and several clips at once do.
+        runs_network: true if a network does the work, which gains from a device and from several clips at once.
+
+    >>> class Peak(Extractor):
+    ...     name, modality, hop_s, dim, receptive_field_s = "peak", "audio", 0.01, 1, 0.01
+    ...
+    ...     def rows(self, streams):
+    ...         return [np.abs(samples.reshape(-1, 160)).max(axis=1, keepdims=True) for samples in streams]
+    >>> clip = Clip(Path("clip.mp4"), fps=25, sample_rate=16_000, samples=np.repeat(np.float32([0, 0.5]), 160))
+    >>> Peak().extract(clip).values.tolist()
+    [[0.0], [0.5]]
     """
 
     name: str
-    factory: str | None = None  # what `build` knows it by, where that is not its name
     version: int = 1
     modality: str
     hop_s: float
@@ -66,61 +90,84 @@ class Extractor(ABC):
 
     @property
     def video_format(self) -> VideoFormat | None:
-        """The frames it wants; None for an audio extractor."""
+        """The format of the frames to decode; None for an audio extractor."""
         return None
 
     @property
     def context_s(self) -> float:
-        """How much at each inner end of a window is left to its neighbour, which sees all of it; whole hops."""
+        """Seconds at each inner end of a window whose rows are left to the neighbouring window; whole hops."""
         return (math.ceil(self.receptive_field_s / 2 / self.hop_s - 1e-6) + 1) * self.hop_s
 
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> Parameters:
         """The constructor's arguments that change the numbers; a store remembers them."""
         return {}
 
     def load(self) -> None:  # noqa: B027 - most have nothing to load
-        """Load the weights now; an AvlocError if they cannot be used. Without this they are loaded on first use."""
+        """Load the weights now instead of on first use.
+
+        Raises:
+            AvlocError: if the weights cannot be used.
+        """
 
     def weights_sha256(self) -> str | None:
-        """The hash of the weights' file; None without weights."""
+        """The SHA-256 of the weights' file; None without weights."""
         return None
 
     @abstractmethod
-    def rows(self, streams: Sequence[Stream]) -> list[Rows]:
-        """The rows of each of some streams, none longer than a window. Together is only faster: each is as if alone."""
+    def rows(self, streams: Sequence[Stream]) -> list[FeatureArray]:
+        """Compute the rows of several streams, none longer than a window.
+
+        Batching is for speed only: the rows of a stream are the same as if it came alone.
+        """
 
     def select_stream(self, clip: Clip) -> Stream | None:
-        """What of a clip, or of a part of one, this extractor reads; None if it is not there."""
+        """The stream of a clip, or of a part of one, that this extractor reads; None if the clip lacks it."""
         return clip.samples if self.video_format is None else clip.frames.get(self.video_format)
 
     def first_row_start_s(self, clip: Clip) -> float:
-        """When the first row of a clip begins, or of a part."""
+        """The start of the first row of a clip, or of a part of one, in seconds."""
         return (clip.audio_start_s if self.video_format is None else clip.video_start_s) + self.start_offset_s
 
-    def windows(self) -> Windows:
-        """What cuts one clip's stream."""
+    def window_cutter(self) -> WindowCutter:
+        """A new cutter of one clip's stream into windows of `window_s` that overlap by twice `context_s`."""
         per_second = DEFAULT_SAMPLE_RATE if self.video_format is None else DEFAULT_FPS
         context = round(self.context_s / self.hop_s)
-        return Windows(round(self.hop_s * per_second), max(round(self.window_s / self.hop_s), 2 * context + 1), context)
+        rows = max(round(self.window_s / self.hop_s), 2 * context + 1)
+        return WindowCutter(round(self.hop_s * per_second), rows, context)
 
     def extract(self, clip: Clip) -> Features:
-        """The features of a clip that is there as a whole; without the modality's stream, none (T = 0)."""
+        """The features of a whole clip in memory; without the modality's stream, T = 0."""
         stream = self.select_stream(clip)
         if stream is None or not len(stream):
             return self.empty_features()
-        cutter = self.windows()
+        cutter = self.window_cutter()
         windows = [*cutter.push(stream), *cutter.finish()]
         values = np.concatenate([self.rows([w.data])[0][w.low : w.high] for w in windows])
         return Features(values, TimeGrid(self.first_row_start_s(clip), self.hop_s, len(values)))
 
-    def describe(self) -> dict[str, Any]:
-        """Everything that tells two extractors apart: what a store and a checkpoint carry."""
-        return {
-            "name": self.name, "version": self.version, "modality": self.modality, "parameters": self.parameters(),
-            "weights_sha256": self.weights_sha256(), "hop_s": self.hop_s, "start_offset_s": self.start_offset_s,
-            "dim": self.dim, "layers": self.layers, "receptive_field_s": self.receptive_field_s, "window_s": self.window_s,
-            **({} if self.factory is None else {"factory": self.factory}),
-        }  # fmt: skip
+    def describe(self) -> ExtractorDescription:
+        """Everything that tells two extractors apart, for a store and a checkpoint.
+
+        The class of an extractor that is neither built in nor a plug-in is recorded by its dotted path, as information for
+        people: nothing is ever imported because a file names it.
+        """
+        from avloc.feature_extraction.extractors.catalog import factory_name
+
+        factory = factory_name(type(self))
+        return ExtractorDescription(
+            name=self.name,
+            modality=self.modality,
+            hop_s=self.hop_s,
+            dim=self.dim,
+            version=self.version,
+            parameters=self.parameters(),
+            weights_sha256=self.weights_sha256(),
+            start_offset_s=self.start_offset_s,
+            layers=self.layers,
+            receptive_field_s=self.receptive_field_s,
+            window_s=self.window_s,
+            factory=None if factory == self.name else factory,
+        )
 
     def empty_features(self) -> Features:
         """The features of a clip without this modality."""
@@ -128,6 +175,10 @@ class Extractor(ABC):
 
 
 def check_finite(path: str | Path, extractor: Extractor, rows: npt.NDArray[np.floating]) -> None:
-    """Raise if a feature is NaN or infinite."""
+    """Check the features of a file.
+
+    Raises:
+        AvlocError: if one is NaN or infinite.
+    """
     if not np.isfinite(rows).all():
         raise AvlocError(f"{path}: {extractor.name} gave features that are not finite numbers")

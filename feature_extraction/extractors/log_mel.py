@@ -1,4 +1,4 @@
-"""samples > log-mel spectrogram as BA-TFD and BA-TFD+ take it: four steps per frame of 25 a second. Legend: N samples."""
+"""Samples > log-mel spectrogram as BA-TFD and BA-TFD+ take it: four steps per frame at 25 frames/s. Legend: N samples."""
 
 from __future__ import annotations
 
@@ -27,7 +27,14 @@ def _filters() -> Tensor:
 
 
 def log_mel(samples: Tensor) -> Tensor:
-    """Centred mel power spectrogram of windows of 321 samples, hop 160, 64 HTK bands; log(x + 0.01): (N,) → (64, N // 160)."""
+    """Compute the logarithm of the centred mel power spectrogram: (N,) → (64, N // 160).
+
+    Windows of 321 samples, hop 160, 64 HTK bands; log(x + 0.01).
+
+    >>> import torch
+    >>> log_mel(torch.zeros(641)).shape
+    torch.Size([64, 4])
+    """
     import torch
 
     window = torch.hann_window(N_FFT)

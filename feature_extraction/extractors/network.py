@@ -1,14 +1,16 @@
-"""Extractors whose rows a network makes, of weights in a local file: where they come from, and where the network runs."""
+"""Bases of extractors that run a network: its device and precision, and weights from a local file."""
 
 from __future__ import annotations
 
 import contextlib
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from avloc.core.descriptions import ExtractorDescription
 from avloc.errors import AvlocError
 from avloc.feature_extraction.extractors.base import Extractor
 from avloc.io.files import file_sha256
@@ -20,12 +22,12 @@ PRECISIONS = {"32": "float32", "bf16": "bfloat16", "16": "float16"}
 
 
 class NetworkExtractor(Extractor):
-    """The base of all that run a network; subclasses build it in `_load` and run it in `rows`.
+    """The base of extractors that run a network; subclasses build it in `_load` and run it in `rows`.
 
     Attributes:
-        device: where it runs, set by `to`.
-        precision: 32, or mixed with bf16 or 16 bits.
-        pulse: called after each pass of the network: a sign of life, for slow networks take minutes for a long clip.
+        device: the device that the network runs on, set by `to`.
+        precision: `32`, or mixed precision with `bf16` or `16`.
+        pulse: called after each pass of the network as a sign of life, because a slow network takes minutes per clip.
     """
 
     runs_network = True
@@ -34,10 +36,10 @@ class NetworkExtractor(Extractor):
     precision: str = "32"
 
     def to(self, device: str, precision: str = "32") -> None:
-        """Run there from now on.
+        """Move the network to a device, and set its precision.
 
         Raises:
-            AvlocError: if there is no such device or precision.
+            AvlocError: if the device or the precision does not exist.
         """
         import torch
 
@@ -56,16 +58,20 @@ class NetworkExtractor(Extractor):
 
     @cached_property
     def network(self) -> Any:
-        """The network, in evaluation mode, on the device."""
+        """The network, in evaluation mode, on the device; loaded on first use."""
         return self._load().eval().requires_grad_(False).to(self.device)
 
     @abstractmethod
     def _load(self) -> torch.nn.Module:
-        """Build the network and read its weights; an AvlocError if they cannot be used."""
+        """Build the network and read its weights.
+
+        Raises:
+            AvlocError: if the weights cannot be used.
+        """
 
     @contextlib.contextmanager
     def running(self) -> Any:
-        """Without gradients, and in the chosen precision."""
+        """A context for one pass of the network: no gradients, the chosen precision, and a pulse at its end."""
         import torch
 
         mixed = self.precision != "32"
@@ -75,21 +81,24 @@ class NetworkExtractor(Extractor):
         self.pulse()
 
     def on_device(self, data: torch.Tensor) -> torch.Tensor:
-        """A tensor on the device; the copy does not wait where it need not."""
+        """Copy a tensor to the device, asynchronously from pinned memory."""
         if self.device == "cpu":
             return data
         return data.pin_memory().to(self.device, non_blocking=True)
 
-    def describe(self) -> dict[str, Any]:
-        return super().describe() | ({} if self.precision == "32" else {"precision": self.precision})
+    def describe(self) -> ExtractorDescription:
+        return replace(super().describe(), precision=self.precision)
 
 
 class LocalWeights(NetworkExtractor):
-    """A network of one weights file, or of random weights if that is asked for explicitly.
+    """A network with weights from one local file, or with random ones on explicit request.
 
     Args:
         weights: the file; nothing is downloaded.
         random: use random weights (of a fixed seed), for tests of the pipeline.
+
+    Raises:
+        AvlocError: unless exactly one of the two is given, or if the file is missing.
     """
 
     def __init__(self, weights: str | None, random: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Networks of the transformers library: a folder, or a name in the user's Hugging Face cache > files; nothing is downloaded."""
+"""Networks of the transformers library: a folder, or a name in the Hugging Face cache > files; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ SETTINGS = ("config.json", "preprocessor_config.json")
 
 
 def model_folder(weights: str, extractor: str) -> Path:
-    """Where the files of a pretrained network lie.
+    """Find the folder of a pretrained network.
 
     Args:
-        weights: a folder, or a name such as `owner/model` that the user has downloaded before.
-        extractor: it is called so in errors.
+        weights: a folder, or a name such as `owner/model` that is in the local cache.
+        extractor: the extractor's name, for error messages.
 
     Raises:
-        AvlocError: if it is neither, or holds no weights.
+        AvlocError: if `weights` is neither, or holds no weights.
     """
     folder = Path(weights) if Path(weights).is_dir() else _cached(weights)
     if folder is None:
         raise AvlocError(
-            f"{weights}: no such folder, nor a model of that name in the Hugging Face cache, which {extractor} wants "
-            "(`hf download NAME` puts it there)"
+            f"{weights}: no such folder, and no model of this name in the Hugging Face cache; {extractor} needs one of them "
+            "(`hf download NAME` fills the cache)"
         )
     if not (folder / "config.json").is_file() or not weight_files(folder):
-        raise AvlocError(f"{folder}: {extractor} wants a folder with config.json and model.safetensors in it")
+        raise AvlocError(f"{folder}: {extractor} needs a folder with config.json and model.safetensors")
     return folder
 
 
@@ -40,15 +40,15 @@ def _cached(name: str) -> Path | None:
     from huggingface_hub.errors import HFValidationError
 
     try:
-        found = try_to_load_from_cache(name, "config.json")
-    except HFValidationError:  # a path that is not there
+        config = try_to_load_from_cache(name, "config.json")
+    except HFValidationError:  # the path of a missing folder
         return None
-    return Path(found).parent if isinstance(found, str) else None
+    return Path(config).parent if isinstance(config, str) else None
 
 
 @contextlib.contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Without progress bars, and without its table of tensors that a part of a network has no use for."""
+    """Silence transformers: no progress bars, and no table of the tensors that a part of a network does not use."""
     from transformers.utils import logging as transformers_logging
 
     logging: Any = transformers_logging  # partly typed
@@ -64,17 +64,17 @@ def quiet_transformers() -> Iterator[None]:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files that transformers reads weights from: safetensors if there are any, else pickles."""
+    """The files that transformers reads weights from: safetensors if present, else pickles."""
     for ending in ("safetensors", "bin"):
         stems = ("model", "pytorch_model")
-        found = sorted(f for f in folder.glob(f"*.{ending}") if f.name.startswith(stems))
-        if found:
-            return found
+        files = sorted(f for f in folder.glob(f"*.{ending}") if f.name.startswith(stems))
+        if files:
+            return files
     return []
 
 
 def folder_sha256(folder: Path) -> str:
-    """The SHA-256 of the names and hashes of all files of a pretrained network that change its numbers."""
+    """The SHA-256 over the names and hashes of all files of a pretrained network that change its numbers."""
     files = [folder / name for name in SETTINGS if (folder / name).is_file()] + weight_files(folder)
     lines = [f"{file_sha256(file)}  {file.name}\n" for file in files]
     return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -1,20 +1,20 @@
 """A weight-free visual descriptor: luma > residuals > their log energy on a grid of cells.
 
 A generator that paints a part of the picture leaves it without the camera's grain and without detail that its resolution
-could not carry. Per cell and frame: the energy of the high-frequency residual, of two up-sampling residuals (what is lost
+could not carry. Per cell and frame: the energy of the high-frequency residual, of two up-sampling residuals (the detail lost
 by halving, and by quartering the size), and of the change from frame to frame of both the picture and its residual.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from avloc.core.timeline import DEFAULT_FPS
 from avloc.errors import AvlocError
-from avloc.feature_extraction.extractors.base import Extractor, Rows, Stream
+from avloc.feature_extraction.extractors.base import Extractor, FeatureArray, Parameters, Stream
 from avloc.feature_extraction.media.types import VideoFormat
 
 if TYPE_CHECKING:
@@ -26,7 +26,18 @@ LOG_FLOOR = 0.1  # grey levels squared: below the rounding of 8 bits
 
 
 class ResidualGrid(Extractor):
-    """25 steps/s, `MAPS`·cells² numbers: log energies of five residual maps on a grid of cells, row by row."""
+    """Log energies of five residual maps on a grid of cells, row by row: 25 steps/s, `MAPS`·cells² numbers.
+
+    Args:
+        size: the side of the picture, a multiple of 4 × cells.
+        cells: cells per side.
+
+    Raises:
+        AvlocError: if the size is not such a multiple.
+
+    >>> ResidualGrid(size=64, cells=4).dim
+    80
+    """
 
     name = "residual_grid"
     modality = "visual"
@@ -45,18 +56,18 @@ class ResidualGrid(Extractor):
     def video_format(self) -> VideoFormat:
         return VideoFormat(self.size, self.size, "gray")
 
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> Parameters:
         return {"size": self.size, "cells": self.cells}
 
-    def rows(self, streams: Sequence[Stream]) -> list[Rows]:
+    def rows(self, streams: Sequence[Stream]) -> list[FeatureArray]:
         return [self._rows(frames) for frames in streams]
 
-    def _rows(self, frames: Stream) -> Rows:
+    def _rows(self, frames: Stream) -> FeatureArray:
         import torch
 
         rows = []
         for begin in range(0, len(frames), CHUNK_FRAMES):
-            # The first frame of a chunk needs the one before it for its motion; the stream's first stands for its own.
+            # The motion of a chunk's first frame needs the frame before it; the stream's first frame has no motion.
             luma = torch.from_numpy(frames[max(0, begin - 1) : begin + CHUNK_FRAMES]).float()[:, None]
             maps = self._maps(luma)
             rows.append(maps if begin == 0 else maps[1:])

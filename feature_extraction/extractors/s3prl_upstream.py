@@ -1,8 +1,8 @@
-"""s3prl's speech networks as extractors: `s3prl:NAME,weights=FILE` > the upstream's hidden states, a row per 20 ms.
+"""Speech networks of s3prl as extractors: `s3prl:NAME,weights=FILE` > the upstream's hidden states, a row per 20 ms.
 
 Yang et al., "SUPERB: speech processing universal performance benchmark", Interspeech 2021. Only its entries that load a local
-file are used; nothing is ever downloaded. Of s3prl only the upstream's own package is imported: its `hub` imports them all, some
-of which want functions that torchaudio 2.9 took out.
+file are used; nothing is ever downloaded. Of s3prl only the upstream's own package is imported: its `hub` imports all of them,
+and some need functions that torchaudio 2.9 removed.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avloc.errors import AvlocError, first_line
-from avloc.feature_extraction.extractors.pretrained import folder_sha256, quiet_transformers, weight_files
-from avloc.feature_extraction.extractors.speech_network import SpeechNetwork, Timing, timing_of
-from avloc.feature_extraction.extractors.wavlm_checkpoint import convolutions_of
+from avloc.errors import AvlocError, one_line
+from avloc.feature_extraction.extractors.base import Parameters
+from avloc.feature_extraction.extractors.pretrained import SETTINGS, folder_sha256, quiet_transformers, weight_files
+from avloc.feature_extraction.extractors.speech_network import SpeechNetwork, Timing, conv_timing
+from avloc.feature_extraction.extractors.wavlm_checkpoint import parse_convolutions
 from avloc.io.files import file_sha256
 from avloc.io.weights import load_file
 
 if TYPE_CHECKING:
     import torch
 
-# What a name begins with: the package in s3prl.upstream, and its entry that loads a local file or folder.
+# Prefix of an upstream's name → its package in s3prl.upstream, and the entry that loads a local file or folder.
 UPSTREAMS = {
     "wavlm": ("wavlm", "wavlm_local"),
     "unispeech_sat": ("unispeech_sat", "unispeech_sat_local"),
@@ -44,18 +45,20 @@ UPSTREAMS = {
 class S3PRL(SpeechNetwork):
     """A speech network of s3prl, from a local file.
 
-    Streams of unequal length never share a pass: s3prl's masks are a frame off, so that padding would show.
+    Streams of unequal length never share a pass: s3prl's masks are a frame off, so padding would change the rows.
 
     Args:
-        upstream: an entry of s3prl's hub that loads a local file (`wavlm_local`, `wav2vec2_local`, `hubert_local`, …), or any
-            name there of such a network, as `wavlm_base_plus`.
-        weights: its file, as s3prl converts them; for `hf_wav2vec2_custom` and `hf_hubert_custom` a folder of transformers.
+        upstream: an entry of s3prl's hub that loads a local file (`wavlm_local`, `wav2vec2_local`, `hubert_local`, …), or the
+            name of such a network there, like `wavlm_base_plus`.
+        weights: its file, as converted by s3prl; for `hf_wav2vec2_custom` and `hf_hubert_custom` a folder of transformers.
         layers: see `SpeechNetwork`.
         mean: see `SpeechNetwork`.
         batch_s: see `SpeechNetwork`.
+
+    Raises:
+        AvlocError: if the upstream is unknown, or its weights are missing.
     """
 
-    factory = "s3prl"
     pads = False
 
     def __init__(
@@ -67,7 +70,7 @@ class S3PRL(SpeechNetwork):
         mean: bool = False,
         batch_s: int = 60,
     ) -> None:
-        self.name = f"s3prl_{upstream}"  # so that several can be in one store
+        self.name = f"s3prl_{upstream}"  # a store can hold several upstreams
         super().__init__(layers, mean, batch_s)
         self.upstream = upstream
         self._package, self._entry = _entry_of(upstream)
@@ -75,18 +78,17 @@ class S3PRL(SpeechNetwork):
             raise AvlocError(f"s3prl:{upstream} needs a local weights file (weights=PATH); nothing is downloaded")
         self.source = Path(weights)
         if self._entry.endswith("_custom"):
-            missing = [
-                name for name in ("config.json", "preprocessor_config.json") if not (self.source / name).is_file()
-            ]
-            if missing or not weight_files(self.source):
-                wanted = ", ".join(missing) or "model.safetensors or pytorch_model.bin"
+            missing = [name for name in SETTINGS if not (self.source / name).is_file()]
+            if not missing and not weight_files(self.source):
+                missing = ["model.safetensors or pytorch_model.bin"]
+            if missing:
                 raise AvlocError(
-                    f"{weights}: s3prl:{upstream} wants a folder as transformers saves it, it lacks {wanted}"
+                    f"{weights}: s3prl:{upstream} needs a folder as transformers saves it, this one lacks {', '.join(missing)}"
                 )
         elif not self.source.is_file():
             raise AvlocError(f"{weights}: no such weights file for s3prl:{upstream}")
 
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> Parameters:
         return {"upstream": self.upstream, **super().parameters()}
 
     def weights_sha256(self) -> str | None:
@@ -103,22 +105,26 @@ class S3PRL(SpeechNetwork):
             hub = import_module(f"s3prl.upstream.{self._package}.hubconf")
             if not callable(getattr(hub, self.upstream, None)):
                 names = ", ".join(sorted(n for n in vars(hub) if n.startswith(tuple(UPSTREAMS)) and n != self._package))
-                raise AvlocError(f"s3prl has no upstream {self.upstream!r}, like it there are: {names}")
+                raise AvlocError(f"s3prl has no upstream {self.upstream!r}, similar ones: {names}")
             try:
                 return getattr(hub, self._entry)(str(self.source)).float()  # type: ignore[no-any-return]
-            except Exception as error:  # s3prl raises many kinds for a file that is not what it should be
+            except Exception as error:  # s3prl raises errors of many types for other files
                 raise AvlocError(
-                    f"{self.source}: not weights of s3prl's {self._package} ({first_line(error) or type(error).__name__})"
+                    f"{self.source}: not weights of s3prl's {self._package} ({one_line(error) or type(error).__name__})"
                 ) from error
 
     @cached_property
     def timing(self) -> Timing:  # type: ignore[override]
-        """As the upstream says, and as its convolutions see."""
+        """The timing of the upstream's convolutions.
+
+        Raises:
+            AvlocError: if s3prl declares another hop.
+        """
         import torch
 
         layers = self.network.model.feature_extractor.modules()
         convolutions = [layer for layer in layers if isinstance(layer, torch.nn.Conv1d)]
-        timing = timing_of([c.kernel_size[0] for c in convolutions], [c.stride[0] for c in convolutions])
+        timing = conv_timing([c.kernel_size[0] for c in convolutions], [c.stride[0] for c in convolutions])
         rate = self.network.get_downsample_rates("hidden_states")
         if timing.hop != rate:
             raise AvlocError(
@@ -128,7 +134,7 @@ class S3PRL(SpeechNetwork):
 
     @cached_property
     def shape(self) -> tuple[int, int]:  # type: ignore[override]
-        """Of a second of silence."""
+        """(L, C), measured on a second of silence."""
         import torch
 
         with self.running():
@@ -145,22 +151,26 @@ class S3PRL(SpeechNetwork):
 
 
 def _entry_of(upstream: str) -> tuple[str, str]:
-    """The package, and the entry that loads a local file, of an upstream's name."""
-    for beginning, (package, entry) in UPSTREAMS.items():
-        if upstream == beginning or upstream.startswith(f"{beginning}_"):
+    """Look up an upstream's package, and its entry that loads a local file."""
+    for prefix, (package, entry) in UPSTREAMS.items():
+        if upstream == prefix or upstream.startswith(f"{prefix}_"):
             return package, entry
     raise AvlocError(f"s3prl's upstream must be one of {', '.join(UPSTREAMS)} or begin like one, got {upstream!r}")
 
 
 def _check_harmless(path: Path, content: Any) -> None:
-    """Raise if there is code where s3prl evaluates a text: the convolutions' description, and xformers' settings."""
+    """Refuse code in the texts that s3prl evaluates: the convolutions' description, and xformers' settings.
+
+    Raises:
+        AvlocError: if one of them is anything else than the usual values, or the file is not s3prl's.
+    """
     for name in ("cfg", "model_cfg"):
         settings = content.get(name, {}) if isinstance(content, dict) else None
         if not isinstance(settings, dict):
-            raise AvlocError(f"{path}: not a file of s3prl's (want a dictionary with `cfg` or `model_cfg`)")
+            raise AvlocError(f"{path}: not a file of s3prl's (expected a dictionary with `cfg` or `model_cfg`)")
         if "conv_feature_layers" in settings:
             try:
-                convolutions_of(settings["conv_feature_layers"])
+                parse_convolutions(settings["conv_feature_layers"])
             except AvlocError as error:
                 raise AvlocError(f"{path}: {error}") from error
         if settings.get("xformers_att_config") is not None:
@@ -169,7 +179,7 @@ def _check_harmless(path: Path, content: Any) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what torch says of s3prl's code, which is older than it, and what transformers says of weights."""
+    """Silence torch's warnings about s3prl's old code, and transformers' messages about weights."""
     with warnings.catch_warnings(), quiet_transformers():
         warnings.filterwarnings("ignore", message="`torch.nn.utils.weight_norm` is deprecated", category=FutureWarning)
         warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask", category=UserWarning)

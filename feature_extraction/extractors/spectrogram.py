@@ -1,33 +1,37 @@
 """Weight-free audio features: samples > short-time spectrum > logarithm.
 
-`logspec` keeps every linear-frequency bin: a vocoder that is driven by a mel spectrogram leaves its traces between the
-harmonics, which mel bands average away (a log-mel is blind to it). `lfcc` is the input of the field's speech baselines.
+`logspec` keeps every linear-frequency bin: a vocoder driven by a mel spectrogram leaves its traces between the harmonics,
+which mel bands average away (a log-mel is blind to it). `lfcc` is the input of the field's speech baselines.
 
-Legend: T steps, N transform's length, F filters, C coefficients.
+Legend: T steps, N length of the transform, F filters, C coefficients.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from avloc.core.timeline import DEFAULT_SAMPLE_RATE
 from avloc.errors import AvlocError
-from avloc.feature_extraction.extractors.base import Extractor, Rows, Stream
+from avloc.feature_extraction.extractors.base import Extractor, FeatureArray, Parameters, Stream
 
 if TYPE_CHECKING:
     import torch
 
 HOP_SAMPLES = 160
 LOG_FLOOR = 1e-3
-LFCC_FLOOR = 1e-6  # a filter's power where the noise is of one bit in 16
+LFCC_FLOOR = 1e-6  # a filter's power for noise of one bit in 16
 
 
 def centred_frames_spectrum(samples: torch.Tensor, n_fft: int, hop: int) -> torch.Tensor:
-    """Magnitudes (T, n_fft // 2 + 1) of Hann windows whose middles are the middles of the hops: T = ceil(N / hop).
+    """Compute the magnitudes of Hann windows centred on the middles of the hops: (T, n_fft // 2 + 1), T = ceil(samples / hop).
 
     Row k is centred on sample (k + 1/2)·hop, so it belongs to step k of the clock and to no other; the ends see silence.
+
+    >>> import torch
+    >>> centred_frames_spectrum(torch.zeros(161), n_fft=320, hop=160).shape
+    torch.Size([2, 161])
     """
     import torch
 
@@ -39,7 +43,14 @@ def centred_frames_spectrum(samples: torch.Tensor, n_fft: int, hop: int) -> torc
 
 
 class LogSpec(Extractor):
-    """Log magnitude of the linear-frequency spectrum: 100 steps/s, 513 bins of 15.6 Hz."""
+    """Log magnitude of the linear-frequency spectrum: 100 steps/s, by default 513 bins of 15.6 Hz.
+
+    Args:
+        n_fft: samples of a window, at least a hop of 160.
+
+    >>> LogSpec(n_fft=512).dim
+    257
+    """
 
     name = "logspec"
     modality = "audio"
@@ -52,10 +63,10 @@ class LogSpec(Extractor):
         self.dim = n_fft // 2 + 1
         self.receptive_field_s = n_fft / DEFAULT_SAMPLE_RATE
 
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> Parameters:
         return {"n_fft": self.n_fft}
 
-    def rows(self, streams: Sequence[Stream]) -> list[Rows]:
+    def rows(self, streams: Sequence[Stream]) -> list[FeatureArray]:
         import torch
 
         return [self._values(torch.from_numpy(samples)).numpy() for samples in streams]
@@ -65,7 +76,15 @@ class LogSpec(Extractor):
 
 
 class LogMel(LogSpec):
-    """Log mel power spectrum: 100 steps/s, 64 HTK bands (the bands of BA-TFD's audio input, on our clock)."""
+    """Log mel power spectrum: 100 steps/s, by default 64 HTK bands (those of BA-TFD's audio input, on the project's clock).
+
+    Args:
+        n_fft: samples of a window, at least a hop of 160.
+        bands: mel bands.
+
+    >>> LogMel(bands=40).dim
+    40
+    """
 
     name = "logmel"
 
@@ -75,7 +94,7 @@ class LogMel(LogSpec):
             raise AvlocError(f"extractor {self.name}: bands must be at least 1, got {bands}")
         self.dim = bands
 
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> Parameters:
         return {"n_fft": self.n_fft, "bands": self.dim}
 
     @cached_property
@@ -97,15 +116,21 @@ class LFCC(Extractor):
     the input of the baselines of ASVspoof 2019 and 2021 (Sahidullah et al., "A comparison of features for synthetic speech
     detection", Interspeech 2015), with their 20 ms windows and 20 filters.
 
-    Deviations from those baselines: steps are centred as all of ours are; windows are Hann and not Hamming, there is no
-    pre-emphasis, and a difference is per step, (x[t + 1] - x[t - 1]) / 2, where theirs is twice that. A network's input layer
-    takes up each of these factors. At the ends the first and last step are repeated.
+    Deviations from those baselines: steps are centred on the clock; windows are Hann instead of Hamming; pre-emphasis is left
+    out; a difference is per step, (x[t + 1] - x[t - 1]) / 2, where theirs is twice that. A network's input layer absorbs each of
+    these factors. At the ends the first and last step are repeated.
 
     Args:
         n_fft: samples of a window.
         filters: F.
         coefficients: C; the first is the energy.
-        deltas: how often differences are taken and laid beside: 0, 1 or 2.
+        deltas: orders of differences that are appended to each row: 0, 1 or 2.
+
+    Raises:
+        AvlocError: if a number is out of range.
+
+    >>> LFCC(coefficients=13, deltas=1).dim
+    26
     """
 
     name = "lfcc"
@@ -125,20 +150,20 @@ class LFCC(Extractor):
         self.dim = coefficients * (1 + deltas)
         self.receptive_field_s = (n_fft + 2 * deltas * HOP_SAMPLES) / DEFAULT_SAMPLE_RATE
 
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> Parameters:
         names = ("n_fft", "filters", "coefficients", "deltas")
         return {name: getattr(self, name) for name in names}
 
     @cached_property
     def _matrices(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Of the filters (N // 2 + 1, F), and of the transform (F, C)."""
+        """The matrices of the filters (N // 2 + 1, F) and of the transform (F, C)."""
         from torchaudio import functional
 
         nyquist = DEFAULT_SAMPLE_RATE / 2
         triangles = functional.linear_fbanks(self.n_fft // 2 + 1, 0.0, nyquist, self.filters, DEFAULT_SAMPLE_RATE)
         return triangles, functional.create_dct(self.coefficients, self.filters, "ortho")
 
-    def rows(self, streams: Sequence[Stream]) -> list[Rows]:
+    def rows(self, streams: Sequence[Stream]) -> list[FeatureArray]:
         import torch
 
         return [self._values(torch.from_numpy(samples)).numpy() for samples in streams]
@@ -148,8 +173,8 @@ class LFCC(Extractor):
 
         triangles, transform = self._matrices
         power = centred_frames_spectrum(samples, self.n_fft, HOP_SAMPLES).square()  # T, N // 2 + 1
-        found = [(power @ triangles + LFCC_FLOOR).log() @ transform]  # T, C
+        blocks = [(power @ triangles + LFCC_FLOOR).log() @ transform]  # T, C
         for _ in range(self.deltas):
-            padded = torch.cat([found[-1][:1], found[-1], found[-1][-1:]])
-            found.append((padded[2:] - padded[:-2]) / 2)
-        return torch.cat(found, dim=1)
+            padded = torch.cat([blocks[-1][:1], blocks[-1], blocks[-1][-1:]])
+            blocks.append((padded[2:] - padded[:-2]) / 2)
+        return torch.cat(blocks, dim=1)

@@ -1,8 +1,8 @@
-"""Networks of speech that transformers runs: samples > convolutions > transformer > the chosen layers, a row per 20 ms.
+"""Speech networks of the transformers library: samples > convolutions > transformer > the chosen layers, a row per 20 ms.
 
 WavLM (Chen et al., "WavLM: large-scale self-supervised pre-training for full stack speech processing", JSTSP 2022), wav2vec 2.0
 (Baevski et al., NeurIPS 2020), XLS-R (Babu et al., arXiv 2111.09296, 2021) and HuBERT (Hsu et al., TASLP 2021), from local
-weights: nothing is ever downloaded. `speech_network` says which samples a row is of.
+weights: nothing is ever downloaded. `speech_network` explains the timing of a row.
 
 Legend: B batch, N samples, T rows, C width, L hidden states (the transformer's input, then one per layer).
 """
@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from avloc.core.timeline import DEFAULT_SAMPLE_RATE
-from avloc.errors import AvlocError, first_line
-from avloc.feature_extraction.extractors.base import Stream
+from avloc.errors import AvlocError, one_line
+from avloc.feature_extraction.extractors.base import Parameters, Stream
 from avloc.feature_extraction.extractors.pretrained import folder_sha256, model_folder, quiet_transformers
-from avloc.feature_extraction.extractors.speech_network import SpeechNetwork, Timing, timing_of
+from avloc.feature_extraction.extractors.speech_network import SpeechNetwork, Timing, conv_timing
 from avloc.io.files import file_sha256, read_json
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from avloc.feature_extraction.extractors.wavlm_checkpoint import WavLMCheckpoint
 
 
-class Size(NamedTuple):
-    """What tells two sizes of these networks apart, by the names of transformers' configurations."""
+class NetworkSize(NamedTuple):
+    """The settings in which two sizes of these networks differ, by their names in transformers' configurations."""
 
     hidden_size: int
     num_hidden_layers: int
@@ -42,27 +42,37 @@ class Size(NamedTuple):
     conv_bias: bool
 
 
-BASE = Size(768, 12, 12, 3072, "group", False, False)
-LARGE = Size(1024, 24, 16, 4096, "layer", True, True)
+BASE = NetworkSize(768, 12, 12, 3072, "group", False, False)
+LARGE = NetworkSize(1024, 24, 16, 4096, "layer", True, True)
 
 
 class TransformersSpeech(SpeechNetwork):
-    """A network of transformers, of whatever size its configuration says.
+    """A speech network of the transformers library, of the size in its configuration.
 
     Args:
-        weights: a folder as transformers saves it (`config.json`, `preprocessor_config.json`, weights), or the name of one in
-            the hub's cache on this machine; by default the class's own name there. For WavLM also Microsoft's `.pt` file.
+        weights: a folder as transformers saves it (`config.json`, `preprocessor_config.json`, weights), or the name of a model
+            in the local Hugging Face cache; by default `hub`. For WavLM also Microsoft's `.pt` file.
         layers: see `SpeechNetwork`.
         mean: see `SpeechNetwork`.
         batch_s: see `SpeechNetwork`.
         random: use random weights (of a fixed seed) in the standard size, for benchmarks and tests of the pipeline.
+
+    Attributes:
+        kind: the configuration's `model_type`.
+        classes: the prefix of the names of transformers' classes.
+        hub: the default model's name in the Hugging Face cache.
+        size: the standard size.
+        normalize: if streams are normalized without a `preprocessor_config.json` that says so.
+
+    Raises:
+        AvlocError: if the weights are missing, or given together with `random`.
     """
 
-    kind: str  # the configuration's model_type
-    classes: str  # what the names of transformers' classes begin with
+    kind: str
+    classes: str
     hub: str
-    size: Size
-    normalize: bool  # where no preprocessor_config.json tells
+    size: NetworkSize
+    normalize: bool
 
     def __init__(
         self,
@@ -77,9 +87,9 @@ class TransformersSpeech(SpeechNetwork):
         if random and weights is not None:
             raise AvlocError(f"extractor {self.name}: give weights, or random=true for random ones, not both")
         self.random = random
-        self.source = None if random else self._found(weights)
+        self.source = None if random else self._locate(weights)
 
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> Parameters:
         return {**super().parameters(), "random": self.random}
 
     def weights_sha256(self) -> str | None:
@@ -91,28 +101,36 @@ class TransformersSpeech(SpeechNetwork):
             return None
         return file_sha256(self.source) if self.source.is_file() else folder_sha256(self.source)
 
-    def _found(self, weights: str | None) -> Path:
-        """The folder of weights, or the file; an AvlocError unless it is there."""
+    def _locate(self, weights: str | None) -> Path:
+        """The folder of the weights, or their file.
+
+        Raises:
+            AvlocError: if it is missing.
+        """
         return model_folder(weights or self.hub, self.name)
 
     @cached_property
     def settings(self) -> tuple[Any, bool]:
-        """The configuration, and whether streams are normalized."""
+        """The configuration, and true if streams are normalized.
+
+        Raises:
+            AvlocError: if the configuration is unreadable, or that of another model.
+        """
         if self.source is None:
             return self._configuration(self.size._asdict()), self.normalize
-        said = read_json(self.source / "config.json", "configuration")
-        kind = said.get("model_type") if isinstance(said, dict) else None
+        values = read_json(self.source / "config.json", "configuration")
+        kind = values.get("model_type") if isinstance(values, dict) else None
         if kind != self.kind:
-            raise AvlocError(f"{self.source / 'config.json'}: {self.name} wants a {self.kind} model, got {kind}")
+            raise AvlocError(f"{self.source / 'config.json'}: {self.name} needs a {self.kind} model, got {kind}")
         try:
-            config = self._configuration(said)
-        except Exception as error:  # transformers raises many kinds for settings that cannot be
-            raise AvlocError(f"{self.source / 'config.json'}: not a configuration ({first_line(error)})") from error
+            config = self._configuration(values)
+        except Exception as error:  # transformers raises errors of many types for invalid settings
+            raise AvlocError(f"{self.source / 'config.json'}: not a configuration ({one_line(error)})") from error
         return config, _normalizes(self.source / "preprocessor_config.json", self.normalize)
 
-    def _configuration(self, said: dict[str, Any]) -> Any:
-        config = getattr(import_module("transformers"), f"{self.classes}Config").from_dict(said)
-        # Only training masks; and rows are the transformer's own, not those of an adapter behind it.
+    def _configuration(self, values: dict[str, object]) -> Any:
+        config = getattr(import_module("transformers"), f"{self.classes}Config").from_dict(values)
+        # Masks are for training only; and rows come from the transformer itself, not from an adapter behind it.
         config.mask_time_prob = config.mask_feature_prob = 0.0
         config.add_adapter = False
         return config
@@ -120,7 +138,7 @@ class TransformersSpeech(SpeechNetwork):
     @property
     def timing(self) -> Timing:
         config = self.settings[0]
-        return timing_of(config.conv_kernel, config.conv_stride)
+        return conv_timing(config.conv_kernel, config.conv_stride)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -129,7 +147,7 @@ class TransformersSpeech(SpeechNetwork):
 
     @property
     def pads(self) -> bool:
-        """A group norm is over the whole of a stream, so it would see the padding."""
+        """False with a group norm, which is taken over the whole stream and would see the padding."""
         return bool(self.settings[0].feat_extract_norm == "layer")
 
     def signal(self, samples: Stream) -> Stream:
@@ -158,56 +176,56 @@ class TransformersSpeech(SpeechNetwork):
                 network, report = self._model.from_pretrained(
                     self.source, config=self.settings[0], local_files_only=True, output_loading_info=True
                 )
-        except Exception as error:  # transformers raises many kinds for files that are not what they should be
-            raise AvlocError(f"{self.source}: not weights of {self.name} ({first_line(error)})") from error
+        except Exception as error:  # transformers raises errors of many types for damaged files
+            raise AvlocError(f"{self.source}: not weights of {self.name} ({one_line(error)})") from error
         if report["missing_keys"]:
             missing = ", ".join(sorted(report["missing_keys"])[:3])
             raise AvlocError(f"{self.source}: not weights of {self.name}, they lack {missing}")
         return network  # type: ignore[no-any-return]
 
     def _shorten(self, network: Any) -> None:
-        """Leave out the layers above the highest that is chosen."""
+        """Drop the layers above the highest chosen one."""
         import torch
 
-        wanted = max(*self.numbers, 1)
-        if wanted < len(network.encoder.layers):
-            network.encoder.layers = network.encoder.layers[:wanted]
+        highest = max(*self.numbers, 1)
+        if highest < len(network.encoder.layers):
+            network.encoder.layers = network.encoder.layers[:highest]
             if network.config.do_stable_layer_norm:  # it follows the last layer only
                 network.encoder.layer_norm = torch.nn.Identity()
 
     def states(self, data: torch.Tensor, mask: torch.Tensor | None) -> list[torch.Tensor]:
-        """The last hidden state is what leaves the network, behind its last norm if it has one, in every transformers."""
+        """The last state is the network's output, behind its last norm if it has one, in every version of transformers."""
         output = self.network(data, attention_mask=mask, output_hidden_states=True)
         states = [*output.hidden_states[:-1], output.last_hidden_state]
         return [states[k] for k in self.numbers]
 
 
 def normalized(samples: Stream) -> Stream:
-    """Zero mean and unit variance, as transformers' Wav2Vec2FeatureExtractor makes them."""
+    """Scale samples to zero mean and unit variance as transformers' Wav2Vec2FeatureExtractor does."""
     return (samples - samples.mean()) / np.sqrt(samples.var() + 1e-7)
 
 
 def _normalizes(file: Path, default: bool) -> bool:
     if not file.is_file():
         return default
-    said = read_json(file, "configuration")
-    if not isinstance(said, dict) or said.get("sampling_rate", DEFAULT_SAMPLE_RATE) != DEFAULT_SAMPLE_RATE:
-        raise AvlocError(f"{file}: want the settings of a network for {DEFAULT_SAMPLE_RATE} samples/s")
-    return bool(said.get("do_normalize", True))
+    values = read_json(file, "configuration")
+    if not isinstance(values, dict) or values.get("sampling_rate", DEFAULT_SAMPLE_RATE) != DEFAULT_SAMPLE_RATE:
+        raise AvlocError(f"{file}: expected the settings of a network for {DEFAULT_SAMPLE_RATE} samples/s")
+    return bool(values.get("do_normalize", True))
 
 
 class WavLM(TransformersSpeech):
-    """WavLM, also from the `.pt` files that Microsoft published."""
+    """WavLM, from a folder or from a `.pt` file that Microsoft published."""
 
     kind, classes = "wavlm", "WavLM"
     normalize = False
 
-    def _found(self, weights: str | None) -> Path:
-        return Path(weights) if weights and Path(weights).is_file() else super()._found(weights)
+    def _locate(self, weights: str | None) -> Path:
+        return Path(weights) if weights and Path(weights).is_file() else super()._locate(weights)
 
     @cached_property
     def _original(self) -> WavLMCheckpoint | None:
-        """Microsoft's file, read; None if it is a folder."""
+        """The content of Microsoft's file; None for a folder."""
         from avloc.feature_extraction.extractors.wavlm_checkpoint import read_wavlm
 
         return read_wavlm(self.source) if self.source is not None and self.source.is_file() else None
@@ -222,7 +240,7 @@ class WavLM(TransformersSpeech):
         return super()._read() if self._original is None else self._original.network
 
     def states(self, data: torch.Tensor, mask: torch.Tensor | None) -> list[torch.Tensor]:
-        """Its attention hands torch a mask of truths beside a bias of numbers, which torch takes but warns of."""
+        """Its attention passes torch a boolean mask beside a float bias; torch accepts both, with a warning."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask and attn_mask")
             return super().states(data, mask)
@@ -237,7 +255,7 @@ class WavLMBase(WavLM):
 
 
 class WavLMBasePlus(WavLM):
-    """WavLM Base+: 12 layers of 768, of 94 000 hours."""
+    """WavLM Base+: 12 layers of 768, trained on 94 000 hours."""
 
     name = "wavlm_base_plus"
     hub = "microsoft/wavlm-base-plus"
@@ -264,7 +282,7 @@ class Wav2Vec2Base(TransformersSpeech):
 
 
 class Wav2Vec2Large(Wav2Vec2Base):
-    """wav2vec 2.0 Large: 24 layers of 1024; `weights=facebook/wav2vec2-large-lv60` names the one of 60 000 hours."""
+    """wav2vec 2.0 Large: 24 layers of 1024; the one trained on 60 000 hours is `weights=facebook/wav2vec2-large-lv60`."""
 
     name = "wav2vec2_large"
     hub = "facebook/wav2vec2-large"
@@ -272,7 +290,7 @@ class Wav2Vec2Large(Wav2Vec2Base):
 
 
 class XLSR300M(Wav2Vec2Base):
-    """XLS-R 300M: wav2vec 2.0, 24 layers of 1024, of 128 languages."""
+    """XLS-R 300M: wav2vec 2.0, 24 layers of 1024, trained on 128 languages."""
 
     name = "xls_r_300m"
     hub = "facebook/wav2vec2-xls-r-300m"
@@ -290,7 +308,7 @@ class HuBERTBase(TransformersSpeech):
 
 
 class HuBERTLarge(HuBERTBase):
-    """HuBERT Large: 24 layers of 1024, of 60 000 hours."""
+    """HuBERT Large: 24 layers of 1024, trained on 60 000 hours."""
 
     name = "hubert_large"
     hub = "facebook/hubert-large-ll60k"

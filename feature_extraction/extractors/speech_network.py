@@ -1,8 +1,8 @@
-"""Networks on convolutions' clock: samples > passes > hidden states > the chosen layers, a row per step.
+"""Networks on the clock of their convolutions: samples > passes > hidden states > the chosen layers, a row per step.
 
 Row k is the network's own frame k of a stream without padding. With the usual convolutions it sees samples
 [320·k, 320·k + 400), whose middle is 320·k + 200: rows start 40 samples (2.5 ms) after the stream, and the last samples may have
-none.
+no row.
 
 Legend: B batch, N samples, T rows, C width, L hidden states (the transformer's input, then one per layer).
 """
@@ -13,39 +13,47 @@ import re
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from avloc.core.timeline import DEFAULT_SAMPLE_RATE
 from avloc.errors import AvlocError
-from avloc.feature_extraction.extractors.base import Rows, Stream
+from avloc.feature_extraction.extractors.base import FeatureArray, Parameters, Stream
 from avloc.feature_extraction.extractors.network import NetworkExtractor
 
 if TYPE_CHECKING:
     import torch
 
-CONTEXT_S = 2.0  # the position convolution sees 1.28 s on each side; attention beyond that is cut between windows
-FULLEST = 0.75  # a padded stream is at least this part of the longest beside it
+CONTEXT_S = 2.0  # the position convolution sees 1.28 s on each side; windows cut attention beyond that
+SHORTEST_SHARE = 0.75  # a padded stream is at least this share of the longest stream in its pass
 
 _LAYERS = re.compile(r"all|last|[0-9]{1,3}(-[0-9]{1,3})?(\+[0-9]{1,3}(-[0-9]{1,3})?)*")
 
 
 class Timing(NamedTuple):
-    """Samples from row to row, and samples that the convolutions see for a row."""
+    """The clock of a stack of convolutions.
+
+    Attributes:
+        hop: samples from row to row.
+        reach: samples that a row sees.
+
+    >>> Timing(hop=320, reach=400).rows(16_000)
+    49
+    """
 
     hop: int
     reach: int
 
     def rows(self, samples: int) -> int:
-        """Rows of a stream."""
+        """The number of rows of a stream of `samples`."""
         return max(0, (samples - self.reach) // self.hop + 1)
 
 
-def timing_of(kernels: Sequence[int], strides: Sequence[int]) -> Timing:
-    """What a stack of convolutions without padding steps by and sees.
+def conv_timing(kernels: Sequence[int], strides: Sequence[int]) -> Timing:
+    """The timing of a stack of convolutions without padding.
 
-    >>> timing_of((10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2))
+    >>> conv_timing((10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2))
     Timing(hop=320, reach=400)
     """
     hop, reach = 1, 1
@@ -56,7 +64,7 @@ def timing_of(kernels: Sequence[int], strides: Sequence[int]) -> Timing:
 
 
 def chosen_layers(text: str, count: int) -> list[int]:
-    """Which of `count` hidden states a text names: 0 is the transformer's input.
+    """Parse a choice among `count` hidden states; number 0 is the transformer's input.
 
     >>> chosen_layers("0+6-8", 13)
     [0, 6, 7, 8]
@@ -64,7 +72,7 @@ def chosen_layers(text: str, count: int) -> list[int]:
     [12]
 
     Raises:
-        AvlocError: if it names none, one that is not there, or one twice.
+        AvlocError: if the text chooses no state, a state beyond the last, or one twice.
     """
     if not _LAYERS.fullmatch(text):
         raise AvlocError(f"layers must be all, last, or numbers like 7, 6-9 or 0+6+12, got {text!r}")
@@ -79,22 +87,25 @@ def chosen_layers(text: str, count: int) -> list[int]:
     return numbers
 
 
-def passes(lengths: Sequence[int], most: int, *, padded: bool) -> list[list[int]]:
-    """Which streams share a forward pass, the longest first in each.
+def plan_passes(lengths: Sequence[int], max_samples: int, *, padded: bool) -> list[list[int]]:
+    """Group streams into forward passes, the longest stream first in each.
 
     Args:
         lengths: samples of each stream.
-        most: samples of a pass, padding included; a longer stream goes alone.
-        padded: whether streams that are not equally long may share one.
+        max_samples: samples per pass, padding included; a longer stream gets a pass of its own.
+        padded: true if streams of different lengths may share a pass.
 
-    >>> passes([9, 4, 9, 8], 27, padded=True)
+    Returns:
+        The streams' indices, a list per pass.
+
+    >>> plan_passes([9, 4, 9, 8], 27, padded=True)
     [[0, 2, 3], [1]]
     """
     groups: list[list[int]] = []
     for k in sorted(range(len(lengths)), key=lambda k: -lengths[k]):
         longest = lengths[groups[-1][0]] if groups else 0
-        alike = lengths[k] >= FULLEST * longest if padded else lengths[k] == longest
-        if groups and alike and longest * (len(groups[-1]) + 1) <= most:
+        alike = lengths[k] >= SHORTEST_SHARE * longest if padded else lengths[k] == longest
+        if groups and alike and longest * (len(groups[-1]) + 1) <= max_samples:
             groups[-1].append(k)
         else:
             groups.append([k])
@@ -102,15 +113,18 @@ def passes(lengths: Sequence[int], most: int, *, padded: bool) -> list[list[int]
 
 
 class SpeechNetwork(NetworkExtractor):
-    """The base of all networks whose rows are hidden states on convolutions' clock.
+    """The base of networks whose rows are hidden states on the clock of their convolutions.
 
-    A stream of up to 30 s is done whole. A longer one is done in windows of 30 s, which are normalized each for itself, and of
-    which 2 s at each inner end are left to the neighbour.
+    A stream of up to 30 s is extracted whole. A longer one is extracted in windows of 30 s, each normalized on its own; 2 s at
+    each inner end of a window are left to its neighbour.
 
     Args:
         layers: `all`, `last`, a number, a range `6-9`, or several `0+6+12`; 0 is the transformer's input.
-        mean: the mean of the layers; otherwise they lie side by side in a row.
-        batch_s: seconds of sound in a forward pass at the most (but a single window always goes), which bounds memory.
+        mean: take the mean of the layers; otherwise they lie side by side in a row.
+        batch_s: at most this many seconds of sound per forward pass, which bounds memory; a single window always fits.
+
+    Raises:
+        AvlocError: if `layers` is no such choice, or `batch_s` is under 1.
     """
 
     modality = "audio"
@@ -126,21 +140,29 @@ class SpeechNetwork(NetworkExtractor):
     @property
     @abstractmethod
     def timing(self) -> Timing:
-        """Of its convolutions."""
+        """The timing of the convolutions."""
 
     @property
     @abstractmethod
     def shape(self) -> tuple[int, int]:
-        """(L, C): how many hidden states there are, of which width."""
+        """(L, C): the number of hidden states and their width."""
 
     @property
     @abstractmethod
     def pads(self) -> bool:
-        """Whether streams of unequal length may share a pass, because padding changes nothing."""
+        """True if padding changes nothing, so that streams of unequal length may share a pass."""
 
     @abstractmethod
     def states(self, data: torch.Tensor, mask: torch.Tensor | None) -> list[torch.Tensor]:
-        """Samples (B, N), and (B, N) 1 where they are not padding → each chosen hidden state (B, T, C)."""
+        """Run the network.
+
+        Args:
+            data: samples (B, N).
+            mask: (B, N), 0 for padding and 1 elsewhere; None without padding.
+
+        Returns:
+            Each chosen hidden state (B, T, C).
+        """
 
     @cached_property
     def numbers(self) -> list[int]:
@@ -157,12 +179,12 @@ class SpeechNetwork(NetworkExtractor):
 
     @property
     def receptive_field_s(self) -> float:  # type: ignore[override]
-        """What the convolutions see; the transformer sees the window."""
+        """The reach of the convolutions; the transformer sees the whole window."""
         return self.timing.reach / DEFAULT_SAMPLE_RATE
 
     @property
     def start_offset_s(self) -> float:  # type: ignore[override]
-        """The middle of a step is the middle of what the convolutions see."""
+        """Half of the reach beyond a hop: a step's middle is the middle of the samples that its convolutions see."""
         return (self.timing.reach - self.timing.hop) / 2 / DEFAULT_SAMPLE_RATE
 
     @property
@@ -171,15 +193,15 @@ class SpeechNetwork(NetworkExtractor):
 
     @property
     def layers(self) -> int:  # type: ignore[override]
-        """Side by side in a row."""
+        """The layers that lie side by side in a row; 1 for their mean."""
         return 1 if self.mean else len(self.numbers)
 
     @property
     def dim(self) -> int:  # type: ignore[override]
-        """C, or as often C as layers lie side by side."""
+        """C times the layers that lie side by side."""
         return self.layers * self.shape[1]
 
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> Parameters:
         return {"layers": self.chosen, "mean": self.mean}
 
     def load(self) -> None:
@@ -187,19 +209,19 @@ class SpeechNetwork(NetworkExtractor):
         super().load()
 
     def signal(self, samples: Stream) -> Stream:
-        """What the network is given of a stream: at least the samples that one row sees."""
+        """The network's input for a stream, padded with silence to the samples that one row sees."""
         return np.pad(samples, (0, max(0, self.timing.reach - len(samples))))
 
-    def rows(self, streams: Sequence[Stream]) -> list[Rows]:
+    def rows(self, streams: Sequence[Stream]) -> list[FeatureArray]:
         signals = [self.signal(samples) for samples in streams]
-        found: dict[int, Rows] = {}
-        most = self.batch_s * DEFAULT_SAMPLE_RATE
-        for group in passes([len(signal) for signal in signals], most, padded=self.pads):
-            found.update(zip(group, self._pass([signals[k] for k in group]), strict=True))
-        return [found[k] for k in range(len(signals))]
+        rows: dict[int, FeatureArray] = {}
+        max_samples = self.batch_s * DEFAULT_SAMPLE_RATE
+        for group in plan_passes([len(signal) for signal in signals], max_samples, padded=self.pads):
+            rows.update(zip(group, self._run_pass([signals[k] for k in group]), strict=True))
+        return [rows[k] for k in range(len(signals))]
 
-    def _pass(self, signals: Sequence[Stream]) -> list[Rows]:
-        """One forward pass; the longest is the first."""
+    def _run_pass(self, signals: Sequence[Stream]) -> list[FeatureArray]:
+        """Run one forward pass; the first signal is the longest."""
         import torch
 
         lengths = torch.tensor([len(signal) for signal in signals])
@@ -211,6 +233,6 @@ class SpeechNetwork(NetworkExtractor):
             mask = self.on_device((torch.arange(data.shape[1]) < lengths[:, None]).long())
         with self.running():
             states = [state.float() for state in self.states(self.on_device(data), mask)]
-            together = torch.stack(states).mean(0) if self.mean else torch.cat(states, dim=-1)  # B, T, dim
-        values = together.cpu().numpy()
+            merged = torch.stack(states).mean(0) if self.mean else torch.cat(states, dim=-1)  # B, T, dim
+        values = merged.cpu().numpy()
         return [v[: self.timing.rows(len(signal))] for v, signal in zip(values, signals, strict=True)]

@@ -1,8 +1,8 @@
 """Video networks of torchvision: frames > sliding windows > one pooled vector per hop.
 
-All take windows of consecutive frames of the clock's 25 per second, so that a row sees as little time as it can; torchvision's
-weights saw the same number of frames of slower videos. A frame is squeezed to the network's square, or a square is cut out of
-it (`crop`), where torchvision resizes the shorter side and cuts the middle: a face near the edge would be lost.
+All networks take windows of consecutive frames at the clock's 25 per second, so that a row sees as little time as possible;
+torchvision's weights were trained on the same number of frames of slower videos. A frame is squeezed to the network's square,
+or a square is cut out of it (`crop`); torchvision resizes the shorter side and cuts the middle, which loses a face near the edge.
 
 Legend: B windows, W frames of a window, S the side of a frame, C width.
 """
@@ -11,16 +11,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from avloc.core.timeline import DEFAULT_FPS
 from avloc.errors import AvlocError
-from avloc.feature_extraction.extractors.base import Rows, Stream
+from avloc.feature_extraction.extractors.base import FeatureArray, Parameters, Stream
 from avloc.feature_extraction.extractors.network import LocalWeights, NetworkExtractor
-from avloc.feature_extraction.media.cropping import checked_crop, needs_face
+from avloc.feature_extraction.media.cropping import needs_face, parse_crop
 from avloc.feature_extraction.media.faces import FaceDetector
 from avloc.feature_extraction.media.types import VideoFormat
 
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 
 Colour = tuple[float, float, float]
 IMAGENET: tuple[Colour, Colour] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""Mean and deviation of red, green and blue that networks were trained with."""
+"""Mean and deviation of red, green and blue in a network's training."""
 KINETICS: tuple[Colour, Colour] = ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
 PLAIN: tuple[Colour, Colour] = ((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
 
 
 def window_frames(frames: int, window: int, stride: int) -> npt.NDArray[np.int64]:
-    """Which of some frames each window sees, one window per `stride` frames: (T, window).
+    """Compute the frames' indices in each window, one window per `stride` frames: (T, window).
 
-    A window's middle is its step's middle; at the ends the first and last frames are repeated.
+    A window is centred on its step; at the ends the first and last frames are repeated.
 
     >>> window_frames(frames=5, window=4, stride=2)
     array([[0, 0, 1, 2],
@@ -49,15 +49,15 @@ def window_frames(frames: int, window: int, stride: int) -> npt.NDArray[np.int64
 
 
 class WindowNetwork(NetworkExtractor):
-    """Sliding windows of frames > a network > a row each; subclasses turn windows into rows in `_forward`.
+    """Sliding windows of frames > a network > a row per window; subclasses turn windows into rows in `_forward`.
 
     Attributes:
         window: frames per window.
         stride: frames per step.
         batch: windows per forward pass.
-        crop: which part of the picture it sees: `none` is all of it, squeezed to a square.
-        side: of the square.
-        colours: mean and deviation of red, green and blue that it was trained with.
+        crop: the part of the picture that the network sees; `none` is the whole picture, squeezed to a square.
+        side: pixels of the square's side.
+        colours: mean and deviation of red, green and blue in the network's training.
     """
 
     modality = "visual"
@@ -65,10 +65,15 @@ class WindowNetwork(NetworkExtractor):
     side: int
     colours: tuple[Colour, Colour]
 
-    def _see(self, *, window: int, stride: int, batch: int, crop: str) -> None:
+    def _set_windows(self, *, window: int, stride: int, batch: int, crop: str) -> None:
+        """Set the windows' attributes, and the timing that follows from them.
+
+        Raises:
+            AvlocError: if a number is under 1, or the crop unknown.
+        """
         if window < 1 or stride < 1 or batch < 1:
             raise AvlocError(f"window, stride and batch must be at least 1, got {window}, {stride}, {batch}")
-        self.window, self.stride, self.batch, self.crop = window, stride, batch, checked_crop(crop)
+        self.window, self.stride, self.batch, self.crop = window, stride, batch, parse_crop(crop)
         self.hop_s = stride / DEFAULT_FPS
         self.receptive_field_s = window / DEFAULT_FPS
 
@@ -78,36 +83,38 @@ class WindowNetwork(NetworkExtractor):
 
     def load(self) -> None:
         if needs_face(self.crop):
-            FaceDetector()  # decoding makes its own; that it can be made is known before the first clip
+            FaceDetector()  # decoding makes its own; a missing OpenCV is reported before the first clip
         super().load()
 
     @abstractmethod
     def _forward(self, windows: torch.Tensor) -> torch.Tensor:
-        """The network's rows: (B, W, S, S, 3) in units of deviations → (B, C)."""
+        """Run the network on normalized windows: (B, W, S, S, 3) → (B, C)."""
 
-    def rows(self, streams: Sequence[Stream]) -> list[Rows]:
+    def rows(self, streams: Sequence[Stream]) -> list[FeatureArray]:
         import torch
 
-        seen = [window_frames(len(frames), self.window, self.stride) for frames in streams]
-        index = np.concatenate([np.zeros((0, self.window), np.int64), *seen])
-        owner = np.repeat(np.arange(len(streams)), [len(s) for s in seen])
+        per_stream = [window_frames(len(frames), self.window, self.stride) for frames in streams]
+        frame_index = np.concatenate([np.zeros((0, self.window), np.int64), *per_stream])  # all windows, W
+        stream_index = np.repeat(np.arange(len(streams)), [len(windows) for windows in per_stream])
         mean, deviation = (torch.tensor(c, device=self.device) for c in self.colours)
-        found: list[torch.Tensor] = []
-        there: dict[int, torch.Tensor] = {}  # streams on the device: those of a batch
-        for begin in range(0, len(owner), self.batch):
-            owners, chosen = owner[begin : begin + self.batch], index[begin : begin + self.batch]
-            wanted = np.unique(owners).tolist()
-            there = {k: there[k] if k in there else self.on_device(torch.from_numpy(streams[k])) for k in wanted}
-            places = [self.on_device(torch.from_numpy(chosen[owners == k])) for k in wanted]
-            windows = torch.cat([there[k][place] for k, place in zip(wanted, places, strict=True)])  # B, W, S, S, 3
+        outputs: list[torch.Tensor] = []
+        on_device: dict[int, torch.Tensor] = {}  # the streams of the current batch
+        for begin in range(0, len(stream_index), self.batch):
+            batch = slice(begin, begin + self.batch)
+            members = np.unique(stream_index[batch]).tolist()
+            on_device = {
+                k: on_device[k] if k in on_device else self.on_device(torch.from_numpy(streams[k])) for k in members
+            }
+            frames = [self.on_device(torch.from_numpy(frame_index[batch][stream_index[batch] == k])) for k in members]
+            windows = torch.cat([on_device[k][f] for k, f in zip(members, frames, strict=True)])  # B, W, S, S, 3
             with self.running():
-                found.append(self._forward((windows.float() / 255 - mean) / deviation).float())
-        values = torch.cat(found).cpu().numpy() if found else np.zeros((0, self.dim), np.float32)
-        return np.split(values, np.cumsum([len(s) for s in seen])[:-1]) if streams else []
+                outputs.append(self._forward((windows.float() / 255 - mean) / deviation).float())
+        values = torch.cat(outputs).cpu().numpy() if outputs else np.zeros((0, self.dim), np.float32)
+        return np.split(values, np.cumsum([len(windows) for windows in per_stream])[:-1]) if streams else []
 
 
 class VideoNetwork(WindowNetwork, LocalWeights):
-    """What goes into the last layer of one of torchvision's video networks: (C) per window.
+    """A video network of torchvision without its last layer: (C) per window.
 
     Args:
         weights: a state dict as torchvision saves it, classes included; nothing is downloaded.
@@ -116,11 +123,23 @@ class VideoNetwork(WindowNetwork, LocalWeights):
         stride: frames per step.
         batch: windows per forward pass.
         crop: `none` (the whole picture, squeezed), `center`, `face` or `mouth`.
+
+    Attributes:
+        head: the name of torchvision's last layer.
+        fewest_frames: the shortest window that the network takes.
+        most_frames: the longest; None: any.
+
+    Raises:
+        AvlocError: if weights are missing, or the network does not take such a window.
+
+    >>> from avloc.feature_extraction.extractors.video import R3D18
+    >>> R3D18(random=True, stride=2).hop_s
+    0.08
     """
 
     side = 112
     colours = KINETICS
-    head = "fc"  # the attribute that is the last layer
+    head = "fc"
     fewest_frames = 1
     most_frames: int | None = None
 
@@ -135,12 +154,12 @@ class VideoNetwork(WindowNetwork, LocalWeights):
         crop: str = "none",
     ) -> None:
         super().__init__(weights, random)
-        self._see(window=window, stride=stride, batch=batch, crop=crop)
+        self._set_windows(window=window, stride=stride, batch=batch, crop=crop)
         if window < self.fewest_frames or window > (self.most_frames or window):
-            wanted = f"exactly {self.most_frames}" if self.most_frames else f"at least {self.fewest_frames}"
-            raise AvlocError(f"{self.name} wants a window of {wanted} frames, got {window}")
+            expected = f"exactly {self.most_frames}" if self.most_frames else f"at least {self.fewest_frames}"
+            raise AvlocError(f"{self.name} needs a window of {expected} frames, got {window}")
 
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> Parameters:
         return {"random": self.random, "window": self.window, "stride": self.stride, "crop": self.crop}
 
     def _load(self) -> torch.nn.Module:
@@ -153,7 +172,7 @@ class VideoNetwork(WindowNetwork, LocalWeights):
         if self.weights is not None:
             try:
                 network.load_state_dict(torch.load(self.weights, map_location="cpu", weights_only=True))
-            except Exception as error:  # torch raises many kinds for a file that is not what it should be
+            except Exception as error:  # torch raises errors of many types for other files
                 reason = " ".join(str(error).split())[:200]
                 raise AvlocError(f"{self.weights}: not a state dict of torchvision's {self.name} ({reason})") from error
         setattr(network, self.head, torch.nn.Identity())
@@ -174,14 +193,14 @@ class R3D18(VideoNetwork):
 
 
 class MC318(VideoNetwork):
-    """The same with 3D convolutions in its first layers only: 512 numbers; weights `mc3_18-a90a0ba3.pth`."""
+    """R3D-18 with 3D convolutions in its first layers only: 512 numbers; weights `mc3_18-a90a0ba3.pth`."""
 
     name = "mc3_18"
     dim = 512
 
 
 class R2Plus1D18(VideoNetwork):
-    """The same with each 3D convolution made of a spatial and a temporal one: 512 numbers; weights `r2plus1d_18-91a641e6.pth`."""
+    """R3D-18 with each 3D convolution split into space and time: 512 numbers; weights `r2plus1d_18-91a641e6.pth`."""
 
     name = "r2plus1d_18"
     dim = 512
@@ -191,8 +210,8 @@ class S3D(VideoNetwork):
     """Separable Inception3D: 1024 numbers from windows of 14 frames or more of 224 × 224; weights `s3d-d76dad2f.pth`.
 
     Xie et al., "Rethinking spatiotemporal feature learning: speed-accuracy trade-offs in video classification", ECCV 2018.
-    It was trained with 128 frames at 15 per second; the default of 16 keeps a row's time short. Its last layer classifies every
-    place of a map; a row is the map's mean.
+    It was trained on 128 frames at 15 per second; the default of 16 keeps a row's time short. Its last layer classifies every
+    position of a map; a row is the map's mean.
     """
 
     name = "s3d"
@@ -213,7 +232,7 @@ class MViTV1B(VideoNetwork):
     side = 224
     colours = PLAIN
     head = "head"
-    fewest_frames = most_frames = 16  # as many as it has positions
+    fewest_frames = most_frames = 16  # its position embeddings
 
 
 class MViTV2S(MViTV1B):

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from avloc.errors import AvlocError
+from avloc.feature_extraction.extractors.base import Parameters
 from avloc.feature_extraction.extractors.pretrained import folder_sha256, model_folder, quiet_transformers
 from avloc.feature_extraction.extractors.video import IMAGENET, Colour, WindowNetwork
 from avloc.io.files import read_json
@@ -20,15 +21,18 @@ if TYPE_CHECKING:
 
 
 class VideoMAE(WindowNetwork):
-    """The mean of all tokens of a window, after the last layer's norm where the network has one: `hidden_size` numbers.
+    """The mean of a window's tokens, after the last layer's norm if the network has one: `hidden_size` numbers.
 
-    The window, the picture's size and its colours are the network's own: 16 frames of 224 × 224 for the published ones.
+    The window, the picture's size and its colours come from the network: 16 frames of 224 × 224 for the published ones.
 
     Args:
-        weights: a folder as transformers saves it, or a name in the user's Hugging Face cache; nothing is downloaded.
+        weights: a folder as transformers saves it, or a name in the local Hugging Face cache; nothing is downloaded.
         stride: frames per step.
         batch: windows per forward pass.
         crop: `none` (the whole picture, squeezed), `center`, `face` or `mouth`.
+
+    Raises:
+        AvlocError: if the folder is missing, or holds another network.
     """
 
     name = "videomae"
@@ -43,28 +47,30 @@ class VideoMAE(WindowNetwork):
         self.side = _number(config.get("image_size", 224), f"{self.folder}: image_size")
         self.dim = _number(config.get("hidden_size", 768), f"{self.folder}: hidden_size")
         window = _number(config.get("num_frames", 16), f"{self.folder}: num_frames")
-        self._see(window=window, stride=stride, batch=batch, crop=crop)
+        self._set_windows(window=window, stride=stride, batch=batch, crop=crop)
         self.colours = self._colours()
 
     def _read(self, file: str) -> dict[str, Any]:
-        found = read_json(self.folder / file, "configuration of transformers")
-        if not isinstance(found, dict):
+        settings = read_json(self.folder / file, "configuration of transformers")
+        if not isinstance(settings, dict):
             raise AvlocError(f"{self.folder / file}: not a configuration of transformers")
-        return found
+        return settings
 
     def _colours(self) -> tuple[Colour, Colour]:
         file = "preprocessor_config.json"
-        given = self._read(file) if (self.folder / file).is_file() else {}
+        settings = self._read(file) if (self.folder / file).is_file() else {}
         mean, deviation = (
-            given.get(key, default) for key, default in zip(("image_mean", "image_std"), IMAGENET, strict=True)
+            settings.get(key, default) for key, default in zip(("image_mean", "image_std"), IMAGENET, strict=True)
         )
         try:
             (a, b, c), (d, e, f) = (map(float, values) for values in (mean, deviation))
         except (TypeError, ValueError) as error:
-            raise AvlocError(f"{self.folder / file}: want three numbers as image_mean and image_std") from error
+            raise AvlocError(
+                f"{self.folder / file}: expected three numbers each as image_mean and image_std"
+            ) from error
         return (a, b, c), (d, e, f)
 
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> Parameters:
         return {"stride": self.stride, "crop": self.crop}
 
     @cached_property
@@ -83,10 +89,10 @@ class VideoMAE(WindowNetwork):
                 network, report = kind.from_pretrained(
                     str(self.folder), local_files_only=True, output_loading_info=True
                 )
-        except Exception as error:  # as many kinds as there are ways to be broken
+        except Exception as error:  # transformers raises errors of many types for damaged files
             reason = " ".join(str(error).split())[:200]
             raise AvlocError(f"{self.folder}: not a VideoMAE network ({reason})") from error
-        if missing := sorted(report["missing_keys"]):  # they would be random
+        if missing := sorted(report["missing_keys"]):  # transformers would leave them random
             raise AvlocError(
                 f"{self.folder}: its weights lack {len(missing)} tensors of VideoMAE, such as {missing[0]}"
             )
@@ -98,7 +104,7 @@ class VideoMAE(WindowNetwork):
 
 
 def _number(value: Any, what: str) -> int:
-    """A whole number of a configuration, or a pair of equal ones."""
+    """Read a whole number of a configuration, also from a pair of equal ones."""
     if isinstance(value, (list, tuple)) and len(set(value)) == 1:
         value = value[0]
     if not isinstance(value, int) or value < 1:

@@ -1,9 +1,9 @@
 """Microsoft's WavLM files: `{"cfg": …, "model": …}` > configuration, renamed tensors > transformers' WavLMModel.
 
-Chen et al., "WavLM: large-scale self-supervised pre-training for full stack speech processing", JSTSP 2022. Reading one runs no
-code: the text that describes the convolutions, which is a Python expression, is taken apart here and not evaluated.
+Chen et al., "WavLM: large-scale self-supervised pre-training for full stack speech processing", JSTSP 2022. Reading a file runs
+no code: the convolutions are described by a Python expression, which is parsed here and not evaluated.
 
-Deviation: Microsoft's code normalizes a stream with 1e-5 in the root, transformers with 1e-7, and so do we.
+Deviation: Microsoft's code normalizes a stream with 1e-5 in the root; here it is 1e-7, as in transformers.
 """
 
 from __future__ import annotations
@@ -14,31 +14,40 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from avloc.errors import AvlocError, first_line
+from avloc.errors import AvlocError, one_line
 from avloc.io.weights import load_file
 
 _TRIPLE = r"\([0-9]{1,4},[0-9]{1,4},[0-9]{1,4}\)"
 _TERM = rf"\[{_TRIPLE}(?:,{_TRIPLE})*,?\](?:\*[0-9]{{1,2}})?"
 _EXPRESSION = re.compile(rf"{_TERM}(?:\+{_TERM})*")
-_LONGEST = 1000  # characters of an expression
+_MAX_EXPRESSION = 1000  # characters
 
+USUAL_CONVOLUTIONS = "[(512,10,5)] + [(512,3,2)] * 4 + [(512,2,2)] * 2"
 NORMS = {"default": "group", "layer_norm": "layer"}
 
-# The original's settings: name in the file, default there, name in transformers.
+
+class Setting(NamedTuple):
+    """A setting of the original: its name in the file, its default there, and its name in transformers."""
+
+    original: str
+    default: int | bool
+    name: str
+
+
 SETTINGS = (
-    ("encoder_layers", 12, "num_hidden_layers"),
-    ("encoder_embed_dim", 768, "hidden_size"),
-    ("encoder_ffn_embed_dim", 3072, "intermediate_size"),
-    ("encoder_attention_heads", 12, "num_attention_heads"),
-    ("conv_pos", 128, "num_conv_pos_embeddings"),
-    ("conv_pos_groups", 16, "num_conv_pos_embedding_groups"),
-    ("num_buckets", 320, "num_buckets"),
-    ("max_distance", 1280, "max_bucket_distance"),
-    ("layer_norm_first", False, "do_stable_layer_norm"),
-    ("conv_bias", False, "conv_bias"),
+    Setting("encoder_layers", 12, "num_hidden_layers"),
+    Setting("encoder_embed_dim", 768, "hidden_size"),
+    Setting("encoder_ffn_embed_dim", 3072, "intermediate_size"),
+    Setting("encoder_attention_heads", 12, "num_attention_heads"),
+    Setting("conv_pos", 128, "num_conv_pos_embeddings"),
+    Setting("conv_pos_groups", 16, "num_conv_pos_embedding_groups"),
+    Setting("num_buckets", 320, "num_buckets"),
+    Setting("max_distance", 1280, "max_bucket_distance"),
+    Setting("layer_norm_first", False, "do_stable_layer_norm"),
+    Setting("conv_bias", False, "conv_bias"),
 )
 
-# Parts of the tensors' names: in transformers, and in the file.
+# Parts of tensors' names: in transformers (a pattern), and in the file.
 NAMES = tuple(
     (re.compile(pattern), name)
     for pattern, name in (
@@ -62,7 +71,12 @@ NAMES = tuple(
 
 
 class WavLMCheckpoint(NamedTuple):
-    """transformers' WavLMModel with the file's weights, and whether it wants streams of zero mean and unit variance."""
+    """The content of one of Microsoft's files.
+
+    Attributes:
+        network: transformers' WavLMModel with the file's weights.
+        normalize: true if the network takes streams of zero mean and unit variance.
+    """
 
     network: Any
     normalize: bool
@@ -72,69 +86,74 @@ def read_wavlm(path: Path) -> WavLMCheckpoint:
     """Read a file as Microsoft published it.
 
     Raises:
-        AvlocError: if it is none, or if a tensor is missing, unexpected, or of another shape than its settings say.
+        AvlocError: if the file is of another kind, or a tensor is missing, unexpected, or of another shape than in its `cfg`.
     """
     content = load_file(path)
     if not (
         isinstance(content, dict) and isinstance(content.get("cfg"), dict) and isinstance(content.get("model"), Mapping)
     ):
-        raise AvlocError(f"{path}: not a WavLM file of Microsoft's (want a dictionary with `cfg` and `model`)")
+        raise AvlocError(f"{path}: not a WavLM file of Microsoft's (expected a dictionary with `cfg` and `model`)")
     transformers = import_module("transformers")
     try:
-        network = transformers.WavLMModel(transformers.WavLMConfig(**settings(content["cfg"])))
-    except Exception as error:  # transformers raises many kinds for settings that cannot be
-        raise AvlocError(f"{path}: its `cfg` is of no WavLM ({first_line(error)})") from error
+        network = transformers.WavLMModel(transformers.WavLMConfig(**transformers_settings(content["cfg"])))
+    except Exception as error:  # transformers raises errors of many types for invalid settings
+        raise AvlocError(f"{path}: its `cfg` is of no WavLM ({one_line(error)})") from error
     _fill(path, network, content["model"])
     return WavLMCheckpoint(network, bool(content["cfg"].get("normalize", False)))
 
 
-def settings(said: Mapping[str, Any]) -> dict[str, Any]:
-    """The original's `cfg` as arguments of transformers' WavLMConfig.
+def transformers_settings(cfg: Mapping[str, object]) -> dict[str, object]:
+    """Convert the original's `cfg` to arguments of transformers' WavLMConfig.
 
     Raises:
-        AvlocError: if transformers' WavLM cannot be like that.
+        AvlocError: if transformers' WavLM does not support a setting.
     """
     for name in ("relative_position_embedding", "gru_rel_pos"):
-        if not said.get(name, False):
-            raise AvlocError(f"want gated relative positions, got {name} {said.get(name)!r}")
-    norm, activation = said.get("extractor_mode", "default"), said.get("activation_fn", "gelu")
+        if not cfg.get(name, False):
+            raise AvlocError(f"expected gated relative positions, got {name} {cfg.get(name)!r}")
+    norm, activation = str(cfg.get("extractor_mode", "default")), cfg.get("activation_fn", "gelu")
     if norm not in NORMS:
         raise AvlocError(f"extractor_mode must be one of {', '.join(NORMS)}, got {norm!r}")
     if activation not in ("gelu", "relu"):
         raise AvlocError(f"activation_fn must be gelu or relu, got {activation!r}")
-    convolutions = convolutions_of(said.get("conv_feature_layers", "[(512,10,5)] + [(512,3,2)] * 4 + [(512,2,2)] * 2"))
+    convolutions = parse_convolutions(cfg.get("conv_feature_layers", USUAL_CONVOLUTIONS))
     widths, kernels, strides = zip(*convolutions, strict=True)
-    numbers = {ours: type(default)(said.get(theirs, default)) for theirs, default, ours in SETTINGS}
+    values: dict[str, Any] = dict(cfg)
+    numbers = {s.name: type(s.default)(values.get(s.original, s.default)) for s in SETTINGS}
     return {
-        **numbers, "feat_extract_norm": NORMS[norm], "hidden_act": activation,
-        "conv_dim": widths, "conv_kernel": kernels, "conv_stride": strides,
-    }  # fmt: skip
+        **numbers,
+        "feat_extract_norm": NORMS[norm],
+        "hidden_act": activation,
+        "conv_dim": widths,
+        "conv_kernel": kernels,
+        "conv_stride": strides,
+    }
 
 
-def convolutions_of(text: Any) -> list[tuple[int, int, int]]:
-    """Width, kernel and stride of each convolution, of the original's expression.
+def parse_convolutions(text: object) -> list[tuple[int, int, int]]:
+    """Parse the original's expression into width, kernel and stride of each convolution.
 
-    >>> convolutions_of("[(8,10,5)] + [(8,3,2)] * 2")
+    >>> parse_convolutions("[(8,10,5)] + [(8,3,2)] * 2")
     [(8, 10, 5), (8, 3, 2), (8, 3, 2)]
 
     Raises:
-        AvlocError: if it is anything else than lists of triples, added and repeated.
+        AvlocError: if the text is anything else than lists of triples, added and repeated.
     """
-    tight = re.sub(r"\s", "", text) if isinstance(text, str) and len(text) <= _LONGEST else ""
+    tight = re.sub(r"\s", "", text) if isinstance(text, str) and len(text) <= _MAX_EXPRESSION else ""
     if not _EXPRESSION.fullmatch(tight):
         raise AvlocError(f"conv_feature_layers must be like [(512,10,5)] + [(512,3,2)] * 4, got {str(text)[:80]!r}")
-    found: list[tuple[int, int, int]] = []
+    convolutions: list[tuple[int, int, int]] = []
     for term in tight.split("+"):
         triples, _, times = term.partition("*")
         numbers = [int(number) for number in re.findall("[0-9]+", triples)]
-        found.extend(list(zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True)) * int(times or 1))
-    if not found or 0 in (number for convolution in found for number in convolution):
+        convolutions.extend(list(zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True)) * int(times or 1))
+    if not convolutions or 0 in (number for convolution in convolutions for number in convolution):
         raise AvlocError(f"conv_feature_layers must name convolutions of at least 1, got {text!r}")
-    return found
+    return convolutions
 
 
 def original_name(name: str, norm: str) -> str:
-    """The name in the file of a tensor of transformers' WavLMModel; some are the same.
+    """Translate the name of a tensor of transformers' WavLMModel into its name in the file; some are the same.
 
     >>> original_name("encoder.layers.3.feed_forward.intermediate_dense.bias", "group")
     'encoder.layers.3.fc1.bias'
@@ -149,19 +168,21 @@ def original_name(name: str, norm: str) -> str:
 
 
 def _fill(path: Path, network: Any, tensors: Mapping[str, Any]) -> None:
-    """Put the file's tensors into the network, all of them and into all of it."""
+    """Load the file's tensors into the network.
+
+    Raises:
+        AvlocError: unless they are exactly the network's tensors.
+    """
     import torch
 
-    wanted = network.state_dict()
-    names = {original_name(name, network.config.feat_extract_norm): name for name in wanted}
-    for problem, found in (
-        ("lacks", names.keys() - tensors.keys()),
-        ("has no place for", tensors.keys() - names.keys()),
-    ):
-        if found:
-            raise AvlocError(f"{path}: a WavLM of its `cfg` {problem} {', '.join(sorted(map(str, found))[:3])}")
+    expected = network.state_dict()
+    names = {original_name(name, network.config.feat_extract_norm): name for name in expected}
+    missing, unexpected = names.keys() - tensors.keys(), tensors.keys() - names.keys()
+    for problem, keys in (("lacks", missing), ("has no place for", unexpected)):
+        if keys:
+            raise AvlocError(f"{path}: a WavLM of its `cfg` {problem} {', '.join(sorted(map(str, keys))[:3])}")
     for original, name in names.items():
-        shape, tensor = tuple(wanted[name].shape), tensors[original]
+        shape, tensor = tuple(expected[name].shape), tensors[original]
         if not isinstance(tensor, torch.Tensor) or tuple(tensor.shape) != shape:
             got = tuple(tensor.shape) if isinstance(tensor, torch.Tensor) else type(tensor).__name__
             raise AvlocError(f"{path}: {original} must be of shape {shape}, got {got}")

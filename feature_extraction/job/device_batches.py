@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing import connection
 from typing import NamedTuple
@@ -17,23 +17,31 @@ from avloc.feature_extraction.extractors.base import Extractor, Stream, check_fi
 from avloc.feature_extraction.job.worker import describe_error
 from avloc.feature_extraction.store.shards import to_half
 
-BATCH_BYTES = 256 << 20  # of streams in one batch, and of the rows that come of them
+BATCH_BYTES = 256 << 20  # of the streams in one batch, and of their rows
 BATCH_STREAMS = 64
-WAITING_BATCHES = 2  # so that the next is there when one is done
-ALIKE = 20  # streams that fail for the same reason, none between that does not, are the machine's fault, not theirs
+WAITING_BATCHES = 2  # so that the next batch is ready when one is done
+MAX_EQUAL_FAILURES = 20  # more streams in a row that fail for one reason are the machine's fault, not the streams'
 
-FULL = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "can't allocate memory")  # beside torch's own error
+OUT_OF_MEMORY_TEXTS = (
+    "out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "can't allocate memory",
+)  # beside torch's own error
 
 
 class PendingRows:
-    """The rows of one stream, once they are made; or why they could not be.
+    """The future rows of one stream.
 
     Args:
         file: the clip, for errors.
-        stream: what the network is given.
-        low: the first row that counts.
-        high: behind the last one; None: to the end.
-        reserved: bytes of the rows that are to come, about.
+        stream: the network's input.
+        low: first row to keep.
+        high: end of the rows to keep; None: all up to the last.
+        reserved: approximate bytes of the rows to come.
+
+    Attributes:
+        rows: (T, D) float16 once they are computed.
+        failure: the reason for which they could not be computed.
     """
 
     def __init__(self, file: str, stream: Stream, low: int, high: int | None, reserved: int) -> None:
@@ -44,169 +52,189 @@ class PendingRows:
         self._reserved = reserved
 
     @property
-    def held(self) -> int:
-        """Bytes that it has in memory, or soon will."""
+    def nbytes(self) -> int:
+        """Bytes that it holds in memory, or soon will."""
         rows = self._reserved if self.rows is None else self.rows.nbytes
         return rows + (0 if self.stream is None else self.stream.nbytes)
 
 
-class _Trouble(NamedTuple):
-    """Why a pass failed: too little memory, a device that does nothing any more, or something in a stream."""
+class _PassFailure(NamedTuple):
+    """The reason for which a pass of the network failed.
+
+    Attributes:
+        reason: the error, in one line.
+        is_out_of_memory: the device had too little memory.
+        is_device_lost: the device does not work any more.
+    """
 
     reason: str
-    full: bool
-    broken: bool
+    is_out_of_memory: bool
+    is_device_lost: bool
 
 
-class Batches:
-    """Collects an extractor's streams and runs them together. One thread for all: a device does one thing at a time.
+class StreamBatcher:
+    """Collects the streams of one extractor and runs its network on batches of them.
+
+    All batchers of a job share one thread: a device does one thing at a time.
 
     Args:
         executor: the thread.
-        extractor: whose network to run.
-        done: called in the thread after each batch.
+        extractor: the extractor whose network runs.
+        on_done: called in the thread after each batch.
     """
 
-    def __init__(self, executor: ThreadPoolExecutor, extractor: Extractor, done: Callable[[], object]) -> None:
+    def __init__(self, executor: ThreadPoolExecutor, extractor: Extractor, on_done: Callable[[], object]) -> None:
         self.extractor = extractor
-        self._executor, self._done = executor, done
-        self._samples_per_row = extractor.windows().unit
+        self._executor, self._on_done = executor, on_done
+        self._samples_per_row = extractor.window_cutter().unit
         self._collected: list[PendingRows] = []
         self._bytes = 0
         self._running: deque[Future[None]] = deque()
-        self._alike: tuple[str, int] = ("", 0)
+        self._last_failure: tuple[str, int] = ("", 0)  # reason, and its failures in a row
 
     def add(self, file: str, stream: Stream, low: int = 0, high: int | None = None) -> PendingRows:
-        """Take a stream; it is run with others. Of its rows `low` to `high` are wanted."""
+        """Add a stream to the next batch; its rows from `low` up to `high` are kept."""
         numbers = (len(stream) // self._samples_per_row + 1) * self.extractor.dim
-        ticket = PendingRows(file, stream, low, high, numbers * np.dtype(np.float16).itemsize)
-        self._collected.append(ticket)
+        pending = PendingRows(file, stream, low, high, numbers * np.dtype(np.float16).itemsize)
+        self._collected.append(pending)
         self._bytes += stream.nbytes + numbers * np.dtype(np.float32).itemsize
         if self._bytes >= BATCH_BYTES or len(self._collected) >= BATCH_STREAMS:
             self.flush()
-        return ticket
+        return pending
 
     def flush(self) -> None:
-        """Run what was collected. What is in a batch depends on the clips' order and on these calls, not on timing."""
+        """Run the collected streams. The batches depend on the clips' order and on these calls, never on timing."""
         if self._collected:
             batch = self._executor.submit(self._run, self._collected)
             self._running.append(batch)
-            batch.add_done_callback(lambda _: self._done())
+            batch.add_done_callback(lambda _: self._on_done())
             self._collected, self._bytes = [], 0
 
     def settle(self) -> None:
-        """Forget the batches that are through.
+        """Forget finished batches.
 
         Raises:
-            AvlocError: if one of them found the device unusable.
+            AvlocError: if one of them has lost the device.
         """
         while self._running and self._running[0].done():
             self._running.popleft().result()
 
     @property
     def is_full(self) -> bool:
-        """Whether enough is waiting already."""
+        """True if enough batches are waiting."""
         return len(self._running) > WAITING_BATCHES
 
-    def _run(self, tickets: list[PendingRows]) -> None:
-        groups = [tickets]
+    def _run(self, batch: list[PendingRows]) -> None:
+        groups = [batch]
         while groups:
             group = groups.pop()
-            trouble = self._pass(group)
-            if trouble is None:
-                self._alike = ("", 0)
-            elif trouble.broken:
-                raise AvlocError(f"{self.extractor.name}: the device cannot be used any more: {trouble.reason}")
-            elif len(group) > 1:  # one of them is odd, or together they are too much
+            failure = self._try_pass(group)
+            if failure is None:
+                self._last_failure = ("", 0)
+            elif failure.is_device_lost:
+                raise AvlocError(f"{self.extractor.name}: the device cannot be used any more: {failure.reason}")
+            elif len(group) > 1:  # one stream is odd, or together they are too large
                 groups += [group[len(group) // 2 :], group[: len(group) // 2]]
             else:
-                self._fail(group[0], trouble)
+                self._fail(group[0], failure)
 
-    def _pass(self, tickets: list[PendingRows]) -> _Trouble | None:
-        """Run the network once. What it had on the device when it failed is free when this returns."""
+    def _try_pass(self, group: list[PendingRows]) -> _PassFailure | None:
+        """Run the network once. After a failure its memory on the device is free when this returns."""
         try:
-            streams = [ticket.stream for ticket in tickets if ticket.stream is not None]
-            for ticket, rows in zip(tickets, self.extractor.rows(streams), strict=True):
-                self._take(ticket, rows[ticket.low : ticket.high])
+            streams = [pending.stream for pending in group if pending.stream is not None]
+            for pending, rows in zip(group, self.extractor.rows(streams), strict=True):
+                self._store(pending, rows[pending.low : pending.high])
         except Exception as error:
-            reason, full = describe_error(error), _is_full(error)
+            reason, is_out_of_memory = describe_error(error), _is_out_of_memory(error)
         else:
             return None
         device = getattr(self.extractor, "device", "cpu")
-        return _Trouble(reason, full, broken=device != "cpu" and not _works(device))
+        return _PassFailure(reason, is_out_of_memory, is_device_lost=device != "cpu" and not _works(device))
 
-    def _take(self, ticket: PendingRows, rows: npt.NDArray[np.floating]) -> None:
+    def _store(self, pending: PendingRows, rows: npt.NDArray[np.floating]) -> None:
         try:
-            check_finite(ticket.file, self.extractor, rows)
+            check_finite(pending.file, self.extractor, rows)
         except AvlocError as error:
-            ticket.failure = str(error)
+            pending.failure = str(error)
         else:
-            ticket.rows = to_half(rows)
-        ticket.stream = None
+            pending.rows = to_half(rows)
+        pending.stream = None
 
-    def _fail(self, ticket: PendingRows, trouble: _Trouble) -> None:
-        """A stream by itself cannot be done."""
-        if trouble.full:
+    def _fail(self, pending: PendingRows, failure: _PassFailure) -> None:
+        """Fail a stream that the network cannot process even alone."""
+        if failure.is_out_of_memory:
             raise AvlocError(
-                f"{self.extractor.name}: too little memory on the device for a single stream, of {ticket.file} ({trouble.reason})"
+                f"{self.extractor.name}: too little memory on the device for a single stream, of {pending.file} "
+                f"({failure.reason})"
             )
-        reason, times = self._alike
-        self._alike = (trouble.reason, times + 1 if reason == trouble.reason else 1)
-        if self._alike[1] >= ALIKE:
-            raise AvlocError(f"{self.extractor.name}: {ALIKE} streams in a row failed alike: {trouble.reason}")
-        ticket.failure, ticket.stream = f"{ticket.file}: {self.extractor.name}: {trouble.reason}", None
+        reason, times = self._last_failure
+        self._last_failure = (failure.reason, times + 1 if reason == failure.reason else 1)
+        if self._last_failure[1] >= MAX_EQUAL_FAILURES:
+            raise AvlocError(
+                f"{self.extractor.name}: {MAX_EQUAL_FAILURES} streams in a row failed alike: {failure.reason}"
+            )
+        pending.failure, pending.stream = f"{pending.file}: {self.extractor.name}: {failure.reason}", None
 
 
-def _is_full(error: Exception) -> bool:
+def _is_out_of_memory(error: Exception) -> bool:
     import torch
 
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in str(error) for sign in FULL)
+    is_text = any(text in str(error) for text in OUT_OF_MEMORY_TEXTS)
+    return is_text or isinstance(error, MemoryError | torch.OutOfMemoryError)
 
 
 def _works(device: str) -> bool:
-    """Whether a device still does anything: after some errors each call fails, whatever it is given."""
+    """Test a device: after some errors every further call fails, whatever its input."""
     import torch
 
     try:
         if torch.device(device).type == "cuda":
-            torch.cuda.empty_cache()  # what a pass that was too much has left
+            torch.cuda.empty_cache()  # frees the memory of a pass that was too large
         return bool((torch.zeros(1, device=device) + 1).item() == 1)
     except Exception:
         return False
 
 
-class Device:
-    """The networks of a job on their device: `Batches` for each, and the thread that runs them."""
+class DeviceQueue:
+    """The queue in front of a job's networks on their device: a `StreamBatcher` for each, and the thread that runs them.
 
-    def __init__(self, extractors: dict[int, Extractor]) -> None:
+    Args:
+        extractors: by their numbers, those that run a network.
+
+    Attributes:
+        batchers: the batcher of each extractor.
+        wake: readable after a batch is done.
+    """
+
+    def __init__(self, extractors: Mapping[int, Extractor]) -> None:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="device")
         reading, self._writing = os.pipe()
         self.wake = connection.Connection(reading, writable=False)
-        self.batches = {k: Batches(self._executor, e, self._ring) for k, e in extractors.items()}
+        self.batchers = {k: StreamBatcher(self._executor, e, self._ring) for k, e in extractors.items()}
 
     def _ring(self) -> None:
         os.write(self._writing, b".")
 
-    def hear(self) -> None:
-        """Forget the rings until now, and wait while enough is with the device already.
+    def settle(self) -> None:
+        """Forget finished batches, and block while the device has enough work.
 
         Raises:
             AvlocError: if the device cannot be used any more.
         """
         while True:
-            for batches in self.batches.values():
-                batches.settle()
-            if not self.wake.poll() and not any(b.is_full for b in self.batches.values()):
+            for batcher in self.batchers.values():
+                batcher.settle()
+            if not self.wake.poll() and not any(batcher.is_full for batcher in self.batchers.values()):
                 return
             os.read(self.wake.fileno(), 4096)
 
     def flush(self) -> None:
-        """Run all that was collected."""
-        for batches in self.batches.values():
-            batches.flush()
+        """Run all collected streams."""
+        for batcher in self.batchers.values():
+            batcher.flush()
 
     def close(self) -> None:
-        """Wait for the thread; what was not begun is not run."""
+        """Wait for the running batch, and drop the others."""
         self._executor.shutdown(wait=True, cancel_futures=True)
         self.wake.close()
         os.close(self._writing)

@@ -1,41 +1,52 @@
-"""What a job will take, from a sample of its clips: time, and room on the disk."""
+"""A sample of a job's clips > an estimate of the job's time and of its room on the disk."""
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from avloc.core.descriptions import ExtractorDescription
 from avloc.errors import AvlocError, StoreError
-from avloc.feature_extraction.extractors import Extractor
+from avloc.feature_extraction.extractors.base import Extractor
 from avloc.feature_extraction.job.worker import ClipDone, ClipTask, ExtractionSettings, process_clip
 from avloc.feature_extraction.media.decode import probe
 from avloc.feature_extraction.store.shards import to_half
 
-PROBED = 32
-SAMPLED = 8
+PROBED_CLIPS = 32
+SAMPLED_CLIPS = 8
 FLOAT16_BYTES = 2
 
-
-def spread(files: Sequence[Any], count: int) -> list[Any]:
-    """Some of the items, evenly from all of the list."""
-    return [files[k] for k in np.unique(np.linspace(0, len(files) - 1, count).astype(int)).tolist()] if files else []
+T = TypeVar("T")
 
 
-def bytes_per_second(description: Mapping[str, Any]) -> float:
-    """Bytes in a store per second of media."""
-    return FLOAT16_BYTES * int(description["dim"]) / float(description["hop_s"])
+def evenly_spaced(items: Sequence[T], count: int) -> list[T]:
+    """Pick at most `count` items at even distances over the whole list.
+
+    >>> evenly_spaced("abcdefg", 3)
+    ['a', 'd', 'g']
+    """
+    return [items[k] for k in np.unique(np.linspace(0, len(items) - 1, count).astype(int)).tolist()] if items else []
+
+
+def bytes_per_second(description: ExtractorDescription) -> float:
+    """Bytes in a store per second of media.
+
+    >>> bytes_per_second(ExtractorDescription("logmel", "audio", hop_s=0.01, dim=64))
+    12800.0
+    """
+    return FLOAT16_BYTES * description.dim / description.hop_s
 
 
 def mean_duration_s(root: Path, files: Sequence[str]) -> float:
-    """Of clips, from the headers of some; those that cannot be read are left out."""
+    """The mean length of clips, from the headers of a sample; unreadable ones are left out."""
     durations = []
-    for file in spread(files, PROBED):
+    for file in evenly_spaced(files, PROBED_CLIPS):
         try:
             durations.append(probe(root / file).duration_s)
         except AvlocError:
@@ -44,15 +55,24 @@ def mean_duration_s(root: Path, files: Sequence[str]) -> float:
 
 
 def free_bytes(folder: Path) -> int:
-    """Room on the disk of a folder that need not exist yet."""
-    there = folder.absolute()
-    while not there.exists():
-        there = there.parent
-    return shutil.disk_usage(there).free
+    """Free room on the disk of a folder, which need not exist yet."""
+    existing = folder.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    return shutil.disk_usage(existing).free
 
 
 def check_space(store: Path, needed_bytes: float, clips: int) -> None:
-    """Raise a StoreError if the features of so many clips, of so many bytes in all, cannot fit."""
+    """Raise unless the features fit on the disk.
+
+    Args:
+        store: the store's folder.
+        needed_bytes: size of the features of all clips.
+        clips: their number, for the message.
+
+    Raises:
+        StoreError: if they do not fit.
+    """
     free = free_bytes(store)
     if needed_bytes > free:
         raise StoreError(
@@ -62,17 +82,18 @@ def check_space(store: Path, needed_bytes: float, clips: int) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
-    """What is to be expected of a job.
+class JobEstimate:
+    """The expected costs of a job.
 
     Attributes:
         clips: in the job.
-        sampled: clips that were done to find out; `failed` of them could not be read.
+        sampled: clips processed for the estimate; `failed` of them could not be read.
+        failed: see `sampled`.
         media_s: seconds of all clips.
         decode_s: core seconds of decoding all clips.
         extract_s: core seconds of extraction of all clips in the workers.
         device_s: seconds of a device for all clips; 0 where the workers run the networks.
-        wall_s: with the job's workers and devices.
+        wall_s: duration with the job's workers and devices.
         size_bytes: by extractor, of all clips.
         free_bytes: on the store's disk.
     """
@@ -89,53 +110,58 @@ class Estimate:
     free_bytes: int
 
 
-def estimate(
+def estimate_job(
     files: Sequence[str],
     store: Path,
     settings: ExtractionSettings,
     names: Sequence[str],
     *,
     devices: int = 1,
-    sample: int = SAMPLED,
-) -> Estimate:
-    """Do a sample of the clips, one thread each, and throw the features away.
+    sample: int = SAMPLED_CLIPS,
+) -> JobEstimate:
+    """Process a sample of the clips, with one thread, and discard the features.
 
-    The first of the sample warms up what is loaded lazily, and is not counted unless it is the only one.
+    The first clip of the sample warms up lazy loading, and does not count unless it is the only one.
 
     Args:
         files: the clips of the job.
-        store: its folder, for the free room.
+        store: the store's folder, for the free room.
         settings: the job's.
         names: of the extractors, in the settings' order.
-        devices: how many run networks.
-        sample: clips.
+        devices: number of devices that run networks.
+        sample: number of clips.
     """
-    import torch
-
-    chosen = spread(files, sample + 1)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        extractors = settings.build_extractors()
-        costs = [_cost(file, extractors, settings) for file in chosen]
-    finally:
-        torch.set_num_threads(threads)
+    chosen = evenly_spaced(files, sample + 1)
+    costs = _sample_costs(chosen, settings)
     counted = [c for c in (costs[1:] or costs) if c is not None]
     scale = len(files) / max(1, len(counted))
     decode_s, extract_s, device_s, media_s = (
         scale * sum(getattr(c, key) for c in counted) for key in ("decode_s", "extract_s", "device_s", "media_s")
     )
-    return Estimate(
-        clips=len(files), sampled=len(chosen), failed=sum(c is None for c in costs), media_s=media_s,
-        decode_s=decode_s, extract_s=extract_s, device_s=device_s,
+    return JobEstimate(
+        clips=len(files),
+        sampled=len(chosen),
+        failed=sum(c is None for c in costs),
+        media_s=media_s,
+        decode_s=decode_s,
+        extract_s=extract_s,
+        device_s=device_s,
         wall_s=max((decode_s + extract_s) / max(1, settings.workers), device_s / devices),
         size_bytes={name: scale * sum(c.sizes[k] for c in counted) for k, name in enumerate(names)},
         free_bytes=free_bytes(store),
-    )  # fmt: skip
+    )
 
 
-class _Cost(NamedTuple):
-    """Of a clip: core seconds of decoding and of extraction, seconds of a device and of media, bytes by extractor."""
+class _ClipCosts(NamedTuple):
+    """The costs of a clip.
+
+    Attributes:
+        decode_s: core seconds of decoding.
+        extract_s: core seconds of extraction in the worker.
+        device_s: seconds of a device.
+        media_s: seconds of media.
+        sizes: bytes of the features, by extractor.
+    """
 
     decode_s: float
     extract_s: float
@@ -144,13 +170,25 @@ class _Cost(NamedTuple):
     sizes: list[int]
 
 
-def _cost(file: str, extractors: Sequence[Extractor], settings: ExtractionSettings) -> _Cost | None:
-    """What a clip takes; None for one that cannot be read."""
+def _sample_costs(files: Sequence[str], settings: ExtractionSettings) -> list[_ClipCosts | None]:
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        extractors = settings.build_extractors()
+        return [_measure_clip(file, extractors, settings) for file in files]
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _measure_clip(file: str, extractors: Sequence[Extractor], settings: ExtractionSettings) -> _ClipCosts | None:
+    """Measure the costs of a clip; None if it cannot be read."""
     sizes, device_s = [0] * len(settings.extractors), 0.0
     try:
         for message in process_clip(ClipTask(file, tuple(range(len(sizes)))), extractors, settings):
             if isinstance(message, ClipDone):
-                return _Cost(message.decode_s, message.extract_s, device_s, message.media_s, sizes)
+                return _ClipCosts(message.decode_s, message.extract_s, device_s, message.media_s, sizes)
             rows, begin = message.data, time.perf_counter()
             if not message.is_rows:
                 rows = to_half(extractors[message.extractor].rows([message.data])[0][message.low : message.high])

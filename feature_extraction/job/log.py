@@ -1,4 +1,4 @@
-"""What a job did, as JSON lines: one object per line, appended, so that every run of a job is in its file."""
+"""The log of a job: JSON lines, one object per line, appended, so that the file has every run of the job."""
 
 from __future__ import annotations
 
@@ -8,71 +8,79 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from avloc import __version__
 from avloc.errors import StoreError
 from avloc.feature_extraction.job.pipeline import ClipReport, ShardDone
-from avloc.feature_extraction.job.run import Event, JobReport
+from avloc.feature_extraction.job.run import JobEvent, JobReport
 
 
 class JobLog:
-    """Appends events to a file.
+    """Appends a job's events to a file.
 
-    The events are `start` (settings, number of clips), `failed` (a clip and why), `faceless` (a clip in which a crop found no
-    face in some frames), `shard` (its name, clips, failures, seconds of media, of decoding, of extraction, and since the last),
-    and `end` (totals, and how it ended).
+    The events are `start` (settings, number of clips), `failed` (a clip and the reason), `faceless` (a clip, and its number of
+    frames in which a crop detected no face), `shard` (its name, clips, failures, seconds of media, of decoding, of extraction,
+    and since the last shard), and `end` (totals, and the outcome).
 
     Args:
-        path: the file; it is made with its folder if need be.
+        path: the file; it is made with its folder if missing.
 
     Raises:
         StoreError: if it cannot be written.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "job.jsonl"
+    >>> JobLog(path).start({"clips": 3})
+    >>> json.loads(path.read_text())["clips"]
+    3
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).expanduser()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.open("a").close()
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.open("a").close()
         except OSError as error:
             raise StoreError(
-                f"{path}: the log cannot be written ({error.strerror or error}); --log names a file"
+                f"{self.path}: the log cannot be written ({error.strerror or error}); --log names a file"
             ) from error
-        self.path = path
         self._began = self._last = time.monotonic()
         self._shard = JobReport()
 
-    def _write(self, event: str, about: Mapping[str, Any]) -> None:
-        line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "event": event, **about}
-        with self.path.open("a", encoding="utf-8") as out:  # one write a line, so that lines of several jobs stay whole
+    def _write(self, event: str, details: Mapping[str, object]) -> None:
+        line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "event": event, **details}
+        with self.path.open("a", encoding="utf-8") as out:  # one write per line keeps lines of several jobs whole
             out.write(json.dumps(line, ensure_ascii=False) + "\n")
 
-    def start(self, about: Mapping[str, Any]) -> None:
-        """The job begins."""
-        self._write("start", {"avloc": __version__, "host": socket.gethostname(), **about})
+    def start(self, details: Mapping[str, object]) -> None:
+        """Log the start of the job, with any plain values."""
+        self._write("start", {"avloc": __version__, "host": socket.gethostname(), **details})
 
-    def event(self, event: Event) -> None:
-        """Something happened."""
+    def event(self, event: JobEvent) -> None:
+        """Log an event of the job."""
         if isinstance(event, ClipReport):
             self._shard.count(event)
             if event.failure is not None:
                 self._write("failed", {"file": event.file, "reason": event.failure})
-            elif event.about is not None and event.about.faceless_frames:
-                self._write("faceless", {"file": event.file, "frames": event.about.faceless_frames})
+            elif event.costs is not None and event.costs.faceless_frames:
+                self._write("faceless", {"file": event.file, "frames": event.costs.faceless_frames})
         elif isinstance(event, ShardDone):
             now = time.monotonic()
             names = sorted({path.name for path in event.spec.paths.values()})
             self._write("shard", {"shards": names, **_totals(self._shard), "seconds": round(now - self._last, 3)})
             self._shard, self._last = JobReport(), now
 
-    def end(self, report: JobReport, how: str) -> None:
-        """The job ends."""
+    def end(self, report: JobReport, outcome: str) -> None:
+        """Log the end of the job: `done`, `stopped`, or an error."""
         seconds = round(time.monotonic() - self._began, 3)
-        self._write("end", {"how": how, "reused": report.reused, **_totals(report), "seconds": seconds})
+        self._write("end", {"how": outcome, "reused": report.reused, **_totals(report), "seconds": seconds})
 
 
-def _totals(report: JobReport) -> dict[str, Any]:
+def _totals(report: JobReport) -> dict[str, object]:
     return {
-        "clips": report.done, "failed": report.failed, "media_s": round(report.media_s, 3),
-        "decode_s": round(report.decode_s, 3), "extract_s": round(report.extract_s, 3),
-    }  # fmt: skip
+        "clips": report.done,
+        "failed": report.failed,
+        "media_s": round(report.media_s, 3),
+        "decode_s": round(report.decode_s, 3),
+        "extract_s": round(report.extract_s, 3),
+    }

@@ -1,57 +1,81 @@
-"""What a job has to do: which shards a list of clips becomes, which of them are there, and whether the rest can be written."""
+"""The plan of a job: the shards that a list of clips becomes, the missing ones among them, and checks before any work."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
+from avloc.core.descriptions import ExtractorDescription
 from avloc.errors import AvlocError, StoreError
-from avloc.feature_extraction.job.estimate import bytes_per_second, check_space, mean_duration_s, spread
-from avloc.feature_extraction.job.pipeline import ShardSpec, file_size
+from avloc.feature_extraction.extractors.base import Extractor
+from avloc.feature_extraction.job.estimate import bytes_per_second, check_space, evenly_spaced, mean_duration_s
+from avloc.feature_extraction.job.in_progress import ShardSpec
+from avloc.feature_extraction.job.pipeline import file_size
 from avloc.feature_extraction.job.worker import ExtractionSettings
-from avloc.feature_extraction.store import layout
 from avloc.feature_extraction.store.feature_store import FeatureStore
-from avloc.feature_extraction.store.layout import Layout
-from avloc.feature_extraction.store.shards import NO_FILE, OK, ShardRows, read_rows
+from avloc.feature_extraction.store.layout import ShardLayout, new_layout, saved_layout, shard_size, stored_clips
+from avloc.feature_extraction.store.shards import NO_FILE, OK, ShardTables, read_tables
 from avloc.io.files import remove_stale, temporary_path
 
-CHECKED_FILES = 16  # of a shard, spread over it, that are looked at to tell whether it is of these clips
+CHECKED_FILES = 16  # per shard, spread over it, whose sizes are compared with those recorded
 
 
-class Reused(NamedTuple):
-    """Clips that were there, and those of them that had failed."""
+class ReusedClips(NamedTuple):
+    """The event that the store already has some clips.
+
+    Attributes:
+        clips: their number.
+        failures: those of them that could not be read, with the reasons.
+    """
 
     clips: int
-    failures: dict[str, str]
+    failures: Mapping[str, str]
 
 
 @dataclass(slots=True)
-class _Shard:
-    """A shard of some of the extractors: all whose layouts have it."""
+class _PlannedShard:
+    """A shard of all extractors whose layouts contain it."""
 
-    layout: Layout
+    layout: ShardLayout
     index: int
     extractors: list[int] = field(default_factory=list)
 
+    @property
+    def clips(self) -> tuple[str, ...]:
+        return self.layout.clips(self.index)
 
-class Plan:
-    """The shards of one job, and of one part of it.
+
+class _MissingShard(NamedTuple):
+    """A shard to make, for some of the extractors."""
+
+    clips: tuple[str, ...]
+    extractors: list[int]
+
+
+class JobPlan:
+    """The shards of a job, or of one task of a job array.
 
     Args:
         files: the clips, relative to the settings' root; their order decides the shards.
-        store: where to.
-        settings: the extractors.
-        shard_clips: clips per shard at the most. None: what the store has already for these clips, or `layout.shard_size`.
-        part: (i, n): only every n-th shard from the i-th on.
-        devices: where networks will run on this machine, to be looked at now: none if they run elsewhere, the settings' device
-            unless given.
+        store: the store to write.
+        settings: the clips' root, the extractors, and the resources.
+        shard_clips: clips per shard, at most. None: the number that the store already uses for these clips, or `shard_size`.
+        array_index: (i, n): only every n-th shard from the i-th on.
+        devices: devices on this machine to check for the networks; default: the settings' device. Empty if the networks run
+            elsewhere.
         check_room: raise if the features do not fit on the disk.
+
+    Attributes:
+        names: of the extractors.
+        descriptions: of the extractors.
+        layouts: the division of the clips into shards, for each extractor.
 
     Raises:
         AvlocError: if the settings are wrong; nothing is written then.
@@ -65,166 +89,188 @@ class Plan:
         settings: ExtractionSettings,
         *,
         shard_clips: int | None = None,
-        part: tuple[int, int] = (0, 1),
+        array_index: tuple[int, int] = (0, 1),
         devices: Sequence[str] | None = None,
         check_room: bool = True,
     ) -> None:
-        _check(settings, shard_clips, part)
+        _check_arguments(settings, shard_clips, array_index)
         if store.root.exists() and not store.root.is_dir():
             raise StoreError(f"{store.root}: is a file, want the store's folder")
         _check_devices(settings, (settings.device,) if devices is None else devices)
-        self.files, self.store, self.settings, self.part, self.check_room = files, store, settings, part, check_room
-        extractors = replace(settings, device="cpu").build_extractors()
-        for extractor in extractors:
-            extractor.load()
-        self.names = [e.name for e in extractors]
-        if len(set(self.names)) < len(self.names):
-            raise AvlocError(
-                f"each extractor once, got {', '.join(self.names)}: they would share a folder in the store"
-            )
-        decoder = {"decoder": settings.backend}
-        self.descriptions = [e.describe() | (decoder if e.video_format is not None else {}) for e in extractors]
-        self.layouts = self._layouts(shard_clips)
-        self._shards: dict[str, _Shard] = {}
-        for k, of_one in enumerate(self.layouts):
-            for index, name in enumerate(of_one.names):
-                self._shards.setdefault(name, _Shard(of_one, index)).extractors.append(k)
-        self._missing: dict[str, tuple[tuple[str, ...], list[int]]] = {}  # shard → clips and extractors
+        self.files, self.store, self.settings = files, store, settings
+        self.array_index, self.check_room = array_index, check_room
+        extractors = _load_extractors(settings)
+        self.names = [extractor.name for extractor in extractors]
+        self.descriptions = [_describe(extractor, settings.backend) for extractor in extractors]
+        self.layouts = self._make_layouts(shard_clips)
+        self._shards: dict[str, _PlannedShard] = {}
+        for k, layout in enumerate(self.layouts):
+            for index, name in enumerate(layout.names):
+                self._shards.setdefault(name, _PlannedShard(layout, index)).extractors.append(k)
+        self._missing: dict[str, _MissingShard] = {}
 
-    def _layouts(self, shard_clips: int | None) -> list[Layout]:
-        known = []
+    def _make_layouts(self, shard_clips: int | None) -> list[ShardLayout]:
+        saved: list[ShardLayout | None] = []
         for name, description in zip(self.names, self.descriptions, strict=True):
-            known.append(layout.planned_layout(self.store, name, self.files) if self.store.check(description) else None)
-        for name, found in zip(self.names, known, strict=True):
-            if found is not None and shard_clips is not None and found.size != shard_clips:
+            saved.append(saved_layout(self.store, name, self.files) if self.store.check(description) else None)
+        for name, layout in zip(self.names, saved, strict=True):
+            if layout is not None and shard_clips is not None and layout.size != shard_clips:
                 raise StoreError(
-                    f"{self.store.root / name}: has these clips in shards of {found.size}, and --shard-clips says {shard_clips}; "
-                    "leave it out, or name another store"
+                    f"{self.store.root / name}: has these clips in shards of {layout.size}, and --shard-clips says "
+                    f"{shard_clips}; leave it out, or name another store"
                 )
-        size = shard_clips or next((found.size for found in known if found is not None), None) or self._default_size
+        saved_size = next((layout.size for layout in saved if layout is not None), None)
+        size = shard_clips or saved_size or self._default_size
         return [
-            found or layout.new(self.store, name, self.files, size)
-            for name, found in zip(self.names, known, strict=True)
+            layout or new_layout(self.store, name, self.files, size)
+            for name, layout in zip(self.names, saved, strict=True)
         ]
 
     @cached_property
     def _default_size(self) -> int:
         largest = max(map(bytes_per_second, self.descriptions), default=0.0)
-        return layout.shard_size(len(self.files), largest * self._mean_s)
+        return shard_size(len(self.files), largest * self._mean_duration_s)
 
     @cached_property
-    def _mean_s(self) -> float:
-        return mean_duration_s(self.settings.root, self.files)
+    def _mean_duration_s(self) -> float:
+        return mean_duration_s(self.settings.folder, self.files)
 
     @property
     def shard_clips(self) -> int:
-        """Clips per shard at the most."""
-        return max((found.size for found in self.layouts), default=0)
+        """Clips per shard, at most."""
+        return max((layout.size for layout in self.layouts), default=0)
 
-    def prepare(self, *, retry_failed: bool = False) -> Iterator[Reused]:
-        """Look at the shards that are there, and make the store's folders: yields what needs no more work.
+    def prepare(self, *, retry_failed: bool = False) -> Iterator[ReusedClips]:
+        """Look for existing shards and make the store's folders; yields the clips that need no more work.
 
         Args:
-            retry_failed: those with a clip that could not be read are to be made again.
+            retry_failed: make shards with a clip that could not be read again.
 
         Raises:
-            StoreError: if a shard is of other files than those that are there now, or the rest cannot be written.
+            StoreError: if a shard is of other files than the present ones, or the others cannot be written.
         """
         self._missing.clear()
-        for name, shard in self._mine():
-            clips = shard.layout.clips(shard.index)
-            there = {k: rows for k in shard.extractors if (rows := self._there(k, name)) is not None}
-            missing = [k for k in shard.extractors if k not in there or (retry_failed and there[k].failures)]
+        for name, shard in self._own_shards():
+            tables = {k: t for k in shard.extractors if (t := self._existing_tables(k, name)) is not None}
+            missing = [k for k in shard.extractors if k not in tables or (retry_failed and tables[k].failures)]
             if missing:
-                self._missing[name] = (clips, missing)
+                self._missing[name] = _MissingShard(shard.clips, missing)
             else:
-                yield Reused(len(clips), {file: why for rows in there.values() for file, why in rows.failures.items()})
-        yield from self._elsewhere(retry_failed)
+                failures = {file: why for t in tables.values() for file, why in t.failures.items()}
+                yield ReusedClips(len(shard.clips), failures)
+        yield from self._prepare_other_lists(retry_failed)
         if self.check_room:
             self._check_space()
         self._make_folders()
 
-    def _elsewhere(self, retry_failed: bool) -> Iterator[Reused]:
-        """The clips that are in shards made for other lists."""
-        masks = [found.skipped() for found in self.layouts]
+    def _prepare_other_lists(self, retry_failed: bool) -> Iterator[ReusedClips]:
+        """Count the clips that are in shards made for other lists, and plan to retry failed ones."""
+        masks = self._skipped_masks()
         if not any(mask.any() for mask in masks):
             return
+        i, n = self.array_index
         failures: dict[str, str] = {}
-        for k, (name, mask) in enumerate(zip(self.names, masks, strict=True)):
+        for k, mask in enumerate(masks):
             skipped = {file for file, is_skipped in zip(self.files, mask.tolist(), strict=True) if is_skipped}
-            found = layout.holding(self.store, name, [*skipped])
-            if not found.there.all():
-                raise StoreError(
-                    f"{self.store.root / name}: {int((~found.there).sum())} clips were in shards that are gone; remove "
-                    f"{self.store.plan_path(name, self.layouts[k].digest).name} there and run the same again"
-                )
-            for path in found.shards:
-                rows = self._there(k, path.name)
-                failed = {file: why for file, why in (rows.failures if rows else {}).items() if file in skipped}
-                mine = zlib.crc32(path.name.encode()) % self.part[1] == self.part[0]
-                if rows is not None and failed and retry_failed and mine:
-                    self._missing.setdefault(path.name, (tuple(rows.files), []))[1].append(k)
-                elif self.part[0] == 0 and not retry_failed:
+            for path in self._shards_of_other_lists(k, [*skipped]):
+                tables = self._existing_tables(k, path.name)
+                failed = {file: why for file, why in (tables.failures if tables else {}).items() if file in skipped}
+                is_own = zlib.crc32(path.name.encode()) % n == i
+                if tables is not None and failed and retry_failed and is_own:
+                    shard = self._missing.setdefault(path.name, _MissingShard(tuple(tables.files), []))
+                    shard.extractors.append(k)
+                elif i == 0 and not retry_failed:
                     failures |= failed
-        if self.part[0] == 0:
-            yield Reused(int(np.logical_and.reduce(masks).sum()), failures)
+        if i == 0:
+            yield ReusedClips(int(np.logical_and.reduce(masks).sum()), failures)
 
-    def _there(self, extractor: int, name: str) -> ShardRows | None:
+    def _skipped_masks(self) -> list[npt.NDArray[np.bool_]]:
+        """For each extractor, the clips that are in shards made for other lists: (V,)."""
+        return [layout.skipped() for layout in self.layouts]
+
+    def _shards_of_other_lists(self, extractor: int, clips: Sequence[str]) -> list[Path]:
+        name = self.names[extractor]
+        stored = stored_clips(self.store, name, clips)
+        if not stored.mask.all():
+            raise StoreError(
+                f"{self.store.root / name}: {int((~stored.mask).sum())} clips were in shards that are gone; remove "
+                f"{self.store.plan_path(name, self.layouts[extractor].digest).name} there and run the same again"
+            )
+        return stored.shards
+
+    def _existing_tables(self, extractor: int, name: str) -> ShardTables | None:
         path = self._path(extractor, name)
         if not path.exists():
             return None
-        rows = read_rows(path)
-        _check_same_files(path, rows, self.settings.root)
-        return rows
+        tables = read_tables(path)
+        _check_same_files(path, tables, self.settings.folder)
+        return tables
 
     def _check_space(self) -> None:
         needed, clips = 0.0, 0
-        for files, extractors in self._missing.values():
-            needed += sum(bytes_per_second(self.descriptions[k]) for k in extractors) * len(files) * self._mean_s
-            clips += len(files)
+        for shard in self._missing.values():
+            per_second = sum(bytes_per_second(self.descriptions[k]) for k in shard.extractors)
+            needed += per_second * len(shard.clips) * self._mean_duration_s
+            clips += len(shard.clips)
         check_space(self.store.root, needed, clips)
 
     def _make_folders(self) -> None:
-        for description, found in zip(self.descriptions, self.layouts, strict=True):
+        for description, layout in zip(self.descriptions, self.layouts, strict=True):
             folder = self.store.prepare(description)
             check_writable(folder)
             remove_stale(folder)
-            self.store.note(description["name"], found.plan())
+            self.store.save_plan(description.name, layout.plan())
 
-    def mine(self) -> list[str]:
-        """The clips of this part's shards, done or not."""
-        return list(dict.fromkeys(file for _, s in self._mine() for file in s.layout.clips(s.index)))
+    def own_files(self) -> list[str]:
+        """The clips of this task's shards, done or not."""
+        return list(dict.fromkeys(file for _, shard in self._own_shards() for file in shard.clips))
 
-    def clips(self) -> int:
-        """How many clips this part has, done or not."""
-        elsewhere = (
-            np.logical_and.reduce([found.skipped() for found in self.layouts]) if self.part[0] == 0 else np.zeros(0)
-        )
-        return sum(len(s.layout.clips(s.index)) for _, s in self._mine()) + int(elsewhere.sum())
+    def clip_count(self) -> int:
+        """The number of clips of this task, done or not; clips in shards made for other lists belong to task 0."""
+        elsewhere = int(np.logical_and.reduce(self._skipped_masks()).sum()) if self.array_index[0] == 0 else 0
+        return sum(len(shard.clips) for _, shard in self._own_shards()) + elsewhere
 
     def specs(self) -> Iterator[ShardSpec]:
-        """The work that is left, after `prepare`; made one by one, as a million names are many."""
-        prints = [self.store.fingerprint(name) for name in self.names]
+        """Yield the missing shards, after `prepare`; one by one, because a million names are many."""
+        fingerprints = [self.store.fingerprint(name) for name in self.names]
         for name, (clips, extractors) in self._missing.items():
-            yield ShardSpec(clips, {k: self._path(k, name) for k in extractors}, {k: prints[k] for k in extractors})
+            paths = {k: self._path(k, name) for k in extractors}
+            yield ShardSpec(clips, paths, {k: fingerprints[k] for k in extractors})
 
     def clean(self) -> None:
-        """Remove what processes of this machine that no longer run have left unfinished."""
+        """Remove unfinished files of processes of this machine that no longer run."""
         for name in self.names:
             remove_stale(self.store.root / name)
 
-    def _mine(self) -> Iterator[tuple[str, _Shard]]:
-        i, n = self.part
+    def _own_shards(self) -> Iterator[tuple[str, _PlannedShard]]:
+        i, n = self.array_index
         return ((name, shard) for k, (name, shard) in enumerate(self._shards.items()) if k % n == i)
 
     def _path(self, extractor: int, name: str) -> Path:
         return self.store.root / self.names[extractor] / name
 
 
-def _check(settings: ExtractionSettings, shard_clips: int | None, part: tuple[int, int]) -> None:
-    """Raise if a job cannot be run so."""
-    if not 0 <= part[0] < part[1]:
-        raise AvlocError(f"--shard i/n needs 0 <= i < n, got {part[0]}/{part[1]}")
+def _load_extractors(settings: ExtractionSettings) -> list[Extractor]:
+    """Build the extractors with their weights, which must be usable; on the CPU, as they only describe themselves."""
+    extractors = replace(settings, device="cpu").build_extractors()
+    for extractor in extractors:
+        extractor.load()
+    names = [extractor.name for extractor in extractors]
+    if len(set(names)) < len(names):
+        raise AvlocError(f"each extractor once, got {', '.join(names)}: they would share a folder in the store")
+    return extractors
+
+
+def _describe(extractor: Extractor, backend: str) -> ExtractorDescription:
+    """Describe an extractor with the decoder, which matters for the picture only."""
+    description = extractor.describe()
+    return description if extractor.video_format is None else replace(description, decoder=backend)
+
+
+def _check_arguments(settings: ExtractionSettings, shard_clips: int | None, array_index: tuple[int, int]) -> None:
+    i, n = array_index
+    if not 0 <= i < n:
+        raise AvlocError(f"--shard i/n needs 0 <= i < n, got {i}/{n}")
     if shard_clips is not None and shard_clips < 1:
         raise AvlocError(f"a shard holds at least 1 clip, got {shard_clips}")
     if settings.workers < 0 or settings.timeout_s <= 0:
@@ -232,16 +278,20 @@ def _check(settings: ExtractionSettings, shard_clips: int | None, part: tuple[in
 
 
 def _check_devices(settings: ExtractionSettings, devices: Sequence[str]) -> None:
-    """Raise unless the devices are there, each once, and are of one kind."""
+    """Raise unless the devices exist, are distinct, and are of one kind."""
     names = [f"{device}:0" if device == "cuda" else device for device in devices]
     if len(set(names)) < len(names) or len({name.partition(":")[0] for name in names}) > 1:
         raise AvlocError(f"--device: want different devices of one kind, as in cuda:0,cuda:1, got {','.join(devices)}")
     for device in devices:
-        replace(settings, device=device).build_extractors()  # says whether there is such a device
+        replace(settings, device=device).build_extractors()  # raises if the device is missing
 
 
 def check_writable(folder: Path) -> None:
-    """Raise now, rather than after hours, if nothing can be written in a folder."""
+    """Raise now, rather than after hours, if a folder is not writable.
+
+    Raises:
+        StoreError: if a file cannot be written there.
+    """
     probe = temporary_path(folder / "probe")
     try:
         probe.write_bytes(b"\0" * 4096)
@@ -250,13 +300,13 @@ def check_writable(folder: Path) -> None:
         raise StoreError(f"{folder}: cannot be written to ({error.strerror or error})") from error
 
 
-def _check_same_files(path: Path, rows: ShardRows, root: Path) -> None:
-    """Raise unless a shard was made of the files that are there now, as far as the sizes of some of them tell."""
-    for k in spread(range(len(rows.files)), CHECKED_FILES):
-        file, size = rows.files[k], int(rows.bytes[k])
-        now = file_size(root / file)
-        if rows.status[k] == OK and NO_FILE not in (size, now) and size != now:
+def _check_same_files(path: Path, tables: ShardTables, root: Path) -> None:
+    """Raise unless a shard was made of the present files, judged by the sizes of some of them."""
+    for k in evenly_spaced(range(len(tables.files)), CHECKED_FILES):
+        file, size = tables.files[k], int(tables.bytes[k])
+        present = file_size(root / file)
+        if tables.status[k] == OK and NO_FILE not in (size, present) and size != present:
             raise StoreError(
-                f"{path}: was made of another {file}, of {size} bytes; that in {root} has {now}. A store belongs to one "
-                "set of clips: name another one"
+                f"{path}: was made of another {file}, of {size} bytes; the one in {root} has {present}. A store belongs to one "
+                "set of clips: name another store"
             )

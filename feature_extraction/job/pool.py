@@ -1,7 +1,7 @@
-"""Processes that do one clip after the other. One that dies or falls silent is replaced, and its clips given back.
+"""A pool of workers that process clips; a worker that dies or falls silent is replaced, and its clips are returned.
 
-Python's own pools end with the first worker that dies, and cannot stop a task; a job over a million files from anywhere must do
-both, since decoders crash and hang.
+Python's own pools end with the first worker that dies, and cannot stop a task. A job over a million files of any origin needs
+both, because decoders crash and hang.
 """
 
 from __future__ import annotations
@@ -12,65 +12,83 @@ import time
 from collections import deque
 from collections.abc import Collection, Iterator
 from multiprocessing import connection
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from avloc.errors import AvlocError
 from avloc.feature_extraction.job.worker import (
-    ALIVE,
     READY,
     Chunk,
     ClipFailed,
     ClipTask,
     ExtractionSettings,
+    Message,
     describe_error,
     process_clip,
     receive_message,
     worker_main,
 )
 
-START_TRIES = 3  # a worker that cannot even start so often is the machine's fault, not a clip's
-START_S = 600.0  # in which a worker must have started; large weights may come over a network
+START_TRIES = 3  # more failed starts of a worker are the machine's fault, not a clip's
+START_S = 600.0  # time-out of a worker's start; large weights may come over a network
 POLL_S = 1.0
-ASLEEP_S = 5.0  # when we have not listened for so long, we were stopped or busy, and silence says nothing
-SHORT_S = 0.5  # a worker whose last clip took no longer has the next one with it, so that it need not wait for us
+ASLEEP_S = 5.0  # after a longer time without listening, this process was stopped or busy, and silence proves nothing
+SHORT_S = 0.5  # a worker whose last clip was shorter gets the next one in advance, so that it need not wait
 
 
 class WorkerLost(NamedTuple):
-    """The process at a clip is gone: it died, or was ended because nothing came of it (`silent`)."""
+    """The worker of a clip is gone: it died, or was killed because it was silent for too long.
+
+    Attributes:
+        reason: the signal or exit code, or the time-out.
+        silent: true for a silent worker.
+    """
 
     reason: str
     silent: bool
 
 
 class Returned(NamedTuple):
-    """The clip was with a process that is gone, but not begun."""
+    """The clip was assigned to a lost worker, which had not begun it."""
 
 
-class Event(NamedTuple):
-    """Something that happened to a clip: a message of its worker's, or the worker's loss."""
+class ClipEvent(NamedTuple):
+    """An event of a clip.
+
+    Attributes:
+        clip: the clip's number.
+        message: from its worker, or about the worker's loss.
+    """
 
     clip: int
-    message: Any
+    message: Message | WorkerLost | Returned
 
 
 class Workers(Protocol):
-    """What does clips."""
+    """A pool of workers that process clips."""
 
     def free(self) -> int:
-        """How many clips may be given now."""
+        """The number of clips that the pool accepts now."""
 
     def give(self, clip: int, task: ClipTask) -> None:
-        """Start a clip; it is called by its number."""
+        """Assign a clip, identified by its number."""
 
-    def wait(self, readable: Collection[int] | None, wake: connection.Connection | None = None) -> Iterator[Event]:
-        """What has happened, waiting for a while if nothing has. Only of clips in `readable`; None: of all."""
+    def wait(self, readable: Collection[int] | None, wake: connection.Connection | None = None) -> Iterator[ClipEvent]:
+        """Yield events; without any, wait up to `POLL_S`.
+
+        Args:
+            readable: the clips whose events to read; None: all.
+            wake: ends the wait when it becomes readable.
+
+        Raises:
+            AvlocError: if the workers cannot be started.
+        """
 
     def close(self) -> None:
-        """End it all at once."""
+        """Kill all workers."""
 
 
 class InProcess:
-    """No processes: clips are done here, one after the other."""
+    """A pool without processes: clips are processed here, one after the other."""
 
     def __init__(self, settings: ExtractionSettings) -> None:
         self._settings, self._extractors = settings, settings.build_extractors()
@@ -82,7 +100,7 @@ class InProcess:
     def give(self, clip: int, task: ClipTask) -> None:
         self._tasks.append((clip, task))
 
-    def wait(self, readable: Collection[int] | None, wake: connection.Connection | None = None) -> Iterator[Event]:
+    def wait(self, readable: Collection[int] | None, wake: connection.Connection | None = None) -> Iterator[ClipEvent]:
         if not self._tasks:
             if wake is not None:
                 connection.wait([wake], POLL_S)
@@ -90,9 +108,9 @@ class InProcess:
         clip, task = self._tasks[0]
         try:
             for message in process_clip(task, self._extractors, self._settings):
-                yield Event(clip, message)
+                yield ClipEvent(clip, message)
         except Exception as error:  # one odd clip must never end a job of a million
-            yield Event(clip, ClipFailed(describe_error(error)))
+            yield ClipEvent(clip, ClipFailed(describe_error(error)))
         self._tasks.clear()
 
     def close(self) -> None:
@@ -100,28 +118,37 @@ class InProcess:
 
 
 class _Worker:
-    """One process."""
+    """A worker process.
+
+    Attributes:
+        link: the pipe to it.
+        is_ready: true once it has built its extractors.
+        clips: its clips: the current one, and those assigned in advance.
+        heard_s: time of its last message.
+        began_s: time at which the current clip began.
+        last_clip_s: duration of its last clip.
+    """
 
     def __init__(self, settings: ExtractionSettings) -> None:
-        # Fresh processes: torch's threads do not survive a fork.
+        # Spawned, not forked: torch's threads do not survive a fork.
         context = multiprocessing.get_context("spawn")
-        self.link, theirs = context.Pipe()
-        self.process = context.Process(target=worker_main, args=(theirs, settings), daemon=True)
+        self.link, child_link = context.Pipe()
+        self.process = context.Process(target=worker_main, args=(child_link, settings), daemon=True)
         self.process.start()
-        theirs.close()
-        self.ready = False
-        self.clips: deque[int] = deque()  # the one that it is at, and what it has with it
+        child_link.close()
+        self.is_ready = False
+        self.clips: deque[int] = deque()
         self.heard_s = self.began_s = time.monotonic()
-        self.took_s = float("inf")  # for its last clip
+        self.last_clip_s = float("inf")
 
     def free(self) -> int:
-        """How many clips more it may have."""
-        return (2 if self.took_s < SHORT_S else 1) - len(self.clips) if self.ready else 0
+        """The number of clips that it accepts now."""
+        return (2 if self.last_clip_s < SHORT_S else 1) - len(self.clips) if self.is_ready else 0
 
     def finish(self) -> None:
-        """It is through with its clip."""
+        """End the current clip."""
         self.clips.popleft()
-        self.took_s = self.heard_s - self.began_s
+        self.last_clip_s = self.heard_s - self.began_s
         self.began_s = self.heard_s
 
     def end(self) -> None:
@@ -132,7 +159,11 @@ class _Worker:
 
 
 class Processes:
-    """Worker processes under supervision."""
+    """A pool of supervised processes.
+
+    Args:
+        settings: the job's; `workers` is the number of processes, `timeout_s` the longest silence.
+    """
 
     def __init__(self, settings: ExtractionSettings) -> None:
         self._settings = settings
@@ -148,65 +179,65 @@ class Processes:
         if not worker.clips:
             worker.heard_s = worker.began_s = time.monotonic()
         worker.clips.append(clip)
-        # A worker that died just now is found when it is listened to.
+        # A worker that has just died is noticed when its link is read.
         with contextlib.suppress(BrokenPipeError, ConnectionError):
             worker.link.send(task)
 
-    def wait(self, readable: Collection[int] | None, wake: connection.Connection | None = None) -> Iterator[Event]:
-        # Of a clip that it has with it a worker says nothing before it is through with the one that it is at.
+    def wait(self, readable: Collection[int] | None, wake: connection.Connection | None = None) -> Iterator[ClipEvent]:
+        # A worker sends nothing of a clip assigned in advance before it has finished the current one.
         listened = {
             w.link: w for w in self._workers if readable is None or not w.clips or not set(readable).isdisjoint(w.clips)
-        }  # fmt: skip
+        }
         for worker in self._workers:
-            if worker.link not in listened:  # it may be waiting for us
+            if worker.link not in listened:  # it may be blocked until its messages are read
                 worker.heard_s = time.monotonic()
         for link in connection.wait([*listened, *([wake] if wake is not None else [])], POLL_S):
             if link is not wake:
                 yield from self._listen(listened[link])  # type: ignore[index]
-        yield from self._give_up_silent()
+        yield from self._replace_silent()
 
-    def _give_up_silent(self) -> Iterator[Event]:
+    def _replace_silent(self) -> Iterator[ClipEvent]:
         now = time.monotonic()
-        asleep, self._listened_s = now - self._listened_s > ASLEEP_S, now
+        was_asleep, self._listened_s = now - self._listened_s > ASLEEP_S, now
         for worker in list(self._workers):
-            if asleep:
+            if was_asleep:
                 worker.heard_s = now
-            limit_s = self._settings.timeout_s if worker.ready else max(START_S, self._settings.timeout_s)
-            # It may have said something while what others said was worked on.
-            if (worker.clips or not worker.ready) and now - worker.heard_s > limit_s and not worker.link.poll():
-                yield from self._replace(worker, f"nothing came of it in {limit_s:g} s", silent=True)
+            limit_s = self._settings.timeout_s if worker.is_ready else max(START_S, self._settings.timeout_s)
+            # A message may have arrived while those of other workers were handled.
+            if (worker.clips or not worker.is_ready) and now - worker.heard_s > limit_s and not worker.link.poll():
+                yield from self._replace(worker, f"no progress within {limit_s:g} s", silent=True)
 
-    def _listen(self, worker: _Worker) -> Iterator[Event]:
+    def _listen(self, worker: _Worker) -> Iterator[ClipEvent]:
         try:
             message = receive_message(worker.link)
         except (EOFError, OSError):
             worker.process.join(POLL_S)
             code = worker.process.exitcode
-            why = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
-            yield from self._replace(worker, why, silent=False)
+            reason = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+            yield from self._replace(worker, reason, silent=False)
             return
         worker.heard_s = time.monotonic()
-        if message == READY:
-            worker.ready, self._failed_starts = True, 0
-        elif worker.clips and message != ALIVE:
+        if message == READY:  # the other signal only proves that the worker is alive
+            worker.is_ready, self._failed_starts = True, 0
+        elif worker.clips and not isinstance(message, str):
             clip = worker.clips[0]
             if not isinstance(message, Chunk):
                 worker.finish()
-            yield Event(clip, message)
+            yield ClipEvent(clip, message)
 
-    def _replace(self, worker: _Worker, why: str, *, silent: bool) -> Iterator[Event]:
+    def _replace(self, worker: _Worker, reason: str, *, silent: bool) -> Iterator[ClipEvent]:
         worker.end()
         self._workers.remove(worker)
-        if not worker.ready:
+        if not worker.is_ready:
             self._failed_starts += 1
             if self._failed_starts >= START_TRIES * max(1, self._settings.workers):
                 raise AvlocError(
-                    f"the worker processes cannot be started ({why}); perhaps there is too little memory (try fewer workers), "
-                    'or a script that calls avloc lacks `if __name__ == "__main__":`'
+                    f"the worker processes cannot be started ({reason}); the memory may be too small (try fewer workers), "
+                    'or the script that calls avloc lacks `if __name__ == "__main__":`'
                 )
         self._workers.append(_Worker(self._settings))
         for k, clip in enumerate(worker.clips):
-            yield Event(clip, Returned() if k else WorkerLost(why, silent))
+            yield ClipEvent(clip, Returned() if k else WorkerLost(reason, silent))
 
     def close(self) -> None:
         for worker in self._workers:
@@ -215,5 +246,5 @@ class Processes:
 
 
 def start_workers(settings: ExtractionSettings) -> Workers:
-    """The workers that the settings ask for."""
+    """Start the pool that the settings ask for."""
     return Processes(settings) if settings.workers else InProcess(settings)

@@ -1,37 +1,44 @@
-"""The extraction job: clips > shards > a store. Resumable: a shard that is there is not made again."""
+"""The extraction job: clips > shards > a store. Resumable: existing shards are kept."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from avloc.feature_extraction.job.engines import local
-from avloc.feature_extraction.job.pipeline import ClipReport, ShardDone, ShardSpec
-from avloc.feature_extraction.job.plan import Plan, Reused
+from avloc.feature_extraction.job.in_progress import ShardSpec
+from avloc.feature_extraction.job.pipeline import ClipReport, ShardDone
+from avloc.feature_extraction.job.plan import JobPlan, ReusedClips
 from avloc.feature_extraction.job.worker import ExtractionSettings
 from avloc.feature_extraction.store.feature_store import FeatureStore
 
-KEPT_FAILURES = 1000  # that a report names; the shards hold all
+KEPT_FAILURES = 1000  # named by a report; the shards name all
 
-Event = ClipReport | ShardDone | Reused
+JobEvent = ClipReport | ShardDone | ReusedClips
 Engine = Callable[[Iterable[ShardSpec], ExtractionSettings], Iterator[ClipReport | ShardDone]]
+"""Runs the shards of a job, see `engines`."""
 
 
 @dataclass(slots=True)
 class JobReport:
-    """What a job did.
+    """The result of a job.
 
     Attributes:
         done: clips extracted now.
-        reused: clips that were there.
-        failed: of all these, those that could not be read.
-        failures: the first of them, and why.
+        reused: clips that the store already had.
+        failed: clips of both kinds that could not be read.
+        failures: the first of them, with the reasons.
         media_s: seconds of the clips extracted now.
         decode_s: core seconds of decoding.
         extract_s: core seconds of extraction in the workers.
-        faceless: clips in which a crop found no face in some frames.
+        faceless: clips in which a crop detected no face in some frames.
+
+    >>> report = JobReport()
+    >>> report.count(ClipReport("a.mp4", "no such file", None))
+    >>> report.done, report.failures
+    (1, {'a.mp4': 'no such file'})
     """
 
     done: int = 0
@@ -43,22 +50,22 @@ class JobReport:
     extract_s: float = 0.0
     faceless: int = 0
 
-    def count(self, event: Event) -> None:
-        """Add what happened."""
-        if isinstance(event, Reused):
+    def count(self, event: JobEvent) -> None:
+        """Add an event of the job."""
+        if isinstance(event, ReusedClips):
             self.reused += event.clips
-            self._fail(event.failures)
+            self._add_failures(event.failures)
         elif isinstance(event, ClipReport):
             self.done += 1
             if event.failure is not None:
-                self._fail({event.file: event.failure})
-            if event.about is not None:
-                self.media_s += event.about.media_s
-                self.decode_s += event.about.decode_s
-                self.extract_s += event.about.extract_s
-                self.faceless += event.about.faceless_frames > 0
+                self._add_failures({event.file: event.failure})
+            if event.costs is not None:
+                self.media_s += event.costs.media_s
+                self.decode_s += event.costs.decode_s
+                self.extract_s += event.costs.extract_s
+                self.faceless += event.costs.faceless_frames > 0
 
-    def _fail(self, failures: dict[str, str]) -> None:
+    def _add_failures(self, failures: Mapping[str, str]) -> None:
         self.failed += len(failures)
         self.failures.update(itertools.islice(failures.items(), KEPT_FAILURES - len(self.failures)))
 
@@ -69,52 +76,63 @@ def extract(
     settings: ExtractionSettings,
     *,
     shard_clips: int | None = None,
-    part: tuple[int, int] = (0, 1),
+    array_index: tuple[int, int] = (0, 1),
     retry_failed: bool = False,
     engine: Engine = local.run,
-    progress: Callable[[Event], object] = lambda event: None,
+    progress: Callable[[JobEvent], object] = lambda event: None,
 ) -> JobReport:
     """Extract features of clips into a store.
 
     Args:
-        files: the clips; their order decides the shards, so keep it to resume.
-        store: where to.
-        settings: the clips' root, the extractors, and how they are run.
-        shard_clips: clips per shard at the most. None: as many as the store has already for these clips, or a 16th of them
-            within bounds.
-        part: (i, n): do only every n-th shard from the i-th on, for a job array.
+        files: the clips, relative to the settings' root; their order decides the shards, so keep it to resume.
+        store: the store to write.
+        settings: the clips' root, the extractors, and the resources.
+        shard_clips: clips per shard, at most. None: the number that the store already uses for these clips, or a 16th of
+            them within bounds.
+        array_index: (i, n): make only every n-th shard from the i-th on, for task i of a job array of n tasks.
         retry_failed: make the shards again in which a clip could not be read.
-        engine: where the shards are run.
-        progress: called with all that happens.
+        engine: runs the shards.
+        progress: called with each event.
 
     Raises:
         AvlocError: if the settings are wrong; nothing is written then.
         StoreError: if the store holds features made with other settings, or of other files with the same names, or cannot be
             written; before any clip is decoded wherever that can be known.
     """
-    plan = Plan(files, store, settings, shard_clips=shard_clips, part=part)
+    plan = JobPlan(files, store, settings, shard_clips=shard_clips, array_index=array_index)
     return run_plan(plan, retry_failed=retry_failed, engine=engine, progress=progress)
 
 
 def run_plan(
-    plan: Plan,
+    plan: JobPlan,
     *,
     retry_failed: bool = False,
     engine: Engine = local.run,
-    progress: Callable[[Event], object] = lambda event: None,
+    progress: Callable[[JobEvent], object] = lambda event: None,
     report: JobReport | None = None,
 ) -> JobReport:
-    """The same for a plan that is there already; with a report, that one is filled, as far as the job gets."""
+    """Run a plan.
+
+    Args:
+        plan: the job.
+        retry_failed: as in `extract`.
+        engine: as in `extract`.
+        progress: as in `extract`.
+        report: filled as the job proceeds, so that it is known after an error; default: a new one.
+
+    Raises:
+        StoreError: as `extract`.
+    """
     report = JobReport() if report is None else report
-    # Closed at once, not when the last one who holds an error forgets it: processes would be waited for in vain.
-    with contextlib.closing(_run(plan, engine)) as work:
+    # Closed at once, and not only when the last reference to an error is dropped, so that processes end before we wait.
+    with contextlib.closing(_run_engine(plan, engine)) as work:
         for event in itertools.chain(plan.prepare(retry_failed=retry_failed), work):
             report.count(event)
             progress(event)
     return report
 
 
-def _run(plan: Plan, engine: Engine) -> Generator[ClipReport | ShardDone]:
+def _run_engine(plan: JobPlan, engine: Engine) -> Generator[ClipReport | ShardDone]:
     try:
         yield from engine(plan.specs(), plan.settings)
     finally:

@@ -1,12 +1,12 @@
-"""What is done with one clip: decode > windows > rows of features, or streams for a network that runs elsewhere.
+"""The work on one clip: decode > windows > rows of features, or streams for a network that runs in another process.
 
-`process_clip` does it; `worker_main` does it in a process of its own, for one clip after another.
+`process_clip` does this work; `worker_main` runs it in a process of its own, for one clip after another.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing import connection
 from pathlib import Path
@@ -16,37 +16,45 @@ import numpy as np
 import numpy.typing as npt
 
 from avloc.errors import AvlocError
-from avloc.feature_extraction.extractors import Extractor, build_extractor
-from avloc.feature_extraction.extractors.base import check_finite
+from avloc.feature_extraction.extractors.base import Extractor, check_finite
+from avloc.feature_extraction.extractors.catalog import build_extractor
+from avloc.feature_extraction.extractors.windows import StreamWindow
 from avloc.feature_extraction.media.decode import stream
 from avloc.feature_extraction.store.shards import to_half
 from avloc.io.files import resolve_inside
 from avloc.io.processes import prepare_process
 
 Connection = connection.Connection
-READY, ALIVE = "ready", "alive"  # what a worker says beside its messages
+ExtractorSpec = tuple[str, Mapping[str, object]]
+"""The name of an extractor, and its constructor's arguments."""
+
+READY, ALIVE = "ready", "alive"  # a worker's signals beside its messages
 PULSE_S = 1.0
-PICKLED_BYTES = 256 << 10  # more is sent as it is
+PICKLED_BYTES = 256 << 10  # larger arrays are sent unpickled
 
 
 @dataclass(frozen=True, slots=True)
 class ExtractionSettings:
-    """How clips are extracted; the same for a whole job.
+    """The settings of an extraction, common to all clips of a job.
 
     Attributes:
-        root: the folder that the clips' names are relative to.
-        extractors: name and arguments of each; one decode feeds them all.
-        backend: who decodes the picture.
-        device: where networks run: `cpu`, `cuda:0`, …
-        precision: of networks: 32, bf16 or 16.
-        networks_in_parent: networks run in the process that writes, for several clips at once, and the workers only decode; without it
-            each worker does all of a clip. None: networks_in_parent unless the device is the CPU.
+        root: the folder that the clips' names are relative to, `~` expanded.
+        extractors: name and arguments of each; a clip is decoded once for all of them.
+        backend: decoder of the picture, `pyav` or `decord`.
+        device: device of the networks: `cpu`, `cuda:0`, …
+        precision: of the networks: 32, bf16 or 16.
+        networks_in_parent: run networks in the process that writes, on batches of several clips, so that workers only decode;
+            otherwise each worker processes its clips completely. None: only if the device is not the CPU.
         workers: processes; 0 does everything in this one, where a clip that crashes or hangs takes the job with it.
-        timeout_s: a clip is given up when nothing has come of it for so long.
+        timeout_s: give up on a clip after this many seconds without progress.
+
+    >>> settings = ExtractionSettings("~/clips", [("logmel", {"bands": 40})])
+    >>> settings.build_extractors()[0].dim
+    40
     """
 
-    root: Path
-    extractors: tuple[tuple[str, dict[str, Any]], ...]
+    root: str | Path
+    extractors: Sequence[ExtractorSpec]
     backend: str = "pyav"
     device: str = "cpu"
     precision: str = "32"
@@ -54,29 +62,50 @@ class ExtractionSettings:
     workers: int = 0
     timeout_s: float = 300.0
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", Path(self.root).expanduser())
+        object.__setattr__(self, "extractors", tuple(self.extractors))
+
     @property
-    def is_central(self) -> bool:
-        """Whether networks run apart from the decoding."""
+    def folder(self) -> Path:
+        """The root as a path."""
+        return Path(self.root)
+
+    @property
+    def runs_networks_in_parent(self) -> bool:
+        """True if networks run in the process that writes, apart from the decoding."""
         return self.device != "cpu" if self.networks_in_parent is None else self.networks_in_parent
 
     def build_extractors(self) -> list[Extractor]:
-        """The extractors, for `device`."""
-        made = [build_extractor(name, arguments) for name, arguments in self.extractors]
-        for extractor in made:
+        """Build the extractors, with their networks on `device`.
+
+        Raises:
+            AvlocError: if an extractor is unknown, has no such argument, or the device is missing.
+        """
+        extractors = [build_extractor(name, arguments) for name, arguments in self.extractors]
+        for extractor in extractors:
             if extractor.runs_network:
                 extractor.to(self.device, self.precision)  # type: ignore[attr-defined]
-        return made
+        return extractors
 
 
 class ClipTask(NamedTuple):
-    """A clip, and which of the extractors (by their number) are wanted of it."""
+    """A clip to process, and the numbers of the extractors to run on it."""
 
     file: str
-    wanted: tuple[int, ...]
+    extractors: tuple[int, ...]
 
 
 class Chunk(NamedTuple):
-    """Something of a clip: float16 rows, or a stream of which `rows[low:high]` are to be made elsewhere."""
+    """A part of a clip's result: float16 rows, or a stream whose rows are computed in another process.
+
+    Attributes:
+        extractor: its number.
+        is_rows: true for rows.
+        low: first row of the stream's rows to keep.
+        high: end of the rows to keep; None: all up to the last.
+        data: the rows (T, D) or the stream.
+    """
 
     extractor: int
     is_rows: bool
@@ -86,12 +115,12 @@ class Chunk(NamedTuple):
 
 
 class ClipDone(NamedTuple):
-    """The clip's end: when each wanted extractor's rows start, how long it is, and what it took.
+    """The end of a clip, with its times and costs.
 
     Attributes:
-        starts_s: in the order of `ClipTask.wanted`.
+        starts_s: start of each extractor's first row, in the order of `ClipTask.extractors`.
         media_s: seconds of sound or picture, whichever is longer.
-        faceless_frames: frames in which a crop found no face.
+        faceless_frames: frames in which a crop detected no face.
         decode_s: core seconds of decoding.
         extract_s: core seconds of extraction in this process.
     """
@@ -104,55 +133,64 @@ class ClipDone(NamedTuple):
 
 
 class ClipFailed(NamedTuple):
-    """The clip could not be read, and why."""
+    """A clip that could not be read, with the reason."""
 
     reason: str
+
+
+Message = Chunk | ClipDone | ClipFailed
 
 
 def process_clip(
     task: ClipTask, extractors: Sequence[Extractor], settings: ExtractionSettings
 ) -> Iterator[Chunk | ClipDone]:
-    """Do a clip, window by window, in memory that does not grow with it.
+    """Process a clip window by window, in memory that does not grow with its length.
+
+    Args:
+        task: the clip.
+        extractors: all of the job; the task holds numbers of them.
+        settings: the job's.
 
     Raises:
-        AvlocError: if it cannot be read, or its features are not finite.
+        AvlocError: if the clip cannot be read, or its features are not finite.
     """
-    path = resolve_inside(settings.root, task.file)
-    cutters = {k: extractors[k].windows() for k in task.wanted}
+    path = resolve_inside(settings.folder, task.file)
+    cutters = {k: extractors[k].window_cutter() for k in task.extractors}
     starts: dict[int, float] = {}
-    formats = [f for k in task.wanted if (f := extractors[k].video_format) is not None]
-    audio = any(extractors[k].video_format is None for k in task.wanted)
-    clock, media_s, faceless = _CpuTimer(), 0.0, 0
+    formats = [f for k in task.extractors if (f := extractors[k].video_format) is not None]
+    audio = any(extractors[k].video_format is None for k in task.extractors)
+    timer, media_s, faceless = _CpuTimer(), 0.0, 0
     for part in stream(path, formats, audio=audio, backend=settings.backend):
-        clock.decoded()
+        timer.end_decoding()
         media_s = max(media_s, part.duration_s)
         faceless += part.faceless_frames
         for k, cutter in cutters.items():
             data = extractors[k].select_stream(part)
             if data is not None and len(data):
                 starts.setdefault(k, extractors[k].first_row_start_s(part))
-                yield from _pieces(path, k, extractors[k], cutter.push(data), settings)
-        clock.extracted()
-    clock.decoded()
+                yield from _chunks(path, k, extractors[k], cutter.push(data), settings)
+        timer.end_extraction()
+    timer.end_decoding()
     for k, cutter in cutters.items():
-        yield from _pieces(path, k, extractors[k], cutter.finish(), settings)
-    clock.extracted()
-    yield ClipDone(tuple(starts.get(k, 0.0) for k in task.wanted), media_s, faceless, clock.decode_s, clock.extract_s)
+        yield from _chunks(path, k, extractors[k], cutter.finish(), settings)
+    timer.end_extraction()
+    starts_s = tuple(starts.get(k, 0.0) for k in task.extractors)
+    yield ClipDone(starts_s, media_s, faceless, timer.decode_s, timer.extract_s)
 
 
 class _CpuTimer:
-    """Splits this thread's core seconds between two kinds of work."""
+    """Splits this thread's core seconds between decoding and extraction."""
 
     def __init__(self) -> None:
         self.decode_s = self.extract_s = 0.0
         self._last = time.thread_time()
 
-    def decoded(self) -> None:
-        """What was done since the last call was decoding."""
+    def end_decoding(self) -> None:
+        """Count the time since the last call as decoding."""
         self.decode_s += self._lap()
 
-    def extracted(self) -> None:
-        """What was done since the last call was extraction."""
+    def end_extraction(self) -> None:
+        """Count the time since the last call as extraction."""
         self.extract_s += self._lap()
 
     def _lap(self) -> float:
@@ -160,11 +198,11 @@ class _CpuTimer:
         return self._last - last
 
 
-def _pieces(
-    path: Path, number: int, extractor: Extractor, windows: Iterator[Any], settings: ExtractionSettings
+def _chunks(
+    path: Path, number: int, extractor: Extractor, windows: Iterator[StreamWindow], settings: ExtractionSettings
 ) -> Iterator[Chunk]:
     for window in windows:
-        if extractor.runs_network and settings.is_central:
+        if extractor.runs_network and settings.runs_networks_in_parent:
             yield Chunk(number, False, window.low, window.high, window.data)
         else:
             rows = extractor.rows([window.data])[0][window.low : window.high]
@@ -173,17 +211,23 @@ def _pieces(
 
 
 def describe_error(error: Exception) -> str:
-    """What a failure is called: our own errors say all; of others the kind is told too."""
+    """Describe a failure in one line: an error of ours by its message, any other also by its type.
+
+    >>> describe_error(ZeroDivisionError("division by zero"))
+    'ZeroDivisionError: division by zero'
+    >>> describe_error(AvlocError("a.mp4: no such file"))
+    'a.mp4: no such file'
+    """
     text = " ".join(str(error).split())
     return text if isinstance(error, AvlocError) and text else f"{type(error).__name__}: {text}"
 
 
 def worker_main(link: Connection, settings: ExtractionSettings) -> None:
-    """The work of a process: build the extractors, say so, then do one clip after another until told None."""
+    """Run a worker process: build the extractors, report `READY`, then process clips until None arrives."""
     prepare_process()
-    # Where networks run elsewhere a worker has nothing to do with their device.
-    extractors = (replace(settings, device="cpu") if settings.is_central else settings).build_extractors()
-    if not settings.is_central:
+    # A worker that only decodes must not touch the networks' device.
+    extractors = (replace(settings, device="cpu") if settings.runs_networks_in_parent else settings).build_extractors()
+    if not settings.runs_networks_in_parent:
         for extractor in extractors:
             extractor.load()
             extractor.pulse = _Pulse(link)  # type: ignore[attr-defined]
@@ -199,7 +243,7 @@ def worker_main(link: Connection, settings: ExtractionSettings) -> None:
 
 
 class _Pulse:
-    """Tells the parent that this process is at work, now and then."""
+    """Signals the parent from time to time that this process is at work."""
 
     def __init__(self, link: Connection) -> None:
         self._link, self._last = link, time.monotonic()
@@ -210,8 +254,8 @@ class _Pulse:
             self._last = time.monotonic()
 
 
-def send_message(link: Connection, message: Chunk | ClipDone | ClipFailed) -> None:
-    """A message; a large array goes beside it, without being pickled."""
+def send_message(link: Connection, message: Message) -> None:
+    """Send a message; a large array follows it unpickled."""
     if not isinstance(message, Chunk) or message.data.nbytes <= PICKLED_BYTES:
         link.send(message)
         return
@@ -220,16 +264,16 @@ def send_message(link: Connection, message: Chunk | ClipDone | ClipFailed) -> No
     link.send_bytes(data.reshape(-1).view(np.uint8).data)
 
 
-def receive_message(link: Connection) -> Any:
-    """What `send_message` sent.
+def receive_message(link: Connection) -> Message | str:
+    """Receive a message sent by `send_message`, or a signal (`READY`, `ALIVE`).
 
     Raises:
         EOFError: if the sender is gone.
     """
     message = link.recv()
     if type(message) is tuple:
-        piece, shape, dtype = message
+        chunk, shape, dtype = message
         data = np.empty(shape, dtype)
         link.recv_bytes_into(data.reshape(-1).view(np.uint8).data)
-        return piece._replace(data=data)
+        return chunk._replace(data=data)
     return message

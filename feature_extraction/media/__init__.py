@@ -1,0 +1,1 @@
+"""Media: a file or arrays > frames and samples on a clock."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,17 +19,20 @@ from avloc.feature_extraction.media.types import Clip, VideoFormat
 
 @dataclass(frozen=True, slots=True)
 class ClipArrays:
-    """A clip that is in memory.
+    """A clip in memory.
 
     Attributes:
         frames: (T, H, W, 3) uint8 RGB; None: no picture.
         samples: (N,), or (channels, N), float in [-1, 1]; None: no sound.
         fps: frames per second.
         sample_rate: samples per second.
-        name: what it is called in results.
+        name: the clip's name in results and messages.
 
     Raises:
-        MediaError: if they are of other shapes or kinds, or there is nothing.
+        MediaError: if an array has another shape or type, a rate is not positive, or both arrays are missing.
+
+    >>> ClipArrays(samples=np.zeros(16_000, np.float32)).name
+    'arrays'
     """
 
     frames: npt.NDArray[np.uint8] | None = None
@@ -54,28 +58,44 @@ class ClipArrays:
 def stream_arrays(
     clip: ClipArrays, formats: Iterable[VideoFormat] = (), *, audio: bool = True, part_s: float = PART_S
 ) -> Iterator[Clip]:
-    """The same of a clip that is in memory: brought to the same clock, sizes and rates as a file is."""
-    import av
-
-    wanted = tuple(dict.fromkeys(formats))
+    """Yield a clip in memory in parts, as `decode.stream` does a file: brought to the same clock, sizes and rates."""
+    formats = tuple(dict.fromkeys(formats))
+    images = clip.frames if formats else None
+    sound = np.atleast_2d(clip.samples).mean(axis=0) if audio and clip.samples is not None else None
     whole = Clip(path=Path(clip.name), fps=DEFAULT_FPS, sample_rate=DEFAULT_SAMPLE_RATE)
-    missing = (("video", bool(wanted), clip.frames), ("audio", audio, clip.samples))
-    whole.problems += [f"no {kind} stream" for kind, asked_for, found in missing if asked_for and found is None]
-    frames, samples = FrameSampler(wanted, DEFAULT_FPS), SampleCollector(DEFAULT_SAMPLE_RATE)
-    per_part = (max(1, round(part_s * DEFAULT_FPS)), max(1, round(part_s * DEFAULT_SAMPLE_RATE)))
-    for k, image in enumerate(clip.frames if wanted and clip.frames is not None else ()):
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-        frame.pts, frame.time_base = k, Fraction(1 / clip.fps).limit_denominator(1_000_000)
+    requests = (("video", bool(formats), images), ("audio", audio, sound))
+    whole.problems += [f"no {kind} stream" for kind, requested, values in requests if requested and values is None]
+    frames, samples = FrameSampler(formats, DEFAULT_FPS), SampleCollector(DEFAULT_SAMPLE_RATE)
+    frames_per_part = max(1, round(part_s * DEFAULT_FPS))
+    samples_per_part = max(1, round(part_s * DEFAULT_SAMPLE_RATE))
+    for frame in _video_frames(images, clip.fps) if images is not None else ():
         frames.push_av(frame)
-        yield from clip_parts(whole, frames.take(per_part[0]), ())
-    sound = np.atleast_2d(clip.samples).mean(axis=0) if audio and clip.samples is not None else np.zeros(0)
-    for begin in range(0, len(sound), clip.sample_rate):
-        values = np.ascontiguousarray(sound[None, begin : begin + clip.sample_rate], dtype=np.float32)
-        heard = av.AudioFrame.from_ndarray(values, format="fltp", layout="mono")
-        heard.sample_rate, heard.pts, heard.time_base = clip.sample_rate, begin, Fraction(1, clip.sample_rate)
-        samples.push(heard)
-        yield from clip_parts(whole, (), samples.take(per_part[1]))
+        yield from clip_parts(whole, frames.take(frames_per_part), ())
+    for frame in _audio_frames(sound, clip.sample_rate) if sound is not None else ():
+        samples.push(frame)
+        yield from clip_parts(whole, (), samples.take(samples_per_part))
     frames.finish()
     samples.finish()
-    yield from clip_parts(whole, frames.take_rest(per_part[0]), samples.take_rest(per_part[1]))
+    yield from clip_parts(whole, frames.take_rest(frames_per_part), samples.take_rest(samples_per_part))
     yield whole
+
+
+def _video_frames(images: npt.NDArray[np.uint8], fps: float) -> Iterator[Any]:
+    """Frames of PyAV's with their time stamps."""
+    import av
+
+    for k, image in enumerate(images):
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+        frame.pts, frame.time_base = k, Fraction(1 / fps).limit_denominator(1_000_000)
+        yield frame
+
+
+def _audio_frames(samples: npt.NDArray[np.floating], sample_rate: int) -> Iterator[Any]:
+    """Audio frames of PyAV's of a second each, with their time stamps."""
+    import av
+
+    for begin in range(0, len(samples), sample_rate):
+        values = np.ascontiguousarray(samples[None, begin : begin + sample_rate], dtype=np.float32)
+        frame = av.AudioFrame.from_ndarray(values, format="fltp", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = sample_rate, begin, Fraction(1, sample_rate)
+        yield frame

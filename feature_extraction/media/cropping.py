@@ -1,6 +1,6 @@
-"""A decoded frame and a square > the piece of it that an extractor asks for, upright, in the extractor's size.
+"""A decoded frame and a square > the crop that an extractor asks for, upright, in the extractor's size.
 
-Squares are in pixels of the upright picture as it was decoded, so that a small face keeps what detail it has.
+Squares are in pixels of the upright picture at its decoded size, so that a small face keeps its detail.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from avloc.feature_extraction.media.resize import resize_frame
 from avloc.feature_extraction.media.types import Crop
 
 if TYPE_CHECKING:
-    from avloc.feature_extraction.media.types import Image, VideoFormat
+    from avloc.feature_extraction.media.types import ImageArray, VideoFormat
 
 Pixels = npt.NDArray[np.uint8]
-"""(H, W, 3), or (H, W) where they are grey."""
+"""(H, W, 3) RGB, or (H, W) grey."""
 
 
-FACE_MARGIN = 1.3  # the side of a face's square, in sides of the box that the detector draws from brow to chin
-MOUTH_SIDE = 0.6  # of the box's side; lips take about 0.4
-MOUTH_HEIGHT = 0.8  # the mouth's middle, down from the box's top
+FACE_MARGIN = 1.3  # side of a face's square, relative to the detector's box from brow to chin
+MOUTH_SIDE = 0.6  # side of a mouth's square, relative to the box; lips take about 0.4
+MOUTH_HEIGHT = 0.8  # from the top of the box down to the middle of the mouth, relative to the box
 
 
 class Square(NamedTuple):
-    """A square by its middle and side."""
+    """A square, by the pixel coordinates of its middle and the length of its side."""
 
     x: float
     y: float
     side: float
 
     def inside(self, height: int, width: int) -> tuple[int, int, int]:
-        """Left, top and side in whole pixels, made smaller and then moved until they lie in the picture.
+        """Left, top and side in whole pixels, shrunk and then moved until the square lies in the picture.
 
         >>> Square(5, 50, 20).inside(height=60, width=80)
         (0, 40, 20)
@@ -46,11 +46,11 @@ class Square(NamedTuple):
         return min(max(left, 0), width - side), min(max(top, 0), height - side), side
 
 
-def checked_crop(crop: str) -> Crop:
-    """A crop by its name.
+def parse_crop(crop: str) -> Crop:
+    """Look up a crop by its name.
 
     Raises:
-        AvlocError: if there is none of that name.
+        AvlocError: if no crop has this name.
     """
     for name in get_args(Crop):
         if crop == name:
@@ -59,12 +59,12 @@ def checked_crop(crop: str) -> Crop:
 
 
 def needs_face(crop: Crop) -> bool:
-    """Whether a crop is made around a face."""
+    """Tell if a crop is cut out around a detected face."""
     return crop in ("face", "mouth")
 
 
 def crop_square(crop: Crop, face: Square | None, height: int, width: int) -> Square:
-    """What to cut out for a crop, given the box that the detector drew; without one, the central square."""
+    """The square to cut out for a crop: placed by the detector's box, or the central square without a box."""
     if face is None or not needs_face(crop):
         return Square(width / 2, height / 2, min(height, width))
     if crop == "face":
@@ -73,26 +73,31 @@ def crop_square(crop: Crop, face: Square | None, height: int, width: int) -> Squ
 
 
 class Picture(Protocol):
-    """A decoded frame, upright."""
+    """A decoded frame, upright.
+
+    Attributes:
+        height: pixels.
+        width: pixels.
+    """
 
     height: int
     width: int
 
     def pixels(self, pixel_format: str) -> Pixels:
-        """All of it in its own size: (H, W) for `gray`, (H, W, 3) for `rgb24`."""
+        """The whole picture in its own size: (H, W) for `gray`, (H, W, 3) for `rgb24`."""
         ...
 
     def small(self, height: int, width: int) -> Pixels:
-        """All of it in another size, in grey: (height, width)."""
+        """The whole picture in grey, in another size: (height, width)."""
         ...
 
 
 class AvPicture:
-    """A frame of PyAV's, turned as its metadata say.
+    """A frame of PyAV's, rotated as its metadata say.
 
     Args:
         frame: the frame.
-        reformatters: of the frames of one file; one that is shared is several times faster than a new one per frame.
+        reformatters: shared by the frames of a file, which is several times faster than new ones per frame.
     """
 
     def __init__(self, frame: Any, reformatters: Reformatters) -> None:
@@ -101,7 +106,7 @@ class AvPicture:
         self.height, self.width = (frame.width, frame.height) if self.turn % 2 else (frame.height, frame.width)
 
     def scaled(self, height: int, width: int, pixel_format: str) -> Pixels:
-        """All of it, by FFmpeg's swscale: (height, width[, 3])."""
+        """The whole picture, scaled by FFmpeg's swscale: (height, width[, 3])."""
         if self.turn % 2:
             height, width = width, height
         out = self.reformatters.scaled(self.frame, height, width, pixel_format)
@@ -113,10 +118,10 @@ class AvPicture:
     def small(self, height: int, width: int) -> Pixels:
         return self.scaled(height, width, "gray")
 
-    def image(self, f: VideoFormat) -> Image:
-        """All of it, or its central square, as a format asks for."""
+    def image(self, f: VideoFormat) -> ImageArray:
+        """The picture, or its central square, in a format that needs no face."""
         if f.resize != "swscale":
-            return cut(self, None, f, self.reformatters)
+            return crop_frame(self, None, f, self.reformatters)
         if f.crop != "center":
             return self.scaled(f.height, f.width, f.pixel_format)
         side = min(self.height, self.width)
@@ -127,7 +132,7 @@ class AvPicture:
 
 
 class ArrayPicture:
-    """A frame that is there as pixels: (H, W, 3) RGB."""
+    """A frame that was decoded to an array (H, W, 3) RGB."""
 
     def __init__(self, rgb: Pixels, reformatters: Reformatters) -> None:
         self.rgb, self.reformatters = rgb, reformatters
@@ -141,32 +146,32 @@ class ArrayPicture:
 
 
 class Reformatters:
-    """FFmpeg's scalers of one file, one per result: each keeps what it has set up while sizes stay."""
+    """FFmpeg's scalers for one file, one per result size and format: each reuses its setup while sizes stay."""
 
     def __init__(self) -> None:
-        self._made: dict[tuple[int, int, str], Any] = {}
+        self._reformatters: dict[tuple[int, int, str], Any] = {}
 
     def scaled(self, frame: Any, height: int, width: int, pixel_format: str) -> Pixels:
-        """A frame of PyAV's as an array (height, width[, 3])."""
+        """Scale a frame of PyAV's to an array (height, width[, 3])."""
         import av
 
         key = height, width, pixel_format
-        if key not in self._made:
-            self._made[key] = av.video.reformatter.VideoReformatter()
-        out = self._made[key].reformat(frame, width=width, height=height, format=pixel_format)
+        if key not in self._reformatters:
+            self._reformatters[key] = av.video.reformatter.VideoReformatter()
+        out = self._reformatters[key].reformat(frame, width=width, height=height, format=pixel_format)
         return out.to_ndarray()
 
     def scaled_array(self, image: Pixels, height: int, width: int, pixel_format: str) -> Pixels:
-        """The same of pixels (H, W[, 3])."""
+        """Scale pixels (H, W[, 3]) to an array (height, width[, 3])."""
         import av
 
         image = np.ascontiguousarray(image)
-        given = av.VideoFrame.from_ndarray(image, format="rgb24" if image.ndim == 3 else "gray")
-        return self.scaled(given, height, width, pixel_format)
+        frame = av.VideoFrame.from_ndarray(image, format="rgb24" if image.ndim == 3 else "gray")
+        return self.scaled(frame, height, width, pixel_format)
 
 
-def cut(picture: Picture, face: Square | None, f: VideoFormat, reformatters: Reformatters) -> Image:
-    """What a format asks for of a frame, cut out in the frame's own size and then resized: (f.height, f.width[, 3])."""
+def crop_frame(picture: Picture, face: Square | None, f: VideoFormat, reformatters: Reformatters) -> ImageArray:
+    """Bring a frame to a format: crop it in its own size, then resize it: (f.height, f.width[, 3])."""
     image = picture.pixels(f.pixel_format)
     if f.crop != "none":
         square = crop_square(f.crop, face, picture.height, picture.width)
@@ -178,5 +183,9 @@ def cut(picture: Picture, face: Square | None, f: VideoFormat, reformatters: Ref
 
 
 def to_gray(image: Pixels) -> Pixels:
-    """Luma of an RGB image (..., 3) by ITU-R BT.601: (...)."""
+    """Compute the luma of an RGB image (..., 3) by ITU-R BT.601: (...).
+
+    >>> to_gray(np.uint8([[255, 0, 0], [255, 255, 255]])).tolist()
+    [76, 255]
+    """
     return np.rint(image @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""The picture through decord, the user's choice beside PyAV."""
+"""Frames by decord, an alternative to PyAV that users can select."""
 
 from __future__ import annotations
 
@@ -11,22 +11,29 @@ from avloc.feature_extraction.media.cropping import (
     Picture,
     Pixels,
     Reformatters,
-    cut,
+    crop_frame,
     needs_face,
     to_gray,
 )
 
 if TYPE_CHECKING:
-    from avloc.feature_extraction.media.types import Image, VideoFormat
+    from avloc.feature_extraction.media.types import ImageArray, VideoFormat
 
-OWN_SIZE = (-1, -1)  # decord's word for frames as they are
+ORIGINAL_SIZE = (-1, -1)  # decord's value for frames in the file's own size
 
 
 class DecordFrame(NamedTuple):
-    """When a frame is shown, its pictures but for those that need a face, the frame for these, and for how long it is shown."""
+    """A decoded frame.
+
+    Attributes:
+        time_s: the time when it appears.
+        images: by format, without those that are cut out around a face.
+        picture: the frame itself, for those; None if no format needs it.
+        duration_s: the time for which it is shown.
+    """
 
     time_s: float
-    images: dict[VideoFormat, Image]
+    images: dict[VideoFormat, ImageArray]
     picture: Picture | None
     duration_s: float
 
@@ -34,7 +41,7 @@ class DecordFrame(NamedTuple):
 def decord_frames(
     path: Path, formats: Sequence[VideoFormat], problems: list[str], reformatters: Reformatters
 ) -> Iterator[DecordFrame]:
-    """The frames of a file; what stops the reading is a problem."""
+    """Yield the frames of a file; an error stops the reading and is added to `problems`."""
     import decord
 
     try:
@@ -52,24 +59,24 @@ def decord_frames(
         except (decord.DECORDError, RuntimeError) as error:
             problems.append(f"decord stopped at frame {index} ({str(error).splitlines()[0]})")
             return
-        own = frames.get(OWN_SIZE)
-        picture = None if own is None else ArrayPicture(own, reformatters)
-        images: dict[VideoFormat, Image] = {}
+        original = frames.get(ORIGINAL_SIZE)
+        picture = None if original is None else ArrayPicture(original, reformatters)
+        images: dict[VideoFormat, ImageArray] = {}
         for f in formats:
-            if _size(f) != OWN_SIZE:
+            if _size(f) != ORIGINAL_SIZE:
                 images[f] = to_gray(frames[_size(f)]) if f.pixel_format == "gray" else frames[_size(f)]
             elif picture is not None and not needs_face(f.crop):
-                images[f] = cut(picture, None, f, reformatters)
+                images[f] = crop_frame(picture, None, f, reformatters)
         begin, end = next(iter(readers.values())).get_frame_timestamp(index)
         yield DecordFrame(float(begin), images, picture, float(end - begin))
 
 
 def _rgb(image: Pixels) -> Pixels:
-    """(H, W, 3): where rows are padded by as much as their width, decord takes the padding for a fourth channel."""
+    """Fix the shape of a frame, (H, W, 3): decord takes row padding as large as the width for a fourth channel."""
     height, width, channels = image.shape
     return image if channels == 3 else image.reshape(height, -1)[:, : width * 3].reshape(height, width, 3)
 
 
 def _size(f: VideoFormat) -> tuple[int, int]:
-    """Width and height of the frames to ask decord for."""
-    return (f.width, f.height) if f.resize == "swscale" and f.crop == "none" else OWN_SIZE
+    """The width and height to request from decord."""
+    return (f.width, f.height) if f.resize == "swscale" and f.crop == "none" else ORIGINAL_SIZE

@@ -1,13 +1,13 @@
-"""Frames on a clock > faces, five times a second > one track > where the face is in each frame.
+"""Frames on a clock > faces, five times a second > one track > the face's place in each frame.
 
-The track follows one face: the one nearest to where it was; after a cut, or when it has been gone for a second, the largest.
-A face somewhere else counts if one of the next two looks sees it too and neither they nor this one see the old one, so a
-single false alarm moves nothing. Places are averaged over ±0.4 s, never across a cut, and interpolated between looks. Frames
-wait in a line of about a second for what comes behind them; nothing depends on how long the clip is. Behind a clip's last look
-the place stands still.
+A look is one run of the detector. The track follows one face: the one nearest to its last place; after a cut, or after a second
+without it, the largest. A face somewhere else is accepted if one of the next two looks detects it too and neither they nor this
+look detect the old one, so a single false alarm moves nothing. Places are averaged over ±0.4 s, never across a cut, and
+interpolated between looks. Frames wait in a queue of about a second for the looks behind them; memory does not depend on the
+clip's length. After a clip's last look the place stays the same.
 
 The detector is OpenCV's cascade of Haar features: Viola and Jones, "Rapid object detection using a boosted cascade of simple
-features", CVPR 2001; its weights come with the package.
+features", CVPR 2001; its weights come with OpenCV.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ from avloc.errors import AvlocError
 from avloc.feature_extraction.media.cropping import Picture, Pixels, Square
 
 LOOKS_PER_S = 5.0
-LONGEST_SIDE = 320  # of the grey picture that is searched
-_LOCK = threading.Lock()
-SMALLEST_FACE = 24  # pixels of it
-CONFIRMING = 2  # looks behind one that may confirm what it saw
+LONGEST_SIDE = 320  # pixels of the grey picture that is searched
+SMALLEST_FACE = 24  # pixels of the same picture
+CONFIRMING = 2  # the next looks that may confirm a detection
 SMOOTHING = 2  # looks on each side that are averaged: 0.4 s
-MEMORY = 5  # looks: where a face was seen within this, it is still thought to be there: 1 s
-AHEAD = SMOOTHING + 1  # looks behind a frame's own that its place depends on
+MEMORY = 5  # looks for which an undetected face is assumed to stay: 1 s
+LOOKAHEAD = SMOOTHING + 1  # looks behind a frame's own look that its place depends on
+_LOCK = threading.Lock()
 
 T = TypeVar("T")
 
 
 class FaceDetector:
-    """Finds upright frontal faces in a picture.
+    """A detector of upright frontal faces.
 
     Raises:
-        AvlocError: if OpenCV is not there.
+        AvlocError: if OpenCV is missing.
     """
 
     def __init__(self) -> None:
         self._cascade = _cascade()
 
     def __call__(self, picture: Picture) -> list[Square]:
-        """The faces in a picture, from brow to chin each, in its own pixels; their order says nothing."""
+        """Detect the faces in a picture: a square from brow to chin each, in the picture's pixels, in no particular order."""
         shrink = min(1.0, LONGEST_SIDE / max(picture.height, picture.width))
         height, width = (max(1, round(side * shrink)) for side in (picture.height, picture.width))
         x, y = picture.width / width, picture.height / height
@@ -58,14 +58,12 @@ class FaceDetector:
         if min(gray.shape) < SMALLEST_FACE:
             return []
         smallest = (SMALLEST_FACE, SMALLEST_FACE)
-        for image in (
-            gray,
-            cv2.equalizeHist(gray),
-        ):  # the second finds faces in bad light, and loses some in good light
+        # The equalized picture shows faces in bad light, and loses some in good light.
+        for image in (gray, cv2.equalizeHist(gray)):
             with _LOCK:  # OpenCV's cascades hold buffers of their own
-                found = self._cascade.detectMultiScale(image, scaleFactor=1.1, minNeighbors=3, minSize=smallest)
-            if len(found):
-                return sorted((int(left), int(top), int(w), int(h)) for left, top, w, h in found)
+                boxes = self._cascade.detectMultiScale(image, scaleFactor=1.1, minNeighbors=3, minSize=smallest)
+            if len(boxes):
+                return sorted((int(left), int(top), int(w), int(h)) for left, top, w, h in boxes)
         return []
 
 
@@ -86,80 +84,105 @@ class Point(NamedTuple):
     """The track at one look.
 
     Attributes:
-        box: where the face is, or was last; None before the first.
-        segment: a number that is another one after a cut.
-        found: whether it was seen in this very look.
+        box: the face's place, or its last one; None before the first detection.
+        segment: a number that changes at a cut.
+        is_detected: true if this look detected the face.
     """
 
     box: Square | None
     segment: int
-    found: bool
+    is_detected: bool
+
+
+class Place(NamedTuple):
+    """The face's place at a time.
+
+    Attributes:
+        face: its square; None before the first detection.
+        is_detected: true if a look from 1 s before to 0.4 s after detected it.
+    """
+
+    face: Square | None
+    is_detected: bool
 
 
 class FaceTrack:
-    """What was seen at each look > a smooth track, decided `CONFIRMING` looks later. Keeps a few looks, however many come."""
+    """The detections of each look > a smooth track, decided `CONFIRMING` looks later; keeps a few looks only.
+
+    Attributes:
+        decided: the number of looks whose points are decided.
+
+    >>> track = FaceTrack()
+    >>> for x in (10, 12, 14):
+    ...     track.look([Square(x, 20, 8)])
+    >>> track.finish()
+    >>> track.place_at(1.0)
+    Place(face=Square(x=12.0, y=20.0, side=8.0), is_detected=True)
+    """
 
     def __init__(self) -> None:
-        self._seen: dict[int, Sequence[Square]] = {}
+        self._detections: dict[int, Sequence[Square]] = {}
         self._points: dict[int, Point] = {}
         self._last: Square | None = None
         self._last_look = 0
         self._segment = 0
         self._looks = 0
-        self.decided = 0  # looks whose points are there
+        self.decided = 0
 
     def look(self, faces: Sequence[Square]) -> None:
-        """What the next look saw."""
-        self._seen[self._looks] = faces
+        """Add the detections of the next look."""
+        self._detections[self._looks] = faces
         self._looks += 1
         self._decide(CONFIRMING)
 
     def finish(self) -> None:
-        """No look comes any more."""
+        """Decide the remaining looks; no more will come."""
         self._decide(0)
 
-    def _decide(self, behind: int) -> None:
-        while self.decided + behind in self._seen:
+    def _decide(self, later_looks: int) -> None:
+        """Decide the looks that are followed by at least this many others."""
+        while self.decided + later_looks in self._detections:
             k = self.decided
             self._choose(k)
             self.decided += 1
-            del self._seen[k]
-            self._points.pop(k - MEMORY - AHEAD - SMOOTHING, None)
+            del self._detections[k]
+            self._points.pop(k - MEMORY - LOOKAHEAD - SMOOTHING, None)
 
     def _choose(self, k: int) -> None:
-        coming = [self._seen[j] for j in range(k + 1, k + 1 + CONFIRMING) if j in self._seen]
+        """Choose the face of look k."""
+        following = [self._detections[j] for j in range(k + 1, k + 1 + CONFIRMING) if j in self._detections]
         live = self._last is not None and k - self._last_look <= MEMORY
-        here = self._seen[k]
+        current = self._detections[k]
         chosen = None
         if live and self._last is not None:
-            chosen = _nearest(self._last, here, k - self._last_look)
-        if chosen is None and not (live and self._still_there(coming, k)):
-            chosen = self._newcomer(here, coming, live)
+            chosen = _nearest(self._last, current, k - self._last_look)
+        if chosen is None and not (live and self._reappears(following, k)):
+            chosen = self._newcomer(current, following, live)
         if chosen is not None:
             self._last, self._last_look = chosen, k
         self._points[k] = Point(self._last, self._segment, chosen is not None)
-        for j in range(k - SMOOTHING, k):  # a face that is about to be found for the first time
+        for j in range(k - SMOOTHING, k):  # looks shortly before the first detection
             if chosen is not None and j in self._points and self._points[j].box is None:
                 self._points[j] = Point(chosen, self._segment, False)
 
-    def _still_there(self, coming: Sequence[Sequence[Square]], k: int) -> bool:
-        """Whether the face that was followed is about to be seen again."""
+    def _reappears(self, following: Sequence[Sequence[Square]], k: int) -> bool:
+        """Tell if one of the looks after look k detects the followed face again."""
         if self._last is None:
             return False
-        return any(_nearest(self._last, faces, k + n - self._last_look) for n, faces in enumerate(coming, 1))
+        return any(_nearest(self._last, faces, k + n - self._last_look) for n, faces in enumerate(following, 1))
 
-    def _newcomer(self, here: Sequence[Square], coming: Sequence[Sequence[Square]], live: bool) -> Square | None:
-        """The largest of the faces that are seen again."""
-        sure = [face for face in here if any(_nearest(face, faces, n) for n, faces in enumerate(coming, 1))]
-        if not coming and not live:  # nothing comes that could confirm it
-            sure = list(here)
-        if not sure:
+    def _newcomer(self, current: Sequence[Square], following: Sequence[Sequence[Square]], live: bool) -> Square | None:
+        """The largest of the faces that a following look confirms; it begins a new segment."""
+        confirmed = [face for face in current if any(_nearest(face, faces, n) for n, faces in enumerate(following, 1))]
+        if not following and not live:  # at the end of the clip nothing can confirm it
+            confirmed = list(current)
+        if not confirmed:
             return None
         self._segment += 1
-        return max(sure, key=lambda face: face.side)
+        return max(confirmed, key=lambda face: face.side)
 
     def smooth(self, k: int) -> Square | None:
-        """The place at a look: the average of as many looks on both sides as belong to the same segment."""
+        """The place at a look, averaged over the looks on both sides that belong to the same segment."""
         points = self._points
         reach = 0
         while reach < SMOOTHING and all(self._same(k, j) for j in (k - reach - 1, k + reach + 1)):
@@ -171,26 +194,25 @@ class FaceTrack:
         other = self._points.get(j)
         return other is not None and other.box is not None and other.segment == self._points[k].segment
 
-    def at(self, look: float) -> tuple[Square | None, bool]:
-        """The place between two looks, and whether a face was seen around then: from 1 s before to 0.4 s after."""
+    def place_at(self, look: float) -> Place:
+        """The place at a look, or between two looks."""
         look = min(look, self.decided - 1)
         before = int(look)
         after = min(before + 1, self.decided - 1)
         share = look - before
         nearest = after if share >= 0.5 else before
-        seen = any(
-            j in self._points and self._points[j].found for j in range(nearest - MEMORY, nearest + SMOOTHING + 1)
-        )
+        around = range(nearest - MEMORY, nearest + SMOOTHING + 1)
+        is_detected = any(j in self._points and self._points[j].is_detected for j in around)
         if not (self._same(before, before) and self._same(before, after)):
-            return self.smooth(nearest), seen
+            return Place(self.smooth(nearest), is_detected)
         first, second = self.smooth(before), self.smooth(after)
         if first is None or second is None:
-            return first or second, seen
-        return Square(*(a + share * (b - a) for a, b in zip(first, second, strict=True))), seen
+            return Place(first or second, is_detected)
+        return Place(Square(*(a + share * (b - a) for a, b in zip(first, second, strict=True))), is_detected)
 
 
 def _nearest(face: Square, others: Sequence[Square], looks: int) -> Square | None:
-    """Which of some faces is the same one, `looks` later: not much larger or smaller, within half a side per look."""
+    """The same face `looks` later, if present: not much larger or smaller, and within half a side per look."""
     reach = face.side * min(1.0, 0.5 * max(1, looks))
     near = [
         (distance, other)
@@ -201,48 +223,55 @@ def _nearest(face: Square, others: Sequence[Square], looks: int) -> Square | Non
     return min(near)[1] if near else None
 
 
-class Followed(NamedTuple, Generic[T]):
-    """What went in, for how many steps of the clock it is shown, where the face is, and whether one was seen around then."""
+class FollowedFrame(NamedTuple, Generic[T]):
+    """A frame with the place of the face in it.
 
-    held: T
+    Attributes:
+        frame: the object that was pushed.
+        steps: the number of steps of the clock for which it is shown.
+        face: the face's square; None before the first detection.
+        is_detected: see `Place`.
+    """
+
+    frame: T
     steps: int
     face: Square | None
-    seen: bool
+    is_detected: bool
 
 
 class FaceFollower(Generic[T]):
-    """Frames on a clock, which wait until it is known where the face is in them.
+    """A queue of frames on a clock; each waits until the face's place in it is decided.
 
     Args:
         fps: steps per second.
-        detector: finds the faces in a picture.
+        detector: a function from a picture to its faces; None: `FaceDetector`.
     """
 
     def __init__(self, fps: float, detector: Any = None) -> None:
         self.interval = max(1, round(fps / LOOKS_PER_S))
         self._detector = detector or FaceDetector()
         self._track = FaceTrack()
-        self._line: deque[tuple[T, int, float]] = deque()  # what is held, its steps, its middle in looks
+        self._queue: deque[tuple[T, int, float]] = deque()  # frame, steps, middle in looks
         self._steps = 0
 
-    def push(self, held: T, picture: Picture, steps: int) -> Iterator[Followed[T]]:
-        """Take the frame that is shown for the next `steps` steps; what need not wait any longer."""
-        first, behind = self._steps, self._steps + steps
-        looks = -(-behind // self.interval) - -(-first // self.interval)  # multiples of the interval among them
+    def push(self, frame: T, picture: Picture, steps: int) -> Iterator[FollowedFrame[T]]:
+        """Add the frame that is shown for the next `steps` steps; yield the frames that need not wait any longer."""
+        first, end = self._steps, self._steps + steps
+        looks = -(-end // self.interval) - -(-first // self.interval)  # multiples of the interval among the steps
         faces = self._detector(picture) if looks else []
-        self._line.append((held, steps, (first + (steps - 1) / 2) / self.interval))
-        self._steps = behind
-        for _ in range(looks):  # the track keeps a few looks only, so what can leave leaves after each
+        self._queue.append((frame, steps, (first + (steps - 1) / 2) / self.interval))
+        self._steps = end
+        for _ in range(looks):  # the track keeps a few looks only, so frames leave after each
             self._track.look(faces)
-            while self._line and self._track.decided > int(self._line[0][2]) + AHEAD:
-                yield self._leave()
+            while self._queue and self._track.decided > int(self._queue[0][2]) + LOOKAHEAD:
+                yield self._pop()
 
-    def finish(self) -> Iterator[Followed[T]]:
-        """What is left."""
+    def finish(self) -> Iterator[FollowedFrame[T]]:
+        """Yield the remaining frames."""
         self._track.finish()
-        while self._line:
-            yield self._leave()
+        while self._queue:
+            yield self._pop()
 
-    def _leave(self) -> Followed[T]:
-        held, steps, look = self._line.popleft()
-        return Followed(held, steps, *self._track.at(look))
+    def _pop(self) -> FollowedFrame[T]:
+        frame, steps, look = self._queue.popleft()
+        return FollowedFrame(frame, steps, *self._track.place_at(look))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,20 +13,25 @@ import numpy.typing as npt
 from avloc.core.timeline import TimeGrid
 from avloc.feature_extraction.media.resize import Resize
 
-if TYPE_CHECKING:
-    pass
-
-
 Crop = Literal["none", "center", "face", "mouth"]
+"""The part of a frame to keep: all of it, its central square, or a square around the face or the mouth."""
 
 
 class VideoFormat(NamedTuple):
-    """The frames an extractor asks for: uint8, (height, width) for `gray`, (height, width, 3) for `rgb24`.
+    """The frames that an extractor asks for: (height, width) for `gray`, (height, width, 3) for `rgb24`.
 
-    `resize` says who brings them to that size: FFmpeg's `swscale`, or torch (`resize.resize_frame`; `rgb24` only), frame by
-    frame, so that large frames are never all in memory. `bicubic` frames are float32 in about [0, 1]. `crop` says which
-    square is cut out of the frame before: the central one (`center`), one around the `face`, or the `mouth`; with `none`,
-    the whole frame is squeezed to that size.
+    They are uint8, except `bicubic` ones, which are float32 in about [0, 1].
+
+    Attributes:
+        height: pixels.
+        width: pixels.
+        pixel_format: `gray` or `rgb24`.
+        resize: the method: FFmpeg's `swscale`, or torch's `bicubic` or `nearest` (`resize.resize_frame`; `rgb24` only), which
+            runs frame by frame, so that large frames are never all in memory.
+        crop: the square to cut out before resizing; with `none`, the whole frame is squeezed to the size.
+
+    >>> VideoFormat(96, 96).frame_bytes
+    27648
     """
 
     height: int
@@ -43,7 +48,13 @@ class VideoFormat(NamedTuple):
 
 
 class Span(NamedTuple):
-    """What of a file is wanted: from `start_s` to `end_s`, and which of its audio tracks (from 0)."""
+    """The part of a file to read.
+
+    Attributes:
+        start_s: its start in seconds.
+        end_s: its end in seconds; infinity: the end of the file.
+        audio_track: the number of the audio track, from 0.
+    """
 
     start_s: float = 0.0
     end_s: float = math.inf
@@ -51,15 +62,28 @@ class Span(NamedTuple):
 
 
 WHOLE = Span()
+"""A whole file, with its first audio track."""
 
 
-Image = npt.NDArray[Any]
-"""A frame or frames: uint8, or float32 where they were resized so."""
+ImageArray = npt.NDArray[Any]
+"""A frame (H, W[, 3]), or frames (T, H, W[, 3]): uint8, or float32 if resized by `bicubic`."""
 
 
 @dataclass(frozen=True, slots=True)
 class MediaInfo:
-    """What a file's header says of it; a stream that is not there has None."""
+    """The content of a file's header; the attributes of a missing stream are None.
+
+    Attributes:
+        path: the file.
+        duration_s: seconds; 0 if unknown.
+        fps: frames per second.
+        frames: the number of frames, if the header has it.
+        width: pixels.
+        height: pixels.
+        sample_rate: samples per second of the first audio track.
+        channels: channels of the first audio track.
+        audio_tracks: the number of audio tracks.
+    """
 
     path: Path
     duration_s: float
@@ -74,17 +98,28 @@ class MediaInfo:
 
 @dataclass(slots=True)
 class Clip:
-    """A decoded clip, or a part of one: `frames[format]` is (T, H, W[, 3]) uint8, or as the format says.
+    """A decoded clip, or a part of one.
 
-    `samples` (N,) float32 in [-1, 1] is the mean of the channels. A stream that is missing or unreadable is None, and
-    `problems` says why. `faceless_frames` says, where a format is cut out around a face, in how many of the frames none
-    was seen around then: those show where one was last, or the central square.
+    Attributes:
+        path: the file.
+        fps: frames per second of `frames`.
+        sample_rate: samples per second of `samples`.
+        frames: by format (T, H, W[, 3]); empty if the picture is missing or unreadable.
+        video_start_s: start of the first frame.
+        samples: (N,) float32 in [-1, 1], the mean of the channels; None if the sound is missing or unreadable.
+        audio_start_s: start of the first sample.
+        problems: a line for each missing or damaged stream.
+        faceless_frames: for formats that are cut out around a face, the number of frames with no face detected around that
+            time; these show the face's last place, or the central square.
+
+    >>> Clip(Path("clip.mp4"), fps=25, sample_rate=16_000, samples=np.zeros(8_000, np.float32)).duration_s
+    0.5
     """
 
     path: Path
     fps: float
     sample_rate: int
-    frames: dict[VideoFormat, Image] = field(default_factory=dict)
+    frames: dict[VideoFormat, ImageArray] = field(default_factory=dict)
     video_start_s: float = 0.0
     samples: npt.NDArray[np.float32] | None = None
     audio_start_s: float = 0.0
@@ -108,4 +143,4 @@ BATFD_SIDE = 96
 
 
 BATFD_FORMAT = VideoFormat(BATFD_SIDE, BATFD_SIDE, resize="bicubic")
-"""The frames that BA-TFD and BA-TFD+ are run on."""
+"""The input frames of BA-TFD and BA-TFD+."""

@@ -1,7 +1,8 @@
-"""Which shards a list of clips becomes, for one extractor of a store; noted in the store's `plan-….json`.
+"""The layout of a list of clips: its division into the shards of one extractor, saved as a plan file.
 
-What is noted is kept to, so that every job over the same list, the parts of an array too, means the same shards. A list that
-is new to the store is made into shards of the clips that no other shard holds: one clip more costs one clip, not all again.
+A saved layout stays in force, so that every job over the same list, also each task of a job array, means the same shards. A
+list that is new to the store gets shards of only those clips that no other shard holds: one more clip costs one clip, not a
+new extraction of all.
 """
 
 from __future__ import annotations
@@ -16,35 +17,45 @@ import numpy as np
 import numpy.typing as npt
 
 from avloc.errors import StoreError
-from avloc.feature_extraction.store.feature_store import FeatureStore, PlanFile, name_keys, read_plan
-from avloc.feature_extraction.store.shards import read_rows, shard_name
+from avloc.feature_extraction.store.feature_store import FeatureStore
+from avloc.feature_extraction.store.index import name_keys
+from avloc.feature_extraction.store.plan_file import PlanFile, read_plan
+from avloc.feature_extraction.store.shards import read_tables, shard_name
 
 LARGEST_SHARD_CLIPS = 2000
 SMALLEST_SHARD_CLIPS = 8
-LARGEST_SHARD_BYTES = 4 << 30  # what a kill can cost, and what one copies
+LARGEST_SHARD_BYTES = 4 << 30  # bounds the loss when a job is killed, and the size of one copy
 
 
 def shard_size(clips: int, bytes_per_clip: float = 0.0) -> int:
-    """Clips per shard for a set: a 16th of it within bounds, and no larger than `LARGEST_SHARD_BYTES`."""
+    """Choose the number of clips per shard: a 16th of the set, within bounds and at most `LARGEST_SHARD_BYTES`.
+
+    >>> shard_size(100), shard_size(480), shard_size(1_000_000)
+    (8, 30, 2000)
+    """
     size = min(LARGEST_SHARD_CLIPS, max(SMALLEST_SHARD_CLIPS, -(-clips // 16)))
     return max(1, min(size, int(LARGEST_SHARD_BYTES / max(bytes_per_clip, 1.0))))
 
 
 def list_digest(files: Sequence[str]) -> str:
-    """A short hash of a list of clips."""
+    """Hash a list of clips to 16 hexadecimal digits."""
     digest = hashlib.sha256()
     for file in files:
         digest.update(f"{file}\n".encode())
     return digest.hexdigest()[:16]
 
 
-class Layout:
-    """The shards of a list of clips.
+class ShardLayout:
+    """The division of a list of clips into shards.
 
     Args:
-        files: the list.
-        size: clips per shard at the most.
-        skip: (a, b): `files[a:b]` are in shards made for other lists; several, ascending.
+        files: the list of clips.
+        size: clips per shard, at most.
+        skip: ascending (a, b) pairs: `files[a:b]` are in shards made for other lists.
+
+    >>> layout = ShardLayout(["a", "b", "c", "d"], size=2, skip=[(1, 2)])
+    >>> [layout.clips(k) for k in range(len(layout))]
+    [('a', 'c'), ('d',)]
     """
 
     def __init__(self, files: Sequence[str], size: int, skip: Sequence[tuple[int, int]] = ()) -> None:
@@ -56,7 +67,7 @@ class Layout:
         return -(-len(self._kept) // self.size)
 
     def skipped(self) -> npt.NDArray[np.bool_]:
-        """Which clips are elsewhere: (V,)."""
+        """Mask of the clips that are in shards of other lists: (V,)."""
         mask = np.zeros(len(self.files), dtype=bool)
         for begin, end in self.skip:
             mask[begin:end] = True
@@ -68,24 +79,24 @@ class Layout:
 
     @cached_property
     def names(self) -> list[str]:
-        """The files of the shards."""
+        """The file names of the shards."""
         return [shard_name(index, self.clips(index)) for index in range(len(self))]
 
     @cached_property
     def digest(self) -> str:
-        """Of the list."""
+        """The hash of the list."""
         return list_digest(self.files)
 
     def plan(self) -> PlanFile:
-        """What the store notes of it."""
+        """The plan file of this layout."""
         return PlanFile(self.names, self.digest, self.size, self.skip)
 
 
-def planned_layout(store: FeatureStore, extractor: str, files: Sequence[str]) -> Layout | None:
-    """The layout of a list that the store knows.
+def saved_layout(store: FeatureStore, extractor: str, files: Sequence[str]) -> ShardLayout | None:
+    """Read the layout of a list of clips; None if the store has no plan for it.
 
     Raises:
-        StoreError: if it cannot be read.
+        StoreError: if the plan cannot be read.
     """
     digest = list_digest(files)
     path = store.plan_path(extractor, digest)
@@ -95,46 +106,51 @@ def planned_layout(store: FeatureStore, extractor: str, files: Sequence[str]) ->
     ends = [end for _, end in plan.skip]
     if plan.digest != digest or plan.size < 1 or (ends and max(ends) > len(files)):
         raise StoreError(f"{path}: not the plan of these {len(files)} clips; remove it and run the same again")
-    return Layout(files, plan.size, plan.skip)
+    return ShardLayout(files, plan.size, plan.skip)
 
 
-class Holding(NamedTuple):
-    """What of a list of clips is in a store: which of them (V,), and in which shards."""
+class StoredClips(NamedTuple):
+    """The clips of a list that a store holds.
 
-    there: npt.NDArray[np.bool_]
+    Attributes:
+        mask: (V,) true for a clip that is in a shard, also for a failed one.
+        shards: the shards that hold them.
+    """
+
+    mask: npt.NDArray[np.bool_]
     shards: list[Path]
 
 
-def holding(store: FeatureStore, extractor: str, files: Sequence[str]) -> Holding:
-    """Look through an extractor's shards for clips, failed ones included."""
+def stored_clips(store: FeatureStore, extractor: str, files: Sequence[str]) -> StoredClips:
+    """Search the shards of an extractor for clips, failed ones included."""
     keys = name_keys(files)
     order = np.argsort(keys, kind="stable")
-    ascending, there, shards = keys[order], np.zeros(len(files), dtype=bool), []
+    ascending, mask, shards = keys[order], np.zeros(len(files), dtype=bool), []
     for path in store.shards(extractor):
-        has = np.isin(ascending, name_keys(read_rows(path).files))
-        if has.any():
-            there[order[has]] = True
+        in_shard = np.isin(ascending, name_keys(read_tables(path).files))
+        if in_shard.any():
+            mask[order[in_shard]] = True
             shards.append(path)
-    return Holding(there, shards)
+    return StoredClips(mask, shards)
 
 
-def new(store: FeatureStore, extractor: str, files: Sequence[str], size: int) -> Layout:
-    """The layout of a list that the store does not know: of the clips that are in none of its shards.
+def new_layout(store: FeatureStore, extractor: str, files: Sequence[str], size: int) -> ShardLayout:
+    """Lay out a list that is new to the store: its shards hold the clips that no existing shard holds.
 
     Raises:
-        StoreError: if some of them are in shards of a list that is not finished: its other shards would hold them twice.
+        StoreError: if some of the clips are in shards of an unfinished list, whose other shards would hold clips twice.
     """
-    found = holding(store, extractor, files)
-    names = {path.name for path in found.shards}
+    stored = stored_clips(store, extractor, files)
+    names = {path.name for path in stored.shards}
     for path in store.plans(extractor) if names else ():
         plan = read_plan(path)
-        left = sum(not (path.parent / name).exists() for name in plan.shards)
-        if left and names.intersection(plan.shards):
-            how = f" (with --shard-clips {plan.size})" if plan.size else ""
+        missing = sum(not (path.parent / name).exists() for name in plan.shards)
+        if missing and names.intersection(plan.shards):
+            option = f" (with --shard-clips {plan.size})" if plan.size else ""
             raise StoreError(
-                f"{path.parent}: {int(found.there.sum())} of these {len(files)} clips are in shards of another list of clips, of "
-                f"whose {len(plan.shards)} shards {left} are still to come; finish that extraction first{how}, or name another "
-                "store"
+                f"{path.parent}: {int(stored.mask.sum())} of these {len(files)} clips are in shards of another list of clips, "
+                f"of whose {len(plan.shards)} shards {missing} are still missing; finish that extraction first{option}, or "
+                "name another store"
             )
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], found.there, [False]]).astype(np.int8)))
-    return Layout(files, size, [(int(begin), int(end)) for begin, end in edges.reshape(-1, 2)])
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], stored.mask, [False]]).astype(np.int8)))
+    return ShardLayout(files, size, [(int(begin), int(end)) for begin, end in edges.reshape(-1, 2)])

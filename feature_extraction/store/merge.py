@@ -1,4 +1,4 @@
-"""Stores made apart > one store: shards and plans are copied as they are, after all of them were compared."""
+"""Several stores > one store: shards and plans are compared first, then copied unchanged."""
 
 from __future__ import annotations
 
@@ -7,32 +7,34 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
+from avloc.core.descriptions import ExtractorDescription
 from avloc.errors import AvlocError, StoreError
-from avloc.feature_extraction.store.feature_store import FORMAT_VERSION, FeatureStore, first_difference
+from avloc.feature_extraction.store.feature_store import FORMAT_VERSION, FeatureStore
 from avloc.feature_extraction.store.repeats import RepeatedClips
-from avloc.feature_extraction.store.shards import attribute
-from avloc.feature_extraction.store.verify import UNREADABLE, checked_rows
+from avloc.feature_extraction.store.shards import UNREADABLE, read_attribute
+from avloc.feature_extraction.store.verify import read_checked_tables
 from avloc.io.files import file_sha256, remove_stale, replacing
-
-SHOWN = 3
 
 
 @dataclass(slots=True)
-class Merge:
-    """What is to be copied: made by `plan_merge`, which has compared everything.
+class MergePlan:
+    """The files to copy, made by `plan_merge`, which has compared everything.
 
     Attributes:
-        out: where to.
+        out: the store to write.
         descriptions: extractor → its description.
-        shards: what is not there yet, and where it goes.
-        plans: the same of plans.
-        kept: shards that are there already.
+        store_files: (source, target) of each `store.json` that is still missing; it is copied, not written again, so that the
+            fingerprint in the shards stays valid.
+        shards: (source, target) of each shard that is still missing.
+        plans: (source, target) of each plan that is still missing.
+        kept: shards that the store already has.
     """
 
     out: FeatureStore
-    descriptions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    descriptions: dict[str, ExtractorDescription] = field(default_factory=dict)
+    store_files: list[tuple[Path, Path]] = field(default_factory=list)
     shards: list[tuple[Path, Path]] = field(default_factory=list)
     plans: list[tuple[Path, Path]] = field(default_factory=list)
     kept: int = 0
@@ -40,123 +42,152 @@ class Merge:
 
 def plan_merge(
     out: FeatureStore, stores: Sequence[FeatureStore], *, progress: Callable[[int], object] = lambda shards: None
-) -> Merge:
-    """Compare stores; nothing is written yet.
+) -> MergePlan:
+    """Compare stores, without writing anything.
 
     Args:
-        out: where to; what it holds already is one of the stores, and is kept.
+        out: the store to write; its present content counts as one of the stores, and is kept.
         stores: the others.
-        progress: called with 1 for each shard that was looked at.
+        progress: called with 1 for each shard compared.
 
     Raises:
-        StoreError: if one is no store, is of an older format, or has a damaged shard; or if two differ in an extractor's
-            settings, in a shard's content, or in the features of a clip.
+        StoreError: if a folder is no store, has an older format, or has a damaged shard; or if two stores differ in an
+            extractor's settings, in a shard's content, or in the features of a clip.
     """
     sources = _distinct([out, *stores])
     for store in sources:
         if store.root.resolve() != out.root.resolve() and not store.extractors():
             raise StoreError(f"{store.root}: no store, it has no features of any extractor")
-    merge = Merge(out)
+    plan = MergePlan(out)
     for extractor in sorted({name for store in sources for name in store.extractors()}):
-        having = [store for store in sources if extractor in store.extractors()]
-        merge.descriptions[extractor] = _same_description(having, extractor)
-        _add(merge, having, extractor, progress)
-    return merge
+        holders = [store for store in sources if extractor in store.extractors()]
+        plan.descriptions[extractor] = _common_description(holders, extractor)
+        _add_extractor(plan, holders, extractor, progress)
+    return plan
 
 
-def run_merge(merge: Merge, *, link: bool = False, progress: Callable[[int], object] = lambda shards: None) -> int:
-    """Copy what was planned; returns the number of shards. Run it again to go on where it stopped.
+def run_merge(plan: MergePlan, *, link: bool = False, progress: Callable[[int], object] = lambda shards: None) -> int:
+    """Copy the planned files; returns the number of shards. After an interruption, a second run resumes.
 
     Args:
-        merge: what to copy.
-        link: let shards on the same file system be further names of the same files instead of copies.
+        plan: the files to copy.
+        link: make hard links instead of copies of shards on the same file system.
         progress: called with 1 for each shard.
     """
-    for description in merge.descriptions.values():
-        about = {key: value for key, value in description.items() if key != "format_version"}
-        remove_stale(merge.out.prepare(about))
-    for source, target in merge.plans:  # before the shards, so that a check finds which are missing
+    for source, target in plan.store_files:
         _copy(source, target, link=False)
-    for source, target in merge.shards:
+    for description in plan.descriptions.values():
+        remove_stale(plan.out.prepare(description))
+    for source, target in plan.plans:  # before the shards, so that `verify` recognizes missing ones
+        _copy(source, target, link=False)
+    for source, target in plan.shards:
         _copy(source, target, link=link)
         progress(1)
-    return len(merge.shards)
+    return len(plan.shards)
 
 
 def _distinct(stores: Sequence[FeatureStore]) -> list[FeatureStore]:
     return list({store.root.resolve(): store for store in reversed(stores)}.values())[::-1]
 
 
-def _same_description(stores: Sequence[FeatureStore], extractor: str) -> dict[str, Any]:
-    """What all of them say of an extractor."""
+def _common_description(stores: Sequence[FeatureStore], extractor: str) -> ExtractorDescription:
+    """The description of an extractor, which must be the same in all stores."""
     first = stores[0].describe(extractor)
     for store in stores:
-        there = store.describe(extractor)
-        if there["format_version"] != FORMAT_VERSION:
+        version = store.format_version(extractor)
+        if version != FORMAT_VERSION:
             raise StoreError(
-                f"{store.root / extractor}: is of format version {there['format_version']}, which can be read but not "
-                "merged; extract again"
+                f"{store.root / extractor}: has format version {version}, which can be read but not merged; extract again"
             )
-        key = first_difference(first, there)
+        other = store.describe(extractor)
+        key = first.first_difference(other)
         if key is not None:
             raise StoreError(
-                f"{extractor}: {key} is {first.get(key)!r} in {stores[0].root} and {there.get(key)!r} in {store.root}; "
-                "features made with other settings do not go into one store"
+                f"{extractor}: {key} is {getattr(first, key)!r} in {stores[0].root} and {getattr(other, key)!r} in "
+                f"{store.root}; features made with other settings do not go into one store"
+            )
+        if store.fingerprint(extractor) != stores[0].fingerprint(extractor):
+            raise StoreError(
+                f"{extractor}: the store.json in {stores[0].root} and in {store.root} mean the same but are not written "
+                "alike, so that shards of one do not fit the other; extract again"
             )
     return first
 
 
-def _add(merge: Merge, stores: Sequence[FeatureStore], extractor: str, progress: Callable[[int], object]) -> None:
-    """Choose the shards and plans of an extractor."""
-    folder = merge.out.root / extractor
-    chosen: dict[str, Path] = {}
-    repeated, fingerprint = RepeatedClips(), stores[0].fingerprint(extractor)
-    for store in stores:
-        store.planned(extractor)  # says which cannot be read
-        for path in store.shards(extractor):
-            _check_shard(path, fingerprint)
-            if path.name in chosen:
-                _check_equal(chosen[path.name], path)
-            else:
-                chosen[path.name] = path
-                repeated.add(path, checked_rows(path))
-            progress(1)
-    for twice in repeated.differing():
-        raise StoreError(
-            f"{twice.file}: its features in {twice.second} are not those in {twice.first}; remove the shard that is wrong"
-        )
+def _add_extractor(
+    plan: MergePlan, stores: Sequence[FeatureStore], extractor: str, progress: Callable[[int], object]
+) -> None:
+    """Add the shards and plans of an extractor to the plan."""
+    folder = plan.out.root / extractor
+    shards = _distinct_shards(stores, extractor, progress)
     plans: dict[str, Path] = {}
     for path in (path for store in stores for path in store.plans(extractor)):
         name = path.name
         if name in plans and plans[name].read_bytes() != path.read_bytes():  # the same clips in shards of another size
             name = f"{path.stem}-{file_sha256(path)[:8]}{path.suffix}"
         plans.setdefault(name, path)
-    merge.shards += [(path, folder / name) for name, path in sorted(chosen.items()) if not (folder / name).exists()]
-    merge.plans += [(path, folder / name) for name, path in sorted(plans.items()) if not (folder / name).exists()]
-    merge.kept += sum((folder / name).exists() for name in chosen)
+    if not (folder / "store.json").exists():
+        plan.store_files.append((stores[0].root / extractor / "store.json", folder / "store.json"))
+    plan.shards += [(path, folder / name) for name, path in sorted(shards.items()) if not (folder / name).exists()]
+    plan.plans += [(path, folder / name) for name, path in sorted(plans.items()) if not (folder / name).exists()]
+    plan.kept += sum((folder / name).exists() for name in shards)
 
 
-def _attributes(path: Path) -> tuple[Any, Any]:
-    """The checksum and the fingerprint that a shard says it has."""
+def _distinct_shards(
+    stores: Sequence[FeatureStore], extractor: str, progress: Callable[[int], object]
+) -> dict[str, Path]:
+    """The shards of all stores by name, each once.
+
+    Raises:
+        StoreError: if two shards of one name, or the features of a clip in two shards, differ.
+    """
+    shards: dict[str, Path] = {}
+    repeated, fingerprint = RepeatedClips(), stores[0].fingerprint(extractor)
+    for store in stores:
+        store.planned_shards(extractor)  # raises if a plan cannot be read
+        for path in store.shards(extractor):
+            _check_fingerprint(path, fingerprint)
+            if path.name in shards:
+                _check_equal(shards[path.name], path)
+            else:
+                shards[path.name] = path
+                repeated.add(path, read_checked_tables(path))
+            progress(1)
+    for difference in repeated.differing():
+        raise StoreError(
+            f"{difference.file}: its features in {difference.second} differ from {difference.first}; remove the shard that "
+            "is wrong"
+        )
+    return shards
+
+
+class _Attributes(NamedTuple):
+    """The checksum and the fingerprint that a shard carries."""
+
+    sha256: str | None
+    fingerprint: str | None
+
+
+def _read_attributes(path: Path) -> _Attributes:
     import h5py
 
     try:
         with h5py.File(path, "r") as file:
-            return attribute(file, "sha256"), attribute(file, "extractor")
+            return _Attributes(read_attribute(file, "sha256"), read_attribute(file, "extractor"))
     except UNREADABLE as error:
         raise StoreError(f"{path}: a damaged shard ({error}); remove it and extract again") from error
 
 
-def _check_shard(path: Path, fingerprint: str) -> None:
-    if _attributes(path)[1] != fingerprint:
+def _check_fingerprint(path: Path, fingerprint: str) -> None:
+    if _read_attributes(path).fingerprint != fingerprint:
         raise StoreError(f"{path}: is of another extractor, or of other settings; move it out of the store")
 
 
 def _check_equal(first: Path, second: Path) -> None:
-    """Raise unless two shards of one name say that their content is the same."""
-    if _attributes(first)[0] != _attributes(second)[0]:
+    """Raise unless two shards of one name carry the same checksum."""
+    if _read_attributes(first).sha256 != _read_attributes(second).sha256:
         raise StoreError(
-            f"{second}: is of the same clips as {first}, but its content differs; remove the one that is wrong"
+            f"{second}: holds the same clips as {first}, but its content differs; remove the one that is wrong"
         )
 
 
@@ -165,7 +196,7 @@ def _copy(source: Path, target: Path, *, link: bool) -> None:
         try:
             os.link(source, target)
         except FileExistsError:
-            return  # someone else has just brought the same one
+            return  # another process has just brought the same file
         except OSError:
             pass  # another file system, or one without links
         else:
@@ -176,4 +207,4 @@ def _copy(source: Path, target: Path, *, link: bool) -> None:
             with temporary.open("rb") as handle:
                 os.fsync(handle.fileno())
     except FileNotFoundError as error:
-        raise AvlocError(f"{source}: has gone while it was copied; run the same merge again") from error
+        raise AvlocError(f"{source}: disappeared while it was copied; run the same merge again") from error

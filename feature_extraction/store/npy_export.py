@@ -1,114 +1,184 @@
-"""A store > a folder with a .npy file (T, D) per clip, as ActionFormer, UMMAFormer and their kin read them.
+"""A store > a folder with one .npy file (T, D) per clip, as ActionFormer, UMMAFormer and their relatives read them.
 
-`export.json` beside them says what a .npy cannot: the extractor, its clock, when clips start, which could not be read. It is
-written first, so that a folder that was left unfinished is told by its count.
+`export.json` beside them holds the information that a .npy file cannot: the extractor, its clock, the start of each clip, the
+clips that could not be read. It is written first, so that its count of clips reveals an unfinished folder.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from avloc.core.descriptions import ExtractorDescription
 from avloc.core.timeline import DEFAULT_FPS
 from avloc.errors import AvlocError
-from avloc.feature_extraction.store.feature_store import FeatureStore, name_keys
+from avloc.feature_extraction.store.feature_store import FeatureStore
+from avloc.feature_extraction.store.index import name_keys
 from avloc.feature_extraction.store.shards import OK
-from avloc.feature_extraction.store.verify import checked_rows
+from avloc.feature_extraction.store.verify import read_checked_tables
 from avloc.io.files import read_json, remove_stale, replacing, resolve_inside, write_json
 
-ABOUT = "export.json"
-ABOUT_VERSION = 1
+EXPORT_FILE = "export.json"
+EXPORT_VERSION = 1
 DTYPES = ("float32", "float16")
-ENDING = ".npy"
+SUFFIX = ".npy"
 
 
 class ExportReport(NamedTuple):
-    """Files written, and those that were there before."""
+    """The number of files written, and of existing files kept."""
 
     written: int
     kept: int
 
 
-@dataclass(slots=True)
-class Export:
-    """What is to be written: made by `plan_export`, which has looked at all names."""
+@dataclass(frozen=True, slots=True)
+class ActionFormerSettings:
+    """The dataset settings of an ActionFormer configuration that reproduce the clock of exported features.
+
+    Attributes:
+        default_fps: frames per second of all clips.
+        feat_stride: frames per row.
+        num_frames: frames that set the middle of row 0; see `actionformer_settings`.
+        receptive_field_frames: frames that a row sees; not a setting of ActionFormer.
+        input_dim: numbers per row.
+        file_prefix: of the feature files' names.
+        file_ext: of the feature files' names.
+    """
+
+    default_fps: float
+    feat_stride: float
+    num_frames: float
+    receptive_field_frames: float
+    input_dim: int
+    file_prefix: str = ""
+    file_ext: str = SUFFIX
+
+
+@dataclass(frozen=True, slots=True)
+class ExportDescription:
+    """The content of `export.json`.
+
+    Attributes:
+        dtype: of the values.
+        extractor: its description.
+        clips: number of .npy files.
+        suffix: ending of most clips' names, replaced by .npy.
+        starts_s: clip → start of its first row in seconds, where that is not 0.
+        names: .npy file → clip, where the suffix does not give it.
+        failures: clips that could not be read, with the reasons; they have no file.
+    """
+
+    dtype: str
+    extractor: ExtractorDescription
+    clips: int
+    suffix: str
+    starts_s: dict[str, float]
+    names: dict[str, str]
+    failures: dict[str, str]
+
+    def to_dict(self) -> dict[str, object]:
+        """The description as plain values, for JSON."""
+        return {
+            "format_version": EXPORT_VERSION,
+            "dtype": self.dtype,
+            "extractor": self.extractor.to_dict(),
+            "clips": self.clips,
+            "suffix": self.suffix,
+            "hop_s": self.extractor.hop_s,
+            "starts_s": self.starts_s,
+            "names": self.names,
+            "failures": self.failures,
+            "actionformer": asdict(actionformer_settings(self.extractor)),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ExportPlan:
+    """An export to write, made by `plan_export`, which has checked all names.
+
+    Attributes:
+        store: the store.
+        extractor: a name in it.
+        out: the folder to write.
+        description: the content of its `export.json`.
+    """
 
     store: FeatureStore
     extractor: str
     out: Path
-    about: dict[str, Any]
+    description: ExportDescription
 
     @property
     def clips(self) -> int:
-        """How many files there will be."""
-        return int(self.about["clips"])
+        """The number of files to write."""
+        return self.description.clips
 
     @property
     def failures(self) -> int:
-        """How many clips could not be read and get no file."""
-        return len(self.about["failures"])
+        """The number of clips that could not be read and get no file."""
+        return len(self.description.failures)
 
 
 def target_name(file: str) -> str:
-    """Where a clip's features go, relative to the folder.
+    """The name of a clip's .npy file, relative to the folder.
 
     >>> target_name("test/000001.mp4"), target_name("a/v1.5 b")
     ('test/000001.npy', 'a/v1.npy')
     """
-    return str(PurePosixPath(file).with_suffix(ENDING))
+    return str(PurePosixPath(file).with_suffix(SUFFIX))
 
 
 def plan_export(
-    store: FeatureStore, extractor: str, out: Path, *, dtype: str = "float32", overwrite: bool = False
-) -> Export:
-    """Look at all that is to be written; nothing is written yet.
+    store: FeatureStore, extractor: str, out: str | Path, *, dtype: str = "float32", overwrite: bool = False
+) -> ExportPlan:
+    """Check an export, without writing anything.
 
     Args:
         store: the store.
         extractor: a name in it.
-        out: the folder.
+        out: the folder to write.
         dtype: of the values, `float32` or `float16`; a store's are float16.
-        overwrite: take a folder that holds something else, and write files again that are there.
+        overwrite: accept a folder that holds something else, and rewrite existing files.
 
     Raises:
         AvlocError: if two clips would become one file, a name leads out of the folder, or the folder holds something else.
     """
+    out = Path(out).expanduser()
     if dtype not in DTYPES:
         raise AvlocError(f"values can be exported as {' or '.join(DTYPES)}, got {dtype}")
     if out.is_file():
         raise AvlocError(f"{out}: is a file, want a folder")
-    about = _survey(store, extractor, out)
-    about = {"format_version": ABOUT_VERSION, "dtype": dtype, **about}
+    description = _describe_export(store, extractor, out, dtype)
     if not overwrite:
-        _check_folder(store, extractor, out, about)
-    return Export(store, extractor, out, about)
+        _check_folder(store, extractor, out, description)
+    return ExportPlan(store, extractor, out, description)
 
 
 def run_export(
-    plan: Export, *, overwrite: bool = False, progress: Callable[[int], object] = lambda clips: None
+    plan: ExportPlan, *, overwrite: bool = False, progress: Callable[[int], object] = lambda clips: None
 ) -> ExportReport:
-    """Write the files; those that are there as a whole are kept, unless `overwrite`.
+    """Write the files; existing complete files are kept, unless `overwrite`.
 
     Args:
-        plan: what to write.
-        overwrite: write all of them.
+        plan: the export.
+        overwrite: rewrite existing files.
         progress: called with 1 for each clip.
     """
-    write_json(plan.out / ABOUT, plan.about)
-    dtype = np.dtype(plan.about["dtype"]).newbyteorder("<")
+    write_json(plan.out / EXPORT_FILE, plan.description.to_dict())
+    dtype = np.dtype(plan.description.dtype).newbyteorder("<")
     written = kept = 0
     cleaned: set[Path] = set()
-    for clip in _clips(plan.store, plan.extractor):
+    for clip in _iter_clips(plan.store, plan.extractor):
         path = plan.out / target_name(clip.file)
         if path.parent not in cleaned:
             cleaned.add(path.parent)
             remove_stale(path.parent)
-        if not overwrite and _is_whole(path, (clip.end - clip.begin, clip.values.shape[1]), dtype):
+        if not overwrite and _is_complete(path, (clip.end - clip.begin, clip.values.shape[1]), dtype):
             kept += 1
         else:
             with replacing(path) as temporary:
@@ -118,38 +188,40 @@ def run_export(
     return ExportReport(written, kept)
 
 
-class _Clip(NamedTuple):
+class _StoredClip(NamedTuple):
+    """A clip in an open shard: its rows are `values[begin:end]`."""
+
     file: str
     begin: int
     end: int
     values: Any
 
 
-def _clips(store: FeatureStore, extractor: str) -> Iterator[_Clip]:
-    """The clips that have features, with the values of their shard, which is open until the next one's."""
+def _iter_clips(store: FeatureStore, extractor: str) -> Iterator[_StoredClip]:
+    """Yield the clips that have features; each shard stays open until the next one's first clip."""
     import h5py
 
     for path in store.shards(extractor):
-        rows = checked_rows(path)
+        tables = read_checked_tables(path)
         with h5py.File(path, "r") as shard:
-            for k, (file, state) in enumerate(zip(rows.files, rows.status, strict=True)):
+            for k, (file, state) in enumerate(zip(tables.files, tables.status, strict=True)):
                 if state == OK:
-                    begin, end = rows.offsets[k : k + 2].tolist()
-                    yield _Clip(file, begin, end, shard["values"])
+                    begin, end = tables.offsets[k : k + 2].tolist()
+                    yield _StoredClip(file, begin, end, shard["values"])
 
 
-def _is_whole(path: Path, shape: tuple[int, int], dtype: np.dtype[Any]) -> bool:
-    """Whether a file holds an array of this shape and type, from its header and size."""
+def _is_complete(path: Path, shape: tuple[int, int], dtype: np.dtype[Any]) -> bool:
+    """Tell from its header and size whether a file holds an array of this shape and type."""
     try:
-        there = np.lib.format.open_memmap(path, mode="r")
+        array = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError):
         return False
-    return there.shape == shape and there.dtype == dtype and not (there.flags.f_contiguous and shape[0] > 1 < shape[1])
+    return array.shape == shape and array.dtype == dtype and not (array.flags.f_contiguous and shape[0] > 1 < shape[1])
 
 
 @dataclass(slots=True)
-class _Names:
-    """Hashes of the files that clips become, and of the clips."""
+class _NameHashes:
+    """Hashes of the clips' names, and of the names of their .npy files."""
 
     targets: list[npt.NDArray[np.int64]] = field(default_factory=lambda: [np.zeros(0, np.int64)])
     clips: list[npt.NDArray[np.int64]] = field(default_factory=lambda: [np.zeros(0, np.int64)])
@@ -158,85 +230,95 @@ class _Names:
         self.targets.append(name_keys(map(target_name, files)))
         self.clips.append(name_keys(files))
 
-    def colliding(self) -> int | None:
-        """The hash of a file that two clips would become."""
+    def collision(self) -> int | None:
+        """The hash of a .npy file that two clips would become."""
         targets, clips = np.concatenate(self.targets), np.concatenate(self.clips)
         order = np.lexsort((clips, targets))
         targets, clips = targets[order], clips[order]
-        bad = np.flatnonzero((targets[1:] == targets[:-1]) & (clips[1:] != clips[:-1]))
-        return int(targets[bad[0]]) if len(bad) else None
+        collisions = np.flatnonzero((targets[1:] == targets[:-1]) & (clips[1:] != clips[:-1]))
+        return int(targets[collisions[0]]) if len(collisions) else None
+
+    def count(self) -> int:
+        """The number of distinct .npy files."""
+        return len(np.unique(np.concatenate(self.targets)))
 
 
-def _survey(store: FeatureStore, extractor: str, out: Path) -> dict[str, Any]:
-    """What `export.json` says; only what is not as for most clips is listed by name."""
+def _describe_export(store: FeatureStore, extractor: str, out: Path, dtype: str) -> ExportDescription:
+    """Collect the content of `export.json`; only exceptions from the common rule are listed by name."""
     description = store.describe(extractor)
-    description.pop("format_version")
-    names, suffix = _Names(), None
-    others: dict[str, str] = {}
+    hashes, suffix = _NameHashes(), None
+    exceptions: dict[str, str] = {}
     starts: dict[str, float] = {}
     for path in store.shards(extractor):
-        rows = checked_rows(path)
-        there = [k for k, state in enumerate(rows.status) if state == OK]
-        names.add([rows.files[k] for k in there])
-        for k in there:
-            file = rows.files[k]
+        tables = read_checked_tables(path)
+        entries = [k for k, state in enumerate(tables.status) if state == OK]
+        hashes.add([tables.files[k] for k in entries])
+        for k in entries:
+            file = tables.files[k]
             resolve_inside(out, target_name(file))
             ending = PurePosixPath(file).suffix
             suffix = ending if suffix is None else suffix
-            if target_name(file).removesuffix(ENDING) + suffix != file:
-                others[target_name(file)] = file
-            if rows.starts[k] != 0:
-                starts[file] = float(rows.starts[k])
-    key = names.colliding()
+            if target_name(file).removesuffix(SUFFIX) + suffix != file:
+                exceptions[target_name(file)] = file
+            if tables.starts[k] != 0:
+                starts[file] = float(tables.starts[k])
+    key = hashes.collision()
     if key is not None:
-        first, second = _two_with(store, extractor, key)
+        first, second = _colliding_clips(store, extractor, key)
         raise AvlocError(f"{first} and {second} would both become {out / target_name(first)}; rename one of them")
-    clips = len(np.unique(np.concatenate(names.targets)))
-    return {
-        "extractor": description, "clips": clips, "suffix": suffix or "", "hop_s": description["hop_s"],
-        "starts_s": starts, "names": others, "failures": store.failures(extractor),
-        "actionformer": actionformer(description),
-    }  # fmt: skip
+    return ExportDescription(
+        dtype, description, hashes.count(), suffix or "", starts, exceptions, store.failures(extractor)
+    )
 
 
-def _two_with(store: FeatureStore, extractor: str, key: int) -> list[str]:
-    found: dict[str, None] = {}
+def _colliding_clips(store: FeatureStore, extractor: str, key: int) -> list[str]:
+    """Two clips whose .npy files have this hash."""
+    names: dict[str, None] = {}
     for path in store.shards(extractor):
-        files = checked_rows(path).files
-        hits = np.flatnonzero(name_keys(map(target_name, files)) == key)
-        found.update(dict.fromkeys(files[k] for k in hits))
-    return list(found)[:2]
+        files = read_checked_tables(path).files
+        entries = np.flatnonzero(name_keys(map(target_name, files)) == key)
+        names.update(dict.fromkeys(files[k] for k in entries))
+    return list(names)[:2]
 
 
-def actionformer(description: dict[str, Any]) -> dict[str, Any]:
-    """What a configuration in the manner of ActionFormer's is to say, so that its clock is ours.
+def actionformer_settings(description: ExtractorDescription) -> ActionFormerSettings:
+    """Convert an extractor's clock to the settings of an ActionFormer configuration.
 
-    There the middle of row k is `(k · feat_stride + num_frames / 2) / fps`; here it is `start + (k + ½) · hop`. So `num_frames`
-    follows from the two. It is the receptive field where that begins with the stream, as in features of unpadded windows.
+    ActionFormer puts the middle of row k at `(k · feat_stride + num_frames / 2) / fps`; here it is `start + (k + ½) · hop`.
+    `num_frames` follows from the two. It equals the receptive field where that begins with the stream, as in features of
+    unpadded windows.
+
+    >>> mel = ExtractorDescription("logmel", "audio", hop_s=0.04, dim=64, start_offset_s=0.08)
+    >>> settings = actionformer_settings(mel)
+    >>> settings.feat_stride, settings.num_frames  # the middle of row 0 is 2.5 / 25 = 0.1 s
+    (1.0, 5.0)
     """
-    hop_s, start_s = float(description["hop_s"]), float(description.get("start_offset_s", 0.0))
-    field_s = float(description.get("receptive_field_s", hop_s))
-    return {
-        "default_fps": DEFAULT_FPS, "feat_stride": round(hop_s * DEFAULT_FPS, 9),
-        "num_frames": round((2 * start_s + hop_s) * DEFAULT_FPS, 9), "receptive_field_frames": round(field_s * DEFAULT_FPS, 9),
-        "input_dim": int(description["dim"]), "file_prefix": "", "file_ext": ENDING,
-    }  # fmt: skip
+    hop_s, start_s = description.hop_s, description.start_offset_s
+    field_s = hop_s if description.receptive_field_s is None else description.receptive_field_s
+    return ActionFormerSettings(
+        default_fps=DEFAULT_FPS,
+        feat_stride=round(hop_s * DEFAULT_FPS, 9),
+        num_frames=round((2 * start_s + hop_s) * DEFAULT_FPS, 9),
+        receptive_field_frames=round(field_s * DEFAULT_FPS, 9),
+        input_dim=description.dim,
+    )
 
 
-def _check_folder(store: FeatureStore, extractor: str, out: Path, about: dict[str, Any]) -> None:
-    """Raise unless the folder holds nothing of another kind under our names."""
-    if (out / ABOUT).exists():
-        there = read_json(out / ABOUT, "description of an export")
+def _check_folder(store: FeatureStore, extractor: str, out: Path, description: ExportDescription) -> None:
+    """Raise if the folder holds another export, or unrelated files under our names."""
+    if (out / EXPORT_FILE).exists():
+        existing = read_json(out / EXPORT_FILE, "description of an export")
+        expected = description.to_dict()
         for key in ("format_version", "dtype", "extractor"):
-            if not isinstance(there, dict) or there.get(key) != about[key]:
-                raise AvlocError(f"{out}: holds another export, its {key} is not this one's; name another folder")
+            if not isinstance(existing, dict) or existing.get(key) != expected[key]:
+                raise AvlocError(f"{out}: holds another export, its {key} differs from this one's; name another folder")
         return
     if not out.exists():
         return
     for path in store.shards(extractor):
-        for file in checked_rows(path).files:
+        for file in read_checked_tables(path).files:
             if (out / target_name(file)).exists():
                 raise AvlocError(
-                    f"{out}: holds {target_name(file)}, but no {ABOUT} that says what it is; name another folder, or "
-                    "write over it with --overwrite"
+                    f"{out}: holds {target_name(file)}, but no {EXPORT_FILE} that describes it; name another folder, or "
+                    "overwrite it with --overwrite"
                 )

@@ -1,4 +1,4 @@
-"""A folder of .npy files, one (T, D) per clip > a store, by shards as the extraction makes them; resumable in the same way."""
+"""A folder of .npy files, one (T, D) per clip > shards of a store; resumable like an extraction."""
 
 from __future__ import annotations
 
@@ -12,30 +12,31 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from avloc.core.descriptions import ExtractorDescription
 from avloc.core.records import MODALITIES
 from avloc.errors import AvlocError, StoreError
-from avloc.feature_extraction.store import layout
 from avloc.feature_extraction.store.feature_store import FeatureStore
-from avloc.feature_extraction.store.npy_export import ABOUT, ABOUT_VERSION, ENDING
-from avloc.feature_extraction.store.shards import NO_FILE, OK, ShardRows, ShardWriter
-from avloc.feature_extraction.store.verify import checked_rows
+from avloc.feature_extraction.store.layout import new_layout, saved_layout, shard_size
+from avloc.feature_extraction.store.npy_export import EXPORT_FILE, EXPORT_VERSION, SUFFIX
+from avloc.feature_extraction.store.shards import NO_FILE, OK, ShardTables, ShardWriter
+from avloc.feature_extraction.store.verify import read_checked_tables
 from avloc.io.files import read_json, remove_stale, resolve_inside
 
-PIECE = 1 << 22  # numbers that are read at once
+PIECE_NUMBERS = 1 << 22  # read at once
 LARGEST = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
-    """What a user says of a folder; None is not said.
+    """A user's description of a folder of .npy files; None leaves a property to `export.json`, or to its default.
 
     Attributes:
-        extractor: the name that the features get.
+        extractor: the name of the features in the store.
         modality: `audio` or `visual`.
         hop_s: seconds per row.
-        start_s: when the first row of each clip begins; 0 unless said.
-        receptive_field_s: how much time a row sees; the hop unless said.
-        suffix: a clip's name ends with it where that of its file ends with .npy; .mp4 unless said.
+        start_s: start of each clip's first row, seconds; default 0.
+        receptive_field_s: seconds that a row sees; default: the hop.
+        suffix: ending of the clips' names where the files' names end with .npy; default .mp4.
         transposed: the files are (D, T).
     """
 
@@ -50,21 +51,21 @@ class ImportOptions:
 
 @dataclass(frozen=True, slots=True)
 class NpyFolder:
-    """A folder, and all that is known of what is in it.
+    """A folder of .npy files, fully described.
 
     Attributes:
         folder: the folder.
         files: clip → its file, relative to the folder.
-        description: of the extractor; without `dim` if that is to be taken from the files.
-        starts_s: clip → when its first row begins, where that is not `start_s`.
-        start_s: of the others.
-        failures: clips without a file, and why.
+        description: the extractor's.
+        starts_s: clip → start of its first row in seconds, where that is not `start_s`.
+        start_s: start of the other clips.
+        failures: clips without a file, with the reasons.
         transposed: the files are (D, T).
     """
 
     folder: Path
     files: dict[str, str]
-    description: dict[str, Any]
+    description: ExtractorDescription
     starts_s: dict[str, float] = field(default_factory=dict)
     start_s: float = 0.0
     failures: dict[str, str] = field(default_factory=dict)
@@ -72,13 +73,20 @@ class NpyFolder:
 
     @property
     def clips(self) -> list[str]:
-        """All clips, those without a file too, in an order that depends on the names alone."""
+        """All clips, also those without a file, in an order that depends on their names alone."""
         return sorted({*self.files, *self.failures})
 
 
 @dataclass(slots=True)
 class ImportReport:
-    """Clips now done, those that were there before, which of either failed, and how many had values past float16's."""
+    """The result of an import.
+
+    Attributes:
+        done: clips imported now.
+        reused: clips that the store already had.
+        failures: the clips of both kinds that could not be read, with the reasons.
+        clipped: clips imported now with values past ±65,504, the limit of float16.
+    """
 
     done: int = 0
     reused: int = 0
@@ -86,88 +94,106 @@ class ImportReport:
     clipped: int = 0
 
 
-def read_source(folder: Path, given: ImportOptions) -> NpyFolder:
-    """What is in a folder: from its `export.json` if it has one, which what is given must agree with; else as given.
+def read_npy_folder(folder: str | Path, options: ImportOptions) -> NpyFolder:
+    """Describe a folder by its `export.json`, which the options must agree with, or without one by the options alone.
+
+    Args:
+        folder: a folder of .npy files, at any depth.
+        options: the user's description of it.
 
     Raises:
-        AvlocError: if there is nothing to import, or what is given is not enough, wrong, or does not agree.
+        AvlocError: if the folder has nothing to import, or the options are incomplete, wrong, or in contradiction to it.
     """
+    folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise AvlocError(f"{folder}: no such folder")
-    found = sorted(
-        path.relative_to(folder).as_posix() for path in folder.rglob(f"*{ENDING}") if not path.name.startswith(".")
+    names = sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob(f"*{SUFFIX}") if not path.name.startswith(".")
     )
-    if (folder / ABOUT).exists():
-        return _exported(folder, found, given)
-    if not found:
-        raise AvlocError(f"{folder}: has no {ENDING} files")
-    suffix = ".mp4" if given.suffix is None else given.suffix
-    files = {name.removesuffix(ENDING) + suffix: name for name in found}
-    start_s = given.start_s or 0.0
-    return NpyFolder(folder, files, _description(given), start_s=start_s, transposed=given.transposed)
+    if (folder / EXPORT_FILE).exists():
+        return _read_export(folder, names, options)
+    if not names:
+        raise AvlocError(f"{folder}: has no {SUFFIX} files")
+    _check_options(options)
+    suffix = ".mp4" if options.suffix is None else options.suffix
+    files = {name.removesuffix(SUFFIX) + suffix: name for name in names}
+    description = _description(options, _read_dim(folder, list(files.values()), transposed=options.transposed))
+    return NpyFolder(folder, files, description, start_s=options.start_s or 0.0, transposed=options.transposed)
 
 
-def _description(given: ImportOptions) -> dict[str, Any]:
-    for option, value in (("extractor", given.extractor), ("modality", given.modality), ("hop", given.hop_s)):
+def _check_options(options: ImportOptions) -> None:
+    """Raise unless the options describe features completely."""
+    required = (("extractor", options.extractor), ("modality", options.modality), ("hop", options.hop_s))
+    for option, value in required:
         if value is None:
-            raise AvlocError(f"say --{option}: the folder has no {ABOUT} that does")
-    hop_s, start_s = float(given.hop_s or 0), float(given.start_s or 0)
-    field_s = hop_s if given.receptive_field_s is None else given.receptive_field_s
+            raise AvlocError(f"--{option} is required, as the folder has no {EXPORT_FILE}")
+    hop_s, start_s = float(options.hop_s or 0), float(options.start_s or 0)
+    field_s = hop_s if options.receptive_field_s is None else options.receptive_field_s
     if not (0 < hop_s < math.inf and math.isfinite(start_s) and 0 < field_s < math.inf):
-        raise AvlocError(f"want a hop and a receptive field above 0 s and a start, got {hop_s}, {field_s}, {start_s}")
-    if given.modality not in MODALITIES:
-        raise AvlocError(f"modality must be {' or '.join(MODALITIES)}, got {given.modality!r}")
-    return {
-        "name": _plain(str(given.extractor)), "version": 1, "modality": given.modality, "parameters": {"imported": True},
-        "weights_sha256": None, "hop_s": hop_s, "start_offset_s": start_s, "layers": 1, "receptive_field_s": field_s,
-    }  # fmt: skip
+        raise AvlocError(
+            f"want a hop and a receptive field above 0 s and a finite start, got {hop_s}, {field_s}, {start_s}"
+        )
+    if options.modality not in MODALITIES:
+        raise AvlocError(f"modality must be {' or '.join(MODALITIES)}, got {options.modality!r}")
+    _check_name(str(options.extractor))
 
 
-def _plain(name: str) -> str:
+def _description(options: ImportOptions, dim: int) -> ExtractorDescription:
+    hop_s = float(options.hop_s or 0)
+    return ExtractorDescription(
+        name=str(options.extractor),
+        modality=str(options.modality),
+        hop_s=hop_s,
+        dim=dim,
+        parameters={"imported": True},
+        start_offset_s=float(options.start_s or 0),
+        receptive_field_s=hop_s if options.receptive_field_s is None else options.receptive_field_s,
+    )
+
+
+def _check_name(name: str) -> None:
     if not re.fullmatch(r"\w[\w.+-]*", name):
-        raise AvlocError(f"an extractor's name is of letters, digits and _ . + -, got {name!r}")
-    return name
+        raise AvlocError(f"an extractor's name consists of letters, digits and _ . + -, got {name!r}")
 
 
-def _exported(folder: Path, found: Sequence[str], given: ImportOptions) -> NpyFolder:
-    """As its `export.json` says."""
-    path = folder / ABOUT
-    about = read_json(path, "description of an export")
-    if not isinstance(about, dict) or about.get("format_version") != ABOUT_VERSION:
-        raise AvlocError(f"{path}: want the description of an export of format version {ABOUT_VERSION}")
+def _read_export(folder: Path, names: Sequence[str], options: ImportOptions) -> NpyFolder:
+    """Describe a folder by its `export.json`."""
+    path = folder / EXPORT_FILE
+    document = read_json(path, "description of an export")
+    if not isinstance(document, dict) or document.get("format_version") != EXPORT_VERSION:
+        raise AvlocError(f"{path}: want the description of an export of format version {EXPORT_VERSION}")
     try:
-        description, names, suffix = dict(about["extractor"]), dict(about["names"]), str(about["suffix"])
-        files = {names.get(name, name.removesuffix(ENDING) + suffix): name for name in found}
-        starts = {str(clip): float(start_s) for clip, start_s in about["starts_s"].items()}
-        failures = {str(clip): str(why) for clip, why in about["failures"].items() if clip not in files}
-        clips, says = int(about["clips"]), _said(description, suffix)
+        description = ExtractorDescription.from_dict(document["extractor"])
+        clip_names, suffix = dict(document["names"]), str(document["suffix"])
+        files = {clip_names.get(name, name.removesuffix(SUFFIX) + suffix): name for name in names}
+        starts = {str(clip): float(start_s) for clip, start_s in document["starts_s"].items()}
+        failures = {str(clip): str(reason) for clip, reason in document["failures"].items() if clip not in files}
+        clips = int(document["clips"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise AvlocError(f"{path}: damaged, {error!r}; export again") from error
-    _plain(str(description["name"]))
-    _check_agreement(path, says, given)
-    if len(found) != clips:
-        raise AvlocError(f"{folder}: {len(found)} of {clips} files are there, its export is unfinished; run it again")
+    _check_name(description.name)
+    _check_agreement(path, description, suffix, options)
+    if len(names) != clips:
+        raise AvlocError(f"{folder}: has {len(names)} of {clips} files, its export is unfinished; run it again")
     return NpyFolder(folder, files, description, starts, failures=failures)
 
 
-def _said(description: dict[str, Any], suffix: str) -> dict[str, Any]:
-    """What an `export.json` says to each option."""
-    int(description["dim"])
-    return {
-        "extractor": description["name"], "modality": description["modality"], "hop": description["hop_s"],
-        "start": description.get("start_offset_s", 0.0), "receptive-field": description.get("receptive_field_s"),
-        "suffix": suffix,
-    }  # fmt: skip
-
-
-def _check_agreement(path: Path, says: dict[str, Any], given: ImportOptions) -> None:
-    options = (given.extractor, given.modality, given.hop_s, given.start_s, given.receptive_field_s, given.suffix)
-    for (option, said), value in zip(says.items(), options, strict=True):
-        agrees = math.isclose(value, float(said or 0)) if isinstance(value, float) else value in (None, said)
+def _check_agreement(path: Path, description: ExtractorDescription, suffix: str, options: ImportOptions) -> None:
+    """Raise unless the options agree with an `export.json`."""
+    expected: tuple[tuple[str, str | float | None, str | float | None], ...] = (
+        ("extractor", description.name, options.extractor),
+        ("modality", description.modality, options.modality),
+        ("hop", description.hop_s, options.hop_s),
+        ("start", description.start_offset_s, options.start_s),
+        ("receptive-field", description.receptive_field_s, options.receptive_field_s),
+        ("suffix", suffix, options.suffix),
+    )
+    for option, exported, value in expected:
+        agrees = math.isclose(value, float(exported or 0)) if isinstance(value, float) else value in (None, exported)
         if not agrees:
-            raise AvlocError(f"--{option} {value} does not agree with {path}, which says {said}; leave the option out")
-    if given.transposed:
-        raise AvlocError(f"--transposed does not agree with {path}: what we export is not; leave the option out")
+            raise AvlocError(f"--{option} {value} contradicts {path}, which says {exported}; leave the option out")
+    if options.transposed:
+        raise AvlocError(f"--transposed contradicts {path}: exported files are never transposed; leave the option out")
 
 
 def import_features(
@@ -178,13 +204,13 @@ def import_features(
     retry_failed: bool = False,
     progress: Callable[[int], object] = lambda clips: None,
 ) -> ImportReport:
-    """Bring a folder's features into a store; shards that are there are kept.
+    """Import a folder's features into a store; existing shards are kept.
 
     Args:
         source: the folder.
-        store: where to.
-        shard_clips: clips per shard at the most; a 16th of the set within bounds unless given.
-        retry_failed: make the shards again that have a clip that failed.
+        store: the store to write.
+        shard_clips: clips per shard, at most; default: a 16th of the set within bounds.
+        retry_failed: rewrite the shards that have a failed clip.
         progress: called with the number of clips that are done.
 
     Raises:
@@ -192,66 +218,68 @@ def import_features(
         StoreError: if the store holds features made with other settings, or of other files of the same names.
     """
     clips, report = source.clips, ImportReport()
-    name = str(source.description["name"])
-    description = source.description if "dim" in source.description else {**source.description, "dim": _dim(source)}
-    folder = store.prepare(description)
+    name = source.description.name
+    folder = store.prepare(source.description)
     remove_stale(folder)
-    size = shard_clips or layout.shard_size(len(clips))
-    found = layout.planned_layout(store, name, clips) or layout.new(store, name, clips, size)
-    store.note(name, found.plan())
-    report.reused += int(found.skipped().sum())
+    size = shard_clips or shard_size(len(clips))
+    layout = saved_layout(store, name, clips) or new_layout(store, name, clips, size)
+    store.save_plan(name, layout.plan())
+    report.reused += int(layout.skipped().sum())
     if report.reused:
         progress(report.reused)
-    for index, shard_name in enumerate(found.names):
-        path, part = folder / shard_name, found.clips(index)
-        rows = _there(path, source)
-        if rows is None or (retry_failed and rows.failures):
-            with ShardWriter(path, int(description["dim"]), store.fingerprint(name)) as shard:
-                _write(shard, source, part, int(description["dim"]), report, progress)
+    for index, shard_name in enumerate(layout.names):
+        path, shard_files = folder / shard_name, layout.clips(index)
+        tables = _existing_tables(path, source)
+        if tables is None or (retry_failed and tables.failures):
+            with ShardWriter(path, source.description.dim, store.fingerprint(name)) as shard:
+                _write_clips(shard, source, shard_files, report, progress)
         else:
-            report.reused += len(part)
-            report.failures.update(rows.failures)
-            progress(len(part))
+            report.reused += len(shard_files)
+            report.failures.update(tables.failures)
+            progress(len(shard_files))
     return report
 
 
-def _there(path: Path, source: NpyFolder) -> ShardRows | None:
-    """The tables of a shard if there is one, made of the files that are there now, as far as their sizes tell."""
+def _existing_tables(path: Path, source: NpyFolder) -> ShardTables | None:
+    """The tables of a shard; None if it does not exist.
+
+    Raises:
+        StoreError: if it was made of other files than the present ones, judged by their sizes.
+    """
     if not path.exists():
         return None
-    rows = checked_rows(path)
-    for clip, state, size in zip(rows.files, rows.status, rows.bytes.tolist(), strict=True):
-        now = _size(source, clip)
-        if state == OK and NO_FILE not in (size, now) and size != now:
+    tables = read_checked_tables(path)
+    for clip, state, size in zip(tables.files, tables.status, tables.bytes.tolist(), strict=True):
+        present = _file_size(source, clip)
+        if state == OK and NO_FILE not in (size, present) and size != present:
             raise StoreError(
-                f"{path}: was made of another {source.files[clip]}, of {size} bytes; that in {source.folder} has {now}; "
-                "name another store"
+                f"{path}: was made of another {source.files[clip]}, of {size} bytes; the one in {source.folder} has "
+                f"{present}; name another store"
             )
-    return rows
+    return tables
 
 
-def _size(source: NpyFolder, clip: str) -> int:
+def _file_size(source: NpyFolder, clip: str) -> int:
     try:
         return (source.folder / source.files[clip]).stat().st_size
     except (OSError, KeyError):
         return NO_FILE
 
 
-def _write(
+def _write_clips(
     shard: ShardWriter,
     source: NpyFolder,
     clips: Sequence[str],
-    dim: int,
     report: ImportReport,
     progress: Callable[[int], object],
 ) -> None:
     for clip in clips:
-        size = _size(source, clip)
+        size = _file_size(source, clip)
         try:
             if clip not in source.files:
                 raise AvlocError(source.failures[clip])
             largest = 0.0
-            for piece in _pieces(source, source.files[clip], dim):
+            for piece in _iter_pieces(source, source.files[clip]):
                 shard.append(piece)
                 largest = max(largest, float(np.abs(piece).max(initial=0)))
             shard.end(clip, source.starts_s.get(clip, source.start_s), size)
@@ -263,17 +291,17 @@ def _write(
         progress(1)
 
 
-def _pieces(source: NpyFolder, file: str, dim: int) -> Iterator[npt.NDArray[np.floating]]:
-    """The rows of a file, some at a time.
+def _iter_pieces(source: NpyFolder, file: str) -> Iterator[npt.NDArray[np.floating]]:
+    """Yield the rows of a file in pieces.
 
     Raises:
         AvlocError: if they cannot be used.
     """
-    values = _open(source, file)
+    values, dim = _open_values(source.folder, file, transposed=source.transposed), source.description.dim
     if values.shape[1] != dim:
-        swapped = "; is it the other way round (--transposed)?" if values.shape[0] == dim else ""
-        raise AvlocError(f"want {dim} numbers per row, got {values.shape[1]}{swapped}")
-    size = max(1, PIECE // max(1, dim))
+        hint = "; is the file transposed (--transposed)?" if values.shape[0] == dim else ""
+        raise AvlocError(f"want {dim} numbers per row, got {values.shape[1]}{hint}")
+    size = max(1, PIECE_NUMBERS // max(1, dim))
     for begin in range(0, len(values), size):
         piece = np.asarray(values[begin : begin + size])
         if not np.isfinite(piece).all():
@@ -281,24 +309,24 @@ def _pieces(source: NpyFolder, file: str, dim: int) -> Iterator[npt.NDArray[np.f
         yield piece if piece.dtype.kind == "f" else piece.astype(np.float64)
 
 
-def _open(source: NpyFolder, file: str) -> npt.NDArray[Any]:
-    """A file's values (T, D), still on the disk."""
-    path = resolve_inside(source.folder, file)
+def _open_values(folder: Path, file: str, *, transposed: bool) -> npt.NDArray[Any]:
+    """Map a file's values (T, D) into memory."""
+    path = resolve_inside(folder, file)
     try:
         values: npt.NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
     except (ValueError, EOFError) as error:
         raise AvlocError(f"not a .npy file of numbers ({' '.join(str(error).split())})") from error
     if values.ndim != 2 or values.dtype.kind not in "fiu":
         raise AvlocError(f"want numbers of shape (rows, numbers), got {values.dtype} of shape {values.shape}")
-    return values.T if source.transposed else values
+    return values.T if transposed else values
 
 
-def _dim(source: NpyFolder) -> int:
-    """Numbers per row of the first file that can be read."""
+def _read_dim(folder: Path, files: Sequence[str], *, transposed: bool) -> int:
+    """The numbers per row of the first file that can be read."""
     first = None
-    for file in source.files.values():
+    for file in files:
         try:
-            return int(_open(source, file).shape[1])
+            return int(_open_values(folder, file, transposed=transposed).shape[1])
         except (AvlocError, OSError) as error:
             first = first or f"{file}: {error}"
-    raise AvlocError(f"{source.folder}: none of the {len(source.files)} {ENDING} files can be used; {first}")
+    raise AvlocError(f"{folder}: none of the {len(files)} {SUFFIX} files can be used; {first}")

@@ -1,12 +1,13 @@
-"""One shard: the features of some clips by one extractor, in an HDF5 file that is there as a whole or not at all.
+"""A shard: the features of some clips by one extractor, in one HDF5 file that appears complete or not at all.
 
 ```
-values  float16 (sum T, D)   all clips' rows, appended, uncompressed
-offsets int64 (n + 1)        where each clip's rows begin and end
-files · status uint8         names; `ok`, or why a clip could not be read (it has no rows then); UTF-8, 0 between two
-start   float64              when each clip's first row begins, seconds
-bytes   int64                sizes of the media files, by which a set of clips is told from another with the same names
-attributes                   sha256 of all these; extractor: the fingerprint of its description
+values  float16 (sum T, D)   the rows of all clips, concatenated, uncompressed
+offsets int64 (n + 1)        first row of each clip, and the end of the last
+files · status uint8         names; `ok`, or the reason for which a clip could not be read (it has no rows then);
+                             UTF-8, separated by 0 bytes
+start   float64 (n)          start of each clip's first row, seconds
+bytes   int64 (n)            sizes of the media files, which tell apart two sets of clips with the same names
+attributes                   sha256: checksum of all of the above; extractor: fingerprint of its description
 ```
 """
 
@@ -16,7 +17,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -33,29 +34,40 @@ if TYPE_CHECKING:
 CHUNK_ROWS = 256
 OK = "ok"
 NO_FILE = -1
+UNREADABLE = (OSError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError, MemoryError)
+"""The errors that h5py raises for damaged files."""
 
 
 def shard_name(index: int, files: Sequence[str]) -> str:
-    """The file name of a shard: its number and a hash of its clips, so that another list of clips is another shard."""
+    """Name a shard's file by its number and a hash of its clips, so that another list of clips gets another file.
+
+    >>> shard_name(3, ["a.mp4", "b.mp4"])
+    '00003-6eefefe3.h5'
+    """
     digest = hashlib.sha256("\n".join(files).encode()).hexdigest()[:8]
     return f"{index:05d}-{digest}.h5"
 
 
-def fingerprint(description: dict[str, Any]) -> str:
-    """A short hash of an extractor's description: what a shard says of where it comes from."""
-    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
+def fingerprint(document: Mapping[str, object]) -> str:
+    """Hash the content of an extractor's `store.json` to 16 hexadecimal digits; every shard carries them."""
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def to_half(values: npt.NDArray[np.floating]) -> npt.NDArray[np.float16]:
-    """As a shard keeps them: float16, which ends at 65,504; a few extractors' outliers past it are kept as the largest."""
+    """Convert values to float16, as a shard stores them; outliers past its largest number, ±65,504, are clipped.
+
+    >>> to_half(np.array([1.5, 1e9]))
+    array([1.5e+00, 6.55e+04], dtype=float16)
+    """
     limit = float(np.finfo(np.float16).max)
     return np.clip(values, -limit, limit).astype(np.float16)
 
 
-class _Target(io.RawIOBase):
-    """The file that HDF5 writes to. After an error of the disk it takes all and keeps nothing.
+class _GuardedFile(io.RawIOBase):
+    """The file that HDF5 writes to. After a disk error it accepts all data and discards them.
 
-    HDF5 does not survive a full disk: closing the file, or forgetting it, ends the process. So it is not told; `check` tells us.
+    HDF5 does not survive a full disk: closing or garbage-collecting its file aborts the process. So the error is hidden from
+    HDF5, and `check` raises it in our own code.
     """
 
     def __init__(self, path: Path) -> None:
@@ -64,7 +76,7 @@ class _Target(io.RawIOBase):
         self._position = self._size = 0
 
     def check(self) -> None:
-        """Raise the first error that there was."""
+        """Raise the first disk error, if one occurred."""
         if self.error is not None:
             raise self.error
 
@@ -72,9 +84,9 @@ class _Target(io.RawIOBase):
         view = memoryview(data).cast("B")
         if self.error is None:
             try:
-                done = 0
-                while done < len(view):
-                    done += os.pwrite(self._file.fileno(), view[done:], self._position + done)
+                written = 0
+                while written < len(view):
+                    written += os.pwrite(self._file.fileno(), view[written:], self._position + written)
             except OSError as error:
                 self.error = error
         self._position += len(view)
@@ -84,7 +96,7 @@ class _Target(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
         data = os.pread(self._file.fileno(), len(view), self._position)
-        data += bytes(min(len(view), max(0, self._size - self._position)) - len(data))  # what was taken and not kept
+        data += bytes(min(len(view), max(0, self._size - self._position)) - len(data))  # accepted, but discarded
         view[: len(data)] = data
         self._position += len(data)
         return len(data)
@@ -115,7 +127,7 @@ class _Target(io.RawIOBase):
         return True
 
     def finish(self) -> None:
-        """Make sure that all is on the disk, and close it."""
+        """Flush the content to the disk, and close the file."""
         self.check()
         os.fsync(self._file.fileno())
         self.close()
@@ -127,15 +139,24 @@ class _Target(io.RawIOBase):
 
 
 class ShardWriter:
-    """Writes one shard, clip by clip, under a temporary name; `close` makes it appear.
+    """Writes one shard, clip by clip, under a temporary name; `close` renames it to its final one.
 
-    A clip is `append`ed in as many pieces as it comes in, then `end`s or `fail`s; `drop` forgets its pieces. Use as a context
-    manager: leaving it by an error removes what was written.
+    Rows of a clip are `append`ed in any number of pieces; then the clip `end`s or `fail`s. `drop` discards the pieces of the
+    current clip. As a context manager it closes the shard, or discards it when the block raises.
 
     Args:
         path: the shard's file.
         dim: numbers per row.
-        extractor: its fingerprint.
+        extractor: the fingerprint of the extractor's description.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / shard_name(0, ["a.mp4", "b.mp4"])
+    >>> with ShardWriter(path, dim=2) as shard:
+    ...     shard.append(np.ones((3, 2), np.float32))
+    ...     shard.end("a.mp4", start_s=0.0)
+    ...     shard.fail("b.mp4", "no such file")
+    >>> read_tables(path).failures
+    {'b.mp4': 'no such file'}
     """
 
     def __init__(self, path: Path, dim: int, extractor: str = "") -> None:
@@ -143,8 +164,8 @@ class ShardWriter:
 
         self.path, self.extractor = path, extractor
         self.temporary = temporary_path(path)
-        try:  # nobody knows of this writer yet who could discard it
-            self._target = _Target(self.temporary)
+        try:  # the caller cannot discard a writer that was never returned
+            self._target = _GuardedFile(self.temporary)
             self._file = h5py.File(self._target, "w")
             self._values = self._file.create_dataset(
                 "values", shape=(0, dim), maxshape=(None, dim), dtype="f2", chunks=(CHUNK_ROWS, dim)
@@ -157,9 +178,9 @@ class ShardWriter:
         self._start: list[float] = []
         self._bytes: list[int] = []
         self._offsets = [0]
-        self._end = 0  # of the rows of the clip at hand
+        self._end = 0  # of the rows of the current clip
         self._digest = hashlib.sha256()
-        self._digest_before = self._digest.copy()  # of the clips that are finished
+        self._finished_digest = self._digest.copy()  # of the finished clips
 
     def __enter__(self) -> ShardWriter:
         return self
@@ -171,13 +192,17 @@ class ShardWriter:
             self.discard()
 
     def discard(self) -> None:
-        """Remove what was written."""
+        """Remove the unfinished file."""
         self._file.close()
         self._target.close()
         self.temporary.unlink(missing_ok=True)
 
     def append(self, values: npt.NDArray[np.floating]) -> None:
-        """The next rows (T, dim) of the clip at hand."""
+        """Append rows (T, dim) to the current clip.
+
+        Raises:
+            OSError: if the disk is full or fails.
+        """
         if not len(values):
             return
         half = np.ascontiguousarray(to_half(values))
@@ -189,66 +214,69 @@ class ShardWriter:
         self._target.check()
 
     def drop(self) -> None:
-        """Forget the rows of the clip at hand."""
+        """Discard the rows of the current clip."""
         self._end = self._offsets[-1]
-        self._digest = self._digest_before.copy()
+        self._digest = self._finished_digest.copy()
 
     def end(self, file: str, start_s: float, size_bytes: int = NO_FILE) -> None:
-        """The clip at hand is complete; `size_bytes` is that of the media file."""
-        self._row(file, OK, start_s, size_bytes)
+        """Finish the current clip; `size_bytes` is the size of its media file."""
+        self._add_entry(file, OK, start_s, size_bytes)
 
     def add(self, file: str, features: Features, size_bytes: int = NO_FILE) -> None:
-        """A whole clip."""
+        """Write a complete clip."""
         self.append(features.values)
         self.end(file, features.grid.start_s, size_bytes)
 
     def fail(self, file: str, reason: str, size_bytes: int = NO_FILE) -> None:
-        """Record that the clip at hand could not be read."""
+        """Record that the current clip could not be read; its rows are discarded."""
         self.drop()
-        self._row(file, " ".join(reason.split()) or "unknown error", 0.0, size_bytes)
+        self._add_entry(file, " ".join(reason.split()) or "unknown error", 0.0, size_bytes)
 
-    def _row(self, file: str, status: str, start_s: float, size_bytes: int) -> None:
+    def _add_entry(self, file: str, status: str, start_s: float, size_bytes: int) -> None:
         self._bytes.append(size_bytes)
         self._files.append(file)
         self._status.append(status)
         self._start.append(start_s)
         self._offsets.append(self._end)
-        self._digest_before = self._digest.copy()
+        self._finished_digest = self._digest.copy()
 
     def close(self) -> None:
-        """Write the tables and the checksum, and rename the shard to its name.
+        """Write the tables and the checksum, and rename the file to its final name.
 
         Raises:
-            OSError: if the disk does not take it; so does `append`.
+            OSError: if the disk is full or fails.
         """
         self._values.resize(self._offsets[-1], axis=0)
         tables = {
-            "offsets": np.array(self._offsets, dtype=np.int64), "start": np.array(self._start, dtype=np.float64),
+            "offsets": np.array(self._offsets, dtype=np.int64),
+            "start": np.array(self._start, dtype=np.float64),
             "bytes": np.array(self._bytes, dtype=np.int64),
-        }  # fmt: skip
+        }
         for name, table in tables.items():
             self._file.create_dataset(name, data=table)
         for name, texts in (("files", self._files), ("status", self._status)):
             self._file.create_dataset(name, data=np.frombuffer("\0".join(texts).encode(), dtype=np.uint8))
-        self._file.attrs["sha256"] = np.bytes_(_with_tables(self._digest_before, tables, self._files, self._status))
+        self._file.attrs["sha256"] = np.bytes_(
+            _checksum_with_tables(self._finished_digest, tables, self._files, self._status)
+        )
         self._file.attrs["extractor"] = np.bytes_(self.extractor.encode())
         self._file.close()
         self._target.finish()
         self.temporary.replace(self.path)
-        _sync_folder(self.path.parent)  # so that the name is on the disk too
+        _sync_folder(self.path.parent)  # puts the new name on the disk too
 
 
 def _sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
-    except OSError:  # not every file system does that with folders
+    except OSError:  # not every file system can sync folders
         pass
     finally:
         os.close(handle)
 
 
-def _with_tables(
+def _checksum_with_tables(
     digest: hashlib._Hash, tables: dict[str, npt.NDArray[Any]], files: Sequence[str], status: Sequence[str]
 ) -> str:
     digest = digest.copy()
@@ -260,33 +288,41 @@ def _with_tables(
 
 
 def checksum(file: h5py.File) -> str:
-    """The checksum of an open shard's content, read in pieces."""
+    """Compute the SHA-256 of an open shard's content, reading it in pieces."""
     digest, values = hashlib.sha256(), file["values"]
     for begin in range(0, len(values), CHUNK_ROWS * 64):
         digest.update(np.ascontiguousarray(values[begin : begin + CHUNK_ROWS * 64]).data)
     tables = {name: file[name][()] for name in ("offsets", "start", "bytes")}
-    files, status = (_texts(file[name], len(tables["offsets"]) - 1) for name in ("files", "status"))
-    return _with_tables(digest, tables, files, status)
+    files, status = (_read_texts(file[name], len(tables["offsets"]) - 1) for name in ("files", "status"))
+    return _checksum_with_tables(digest, tables, files, status)
 
 
-def attribute(file: h5py.File, name: str) -> str | None:
-    """An attribute of an open shard; None if it has none of this name."""
-    found = file.attrs.get(name)
-    return found.decode("utf-8", "replace") if isinstance(found, bytes) else None if found is None else str(found)
+def read_attribute(file: h5py.File, name: str) -> str | None:
+    """Read a text attribute of an open shard; None if it has no attribute of this name."""
+    value = file.attrs.get(name)
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else None if value is None else str(value)
 
 
-def _texts(table: h5py.Dataset, count: int) -> list[str]:
-    """A table of texts: UTF-8 with a 0 byte between two, as HDF5's own strings crash it when they are damaged.
+def _read_texts(table: h5py.Dataset, count: int) -> list[str]:
+    """Read a table of texts, stored as UTF-8 separated by 0 bytes: HDF5's own strings crash it when they are damaged.
 
-    Format 2 has HDF5's strings.
+    Format version 2 has HDF5's strings.
     """
     if table.dtype != np.uint8:
         return list(table.asstr()[()].tolist())
     return table[()].tobytes().decode().split("\0") if count else []
 
 
-class ShardRows(NamedTuple):
-    """What a shard says of its clips: names, states, sizes of the media files, ends of their rows, start times."""
+class ShardTables(NamedTuple):
+    """The tables of a shard: one entry per clip.
+
+    Attributes:
+        files: the clips' names.
+        status: `ok`, or the reason for which the clip could not be read.
+        bytes: (n,) sizes of the media files; `NO_FILE` if unknown.
+        offsets: (n + 1,) clip k has the rows from `offsets[k]` up to `offsets[k + 1]`.
+        starts: (n,) start of each clip's first row, seconds.
+    """
 
     files: list[str]
     status: list[str]
@@ -296,12 +332,12 @@ class ShardRows(NamedTuple):
 
     @property
     def failures(self) -> dict[str, str]:
-        """The clips that could not be read, and why."""
+        """The clips that could not be read, each with its reason."""
         return {name: state for name, state in zip(self.files, self.status, strict=True) if state != OK}
 
 
-def read_rows(path: Path) -> ShardRows:
-    """The tables of a shard, without the values.
+def read_tables(path: Path) -> ShardTables:
+    """Read the tables of a shard, without its values.
 
     Raises:
         StoreError: if it is damaged.
@@ -311,17 +347,7 @@ def read_rows(path: Path) -> ShardRows:
     try:
         with h5py.File(path, "r") as file:
             offsets = file["offsets"][()]
-            files, status = (_texts(file[name], len(offsets) - 1) for name in ("files", "status"))
-            return ShardRows(files, status, file["bytes"][()], offsets, file["start"][()])
-    # HDF5 has many ways to say that a file is not what it should be.
-    except (
-        OSError,
-        KeyError,
-        RuntimeError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        OverflowError,
-        MemoryError,
-    ) as error:
+            files, status = (_read_texts(file[name], len(offsets) - 1) for name in ("files", "status"))
+            return ShardTables(files, status, file["bytes"][()], offsets, file["start"][()])
+    except UNREADABLE as error:
         raise StoreError(f"{path}: a damaged shard ({error}); remove it and extract again") from error

@@ -1,7 +1,7 @@
-"""A store > what is wrong with its shards, and what to do about each.
+"""A store > the faults of its shards, each with its remedy.
 
-All of it but changed values is found from the tables alone (`quick`); the values are read for their checksum. One shard is
-looked at at a time; of a clip 16 bytes are kept, to find those that are there twice.
+The tables alone reveal every fault but changed values (`quick`); values are read to verify their checksum. Shards are checked
+one at a time; 16 bytes per clip are kept, to find clips that several shards hold.
 """
 
 from __future__ import annotations
@@ -15,31 +15,53 @@ import numpy as np
 import numpy.typing as npt
 
 from avloc.errors import StoreError
-from avloc.feature_extraction.store.feature_store import FORMAT_VERSION, FeatureStore, read_plan
+from avloc.feature_extraction.store.feature_store import FORMAT_VERSION, FeatureStore
+from avloc.feature_extraction.store.plan_file import read_plan
 from avloc.feature_extraction.store.repeats import RepeatedClips
-from avloc.feature_extraction.store.shards import CHUNK_ROWS, OK, ShardRows, attribute, checksum, read_rows, shard_name
+from avloc.feature_extraction.store.shards import (
+    CHUNK_ROWS,
+    OK,
+    UNREADABLE,
+    ShardTables,
+    checksum,
+    read_attribute,
+    read_tables,
+    shard_name,
+)
 
-# Whatever h5py raises for files with some bytes changed.
-UNREADABLE = (OSError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError, MemoryError)
-AGAIN = "remove it and run the same extraction again"
 TABLES = ("files", "status", "offsets", "start", "bytes")
-NOT_OURS = "it does not belong here: move it out of the store"
+
+EXTRACT_AGAIN = "remove it and run the same extraction again"
+EXTRACT_MISSING = "run the same extraction again"
+MOVE_OUT = "it does not belong here: move it out of the store"
+REMOVE_WRONG = "remove the one that is wrong"
+FIX_EXTRACTOR = "correct the extractor's settings (weights?), then remove it and run the same extraction again"
 
 
 class Fault(NamedTuple):
-    """A shard that is not right: its file, what is wrong, what to do."""
+    """A fault in a store: the file, the problem, and the remedy.
+
+    >>> print(Fault(Path("00000-3f2a9c1d.h5"), "has no checksum"))
+    00000-3f2a9c1d.h5: has no checksum; remove it and run the same extraction again
+    """
 
     path: Path
-    what: str
-    remedy: str = AGAIN
+    problem: str
+    remedy: str = EXTRACT_AGAIN
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.what}; {self.remedy}"
+        return f"{self.path}: {self.problem}; {self.remedy}"
 
 
 @dataclass(slots=True)
 class StoreCheck:
-    """What a check of an extractor's shards has found; `notes` are worth knowing, but nothing is wrong."""
+    """The result of checking an extractor's shards.
+
+    Attributes:
+        shards: shards checked.
+        faults: the faults.
+        notes: remarks worth knowing that are no faults.
+    """
 
     shards: int
     faults: list[Fault] = field(default_factory=list)
@@ -54,215 +76,217 @@ def verify_store(
     Args:
         store: the store.
         extractor: a name in it.
-        quick: leave out what needs the values: checksums, finite numbers, the values of clips that are there twice.
+        quick: skip the checks that need the values: checksums, finite numbers, the values of repeated clips.
         progress: called with 1 for each shard.
 
     Raises:
         StoreError: if the store has no such extractor, or its description cannot be read.
     """
-    about = store.describe(extractor)
-    folder, has_plans = store.root / extractor, about["format_version"] == FORMAT_VERSION
+    description = store.describe(extractor)
+    folder, has_plans = store.root / extractor, store.format_version(extractor) == FORMAT_VERSION
     paths, repeated = store.shards(extractor), RepeatedClips()
-    found = StoreCheck(len(paths))
-    planned = _planned(store, extractor, found) if has_plans else _Planned(set(), known=False)
-    wanted = _Wanted(int(about["dim"]), store.fingerprint(extractor) if has_plans else None, planned)
+    check = StoreCheck(len(paths))
+    planned = _planned_shards(store, extractor, check) if has_plans else _PlannedShards(set(), is_complete=False)
+    expected = _ExpectedShards(description.dim, store.fingerprint(extractor) if has_plans else None, planned)
     for path in paths:
-        rows = _add_faults(path, wanted, found, quick=quick)
-        if rows is not None:
-            repeated.add(path, rows)
+        tables = _check_shard(path, expected, check, quick=quick)
+        if tables is not None:
+            repeated.add(path, tables)
         progress(1)
     missing = sorted(planned.names - {path.name for path in paths})
-    found.faults += [Fault(folder / name, "is planned, but not there", _MISSING) for name in missing]
-    found.faults += _of_repeated(repeated, quick=quick)
-    found.notes += _notes(folder, has_plans=has_plans, is_planned=bool(store.plans(extractor)))
-    return found
+    check.faults += [Fault(folder / name, "is planned, but missing", EXTRACT_MISSING) for name in missing]
+    check.faults += _repeat_faults(repeated, quick=quick)
+    check.notes += _notes(folder, has_plans=has_plans, is_planned=bool(store.plans(extractor)))
+    return check
 
 
-_MISSING = "run the same extraction again"
-_TWICE = "remove the one that is wrong"
-
-
-def _of_repeated(repeated: RepeatedClips, *, quick: bool) -> Iterator[Fault]:
-    """One fault for two shards, however many clips they differ in."""
+def _repeat_faults(repeated: RepeatedClips, *, quick: bool) -> Iterator[Fault]:
+    """One fault per pair of shards, however many clips they differ in."""
     pairs: dict[tuple[Path, Path], list[str]] = {}
     for file, first, second in repeated.differing(values=not quick):
         pairs.setdefault((first, second), []).append(file)
     for (first, second), files in pairs.items():
         more = f" and {len(files) - 1} more clips" if len(files) > 1 else ""
-        yield Fault(second, f"has other features of {files[0]}{more} than {first.name}", _TWICE)
+        yield Fault(second, f"has other features of {files[0]}{more} than {first.name}", REMOVE_WRONG)
 
 
-def checked_rows(path: Path) -> ShardRows:
-    """The tables of a shard, which agree with each other.
+def read_checked_tables(path: Path) -> ShardTables:
+    """Read the tables of a shard, and check that they agree with each other.
 
     Raises:
-        StoreError: if it is damaged.
+        StoreError: if the shard is damaged.
     """
     import h5py
 
     try:
         with h5py.File(path, "r") as file:
-            wrong = _oversized(path, file)
-        if wrong is None:
-            rows = read_rows(path)
-            wrong = table_fault(rows)
+            problem = _oversized_table(path, file)
+        if problem is None:
+            tables = read_tables(path)
+            problem = table_problem(tables)
     except StoreError:
         raise
     except UNREADABLE as error:
         raise StoreError(f"{path}: a damaged shard ({error}); remove it and extract again") from error
-    if wrong is not None:
-        raise StoreError(f"{path}: {wrong}; {AGAIN}")
-    return rows
+    if problem is not None:
+        raise StoreError(f"{path}: {problem}; {EXTRACT_AGAIN}")
+    return tables
 
 
-def _oversized(path: Path, file: Any) -> str | None:
-    """Whether a table claims to be larger than the file that it is in: it would fill the memory."""
+def _oversized_table(path: Path, file: Any) -> str | None:
+    """Find a table that claims to be larger than its file: reading it would fill the memory."""
     size = path.stat().st_size
-    large = [name for name in TABLES if file[name].size * file[name].dtype.itemsize > size]
-    return f"its table {large[0]} is larger than the file" if large else None
+    oversized = [name for name in TABLES if file[name].size * file[name].dtype.itemsize > size]
+    return f"its table {oversized[0]} is larger than the file" if oversized else None
 
 
-def table_fault(rows: ShardRows) -> str | None:
-    """What does not agree in a shard's tables."""
+def table_problem(tables: ShardTables) -> str | None:
+    """The first contradiction within a shard's tables; None if they agree."""
     counts = {
-        "files": len(rows.files), "status": len(rows.status), "start": len(rows.starts), "bytes": len(rows.bytes),
-        "offsets": len(rows.offsets) - 1,
-    }  # fmt: skip
+        "files": len(tables.files),
+        "status": len(tables.status),
+        "start": len(tables.starts),
+        "bytes": len(tables.bytes),
+        "offsets": len(tables.offsets) - 1,
+    }
     if len(set(counts.values())) > 1:
         return "its tables are of unequal length: " + ", ".join(f"{name} {n}" for name, n in counts.items())
-    lengths = np.diff(rows.offsets)
-    if rows.offsets[0] != 0 or (lengths < 0).any():
+    lengths = np.diff(tables.offsets)
+    if tables.offsets[0] != 0 or (lengths < 0).any():
         return "its offsets do not rise from 0"
-    if not np.isfinite(rows.starts).all():
+    if not np.isfinite(tables.starts).all():
         return "it has a start time that is not a finite number"
-    failed = np.array([state != OK for state in rows.status], dtype=bool)
+    failed = np.array([state != OK for state in tables.status], dtype=bool)
     return "it has rows of a clip that failed" if lengths[failed].any() else None
 
 
-class _Planned(NamedTuple):
-    """The names of the shards that are to be; not `known` where there may be others."""
+class _PlannedShards(NamedTuple):
+    """The names of the planned shards; not `is_complete` if others may be legitimate too."""
 
     names: set[str]
-    known: bool
+    is_complete: bool
 
 
-class _Wanted(NamedTuple):
-    """What the shards of an extractor must be; without a fingerprint nobody knows."""
+class _ExpectedShards(NamedTuple):
+    """The properties that the shards of an extractor must have; no fingerprint in format version 2."""
 
     dim: int
     fingerprint: str | None
-    planned: _Planned
+    planned: _PlannedShards
 
 
-def _planned(store: FeatureStore, extractor: str, found: StoreCheck) -> _Planned:
+def _planned_shards(store: FeatureStore, extractor: str, check: StoreCheck) -> _PlannedShards:
     names: set[str] = set()
     paths = store.plans(extractor)
-    known = bool(paths)
+    is_complete = bool(paths)
     for path in paths:
         try:
             names.update(read_plan(path).shards)
         except StoreError:
-            known = False
-            found.faults.append(Fault(path, "is a plan that cannot be read"))
-    return _Planned(names, known)
+            is_complete = False
+            check.faults.append(Fault(path, "is a plan that cannot be read"))
+    return _PlannedShards(names, is_complete)
 
 
-def _add_faults(path: Path, wanted: _Wanted, found: StoreCheck, *, quick: bool) -> ShardRows | None:
-    """Note what is wrong with a shard; its tables if they can be used."""
+def _check_shard(path: Path, expected: _ExpectedShards, check: StoreCheck, *, quick: bool) -> ShardTables | None:
+    """Record the first fault of a shard; returns its tables if it has none."""
     import h5py
 
     try:
         with h5py.File(path, "r") as file:
-            oversized = _oversized(path, file)
+            oversized = _oversized_table(path, file)
             if oversized is not None:
                 raise StoreError(oversized)
-            rows = read_rows(path)
+            tables = read_tables(path)
             fault = (
-                _of_another(path, file, wanted)
-                or _of_tables(path, file, rows, wanted)
-                or _misplaced(path, rows, wanted)
-                or (None if quick else _of_values(path, file, rows))
+                _fingerprint_fault(path, file, expected)
+                or _table_fault(path, file, tables, expected)
+                or _name_fault(path, tables, expected)
+                or (None if quick else _value_fault(path, file, tables))
             )
     except UNREADABLE as error:
-        fault, rows = Fault(path, f"cannot be read ({_reason(path, error)})"), None
+        fault, tables = Fault(path, f"cannot be read ({_reason(path, error)})"), None
     if fault is None:
-        return rows
-    found.faults.append(fault)
+        return tables
+    check.faults.append(fault)
     return None
 
 
 def _reason(path: Path, error: BaseException) -> str:
-    """Why a shard cannot be read, in one line, without its name."""
+    """The reason for which a shard cannot be read, in one line and without its folder."""
     cause = error.__cause__ if isinstance(error, StoreError) and error.__cause__ else error
     return " ".join(str(cause).replace(str(path), path.name).split()) or type(cause).__name__
 
 
-def _of_another(path: Path, file: Any, wanted: _Wanted) -> Fault | None:
-    found = attribute(file, "extractor")
-    if wanted.fingerprint is None or found == wanted.fingerprint:
+def _fingerprint_fault(path: Path, file: Any, expected: _ExpectedShards) -> Fault | None:
+    fingerprint = read_attribute(file, "extractor")
+    if expected.fingerprint is None or fingerprint == expected.fingerprint:
         return None
-    if not found:
+    if not fingerprint:
         return Fault(path, "does not say which extractor and settings it is of")
-    return Fault(path, "is of another extractor, or of other settings", NOT_OURS)
+    return Fault(path, "is of another extractor, or of other settings", MOVE_OUT)
 
 
-def _of_tables(path: Path, file: Any, rows: ShardRows, wanted: _Wanted) -> Fault | None:
-    what = table_fault(rows) or _shape_fault(file["values"], rows, wanted.dim)
-    return None if what is None else Fault(path, what)
+def _table_fault(path: Path, file: Any, tables: ShardTables, expected: _ExpectedShards) -> Fault | None:
+    problem = table_problem(tables) or _shape_problem(file["values"], tables, expected.dim)
+    return None if problem is None else Fault(path, problem)
 
 
-def _shape_fault(values: Any, rows: ShardRows, dim: int) -> str | None:
+def _shape_problem(values: Any, tables: ShardTables, dim: int) -> str | None:
     if values.ndim != 2 or values.dtype != np.dtype("<f2") or values.chunks is None or values.compression is not None:
         return f"want values of plain float16 in chunks of rows, got {values.dtype} {tuple(values.shape)}"
     if values.shape[1] != dim:
-        return f"its rows have {values.shape[1]} numbers, those of this extractor have {dim}"
-    if rows.offsets[-1] != len(values):
-        return f"its offsets end at {rows.offsets[-1]}, it has {len(values)} rows"
+        return f"its rows have {values.shape[1]} numbers, rows of this extractor have {dim}"
+    if tables.offsets[-1] != len(values):
+        return f"its offsets end at {tables.offsets[-1]}, it has {len(values)} rows"
     return None
 
 
-def _misplaced(path: Path, rows: ShardRows, wanted: _Wanted) -> Fault | None:
+def _name_fault(path: Path, tables: ShardTables, expected: _ExpectedShards) -> Fault | None:
     number, _, _ = path.stem.partition("-")
-    if not number.isdigit() or shard_name(int(number), rows.files) != path.name:
-        return Fault(path, "its name is not that of its clips, it was renamed or changed")
-    if wanted.planned.known and path.name not in wanted.planned.names:
-        return Fault(path, "is in no plan, so no extraction into this store has made it", NOT_OURS)
+    if not number.isdigit() or shard_name(int(number), tables.files) != path.name:
+        return Fault(path, "its name does not match its clips, it was renamed or changed")
+    if expected.planned.is_complete and path.name not in expected.planned.names:
+        return Fault(path, "is in no plan, so no extraction into this store has made it", MOVE_OUT)
     return None
 
 
-def _of_values(path: Path, file: Any, rows: ShardRows) -> Fault | None:
-    if attribute(file, "sha256") is None:
+def _value_fault(path: Path, file: Any, tables: ShardTables) -> Fault | None:
+    if read_attribute(file, "sha256") is None:
         return Fault(path, "has no checksum")
-    if checksum(file) != attribute(file, "sha256"):
+    if checksum(file) != read_attribute(file, "sha256"):
         return Fault(path, "the checksum is wrong, its content was changed")
     row = first_not_finite(file["values"])
     if row is None:
         return None
-    clip = rows.files[int(np.searchsorted(rows.offsets, row, side="right")) - 1]
-    return Fault(path, f"has values of {clip} that are not finite numbers", _NOT_FINITE)
-
-
-_NOT_FINITE = "mend what its extractor was given (weights?), then remove it and run the same extraction again"
+    clip = tables.files[int(np.searchsorted(tables.offsets, row, side="right")) - 1]
+    return Fault(path, f"has values of {clip} that are not finite numbers", FIX_EXTRACTOR)
 
 
 def first_not_finite(values: Any) -> int | None:
-    """The first row of float16 values (T, D), on the disk, that has an infinity or a NaN."""
-    exponent = np.uint16(0x7C00)  # all ones there and nowhere else: several times as fast as isfinite
+    """Find the first row with an infinity or a NaN in float16 values (T, D), an array or an HDF5 dataset.
+
+    >>> first_not_finite(np.array([[0.0, 1.0], [2.0, np.nan]], dtype=np.float16))
+    1
+    """
+    exponent = np.uint16(0x7C00)  # its bits are all set in these numbers only: several times as fast as isfinite
     for begin in range(0, len(values), CHUNK_ROWS * 64):
         bits: npt.NDArray[np.uint16] = values[begin : begin + CHUNK_ROWS * 64].view(np.uint16)
-        bad = np.flatnonzero(((bits & exponent) == exponent).any(axis=1))
-        if len(bad):
-            return begin + int(bad[0])
+        rows = np.flatnonzero(((bits & exponent) == exponent).any(axis=1))
+        if len(rows):
+            return begin + int(rows[0])
     return None
 
 
 def _notes(folder: Path, *, has_plans: bool, is_planned: bool) -> Iterator[str]:
     if not has_plans:
-        yield f"{folder}: is of format version 2, where missing shards and those of other extractors cannot be told"
+        yield (
+            f"{folder}: has format version 2, in which missing shards and shards of other extractors cannot be recognized"
+        )
     elif not is_planned:
-        yield f"{folder}: has no plan, so missing shards cannot be told"
+        yield f"{folder}: has no plan, so missing shards cannot be recognized"
     for path in sorted(folder.glob(".*.tmp*")):
-        yield f"{path}: is unfinished; if nothing is being written now, it can be removed"
+        yield f"{path}: is unfinished; if no job is running now, it can be removed"
     shards = set(folder.glob("[0-9]*.h5"))
     for path in sorted(folder.glob("[!.]*.h5")):
         if path not in shards:

@@ -18,7 +18,7 @@ from avloc.core.records import VideoRecord
 from avloc.core.timeline import Segment, TimeGrid
 from avloc.datasets.synthetic.composition import plan
 from avloc.errors import AvlocError
-from avloc.heads.points import Targets
+from avloc.heads.points import PointTargets
 
 RUN = Path(__file__).parents[2] / "benchmarks" / "localization" / "run.py"
 
@@ -128,7 +128,9 @@ def test_a_baseline_learns_one_clip_by_heart(name):
     grid = TimeGrid(0, 0.04, 19)
     one, _ = network.target_maker(record, grid, 19)
     none, _ = network.target_maker(VideoRecord("y", "train"), grid, 19)
-    targets = Targets(*(torch.stack([torch.as_tensor(a), torch.as_tensor(b)]) for a, b in zip(one, none, strict=True)))
+    targets = PointTargets(
+        *(torch.stack([torch.as_tensor(a), torch.as_tensor(b)]) for a, b in zip(one, none, strict=True))
+    )
     mask = torch.ones(2, 19, dtype=torch.bool)
     given = torch.randn(2, 19, 7), torch.randn(2, 19, 5), mask, mask
     optimizer = torch.optim.Adam(network.parameters(), 1e-2)

@@ -93,7 +93,7 @@ def test_training_on_features(tiny_set, tiny_store, tmp_path, capsys):
     assert main([*other, "--trainer.default_root_dir", str(tmp_path / "other")]) == 2
     assert "the network takes clips of 512 frames, the data has 64" in capsys.readouterr().err
     assert main([*arguments, *network, "--overwrite", "true"]) == 2
-    assert "train it with avloc.datasets.loading.data_modules.ClipData" in capsys.readouterr().err
+    assert "train it with avloc.datasets.ClipData" in capsys.readouterr().err
 
 
 @pytest.fixture

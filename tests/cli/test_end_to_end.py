@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from pathlib import Path
@@ -12,49 +11,8 @@ import pytest
 import torch
 
 from avloc.cli.main import main
-from avloc.cli.train import CONFIGS
 from avloc.datasets.synthetic.encode import write_mp4
 from avloc.inference.localizer import Localizer
-
-pytestmark = [
-    # Lightning's own hints and the deprecations of the libraries under it.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("demo") / "out"
-    assert main(["demo", "--out", str(out), "--clips", "18", "--epochs", "1", "--workers", "2"]) == 0
-    return out
-
-
-def test_the_demo_leaves_what_it_says(demo: Path):
-    table = json.loads((demo / "metrics.json").read_text())
-    assert {"protocol", "videos", "segments", "official", "strict", "by_modality"} <= set(table)
-    assert table["videos"] == 4
-    assert set(table["strict"]) == {"ap", "ar", "score"}
-    assert set(table["official"]["ap"]) == {"0.5", "0.75", "0.95"}
-    page = (demo / "report.html").read_text()
-    assert page.count("<svg") > 4
-    assert "http" not in page.replace("http-equiv", "")
-    predictions = json.loads((demo / "predictions.json").read_text())
-    assert len(predictions) == 4
-    rows = np.array(next(iter(predictions.values())))
-    assert (np.diff(rows[:, 0]) <= 0).all()
-    assert (rows[:, 2] > rows[:, 1]).all()
-
-
-def test_a_second_run_reuses_and_others_settings_are_refused(demo: Path, capsys: pytest.CaptureFixture[str]):
-    times = {p: p.stat().st_mtime_ns for p in demo.rglob("*") if p.suffix in (".mp4", ".h5", ".ckpt")}
-    assert main(["demo", "--out", str(demo), "--clips", "18", "--epochs", "1"]) == 0
-    assert times == {p: p.stat().st_mtime_ns for p in times}
-    capsys.readouterr()
-    assert main(["demo", "--out", str(demo), "--clips", "30", "--epochs", "1"]) == 2
-    assert "holds a demo made with" in capsys.readouterr().err
 
 
 def test_each_step_is_a_command(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -254,116 +212,6 @@ def test_a_checkpoint_of_another_model_is_one_line(demo, tmp_path, capsys, spoil
     assert not (tmp_path / "o").exists()
 
 
-def test_training_refuses_what_does_not_fit(demo, tmp_path, capsys):
-    common = [
-        "train",
-        "--config",
-        "demo",
-        "--data.root",
-        str(demo / "clips"),
-        "--trainer.default_root_dir",
-        str(tmp_path),
-        "--trainer.enable_progress_bar",
-        "false",
-    ]
-    store = ["--data.store", str(demo / "features")]
-    assert main([*common, *store, "--model.model.init_args.audio_dim", "64"]) == 2
-    assert "the network wants audio features of width 64, the store's have 513" in capsys.readouterr().err
-    assert main([*common, *store, "--data.extractors", "[logmel]"]) == 2
-    assert "no features of 'logmel' here, there are: logspec, residual_grid" in capsys.readouterr().err
-    assert main([*common, "--data.store", str(tmp_path / "none")]) == 2
-    assert main([*common, *store, "--resume", str(tmp_path / "no.ckpt")]) == 2
-    assert main(["train", "--config", "nothing"]) == 2
-    assert (
-        "those that come with avloc: avdeepfake1m/batfd, avdeepfake1m/batfd_plus, avdeepfake1m/boundary_transformer, demo, "
-        in capsys.readouterr().err
-    )
-
-
-def _train(demo: Path, root: Path, *words: str) -> int:
-    return main([
-        "train", "--config", "demo", "--data.root", str(demo / "clips"), "--data.store", str(demo / "features"),
-        "--trainer.default_root_dir", str(root), "--trainer.enable_progress_bar", "false", *words,
-    ])  # fmt: skip
-
-
-def _losses(root: Path) -> dict[int, float]:
-    """The training loss of each epoch, of all versions of the log."""
-    losses = {}
-    for path in sorted(root.glob("logs/version_*/metrics.csv")):
-        for row in csv.DictReader(path.read_text().splitlines()):
-            if row.get("train/loss"):
-                losses[int(row["epoch"])] = float(row["train/loss"])
-    return losses
-
-
-def test_a_stopped_training_goes_on_as_if_nothing_had_been(demo: Path, tmp_path: Path, capsys, monkeypatch):
-    from avloc.training.module import LocalizationModule
-
-    assert _train(demo, tmp_path / "whole", "--trainer.max_epochs", "3") == 0
-    plain, stopped = LocalizationModule.on_train_epoch_start, []
-
-    def stop_once(self: LocalizationModule) -> None:
-        if self.current_epoch == 2 and not stopped:
-            stopped.append(True)
-            raise KeyboardInterrupt
-        plain(self)
-
-    monkeypatch.setattr(LocalizationModule, "on_train_epoch_start", stop_once)
-    capsys.readouterr()
-    assert _train(demo, tmp_path / "stopped", "--trainer.max_epochs", "3") == 130
-    assert capsys.readouterr().err.endswith("stopped; what is finished is kept, run it again to go on\n")
-    assert _train(demo, tmp_path / "stopped", "--trainer.max_epochs", "3") == 0
-    assert "going on from" in capsys.readouterr().err
-    whole, parts = _losses(tmp_path / "whole"), _losses(tmp_path / "stopped")
-    assert list(whole) == list(parts) == [0, 1, 2]
-    assert parts == pytest.approx(whole, abs=1e-6)
-    last = torch.load(tmp_path / "whole" / "checkpoints" / "last.ckpt", weights_only=True)
-    assert last["epoch"] == 2
-    # Another configuration is not mixed with the run that is there.
-    assert _train(demo, tmp_path / "whole", "--trainer.max_epochs", "1") == 2
-    assert "holds a run with another configuration" in capsys.readouterr().err
-    assert _train(demo, tmp_path / "whole", "--trainer.max_epochs", "1", "--overwrite", "true") == 0
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("--data.batch_size", "0"), "want batch_size ≥ 1"),
-        (("--data.hop_s", "0"), "hop_s > 0"),
-        (("--model.warmup", "1"), "0 ≤ warmup < 1"),
-        (("--trainer.max_epochs", "-1"), "trainer.max_epochs must be at least 1"),
-        (("--trainer.max_epochs", "many"), "avloc train --help explains"),
-        (("--colour", "red"), "colour"),
-        (("--resume", "none.ckpt"), "no such checkpoint"),
-    ],
-)
-def test_wrong_training_settings_are_one_line(demo, tmp_path, capsys, words, message):
-    assert _train(demo, tmp_path, *words) == 2
-    error = capsys.readouterr().err
-    assert message in error
-    assert error.count("\n") == 1
-
-
-def test_a_configuration_must_name_its_data(demo, tmp_path, capsys):
-    text = (CONFIGS / "demo.yaml").read_text()
-    flat = text[: text.index("data:")] + "data:\n  dataset: lavdf\n" + text[text.index("trainer:") :]
-    (tmp_path / "flat.yaml").write_text(flat)
-    arguments = ["train", "--config", str(tmp_path / "flat.yaml"), "--data.root", str(demo / "clips")]
-    assert main([*arguments, "--trainer.default_root_dir", str(tmp_path)]) == 2
-    assert "data: must name its class, as class_path" in capsys.readouterr().err
-
-
-def test_resuming_wants_a_checkpoint_that_fits(demo, tmp_path, capsys):
-    text = tmp_path / "text.ckpt"
-    text.write_text("none")
-    assert _train(demo, tmp_path / "r", "--resume", str(text)) == 2
-    assert "not a checkpoint" in capsys.readouterr().err
-    words = ("--resume", str(demo / "checkpoint.ckpt"), "--model.model.init_args.width", "48")
-    assert _train(demo, tmp_path / "r", *words) == 2
-    assert "does not fit the configuration's network" in capsys.readouterr().err
-
-
 def test_localize_spares_what_is_not_its_own(demo, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     clip = tmp_path / "cost_$5_$6_€.mp4"
@@ -381,28 +229,8 @@ def test_localize_spares_what_is_not_its_own(demo, tmp_path, capsys, monkeypatch
     assert picture.stat().st_size > 10_000
 
 
-def test_predictions_lie_in_the_clips(demo: Path, tmp_path: Path, capsys):
-    """What our own `predict` writes, our own `submit` has nothing to say against."""
-    arguments = [str(demo / "predictions.json"), "--durations", str(demo / "features")]
-    assert main(["submit", *arguments]) == 0
-    assert "no problems found" in capsys.readouterr().err
-
-
-def test_predictions_do_not_depend_on_the_batch(demo: Path):
-    from avloc.datasets.loading.features import FeatureDataset
-    from avloc.datasets.readers.catalog import read_records
-    from avloc.feature_extraction.store.feature_store import FeatureStore
-
-    localizer = Localizer.from_checkpoint(demo / "checkpoint.ckpt")
-    records = read_records("lavdf", demo / "clips")
-    examples = list(FeatureDataset(records, FeatureStore(demo / "features"), ("logspec", "residual_grid"), hop_s=0.04))
-    for example, batched in zip(examples, localizer.run(examples), strict=True):
-        alone = next(localizer.run([example]))
-        assert batched.proposals.scores == pytest.approx(alone.proposals.scores, abs=1e-5)
-
-
 def test_a_network_on_pretrained_features_runs_on_clips(demo: Path, tmp_path: Path, capsys):
-    from avloc.feature_extraction.extractors import build_extractor
+    from avloc.feature_extraction.extractors.catalog import build_extractor
 
     weights, other = tmp_path / "r3d.pth", tmp_path / "other.pth"
     torch.manual_seed(0)
@@ -428,60 +256,3 @@ def test_a_network_on_pretrained_features_runs_on_clips(demo: Path, tmp_path: Pa
     assert main([*arguments, "--weights", "r3d_18"]) == 2
     assert not (tmp_path / "o").exists()
     assert main([*arguments, "--weights", f"r3d_18={weights}"]) == 0
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_the_demo_finds_what_is_there_and_nothing_in_shuffled_labels(tmp_path: Path):
-    """The issue's bar for the default demo, and the control: the same training on shuffled labels learns nothing."""
-    from avloc.cli.train import train
-
-    out = tmp_path / "demo"
-    assert main(["demo", "--out", str(out)]) == 0
-    table = json.loads((out / "metrics.json").read_text())
-    assert table["videos"] >= 60
-    assert table["strict"]["ap"]["0.5"] >= 0.80
-    assert table["strict"]["ap"]["0.75"] >= 0.50
-    assert table["by_modality"]["audio"]["strict"]["ap"]["0.5"] >= 0.5
-    assert table["by_modality"]["visual"]["strict"]["ap"]["0.5"] >= 0.5
-    clips, store = str(out / "clips"), str(out / "features")
-    best = train([
-        "--config", "demo", "--data.root", clips, "--data.store", store, "--data.shuffle_labels", "true",
-        "--trainer.default_root_dir", str(tmp_path / "control"), "--trainer.enable_progress_bar", "false",
-    ])  # fmt: skip
-    predictions, scores = tmp_path / "p.json", tmp_path / "m.json"
-    assert (
-        main(
-            [
-                "predict",
-                "--checkpoint",
-                str(best),
-                "--dataset",
-                "lavdf",
-                "--root",
-                clips,
-                "--store",
-                store,
-                "--out",
-                str(predictions),
-            ]
-        )
-        == 0
-    )
-    assert (
-        main(
-            [
-                "evaluate",
-                str(predictions),
-                str(out / "clips" / "metadata.json"),
-                "--protocol",
-                "lavdf",
-                "--split",
-                "test",
-                "--json",
-                str(scores),
-            ]
-        )
-        == 0
-    )
-    assert json.loads(scores.read_text())["strict"]["ap"]["0.5"] < 0.10

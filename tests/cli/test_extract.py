@@ -49,7 +49,7 @@ def test_failures_are_logged_and_said(tmp_path, capsys):
     command = ["extract", "--dataset", "folder", "--root", str(root), "--store", str(tmp_path / "s"), "--workers", "1"]
     assert main([*command, "--extractors", "logmel"]) == 1
     out, err = capsys.readouterr()
-    assert "12 clips extracted, 0 there before, 12 failed" in out
+    assert "12 clips extracted, 0 already in the store, 12 failed" in out
     assert err.count("failed: ") == 10
     assert f"… and 2 more: avloc store ls {tmp_path / 's'} --failures" in err
     log = lines(tmp_path / "s" / "log" / "extract-0-of-1.jsonl")
@@ -73,7 +73,10 @@ def test_wrong_options_are_one_line(command, tmp_path, capsys):
         (["--ray-gpus", "-1"], "want a number of at least 0, got '-1'"),
         (["--device", "cuda:77"], "no device 'cuda:77' here"),
         (["--engine", "ray", "--device", "cuda:0,cuda:1"], "name one --device"),
-        (["--extractors", "no.such.Extractor"], "extractor 'no.such.Extractor' is no class that can be imported"),
+        (
+            ["--extractors", "no.such.Extractor"],
+            "no.such.Extractor: cannot be imported, expected a subclass of avloc.feature_extraction.Extractor",
+        ),
         (["--extractors", "avloc.core.timeline.TimeGrid"], "is not a subclass of"),
         (["--extractors", "wavlm_large:/nowhere"], "/nowhere"),
     ):

@@ -1,4 +1,4 @@
-"""`avloc localize`: one clip, many, long ones. The network is a small one that was taught to find a tone."""
+"""`avloc localize` on one clip, on many, and on long ones, with a small network that was trained to find a tone."""
 
 from __future__ import annotations
 
@@ -7,21 +7,27 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from avloc.cli.localize import parse, report, summary_line
 from avloc.cli.main import main
+from avloc.core.descriptions import TrainingContext
+from avloc.core.proposals import Proposals
 from avloc.core.records import VideoRecord
-from avloc.core.timeline import Segment
+from avloc.core.timeline import Segment, TimeGrid
 from avloc.datasets.synthetic.encode import write_mp4
-from avloc.feature_extraction.extractors import build_extractor
+from avloc.feature_extraction.extractors.catalog import build_extractor
 from avloc.feature_extraction.media.arrays import ClipArrays
 from avloc.feature_extraction.media.decode import decode
 from avloc.feature_extraction.media.types import Span
 from avloc.inference.feature_source import FeatureSource
-from avloc.inference.localizer import read_whole
+from avloc.inference.source import read_whole
+from avloc.localization.formats import OutputOptions
+from avloc.localization.result import Localization
 from avloc.models import BoundaryTransformer
 from avloc.models.checkpoint import write_checkpoint
 
@@ -29,7 +35,7 @@ TURN_S, TONE = 4.0, Segment(1.0, 1.6)
 EXTRACTORS = (("logmel", {}), ("residual_grid", {"size": 32, "cells": 4}))
 
 
-def sound(seconds, tones, seed=0):
+def make_samples(seconds, tones, seed=0):
     time_s = np.arange(round(seconds * 16_000)) / 16_000
     samples = np.random.default_rng(seed).normal(0, 0.01, len(time_s))
     for start, end in tones:
@@ -37,25 +43,32 @@ def sound(seconds, tones, seed=0):
     return samples.astype(np.float32)
 
 
-def picture(seconds, seed=0):
+def make_frames(seconds, seed=0):
     grain = np.random.default_rng(seed).integers(0, 40, (round(seconds * 25), 24, 32, 1))
     return (90 + grain.repeat(2, 1).repeat(2, 2).repeat(3, 3)).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    """Taught on four clips, three with tones and one without."""
+    """A network trained on four clips: three with tones and one without."""
     torch.manual_seed(0)
-    made = [build_extractor(name, arguments) for name, arguments in EXTRACTORS]
-    context = {
-        "hop_s": 0.04, "extractors": [e.describe() for e in made],
-        "calibration": {"clip": (1.0, 0.0), "audio": (1.0, 0.0), "visual": (1.0, -3.0)},
-    }  # fmt: skip
-    source = FeatureSource(context["extractors"], 0.04)
+    extractors = [build_extractor(name, arguments) for name, arguments in EXTRACTORS]
+    context = TrainingContext(
+        0.04,
+        tuple(extractor.describe() for extractor in extractors),
+        calibration={"clip": (1.0, 0.0), "audio": (1.0, 0.0), "visual": (1.0, -3.0)},
+    )
+    source = FeatureSource(context.extractors, context.hop_s)
     model = BoundaryTransformer(
-        audio_dim=made[0].dim, visual_dim=made[1].dim, width=16, heads=2, levels=2, first_steps=24.0, distance_bins=24,
+        audio_dim=extractors[0].dim,
+        visual_dim=extractors[1].dim,
+        width=16,
+        heads=2,
+        levels=2,
+        first_steps=24.0,
+        distance_bins=24,
         modality_dropout=0.3,
-    )  # fmt: skip
+    )
     random = np.random.default_rng(0)
     tones = [
         [Segment(s, s + random.uniform(0.3, 0.9)) for s in np.arange(1, 18, 2.5) + random.uniform(0, 1, 7)]
@@ -63,7 +76,7 @@ def checkpoint(tmp_path_factory):
     ]
     examples = []
     for k, segments in enumerate((*tones, [])):
-        example = read_whole(source, ClipArrays(picture(20, k), sound(20, segments, k)))
+        example = read_whole(source, ClipArrays(make_frames(20, k), make_samples(20, segments, k)))
         examples.append(replace(example, record=VideoRecord(str(k), "train", 20.0, tuple(segments), ())))
     from avloc.datasets.loading.features import collate
 
@@ -84,12 +97,31 @@ def checkpoint(tmp_path_factory):
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clips")
-    write_mp4(folder / "tone.mp4", picture(TURN_S, 5), sound(TURN_S, [TONE], 5))
-    write_mp4(folder / "deep" / "plain.mp4", picture(TURN_S, 6), sound(TURN_S, [], 6))
-    write_mp4(folder / "deep" / "deaf.MP4", picture(TURN_S, 7), None)
+    write_mp4(folder / "tone.mp4", make_frames(TURN_S, 5), make_samples(TURN_S, [TONE], 5))
+    write_mp4(folder / "deep" / "plain.mp4", make_frames(TURN_S, 6), make_samples(TURN_S, [], 6))
+    write_mp4(folder / "deep" / "deaf.MP4", make_frames(TURN_S, 7), None)
     (folder / "deep" / "broken.mkv").write_text("no media")
     (folder / "notes.txt").write_text("no clip")
     return folder
+
+
+@pytest.fixture
+def localization():
+    """Two segments in 4.12 s."""
+    proposals = Proposals(
+        np.array([[0.5, 0.8], [2.0, 2.64]]), np.array([0.9, 0.7]), np.array([[0.05, 0.91], [0.72, 0.5]])
+    )
+    return Localization(
+        file="x.mp4",
+        duration_s=4.12,
+        proposals=proposals,
+        grid=TimeGrid(0.0, 0.04, 103),
+        fakeness=np.zeros((103, 2), np.float32),
+        problems=("2 damaged packets were left out",),
+        probabilities={"clip": 0.93, "audio": 0.8, "visual": 0.9},
+        calibrated=True,
+        decoded_s={"audio": (0.0, 4.12), "visual": (0.0, 4.12)},
+    )
 
 
 def call(*words, expect=0):
@@ -102,13 +134,13 @@ def test_one_clip(checkpoint, clips, tmp_path, capsys):
     )
     out = capsys.readouterr().out
     assert "tone.mp4: 4.0" in out
-    assert "forged with " in out
-    found = json.loads((tmp_path / "tone.json").read_text())
-    best = found["segments"][0]
+    assert "forged (probability 0." in out
+    document = json.loads((tmp_path / "tone.json").read_text())
+    best = document["segments"][0]
     assert (best["start"], best["end"]) == (pytest.approx(TONE.start_s, abs=0.05), pytest.approx(TONE.end_s, abs=0.05))
     assert best["modality"] == "audio"
-    assert found["calibrated"]
-    assert found["probability"]["clip"] == pytest.approx(best["score"], abs=1e-3)
+    assert document["calibrated"]
+    assert document["probability"]["clip"] == pytest.approx(best["score"], abs=1e-3)
     names = {p.name for p in tmp_path.iterdir()}
     assert names == {f"tone.{e}" for e in ("json", "csv", "vtt", "labels.txt", "png", "html")}
 
@@ -116,30 +148,30 @@ def test_one_clip(checkpoint, clips, tmp_path, capsys):
 def test_a_folder_with_a_broken_file(checkpoint, clips, tmp_path, capsys):
     arguments = [clips, "--checkpoint", checkpoint, "--out", tmp_path, "--format", "json,html"]
     call(*arguments, expect=1)
-    said = capsys.readouterr()
-    assert "broken.mkv: cannot be opened as media" in said.err
-    assert "3 clips localized, 1 failed" in said.out
+    captured = capsys.readouterr()
+    assert "broken.mkv: cannot be opened as media" in captured.err
+    assert "3 clips localized, 1 failed" in captured.out
     rows = {
         r["file"].rpartition("/")[2]: r for r in csv.DictReader((tmp_path / "summary.csv").read_text().splitlines())
     }
     assert set(rows) == {"tone.mp4", "plain.mp4", "deaf.MP4", "broken.mkv"}
     assert float(rows["tone.mp4"]["forged"]) > float(rows["plain.mp4"]["forged"])
     assert rows["deaf.MP4"]["problems"] == "no audio stream"
-    assert rows["deaf.MP4"]["sound"] == ""
+    assert rows["deaf.MP4"]["audio"] == ""
     assert (tmp_path / "deep" / "deaf.html").is_file()
     assert 'href="deep/plain.html"' in (tmp_path / "index.html").read_text()
     before = (tmp_path / "tone.json").stat().st_mtime_ns
-    (tmp_path / "summary.csv").unlink()  # as if it had been stopped
-    call(*arguments, "--skip-done", expect=2)  # only the broken one is left
+    (tmp_path / "summary.csv").unlink()  # as if the run had been interrupted
+    call(*arguments, "--skip-done", expect=2)  # only the broken clip is pending
     assert (tmp_path / "tone.json").stat().st_mtime_ns == before
     again = {r["file"].rpartition("/")[2] for r in csv.DictReader((tmp_path / "summary.csv").read_text().splitlines())}
-    assert again == set(rows)  # nothing is lost
+    assert again == set(rows)  # no clip is missing from the new summary
     assert 'href="deep/plain.html"' in (tmp_path / "index.html").read_text()
-    call(*arguments, expect=1)  # what is ours may be written over
+    call(*arguments, expect=1)  # avloc's own files may be overwritten
     assert (tmp_path / "tone.json").stat().st_mtime_ns > before
 
 
-def test_a_part(checkpoint, clips, tmp_path):
+def test_a_span_of_a_clip(checkpoint, clips, tmp_path):
     call(
         clips / "tone.mp4",
         "--checkpoint",
@@ -153,10 +185,49 @@ def test_a_part(checkpoint, clips, tmp_path):
         "--format",
         "json",
     )
-    found = json.loads((tmp_path / "tone.json").read_text())
-    assert found["step"]["start"] == 0.5
-    assert found["decoded"]["audio"] == [0.5, 2.5]
-    assert found["segments"][0]["start"] == pytest.approx(TONE.start_s, abs=0.05)
+    document = json.loads((tmp_path / "tone.json").read_text())
+    assert document["step"]["start"] == 0.5
+    assert document["decoded"]["audio"] == [0.5, 2.5]
+    assert document["segments"][0]["start"] == pytest.approx(TONE.start_s, abs=0.05)
+
+
+def test_options_are_parsed(checkpoint, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    words = [
+        "~/a.mp4",
+        "b",
+        "--checkpoint",
+        str(checkpoint),
+        "--out",
+        "~/out",
+        "--format",
+        "csv,json,csv",
+        "--end",
+        "9",
+    ]
+    options = parse([*words, "--audio-track", "1", "--threshold", "0.5", "--embed", "never", "--skip-done"])
+    assert options.clips == (tmp_path / "a.mp4", Path("b"))
+    assert (options.out, options.formats, options.keep) == (tmp_path / "out", ("csv", "json"), 100)
+    assert options.span == Span(0.0, 9.0, 1)
+    assert options.output == OutputOptions(threshold=0.5, embed="never")
+    assert (options.skip_done, options.overwrite) == (True, False)
+
+
+def test_report_of_one_clip_lists_its_segments(localization):
+    assert report(localization, 0.5, [Path("out/x.json"), Path("out/x.png")]).splitlines() == [
+        "x.mp4: 4.12 s, 2 segments with a score of 0.5 or more → out/x.json, out/x.png",
+        "  likely forged (probability 0.93; visual 0.90, audio 0.80)",
+        "  note: 2 damaged packets were left out",
+        "      0.50 –     0.80 s   score 0.90   visual",
+        "      2.00 –     2.64 s   score 0.70   audio and visual",
+    ]
+
+
+def test_summary_line_of_a_clip_of_many(localization):
+    assert summary_line(localization, 0.6) == (
+        "x.mp4: likely forged (probability 0.93; visual 0.90, audio 0.80); 2 segments of 0.6 or more "
+        "(2 damaged packets were left out)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -168,7 +239,7 @@ def test_a_part(checkpoint, clips, tmp_path):
         (["--audio-track", "2"], "tone.mp4: has no audio track 2, it has 1"),
     ],
 )
-def test_wrong_words_are_one_line(checkpoint, clips, tmp_path, capsys, words, message):
+def test_wrong_options_give_one_line(checkpoint, clips, tmp_path, capsys, words, message):
     call(clips / "tone.mp4", "--checkpoint", checkpoint, "--out", tmp_path, *words, expect=2)
     error = capsys.readouterr().err
     assert message in error
@@ -176,17 +247,17 @@ def test_wrong_words_are_one_line(checkpoint, clips, tmp_path, capsys, words, me
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_not_ours_is_spared(checkpoint, clips, tmp_path, capsys):
-    (tmp_path / "tone.csv").write_text("mine")
+def test_files_of_others_are_not_overwritten(checkpoint, clips, tmp_path, capsys):
+    (tmp_path / "tone.csv").write_text("other")
     words = [clips / "tone.mp4", "--checkpoint", checkpoint, "--out", tmp_path, "--format", "csv"]
     call(*words, expect=2)
-    assert "tone.csv: is there and may not be avloc's" in capsys.readouterr().err
-    assert (tmp_path / "tone.csv").read_text() == "mine"
+    assert "tone.csv: exists and may not be avloc's" in capsys.readouterr().err
+    assert (tmp_path / "tone.csv").read_text() == "other"
     call(*words, "--overwrite")
     assert (tmp_path / "tone.csv").read_text().startswith("file,")
     (tmp_path / "index.html").write_text("<p>my own page</p>")
     call(clips, *words[1:], "--skip-done", expect=2)
-    assert "index.html: is there and was not written by avloc localize" in capsys.readouterr().err
+    assert "index.html: exists and was not written by avloc localize" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
     call(tmp_path / "empty", "--checkpoint", checkpoint, expect=2)
     assert "empty: a folder without media files" in capsys.readouterr().err
@@ -204,20 +275,34 @@ def _peak_mb(checkpoint, clip, out):
         "print('PEAK', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, "localize", str(clip), "--checkpoint", str(checkpoint), "--out", str(out), "--format",
-         "json,html"], capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-c",
+            code,
+            "localize",
+            str(clip),
+            "--checkpoint",
+            str(checkpoint),
+            "--out",
+            str(out),
+            "--format",
+            "json,html",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return int(done.stdout.rpartition("PEAK")[2]) / 1024
 
 
-def _check(found, clip, at_s):
-    """The best segment is where the tone is: an encoder's run-up moves it by some hundredths of a second in each turn."""
-    samples = decode(clip, [], span=Span(at_s - 1, at_s + 2)).samples
-    loud = at_s - 1 + np.flatnonzero(np.abs(samples) > 0.15) / 16_000
-    assert (loud[0], loud[-1]) == (pytest.approx(at_s, abs=0.07), pytest.approx(at_s + 0.6, abs=0.07))
-    best = found["segments"][0]
+def _check(document, clip, tone_s):
+    """The strongest segment lies at the tone, which the encoder's delay moves by some hundredths of a second per turn."""
+    samples = decode(clip, [], span=Span(tone_s - 1, tone_s + 2)).samples
+    loud = tone_s - 1 + np.flatnonzero(np.abs(samples) > 0.15) / 16_000
+    assert (loud[0], loud[-1]) == (pytest.approx(tone_s, abs=0.07), pytest.approx(tone_s + 0.6, abs=0.07))
+    best = document["segments"][0]
     assert (best["start"], best["end"]) == (pytest.approx(loud[0], abs=0.04), pytest.approx(loud[-1], abs=0.04))
-    assert best["score"] > 2 * found["segments"][1]["score"]
+    assert best["score"] > 2 * document["segments"][1]["score"]
 
 
 def test_twelve_minutes_with_the_memory_of_two(checkpoint, clips, loop, tmp_path):
@@ -226,9 +311,9 @@ def test_twelve_minutes_with_the_memory_of_two(checkpoint, clips, loop, tmp_path
         clip = tmp_path / f"{turns}.mp4"
         assert _long(loop, clips, clip, turns, tone_turn) == TURN_S
         peaks.append(_peak_mb(checkpoint, clip, tmp_path))
-        found = json.loads((tmp_path / f"{turns}.json").read_text())
-        assert found["duration"] == pytest.approx(turns * TURN_S, abs=0.2)
-        _check(found, clip, tone_turn * TURN_S + TONE.start_s)
+        document = json.loads((tmp_path / f"{turns}.json").read_text())
+        assert document["duration"] == pytest.approx(turns * TURN_S, abs=0.2)
+        _check(document, clip, tone_turn * TURN_S + TONE.start_s)
     assert peaks[1] < 1.1 * peaks[0]
 
 

@@ -60,7 +60,7 @@ def test_an_unknown_extractor_names_those_there_are(tiny_set, tmp_path, capsys):
     common = ["extract", "--dataset", "lavdf", "--root", str(tiny_set), "--store", str(tmp_path / "s")]
     assert main([*common, "--extractors", "logspec,wavelet"]) == 2
     assert (
-        "unknown extractor 'wavelet', there are: batfd_audio, batfd_c3d, batfd_mvit, hubert" in capsys.readouterr().err
+        "unknown extractor 'wavelet', available: batfd_audio, batfd_c3d, batfd_mvit, hubert" in capsys.readouterr().err
     )
     assert main([*common, "--extractors", "logspec,logspec"]) == 2
     assert main([*common, "--extractors", "logspec", "--shard", "1-2"]) == 2

@@ -8,7 +8,8 @@ import pytest
 from avloc.cli.main import main
 from avloc.core.timeline import TimeGrid
 from avloc.feature_extraction.extractors.base import Features
-from avloc.feature_extraction.store.feature_store import FeatureStore, PlanFile
+from avloc.feature_extraction.store.feature_store import FeatureStore
+from avloc.feature_extraction.store.plan_file import PlanFile
 from avloc.feature_extraction.store.shards import ShardWriter, shard_name
 
 ABOUT = {"name": "wave", "version": 2, "modality": "audio", "hop_s": 0.02, "dim": 12, "layers": 3}
@@ -25,7 +26,7 @@ def fill(root, which=(0, 1), **more):
     folder = store.prepare(ABOUT | more)
     parts = [FILES[:2], FILES[2:]]
     names = [shard_name(k, part) for k, part in enumerate(parts)]
-    store.note("wave", PlanFile(names))
+    store.save_plan("wave", PlanFile(names))
     for k in which:
         with ShardWriter(folder / names[k], 12, store.fingerprint("wave")) as shard:
             for file in parts[k]:
@@ -80,7 +81,7 @@ def test_verify(store, capsys):
     assert captured.err.startswith("note: ")
     path.unlink()
     assert run("verify", store.root) == 1
-    assert "is planned, but not there; run the same extraction again" in capsys.readouterr().out
+    assert "is planned, but missing; run the same extraction again" in capsys.readouterr().out
 
 
 def test_quick_leaves_out_the_values(store, capsys):
@@ -98,13 +99,13 @@ def test_to_files_and_back(store, tmp_path, capsys):
     out = tmp_path / "npy"
     assert run("export", store.root, "--extractor", "wave", "--out", out) == 0
     captured = capsys.readouterr()
-    assert captured.out == f"{out}: 2 clips exported, 0 there before; export.json describes them\n"
+    assert captured.out == f"{out}: 2 clips exported, 0 already in the store; export.json describes them\n"
     assert "1 clips of the store could not be read and have no file" in captured.err
     assert run("export", store.root, "--extractor", "wave", "--out", out) == 0
-    assert "0 clips exported, 2 there before" in capsys.readouterr().out
+    assert "0 clips exported, 2 already in the store" in capsys.readouterr().out
     assert run("import", tmp_path / "t", "--from", out) == 1
     captured = capsys.readouterr()
-    assert captured.out == f"{tmp_path / 't'}: 3 clips imported, 0 there before, 1 failed\n"
+    assert captured.out == f"{tmp_path / 't'}: 3 clips imported, 0 already in the store, 1 failed\n"
     assert captured.err == "failed: test/b.mp4: no sound\n"
     assert run("verify", tmp_path / "t") == 0
     assert FeatureStore(tmp_path / "t").describe("wave") == store.describe("wave")
@@ -119,7 +120,7 @@ def test_import_of_others(tmp_path, capsys):
     )  # fmt: skip
     assert run("import", tmp_path / "s", *words) == 0
     captured = capsys.readouterr()
-    assert captured.out == f"{tmp_path / 's'}: 1 clips imported, 0 there before, 0 failed\n"
+    assert captured.out == f"{tmp_path / 's'}: 1 clips imported, 0 already in the store, 0 failed\n"
     assert captured.err.startswith("warning: 1 clips had values past ±65504")
     assert FeatureStore(tmp_path / "s").grid("tsn", "a.avi") == TimeGrid(0.5, 0.04, 2)
 
@@ -128,11 +129,11 @@ def test_merge(tmp_path, capsys):
     for name, which in (("one", (0,)), ("two", (1,))):
         fill(tmp_path / name, which)
     assert run("merge", tmp_path / "out", tmp_path / "one", tmp_path / "two") == 0
-    assert capsys.readouterr().out == f"{tmp_path / 'out'}: 2 shards copied, 0 there before; 1 extractors\n"
+    assert capsys.readouterr().out == f"{tmp_path / 'out'}: 2 shards copied, 0 already in the store; 1 extractors\n"
     assert run("verify", tmp_path / "out") == 0
     capsys.readouterr()
     assert run("merge", tmp_path / "one", tmp_path / "one", tmp_path / "two", "--link") == 0
-    assert capsys.readouterr().out == f"{tmp_path / 'one'}: 1 shards linked, 1 there before; 1 extractors\n"
+    assert capsys.readouterr().out == f"{tmp_path / 'one'}: 1 shards linked, 1 already in the store; 1 extractors\n"
 
 
 @pytest.mark.parametrize(
@@ -141,8 +142,8 @@ def test_merge(tmp_path, capsys):
         ([], "the following arguments are required: ls|verify|export|import|merge"),
         (["ls", "/nowhere"], "/nowhere: no such store"),
         (["verify", "."], ".: no store, it has no features of any extractor"),
-        (["verify", "s", "--extractor", "x"], "no features of 'x' here, there are: wave"),
-        (["export", "s", "--extractor", "x", "--out", "o"], "no features of 'x' here, there are: wave"),
+        (["verify", "s", "--extractor", "x"], "no features of 'x', the store has: wave"),
+        (["export", "s", "--extractor", "x", "--out", "o"], "no features of 'x', the store has: wave"),
         (["export", "s", "--extractor", "wave", "--out", "s/wave/store.json"], "is a file, want a folder"),
         (["import", "t", "--from", "/nowhere"], "/nowhere: no such folder"),
         (["import", "t", "--from", "s", "--extractor", "x"], "s: has no .npy files"),

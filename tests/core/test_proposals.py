@@ -12,6 +12,7 @@ from avloc.errors import AvlocError
 
 
 def proposals(rows):
+    """Rows of (score, start, end)."""
     array = np.asarray(rows, dtype=np.float64).reshape(-1, 3)
     return Proposals(array[:, 1:], array[:, 0], np.zeros((len(array), 2)))
 
@@ -38,23 +39,23 @@ row = st.tuples(st.floats(0.01, 1), st.floats(0, 5), st.floats(0.1, 3)).map(lamb
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(row, max_size=14, unique=True), st.floats(0.1, 1))
-def test_equals_the_plain_loop(rows, sigma):
-    found = soft_nms(proposals(rows), sigma=sigma, keep=100, floor=1e-3)
+def test_soft_nms_equals_the_plain_loop(rows, sigma):
+    kept = soft_nms(proposals(rows), sigma=sigma, keep=100, floor=1e-3)
     expected = _reference_soft_nms(rows, sigma, 1e-3)
-    np.testing.assert_allclose(found.scores, [r[0] for r in expected], rtol=1e-9)
+    np.testing.assert_allclose(kept.scores, [r[0] for r in expected], rtol=1e-9)
 
 
-def test_by_hand_and_order_does_not_matter():
+def test_soft_nms_by_hand_in_any_order():
     rows = [(0.9, 0, 1), (0.8, 0, 1), (0.5, 2, 3)]
-    found = soft_nms(proposals(rows), sigma=0.5)
-    assert found.segments.tolist() == [[0, 1], [2, 3], [0, 1]]
-    assert found.scores == pytest.approx([0.9, 0.5, 0.8 * math.exp(-2)])
+    kept = soft_nms(proposals(rows), sigma=0.5)
+    assert kept.segments.tolist() == [[0, 1], [2, 3], [0, 1]]
+    assert kept.scores == pytest.approx([0.9, 0.5, 0.8 * math.exp(-2)])
     again = soft_nms(proposals(rows[::-1]), sigma=0.5)
-    assert again.scores.tolist() == found.scores.tolist()
+    assert again.scores.tolist() == kept.scores.tolist()
     assert soft_nms(proposals(rows), keep=1).segments.tolist() == [[0, 1]]
 
 
-def test_empties_and_errors():
+def test_empty_proposals_and_errors():
     assert len(soft_nms(Proposals.empty())) == 0
     assert len(Proposals.concatenate([])) == 0
     assert Proposals.concatenate([proposals([(1, 0, 1)])] * 2).shifted(2).segments.tolist() == [[2, 3], [2, 3]]
@@ -64,7 +65,7 @@ def test_empties_and_errors():
         Proposals(np.zeros((1, 2)), np.zeros(0), np.zeros((1, 2)))
 
 
-def test_a_row_is_never_returned_twice():
+def test_soft_nms_returns_each_row_once():
     rows = soft_nms(proposals([(0.5, 0, 1)] * 60), sigma=0.05, keep=300, floor=0.0)
     assert len(rows) == 60
     with pytest.raises(AvlocError, match="wants finite scores"):
@@ -78,7 +79,7 @@ def test_rows_are_cut_to_the_end_of_a_clip():
     assert len(proposals([(0.9, 0, 1)]).cut(np.inf)) == 1
 
 
-def test_soft_nms_spares_what_overlaps_little():
+def test_soft_nms_spares_small_overlaps():
     """IoU of [0, 2] with [1, 3] is 1/3: spared above, punished below; the limit grows with the length of the pick."""
     rows = Proposals(np.array([[0.0, 2.0], [1.0, 3.0]]), np.array([0.9, 0.8]), np.zeros((2, 2)))
     punished = 0.8 * np.exp(-((1 / 3) ** 2) / 0.5)
@@ -87,14 +88,14 @@ def test_soft_nms_spares_what_overlaps_little():
     assert soft_nms(rows, spare=(0.1, 0.25)).scores.tolist() == pytest.approx([0.9, 0.8])  # 0.1 + 0.15 · 2 s
 
 
-def test_votes_by_hand():
-    voters = proposals([(0.8, 1.0, 2.0), (0.4, 1.2, 2.0), (0.9, 1.0, 9.0)])
-    chosen = voters.take(np.array([0]))
-    moved = vote_boundaries(chosen, voters, 0.5)
-    # IoU 1 and .8, so weights .8 and .32; the long one has an IoU of .125 and no say.
+def test_vote_boundaries_by_hand():
+    candidates = proposals([(0.8, 1.0, 2.0), (0.4, 1.2, 2.0), (0.9, 1.0, 9.0)])
+    picked = candidates.take(np.array([0]))
+    moved = vote_boundaries(picked, candidates, 0.5)
+    # IoU 1 and .8, so weights .8 and .32; the long one has an IoU of .125 and no vote.
     assert moved.segments[0] == pytest.approx([(0.8 * 1.0 + 0.32 * 1.2) / 1.12, 2.0])
-    assert moved.scores.tolist() == chosen.scores.tolist()
-    assert vote_boundaries(chosen, proposals([]), 0.5) is chosen
-    assert len(vote_boundaries(proposals([]), voters, 0.5)) == 0
-    far = vote_boundaries(chosen, proposals([(1.0, 5.0, 6.0)]), 0.5)
-    assert far.segments.tolist() == chosen.segments.tolist()
+    assert moved.scores.tolist() == picked.scores.tolist()
+    assert vote_boundaries(picked, proposals([]), 0.5) is picked
+    assert len(vote_boundaries(proposals([]), candidates, 0.5)) == 0
+    far = vote_boundaries(picked, proposals([(1.0, 5.0, 6.0)]), 0.5)
+    assert far.segments.tolist() == picked.segments.tolist()

@@ -54,21 +54,21 @@ def test_grid_by_hand():
         grid.coarser(0)
 
 
-def test_resample_coarser_takes_means_by_time():
+def test_resampling_to_longer_steps_takes_means_by_time():
     fine = TimeGrid(0, 0.5, 5)
     values = np.array([[1.0], [3.0], [5.0], [7.0], [9.0]], dtype=np.float32)
     # Steps of 0.75 s: the first holds step 0 and half of step 1, …, the last half of step 4 only partly.
-    got = fine.resample(values, TimeGrid(0, 0.75, 4))
-    np.testing.assert_allclose(got[:, 0], [(1 + 3 / 2) / 1.5, (3 / 2 + 5) / 1.5, (7 + 9 / 2) / 1.5, 9], rtol=1e-6)
+    resampled = fine.resample(values, TimeGrid(0, 0.75, 4))
+    np.testing.assert_allclose(resampled[:, 0], [(1 + 3 / 2) / 1.5, (3 / 2 + 5) / 1.5, (7 + 9 / 2) / 1.5, 9], rtol=1e-6)
 
 
-def test_resample_finer_interpolates_between_middles():
+def test_resampling_to_shorter_steps_interpolates_between_middles():
     coarse = TimeGrid(0, 1.0, 2)
-    got = coarse.resample(np.array([[0.0], [10.0]], dtype=np.float32), TimeGrid(0, 0.5, 4))
-    np.testing.assert_allclose(got[:, 0], [0, 2.5, 7.5, 10])
+    resampled = coarse.resample(np.array([[0.0], [10.0]], dtype=np.float32), TimeGrid(0, 0.5, 4))
+    np.testing.assert_allclose(resampled[:, 0], [0, 2.5, 7.5, 10])
 
 
-def test_resample_of_nothing_is_zeros_and_masked():
+def test_resampling_an_empty_stream_gives_masked_zeros():
     empty = TimeGrid(0, 0.04, 0)
     target = TimeGrid(0, 0.04, 3)
     assert empty.resample(np.zeros((0, 5), np.float32), target).tolist() == [[0] * 5] * 3

@@ -22,4 +22,4 @@ def test_the_notebook_runs(tmp_path, monkeypatch):
     shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert any("text/html" in output.get("data", {}) for output in shown)
     assert any("image/png" in output.get("data", {}) for output in shown)
-    assert (tmp_path / "found.html").is_file()
+    assert (tmp_path / "timeline.html").is_file()

@@ -68,7 +68,7 @@ def type_all(folder, environment, commands):
         "timeline/000001.html",
         "timeline/000001.json",
         "timelines/index.html",
-        "found.png",
+        "timeline.png",
     ):
         assert (folder / name).stat().st_size > 1000
 

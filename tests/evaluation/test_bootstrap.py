@@ -5,15 +5,16 @@ import pytest
 
 from avloc.core.columns import CategoricalColumn
 from avloc.evaluation import bootstrap
-from avloc.evaluation.bootstrap import _Counted, as_json, intervals
+from avloc.evaluation.bootstrap import _CountedSystem, bootstrap_intervals, intervals_to_dict
 from avloc.evaluation.matching import Labels
-from avloc.evaluation.metrics import evaluate
+from avloc.evaluation.metrics import score_rows
 from avloc.evaluation.predictions import Predictions, align
-from avloc.evaluation.protocols import PROTOCOLS, score
+from avloc.evaluation.protocols import PROTOCOLS
+from avloc.evaluation.scoring import evaluate_aligned
 from avloc.evaluation.truth import Truth
 
 
-def made(clips, *, noise, seed=0, digits=3):
+def generate(clips, *, noise, seed=0, digits=3):
     """Clips in sources of two (a real one and its fake), with rows around the labels; `noise` in seconds."""
     random = np.random.default_rng(seed)
     files = [f"{k}.mp4" for k in range(clips)]
@@ -26,78 +27,93 @@ def made(clips, *, noise, seed=0, digits=3):
             found.append((random.uniform(0.3, 1), *(label[0] + random.normal(0, noise, 2))))
         rows[file] = np.round(found, digits)
     truth = Truth(
-        files, Labels.of(labels), CategoricalColumn.of("audio" if k % 2 else "real" for k in range(clips)), {},
-        np.full(clips, 9.0), np.arange(clips) // 2,
-    )  # fmt: skip
-    return score(truth, align(Predictions.of(rows), files), PROTOCOLS["avdeepfake1m"])
+        files,
+        Labels.from_clips(labels),
+        CategoricalColumn.from_strings("audio" if k % 2 else "real" for k in range(clips)),
+        {},
+        np.full(clips, 9.0),
+        np.arange(clips) // 2,
+    )
+    return evaluate_aligned(truth, align(Predictions.from_dict(rows), files), PROTOCOLS["avdeepfake1m"])
 
 
 def test_a_draw_of_everything_once_gives_the_exact_scores():
-    evaluation = made(61, noise=0.05, digits=2)
-    counted = _Counted(evaluation, evaluation.truth.source)
+    evaluation = generate(61, noise=0.05, digits=2)
+    counted = _CountedSystem(evaluation, evaluation.truth.source)
     assert counted.scores(np.ones(31)) == pytest.approx(counted.exact, abs=1e-12)
 
 
 def test_a_draw_equals_an_evaluation_of_the_clips_drawn():
-    evaluation = made(12, noise=0.05, digits=2)
+    evaluation = generate(12, noise=0.05, digits=2)
     weights = np.array([2.0, 0, 1, 3, 0, 0])
     rows, truth = evaluation.aligned.rows, evaluation.truth
     flat = np.column_stack([rows.scores, rows.segments])
     drawn = [c for s, w in enumerate(weights) for _ in range(int(w)) for c in (2 * s, 2 * s + 1)]
     parts = [flat[rows.offsets[c] : rows.offsets[c + 1]] for c in drawn]
-    own = Predictions.of({str(k): part for k, part in enumerate(parts)}).rows
-    expected = evaluate(
-        own, Labels.of([truth.segments(c) for c in drawn]), mode="strict", ap_ious=(0.5, 0.75, 0.9, 0.95),
+    own = Predictions.from_dict({str(k): part for k, part in enumerate(parts)}).rows
+    expected = score_rows(
+        own,
+        Labels.from_clips([truth.segments(c) for c in drawn]),
+        mode="strict",
+        ap_ious=(0.5, 0.75, 0.9, 0.95),
         ar_counts=(50, 30, 20, 10, 5),
-    )  # fmt: skip
-    found = _Counted(evaluation, truth.source).scores(weights)
+    )
+    found = _CountedSystem(evaluation, truth.source).scores(weights)
     assert found[:-1] == pytest.approx([*expected.ap.values(), *expected.ar.values()], abs=1e-12)
 
 
 def test_few_bins_change_little(monkeypatch):
-    evaluation = made(600, noise=0.04, digits=6)
-    exact = _Counted(evaluation, evaluation.truth.source).exact
-    monkeypatch.setattr(bootstrap, "BINS", 64)
-    counted = _Counted(evaluation, evaluation.truth.source)
+    evaluation = generate(600, noise=0.04, digits=6)
+    exact = _CountedSystem(evaluation, evaluation.truth.source).exact
+    monkeypatch.setattr(bootstrap, "MAX_BINS", 64)
+    counted = _CountedSystem(evaluation, evaluation.truth.source)
     assert counted.bins <= 64
     assert counted.scores(np.ones(300)) == pytest.approx(exact, abs=0.02)
 
 
 def test_intervals_hold_the_score_and_shrink_with_more_clips():
-    few, many = (intervals(made(n, noise=0.05), resamples=200)["ap@0.75"] for n in (40, 640))
+    few, many = (bootstrap_intervals(generate(n, noise=0.05), resamples=200)["ap@0.75"] for n in (40, 640))
     for found in (few, many):
         assert found.low < found.value < found.high
         assert found.p is None
     assert many.high - many.low < (few.high - few.low) / 2
-    assert intervals(made(40, noise=0.05), resamples=50) == intervals(made(40, noise=0.05), resamples=50)
+    assert bootstrap_intervals(generate(40, noise=0.05), resamples=50) == bootstrap_intervals(
+        generate(40, noise=0.05), resamples=50
+    )
 
 
 def test_coverage():
     """About 95 % of intervals hold the score of the whole population."""
-    truth = intervals(made(6000, noise=0.05, seed=99), resamples=2)["ap@0.75"].value
+    truth = bootstrap_intervals(generate(6000, noise=0.05, seed=99), resamples=2)["ap@0.75"].value
     inside = 0
     for seed in range(60):
-        found = intervals(made(120, noise=0.05, seed=seed), resamples=150)["ap@0.75"]
+        found = bootstrap_intervals(generate(120, noise=0.05, seed=seed), resamples=150)["ap@0.75"]
         inside += found.low <= truth <= found.high
     assert inside >= 50
 
 
 def test_a_paired_difference():
-    good, bad = made(200, noise=0.01), made(200, noise=0.2)
-    found = intervals(good, bad, resamples=100)
+    good, bad = generate(200, noise=0.01), generate(200, noise=0.2)
+    found = bootstrap_intervals(good, bad, resamples=100)
     assert found["ap@0.75"].low > 0
     assert found["ap@0.75"].p < 0.05
-    back = intervals(bad, good, resamples=100)
+    back = bootstrap_intervals(bad, good, resamples=100)
     assert back["ap@0.75"].value == -found["ap@0.75"].value
-    same = intervals(good, good, resamples=20)["score"]
+    same = bootstrap_intervals(good, good, resamples=20)["score"]
     assert (same.value, same.low, same.high, same.p) == (0, 0, 0, 1)
-    assert set(as_json(found)["score"]) == {"value", "low", "high", "p"}
+    assert set(intervals_to_dict(found)["score"]) == {"value", "low", "high", "p"}
     with pytest.raises(ValueError, match="must be scored on the same clips"):
-        intervals(good, made(40, noise=0.1))
+        bootstrap_intervals(good, generate(40, noise=0.1))
 
 
 def test_without_labels():
-    evaluation = made(40, noise=0.05)
-    truth = evaluation.truth.chosen(evaluation.truth.modality.isin("real"))
-    found = score(truth, align(Predictions.of({"0.mp4": [(0.5, 0, 1)]}), truth.files), PROTOCOLS["lavdf"])
-    assert as_json(intervals(found, resamples=3))["ap@0.5"] == {"value": None, "low": None, "high": None}
+    evaluation = generate(40, noise=0.05)
+    truth = evaluation.truth.select(evaluation.truth.modality.isin("real"))
+    found = evaluate_aligned(
+        truth, align(Predictions.from_dict({"0.mp4": [(0.5, 0, 1)]}), truth.files), PROTOCOLS["lavdf"]
+    )
+    assert intervals_to_dict(bootstrap_intervals(found, resamples=3))["ap@0.5"] == {
+        "value": None,
+        "low": None,
+        "high": None,
+    }

@@ -10,94 +10,136 @@ from hypothesis import strategies as st
 from torchmetrics.functional.classification import binary_auroc, binary_f1_score
 
 from avloc.errors import AvlocError
-from avloc.evaluation.detection import as_json, best_scores, detection, detection_of_file, frame_detection
-from avloc.evaluation.matching import Labels, Rows
+from avloc.evaluation.detection import (
+    best_scores,
+    read_clip_scores,
+    score_clip_file,
+    score_detection,
+    score_steps,
+    write_clip_scores,
+)
+from avloc.evaluation.matching import Labels, PredictionRows
 
 
 def test_by_hand():
     # real .1 .4, fake .35 .8: three of four pairs are in order
-    found = detection(np.array([0.1, 0.4, 0.35, 0.8]), np.array([False, False, True, True]))
-    assert found.auc == 0.75
-    assert found.eer == 0.5
-    assert found.f1 == pytest.approx(2 / 3)  # at .5: one of two, no false alarm
-    assert found.best_f1 == pytest.approx(0.8)  # at .35: both, one false alarm
-    assert found.best_threshold == 0.35
-    assert (found.fakes, found.total) == (2, 4)
+    detection = score_detection(np.array([0.1, 0.4, 0.35, 0.8]), np.array([False, False, True, True]))
+    assert detection.auc == 0.75
+    assert detection.eer == 0.5
+    assert detection.f1 == pytest.approx(2 / 3)  # at .5: one of two, no false alarm
+    assert detection.best_f1 == pytest.approx(0.8)  # at .35: both, one false alarm
+    assert detection.best_threshold == 0.35
+    assert (detection.fakes, detection.total) == (2, 4)
 
 
-def test_all_right_and_all_equal():
-    right = detection(np.array([0.9, 0.8, 0.1]), np.array([True, True, False]))
-    assert (right.auc, right.eer, right.best_f1) == (1, 0, 1)
-    equal = detection(np.full(6, 0.3), np.arange(6) < 2)
-    assert equal.auc == 0.5
-    assert equal.eer == pytest.approx(0.5)
+def test_perfect_and_constant_scores():
+    perfect = score_detection(np.array([0.9, 0.8, 0.1]), np.array([True, True, False]))
+    assert (perfect.auc, perfect.eer, perfect.best_f1) == (1, 0, 1)
+    constant = score_detection(np.full(6, 0.3), np.arange(6) < 2)
+    assert constant.auc == 0.5
+    assert constant.eer == pytest.approx(0.5)
 
 
-def test_only_one_kind_and_nothing():
-    fakes = detection(np.array([0.2, 0.7]), np.array([True, True]))
+def test_only_fakes_only_real_and_empty():
+    fakes = score_detection(np.array([0.2, 0.7]), np.array([True, True]))
     assert np.isnan([fakes.auc, fakes.eer]).all()
     assert fakes.best_f1 == 1
-    real = detection(np.array([0.2]), np.array([False]))
+    real = score_detection(np.array([0.2]), np.array([False]))
     assert np.isnan([real.auc, real.f1, real.best_f1]).all()
-    assert as_json(real)["auc"] is None
-    nothing = detection(np.zeros(0), np.zeros(0, bool))
-    assert np.isnan(nothing.auc)
-    assert nothing.total == 0
+    assert real.to_dict()["auc"] is None
+    empty = score_detection(np.zeros(0), np.zeros(0, bool))
+    assert np.isnan(empty.auc)
+    assert empty.total == 0
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 9).map(lambda k: k / 10), st.booleans()), min_size=2, max_size=40))
 def test_auc_and_f1_equal_torchmetrics(pairs):
     scores, fake = np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs])
-    found = detection(scores, fake, threshold=0.45)
+    detection = score_detection(scores, fake, threshold=0.45)
     if 0 < fake.sum() < len(fake):
-        assert found.auc == pytest.approx(float(binary_auroc(torch.tensor(scores), torch.tensor(fake).int())), abs=1e-6)
+        assert detection.auc == pytest.approx(
+            float(binary_auroc(torch.tensor(scores), torch.tensor(fake).int())), abs=1e-6
+        )
     if fake.any():
         expected = float(binary_f1_score(torch.tensor(scores), torch.tensor(fake).int(), threshold=0.45))
-        assert found.f1 == pytest.approx(expected, abs=1e-6)
-        assert found.best_f1 >= found.f1 - 1e-12
+        assert detection.f1 == pytest.approx(expected, abs=1e-6)
+        assert detection.best_f1 >= detection.f1 - 1e-12
 
 
-def test_errors():
+def test_wrong_shapes_and_nan_raise():
     with pytest.raises(ValueError, match=r"of equal shape, got \(2,\) and \(1,\)"):
-        detection(np.zeros(2), np.zeros(1, bool))
+        score_detection(np.zeros(2), np.zeros(1, bool))
     with pytest.raises(ValueError, match="must be finite"):
-        detection(np.array([np.nan]), np.array([True]))
+        score_detection(np.array([np.nan]), np.array([True]))
 
 
 def test_best_scores():
-    rows = Rows(np.array([0.2, 0.7, 0.1]), np.zeros((3, 2)), np.array([0, 0, 2, 3, 3]))
+    rows = PredictionRows(np.array([0.2, 0.7, 0.1]), np.zeros((3, 2)), np.array([0, 0, 2, 3, 3]))
     assert best_scores(rows).tolist() == [0, 0.7, 0.1, 0]
-    assert best_scores(Rows(np.zeros(0), np.zeros((0, 2)), np.array([0]))).tolist() == []
+    assert best_scores(PredictionRows(np.zeros(0), np.zeros((0, 2)), np.array([0]))).tolist() == []
 
 
-def test_frames_by_hand():
-    # Steps of .5 s. Clip 1: 2 s, truth .5–1.5 = steps 1, 2; the row .25–.75 covers the middle of steps 0 (.25) and … not 1.
-    rows = Rows(np.array([0.9, 0.6, 0.4]), np.array([[0.25, 0.75], [0.5, 1.5], [0.6, 1.0]]), np.array([0, 3, 3]))
-    labels = Labels.of([np.array([[0.5, 1.5]]), np.zeros((0, 2))])
-    found = frame_detection(rows, labels, np.array([2.0, np.nan]), step_s=0.5)
+def test_steps_by_hand():
+    # Steps of .5 s. Clip 1: 2 s, truth .5–1.5 = steps 1, 2; the row .25–.75 covers only the centre of step 0 (.25).
+    rows = PredictionRows(
+        np.array([0.9, 0.6, 0.4]), np.array([[0.25, 0.75], [0.5, 1.5], [0.6, 1.0]]), np.array([0, 3, 3])
+    )
+    labels = Labels.from_clips([np.array([[0.5, 1.5]]), np.zeros((0, 2))])
+    detection = score_steps(rows, labels, np.array([2.0, np.nan]), step_s=0.5)
     # scores .9 .6 .6 0 | 0 (a clip of unknown length with nothing in it is one step), fakes 0 1 1 0 | 0
-    assert (found.fakes, found.total) == (2, 5)
-    assert found.auc == pytest.approx(4 / 6)
-    assert found.f1 == pytest.approx(0.8)
+    assert (detection.fakes, detection.total) == (2, 5)
+    assert detection.auc == pytest.approx(4 / 6)
+    assert detection.f1 == pytest.approx(0.8)
     with pytest.raises(ValueError, match="the step must be above 0 seconds, got 0"):
-        frame_detection(rows, labels, np.zeros(2), step_s=0)
+        score_steps(rows, labels, np.zeros(2), step_s=0)
 
 
-def test_frames_of_rounded_seconds():
-    rows = Rows(np.array([1.0]), np.array([[0.06, 0.3]]), np.array([0, 1]))
-    labels = Labels.of([np.array([[0.06, 0.3]])])
-    found = frame_detection(rows, labels, np.array([0.4]), step_s=0.04)
-    assert (found.fakes, found.total, found.auc) == (6, 10, 1)  # middles .06 … .26
+def test_steps_of_rounded_seconds():
+    rows = PredictionRows(np.array([1.0]), np.array([[0.06, 0.3]]), np.array([0, 1]))
+    labels = Labels.from_clips([np.array([[0.06, 0.3]])])
+    detection = score_steps(rows, labels, np.array([0.4]), step_s=0.04)
+    assert (detection.fakes, detection.total, detection.auc) == (6, 10, 1)  # centres .06 … .26
 
 
-def test_file(tmp_path, small_truth):
+def test_missing_clips_count_with_score_0(tmp_path, small_truth):
     path = tmp_path / "prediction.txt"
     path.write_text("a.mp4;0.9\nb.mp4;0.2\nc.mp4;0.7\nz.mp4;0.1\n")
-    found, missing, extra = detection_of_file(path, small_truth)
+    detection, missing, extra = score_clip_file(path, small_truth)
     assert (missing, extra) == (1, 1)
-    assert found.auc == pytest.approx(2 / 3)  # the missing fake counts with 0
+    assert detection.auc == pytest.approx(2 / 3)  # the missing fake counts with 0
     path.write_text("z.mp4;0.1\n")
     with pytest.raises(AvlocError, match="none of its clips is in the metadata"):
-        detection_of_file(path, small_truth)
-    json.dumps(as_json(found))
+        score_clip_file(path, small_truth)
+    json.dumps(detection.to_dict(), allow_nan=False)
+
+
+def test_clip_scores_are_written_and_read_back(tmp_path):
+    path = tmp_path / "p.txt"
+    write_clip_scores(path, {"a;b.mp4": 0.25, "c.mp4": 1 / 3})
+    assert read_clip_scores(path) == {"a;b.mp4": 0.25, "c.mp4": pytest.approx(1 / 3)}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a.mp4;0.5\n\nb.mp4\n", "line 3: want file;score, got 'b.mp4'"),
+        ("a.mp4;nan", "line 1: want file;score"),
+        (";0.5", "line 1: want file;score"),
+        ("a;0.5\na;0.6", "line 2: the clip a is in the file more than once"),
+    ],
+)
+def test_malformed_lines_of_clip_scores_are_named(tmp_path, text, message):
+    path = tmp_path / "p.txt"
+    path.write_text(text)
+    with pytest.raises(AvlocError, match=message):
+        read_clip_scores(path)
+
+
+def test_missing_and_binary_files_of_clip_scores(tmp_path):
+    path = tmp_path / "p.txt"
+    with pytest.raises(AvlocError, match="no such prediction file"):
+        read_clip_scores(path)
+    path.write_bytes(b"\xff;1")
+    with pytest.raises(AvlocError, match="not text in UTF-8"):
+        read_clip_scores(path)

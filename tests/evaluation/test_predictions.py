@@ -13,12 +13,11 @@ from avloc.evaluation.predictions import (
     Predictions,
     Problem,
     align,
-    read_detections,
     read_predictions,
+    reorder,
     select_videos,
-    write_detections,
     write_predictions,
-)  # fmt: skip
+)
 from avloc.io import jsonstream
 
 
@@ -41,7 +40,7 @@ row = st.lists(st.one_of(st.integers(-9, 9), st.floats(-1e6, 1e6)), min_size=3, 
 
 @settings(max_examples=60, deadline=None)
 @given(st.dictionaries(st.text(max_size=6), st.lists(row, max_size=5), max_size=6), st.sampled_from([None, 1, 20]))
-def test_reads_what_json_reads(tmp_path_factory, data, indent):
+def test_values_equal_those_of_the_json_module(tmp_path_factory, data, indent):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jsonstream, "PIECE_BYTES", 50)
         path = tmp_path_factory.mktemp("p") / "p.json"
@@ -49,9 +48,9 @@ def test_reads_what_json_reads(tmp_path_factory, data, indent):
         assert as_dict(read_predictions(path)) == data
 
 
-def test_usual_files_take_the_fast_way(tmp_path, monkeypatch):
+def test_usual_files_are_parsed_by_simdjson_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(jsonstream, "PIECE_BYTES", 100)
-    monkeypatch.setattr(module._Collector, "slow", lambda *_: pytest.fail("the slow way"))
+    monkeypatch.setattr(module._RowCollector, "add_python", lambda *_: pytest.fail("parsed in Python"))
     data = {f"id/{k}.mp4": [[0.5, k, k + 1]] * (k % 5) for k in range(40)}
     assert as_dict(read_predictions(write(tmp_path, json.dumps(data)))) == data
 
@@ -81,57 +80,110 @@ def test_usual_files_take_the_fast_way(tmp_path, monkeypatch):
         ('{"a": [[1, 2, 3]', "line 1, column 17: not JSON"),
     ],
 )
-def test_what_is_wrong_is_said_with_file_and_row(tmp_path, text, message):
+def test_errors_name_file_clip_and_row(tmp_path, text, message):
     with pytest.raises(AvlocError) as error:
         read_predictions(write(tmp_path, text))
     assert message in str(error.value)
     assert "p.json: " in str(error.value)
 
 
-def test_problems_are_collected_where_a_list_is_given(tmp_path):
+def test_problems_are_collected_in_a_list(tmp_path):
     text = '{"a": [[1, 2], [1, 2, 3], 5], "b": [[1, NaN, 2], [0.5, 1, 2]], "b": [[9, 9, 9]], "c": 7}'
     problems: list[Problem] = []
-    found = read_predictions(write(tmp_path, text), problems)
+    predictions = read_predictions(write(tmp_path, text), problems)
     assert [(p.kind, p.file, p.row) for p in problems] == [
         ("columns", "a", 0),
         ("columns", "c", None),
         ("twice", "b", None),
     ]
-    assert found.files == ["a", "b", "c"]
-    assert found.rows.offsets.tolist() == [0, 3, 5, 5]
-    assert np.isnan(found.rows.scores[[0, 2]]).all()
-    assert found.rows.segments[1].tolist() == [2, 3]
-    assert found.rows.scores[4] == 0.5
+    assert predictions.files == ["a", "b", "c"]
+    assert predictions.rows.offsets.tolist() == [0, 3, 5, 5]
+    assert np.isnan(predictions.rows.scores[[0, 2]]).all()
+    assert predictions.rows.segments[1].tolist() == [2, 3]
+    assert predictions.rows.scores[4] == 0.5
 
 
 def test_ten_thousand_rows_of_one_clip(tmp_path):
-    found = read_predictions(write(tmp_path, json.dumps({"a": [[0.5, 1, 2]] * 10_000, "b": []})))
-    assert found.rows.offsets.tolist() == [0, 10_000, 10_000]
+    predictions = read_predictions(write(tmp_path, json.dumps({"a": [[0.5, 1, 2]] * 10_000, "b": []})))
+    assert predictions.rows.offsets.tolist() == [0, 10_000, 10_000]
 
 
-def test_align_brings_rows_into_the_labels_order_and_counts_what_does_not_fit():
-    found = Predictions.of({"c": [(0.3, 3, 4)], "a": [(0.9, 0, 1), (0.8, 1, 2)], "e": [], "x": [(1, 1, 1)]})
-    aligned = align(found, ["a", "b", "c", "e"])
+def test_home_folder_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write_predictions("~/p.json", {"a": np.array([(0.5, 1, 2)])})
+    assert as_dict(read_predictions("~/p.json")) == {"a": [[0.5, 1, 2]]}
+
+
+def test_rows_from_memory_equal_those_of_a_file(tmp_path):
+    rows = {"a": [[0.5, 1, 2.25], [1, 2, 3]], "b": [], "c": [[0.25, 0, 1]]}
+    expected = read_predictions(write(tmp_path, json.dumps(rows)))
+    tuples = {file: tuple(tuple(row) for row in clip) for file, clip in rows.items()}
+    arrays = {file: np.array(clip, dtype=np.float32) for file, clip in rows.items()}
+    mixed = {"a": [np.array([0.5, 1, 2.25]), (1, 2, 3)], "b": np.zeros((0, 3)), "c": np.array([[0.25, 0, 1]])}
+    for values in (rows, tuples, arrays, mixed):
+        predictions = Predictions.from_dict(values)
+        assert as_dict(predictions) == as_dict(expected)
+        assert predictions.rows.offsets.tolist() == [0, 2, 2, 3]
+    assert len(Predictions.from_dict({})) == 0
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ({"a": 3}, "predictions: a: want a list of rows, got 3"),
+        ({"a": [[0.5, 1, 2], [0.5, 1]]}, "predictions: a: row 1: want [score, start, end], got 2 values: [0.5, 1]"),
+        ({"a": [(0.5, 1), (1, 2)]}, "predictions: a: row 0: want [score, start, end], got 2 values"),
+        (
+            {"a": [0.5, 1, 2]},
+            "predictions: a: row 0: want [score, start, end], got 0.5 (2 more such rows in this clip)",
+        ),
+        ({"a": [[0.5, "1", 2]]}, 'predictions: a: row 0: want [score, start, end], got [0.5, "1", 2]'),
+        ({"a": [[0.5, None, 2]]}, "predictions: a: row 0: want [score, start, end], got [0.5, null, 2]"),
+        ({"b": [], "a": np.zeros((4, 2))}, "predictions: a: want (n, 3) numbers, got shape (4, 2) of float64"),
+        ({"a": np.array([["x", "y", "z"]])}, "predictions: a: want (n, 3) numbers, got shape (1, 3) of <U1"),
+        ({"a": [[0.5, 1, 2], [np.nan, 1, 2]]}, "predictions: a: row 1: holds a value that is not finite: [NaN, 1, 2]"),
+        ({"a": np.array([[0.5, np.inf, 2]])}, "a: row 0: holds a value that is not finite: [0.5, Infinity, 2.0]"),
+        ({3: []}, "predictions: want clip names as keys, got 3"),
+    ],
+)
+def test_wrong_rows_from_memory_name_clip_and_row(rows, message):
+    with pytest.raises(AvlocError) as error:
+        Predictions.from_dict(rows)
+    assert message in str(error.value)
+
+
+def test_align_brings_rows_into_the_labels_order_and_counts_the_rest():
+    predictions = Predictions.from_dict(
+        {"c": [(0.3, 3, 4)], "a": [(0.9, 0, 1), (0.8, 1, 2)], "e": [], "x": [(1, 1, 1)]}
+    )
+    aligned = align(predictions, ["a", "b", "c", "e"])
     assert aligned.rows.scores.tolist() == [0.9, 0.8, 0, 0.3, 0]
     assert aligned.rows.segments.tolist() == [[0, 1], [1, 2], [0, 0], [3, 4], [0, 0]]
     assert aligned.rows.offsets.tolist() == [0, 2, 3, 4, 5]
     assert (aligned.missing, aligned.empty, aligned.extra) == (1, 1, 1)
-    same = align(found, found.files)
+    same = align(predictions, predictions.files)
     assert (same.missing, same.empty, same.extra) == (0, 1, 0)
     assert same.rows.scores.tolist() == [0.3, 0.9, 0.8, 0, 1]
-    nothing = align(Predictions.of({}), ["a", "b"])
-    assert nothing.rows.scores.tolist() == [0, 0]
-    assert (nothing.missing, nothing.empty) == (2, 0)
+    empty = align(Predictions.from_dict({}), ["a", "b"])
+    assert empty.rows.scores.tolist() == [0, 0]
+    assert (empty.missing, empty.empty) == (2, 0)
+
+
+def test_reorder_gives_missing_files_no_rows():
+    rows, missing = reorder(Predictions.from_dict({"a": [(1, 2, 3)], "b": [(4, 5, 6)]}), ["b", "x", "a"])
+    assert rows.scores.tolist() == [4, 1]
+    assert rows.offsets.tolist() == [0, 1, 1, 2]
+    assert missing == 1
 
 
 def test_frames_are_divided_in_single_precision():
-    aligned = align(Predictions.of({"a": [(0.3, 7, 12)]}), ["a"], frames_per_second=25)
+    aligned = align(Predictions.from_dict({"a": [(0.3, 7, 12)]}), ["a"], frames_per_second=25)
     assert aligned.rows.segments.dtype == np.float32
     assert aligned.rows.segments.tolist() == [[np.float32(7) / np.float32(25), np.float32(12) / np.float32(25)]]
 
 
 def test_select_videos():
-    rows = Predictions.of({"a": [(1, 2, 3)], "b": [], "c": [(4, 5, 6), (7, 8, 9)]}).rows
+    rows = Predictions.from_dict({"a": [(1, 2, 3)], "b": [], "c": [(4, 5, 6), (7, 8, 9)]}).rows
     chosen = select_videos(rows, [2, 1, 2])
     assert chosen.scores.tolist() == [4, 7, 4, 7]
     assert chosen.offsets.tolist() == [0, 2, 2, 4]
@@ -146,23 +198,3 @@ def test_write_and_read_back(tmp_path):
     write_predictions(path, rows.items(), exact=True)
     assert as_dict(read_predictions(path))['a"ü.mp4'] == [[0.1234567, 1.23456, 2.0]]
     assert [p.name for p in path.parent.iterdir()] == ["p.json"]
-
-
-def test_detections(tmp_path):
-    path = tmp_path / "p.txt"
-    write_detections(path, {"a;b.mp4": 0.25, "c.mp4": 1 / 3})
-    assert read_detections(path) == {"a;b.mp4": 0.25, "c.mp4": pytest.approx(1 / 3)}
-    for text, message in (
-        ("a.mp4;0.5\n\nb.mp4\n", "line 3: want file;score, got 'b.mp4'"),
-        ("a.mp4;nan", "line 1: want file;score"),
-        (";0.5", "line 1: want file;score"),
-        ("a;0.5\na;0.6", "line 2: the clip a is in the file more than once"),
-    ):
-        path.write_text(text)
-        with pytest.raises(AvlocError, match=message):
-            read_detections(path)
-    with pytest.raises(AvlocError, match="no such prediction file"):
-        read_detections(tmp_path / "none.txt")
-    path.write_bytes(b"\xff;1")
-    with pytest.raises(AvlocError, match="not text in UTF-8"):
-        read_detections(path)

@@ -5,9 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from avloc.core.columns import CategoricalColumn
 from avloc.errors import AvlocError
-from avloc.evaluation.truth import read_file_list, read_truth
+from avloc.evaluation.truth import Truth, read_file_list, read_truth
 from avloc.io import jsonstream
 
 
@@ -18,19 +17,48 @@ def write(tmp_path, entries):
 
 
 LAVDF = [
-    {"file": "train/1.mp4", "split": "train", "fake_periods": [], "modify_audio": False, "modify_video": False,
-     "duration": 5.5, "original": None},
-    {"file": "test/2.mp4", "split": "test", "fake_periods": [[1, 1.5], [2, 3]], "modify_audio": True,
-     "modify_video": False, "duration": 7, "original": "train/1.mp4"},
+    {
+        "file": "train/1.mp4",
+        "split": "train",
+        "fake_periods": [],
+        "modify_audio": False,
+        "modify_video": False,
+        "duration": 5.5,
+        "original": None,
+    },
+    {
+        "file": "test/2.mp4",
+        "split": "test",
+        "fake_periods": [[1, 1.5], [2, 3]],
+        "modify_audio": True,
+        "modify_video": False,
+        "duration": 7,
+        "original": "train/1.mp4",
+    },
     {"file": "test/3.mp4", "split": "test", "fake_periods": [[0.5, 0.75]], "modify_audio": False, "modify_video": True},
-]  # fmt: skip
+]
 AV1M = [
-    {"file": "a/real.mp4", "original": None, "modify_type": "real", "fake_segments": [], "video_frames": 50,
-     "audio_model": None, "split": "val"},
-    {"file": "a/fake.mp4", "original": "a/real.mp4", "modify_type": "both-modified", "fake_segments": [[0.1, 0.4]],
-     "audio_frames": 48000, "audio_model": "yourtts", "video_model": "talklip", "split": "val"},
+    {
+        "file": "a/real.mp4",
+        "original": None,
+        "modify_type": "real",
+        "fake_segments": [],
+        "video_frames": 50,
+        "audio_model": None,
+        "split": "val",
+    },
+    {
+        "file": "a/fake.mp4",
+        "original": "a/real.mp4",
+        "modify_type": "both-modified",
+        "fake_segments": [[0.1, 0.4]],
+        "audio_frames": 48000,
+        "audio_model": "yourtts",
+        "video_model": "talklip",
+        "split": "val",
+    },
     {"file": "b.mp4", "modify_type": "visual_modified", "fake_segments": [[0.1, 0.4]]},
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("size", [10, 1 << 18])
@@ -73,8 +101,8 @@ def test_only_file_and_segments_are_needed(tmp_path):
     assert truth.labels.segments.tolist() == [[1, 2]]
 
 
-def test_chosen(tmp_path):
-    truth = read_truth(write(tmp_path, AV1M), "fake_segments").chosen(np.array([True, False, True]))
+def test_select_keeps_all_columns_in_step(tmp_path):
+    truth = read_truth(write(tmp_path, AV1M), "fake_segments").select(np.array([True, False, True]))
     assert truth.files == ["a/real.mp4", "b.mp4"]
     assert truth.labels.offsets.tolist() == [0, 0, 1]
     assert len(truth) == 2
@@ -94,22 +122,24 @@ def test_chosen(tmp_path):
         ([{"file": 7, "fake_segments": []}], "entry 0: file is 7, want a str"),
         ([{"file": "a", "fake_segments": "x"}], "entry 0: fake_segments is 'x', want a list"),
         ([{"file": "a", "fake_segments": {}}], "entry 0: fake_segments is [], want a list"),
-        ([{"file": "a", "fake_segments": []}, {"file": "b", "fake_segments": [[1, 2], [2, 1]]}],
-         "entry 1: fake_segments: segment 1 is [2, 1], want [start, end]"),
+        (
+            [{"file": "a", "fake_segments": []}, {"file": "b", "fake_segments": [[1, 2], [2, 1]]}],
+            "entry 1: fake_segments: segment 1 is [2, 1], want [start, end]",
+        ),
         ([{"file": "a", "fake_segments": [[1, 2, 3]]}], "segment 0 is [1, 2, 3]"),
         ([{"file": "a", "fake_segments": [["1", "2"]]}], "segment 0 is ['1', '2']"),
         ('[{"file": "a", "fake_segments": [[1, NaN]]}]', "segment 0 is [1, nan]"),
         ('[{"file": "a", "fake_segments": [[1, 1e999]]}]', "segment 0 is [1, inf]"),
-        ([{"file": "a", "fake_segments": []}] * 2, "the clip a is there twice"),
+        ([{"file": "a", "fake_segments": []}] * 2, "the clip a appears twice"),
     ],
-)  # fmt: skip
-def test_what_is_wrong_is_said_with_the_entry(tmp_path, entries, message):
+)
+def test_errors_name_the_entry(tmp_path, entries, message):
     with pytest.raises(AvlocError) as error:
         read_truth(write(tmp_path, entries), "fake_segments")
     assert message in str(error.value)
 
 
-def test_odd_attributes_are_taken_for_unknown(tmp_path):
+def test_odd_attributes_count_as_unknown(tmp_path):
     entry = {"file": "a", "fake_segments": [], "modify_type": ["x"], "original": 5, "audio_model": {}, "duration": "x"}
     truth = read_truth(
         write(tmp_path, [entry, {**entry, "file": "b", "modify_type": None, "modify_audio": [1]}]), "fake_segments"
@@ -118,17 +148,47 @@ def test_odd_attributes_are_taken_for_unknown(tmp_path):
     assert np.isnan(truth.duration_s).all()
 
 
-def test_column():
-    column = CategoricalColumn.of(["x", "y", "x"])
-    assert column.codes.tolist() == [0, 1, 0]
-    assert column.isin("x", "z").tolist() == [True, False, True]
+def test_segments_from_memory_equal_those_of_a_file(tmp_path):
+    segments = {"a": [[1, 2.5], [3, 4]], "b": []}
+    entries = [{"file": file, "fakes": clip} for file, clip in segments.items()]
+    expected = read_truth(write(tmp_path, entries), "fakes")
+    arrays = {"a": np.array(segments["a"]), "b": np.zeros((0, 2))}
+    for values in (segments, arrays):
+        truth = Truth.from_dict(values)
+        assert truth.files == expected.files
+        assert truth.labels.segments.tolist() == expected.labels.segments.tolist()
+        assert truth.labels.offsets.tolist() == [0, 2, 2]
+        assert truth.modality.names == [""]
+        assert np.isnan(truth.duration_s).all()
+        assert truth.source.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("segments", "message"),
+    [
+        ({}, "truth: no clips"),
+        ({"a": 3}, "truth: a: want (n, 2) numbers, start and end in seconds, got shape () of int64"),
+        ({"b": [], "a": [1, 2]}, "truth: a: want (n, 2) numbers, start and end in seconds, got shape (2,)"),
+        ({"a": [[1, 2, 3]]}, "truth: a: want (n, 2) numbers, start and end in seconds, got shape (1, 3)"),
+        ({"a": [[1, 2], [3]]}, "truth: a: want (n, 2) numbers, start and end in seconds ("),
+        ({"a": [["1", "2"]]}, "truth: a: want (n, 2) numbers"),
+        ({"a": [[0, 1], [2, 1]]}, "truth: a: segment 1 is [2, 1], want [start, end] in seconds"),
+        ({"a": [[0, float("nan")]]}, "truth: a: segment 0 is [0.0, nan]"),
+        ({"a": [[0, float("inf")]]}, "truth: a: segment 0 is [0.0, inf]"),
+        ({3: []}, "truth: want clip names as keys, got 3"),
+    ],
+)
+def test_wrong_segments_from_memory_name_the_clip(segments, message):
+    with pytest.raises(AvlocError) as error:
+        Truth.from_dict(segments)
+    assert message in str(error.value)
 
 
 def test_file_list(tmp_path):
     path = tmp_path / "test_files.txt"
     path.write_text("a.mp4\n\n b.mp4 \n")
     assert read_file_list(path) == ["a.mp4", "b.mp4"]
-    for text, message in (("\n", "is empty"), ("a\nb\na\n", "a is there twice")):
+    for text, message in (("\n", "is empty"), ("a\nb\na\n", "a appears twice")):
         path.write_text(text)
         with pytest.raises(AvlocError, match=message):
             read_file_list(path)

@@ -14,7 +14,7 @@ import numpy as np
 
 from avloc.feature_extraction.extractors.base import Extractor
 from avloc.feature_extraction.extractors.network import NetworkExtractor
-from avloc.feature_extraction.media.decode import VideoFormat
+from avloc.feature_extraction.media.types import VideoFormat
 
 
 class Toy(Extractor):

@@ -37,7 +37,7 @@ def test_masked_mean():
     assert masked_mean(values, torch.tensor([[False, False]])).item() == 0
 
 
-def test_clip_mean_counts_clips_alike():
+def test_clip_mean_weights_clips_equally():
     values = torch.tensor([[[1.0, 3.0, 100.0]], [[4.0, 5.0, 6.0]]])  # B, 1, T
     mask = torch.tensor([[True, True, False], [True, True, True]])
     assert clip_mean(values, mask).item() == pytest.approx((2 + 5) / 2)
@@ -49,7 +49,7 @@ def test_clip_mean_counts_clips_alike():
 def test_modality_contrast_by_hand():
     audio, video = torch.zeros(3, 2, 2), torch.zeros(3, 2, 2)
     audio[:, 0, 0] = torch.tensor([3.0, 0.5, 0.0])
-    audio[:, 1, 1] = 7.0  # behind the clips' ends
+    audio[:, 1, 1] = 7.0  # past the clips' ends
     mask = torch.tensor([[True, False]] * 3)
     is_fake = torch.tensor([0.0, 1.0, 1.0])
     expected = (9 + 0.49**2 + 0.99**2) / 3
@@ -60,23 +60,22 @@ def test_modality_contrast_by_hand():
     assert torch.isfinite(audio.grad).all()
 
 
-def test_overlap_by_hand():
+def test_interval_overlap_by_hand():
     assert interval_overlap(torch.tensor([1.0, 1.0]), torch.tensor([1.0, 3.0])).item() == pytest.approx(0.5)
     assert interval_overlap(torch.zeros(2), torch.zeros(2)).item() == 0
 
 
-def test_varifocal_weighs_positives_by_their_quality():
+def test_varifocal_weights_positives_by_their_quality():
     logits, targets = torch.tensor([0.3, 0.3, 0.3]), torch.tensor([0.8, 0.4, 0.0])
     plain = torch.nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    chance = torch.sigmoid(torch.tensor(0.3)).item()
-    weights = torch.tensor([0.8, 0.4, 0.75 * chance**2])
+    probability = torch.sigmoid(torch.tensor(0.3)).item()
+    weights = torch.tensor([0.8, 0.4, 0.75 * probability**2])
     torch.testing.assert_close(varifocal(logits, targets), weights * plain)
 
 
 def test_distribution_focal_by_hand():
-    shares = torch.tensor([0.1, 0.2, 0.3, 0.4])
-    each = distribution_focal(shares.log().expand(5, 4), torch.tensor([1.0, 1.25, 3.0, -2.0, 9.0]))
-    log = shares.log()
+    log = torch.tensor([0.1, 0.2, 0.3, 0.4]).log()
+    losses = distribution_focal(log.expand(5, 4), torch.tensor([1.0, 1.25, 3.0, -2.0, 9.0]))
     expected = -torch.stack([log[1], 0.75 * log[1] + 0.25 * log[2], log[3], log[0], log[3]])
-    torch.testing.assert_close(each, expected)
+    torch.testing.assert_close(losses, expected)
     assert distribution_focal(torch.zeros(2, 1), torch.tensor([0.0, 4.0])).tolist() == [0, 0]

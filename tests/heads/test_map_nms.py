@@ -9,11 +9,9 @@ from avloc.heads.map_nms import SoftNMS, soft_nms_map
 
 
 def _reference(scores, first_width, hop_s, keep, settings):
-    """Plain lists: take the best, lower the others, again and again."""
-    rows = [
-        [float(scores[t, w]), t, t + w + first_width]
-        for t in range(scores.shape[0]) for w in range(scores.shape[1]) if np.isfinite(scores[t, w])
-    ]  # fmt: skip
+    """Plain lists: pick the best row and lower the others, until none is left."""
+    candidates = np.argwhere(np.isfinite(scores)).tolist()
+    rows = [[float(scores[t, w]), t, t + w + first_width] for t, w in candidates]
     picked = []
     while rows and len(picked) < keep:
         best = max(range(len(rows)), key=lambda k: rows[k][0])
@@ -31,7 +29,7 @@ def _reference(scores, first_width, hop_s, keep, settings):
 
 @pytest.mark.parametrize(("shape", "first_width"), [((19, 5), 1), ((7, 11), 0), ((1, 3), 1), ((23, 1), 2)])
 @pytest.mark.parametrize("settings", [SoftNMS(), SoftNMS(0.3, 0.0, 0.0), SoftNMS(0.7234, 0.5, 0.1)])
-def test_equal_to_plain_lists(shape, first_width, settings):
+def test_equals_plain_lists(shape, first_width, settings):
     random = np.random.default_rng(0)
     scores = random.random(shape).round(1)  # with ties
     scores[random.random(shape) < 0.2] = -np.inf
@@ -41,7 +39,7 @@ def test_equal_to_plain_lists(shape, first_width, settings):
     assert kept == pytest.approx([score for *_, score in expected])
 
 
-def test_empties():
+def test_maps_without_candidates():
     cells, kept = soft_nms_map(np.full((4, 3), -np.inf), first_width=1, hop_s=0.04, keep=10)
     assert cells.shape == (0, 2)
     assert kept.shape == (0,)
@@ -49,8 +47,8 @@ def test_empties():
     assert soft_nms_map(np.ones((4, 3)), first_width=1, hop_s=0.04, keep=0)[0].shape == (0, 2)
 
 
-def test_the_given_map_is_left_alone():
+def test_input_map_is_not_changed():
     scores = np.random.default_rng(1).random((9, 4))
-    before = scores.copy()
+    original = scores.copy()
     soft_nms_map(scores, first_width=1, hop_s=0.04, keep=5)
-    assert (scores == before).all()
+    assert (scores == original).all()

@@ -10,15 +10,36 @@ from hypothesis import strategies as st
 from avloc.core.records import VideoRecord
 from avloc.core.timeline import Segment, TimeGrid
 from avloc.errors import AvlocError
+from avloc.heads.map_nms import SoftNMS
 from avloc.heads.maps import MapTargetMaker, boundary_map, boundary_overlap, decode_map, rounded_frame_labels
 
 DATA = np.load(Path(__file__).parents[1] / "data" / "batfd" / "postprocess.npz")
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_round_trip_returns_every_segment_on_frames(data):
+    """Ground truth → map → aligned decoding: the best rows are the segments, for any of up to D steps."""
+    frames, durations = data.draw(st.integers(3, 60)), data.draw(st.integers(1, 12))
+    steps, position = [], 0
+    for _ in range(data.draw(st.integers(0, 3))):
+        start = position + data.draw(st.integers(0, 9))
+        length = data.draw(st.integers(1, durations))
+        if start + length > frames:
+            break
+        steps.append((start, start + length))
+        position = start + length + 1
+    grid = TimeGrid(0.0, 0.04, frames)
+    segments = grid.to_seconds(np.array(steps, dtype=float).reshape(-1, 2))
+    proposals = decode_map(boundary_map(segments, grid, durations, frames), grid)
+    best = proposals.segments[proposals.scores > 0.999]
+    assert sorted(map(tuple, best.round(6))) == sorted(map(tuple, segments.round(6)))
+
+
 @pytest.mark.parametrize("k", range(4))
-def test_labels_equal_the_published_ones(k):
-    got = boundary_map(DATA[f"label{k}_segments"], TimeGrid(0, 0.04, 256), 40, int(DATA[f"label{k}_frames"]))
-    assert got == pytest.approx(DATA[f"label{k}_map"], abs=1e-6)
+def test_maps_equal_the_published_ones(k):
+    labels = boundary_map(DATA[f"label{k}_segments"], TimeGrid(0, 0.04, 256), 40, int(DATA[f"label{k}_frames"]))
+    assert labels == pytest.approx(DATA[f"label{k}_map"], abs=1e-6)
 
 
 def _reference_map(segments, frames, durations, steps):
@@ -34,37 +55,19 @@ def _reference_map(segments, frames, durations, steps):
 
 @settings(max_examples=100, deadline=None)
 @given(
-    st.lists(st.tuples(st.floats(-3, 30), st.floats(-3, 30)), max_size=4), st.integers(1, 9), st.integers(1, 23), st.data()
-)  # fmt: skip
-def test_labels_equal_plain_loops(pairs, durations, frames, data):
+    st.lists(st.tuples(st.floats(-3, 30), st.floats(-3, 30)), max_size=4),
+    st.integers(1, 9),
+    st.integers(1, 23),
+    st.data(),
+)
+def test_maps_equal_plain_loops(pairs, durations, frames, data):
     segments = np.array([sorted(p) for p in pairs]).reshape(-1, 2)
     steps = data.draw(st.integers(0, frames))
-    got = boundary_map(segments, TimeGrid(0, 1.0, frames), durations, steps)
-    assert got == pytest.approx(_reference_map(segments, frames, durations, steps), abs=1e-6)
+    labels = boundary_map(segments, TimeGrid(0, 1.0, frames), durations, steps)
+    assert labels == pytest.approx(_reference_map(segments, frames, durations, steps), abs=1e-6)
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.data())
-def test_round_trip_gives_back_what_lies_on_frames(data):
-    """Ground truth → map → aligned decoding: the best rows are the segments, whatever they are, as long as D."""
-    frames, durations = data.draw(st.integers(3, 60)), data.draw(st.integers(1, 12))
-    count = data.draw(st.integers(0, 3))
-    found, position = [], 0
-    for _ in range(count):
-        start = position + data.draw(st.integers(0, 9))
-        length = data.draw(st.integers(1, durations))
-        if start + length > frames:
-            break
-        found.append((start, start + length))
-        position = start + length + 1
-    grid = TimeGrid(0.0, 0.04, frames)
-    segments = grid.to_seconds(np.array(found, dtype=float).reshape(-1, 2))
-    proposals = decode_map(boundary_map(segments, grid, durations, frames), grid)
-    best = proposals.segments[proposals.scores > 0.999]
-    assert sorted(map(tuple, best.round(6))) == sorted(map(tuple, segments.round(6)))
-
-
-def test_shares_by_hand():
+def test_boundary_overlap_by_hand():
     """A boundary at 5.0 reaches from 3.5 to 6.5."""
     grid = TimeGrid(0, 0.04, 9)
     assert boundary_overlap(np.array([0.2]), grid).tolist() == pytest.approx([0, 0, 0, 0.5, 1, 1, 0.5, 0, 0], abs=1e-6)
@@ -74,14 +77,14 @@ def test_shares_by_hand():
     assert not boundary_overlap(np.zeros(0), grid).any()
 
 
-def test_whole_steps():
+def test_rounded_frame_labels_cover_whole_steps():
     grid = TimeGrid(0, 0.04, 6)
     assert rounded_frame_labels(np.array([[0.05, 0.2]]), grid).tolist() == [0, 1, 1, 1, 1, 0]
     assert rounded_frame_labels(np.array([[0.04, 0.08], [-1.0, 0.03]]), grid).tolist() == [0, 1, 0, 0, 0, 0]
     assert rounded_frame_labels(np.array([[0.2, 9.0]]), grid).tolist() == [0, 0, 0, 0, 0, 1]
 
 
-def test_maker_keeps_modalities_apart():
+def test_target_maker_keeps_modalities_apart():
     record = VideoRecord("x", "t", None, (Segment(0.04, 0.12),), (Segment(0.2, 0.28), Segment(0.0, 0.28)))
     targets, unassigned_segments = MapTargetMaker(3)(record, TimeGrid(0, 0.04, 8), 11)
     assert unassigned_segments == 1  # 7 steps do not fit 3 durations
@@ -97,6 +100,56 @@ def test_maker_keeps_modalities_apart():
     assert (real.is_fake, unassigned_segments, real.fused_map.max()) == (0, 0, 0)
 
 
-def test_wrong_durations():
+def test_a_map_needs_a_duration():
     with pytest.raises(AvlocError, match="at least 1 duration, got 0"):
         boundary_map(np.zeros((0, 2)), TimeGrid(0, 1, 3), 0)
+
+
+@pytest.mark.parametrize("k", range(5))
+def test_published_decoding_equals_the_published_code(k):
+    frames, _, steps, *nms_settings = DATA[f"nms{k}_params"]
+    ends = np.stack([DATA["nms4_start"], DATA["nms4_end"]]) if k == 4 else None
+    grid, nms = TimeGrid(0, 0.04, int(steps)), SoftNMS(*nms_settings)
+    proposals = decode_map(DATA[f"nms{k}_map"], grid, decoding="published", boundaries=ends, keep=101, nms=nms)
+    rows = np.column_stack([proposals.scores, proposals.segments / 0.04])
+    assert rows.shape == DATA[f"nms{k}_out"].shape
+    assert rows == pytest.approx(DATA[f"nms{k}_out"], abs=1e-6)
+    assert int(frames) == DATA[f"nms{k}_map"].shape[1]
+    assert len(decode_map(DATA[f"nms{k}_map"], grid, decoding="published", keep=500)) == len(rows)
+
+
+def test_decoding_by_hand():
+    scores = np.array([[0.1, 0.2, 0.3], [0.9, 0.4, 0.8]])  # cell (1, 1) is [1, 3]; (1, 2) reaches past the clip
+    grid = TimeGrid(1.0, 0.5, 3)
+    by_modality = np.stack([scores, np.zeros_like(scores)])
+    proposals = decode_map(scores, grid, modality_scores=by_modality, nms=SoftNMS(0.5, 0.0, 0.0))
+    third, half = np.exp(-((1 / 3) ** 2) / 0.5), np.exp(-0.25 / 0.5)
+    # After [1.0, 2.0]: [1.5, 2.5] overlaps by a third, its parts by half.
+    assert proposals.segments.tolist() == [[1, 2], [1.5, 2.5], [2, 2.5], [1.5, 2], [1, 1.5]]
+    assert proposals.scores == pytest.approx([0.9, 0.4 * third, 0.3 * half, 0.2 * half * half, 0.1 * half])
+    assert proposals.modality_scores == pytest.approx(np.array([[0.9, 0], [0.4, 0], [0.3, 0], [0.2, 0], [0.1, 0]]))
+    published = decode_map(scores, grid, decoding="published", nms=SoftNMS(0.5, 0.0, 0.0))
+    assert published.segments.tolist() == [[1, 1.5], [2, 2.5]]  # d > 0, a step shorter; the last one is dropped
+
+
+def test_avdeepfake1m_decoding_truncates_and_rounds():
+    """6 frames squeezed into 4 steps."""
+    scores = np.zeros((3, 4))
+    scores[1, 1], scores[2, 2], scores[2, 0], scores[1, 3] = 0.87654321, 0.5, 0.25, 0.125
+    proposals = decode_map(scores, TimeGrid(0, 0.06, 4), decoding="published_avdeepfake1m")
+    # [1, 2] · 1.5 frames → [1, 3]; [2, 4] → [3, 6]; [0, 2] → [0, 3]; [3, 4] → [4, 6].
+    assert proposals.segments.tolist() == [[0.04, 0.12], [0.12, 0.24], [0, 0.12], [0.16, 0.24]]
+    assert proposals.scores[:2].tolist() == [0.8765, 0.5]
+    assert (proposals.scores > 0).all()
+
+
+def test_maps_that_cannot_be_decoded():
+    scores = np.ones((2, 3))
+    with pytest.raises(AvlocError, match="3 steps cannot be decoded on a clock of 4"):
+        decode_map(scores, TimeGrid(0, 1, 4))
+    with pytest.raises(AvlocError, match="got 'odd'"):
+        decode_map(scores, TimeGrid(0, 1, 3), decoding="odd")
+    with pytest.raises(AvlocError, match="NaN"):
+        decode_map(scores * np.nan, TimeGrid(0, 1, 3))
+    assert len(decode_map(scores, TimeGrid(0, 1, 0))) == 0
+    assert len(decode_map(scores, TimeGrid(0, 1, 1), decoding="published")) == 0

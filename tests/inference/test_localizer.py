@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from avloc.core.descriptions import ClipInputFormat, TrainingContext
 from avloc.core.records import VideoRecord
 from avloc.core.timeline import TimeGrid
 from avloc.datasets.loading.clips import ClipExample
 from avloc.datasets.loading.example import FeatureExample
-from avloc.errors import AvlocError, CheckpointError
+from avloc.errors import AvlocError
 from avloc.inference.clip_source import ClipSource
 from avloc.inference.feature_source import FeatureSource
 from avloc.inference.localizer import Localizer, build_source
@@ -34,15 +35,15 @@ def example_of(length, file="x", *, audio=True, value=None):
     return ClipExample(VideoRecord(file, "t"), TimeGrid(0.4, 0.04, length), frames.astype(np.float32), samples, masks)
 
 
-def test_what_a_clip_lacks_is_not_forged(localizer):
-    (found,) = localizer.run([example_of(20, audio=False)])
-    assert not found.proposals.modality_scores[:, 0].any()
-    assert {row["modality"] for row in found.segments()} == {"visual"}
-    assert np.isnan(found.fakeness[:, 0]).all()
-    assert not np.isnan(found.fakeness[:, 1]).any()
+def test_missing_modality_is_never_forged(localizer):
+    (localization,) = localizer.run([example_of(20, audio=False)])
+    assert not localization.proposals.modality_scores[:, 0].any()
+    assert {segment.modality for segment in localization.segments()} == {"visual"}
+    assert np.isnan(localization.fakeness[:, 0]).all()
+    assert not np.isnan(localization.fakeness[:, 1]).any()
 
 
-def test_a_clip_of_nan_does_not_spoil_its_batch(localizer):
+def test_nan_clip_fails_alone_in_its_batch(localizer):
     names = [
         f.file for f in localizer.run([example_of(20, "a"), example_of(9, "b", value=np.nan), example_of(11, "c")])
     ]
@@ -54,37 +55,49 @@ def test_a_clip_of_nan_does_not_spoil_its_batch(localizer):
     assert good.problems == ()
 
 
-def test_long_clips_in_windows(localizer):
+def test_long_clips_run_in_windows_on_their_own_clock(localizer):
     """Within a window's inner part it is as if the window were the clip; the clock is the clip's own."""
-    (found,) = localizer.run([example_of(61)])
-    assert found.grid == TimeGrid(0.4, 0.04, 61)
-    assert not np.isnan(found.fakeness).any()
-    segments = found.proposals.segments
+    (localization,) = localizer.run([example_of(61)])
+    assert localization.grid == TimeGrid(0.4, 0.04, 61)
+    assert not np.isnan(localization.fakeness).any()
+    segments = localization.proposals.segments
     assert segments.min() >= 0.4 - 1e-9
     assert segments.max() <= 0.4 + 61 * 0.04 + 1e-9
     assert segments.max() > 2.0
-    assert len(found.proposals) <= 100
+    assert len(localization.proposals) <= 100
 
 
-def test_squeezed_clips_have_one_input_whatever_their_length():
+def test_squeezed_clips_are_one_input_of_any_length():
     localizer = Localizer(BATFD(**SMALL, frames=16, durations=5), ClipSource(16, "squeeze"))
     clip = example_of(40)
     whole = ClipExample(clip.record, clip.grid, (clip.frames * 255).astype(np.uint8), clip.samples, clip.masks)
-    (found,) = localizer.run([whole])
-    assert found.grid.length == 16
-    assert found.grid.end_s == pytest.approx(clip.grid.end_s)
-    assert np.diff(found.proposals.segments, axis=1).max() <= 5 * 0.1 + 1e-9  # 40 frames in 16 steps of 0.1 s
+    (localization,) = localizer.run([whole])
+    assert localization.grid.length == 16
+    assert localization.grid.end_s == pytest.approx(clip.grid.end_s)
+    assert np.diff(localization.proposals.segments, axis=1).max() <= 5 * 0.1 + 1e-9  # 40 frames in 16 steps of 0.1 s
 
 
-def test_notes_that_cannot_be(tmp_path):
-    for clips in ({"frames": 24, "fit": "fold"}, {"frames": "many", "fit": "pad"}, {"frames": 25, "fit": "pad"}):
-        with pytest.raises(CheckpointError, match="its note 'clips' is"):
-            build_source(Checkpoint(tmp_path, "BATFD", {"frames": 24}, 0.04, [], {}, clips))
+def test_an_unknown_precision_is_refused():
     with pytest.raises(AvlocError, match="want precision of 32, bf16, 16, got '8'"):
         Localizer(BATFD(**SMALL, frames=24, durations=9), ClipSource(24, "pad"), precision="8")
 
 
-def test_ten_minutes_are_their_windows():
+def test_a_model_that_is_no_network_is_refused():
+    with pytest.raises(AvlocError, match="Linear is no network of avloc: it lacks `arguments`"):
+        Localizer(torch.nn.Linear(2, 2), ClipSource(24, "pad"))
+
+
+def test_sources_by_the_context_of_a_checkpoint(tmp_path):
+    pixels = Checkpoint(
+        tmp_path, "BATFD", {"frames": 24}, TrainingContext(0.04, clips=ClipInputFormat(24, "squeeze")), {}
+    )
+    source = build_source(pixels)
+    assert isinstance(source, ClipSource)
+    assert (source.frames, source.fit) == (24, "squeeze")
+    assert isinstance(build_source(Checkpoint(tmp_path, "X", {}, TrainingContext(0.5), {})), FeatureSource)
+
+
+def test_ten_minutes_equal_their_windows():
     """Each window's inner part has just the segments that the window has alone, and nothing is longer than a window."""
     torch.manual_seed(0)
     model = BoundaryTransformer(
@@ -95,11 +108,11 @@ def test_ten_minutes_are_their_windows():
     streams = tuple(random.normal(0, 1, (length, d)).astype(np.float32) for d in (5, 4))
     masks = (np.ones(length, bool), np.ones(length, bool))
     clip = FeatureExample(VideoRecord("long", "t"), TimeGrid(0.0, 0.04, length), streams, masks, 600.0)
-    seen = []
-    model.register_forward_pre_hook(lambda _, __, given: seen.append(given["audio"].shape[1]), with_kwargs=True)
-    (found,) = localizer.run([clip], keep=1000)
-    assert max(seen) == 1000
-    assert len(seen) == 20
+    lengths = []
+    model.register_forward_pre_hook(lambda _, __, inputs: lengths.append(inputs["audio"].shape[1]), with_kwargs=True)
+    (localization,) = localizer.run([clip], keep=1000)
+    assert max(lengths) == 1000
+    assert len(lengths) == 20
     (alone,) = localizer.run([clip.window(7 * 750, 7 * 750 + 1000)], keep=1000)
     low, high = (7 * 750 + 125) * 0.04, (8 * 750 + 125) * 0.04
 
@@ -109,8 +122,8 @@ def test_ten_minutes_are_their_windows():
         order = np.lexsort(rows.segments.T)
         return rows.segments[order], rows.scores[order]
 
-    (segments, scores), (expected, expected_scores) = inner(found.proposals), inner(alone.proposals)
+    (segments, scores), (expected, expected_scores) = inner(localization.proposals), inner(alone.proposals)
     assert len(segments) > 20
     np.testing.assert_allclose(segments, expected, atol=1e-4)
     np.testing.assert_allclose(scores, expected_scores, atol=1e-5)
-    np.testing.assert_allclose(found.fakeness[7 * 750 + 125 : 8 * 750 + 125], alone.fakeness[125:875], atol=1e-5)
+    np.testing.assert_allclose(localization.fakeness[7 * 750 + 125 : 8 * 750 + 125], alone.fakeness[125:875], atol=1e-5)

@@ -7,7 +7,7 @@ import torch
 
 from avloc.datasets.synthetic.encode import write_mp4
 from avloc.errors import MediaError
-from avloc.feature_extraction.extractors import build_extractor
+from avloc.feature_extraction.extractors.catalog import build_extractor
 from avloc.feature_extraction.media import decode as media
 from avloc.feature_extraction.media.arrays import ClipArrays
 from avloc.feature_extraction.media.decode import decode
@@ -15,7 +15,8 @@ from avloc.feature_extraction.media.types import Span
 from avloc.inference import localizer as inference
 from avloc.inference.clip_source import ClipSource
 from avloc.inference.feature_source import FeatureSource
-from avloc.inference.localizer import Localizer, read_whole
+from avloc.inference.localizer import Localizer
+from avloc.inference.source import read_whole
 from avloc.inference.streaming import RowBuffer, Track
 from avloc.models import BATFD, BoundaryTransformer
 
@@ -53,53 +54,53 @@ def on_clips():
 
 @pytest.mark.parametrize("name", ["both", "silent", "blind", "short_sound"])
 @pytest.mark.parametrize("kind", ["features", "clips"])
-def test_streamed_windows_are_those_of_the_whole(clips, on_features, on_clips, kind, name, monkeypatch):
+def test_streamed_windows_equal_those_of_the_whole_clip(clips, on_features, on_clips, kind, name, monkeypatch):
     """In windows as they are decoded, whatever parts they come in, as the whole clip cut into windows."""
     monkeypatch.setattr(inference, "WINDOW_S", 2.6)
     monkeypatch.setitem(media.stream.__kwdefaults__, "part_s", 0.7)
     localizer = on_features if kind == "features" else on_clips
-    told = []
-    streamed = localizer.localize(clips / f"{name}.mp4", progress=told.append)
+    reported = []
+    streamed = localizer.localize(clips / f"{name}.mp4", progress=reported.append)
     (whole,) = localizer.run([read_whole(localizer.source, clips / f"{name}.mp4")])
     assert streamed.grid == whole.grid
     np.testing.assert_allclose(streamed.fakeness, whole.fakeness, atol=1e-5)
     np.testing.assert_allclose(streamed.proposals.segments[:30], whole.proposals.segments[:30], atol=1e-4)
     np.testing.assert_allclose(streamed.proposals.scores, whole.proposals.scores, atol=1e-5)
-    assert len(told) > 3
-    assert told == sorted(told)
-    assert told[-1] == pytest.approx(streamed.grid.end_s)
+    assert len(reported) > 3
+    assert reported == sorted(reported)
+    assert reported[-1] == pytest.approx(streamed.grid.end_s)
     expected = {"silent": ("no audio stream",), "blind": ("no video stream",)}.get(name, ())
     assert streamed.problems == expected
     assert (streamed.decoded_s["audio"] is None) == (name == "silent")
     assert (streamed.decoded_s["visual"] is None) == (name == "blind")
 
 
-def test_what_is_held_does_not_grow(clips, on_features, monkeypatch):
+def test_buffers_stay_bounded(clips, on_features, monkeypatch):
     monkeypatch.setattr(inference, "WINDOW_S", 1.0)
     monkeypatch.setattr("avloc.feature_extraction.extractors.base.Extractor.window_s", 1.0)
-    held = []
+    buffered = []
     source = on_features.source
     tracks, windows = source.open(clips / "both.mp4", inference.Windowing(25, 6), inference.Request())
     for _ in windows:
-        held.append(
+        buffered.append(
             max(sum(len(part) for part in consumer._parts) * consumer.hop_s for t in tracks for consumer in t.consumers)
         )
-    assert len(held) == 13
-    assert max(held) < 9  # the parts of a decoder are of 4 s
-    assert max(held[6:]) <= max(held[:6]) + 1
+    assert len(buffered) == 13
+    assert max(buffered) < 9  # the parts of a decoder are of 4 s
+    assert max(buffered[6:]) <= max(buffered[:6]) + 1
 
 
-def test_a_span_has_the_files_own_times(clips, on_features):
+def test_span_keeps_the_times_of_the_file(clips, on_features):
     whole = decode(clips / "both.mp4", [])
     part = decode(clips / "both.mp4", [], span=Span(3.3, 5.0))
     assert part.audio_start_s == 3.3
     np.testing.assert_allclose(part.samples, whole.samples[52_800:80_000], atol=2e-3)
-    found = on_features.localize(clips / "both.mp4", span=Span(3.3, 5.0))
-    assert found.grid.start_s == 3.3
-    assert found.duration_s == pytest.approx(5.0)
-    assert found.proposals.segments.min() >= 3.3
-    assert found.proposals.segments.max() <= 5.0 + 1e-9
-    assert found.decoded_s == {"audio": (3.3, 5.0), "visual": (3.3, pytest.approx(5.0, abs=0.05))}
+    localization = on_features.localize(clips / "both.mp4", span=Span(3.3, 5.0))
+    assert localization.grid.start_s == 3.3
+    assert localization.duration_s == pytest.approx(5.0)
+    assert localization.proposals.segments.min() >= 3.3
+    assert localization.proposals.segments.max() <= 5.0 + 1e-9
+    assert localization.decoded_s == {"audio": (3.3, 5.0), "visual": (3.3, pytest.approx(5.0, abs=0.05))}
 
 
 @pytest.mark.parametrize("start", [0.0, 0.02, 4.57, 9.2])
@@ -123,7 +124,7 @@ def test_frames_of_a_span(clips, on_features, start):
         (Span(audio_track=-1), "has no audio track -1"),
     ],
 )
-def test_a_span_that_is_not_there(clips, on_features, span, message):
+def test_span_outside_the_file_is_refused(clips, on_features, span, message):
     with pytest.raises(MediaError, match=message):
         on_features.localize(clips / "both.mp4", span=span)
 
@@ -139,19 +140,19 @@ def test_one_of_several_audio_tracks(tmp_path):
             container.mux(stream.encode(frame))
             container.mux(stream.encode())
     for track, tone in enumerate(tones):
-        found = decode(path, [], span=Span(audio_track=track)).samples
-        np.testing.assert_allclose(found, tone, atol=1e-3)
+        localization = decode(path, [], span=Span(audio_track=track)).samples
+        np.testing.assert_allclose(localization, tone, atol=1e-3)
 
 
 def test_arrays_are_clips(on_features):
     random = np.random.default_rng(1)
     frames = random.integers(0, 255, (61, 40, 50, 3)).astype(np.uint8)
     samples = random.normal(0, 0.1, (2, 44_100)).astype(np.float32)
-    found = on_features.localize(ClipArrays(frames, samples, fps=30, sample_rate=22_050, name="mine"))
-    assert found.file == "mine"
-    assert found.decoded_s["visual"] == (0.0, pytest.approx(61 / 30, abs=0.04))
-    assert found.decoded_s["audio"] == (0.0, pytest.approx(2.0, abs=0.01))
-    assert not np.isnan(found.fakeness[:50]).any()
+    localization = on_features.localize(ClipArrays(frames, samples, fps=30, sample_rate=22_050, name="mine"))
+    assert localization.file == "mine"
+    assert localization.decoded_s["visual"] == (0.0, pytest.approx(61 / 30, abs=0.04))
+    assert localization.decoded_s["audio"] == (0.0, pytest.approx(2.0, abs=0.01))
+    assert not np.isnan(localization.fakeness[:50]).any()
     with pytest.raises(MediaError, match="mine: a span is for files"):
         on_features.localize(ClipArrays(frames, name="mine"), span=Span(1.0, 2.0))
     alone = on_features.localize(ClipArrays(None, samples[0]))
@@ -169,28 +170,28 @@ def test_arrays_are_clips(on_features):
         ((None, np.zeros(5), 0.0), "want fps and sample_rate > 0, got 0 and 16000"),
     ],
 )
-def test_arrays_that_are_no_clip(arguments, message):
+def test_wrong_arrays_are_refused(arguments, message):
     with pytest.raises(MediaError, match=message):
         ClipArrays(*arguments)
 
 
-def test_held_rows_by_hand():
-    held = RowBuffer(0.5)
-    assert held.between(0, 9)[0].size == 0
-    held.start_s = 1.0
-    held.add(np.arange(3))
-    held.add(np.arange(3, 7))
-    assert held.end_s == 4.5
-    rows, start_s = held.between(1.7, 3.0)
+def test_row_buffer_by_hand():
+    buffered = RowBuffer(0.5)
+    assert buffered.between(0, 9)[0].size == 0
+    buffered.start_s = 1.0
+    buffered.add(np.arange(3))
+    buffered.add(np.arange(3, 7))
+    assert buffered.end_s == 4.5
+    rows, start_s = buffered.between(1.7, 3.0)
     assert (rows.tolist(), start_s) == ([1, 2, 3], 1.5)
-    assert held.between(0, 99)[0].tolist() == list(range(7))
-    held.drop_before(3.1)  # row 4 begins at 3.0; the one before it is kept to interpolate from
-    assert held.between(0, 99) == (pytest.approx(np.arange(3, 7)), 2.5)
-    held.drop_before(99)
-    assert held.end_s == 4.5
+    assert buffered.between(0, 99)[0].tolist() == list(range(7))
+    buffered.drop_before(3.1)  # row 4 begins at 3.0; the one before it is kept to interpolate from
+    assert buffered.between(0, 99) == (pytest.approx(np.arange(3, 7)), 2.5)
+    buffered.drop_before(99)
+    assert buffered.end_s == 4.5
 
 
-def test_nothing_that_can_be_decoded(tmp_path):
+def test_clip_without_decodable_streams_is_an_error(tmp_path):
     track = Track(iter(()), [])
     track.decode_until(1.0)
     assert track.ended
@@ -215,22 +216,22 @@ def late(source, path, video_s, audio_s):
             made.mux(packet)
 
 
-def test_between_picture_and_sound_there_may_be_nothing(clips, on_clips, tmp_path):
+def test_gap_between_video_and_audio(clips, on_clips, tmp_path):
     late(clips / "short_sound.mp4", tmp_path / "gap.mkv", 0.0, 14.0)
-    found = on_clips.localize(tmp_path / "gap.mkv")
-    assert found.grid.end_s == pytest.approx(14 + 50_000 / 16_000, abs=0.2)
-    nothing = (found.grid.centers_s() > 9.6) & (found.grid.centers_s() < 13.8)
-    assert np.isnan(found.fakeness[nothing]).all()
+    localization = on_clips.localize(tmp_path / "gap.mkv")
+    assert localization.grid.end_s == pytest.approx(14 + 50_000 / 16_000, abs=0.2)
+    nothing = (localization.grid.centers_s() > 9.6) & (localization.grid.centers_s() < 13.8)
+    assert np.isnan(localization.fakeness[nothing]).all()
 
 
 def test_a_recording_with_a_clock_of_its_own(clips, on_features, tmp_path):
     late(clips / "both.mp4", tmp_path / "late.mkv", 3600.0, 3600.0)
-    found = on_features.localize(tmp_path / "late.mkv")
-    assert 3599.9 <= found.grid.start_s <= 3600.04
-    assert found.grid.length == pytest.approx(LENGTH, abs=10)  # its sound goes on for some steps
+    localization = on_features.localize(tmp_path / "late.mkv")
+    assert 3599.9 <= localization.grid.start_s <= 3600.04
+    assert localization.grid.length == pytest.approx(LENGTH, abs=10)  # its sound goes on for some steps
 
 
 def test_a_span_of_a_transport_stream(clips, on_features, tmp_path):
     late(clips / "both.mp4", tmp_path / "x.ts", 0.0, 0.0)
-    found = on_features.localize(tmp_path / "x.ts", span=Span(5.0, 8.0))
-    assert found.decoded_s["visual"] == (pytest.approx(5.0, abs=0.05), pytest.approx(8.0, abs=0.05))
+    localization = on_features.localize(tmp_path / "x.ts", span=Span(5.0, 8.0))
+    assert localization.decoded_s["visual"] == (pytest.approx(5.0, abs=0.05), pytest.approx(8.0, abs=0.05))

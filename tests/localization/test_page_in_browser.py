@@ -1,4 +1,4 @@
-"""The page in a real browser. Screenshots go to the folder that AVLOC_SCREENSHOTS names."""
+"""The page in a real browser. Screenshots are kept in the folder AVLOC_SCREENSHOTS."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ def clip(tiny_set):
 
 
 @pytest.fixture
-def page_file(found, clip, tmp_path):
-    """The findings of `found`, over a clip that plays."""
+def page_file(localization, clip, tmp_path):
+    """The page of `localization` over a clip that plays."""
     from avloc.feature_extraction.media.decode import stream
 
     preview = Preview()
     for part in stream(clip, [preview.format]):
         preview(part)
-    end_s = float(max(t for t, _ in preview.strip))
-    there = replace(found, file=str(clip), preview=preview, duration_s=max(end_s, 3.4))
+    end_s = float(max(thumbnail.time_s for thumbnail in preview.thumbnails))
+    with_clip = replace(localization, file=str(clip), preview=preview, duration_s=max(end_s, 3.4))
 
-    def make(name="page.html", **options):
-        save(there, tmp_path / name, OutputOptions(0.2, **options))
+    def write(name="page.html", **options):
+        save(with_clip, tmp_path / name, OutputOptions(0.2, **options))
         return tmp_path / name
 
-    return make
+    return write
 
 
 @pytest.fixture
 def opened(browser, page_file):
-    """The page, opened; at the end nothing was logged and nothing was asked of anyone."""
+    """Opens the page; at the end of a test it must have logged nothing and requested nothing from the network."""
     pages = []
 
     def open_page(path=None, **context):
         page = browser.new_page(**{"viewport": {"width": 1200, "height": 1000}, **context})
-        page.logged, page.asked = [], []
+        page.logged, page.requested = [], []
         page.on("console", lambda message: page.logged.append(message.text))
         page.on("pageerror", lambda error: page.logged.append(str(error)))
-        page.on("request", lambda request: page.asked.append(request.url))
+        page.on("request", lambda request: page.requested.append(request.url))
         page.goto((path or page_file()).as_uri())
         page.wait_for_selector("html[data-ready]")
         pages.append(page)
@@ -52,36 +52,36 @@ def opened(browser, page_file):
     yield open_page
     for page in pages:
         assert page.logged == []
-        assert {url.partition(":")[0] for url in page.asked} <= {"file", "data"}
+        assert {url.partition(":")[0] for url in page.requested} <= {"file", "data"}
         page.close()
 
 
 def wait(page, condition):
-    """Playwright's own way needs eval, which the page's policy forbids."""
+    """Wait for a condition; Playwright's own function needs eval, which the page's policy forbids."""
     for _ in range(100):
         if page.evaluate(condition):
             return
         page.wait_for_timeout(100)
-    raise AssertionError(f"never: {condition}")
+    raise AssertionError(f"did not become true: {condition}")
 
 
-def played(page):
+def playable(page):
     wait(page, "document.querySelector('#clip').readyState >= 2")
     return page
 
 
-def at(page):
+def current_time(page):
     return page.evaluate("document.querySelector('#clip').currentTime")
 
 
-def visible(page):
+def visible_rows(page):
     return page.locator("tbody tr:visible").count()
 
 
-def test_segments_lie_where_they_were_planted(opened, screenshot):
+def test_segments_are_drawn_at_their_times(opened, screenshot):
     page = opened()
     lanes = page.locator(".lanes").bounding_box()
-    length = page.evaluate("about.end - about.start")
+    length = page.evaluate("settings.end - settings.start")
     for lane, segments in ((".visual-lane", [(0.5, 0.8), (3.1, 3.3)]), (".audio-lane", [(2.0, 2.64), (3.1, 3.3)])):
         marks = page.locator(f"{lane} .segment")
         assert marks.count() == 2
@@ -89,43 +89,43 @@ def test_segments_lie_where_they_were_planted(opened, screenshot):
             box = marks.nth(k).bounding_box()
             assert box["x"] - lanes["x"] == pytest.approx(lanes["width"] * start / length, abs=1.5)
             assert box["width"] == pytest.approx(lanes["width"] * (end - start) / length, abs=1.5)
-    screenshot(played(page), "page")
+    screenshot(playable(page), "page")
 
 
 def test_a_click_seeks_the_player(opened):
-    page = played(opened())
+    page = playable(opened())
     page.locator(".audio-lane .segment").first.click()
     wait(page, "!document.querySelector('#clip').seeking")
-    assert at(page) == pytest.approx(2.0, abs=0.01)
+    assert current_time(page) == pytest.approx(2.0, abs=0.01)
     page.locator("tbody tr:visible button").last.click()
-    assert at(page) == pytest.approx(3.1, abs=0.01)
+    assert current_time(page) == pytest.approx(3.1, abs=0.01)
     lanes = page.locator(".lanes").bounding_box()
     page.mouse.click(lanes["x"] + lanes["width"] / 4, lanes["y"] + lanes["height"] - 10)
-    assert at(page) == pytest.approx(page.evaluate("about.end / 4"), abs=0.02)
+    assert current_time(page) == pytest.approx(page.evaluate("settings.end / 4"), abs=0.02)
     head = page.locator(".playhead").bounding_box()
     assert head["x"] - lanes["x"] == pytest.approx(lanes["width"] / 4, abs=2)
 
 
-def test_the_slider_hides_what_is_under_it(opened):
+def test_the_slider_hides_weaker_segments(opened):
     page = opened()
-    assert visible(page) == 3
+    assert visible_rows(page) == 3
     page.locator("#threshold").fill("0.5")
-    assert visible(page) == 2
+    assert visible_rows(page) == 2
     assert page.locator(".segment:visible").count() == 2
     assert page.locator("#count").text_content() == "2 of 3 segments"
     page.locator("#threshold").fill("0.95")
-    assert visible(page) == 0
+    assert visible_rows(page) == 0
     assert page.locator("#none").is_visible()
 
 
-def test_by_keyboard_and_screen_reader(opened):
-    page = played(opened())
+def test_keyboard_and_screen_reader(opened):
+    page = playable(opened())
     for start in (0.5, 2.0, 3.1, 3.1):
         page.keyboard.press("ArrowRight")
-        assert at(page) == pytest.approx(start, abs=0.01)
-    assert page.locator("#said").text_content() == "No later segment"
+        assert current_time(page) == pytest.approx(start, abs=0.01)
+    assert page.locator("#status").text_content() == "No later segment"
     page.keyboard.press("ArrowLeft")
-    assert page.locator("#said").text_content() == "Fake sound, from 2.00 to 2.64 seconds, score 0.70"
+    assert page.locator("#status").text_content() == "Likely forged: audio, from 2.00 to 2.64 seconds, score 0.70"
     page.keyboard.press("Space")
     wait(page, "!document.querySelector('#clip').paused")
     page.keyboard.press("Space")
@@ -140,26 +140,26 @@ def test_by_keyboard_and_screen_reader(opened):
     assert "Go to 0.50 seconds" in names
     tree = page.locator("main").aria_snapshot()
     assert 'heading "Segments"' in tree
-    assert 'slider "Hide scores under' in tree
+    assert 'slider "Hide scores below' in tree
 
 
-def test_zoom(opened):
+def test_zoom_widens_the_timeline_only(opened):
     page = opened()
     before = page.locator(".lanes").bounding_box()["width"]
     page.locator("#zoom").fill("3")
     assert page.locator(".lanes").bounding_box()["width"] == pytest.approx(8 * before, rel=0.01)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    played(page)
+    playable(page)
     page.locator("tbody tr:visible button").last.click()
     box, mark = page.locator(".scroll").bounding_box(), page.locator(".segment.chosen").first.bounding_box()
     assert box["x"] <= mark["x"] <= box["x"] + box["width"]
 
 
-def test_on_a_phone_in_the_dark_and_in_print(opened, screenshot):
+def test_phone_dark_mode_and_print(opened, screenshot):
     page = opened(viewport={"width": 360, "height": 740}, color_scheme="dark", device_scale_factor=2)
     assert page.evaluate("document.documentElement.scrollWidth") == 360
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(22, 22, 26)"
-    screenshot(played(page), "page_phone_dark")
+    screenshot(playable(page), "page_phone_dark")
     page.emulate_media(media="print")
     assert not page.locator("video").is_visible()
     assert not page.locator(".controls").is_visible()
@@ -169,12 +169,12 @@ def test_on_a_phone_in_the_dark_and_in_print(opened, screenshot):
 
 
 @pytest.mark.parametrize("embed", ["always", "never"])
-def test_the_clip_plays_from_within_and_from_beside(opened, page_file, embed):
-    page = played(opened(page_file(embed=embed)))
+def test_an_embedded_and_a_linked_clip_play(opened, page_file, embed):
+    page = playable(opened(page_file(embed=embed)))
     assert page.evaluate("document.querySelector('#clip').duration") > 2
 
 
-def test_a_clip_that_is_gone(browser, page_file):
+def test_a_page_whose_clip_is_missing(browser, page_file):
     path = page_file("gone.html", embed="never")
     path.write_text(path.read_text().replace('.mp4"', '-gone.mp4"'))
     page = browser.new_page()

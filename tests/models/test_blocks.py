@@ -2,38 +2,22 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.nn.functional import scaled_dot_product_attention
 
-from avloc.models.blocks import Attention, ChannelDropout, GridEncoder, local_attention_mask
-
-
-def _reference_attention(attention, x, context, mask, radius):
-    """All steps by all steps under a mask."""
-    length = x.shape[1]
-    gap = (torch.arange(length)[:, None] - torch.arange(length)).abs()
-    allowed = ((gap <= radius) & mask[:, None, :] | (gap == 0))[:, None]
-    q = attention._heads(attention.query(x))
-    k, v = (attention._heads(p) for p in attention.key_value(context).chunk(2, -1))
-    return attention.out(scaled_dot_product_attention(q, k, v, attn_mask=allowed).transpose(1, 2).flatten(2))
+from avloc.models.blocks import ChannelDropout, ConvBlock, ConvHead, CrossModalPredictor, MaskedInstanceNorm, halve
 
 
-@pytest.mark.parametrize("length", [1, 5, 24, 25, 53])
-@pytest.mark.parametrize("radius", [1, 4, 24])
-def test_blocks_see_what_is_near(length, radius):
-    torch.manual_seed(0)
-    attention = Attention(width=12, heads=3).eval()
-    x, context = torch.randn(2, length, 12), torch.randn(2, length, 12)
-    mask = torch.ones(2, length, dtype=torch.bool)
-    mask[1, length // 2 :] = False
-    found = attention(x, context, local_attention_mask(mask, radius))
-    torch.testing.assert_close(found, _reference_attention(attention, x, context, mask, radius), atol=1e-6, rtol=1e-5)
+def test_instance_norm_uses_real_steps_only():
+    x = torch.tensor([[[1.0, 7.0], [3.0, 7.0], [50.0, 60.0]]])
+    y = MaskedInstanceNorm()(x, torch.tensor([[True, True, False]]))
+    deviation = (1 + 1e-2) ** 0.5
+    torch.testing.assert_close(y, torch.tensor([[[-1 / deviation, 0.0], [1 / deviation, 0.0], [0.0, 0.0]]]))
 
 
-def test_memory_is_linear_in_length():
-    assert local_attention_mask(torch.ones(1, 2400, dtype=torch.bool), 24).allowed.numel() == 2400 * 72
+def test_instance_norm_of_an_empty_clip_is_zero():
+    assert not MaskedInstanceNorm()(torch.ones(1, 3, 2), torch.zeros(1, 3, dtype=torch.bool)).any()
 
 
-def test_channels_are_dropped_at_all_steps_of_a_clip():
+def test_channel_dropout_drops_channels_at_all_steps_of_a_clip():
     torch.manual_seed(0)
     drop, x = ChannelDropout(0.4), torch.ones(3, 7, 500)
     y = drop.train()(x)
@@ -44,13 +28,57 @@ def test_channels_are_dropped_at_all_steps_of_a_clip():
     assert drop.eval()(x) is x
 
 
-def test_a_grid_of_cells_is_seen_as_one():
-    """The same thing in another place of the grid gives the same values in another place, before they are projected."""
+def test_conv_block_ignores_padding():
     torch.manual_seed(0)
-    front = GridEncoder(features=3 * 64, width=5, channels=4)
-    seen = []
-    front.norm.register_forward_pre_hook(lambda _, given: seen.append(given[0].unflatten(-1, (4, 4, 4))))
-    x = torch.zeros(1, 2, 3, 8, 8)
-    x[0, 0, :, 2, 2] = x[0, 1, :, 4, 4] = torch.tensor([1.0, -2.0, 3.0])
-    assert front(x.flatten(2), torch.ones(1, 2, dtype=torch.bool)).shape == (1, 2, 5)
-    torch.testing.assert_close(seen[0][0, :, 1:3, 1:3], seen[0][1, :, 2:4, 2:4])
+    block = ConvBlock(width=4, kernel=5, dropout=0.1).eval()
+    x, mask = torch.randn(1, 19, 4), torch.arange(19)[None] < 11
+    torch.testing.assert_close(block(x, mask)[:, :11], block(x[:, :11], mask[:, :11]))
+
+
+def test_conv_head_starts_at_its_bias():
+    head = ConvHead(width=4, outputs=3, bias=-4.0)
+    assert head.out.bias.tolist() == [-4.0] * 3
+    assert head(torch.zeros(2, 1, 4), torch.ones(2, 1, dtype=torch.bool)).shape == (2, 1, 3)
+
+
+def test_residual_of_an_exact_prediction_is_zero():
+    torch.manual_seed(0)
+    predictor = CrossModalPredictor(4)
+    with torch.no_grad():
+        for p in predictor.first.conv.parameters():
+            p.zero_()
+        predictor.out.weight.copy_(torch.eye(4))
+        predictor.out.bias.zero_()
+    source = predictor.norm(torch.randn(1, 5, 4))
+    mask = torch.tensor([[True] * 4 + [False]])
+    agreement = predictor(source, 3 * source, mask)
+    assert agreement.error.max() < 1e-6
+    torch.testing.assert_close(agreement.evidence, predictor.evidence.bias.expand(1, 5, 4), atol=1e-3, rtol=0)
+    disagreement = predictor(source, -source, mask)
+    assert disagreement.error[0, :4].tolist() == pytest.approx([4.0] * 4, rel=1e-3)
+    assert disagreement.error[0, 4] == 0
+
+
+def test_only_the_predictor_learns_from_its_error():
+    torch.manual_seed(0)
+    predictor = CrossModalPredictor(4)
+    source, target = (torch.randn(1, 5, 4, requires_grad=True) for _ in range(2))
+    predictor(source, target, torch.ones(1, 5, dtype=torch.bool)).error.sum().backward()
+    assert source.grad is None
+    assert target.grad is None
+    assert predictor.out.weight.grad.any()
+
+
+@pytest.mark.parametrize("length", [1, 2, 7])
+def test_halve_keeps_the_larger_real_value(length):
+    x = -torch.arange(1.0, length + 1)[None, :, None]
+    pooled, half = halve(x, torch.ones(1, length, dtype=torch.bool))
+    assert pooled.flatten().tolist() == [-float(k) for k in range(1, length + 1, 2)]
+    assert half.all()
+
+
+def test_halve_ignores_padding():
+    x = torch.tensor([[[-3.0], [9.0], [9.0], [9.0]]])
+    pooled, half = halve(x, torch.tensor([[True, False, False, False]]))
+    assert pooled.flatten().tolist() == [-3.0, 0.0]
+    assert half.tolist() == [[True, False]]

@@ -1,4 +1,4 @@
-"""What BA-TFD and BA-TFD+ have in common: streams > encoders > frame classifiers > features for the maps; losses; decoding.
+"""streams > encoders > frame classifiers > features for the maps; losses; decoding: the base of BA-TFD and BA-TFD+.
 
 Legend: B batch, C width, T frames, D durations, M modalities (audio, visual).
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,21 +21,24 @@ from avloc.errors import AvlocError
 from avloc.heads.losses import clip_mean, modality_contrast
 from avloc.heads.maps import DECODINGS, MapDecoding, MapTargetMaker, MapTargets, decode_map
 from avloc.models.batfd.boundary_sampling import SAMPLINGS, CellSampling, Sampling, first_starts
-from avloc.models.batfd.encoders import PROJECTION
-from avloc.models.batfd.encoders import audio_encoder as _audio_encoder
-from avloc.models.batfd.encoders import video_encoder as _video_encoder
+from avloc.models.batfd.encoders.catalog import (
+    PROJECTION,
+    EncoderOptions,
+    build_audio_encoder,
+    build_video_encoder,
+)
 
 
 @dataclass(frozen=True)
 class MapOutput:
-    """What BA-TFD says of a batch. Frames behind all clips' ends may hold zeros.
+    """Output of BA-TFD for a batch. Frames after the end of the longest clip may hold zeros.
 
     Attributes:
         fused_map: (B, D, T) probability that cell (d, t), the segment [t, t + d + 1), is forged.
-        video_map: (B, D, T) the same of the picture alone.
-        audio_map: (B, D, T) the same of the sound alone.
-        video_logits: (B, T) whether each frame's picture is forged.
-        audio_logits: (B, T) whether each frame's sound is.
+        video_map: (B, D, T) that probability for the visual stream alone.
+        audio_map: (B, D, T) that probability for the audio stream alone.
+        video_logits: (B, T) fakeness of each frame's picture.
+        audio_logits: (B, T) fakeness of each frame's audio.
         video_features: (B, C, T).
         audio_features: (B, C, T).
     """
@@ -54,7 +58,15 @@ class MapOutput:
 
 
 class Streams(NamedTuple):
-    """Both modalities' features (B, C, T) and frame logits (B, T), and how many of the T starts get a map."""
+    """Encoded modalities.
+
+    Attributes:
+        video: (B, C, T) features.
+        audio: (B, C, T) features.
+        video_logits: (B, T) fakeness of each frame.
+        audio_logits: (B, T) fakeness of each frame.
+        starts: number of starts that the maps are computed for, at most T.
+    """
 
     video: Tensor
     audio: Tensor
@@ -63,14 +75,14 @@ class Streams(NamedTuple):
     starts: int
 
     def with_logits(self, steps: int) -> tuple[Tensor, Tensor]:
-        """The features with the logit as one more channel, video's and audio's, up to `steps`: (B, C + 1, steps) each."""
+        """Return both features with their logits as another channel, zero-padded to `steps`: (B, C + 1, steps) each."""
         pairs = ((self.video, self.video_logits), (self.audio, self.audio_logits))
         both = [torch.cat([x, logits[:, None].to(x.dtype)], 1) for x, logits in pairs]
         return pad(both[0], (0, steps - both[0].shape[-1])), pad(both[1], (0, steps - both[1].shape[-1]))
 
 
 class MapNetwork(nn.Module):
-    """The base of `BATFD` and `BATFDPlus`: encoders, frame classifiers, the losses they share, decoding.
+    """Base of `BATFD` and `BATFDPlus`: encoders, frame classifiers, shared losses, decoding.
 
     Args:
         video_encoder: `c3d`, `mvit_t`, `mvit_s`, `mvit_b`, or `projection` for cached features.
@@ -79,29 +91,35 @@ class MapNetwork(nn.Module):
         audio_widths: of the audio CNN's three stages; four times the last one must be `width`.
         visual_dim: width of the cached visual features, for `projection`.
         audio_dim: width of the cached audio features, for `projection`.
-        audio_spectral_channels: for cached audio features on a frequency axis; see `avloc.models.blocks.Stem`.
-        visual_grid_channels: for cached visual features on a grid of cells; the same.
+        audio_spectral_channels: for cached audio features on a frequency axis (`avloc.models.stems.Stem`).
+        visual_grid_channels: for cached visual features on a grid of cells (`avloc.models.stems.Stem`).
         dropout: of the projections.
         width: C.
         map_widths: of the folded samples, and of the map's convolutions.
-        samples: N, points that a cell looks at.
-        frames: T, at most so many at once; pixels and log-mels must be of just so many.
-        durations: D.
-        sampling: `proposal`, or `published` as the released weights want it (`avloc.models.batfd.boundary_sampling`).
+        samples: N, points that each cell samples.
+        frames: T. Cached features may have at most T steps; pixels and log-mels must have exactly T frames.
+        durations: D, the longest segment in frames.
+        sampling: `proposal`, or `published` for the released weights (`avloc.models.batfd.boundary_sampling`).
         decoding: `aligned`, `published` or `published_avdeepfake1m` (`avloc.heads.maps.decode_map`).
-        checkpointed: encoders keep less for the gradients and compute it again.
+        checkpointed: save memory in training: the encoders compute activations a second time in the backward pass.
         frame_loss_weight: of the frame classifiers' loss.
         modal_loss_weight: of the single modalities' maps.
         contrast_loss_weight: of the contrast between the modalities' features.
-        contrast_margin: how far apart a forged clip's features shall be.
+        contrast_margin: distance beyond which a forged clip's features add no contrast loss.
 
     Attributes:
-        arguments: what it was made with; a checkpoint keeps them.
-        target_maker: makes its targets.
+        arguments: the constructor's keyword arguments, which a checkpoint keeps.
+        target_maker: turns a clip's labels into `MapTargets`.
+        cached_features: True with the encoders `projection`, False for pixels and log-mels.
         longest_steps: T.
+        longest_segment_steps: D.
 
     Raises:
-        AvlocError: if the arguments do not go together.
+        AvlocError: if the arguments do not fit together.
+
+    >>> network = MapNetwork(video_encoder="projection", audio_encoder="projection", visual_dim=5, audio_dim=7, width=4)
+    >>> network.cached_features, network.longest_steps, network.longest_segment_steps
+    (True, 512, 40)
     """
 
     def __init__(
@@ -144,19 +162,20 @@ class MapNetwork(nn.Module):
         self.frames, self.durations, self.sampling, self.decoding = frames, durations, sampling, decoding
         self.frame_loss_weight, self.modal_loss_weight = frame_loss_weight, modal_loss_weight
         self.contrast_loss_weight, self.contrast_margin = contrast_loss_weight, contrast_margin
-        self.longest_steps, self.target_maker = frames, MapTargetMaker(durations)
+        self.longest_steps, self.longest_segment_steps = frames, durations
+        self.target_maker = MapTargetMaker(durations)
         self.cached_features = video_encoder == PROJECTION
-        make: dict[str, Any] = {"width": width, "frames": frames, "checkpointed": checkpointed, "dropout": dropout}
-        self.video_encoder = _video_encoder(
-            video_encoder, widths=video_widths, features=visual_dim, grid_channels=visual_grid_channels, **make
+        options = partial(EncoderOptions, width=width, frames=frames, dropout=dropout, checkpointed=checkpointed)
+        self.video_encoder = build_video_encoder(
+            video_encoder, options(widths=video_widths, features=visual_dim, grid_channels=visual_grid_channels)
         )
-        self.audio_encoder = _audio_encoder(
-            audio_encoder, widths=audio_widths, features=audio_dim, spectral_channels=audio_spectral_channels, **make
+        self.audio_encoder = build_audio_encoder(
+            audio_encoder, options(widths=audio_widths, features=audio_dim, spectral_channels=audio_spectral_channels)
         )
         self.video_classifier, self.audio_classifier = nn.Conv1d(width, 1, 1), nn.Conv1d(width, 1, 1)
 
     def sample(self, starts: int, device: torch.device) -> CellSampling:
-        """Which frames the cells of the first starts look at."""
+        """Return the sampling of the cells with the first `starts` starts."""
         return first_starts(starts, self.frames, self.durations, self.samples, self.sampling, str(device))
 
     def encode(
@@ -169,7 +188,19 @@ class MapNetwork(nn.Module):
         *,
         local_maps: bool,
     ) -> Streams:
-        """Both streams > features and frame logits. With `local_maps` maps are wanted for the clips' own starts only."""
+        """Encode both streams to features and frame logits.
+
+        Args:
+            video: see `BATFD.forward`.
+            audio: see `BATFD.forward`.
+            n_frames: see `BATFD.forward`.
+            video_mask: see `BATFD.forward`.
+            audio_mask: see `BATFD.forward`.
+            local_maps: compute maps for starts within the clips only. False for maps whose cells all depend on each other.
+
+        Raises:
+            AvlocError: if the lengths do not fit the network or each other.
+        """
         if self.cached_features:
             return self._encode_cached(video, audio, video_mask, audio_mask, local_maps)
         length = video.shape[2]
@@ -178,7 +209,7 @@ class MapNetwork(nn.Module):
                 f"want video of {self.frames} frames and audio of {4 * self.frames} steps, got {length} and {audio.shape[2]}"
             )
         v, a = self.video_encoder(video, n_frames), self.audio_encoder(audio)
-        # A cell's neighbours reach a start further than it does itself.
+        # The map's 3×3 convolution sees one start further.
         starts = length if n_frames is None or not local_maps else min(length, int(n_frames.max()) + 1)
         return Streams(v, a, self.video_classifier(v)[:, 0], self.audio_classifier(a)[:, 0], starts)
 
@@ -191,54 +222,65 @@ class MapNetwork(nn.Module):
                 f"want video and audio features of equal length, at most {self.frames} steps, "
                 f"got {length} and {audio.shape[1]}"
             )
-        everywhere = torch.ones(video.shape[:2], dtype=torch.bool, device=video.device)
-        masks = [everywhere if mask is None else mask for mask in (video_mask, audio_mask)]
+        all_steps = torch.ones(video.shape[:2], dtype=torch.bool, device=video.device)
+        masks = [all_steps if mask is None else mask for mask in (video_mask, audio_mask)]
         v, a = self.video_encoder(video, masks[0]), self.audio_encoder(audio, masks[1])
-        # Nothing of what lies past a clip may depend on how far its batch is padded: zeros, the logits included.
+        # Zeros after a clip, logits included: its results must not depend on the length of its batch.
         inside = masks[0] | masks[1]
         starts = min(self.frames, length + 1) if local_maps else self.frames
         return Streams(v, a, self.video_classifier(v)[:, 0] * inside, self.audio_classifier(a)[:, 0] * inside, starts)
 
     def frame_terms(self, output: MapOutput, targets: MapTargets) -> dict[str, Tensor]:
-        """The losses that both networks have: of the frame logits, and the contrast between the modalities."""
+        """Return the loss terms of the frame classifiers, and of the contrast between the modalities."""
         mask = targets.mask
+        frame_logits = (output.audio_logits, output.video_logits)
         audio, video = (
             clip_mean(binary_cross_entropy_with_logits(logits.float(), labels, reduction="none"), mask)
-            for logits, labels in zip((output.audio_logits, output.video_logits), targets.frame_labels.unbind(1), strict=True)
-        )  # fmt: skip
+            for logits, labels in zip(frame_logits, targets.frame_labels.unbind(1), strict=True)
+        )
         size = self.width * self.frames
         features = output.audio_features.float(), output.video_features.float()
-        apart = modality_contrast(*features, targets.is_fake, mask, self.contrast_margin)
-        return {"video_frame": video, "audio_frame": audio, "contrast": (apart / size).clamp_max(1.0)}
+        contrast = modality_contrast(*features, targets.is_fake, mask, self.contrast_margin)
+        return {"video_frame": video, "audio_frame": audio, "contrast": (contrast / size).clamp_max(1.0)}
 
     def total(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
-        """All terms, and their weighted sum under `loss`. The contrast is divided by C·T twice, as published: almost off."""
+        """Add the weighted sum of the terms under `loss`.
+
+        As in the published code, the contrast is divided by C·T twice, which almost removes it.
+        """
         maps = terms["fused_map"] + self.modal_loss_weight * (terms["video_map"] + terms["audio_map"]) / 2
         frames = self.frame_loss_weight * (terms["video_frame"] + terms["audio_frame"]) / 2
         contrast = self.contrast_loss_weight / (self.width * self.frames) * terms["contrast"]
         return {**terms, "loss": maps + frames + contrast}
 
     def decode(self, output: MapOutput, grids: Sequence[TimeGrid], *, keep: int = 100) -> list[Proposals]:
-        """Proposals of each clip of a batch, after soft-NMS, at most `keep`, sorted by falling score.
+        """Return each clip's proposals after soft-NMS, sorted by falling score.
 
         Args:
             output: of a batch.
-            grids: each clip's own clock.
-            keep: rows at the most.
+            grids: the clock of each clip.
+            keep: return at most this many proposals per clip.
         """
         fused, audio, video = (
             x.detach().float().cpu().numpy() for x in (output.fused_map, output.audio_map, output.video_map)
         )
         boundaries = self.boundaries(output)
-        ends = None if boundaries is None else boundaries.detach().float().cpu().numpy()
-        return [
-            decode_map(
-                fused[b], grid, decoding=self.decoding, modality_scores=np.stack([audio[b], video[b]]),
-                boundaries=None if ends is None else ends[b, :, : grid.length if self.cached_features else None], keep=keep,
+        probabilities = None if boundaries is None else boundaries.detach().float().cpu().numpy()
+        results = []
+        for b, grid in enumerate(grids):
+            length = grid.length if self.cached_features else None
+            results.append(
+                decode_map(
+                    fused[b],
+                    grid,
+                    decoding=self.decoding,
+                    modality_scores=np.stack([audio[b], video[b]]),
+                    boundaries=None if probabilities is None else probabilities[b, :, :length],
+                    keep=keep,
+                )
             )
-            for b, grid in enumerate(grids)
-        ]  # fmt: skip
+        return results
 
     def boundaries(self, output: Any) -> Tensor | None:
-        """The start and end probabilities (B, 2, T) that weight the map's cells; none here."""
+        """Return the start and end probabilities (B, 2, T) that weight the map's cells; None if the network has none."""
         return None

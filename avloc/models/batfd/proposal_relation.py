@@ -13,14 +13,20 @@ from torch import Tensor, nn
 from torch.nn.functional import max_pool2d, scaled_dot_product_attention
 
 from avloc.errors import AvlocError
-from avloc.models.batfd.boundary_module import single, start_rare
+from avloc.models.batfd.boundary_module import init_map_bias, single
 
 ChannelLayout = Literal["channels", "published"]
 CHANNEL_LAYOUTS: tuple[ChannelLayout, ...] = ("channels", "published")
 
 
 class ConvNorm(nn.Sequential):
-    """Convolution > batch norm > ReLU (unless told not to): (B, K, D, S) → (B, K, D, S)."""
+    """Convolution > batch norm > ReLU: (B, K, D, S) → (B, K, D, S).
+
+    Args:
+        width: K.
+        kernel: cells that the convolution sees along both axes, odd.
+        relu: False leaves the ReLU out.
+    """
 
     def __init__(self, width: int, kernel: int, *, relu: bool = True) -> None:
         layers = [nn.Conv2d(width, width, kernel, padding=kernel // 2), nn.BatchNorm2d(width)]
@@ -28,9 +34,16 @@ class ConvNorm(nn.Sequential):
 
 
 class PositionAttention(nn.Module):
-    """Every cell looks at all others (at every second one along both axes, max-pooled), with a residual.
+    """Residual attention of every cell to all others, max-pooled 2 × 2: (B, K, D, S) → (B, K, D, S).
 
-    Non-local attention (Wang et al., CVPR 2018) without scaling. Fused: the (D·S) × (D·S / 4) matrix is never in memory.
+    Non-local attention (Wang et al., CVPR 2018) without scaling. The kernel is fused: the (D·S) × (D·S / 4) matrix is never in
+    memory.
+
+    Args:
+        width: K.
+
+    >>> PositionAttention(width=4)(torch.zeros(2, 4, 6, 19)).shape
+    torch.Size([2, 4, 6, 19])
     """
 
     def __init__(self, *, width: int) -> None:
@@ -40,22 +53,25 @@ class PositionAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         pooled = (max_pool2d(part(x), 2) for part in (self.key, self.value))
-        # Contiguous, or the fused kernel silently gives way to the one with the whole matrix.
+        # Contiguous, or torch silently falls back to a kernel with the whole matrix.
         q, k, v = (
             p.flatten(2).transpose(1, 2).contiguous()[:, None] for p in (self.query(x), *pooled)
         )  # B, 1, cells, K
-        with torch.autocast(x.device.type, enabled=False):  # unscaled products overflow half precision
+        with torch.autocast(x.device.type, enabled=False):  # products without scaling overflow half precision
             y = scaled_dot_product_attention(single(q), single(k), single(v), scale=1.0)[:, 0]
         return x + self.out(y.transpose(1, 2).reshape(x.shape).to(x.dtype))
 
 
 class ChannelAttention(nn.Module):
-    """Every channel looks at all others, with a residual.
+    """Residual attention of every channel to all others: (B, K, D, S) → (B, K, D, S).
 
     Args:
         width: K.
-        layout: `channels` brings the result (K, D·S) back as it is. `published` is what the released weights were trained
-            with: the transposed result (D·S, K) is read as if it were (K, D, S), which mixes channels and cells.
+        layout: `channels` reshapes the result (K, D·S) to (K, D, S). `published` reproduces the code that the released weights
+            were trained with: it reads the transposed result (D·S, K) as (K, D, S), which mixes channels and cells.
+
+    >>> ChannelAttention(width=4, layout="channels")(torch.zeros(2, 4, 6, 19)).shape
+    torch.Size([2, 4, 6, 19])
     """
 
     def __init__(self, *, width: int, layout: ChannelLayout) -> None:
@@ -74,11 +90,19 @@ class ChannelAttention(nn.Module):
 
 
 class ProposalRelation(nn.Module):
-    """Map features (B, K, D, S) > maps of the position-aware branch, of the channel-aware one, of both: (B, 3, D, S).
+    """Map features (B, K, D, S) > three boundary maps (B, 3, D, S), probabilities.
+
+    The maps are those of the position-aware branch, of the channel-aware branch, and of the sum of both.
 
     Args:
         width: K.
         channel_layout: see `ChannelAttention`.
+
+    Raises:
+        AvlocError: if the layout is unknown.
+
+    >>> ProposalRelation(width=4, channel_layout="channels")(torch.zeros(2, 4, 6, 19)).shape
+    torch.Size([2, 3, 6, 19])
     """
 
     def __init__(self, *, width: int, channel_layout: ChannelLayout) -> None:
@@ -91,7 +115,7 @@ class ProposalRelation(nn.Module):
         self.channel = ChannelAttention(width=width, layout=channel_layout)
         self.position_out, self.channel_out, self.both_out = (nn.Conv2d(width, 1, 3, padding=1) for _ in range(3))
         for out in (self.position_out, self.channel_out, self.both_out):
-            start_rare(out)
+            init_map_bias(out)
 
     def forward(self, x: Tensor) -> Tensor:
         position = self.position_mid(self.position(self.position_in(x)))

@@ -1,4 +1,4 @@
-"""Run shards on this machine: the pipeline here, or one in a process of its own for each of several devices."""
+"""The local engine: one pipeline in this process, or one in a process of its own for each of several devices."""
 
 from __future__ import annotations
 
@@ -6,97 +6,105 @@ import multiprocessing
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from multiprocessing import connection
-from typing import Any
 
 from avloc.errors import AvlocError, StoreError
-from avloc.feature_extraction.job.pipeline import ClipReport, ShardDone, ShardSpec, run_shards
-from avloc.feature_extraction.job.worker import ExtractionSettings
+from avloc.feature_extraction.job.in_progress import ShardSpec
+from avloc.feature_extraction.job.pipeline import ClipReport, ShardDone, run_shards
+from avloc.feature_extraction.job.worker import Connection, ExtractionSettings
 from avloc.io.processes import prepare_process
 
-NEXT, THROUGH = "next", "through"  # what a device's process says beside events and an error's text
+NEXT_SHARD, FINISHED = "next", "finished"  # a device process's signals beside its events and errors
 
 
 def run(
     specs: Iterable[ShardSpec], settings: ExtractionSettings, devices: Sequence[str] = ()
 ) -> Iterator[ClipReport | ShardDone]:
-    """Make shards.
+    """Make shards on this machine.
 
     Args:
         specs: the shards.
-        settings: how; `workers` are shared out among several devices.
-        devices: more than one: each gets a process, which takes the next shard when it is through with one.
+        settings: the job's; `workers` are divided among several devices.
+        devices: with more than one, each gets a process that takes the next shard when it has finished one.
 
     Raises:
         StoreError: if a shard cannot be written.
-        OSError: at the end, if a device's process died; the shards of the others are there.
+        OSError: at the end, if a device's process died; the shards of the others are complete.
     """
     if len(devices) <= 1:
         yield from run_shards(specs, settings)
         return
-    each = max(1, settings.workers // len(devices))
-    running = [_Device(replace(settings, device=device, workers=each)) for device in devices]
+    workers = max(1, settings.workers // len(devices))
+    processes = [_DeviceProcess(replace(settings, device=device, workers=workers)) for device in devices]
     try:
-        yield from _collected(iter(specs), running)
+        yield from _collect_events(iter(specs), processes)
     finally:
-        for device in running:
-            device.process.kill()  # what it is at is not finished and will be done again; its workers end with it
-        for device in running:
+        for device in processes:
+            device.process.kill()  # its unfinished shard is made again by a later run; its workers end with it
+        for device in processes:
             device.process.join()
             device.link.close()
 
 
-class _Device:
-    """The process of a device, and a pipe of its own to it: what it holds when it dies concerns no other."""
+class _DeviceProcess:
+    """The process of a device, with a pipe of its own: its death does not block a pipe of another."""
 
     def __init__(self, settings: ExtractionSettings) -> None:
         context = multiprocessing.get_context("spawn")
-        self.link, theirs = context.Pipe()
+        self.link, child_link = context.Pipe()
         self.name = settings.device
-        self.process = context.Process(target=_run_device, args=(theirs, settings))
+        self.process = context.Process(target=_run_device, args=(child_link, settings))
         self.process.start()
-        theirs.close()
+        child_link.close()
 
 
-def _collected(specs: Iterator[ShardSpec], devices: Sequence[_Device]) -> Iterator[ClipReport | ShardDone]:
-    """What the devices tell, until all are through; then an error if one was lost on the way."""
-    talking, lost = {device.link: device for device in devices}, ""
-    while talking:
-        for link in connection.wait([*talking]):
-            device = talking[link]  # type: ignore[index]
+def _collect_events(
+    specs: Iterator[ShardSpec], processes: Sequence[_DeviceProcess]
+) -> Iterator[ClipReport | ShardDone]:
+    """Yield the events of all devices until all have finished.
+
+    Raises:
+        AvlocError: at once, if a device's process reports an error.
+        OSError: at the end, if a device's process died.
+    """
+    running, death = {device.link: device for device in processes}, ""
+    while running:
+        for link in connection.wait([*running]):
+            device = running[link]  # type: ignore[index]
             try:
-                said = device.link.recv()
-                if said == NEXT:
+                message = device.link.recv()
+                if message == NEXT_SHARD:
                     device.link.send(next(specs, None))
             except (EOFError, OSError):
                 device.process.join()
-                lost = f"the process of {device.name} died (exit code {device.process.exitcode}); run the same again"
-                said = THROUGH
-            if said == THROUGH:
-                del talking[device.link]
-            elif isinstance(said, AvlocError):
-                raise said
-            elif said != NEXT:
-                yield said
-    if lost:
-        raise OSError(lost)
+                death = f"the process of {device.name} died (exit code {device.process.exitcode}); run the same again"
+                message = FINISHED
+            if message == FINISHED:
+                del running[device.link]
+            elif isinstance(message, AvlocError):
+                raise message
+            elif message != NEXT_SHARD:
+                yield message
+    if death:
+        raise OSError(death)
 
 
-def _run_device(link: Any, settings: ExtractionSettings) -> None:
+def _run_device(link: Connection, settings: ExtractionSettings) -> None:
+    """The main function of a device's process."""
     prepare_process()
     try:
-        for event in run_shards(_asked(link), settings):
+        for event in run_shards(_receive_specs(link), settings):
             link.send(event)
     except StoreError as error:
-        link.send(StoreError(str(error)))  # without what it came from, which may not go through a pipe
+        link.send(StoreError(str(error)))  # without its cause, which may not be picklable
     except AvlocError as error:
         link.send(AvlocError(f"{settings.device}: {error}"))
-    link.send(THROUGH)
+    link.send(FINISHED)
 
 
-def _asked(link: Any) -> Iterator[ShardSpec]:
-    """The shards, one by one as they are wanted."""
+def _receive_specs(link: Connection) -> Iterator[ShardSpec]:
+    """Request the shards one by one, each when the pipeline needs it."""
     while True:
-        link.send(NEXT)
+        link.send(NEXT_SHARD)
         spec = link.recv()
         if spec is None:
             return

@@ -1,8 +1,8 @@
-"""Run shards as tasks of a Ray cluster, an existing one or one on this machine.
+"""The Ray engine: shards as tasks of a Ray cluster, an existing one or a new one on this machine.
 
-A task is a shard: it decodes in processes of its own, writes the shard where the store lies (a folder that all nodes see), and
-returns what became of each clip. When its worker or node dies, Ray runs it again elsewhere. Nothing of the folder that the job
-is started in is shipped: nodes have avloc installed, or get a wheel of it.
+A task is a shard: it decodes in processes of its own, writes the shard into the store (a folder that all nodes see), and
+returns the events of its clips. When its worker or node dies, Ray runs it again elsewhere. Nothing of the current folder is
+shipped: the nodes have avloc installed, or receive a wheel of it.
 """
 
 from __future__ import annotations
@@ -11,18 +11,24 @@ import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from avloc.errors import AvlocError, StoreError
-from avloc.feature_extraction.extractors import with_default_key
-from avloc.feature_extraction.job.pipeline import ClipReport, ShardDone, ShardSpec, run_shards
+from avloc.feature_extraction.extractors.catalog import with_default_key
+from avloc.feature_extraction.job.in_progress import ShardSpec
+from avloc.feature_extraction.job.pipeline import ClipReport, ShardDone, run_shards
 from avloc.feature_extraction.job.worker import ExtractionSettings, describe_error
 
-TRIES = 5  # of a shard whose worker or node dies
-WAITING_PER_SLOT = 2  # shards submitted for each that can run, so that a million names are not all in flight
+SHARD_RETRIES = 5  # of a shard whose worker or node dies
+SHARDS_PER_SLOT = 2  # submitted at once, so that a million names are not all in flight
 POLL_S = 1.0
 
-log = logging.getLogger(__name__)
+
+class _ShardResult(NamedTuple):
+    """The result of a task: the events of a shard, or the error for which it could not be made."""
+
+    events: list[ClipReport | ShardDone]
+    error: str | None = None
 
 
 def run(
@@ -33,61 +39,67 @@ def run(
     gpus: float = 0.0,
     wheel: str | None = None,
 ) -> Iterator[ClipReport | ShardDone]:
-    """Make shards.
+    """Make shards on a Ray cluster.
 
     Args:
         specs: the shards.
-        settings: how; each task takes as many CPUs as it has `workers`. All paths must be those that the nodes see.
-        address: the cluster's; None: what RAY_ADDRESS says, or else a cluster on this machine.
-        gpus: of each task; a fraction lets several share one.
+        settings: the job's; each task takes as many CPUs as it has `workers`. All paths must be valid on the nodes.
+        address: the cluster's; None: RAY_ADDRESS, or else a new cluster on this machine.
+        gpus: GPUs per task; with a fraction several tasks share one.
         wheel: a wheel of avloc to send to the nodes.
 
     Raises:
         AvlocError: if Ray is not installed, or the cluster cannot be reached.
-        StoreError: at the end, if shards could not be made; the others are there. It comes early if none can be made any more.
+        StoreError: at the end, if shards could not be made; the others are complete. It comes early once no shard can be made
+            any more.
     """
     ray = _connect(address, wheel)
     settings = replace(_absolute(settings), workers=max(1, settings.workers))
-    make = ray.remote(_shard).options(
-        num_cpus=settings.workers, num_gpus=gpus, max_retries=TRIES, scheduling_strategy="SPREAD"
+    task = ray.remote(_shard).options(
+        num_cpus=settings.workers, num_gpus=gpus, max_retries=SHARD_RETRIES, scheduling_strategy="SPREAD"
     )
-    failed: list[str] = []
-    in_a_row = 0  # that failed: a disk that is full or not mounted, say
-    coming = iter(specs)
+    failures: list[str] = []
+    failures_in_a_row = 0  # a disk may be full or unmounted
+    upcoming = iter(specs)
     pending: dict[Any, ShardSpec] = {}
     while True:
-        slots = _slots(ray, settings.workers, gpus)
-        room = 0 if in_a_row > WAITING_PER_SLOT * slots else WAITING_PER_SLOT * slots - len(pending)
-        for spec in (s for _, s in zip(range(room), coming, strict=False)):
+        limit = SHARDS_PER_SLOT * _slots(ray, settings.workers, gpus)
+        room = 0 if failures_in_a_row > limit else limit - len(pending)
+        for spec in (spec for _, spec in zip(range(room), upcoming, strict=False)):
             paths = {k: path.absolute() for k, path in spec.paths.items()}
-            pending[make.remote(replace(spec, paths=paths), settings)] = spec
+            pending[task.remote(replace(spec, paths=paths), settings)] = spec
         if not pending:
             break
         for reference in ray.wait(list(pending), timeout=POLL_S)[0]:
             pending.pop(reference)
-            try:
-                events, error = ray.get(reference)
-            except ray.exceptions.RayError as lost:
-                events, error = [], f"its worker was lost {TRIES + 1} times: {describe_error(lost)}"
-            yield from events
-            failed += [error] if error else []
-            in_a_row = in_a_row + 1 if error else 0
-    if failed:
-        raise StoreError(f"{len(failed)} shards could not be made, run the same again; the first: {failed[0]}")
+            result = _result(ray, reference)
+            yield from result.events
+            failures += [result.error] if result.error else []
+            failures_in_a_row = failures_in_a_row + 1 if result.error else 0
+    if failures:
+        raise StoreError(f"{len(failures)} shards could not be made, run the same again; the first: {failures[0]}")
 
 
-def _shard(spec: ShardSpec, settings: ExtractionSettings) -> tuple[list[ClipReport | ShardDone], str | None]:
-    """The task. An error of one shard must not end the job, so it is returned."""
+def _shard(spec: ShardSpec, settings: ExtractionSettings) -> _ShardResult:
+    """The task. Its error is returned, because an error of one shard must not end the job."""
     events: list[ClipReport | ShardDone] = []
     try:
         events += run_shards([spec], settings)
     except Exception as error:
-        return [], describe_error(error)
-    return events, None
+        return _ShardResult([], describe_error(error))
+    return _ShardResult(events)
+
+
+def _result(ray: Any, reference: Any) -> _ShardResult:
+    try:
+        result: _ShardResult = ray.get(reference)
+    except ray.exceptions.RayError as error:
+        return _ShardResult([], f"its worker was lost {SHARD_RETRIES + 1} times: {describe_error(error)}")
+    return result
 
 
 def _connect(address: str | None, wheel: str | None) -> Any:
-    """Ray, connected."""
+    """Connect to a cluster; returns the module `ray`."""
     try:
         import ray
     except ImportError as error:
@@ -104,27 +116,21 @@ def _connect(address: str | None, wheel: str | None) -> Any:
 
 
 def _slots(ray: Any, cpus: int, gpus: float) -> int:
-    """How many tasks the cluster can run now; 1 at the least, for it may be growing."""
-    there = ray.cluster_resources()
-    by_gpu = there.get("GPU", 0) / gpus if gpus else float("inf")
-    return max(1, int(min(there.get("CPU", 0) / cpus, by_gpu)))
+    """The number of tasks that the cluster can run now; at least 1, because it may be growing."""
+    resources = ray.cluster_resources()
+    by_gpu = resources.get("GPU", 0) / gpus if gpus else float("inf")
+    return max(1, int(min(resources.get("CPU", 0) / cpus, by_gpu)))
 
 
 def _absolute(settings: ExtractionSettings) -> ExtractionSettings:
-    """With paths that do not depend on the folder that the job was started in."""
-    extractors = tuple(
-        (
-            name,
-            {
-                key: _absolute_path(value) if key == "weights" else value
-                for key, value in with_default_key(name, given).items()
-            },
-        )
-        for name, given in settings.extractors
-    )
-    return replace(settings, root=settings.root.absolute(), extractors=extractors)
+    """Make paths absolute, so that they do not depend on the folder in which the job was started."""
+    extractors = []
+    for name, arguments in settings.extractors:
+        named = with_default_key(name, arguments)
+        extractors.append((name, {k: _absolute_path(v) if k == "weights" else v for k, v in named.items()}))
+    return replace(settings, root=settings.folder.absolute(), extractors=extractors)
 
 
-def _absolute_path(value: Any) -> Any:
-    """Of what there is; a hub's name stays one."""
+def _absolute_path(value: object) -> object:
+    """Make the path of an existing file absolute; the name of a hub's model stays as it is."""
     return str(Path(value).absolute()) if isinstance(value, str) and Path(value).exists() else value

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import json
 import pickle
+import shutil
 import warnings
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from avloc.core.descriptions import ClipInputFormat, TrainingContext
 from avloc.datasets.loading.data_modules import ClipData, DatasetWarning, FeatureData
 from avloc.errors import AvlocError, MediaError
 from avloc.heads.maps import MapTargetMaker
@@ -13,18 +17,21 @@ from avloc.heads.maps import MapTargetMaker
 EXTRACTORS = ["logspec", "residual_grid"]
 
 
-def trained_with(data, **network):
-    """As if a trainer had a network with such attributes."""
-    model = SimpleNamespace(longest_steps=None, target_maker=None, **network)
+def attach_network(data, *, longest_steps=None, target_maker=None):
+    """Give the data a trainer of a network with these members."""
+    network = SimpleNamespace(longest_steps=longest_steps, target_maker=target_maker)
     data.trainer = SimpleNamespace(
-        lightning_module=SimpleNamespace(model=model), is_global_zero=True, global_rank=0, world_size=1
+        lightning_module=SimpleNamespace(model=network), is_global_zero=True, global_rank=0, world_size=1
     )
-    return model
+
+
+def feature_data(root, store, **options):
+    return FeatureData(dataset="lavdf", root=root, store=store, extractors=EXTRACTORS, **options)
 
 
 def test_a_network_sets_a_limit_to_clips(tiny_set, tiny_store):
-    data = FeatureData(dataset="lavdf", root=str(tiny_set), store=str(tiny_store), extractors=EXTRACTORS)
-    trained_with(data).longest_steps = 50
+    data = feature_data(str(tiny_set), str(tiny_store))
+    attach_network(data, longest_steps=50)
     with pytest.warns(DatasetWarning, match="dev: [1-3] clips are longer than the network takes at once"):
         validation = data.split("dev")
     example = validation[0]
@@ -37,48 +44,46 @@ def test_a_network_sets_a_limit_to_clips(tiny_set, tiny_store):
 
 def test_clips_become_batches(tiny_set, tmp_path):
     data = ClipData(dataset="lavdf", root=str(tiny_set), frames=40, batch_size=2, cache=str(tmp_path))
-    trained_with(data).target_maker = MapTargetMaker(12)
+    attach_network(data, target_maker=MapTargetMaker(12))
     batches = list(data.train_dataloader())
     assert sum(len(b.grids) for b in batches) == 3
     for batch in batches:
         assert batch.inputs.video.shape[1:] == (3, 40, 96, 96)
         assert batch.targets.fused_map.shape == (len(batch.grids), 12, 40)
         assert batch.inputs.n_frames.tolist() == [40] * len(batch.grids)  # all are longer
-    pickle.loads(pickle.dumps(data.collate(MapTargetMaker(3))))
+    pickle.loads(pickle.dumps(data.collate_fn(MapTargetMaker(3))))
     squeezed = ClipData(dataset="lavdf", root=str(tiny_set), frames=16, fit="squeeze")
     whole = squeezed.split("dev")[0]
-    batch = squeezed.collate(None)([whole])
+    batch = squeezed.collate_fn(None)([whole])
     assert batch.grids[0].end_s == pytest.approx(whole.grid.end_s)
-    assert squeezed.context()["clips"] == {"frames": 16, "fit": "squeeze"}
+    assert squeezed.context().clips == ClipInputFormat(16, "squeeze")
 
 
 def test_clips_that_cannot_be_decoded(tiny_set, tmp_path):
-    import shutil
-
     root = tmp_path / "set"
     shutil.copytree(tiny_set, root)
     broken = sorted((root / "train").glob("*.mp4"))[0]
     broken.write_text("none")
     strict = ClipData(dataset="lavdf", root=str(root), frames=20, batch_size=3)
-    trained_with(strict)
+    attach_network(strict)
     with pytest.raises(MediaError, match="cannot be opened as media"):
         list(strict.train_dataloader())
     lenient = ClipData(dataset="lavdf", root=str(root), frames=20, batch_size=3, allow_missing=True)
-    trained_with(lenient)
+    attach_network(lenient)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         (batch,) = list(lenient.train_dataloader())
     files = [record.file for record in batch.records]
-    assert len(files) == 3  # the next one stands for the broken one
+    assert len(files) == 3  # the next clip replaces the broken one
     assert len(set(files)) == 2
     assert any("left out" in str(w.message) for w in caught)
 
 
 def test_networks_that_do_not_fit(tiny_set, tiny_store):
-    features = FeatureData(dataset="lavdf", root=str(tiny_set), store=str(tiny_store), extractors=EXTRACTORS)
+    features = feature_data(str(tiny_set), str(tiny_store))
     clips = ClipData(dataset="lavdf", root=str(tiny_set), frames=20)
     cached = SimpleNamespace(cached_features=True, arguments={"audio_dim": 513, "visual_dim": 3})
-    pixels = SimpleNamespace(cached_features=False, frames=30)
+    pixels = SimpleNamespace(cached_features=False, longest_steps=30)
     with pytest.raises(AvlocError, match="wants visual features of width 3, the store's have 320"):
         features.check_network(cached)
     with pytest.raises(AvlocError, match="train it with .*ClipData"):
@@ -87,6 +92,69 @@ def test_networks_that_do_not_fit(tiny_set, tiny_store):
         clips.check_network(cached)
     with pytest.raises(AvlocError, match="takes clips of 30 frames, the data has 20"):
         clips.check_network(pixels)
+    features.check_network(SimpleNamespace(cached_features=True, arguments={"audio_dim": 513, "visual_dim": 320}))
+    clips.check_network(SimpleNamespace(cached_features=False, longest_steps=20))
+    clips.check_network(SimpleNamespace(cached_features=False, longest_steps=None))
+
+
+def test_features_without_a_trainer(tiny_set, tiny_store):
+    """Batches without targets, of whole clips."""
+    data = feature_data(tiny_set, tiny_store, batch_size=2)
+    (first, second) = data.val_dataloader()
+    assert [len(first.grids), len(second.grids)] in ([2, 1], [1, 2])
+    assert first.targets is None
+    assert first.inputs.audio.shape[2] == 513
+    assert data.split("dev").longest_s is None
+    assert data.state_dict() == {}
+
+
+def test_context_describes_the_extractors(tiny_set, tiny_store):
+    data = feature_data(tiny_set, tiny_store, hop_s=0.08)
+    assert data.dims() == {"audio": 513, "visual": 320}
+    assert data.context() == TrainingContext(0.08, tuple(data.store.describe(name) for name in EXTRACTORS))
+    assert [e.name for e in data.context().extractors] == EXTRACTORS
+
+
+def test_home_folder_is_expanded(monkeypatch, tiny_set, tiny_store):
+    monkeypatch.setenv("HOME", str(tiny_set.parent))
+    data = ClipData(dataset="lavdf", root="~/clips", cache="~/cache")
+    assert (data.root, data.cache) == (tiny_set, tiny_set.parent / "cache")
+    assert len(data.split("dev")) == 3
+    assert feature_data("~/clips", "~/features").store.root == tiny_set.parent / "features"
+
+
+def test_progress_within_an_epoch_is_resumed(tiny_set, tiny_store):
+    data = feature_data(tiny_set, tiny_store, batch_size=1)
+    files = [batch.records[0].file for batch in data.train_dataloader()]
+    attach_network(data)
+    data.trainer.current_epoch = 0
+    progress = SimpleNamespace(batch_progress=SimpleNamespace(current=SimpleNamespace(completed=2)))
+    data.trainer.fit_loop = SimpleNamespace(epoch_loop=progress)
+    assert data.state_dict() == {"epoch": 0, "batches": 2}
+    resumed = feature_data(tiny_set, tiny_store, batch_size=1)
+    resumed.load_state_dict(data.state_dict())
+    assert [batch.records[0].file for batch in resumed.train_dataloader()] == files[2:]
+
+
+def test_shuffled_labels_move_between_training_clips_only(tiny_set, tiny_store):
+    plain, shuffled = (feature_data(tiny_set, tiny_store, shuffle_labels=shuffle) for shuffle in (False, True))
+    assert shuffled.split("dev").records[0] == plain.split("dev").records[0]
+    order = np.random.default_rng(0).permutation(3)
+    records = list(plain.split("train").records)
+    labels = [record.segments for record in shuffled._records("train", training=True)]
+    assert labels == [records[k].segments for k in order]
+
+
+def test_cut_segments_are_warned_of(tiny_set, tiny_store, tmp_path):
+    root = tmp_path / "set"
+    root.mkdir()
+    entries = json.loads((tiny_set / "metadata.min.json").read_text())
+    fake = next(e for e in entries if e["split"] == "train" and e["fake_periods"])
+    fake["fake_periods"][-1][1] += 50
+    (root / "metadata.json").write_text(json.dumps(entries))
+    message = "train: [12] segments reached past the end of what was decoded and were cut"
+    with pytest.warns(DatasetWarning, match=message):
+        feature_data(root, tiny_store).split("train", training=True)
 
 
 def test_wrong_settings():
@@ -94,5 +162,9 @@ def test_wrong_settings():
         ClipData(dataset="lavdf", root=".", frames=3, fit="fold")
     with pytest.raises(AvlocError, match="want batch_size ≥ 1 and workers ≥ 0, got 0 and 0"):
         ClipData(dataset="lavdf", root=".", batch_size=0)
+    with pytest.raises(AvlocError, match="want balance of none, real, modality, got 'x'"):
+        feature_data(".", ".", balance="x")
+    with pytest.raises(AvlocError, match="want pseudo_forgeries within 0 and 1, got 2"):
+        feature_data(".", ".", pseudo_forgeries=2.0)
     with pytest.raises(AvlocError, match="want hop_s > 0 and longest_s > 0, got 0 and 40"):
-        FeatureData(dataset="lavdf", root=".", store=".", extractors=[], hop_s=0.0)
+        feature_data(".", ".", hop_s=0.0)

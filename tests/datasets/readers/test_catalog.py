@@ -1,106 +1,176 @@
 from __future__ import annotations
 
-import json
+import os
 import subprocess
 import sys
-from importlib.util import find_spec
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
 import pytest
 
-from avloc.core.timeline import Segment
-from avloc.datasets.readers.catalog import public_name, read_records
+from avloc.core.records import VideoRecord
+from avloc.datasets.readers import catalog
+from avloc.datasets.readers.catalog import get_reader, public_name, read_records
 from avloc.errors import AvlocError
 
-LAVDF = {
-    "file": "test/000001.mp4", "n_fakes": 1, "fake_periods": [[1.0, 1.5]], "duration": 4.2, "original": None,
-    "modify_video": True, "modify_audio": False, "split": "test", "video_frames": 105, "audio_frames": 67200,
-}  # fmt: skip
-ONE_M = {
-    "file": "id1/yt/0/fake.mp4", "split": "val", "modify_type": "audio_modified", "fake_segments": [[1, 2]],
-    "audio_fake_segments": [[1, 2]], "visual_fake_segments": [[3, 4]], "video_frames": 100, "audio_frames": 64000,
-}  # fmt: skip
+READER = """
+from avloc.datasets.readers.table import TableBuilder
+
+class Clips:
+    splits = ("train", "val")
+    validation = "val"
+    suffix = ".mp4"
+
+    def records(self, root, split=None):
+        builder = TableBuilder()
+        for path in sorted(root.glob(f"*{self.suffix}")):
+            builder.add(path.name, split or "train", audio=[(1.0, 1.5)])
+        return builder.build()
+
+    def public_name(self, record):
+        return record.file.removesuffix(self.suffix)
+
+class Lists(Clips):
+    def records(self, root, split=None):
+        return []
+
+instance = Clips()
+partial = object()
+"""
 
 
-def write(path: Path, data: object) -> Path:
-    path.write_text(data if isinstance(data, str) else json.dumps(data))
-    return path.parent
+@pytest.fixture
+def write_module(tmp_path, monkeypatch):
+    """Write a module with readers into the current folder; returns its name, which each test must choose anew."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+    def write(name):
+        (tmp_path / f"{name}.py").write_text(READER)
+        return name
+
+    return write
 
 
-def test_lavdf(tmp_path):
-    root = write(tmp_path / "metadata.min.json", [LAVDF, {**LAVDF, "file": "train/2.mp4", "split": "train"}])
-    record = read_records("lavdf", root, "test")[0]
-    assert (record.file, record.modality, record.duration_s) == ("test/000001.mp4", "visual", 4.2)
-    assert record.segments == record.visual_segments == (Segment(1.0, 1.5),)
-    assert record.audio_segments == ()
-    assert len(read_records("lavdf", root)) == 2
+@pytest.fixture
+def clips(tmp_path):
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for name in ("b.mp4", "a.mp4"):
+        (folder / name).touch()
+    return folder
 
 
-def test_avdeepfake1m_drops_segments_of_an_untouched_modality(tmp_path):
-    root = write(tmp_path / "val_metadata.json", [ONE_M, {**ONE_M, "file": "b.mp4", "modify_type": "both-modified"}])
-    audio, both = read_records("avdeepfake1m", root, "val")
-    assert audio.segments == (Segment(1, 2),)
-    assert both.segments == (Segment(1, 2), Segment(3, 4))
-    assert (audio.file, public_name("avdeepfake1m", audio)) == ("val/id1/yt/0/fake.mp4", "id1/yt/0/fake.mp4")
-    (tmp_path / "test_files.txt").write_text("000000.mp4\n\n000001.mp4\n")
-    assert [r.labelled for r in read_records("avdeepfake1m", root)] == [True, True, False, False]
+@pytest.mark.parametrize("attribute", ["Clips", "instance"])
+def test_reader_by_dotted_name(write_module, clips, attribute):
+    dataset = f"{write_module(f'own_readers_{attribute.lower()}')}.{attribute}"
+    table = read_records(dataset, clips, "val")
+    assert [(r.file, r.split, r.modality) for r in table] == [("a.mp4", "val", "audio"), ("b.mp4", "val", "audio")]
+    assert public_name(dataset, table[0]) == "a"
+    assert get_reader(dataset).validation == "val"
+    assert get_reader(dataset) is get_reader(dataset)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ("[", "metadata.json: line 1, column 2: not JSON"),
-        ({}, "want a list of clips, got an object"),
-        ([1], "entry 0 is not an object but a number"),
-        ([{**LAVDF, "file": "../x.mp4"}], "entry 0: the file '../x.mp4' leads out"),
-        ([{**LAVDF, "file": "/etc/passwd"}], "leads out of the dataset's folder"),
-        ([LAVDF, {"file": "x"}], "entry 1 has no field 'fake_periods'"),
-        ([{**LAVDF, "fake_periods": [[2, 1]]}], r"entry 0: fake_periods: segment 0 is \[2, 1\], want"),
-        ([{**LAVDF, "fake_periods": [["a", 1]]}], "entry 0: fake_periods: "),
-        ([{**LAVDF, "modify_video": "yes"}], "modify_video is 'yes'"),
-        ([{**LAVDF, "fake_periods": [[]]}], r"segment 0 is \[\], want \[start, end\]"),
-        ([{**LAVDF, "fake_periods": [[1, 10**400]]}], "entry 0: fake_periods: "),
-        ([{**LAVDF, "duration": -3}], "duration must be above 0 seconds, got -3"),
-        ([{**LAVDF, "split": "dev2"}], "the split must be one of train, dev, test, got 'dev2'"),
-        ([{**LAVDF, "file": "."}], "leads out of the dataset's folder"),
-        ([{**LAVDF, "file": "a\0.mp4"}], "cannot be the name of a file"),
-        ([{**LAVDF, "file": "a\ud800.mp4"}], "cannot be the name of a file"),
-        ([LAVDF, LAVDF], "the clip test/000001.mp4 is in the metadata twice"),
-        ("[" * 100_000, "brackets nested too deeply"),
-        ([{**LAVDF, "modify_video": False}], "neither modify_audio nor modify_video"),
-        ([], "no clips in the whole split"),
-    ],
-)
-def test_malformed_metadata_is_one_line(tmp_path, change, message):
-    with pytest.raises(AvlocError, match=message) as caught:
-        read_records("lavdf", write(tmp_path / "metadata.json", change))
-    assert "\n" not in str(caught.value)
+def test_wrong_dotted_names(write_module, clips):
+    module = write_module("own_readers_wrong")
+    for dataset, message in (
+        (
+            f"{module}.partial",
+            r"own_readers_wrong\.partial: is no dataset reader, it lacks splits, validation, records,",
+        ),
+        (f"{module}.None_", r"own_readers_wrong\.None_: cannot be imported, expected a dataset reader"),
+        ("own_readers_absent.Clips", r"own_readers_absent\.Clips: cannot be imported"),
+        (f"{module}.Lists", r"records\(\) must return a RecordTable, got list"),
+    ):
+        with pytest.raises(AvlocError, match=message) as error:
+            read_records(dataset, clips)
+        assert "\n" not in str(error.value)
 
 
-def test_missing_things(tmp_path):
+def test_missing_folder_is_an_error_before_any_import(tmp_path):
+    with pytest.raises(AvlocError, match="x: no such folder"):
+        read_records("no_such_package.Reader", tmp_path / "x")
+    code = (
+        "import sys\n"
+        "from avloc.datasets.readers.catalog import read_records\n"
+        "try: read_records('lavdf', '/nowhere')\n"
+        "except ValueError as error: print(error)\n"
+        "print(sorted({'torch', 'av', 'h5py', 'scipy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["/nowhere: no such folder", "[]"]
+
+
+def install(monkeypatch, **values):
+    plugins = EntryPoints(EntryPoint(name, value, catalog.PLUGIN_GROUP) for name, value in values.items())
+    monkeypatch.setattr(catalog, "entry_points", lambda *, group: plugins.select(group=group))
+
+
+def test_installed_plugin(write_module, clips, tmp_path, monkeypatch):
+    module = write_module("own_readers_plugin")
+    sys.path.append(str(tmp_path))
+    install(monkeypatch, clips_plugin=f"{module}:Clips", lavdf=f"{module}:Clips", broken_plugin=f"{module}:Nothing")
+    assert len(read_records("clips_plugin", clips)) == 2
+    assert get_reader("lavdf") is catalog.DATASETS["lavdf"]  # never shadowed
+    with pytest.raises(
+        AvlocError, match=r"the installed dataset 'broken_plugin' \(own_readers_plugin:Nothing\) cannot be"
+    ):
+        get_reader("broken_plugin")
+    with pytest.raises(
+        AvlocError, match=r"unknown dataset 'x', there are: lavdf, .*, json, clips_plugin, broken_plugin;"
+    ):
+        get_reader("x")
+
+
+def test_plugin_of_an_installed_distribution(tmp_path, clips):
+    """The same through the metadata of a distribution on the path, as pip writes them."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "own_distribution.py").write_text(READER)
+    info = tmp_path / "site" / "own_distribution-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: own-distribution\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[avloc.datasets]\nown-clips = own_distribution:Clips\n")
+    code = f"from avloc.datasets.readers.catalog import read_records; print(len(read_records('own-clips', {str(clips)!r})))"
+    path = os.pathsep.join([str(tmp_path / "site"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("2\n", "")
+
+
+def test_home_folder_is_expanded(clips, monkeypatch):
+    monkeypatch.setenv("HOME", str(clips.parent))
+    assert len(read_records("folder", "~/clips")) == 2
+    assert len(read_records("folder", Path("~/clips"))) == 2
+
+
+def test_wrong_names(tmp_path):
     with pytest.raises(AvlocError, match="no such folder"):
         read_records("lavdf", tmp_path / "x")
-    with pytest.raises(AvlocError, match=r"want metadata\.json or metadata\.min\.json"):
-        read_records("lavdf", tmp_path)
-    with pytest.raises(AvlocError, match=r"want train_metadata\.json"):
-        read_records("avdeepfake1m", tmp_path)
-    with pytest.raises(AvlocError, match="no such list of test files"):
-        read_records("avdeepfake1m", tmp_path, "test")
-    with pytest.raises(AvlocError, match="has the splits train, dev, test, got 'val'"):
-        read_records("lavdf", tmp_path, "val")
-    with pytest.raises(AvlocError, match="unknown dataset 'x'"):
+    with pytest.raises(AvlocError, match="unknown dataset 'x', there are: lavdf, avdeepfake1m"):
         read_records("x", tmp_path)
-    root = write(tmp_path / "val_metadata.json", [{**ONE_M, "modify_type": "odd"}])
-    with pytest.raises(AvlocError, match="modify_type must be one of"):
-        read_records("avdeepfake1m", root, "val")
 
 
-def test_the_folders_are_no_top_level_packages():
-    for name in ("datasets", "evaluation", "feature_extraction"):
-        __import__(f"avloc.{name}")
-    repository = Path(__file__).parents[2]
-    spec = find_spec("datasets")
-    assert spec is None or not Path(spec.origin or "/").is_relative_to(repository)
-    code = "import datasets"
-    done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=False)
-    assert "do not put the repository's root on the path" in done.stderr
+def test_clip_that_is_listed_twice(lavdf_entry, write_metadata):
+    root = write_metadata("metadata.json", [lavdf_entry, lavdf_entry])
+    with pytest.raises(AvlocError, match=r"the clip test/000001\.mp4 is in the metadata twice"):
+        read_records("lavdf", root)
+
+
+def test_empty_split(lavdf_entry, write_metadata):
+    root = write_metadata("metadata.json", [])
+    with pytest.raises(AvlocError, match="no clips in the whole split of this lavdf folder"):
+        read_records("lavdf", root)
+    write_metadata("metadata.json", [lavdf_entry])
+    with pytest.raises(AvlocError, match="no clips in the dev split of this lavdf folder"):
+        read_records("lavdf", root, "dev")
+
+
+def test_public_names():
+    record = VideoRecord("val/id1/real.mp4", "val")
+    assert public_name("avdeepfake1m", record) == public_name("avdeepfake1m++", record) == "id1/real.mp4"
+    assert {public_name(name, record) for name in ("lavdf", "folder", "csv", "json")} == {record.file}

@@ -35,12 +35,13 @@ def test_csv(tmp_path):
 def test_json(tmp_path):
     rows = [
         {"file": "a.mp4", "start": 1, "end": 1.5, "modality": "video"},
-        {"file": "b.mp4"},
+        {"file": "b.mp4", "year": 2025, "tags": ["x"]},
         {"file": "a.mp4", "start": 2, "end": 3},
-    ]  # fmt: skip
+    ]
     (tmp_path / "metadata.json").write_text(json.dumps(rows))
-    found = read_records("json", tmp_path, "train")  # without splits, a set is its own
-    assert [(r.file, r.modality, len(r.segments)) for r in found] == [("a.mp4", "both", 2), ("b.mp4", "real", 0)]
+    table = read_records("json", tmp_path, "train")  # a set without splits is its own training set
+    assert [(r.file, r.modality, len(r.segments)) for r in table] == [("a.mp4", "both", 2), ("b.mp4", "real", 0)]
+    assert table[1].attributes == (("year", "2025"),)
 
 
 def test_folder(tmp_path):
@@ -58,6 +59,22 @@ def test_folder(tmp_path):
     (tmp_path / "labels.csv").write_text("file,start,end\nz.mp4,1,2\n")
     with pytest.raises(AvlocError, match=r"names 1 clips that are not in .*, the first is z\.mp4"):
         read_records("folder", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({}, "entry 0: file must be a string, got None"),
+        ({"file": 1}, "entry 0: file must be a string, got 1"),
+        ({"file": "a.mp4", "split": 1}, "entry 0: split must be a string, got 1"),
+        ({"file": "a.mp4", "start": True, "end": 2}, "entry 0: start must be a number of seconds, got True"),
+        ({"file": "a.mp4", "start": 1, "end": 10**400}, "entry 0: end must be a number of seconds"),
+    ],
+)
+def test_malformed_entries_are_named(tmp_path, row, message):
+    (tmp_path / "metadata.json").write_text(json.dumps([row]))
+    with pytest.raises(AvlocError, match=message):
+        read_records("json", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -79,14 +96,14 @@ def test_folder(tmp_path):
         (b"file,start,end\n\xff,1,2\n", "not a CSV file in UTF-8"),
     ],
 )
-def test_what_is_wrong_is_said_with_the_row(tmp_path, text, message):
+def test_malformed_rows_are_named(tmp_path, text, message):
     (tmp_path / "metadata.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(AvlocError) as error:
         read_records("csv", tmp_path)
     assert message in str(error.value)
 
 
-def test_nothing_there(tmp_path):
+def test_missing_metadata(tmp_path):
     with pytest.raises(AvlocError, match=r"metadata\.csv: no such metadata file"):
         read_records("csv", tmp_path)
     with pytest.raises(AvlocError, match="no clips"):

@@ -1,4 +1,4 @@
-"""Sets in each layout with every known trap planted: what is read, extracted, and trained on."""
+"""Sets in each layout with every corruption injected, through reading, extraction and training data."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from avloc.datasets.synthetic.generate import synthesize
 from avloc.errors import AvlocError
 from avloc.feature_extraction.job import run as job
 from avloc.feature_extraction.job.worker import ExtractionSettings
-from avloc.feature_extraction.media.decode import decode, probe
+from avloc.feature_extraction.media.decode import decode
+from avloc.feature_extraction.media.probe import probe
 from avloc.feature_extraction.store.feature_store import FeatureStore
 
 EXTRACTORS = [("logmel", {}), ("residual_grid", {})]
 
 
 @pytest.fixture(scope="module", params=["lavdf", "avdeepfake1m", "avdeepfake1m++"])
-def planted(request, tmp_path_factory):
-    root = tmp_path_factory.mktemp("traps") / "set"
-    records = synthesize(root, layout=request.param, clips=18, seed=5, traps=True, workers=2)
-    return request.param, root, records, json.loads((root / "traps.json").read_text())
+def corrupted_set(request, tmp_path_factory):
+    root = tmp_path_factory.mktemp("corruptions") / "set"
+    records = synthesize(root, layout=request.param, clips=18, seed=5, corruptions=True, workers=2)
+    return request.param, root, records, json.loads((root / "corruptions.json").read_text())
 
 
-def test_synth_and_read_are_inverse(planted):
-    layout, root, records, _ = planted
+def test_synth_and_read_are_inverse(corrupted_set):
+    layout, root, records, _ = corrupted_set
     read = {r.file: r for r in read_records(layout, root)}
     hidden = [r for r in records if not read[r.file].labelled]
     assert len(read) == len(records)
@@ -42,53 +43,53 @@ def test_synth_and_read_are_inverse(planted):
         assert (root / read[records[0].file].file).with_suffix(".json").is_file()  # beside the clip
 
 
-def test_a_second_run_is_the_same(planted):
-    layout, root, records, traps = planted
-    assert synthesize(root, layout=layout, clips=18, seed=5, traps=True, workers=2) == records
-    assert json.loads((root / "traps.json").read_text()) == traps
+def test_second_run_changes_nothing(corrupted_set):
+    layout, root, records, corruptions = corrupted_set
+    assert synthesize(root, layout=layout, clips=18, seed=5, corruptions=True, workers=2) == records
+    assert json.loads((root / "corruptions.json").read_text()) == corruptions
 
 
-def test_extraction_copes_with_every_trap(planted, tmp_path):
-    layout, root, _, traps = planted
+def test_extraction_copes_with_every_corruption(corrupted_set, tmp_path):
+    layout, root, _, corruptions = corrupted_set
     table = read_records(layout, root, "train")
     store = FeatureStore(tmp_path / "s")
     report = job.extract(table.files, store, ExtractionSettings(root, EXTRACTORS, workers=2), shard_clips=4)
-    assert list(report.failures) == [traps["truncated"]]
-    assert probe(root / traps["other frame rate"]).fps == 30
-    assert decode(root / traps["no sound"], []).problems == ["no audio stream"]
-    assert store.length("logmel", traps["no sound"]) == 0
-    assert store.has("logmel", traps["odd name"])
-    assert " " in traps["odd name"]
-    assert not traps["odd name"].isascii()
-    clip = traps["other frame rate"]
+    assert list(report.failures) == [corruptions["truncated"]]
+    assert probe(root / corruptions["other frame rate"]).fps == 30
+    assert decode(root / corruptions["no sound"], []).problems == ["no audio stream"]
+    assert store.length("logmel", corruptions["no sound"]) == 0
+    assert store.has("logmel", corruptions["odd name"])
+    assert " " in corruptions["odd name"]
+    assert not corruptions["odd name"].isascii()
+    clip = corruptions["other frame rate"]
     assert abs(store.grid("residual_grid", clip).end_s - store.grid("logmel", clip).end_s) < 0.1  # on one clock
     with pytest.raises(
         AvlocError, match=r"1 of \d+ clips have no features of .* \(1 recorded as failed, 0 not extracted\)"
     ):
         FeatureDataset(table, store, ["logmel", "residual_grid"], hop_s=0.04)
     data = FeatureDataset(table, store, ["logmel", "residual_grid"], hop_s=0.04, allow_missing=True)
-    assert data.missing == [traps["truncated"]]
+    assert data.missing == [corruptions["truncated"]]
     assert data.clamped == 1
     examples = {e.record.file: e for e in (data[k] for k in range(len(data)))}
-    past = examples[traps["past the end"]]
+    past = examples[corruptions["past the end"]]
     assert past.record.segments[-1].end_s == pytest.approx(past.grid.end_s, abs=0.05)
-    assert not examples[traps["no sound"]].masks[0].any()
+    assert not examples[corruptions["no sound"]].masks[0].any()
 
 
-def test_contradicting_lists_and_odd_spellings(planted):
-    layout, root, _, traps = planted
+def test_contradicting_lists_and_odd_spellings(corrupted_set):
+    layout, root, _, corruptions = corrupted_set
     if layout == "lavdf":
-        assert "contradicting lists" not in traps
+        assert "contradicting lists" not in corruptions
         return
     table = read_records(layout, root, "train")
     assert table.repaired == {avdeepfake1m.CONTRADICTING: 1}
     by_file = {r.file: r for r in table}
-    assert by_file[traps["contradicting lists"]].visual_segments == ()
-    assert by_file[traps["odd spelling"]].modality == "both"
+    assert by_file[corruptions["contradicting lists"]].visual_segments == ()
+    assert by_file[corruptions["odd spelling"]].modality == "both"
 
 
-def test_a_json_per_clip_is_enough(planted, tmp_path):
-    layout, root, _, traps = planted
+def test_json_per_clip_replaces_the_list(corrupted_set, tmp_path):
+    layout, root, _, corruptions = corrupted_set
     if layout == "lavdf":
         return
     listed = {r.file: r for r in read_records(layout, root, "train")}
@@ -96,24 +97,12 @@ def test_a_json_per_clip_is_enough(planted, tmp_path):
     try:
         each = {r.file: r for r in read_records(layout, root, "train")}
         assert each.keys() == listed.keys()
-        assert each[traps["odd spelling"]] == listed[traps["odd spelling"]]
+        assert each[corruptions["odd spelling"]] == listed[corruptions["odd spelling"]]
     finally:
         (tmp_path / "away.json").rename(root / "train_metadata.json")
 
 
-def test_faults_of_the_lists_are_counted(tmp_path):
-    entry = {"file": "a.mp4", "modify_type": "both_modified", "audio_fake_segments": [], "visual_fake_segments": []}
-    entries = [
-        {**entry, "fake_segments": [[1, 2]]},
-        {**entry, "file": "b.mp4", "audio_fake_segments": [[1, 2]], "fake_segments": [[1, 2], [3, 4]]},
-    ]
-    (tmp_path / "val_metadata.json").write_text(json.dumps(entries))
-    table = read_records("avdeepfake1m", tmp_path, "val")
-    assert table.repaired == {avdeepfake1m.ONLY_UNION: 1, avdeepfake1m.NO_UNION: 1}
-    assert (table[0].modality, table[1].modality) == ("both", "audio")
-
-
-def test_links_out_of_the_folder_are_refused(tmp_path):
+def test_links_that_leave_the_folder_are_refused(tmp_path):
     secret = tmp_path / "secret.mp4"
     secret.write_text("x")
     root = tmp_path / "set"

@@ -88,7 +88,7 @@ def test_the_gallery_shows_the_worst_and_the_best_of_each_kind(monkeypatch):
     clips = 40
     truth = Truth(
         [f"<{k}>" for k in range(clips)], Labels.of([np.array([[1.0, 2.0]])] * clips),
-        CategoricalColumn.of("audio" if k % 2 else "visual" for k in range(clips)), {}, np.full(clips, np.nan), np.arange(clips),
+        CategoricalColumn.from_strings("audio" if k % 2 else "visual" for k in range(clips)), {}, np.full(clips, np.nan), np.arange(clips),
     )  # fmt: skip
     rows = Predictions.of({f: [(0.5, 1, 2), (-3, 5, 4)] for f in truth.files}).rows
     text = "".join(gallery(truth, rows, np.arange(clips) / clips))

@@ -3,22 +3,25 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from avloc.models import BATFD, BATFDPlus
-from avloc.models.checkpoint import write_checkpoint
+from avloc.feature_extraction.media.types import Clip
 
 
 @pytest.fixture(scope="session")
 def arguments(tmp_path_factory):
-    """What each extractor needs that has no default: small random checkpoints, by the extractor's name."""
+    """By extractor, the arguments without a default: small random checkpoints."""
     folder = tmp_path_factory.mktemp("checkpoints")
     return {**batfd_arguments(folder), **speech_arguments(folder), **video_arguments(folder)}
 
 
 def batfd_arguments(folder: Path) -> dict[str, dict[str, object]]:
-    """A checkpoint of ours for each extractor that is an encoder of BA-TFD or BA-TFD+."""
+    """A checkpoint for each extractor that is an encoder of BA-TFD or BA-TFD+."""
+    from avloc.models import BATFD, BATFDPlus
+    from avloc.models.checkpoint import write_checkpoint
+
     torch.manual_seed(0)
     small = {"width": 8, "map_widths": (4, 3), "frames": 32, "durations": 3}
     batfd = BATFD(video_widths=(3, 4, 5, 4), audio_widths=(3, 4, 2), **small)
@@ -32,7 +35,7 @@ def batfd_arguments(folder: Path) -> dict[str, dict[str, object]]:
 
 
 def video_arguments(folder: Path) -> dict[str, dict[str, object]]:
-    """Random weights, and as few windows as show the timing: some of these networks take a second for each."""
+    """Random weights, and just enough windows to show the timing: some of these networks take a second per window."""
     from transformers import VideoMAEConfig, VideoMAEModel
 
     torch.manual_seed(0)
@@ -47,25 +50,38 @@ def video_arguments(folder: Path) -> dict[str, dict[str, object]]:
         "mvit_v2_s": {"stride": 23},
         "swin3d_t": {"window": 8, "stride": 8},
     }
-    found: dict[str, dict[str, object]] = {name: {"random": True} | s for name, s in settings.items()}
-    return {**found, "videomae": {"weights": str(folder / "videomae")}}
+    arguments: dict[str, dict[str, object]] = {name: {"random": True} | s for name, s in settings.items()}
+    return {**arguments, "videomae": {"weights": str(folder / "videomae")}}
 
 
-# Small networks of speech: two layers of 16, convolutions of 8 with the usual kernels and strides.
+# Small speech networks: two layers of 16, convolutions of 8 with the usual kernels and strides.
 SMALL_SPEECH = {
-    "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24, "conv_dim": (8,) * 7,
-    "num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 4,
-}  # fmt: skip
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "conv_dim": (8,) * 7,
+    "num_conv_pos_embeddings": 8,
+    "num_conv_pos_embedding_groups": 4,
+}
 SMALL_WAVLM = {
-    "encoder_layers": 3, "encoder_embed_dim": 16, "encoder_ffn_embed_dim": 24, "encoder_attention_heads": 2,
-    "conv_feature_layers": "[(8,10,5)] + [(8,3,2)] * 4 + [(8,2,2)] * 2", "conv_pos": 8, "conv_pos_groups": 4,
-    "relative_position_embedding": True, "gru_rel_pos": True, "num_buckets": 32, "max_distance": 80,
-}  # fmt: skip
+    "encoder_layers": 3,
+    "encoder_embed_dim": 16,
+    "encoder_ffn_embed_dim": 24,
+    "encoder_attention_heads": 2,
+    "conv_feature_layers": "[(8,10,5)] + [(8,3,2)] * 4 + [(8,2,2)] * 2",
+    "conv_pos": 8,
+    "conv_pos_groups": 4,
+    "relative_position_embedding": True,
+    "gru_rel_pos": True,
+    "num_buckets": 32,
+    "max_distance": 80,
+}
 
 
 def speech_arguments(folder: Path) -> dict[str, dict[str, object]]:
-    """Small networks of speech whose norms are per step, so that a click changes the steps that see it and no others."""
-    found: dict[str, dict[str, object]] = {}
+    """Small speech networks with norms per step, so that a click changes only the steps that see it."""
+    arguments: dict[str, dict[str, object]] = {}
     kinds = {
         "wavlm": ("wavlm_base", "wavlm_base_plus", "wavlm_large"),
         "wav2vec2": ("wav2vec2_base", "wav2vec2_large", "xls_r_300m"),
@@ -73,13 +89,13 @@ def speech_arguments(folder: Path) -> dict[str, dict[str, object]]:
     }
     for kind, names in kinds.items():
         _save_speech(folder / kind, kind, norm="layer", normalize=False)
-        found |= {name: {"weights": str(folder / kind)} for name in names}
+        arguments |= {name: {"weights": str(folder / kind)} for name in names}
     _save_original_wavlm(folder / "wavlm.pt", extractor_mode="layer_norm")
-    return found | {"s3prl": {"upstream": "wavlm_base_plus", "weights": str(folder / "wavlm.pt")}}
+    return arguments | {"s3prl": {"upstream": "wavlm_base_plus", "weights": str(folder / "wavlm.pt")}}
 
 
 def _save_speech(folder: Path, kind: str, *, norm: str, normalize: bool, **settings: object) -> torch.nn.Module:
-    """A small random network of transformers in a folder, as transformers saves it; also returned."""
+    """Save a small random network of transformers to a folder, and return it."""
     import transformers
 
     torch.manual_seed(0)
@@ -93,11 +109,11 @@ def _save_speech(folder: Path, kind: str, *, norm: str, normalize: bool, **setti
 
 
 def _save_original_wavlm(file: Path, **settings: object) -> torch.nn.Module:
-    """A small random WavLM in a file like Microsoft's, made by the original code in s3prl; also returned."""
+    """Save a small random WavLM, built by the original code in s3prl, to a file like Microsoft's, and return it."""
     import warnings
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of code older than the torch it runs on
+        warnings.simplefilter("ignore")  # the code is older than torch
         from s3prl.upstream.wavlm.WavLM import WavLM, WavLMConfig
 
         torch.manual_seed(0)
@@ -105,7 +121,7 @@ def _save_original_wavlm(file: Path, **settings: object) -> torch.nn.Module:
         network = WavLM(WavLMConfig(cfg)).eval()
     with torch.no_grad():
         for name, values in network.named_parameters():
-            if name.endswith("grep_a"):  # one at first, as are many others
+            if name.endswith("grep_a"):  # initialized to one
                 values.uniform_(0.5, 1.5)
     torch.save({"cfg": cfg, "model": network.state_dict()}, file)
     return network
@@ -113,28 +129,52 @@ def _save_original_wavlm(file: Path, **settings: object) -> torch.nn.Module:
 
 @pytest.fixture(scope="session")
 def save_speech():
-    """What saves a small network of speech as transformers does."""
+    """A function that saves a small speech network as transformers does."""
     return _save_speech
 
 
 @pytest.fixture(scope="session")
 def save_original_wavlm():
-    """What saves a small WavLM as Microsoft does."""
+    """A function that saves a small WavLM as Microsoft does."""
     return _save_original_wavlm
 
 
 @pytest.fixture
 def one_thread():
-    """Networks as small as these only wait for their other threads."""
+    """Run torch in one thread: networks this small lose time to more."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
 
 
+def _make_clip(extractor, *, steps=23, event=11, start_s=0.2) -> Clip:
+    """A quiet, grey clip of `steps` frames with a click and a flash in the middle of frame `event`; None: without them."""
+    clip = Clip(Path("x.mp4"), fps=25, sample_rate=16000, video_start_s=start_s, audio_start_s=start_s)
+    rng = np.random.default_rng(0)
+    if extractor.modality == "audio":
+        clip.samples = rng.normal(0, 1e-4, steps * 640).astype(np.float32)
+        if event is not None:
+            clip.samples[event * 640 + 318 : event * 640 + 322] = 0.8
+    else:
+        f = extractor.video_format
+        shape = (steps, f.height, f.width) if f.pixel_format == "gray" else (steps, f.height, f.width, 3)
+        frames = np.full(shape, 100, dtype=np.uint8)
+        if event is not None:
+            frames[event, ::3, ::3] = 240
+        clip.frames[f] = frames if f.resize == "swscale" else (frames / 255).astype(np.float32)
+    return clip
+
+
+@pytest.fixture(scope="session")
+def make_clip():
+    """A function that makes a clip with one event for an extractor."""
+    return _make_clip
+
+
 @pytest.fixture
 def no_network(monkeypatch):
-    """Whoever tries the network fails."""
+    """Fail on any use of the internet."""
 
     def refuse(*arguments, **settings):
         raise AssertionError("the network was tried")

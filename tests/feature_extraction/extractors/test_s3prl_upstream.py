@@ -8,15 +8,21 @@ import pytest
 import torch
 
 from avloc.errors import AvlocError
-from avloc.feature_extraction.extractors import build_extractor, parse_specification
+from avloc.feature_extraction.extractors.catalog import build_extractor, parse_specification
 
 pytestmark = pytest.mark.usefixtures("one_thread", "no_network")
 
 CONVOLUTIONS = "[(8,10,5)] + [(8,3,2)] * 4 + [(8,2,2)] * 2"
 SMALL = {
-    "encoder_layers": 2, "encoder_embed_dim": 16, "encoder_ffn_embed_dim": 24, "encoder_attention_heads": 2,
-    "conv_feature_layers": CONVOLUTIONS, "conv_pos": 8, "conv_pos_groups": 4, "final_dim": 8,
-}  # fmt: skip
+    "encoder_layers": 2,
+    "encoder_embed_dim": 16,
+    "encoder_ffn_embed_dim": 24,
+    "encoder_attention_heads": 2,
+    "conv_feature_layers": CONVOLUTIONS,
+    "conv_pos": 8,
+    "conv_pos_groups": 4,
+    "final_dim": 8,
+}
 
 
 def streams():
@@ -43,9 +49,14 @@ def save_hubert(file):
         symbols = [["a", "b", "c"]]
         network = HubertModel(HubertConfig(**SMALL, label_rate=50), HubertPretrainingConfig(), symbols)
     torch.save(
-        {"task_cfg": {"normalize": False}, "model_cfg": {**SMALL, "label_rate": 50}, "model_weight": network.state_dict(),
-         "dictionaries_symbols": symbols}, file,
-    )  # fmt: skip
+        {
+            "task_cfg": {"normalize": False},
+            "model_cfg": {**SMALL, "label_rate": 50},
+            "model_weight": network.state_dict(),
+            "dictionaries_symbols": symbols,
+        },
+        file,
+    )
 
 
 def save_data2vec(file):
@@ -71,10 +82,14 @@ def files(tmp_path_factory, save_speech, save_original_wavlm):
     for kind in ("wav2vec2", "hubert"):
         save_speech(root / f"hf_{kind}", kind, norm="layer", normalize=True)
     return {
-        "wavlm_local": root / "wavlm.pt", "wav2vec2_local": root / "wav2vec2.pt", "hubert_local": root / "hubert.pt",
-        "data2vec_local": root / "data2vec.pt", "unispeech_sat_local": root / "unispeech_sat.pt",
-        "hf_wav2vec2_custom": root / "hf_wav2vec2", "hf_hubert_custom": root / "hf_hubert",
-    }  # fmt: skip
+        "wavlm_local": root / "wavlm.pt",
+        "wav2vec2_local": root / "wav2vec2.pt",
+        "hubert_local": root / "hubert.pt",
+        "data2vec_local": root / "data2vec.pt",
+        "unispeech_sat_local": root / "unispeech_sat.pt",
+        "hf_wav2vec2_custom": root / "hf_wav2vec2",
+        "hf_hubert_custom": root / "hf_hubert",
+    }
 
 
 def direct(entry, file, samples):
@@ -90,48 +105,46 @@ def direct(entry, file, samples):
 
 
 ENTRIES = (
-    "wavlm_local", "unispeech_sat_local", "wav2vec2_local", "hubert_local", "data2vec_local", "hf_wav2vec2_custom",
+    "wavlm_local",
+    "unispeech_sat_local",
+    "wav2vec2_local",
+    "hubert_local",
+    "data2vec_local",
+    "hf_wav2vec2_custom",
     "hf_hubert_custom",
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
-def test_layers_are_those_of_s3prl(entry, files):
+def test_layers_equal_s3prls(entry, files):
     extractor = build_extractor(*parse_specification(f"s3prl:{entry},weights={files[entry]},layers=all"))
     extractor.load()
-    given = streams()
-    together = extractor.rows(given)
+    batch = streams()
+    together = extractor.rows(batch)
     layers = 4 if entry in ("wavlm_local", "unispeech_sat_local") else 3
     assert (extractor.layers, extractor.dim) == (layers, 16 * layers)
-    for samples, got in zip(given, together, strict=True):
-        wanted = direct(entry, files[entry], samples)
+    for samples, got in zip(batch, together, strict=True):
+        expected = direct(entry, files[entry], samples)
         assert got.dtype == np.float32
         assert len(got) == (len(samples) - 400) // 320 + 1
-        np.testing.assert_allclose(got, np.concatenate(wanted, axis=1), atol=1e-5)
-    mean = build_extractor(*parse_specification(f"s3prl:{entry},weights={files[entry]},layers=0-1,mean=true")).rows(
-        given[:1]
-    )[0]
-    np.testing.assert_allclose(mean, np.mean(direct(entry, files[entry], given[0])[:2], axis=0), atol=1e-5)
+        np.testing.assert_allclose(got, np.concatenate(expected, axis=1), atol=1e-5)
+    averaged = build_extractor(*parse_specification(f"s3prl:{entry},weights={files[entry]},layers=0-1,mean=true"))
+    (mean,) = averaged.rows(batch[:1])
+    np.testing.assert_allclose(mean, np.mean(direct(entry, files[entry], batch[0])[:2], axis=0), atol=1e-5)
 
 
-def test_a_plain_name_takes_the_local_entry(files):
+def test_plain_name_uses_the_local_entry(files):
     named = build_extractor(*parse_specification(f"s3prl:wavlm_base_plus,weights={files['wavlm_local']}"))
     entry = build_extractor(*parse_specification(f"s3prl:wavlm_local,weights={files['wavlm_local']}"))
-    given = streams()
-    for a, b in zip(named.rows(given), entry.rows(given), strict=True):
+    batch = streams()
+    for a, b in zip(named.rows(batch), entry.rows(batch), strict=True):
         np.testing.assert_array_equal(a, b)
     assert named.parameters() == {"upstream": "wavlm_base_plus", "layers": "last", "mean": False}
     assert len(named.weights_sha256()) == 64
     xlsr = build_extractor(*parse_specification(f"s3prl:xls_r_300m,weights={files['wav2vec2_local']}"))
-    assert xlsr.rows(given)[0].shape == (9, 16)
-    assert (
-        len(
-            build_extractor(
-                *parse_specification(f"s3prl:hf_hubert_custom,weights={files['hf_hubert_custom']}")
-            ).weights_sha256()
-        )
-        == 64
-    )
+    assert xlsr.rows(batch)[0].shape == (9, 16)
+    custom = build_extractor(*parse_specification(f"s3prl:hf_hubert_custom,weights={files['hf_hubert_custom']}"))
+    assert len(custom.weights_sha256()) == 64
 
 
 def test_timing(files):
@@ -141,14 +154,12 @@ def test_timing(files):
     assert extractor.rows([streams()[0][:7]])[0].shape == (1, 16)
 
 
-def test_it_is_as_our_own_reading_of_the_same_file(files):
-    """Two ways to one network: s3prl's, and transformers'."""
-    given = streams()[:1]
-    (theirs,) = build_extractor(
-        *parse_specification(f"s3prl:wavlm_local,weights={files['wavlm_local']},layers=all")
-    ).rows(given)
-    (ours,) = build_extractor(*parse_specification(f"wavlm_base:weights={files['wavlm_local']},layers=all")).rows(given)
-    np.testing.assert_allclose(theirs, ours, atol=1e-5)
+def test_s3prl_and_transformers_read_the_same_network_from_a_file(files):
+    rows = []
+    for specification in ("s3prl:wavlm_local,weights={},layers=all", "wavlm_base:weights={},layers=all"):
+        extractor = build_extractor(*parse_specification(specification.format(files["wavlm_local"])))
+        rows += extractor.rows(streams()[:1])
+    np.testing.assert_allclose(*rows, atol=1e-5)
 
 
 def test_wrong_names_and_files(files, tmp_path):
@@ -158,7 +169,7 @@ def test_wrong_names_and_files(files, tmp_path):
         build_extractor(*parse_specification("s3prl:vggish,weights=x"))
     with pytest.raises(AvlocError, match="none: no such weights file for s3prl:wavlm_local"):
         build_extractor(*parse_specification("s3prl:wavlm_local,weights=none"))
-    with pytest.raises(AvlocError, match="s3prl has no upstream 'wavlm_huge', like it there are: .*wavlm_large"):
+    with pytest.raises(AvlocError, match="s3prl has no upstream 'wavlm_huge', similar ones: .*wavlm_large"):
         build_extractor(*parse_specification(f"s3prl:wavlm_huge,weights={files['wavlm_local']}")).load()
     with pytest.raises(AvlocError, match=r"not weights of s3prl's hubert \(.*required key"):
         build_extractor(*parse_specification(f"s3prl:hubert_local,weights={files['wavlm_local']}")).load()
@@ -166,7 +177,7 @@ def test_wrong_names_and_files(files, tmp_path):
         build_extractor(*parse_specification(f"s3prl:wavlm_local,weights={files['wavlm_local']},layers=4")).load()
     shutil.copytree(files["hf_hubert_custom"], tmp_path / "folder")
     (tmp_path / "folder" / "preprocessor_config.json").unlink()
-    with pytest.raises(AvlocError, match=r"it lacks preprocessor_config\.json"):
+    with pytest.raises(AvlocError, match=r"this one lacks preprocessor_config\.json"):
         build_extractor(*parse_specification(f"s3prl:hf_hubert_custom,weights={tmp_path / 'folder'}"))
     (tmp_path / "text.pt").write_text("none")
     with pytest.raises(AvlocError, match=r"text\.pt: not a checkpoint"):
@@ -175,11 +186,13 @@ def test_wrong_names_and_files(files, tmp_path):
 
 @pytest.mark.parametrize(
     ("place", "settings", "problem"),
-    [("cfg", {"conv_feature_layers": "print('run')"}, "conv_feature_layers must be like"),
-     ("model_cfg", {"conv_feature_layers": "print('run')"}, "conv_feature_layers must be like"),
-     ("model_cfg", {"xformers_att_config": "print('run')"}, "cannot run a network with xformers"),
-     ("cfg", [("conv_feature_layers", "print('run')")], "not a file of s3prl's")],
-)  # fmt: skip
+    [
+        ("cfg", {"conv_feature_layers": "print('run')"}, "conv_feature_layers must be like"),
+        ("model_cfg", {"conv_feature_layers": "print('run')"}, "conv_feature_layers must be like"),
+        ("model_cfg", {"xformers_att_config": "print('run')"}, "cannot run a network with xformers"),
+        ("cfg", [("conv_feature_layers", "print('run')")], "not a file of s3prl's"),
+    ],
+)
 def test_code_in_a_file_is_not_run(place, settings, problem, tmp_path, capsys):
     torch.save({place: settings, "model": {}}, tmp_path / "w.pt")
     with pytest.raises(AvlocError, match=problem):
@@ -187,25 +200,10 @@ def test_code_in_a_file_is_not_run(place, settings, problem, tmp_path, capsys):
     assert "run" not in capsys.readouterr().out
 
 
-def test_several_share_a_store(files):
-    made = [
+def test_several_upstreams_have_names_of_their_own(files):
+    extractors = [
         build_extractor(*parse_specification(f"s3prl:{entry},weights={files[entry]}"))
         for entry in ("wavlm_local", "hubert_local")
     ]
-    assert [extractor.name for extractor in made] == ["s3prl_wavlm_local", "s3prl_hubert_local"]
-    assert {extractor.describe()["factory"] for extractor in made} == {"s3prl"}
-
-
-def test_ray_makes_paths_of_weights_only(files, tmp_path, monkeypatch):
-    from avloc.feature_extraction.job.engines.ray import _absolute
-    from avloc.feature_extraction.job.worker import ExtractionSettings
-
-    monkeypatch.chdir(files["wavlm_local"].parent)
-    (files["wavlm_local"].parent / "wavlm_local").touch()  # a file that is called like the upstream
-    try:
-        given = (("s3prl", {"": "wavlm_local", "weights": "wavlm.pt"}), ("wavlm_base", {"": "microsoft/wavlm-base"}))
-        made = _absolute(ExtractionSettings(tmp_path, given)).extractors
-    finally:
-        (files["wavlm_local"].parent / "wavlm_local").unlink()
-    assert made[0] == ("s3prl", {"upstream": "wavlm_local", "weights": str(files["wavlm_local"])})
-    assert made[1] == ("wavlm_base", {"weights": "microsoft/wavlm-base"})
+    assert [extractor.name for extractor in extractors] == ["s3prl_wavlm_local", "s3prl_hubert_local"]
+    assert {extractor.describe().factory for extractor in extractors} == {"s3prl"}

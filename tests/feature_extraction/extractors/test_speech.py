@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from avloc.errors import AvlocError
-from avloc.feature_extraction.extractors import build_extractor
-from avloc.feature_extraction.extractors.speech_network import passes
+from avloc.feature_extraction.extractors.catalog import build_extractor
 from avloc.feature_extraction.media.types import Clip
 
 pytestmark = pytest.mark.usefixtures("one_thread", "no_network")
@@ -30,7 +29,7 @@ def streams(lengths=LENGTHS):
 
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory, save_speech):
-    """Folders and the networks in them, by kind and norm; those with a group norm want streams as they are."""
+    """Folders and their networks, by kind and norm; those with a group norm take streams without normalization."""
     root = tmp_path_factory.mktemp("speech")
     return {
         (kind, norm): (
@@ -43,7 +42,7 @@ def networks(tmp_path_factory, save_speech):
 
 
 def reference(network, samples, normalize):
-    """transformers' own forward pass of one stream: every hidden state (T, C)."""
+    """The forward pass of transformers on one stream: every hidden state (T, C)."""
     import transformers
 
     prepare = transformers.Wav2Vec2FeatureExtractor(do_normalize=normalize)
@@ -55,14 +54,14 @@ def reference(network, samples, normalize):
 
 @pytest.mark.parametrize("norm", ["group", "layer"])
 @pytest.mark.parametrize("kind", list(NAMES))
-def test_layers_are_those_of_transformers(kind, norm, networks):
+def test_layers_equal_transformers(kind, norm, networks):
     folder, network = networks[kind, norm]
     samples = sound(9999)
-    wanted = reference(network, samples, norm == "layer")
-    assert wanted[0].shape == (30, 16)
+    states = reference(network, samples, norm == "layer")
+    assert states[0].shape == (30, 16)
     for layers, numbers in {"all": [0, 1, 2], "last": [2], "0": [0], "1+0": [1, 0]}.items():
-        side = np.concatenate([wanted[k] for k in numbers], axis=1)
-        mean = np.mean([wanted[k] for k in numbers], axis=0)
+        side = np.concatenate([states[k] for k in numbers], axis=1)
+        mean = np.mean([states[k] for k in numbers], axis=0)
         for averaged, expected in ((False, side), (True, mean)):
             extractor = build_extractor(NAMES[kind], {"weights": folder, "layers": layers, "mean": averaged})
             extractor.load()
@@ -74,28 +73,28 @@ def test_layers_are_those_of_transformers(kind, norm, networks):
 
 @pytest.mark.parametrize("norm", ["group", "layer"])
 @pytest.mark.parametrize("kind", list(NAMES))
-def test_together_is_as_one_by_one(kind, norm, networks):
+def test_batch_equals_one_by_one(kind, norm, networks):
     folder, _ = networks[kind, norm]
     extractor = build_extractor(NAMES[kind], {"weights": folder, "layers": "all"})
-    given = streams()
-    alone = [extractor.rows([samples])[0] for samples in given]
+    batch = streams()
+    alone = [extractor.rows([samples])[0] for samples in batch]
     assert [len(rows) for rows in alone] == [6, 1, 11, 6, 9, 1, 11, 1, 2]
-    for order in (range(len(given)), [4, 8, 1, 0, 7, 2, 3, 6, 5]):
-        for k, rows in zip(order, extractor.rows([given[k] for k in order]), strict=True):
+    for order in (range(len(batch)), [4, 8, 1, 0, 7, 2, 3, 6, 5]):
+        for k, rows in zip(order, extractor.rows([batch[k] for k in order]), strict=True):
             np.testing.assert_allclose(rows, alone[k], atol=1e-5)
     assert extractor.rows([]) == []
 
 
-def test_a_group_norm_never_sees_padding_and_a_layer_norm_shares_passes(networks, monkeypatch):
-    seen = []
+def test_group_norm_never_sees_padding_and_layer_norm_shares_passes(networks, monkeypatch):
+    passes = []
     for norm in ("group", "layer"):
         extractor = build_extractor("hubert_base", {"weights": networks["hubert", norm][0]})
         whole = extractor.states
         monkeypatch.setattr(
-            extractor, "states", lambda d, m, whole=whole: seen.append((tuple(d.shape), m)) or whole(d, m)
+            extractor, "states", lambda d, m, whole=whole: passes.append((tuple(d.shape), m)) or whole(d, m)
         )
         extractor.rows(streams())
-    group, layer = seen[:7], seen[7:]
+    group, layer = passes[:7], passes[7:]
     assert sorted(shape for shape, _ in group) == sorted(
         [(2, 2000), (2, 400), (1, 3040), (1, 3777), (1, 3776), (1, 719), (1, 720)]
     )
@@ -105,20 +104,13 @@ def test_a_group_norm_never_sees_padding_and_a_layer_norm_shares_passes(networks
     assert layer[1][1] is None
 
 
-def test_passes_are_bounded():
-    assert passes([9, 4, 9, 8], 18, padded=True) == [[0, 2], [3], [1]]
-    assert passes([9, 4, 9, 8], 8, padded=True) == [[0], [2], [3], [1]]
-    assert passes([9, 4, 9, 4], 99, padded=False) == [[0, 2], [1, 3]]
-    assert passes([], 9, padded=True) == []
-
-
-def test_short_streams_are_filled_with_silence_behind_their_normalization(networks):
+def test_short_streams_are_padded_after_their_normalization(networks):
     folder, network = networks["wav2vec2", "layer"]
     extractor = build_extractor("wav2vec2_base", {"weights": folder})
     samples = sound(150)
     scaled = (samples - samples.mean()) / np.sqrt(samples.var() + 1e-7)
-    wanted = reference(network, np.pad(scaled, (0, 250)), normalize=False)[-1]
-    np.testing.assert_allclose(extractor.rows([samples])[0], wanted, atol=1e-5)
+    expected = reference(network, np.pad(scaled, (0, 250)), normalize=False)[-1]
+    np.testing.assert_allclose(extractor.rows([samples])[0], expected, atol=1e-5)
     assert extractor.rows([samples[:1]])[0].shape == (1, 16)
 
 
@@ -139,8 +131,8 @@ def test_timing_and_windows(networks):
 
 
 @pytest.mark.parametrize("click", [1000, 3199, 4001])
-def test_a_click_is_in_the_rows_whose_samples_it_is_among(click, arguments):
-    """Of the convolutions, and of those behind a transformer whose norms are per step."""
+def test_click_is_in_the_row_that_sees_its_sample(click, arguments):
+    """A row of the convolutions, and one behind a transformer with norms per step."""
     for layers in ("0", "last"):
         extractor = build_extractor("wavlm_large", arguments["wavlm_large"] | {"layers": layers})
         samples = sound(6000, level=1e-4)
@@ -162,7 +154,7 @@ def test_other_convolutions_have_another_clock(tmp_path, save_speech):
     assert len(extractor.rows([sound(1000)])[0]) == (1000 - 30) // 21 + 1
 
 
-def test_normalization_is_as_the_folder_says_or_the_class(tmp_path, save_speech):
+def test_normalization_follows_the_folder_else_the_class(tmp_path, save_speech):
     save_speech(tmp_path, "wav2vec2", norm="group", normalize=False)
     file = tmp_path / "preprocessor_config.json"
 
@@ -175,39 +167,47 @@ def test_normalization_is_as_the_folder_says_or_the_class(tmp_path, save_speech)
     assert normalizes()
     assert build_extractor("wav2vec2_base", {"weights": str(tmp_path)}).weights_sha256() != before
     file.write_text(json.dumps({"sampling_rate": 8000}))
-    with pytest.raises(AvlocError, match="want the settings of a network for 16000 samples/s"):
+    with pytest.raises(AvlocError, match="expected the settings of a network for 16000 samples/s"):
         normalizes()
     file.unlink()
     assert normalizes()
 
 
-def test_what_a_store_remembers(networks):
+def test_description(networks):
     folder, _ = networks["hubert", "group"]
     extractor = build_extractor("hubert_base", {"weights": folder, "layers": "1-2", "mean": "true", "batch_s": "7"})
-    about = extractor.describe()
-    assert about["parameters"] == {"layers": "1-2", "mean": True, "random": False}
-    assert len(about["weights_sha256"]) == 64
-    assert (about["dim"], about["layers"], about["modality"]) == (16, 1, "audio")
-    again = build_extractor("hubert_base", about["parameters"] | {"weights": folder})
-    assert again.describe() == about
+    description = extractor.describe()
+    assert description.parameters == {"layers": "1-2", "mean": True, "random": False}
+    assert len(description.weights_sha256) == 64
+    assert (description.dim, description.layers, description.modality) == (16, 1, "audio")
+    again = build_extractor("hubert_base", description.parameters | {"weights": folder})
+    assert again.describe() == description
 
 
 @pytest.mark.parametrize(
     ("layers", "problem"),
-    [("", "layers must be all, last, or numbers"), ("x", "got 'x'"), ("1,2", "got '1,2'"), ("-1", "got '-1'"),
-     ("3", "hubert_base: layers must name some of 0 to 2, each once, got '3'"), ("1+1", "each once"),
-     ("0-1+1", "each once"), ("2-1", "must name some"), ("999", "must name some")],
-)  # fmt: skip
+    [
+        ("", "layers must be all, last, or numbers"),
+        ("x", "got 'x'"),
+        ("1,2", "got '1,2'"),
+        ("-1", "got '-1'"),
+        ("3", "hubert_base: layers must name some of 0 to 2, each once, got '3'"),
+        ("1+1", "each once"),
+        ("0-1+1", "each once"),
+        ("2-1", "must name some"),
+        ("999", "must name some"),
+    ],
+)
 def test_wrong_layers(layers, problem, networks):
     with pytest.raises(AvlocError, match=problem.replace("+", r"\+")):
         build_extractor("hubert_base", {"weights": networks["hubert", "group"][0], "layers": layers}).load()
 
 
-def test_weights_that_are_not_there(tmp_path, monkeypatch):
+def test_missing_weights(tmp_path, monkeypatch):
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    with pytest.raises(AvlocError, match="microsoft/wavlm-base-plus: no such folder, nor a model of that name"):
+    with pytest.raises(AvlocError, match="microsoft/wavlm-base-plus: no such folder, and no model of this name"):
         build_extractor("wavlm_base_plus")
     with pytest.raises(AvlocError, match="hf download"):
         build_extractor("xls_r_300m", {"weights": "facebook/wav2vec2-xls-r-300m"})
@@ -216,7 +216,7 @@ def test_weights_that_are_not_there(tmp_path, monkeypatch):
     (tmp_path / "x.pt").write_text("")
     with pytest.raises(AvlocError, match=r"x\.pt: no such folder"):
         build_extractor("hubert_base", {"weights": str(tmp_path / "x.pt")})
-    with pytest.raises(AvlocError, match=r"wants a folder with config\.json"):
+    with pytest.raises(AvlocError, match=r"needs a folder with config\.json"):
         build_extractor("hubert_base", {"weights": str(tmp_path)})
     with pytest.raises(AvlocError, match="give weights, or random=true"):
         build_extractor("hubert_base", {"weights": str(tmp_path), "random": "true"})
@@ -224,7 +224,7 @@ def test_weights_that_are_not_there(tmp_path, monkeypatch):
         build_extractor("hubert_base", {"random": "true", "batch_s": "0"})
 
 
-def test_a_name_in_the_hubs_cache(tmp_path, networks, monkeypatch):
+def test_name_in_the_hugging_face_cache(tmp_path, networks, monkeypatch):
     from huggingface_hub import constants
 
     folder, network = networks["wavlm", "layer"]
@@ -235,34 +235,34 @@ def test_a_name_in_the_hubs_cache(tmp_path, networks, monkeypatch):
         (model / "refs").mkdir()
         (model / "refs" / "main").write_text("abc")
     samples = sound(3000)
-    wanted = reference(network, samples, normalize=True)[-1]
+    expected = reference(network, samples, normalize=True)[-1]
     for arguments in ({}, {"weights": "someone/other"}):
-        np.testing.assert_allclose(build_extractor("wavlm_large", arguments).rows([samples])[0], wanted, atol=1e-5)
+        np.testing.assert_allclose(build_extractor("wavlm_large", arguments).rows([samples])[0], expected, atol=1e-5)
 
 
-def test_files_that_are_wrong(tmp_path, networks):
+def test_wrong_files(tmp_path, networks):
     for name in ("other", "kind", "config", "lacking", "shape", "damaged"):
         shutil.copytree(networks["hubert", "layer"][0], tmp_path / name)
 
     def load(name, extractor="hubert_large"):
         build_extractor(extractor, {"weights": str(tmp_path / name)}).load()
 
-    def settings(name, **changed):
+    def change_settings(name, **changed):
         file = tmp_path / name / "config.json"
         file.write_text(json.dumps(json.loads(file.read_text()) | changed))
 
-    with pytest.raises(AvlocError, match=r"config\.json: wavlm_large wants a wavlm model, got hubert"):
+    with pytest.raises(AvlocError, match=r"config\.json: wavlm_large needs a wavlm model, got hubert"):
         load("other", "wavlm_large")
     (tmp_path / "kind" / "config.json").write_text("[]")
-    with pytest.raises(AvlocError, match="hubert_large wants a hubert model, got None"):
+    with pytest.raises(AvlocError, match="hubert_large needs a hubert model, got None"):
         load("kind")
-    settings("config", conv_stride=[1, 2])
+    change_settings("config", conv_stride=[1, 2])
     with pytest.raises(AvlocError, match="not a configuration"):
         load("config")
-    settings("lacking", num_hidden_layers=3)
+    change_settings("lacking", num_hidden_layers=3)
     with pytest.raises(AvlocError, match=r"they lack encoder\.layers\.2\."):
         load("lacking")
-    settings("shape", hidden_size=8)
+    change_settings("shape", hidden_size=8)
     with pytest.raises(AvlocError, match="not weights of hubert_large"):
         load("shape")
     (tmp_path / "damaged" / "model.safetensors").write_bytes(b"none")
@@ -270,8 +270,8 @@ def test_files_that_are_wrong(tmp_path, networks):
         load("damaged")
 
 
-def test_heads_beside_the_network_are_left_out(tmp_path, networks):
-    """As in what Facebook published: the network with the heads of its pre-training."""
+def test_heads_of_the_pretraining_are_left_out(tmp_path, networks):
+    """Facebook published its networks together with these heads."""
     import transformers
 
     config = copy.deepcopy(networks["wav2vec2", "group"][1].config)
@@ -280,16 +280,15 @@ def test_heads_beside_the_network_are_left_out(tmp_path, networks):
     whole = transformers.Wav2Vec2ForPreTraining(config).eval()
     whole.save_pretrained(tmp_path)
     samples = sound(3000)
-    wanted = reference(whole.wav2vec2, samples, normalize=True)[-1]
-    np.testing.assert_allclose(
-        build_extractor("wav2vec2_base", {"weights": str(tmp_path)}).rows([samples])[0], wanted, atol=1e-5
-    )
+    expected = reference(whole.wav2vec2, samples, normalize=True)[-1]
+    (rows,) = build_extractor("wav2vec2_base", {"weights": str(tmp_path)}).rows([samples])
+    np.testing.assert_allclose(rows, expected, atol=1e-5)
 
 
-def test_random_weights_are_those_of_a_seed(monkeypatch):
+def test_random_weights_have_a_fixed_seed(monkeypatch):
     from avloc.feature_extraction.extractors import speech
 
-    small = speech.Size(16, 2, 2, 24, "layer", True, True)
+    small = speech.NetworkSize(16, 2, 2, 24, "layer", True, True)
     monkeypatch.setattr(speech.XLSR300M, "size", small)
     torch.manual_seed(7)
     one, two = (build_extractor("xls_r_300m", {"random": "true"}) for _ in range(2))

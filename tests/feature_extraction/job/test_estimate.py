@@ -57,7 +57,7 @@ def test_too_little_room_is_said_before_anything_is_done(clips, names, tmp_path,
     needed = []
     monkeypatch.setattr(plan, "check_space", lambda root, bytes_, clips: needed.append((round(bytes_), clips)))
     for part, count in ((0, 1), 6), ((0, 2), 4), ((1, 2), 2):  # only of this part
-        list(Plan(names, FeatureStore(tmp_path / str(count)), settings, shard_clips=2, part=part).prepare())
+        list(Plan(names, FeatureStore(tmp_path / str(count)), settings, shard_clips=2, array_index=part).prepare())
         assert needed[-1][1] == count
         # Five clips of 1.2 s of sound, one without; 100 rows a second of 64 and 25 of 80 numbers, two bytes each.
         assert needed[-1][0] == pytest.approx(count * (64 * 100 + 80 * 25) * 2 * 1.0, rel=0.3)

@@ -17,7 +17,7 @@ from avloc.datasets.synthetic.encode import write_mp4
 from avloc.feature_extraction.job import run as job
 from avloc.feature_extraction.job.worker import ExtractionSettings
 from avloc.feature_extraction.store.feature_store import FeatureStore
-from avloc.feature_extraction.store.shards import read_rows
+from avloc.feature_extraction.store.shards import read_tables
 
 EXTRACTORS = ("avloc_toys.Slow", "logmel")
 WITH_A_DEVICE = ("avloc_toys.Slow", "avloc_toys.Network")
@@ -71,7 +71,7 @@ def content(store):
     """Everything in a store: shards, names, states, values."""
     found = {}
     for path in sorted(store.root.rglob("[0-9]*.h5")):
-        rows = read_rows(path)
+        rows = read_tables(path)
         reader = FeatureStore(store.root)
         values = [
             reader.read(path.parent.name, f).values.tobytes()

@@ -76,7 +76,7 @@ def test_an_extractor_that_has_some_and_one_that_has_none(toys, clips, names, tm
 
 def test_parts_of_a_list_that_is_partly_there(toys, clips, names, tmp_path):
     run(clips, names[:2], tmp_path / "s", shard_clips=1)
-    reports = [run(clips, names, tmp_path / "s", shard_clips=2, part=(k, 2)) for k in range(2)]
+    reports = [run(clips, names, tmp_path / "s", shard_clips=2, array_index=(k, 2)) for k in range(2)]
     assert [(r.done, r.reused) for r in reports] == [(2, 2), (2, 0)]
     assert sorted(FeatureStore(tmp_path / "s").files("toy")) == names[:5]
 
@@ -86,7 +86,7 @@ def test_failed_clips_of_another_list_are_tried_again_too(toys, clips, names, tm
     write_mp4(clips / "broken.mp4", frames[:9], None)
     assert list(run(clips, ["broken.mp4", *names[:3]], tmp_path / "s").failures) == ["broken.mp4"]
     for part in ((0, 3), (1, 3), (2, 3)):
-        run(clips, ["broken.mp4", *names[:3]], tmp_path / "s", part=part, retry_failed=True)
+        run(clips, ["broken.mp4", *names[:3]], tmp_path / "s", array_index=part, retry_failed=True)
     assert FeatureStore(tmp_path / "s").length("toy", "broken.mp4") == 9
     assert verify(tmp_path / "s") == 0
 

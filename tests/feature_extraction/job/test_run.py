@@ -51,7 +51,7 @@ def test_extracts_records_failures_and_resumes(clips, tmp_path):
 def test_parts_of_a_job_array_together_are_the_job(clips, tmp_path):
     files = [f"{k} ä.mp4" for k in range(5)]
     for k in range(2):
-        run(clips, files, tmp_path / "parts", shard_clips=2, part=(k, 2))
+        run(clips, files, tmp_path / "parts", shard_clips=2, array_index=(k, 2))
     run(clips, files, tmp_path / "whole", shard_clips=2)
     parts, whole = FeatureStore(tmp_path / "parts"), FeatureStore(tmp_path / "whole")
     for name, _ in BOTH:

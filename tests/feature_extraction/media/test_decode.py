@@ -5,8 +5,10 @@ import pytest
 
 from avloc.datasets.synthetic.encode import write_mp4
 from avloc.errors import MediaError
-from avloc.feature_extraction.media.decode import decode, probe, stream
-from avloc.feature_extraction.media.types import VideoFormat
+from avloc.feature_extraction.media import decode as decoding
+from avloc.feature_extraction.media.decode import check_fits, decode, stream
+from avloc.feature_extraction.media.probe import probe
+from avloc.feature_extraction.media.types import Span, VideoFormat
 
 GRAY = VideoFormat(48, 64, "gray")
 
@@ -17,47 +19,34 @@ def clip(tmp_path, frames, beep):
     return tmp_path / "clip.mp4"
 
 
-def numbers(clip):
-    """Which of the 30 grey frames is seen at each step."""
+def frame_numbers(clip):
+    """The number of the grey frame at each step."""
     return np.rint(clip.frames[GRAY].mean(axis=(1, 2)) / 7).astype(int).tolist()
 
 
 def tone_s(clip):
-    """When the tone is heard: its first and last loud moment."""
+    """The times of the first and last loud sample."""
     loud = np.flatnonzero(np.abs(clip.samples) > 0.1) / clip.sample_rate + clip.audio_start_s
     return loud[0], loud[-1]
-
-
-def test_probe(clip):
-    info = probe(clip)
-    assert (info.fps, info.frames, info.width, info.height, info.sample_rate, info.channels) == (
-        25,
-        30,
-        64,
-        48,
-        16000,
-        1,
-    )
-    assert info.duration_s == pytest.approx(1.2, abs=0.07)
 
 
 @pytest.mark.parametrize("backend", ["pyav", "decord"])
 def test_frames_and_samples_come_at_their_times(clip, backend):
     decoded = decode(clip, [GRAY, VideoFormat(24, 32)], backend=backend)
-    assert numbers(decoded) == list(range(30))
+    assert frame_numbers(decoded) == list(range(30))
     assert decoded.frames[VideoFormat(24, 32)].shape == (30, 24, 32, 3)
     assert tone_s(decoded) == pytest.approx((0.5, 0.6), abs=0.01)
     assert decoded.problems == []
 
 
 @pytest.mark.parametrize(("fps", "expected"), [(50, 15), (10, 75)])
-def test_other_frame_rates_come_on_the_same_clock(tmp_path, frames, fps, expected):
+def test_other_frame_rates_are_brought_to_the_clock(tmp_path, frames, fps, expected):
     write_mp4(tmp_path / "c.mp4", frames, None, fps=fps, crf=1)
     decoded = decode(tmp_path / "c.mp4", [GRAY])
     assert len(decoded.frames[GRAY]) == expected
     middles = (np.arange(expected) + 0.5) / 25
-    wanted = np.floor(middles * fps + 1e-6).astype(int)
-    assert np.abs(np.array(numbers(decoded)) - wanted).max() <= (1 if fps == 50 else 0)
+    shown = np.floor(middles * fps + 1e-6).astype(int)
+    assert np.abs(np.array(frame_numbers(decoded)) - shown).max() <= (1 if fps == 50 else 0)
 
 
 def test_stereo_at_48_khz(tmp_path, frames, beep):
@@ -69,7 +58,7 @@ def test_stereo_at_48_khz(tmp_path, frames, beep):
     assert decoded.frames == {}
 
 
-def test_missing_streams_are_told(tmp_path, frames, beep):
+def test_missing_streams_are_problems(tmp_path, frames, beep):
     write_mp4(tmp_path / "silent.mp4", frames, None)
     write_mp4(tmp_path / "blind.mp4", None, beep)
     silent, blind = decode(tmp_path / "silent.mp4", [GRAY]), decode(tmp_path / "blind.mp4", [GRAY])
@@ -78,12 +67,12 @@ def test_missing_streams_are_told(tmp_path, frames, beep):
     assert blind.frames == {}
     assert blind.problems == ["no video stream"]
     assert blind.duration_s == pytest.approx(1.2, abs=0.07)
-    # One stream may be asked for alone: that it is not there is said, and no error.
+    # A missing stream that is requested alone is a problem, and no error.
     assert decode(tmp_path / "blind.mp4", [GRAY], audio=False).problems == ["no video stream"]
     assert decode(tmp_path / "silent.mp4").problems == ["no audio stream"]
 
 
-def test_a_damaged_file_gives_what_can_be_read(clip):
+def test_damaged_file_gives_its_readable_part(clip):
     data = bytearray(clip.read_bytes())
     rng = np.random.default_rng(0)
     for position in rng.integers(200, len(data) // 2, 60):
@@ -99,11 +88,10 @@ def test_a_damaged_file_gives_what_can_be_read(clip):
 
 
 @pytest.mark.parametrize("content", [b"", b"this is no clip\n" * 50])
-def test_what_is_no_media_is_one_error(tmp_path, content):
+def test_other_files_are_one_error(tmp_path, content):
     (tmp_path / "x.mp4").write_bytes(content)
-    for read in (probe, lambda p: decode(p, [GRAY])):
-        with pytest.raises(MediaError, match=r"x\.mp4: cannot be opened as media"):
-            read(tmp_path / "x.mp4")
+    with pytest.raises(MediaError, match=r"x\.mp4: cannot be opened as media"):
+        decode(tmp_path / "x.mp4", [GRAY])
     with pytest.raises(MediaError, match=r"y\.mp4: no such file"):
         decode(tmp_path / "y.mp4")
 
@@ -120,7 +108,7 @@ def test_unknown_backend(clip):
         decode(clip, backend="x")
 
 
-def test_parts_are_the_whole(clip):
+def test_parts_equal_the_whole(clip):
     whole = decode(clip, [GRAY])
     parts = list(stream(clip, [GRAY], part_s=0.28))
     assert [p.video_grid.length for p in parts if p.frames] == [7, 7, 7, 7, 2]
@@ -135,7 +123,7 @@ def test_parts_are_the_whole(clip):
 
 @pytest.mark.parametrize("backend", ["pyav", "decord"])
 @pytest.mark.parametrize("resize", ["swscale", "nearest", "bicubic"])
-def test_the_central_square(tmp_path, backend, resize):
+def test_central_square(tmp_path, backend, resize):
     picture = np.zeros((48, 80, 3), dtype=np.uint8)
     picture[:, :16], picture[:, 16:40], picture[:, 40:64], picture[:, 64:] = 250, 50, 150, 250
     write_mp4(tmp_path / "c.mp4", np.stack([picture] * 3), None, crf=1)
@@ -148,9 +136,41 @@ def test_the_central_square(tmp_path, backend, resize):
     assert scale * whole[:, :, :4] == pytest.approx(250, abs=6)
 
 
-def test_decord_widths_whose_rows_are_padded(clip):
-    for side in (20, 24, 48):
-        rgb = VideoFormat(side, side)
-        assert decode(clip, [rgb], backend="decord").frames[rgb] == pytest.approx(
-            decode(clip, [rgb]).frames[rgb], abs=3
-        )
+@pytest.mark.parametrize("backend", ["pyav", "decord"])
+def test_span_keeps_the_files_times(clip, backend):
+    decoded = decode(clip, [GRAY], span=Span(0.48, 0.8), backend=backend)
+    assert frame_numbers(decoded) == list(range(12, 20))
+    assert decoded.video_start_s == pytest.approx(0.48)
+    assert decoded.audio_start_s == pytest.approx(0.48)
+    assert len(decoded.samples) == round(0.32 * 16000)
+    assert tone_s(decoded) == pytest.approx((0.5, 0.6), abs=0.01)
+
+
+def test_nothing_requested_is_nothing_decoded(clip):
+    decoded = decode(clip, audio=False)
+    assert (decoded.frames, decoded.samples, decoded.problems) == ({}, None, [])
+
+
+def test_span_behind_the_end_is_an_error(clip):
+    with pytest.raises(MediaError, match=r"clip\.mp4: nothing could be decoded \(no frame could be decoded; no sound"):
+        decode(clip, [GRAY], span=Span(30, 40))
+
+
+def test_frames_that_do_not_fit_into_memory(clip, monkeypatch):
+    monkeypatch.setattr(decoding, "MAX_DECODED_BYTES", GRAY.frame_bytes * 20)
+    check_fits(clip, [GRAY], Span(0.2, 0.9))
+    for check in (check_fits, lambda path, formats: decode(path, formats)):
+        with pytest.raises(MediaError, match=r"clip\.mp4: its frames would take 0 GiB at once, cut it into parts"):
+            check(clip, [GRAY])
+    assert decode(clip).samples is not None
+
+
+def test_header_that_has_been_probed_is_not_read_again(clip, monkeypatch):
+    info = probe(clip)
+    opened = []
+    open_container = decoding.open_container
+    monkeypatch.setattr(decoding, "open_container", lambda path: opened.append(path) or open_container(path))
+    monkeypatch.setattr(decoding, "probe", lambda path: pytest.fail("probed again"))
+    check_fits(clip, [GRAY], info=info)
+    assert len(decode(clip, [GRAY], info=info).frames[GRAY]) == 30
+    assert opened == [clip]

@@ -10,14 +10,14 @@ from torchvision.io import decode_image
 from avloc.datasets.synthetic.encode import write_mp4
 from avloc.errors import AvlocError
 from avloc.feature_extraction.media import faces as face_track
-from avloc.feature_extraction.media.cropping import ArrayPicture, Reformatters, Square, checked_crop, crop_square
+from avloc.feature_extraction.media.cropping import ArrayPicture, Reformatters, Square, crop_square
 from avloc.feature_extraction.media.decode import decode, stream
 from avloc.feature_extraction.media.faces import FaceDetector, FaceFollower
 from avloc.feature_extraction.media.types import VideoFormat
 
 PORTRAIT = Path(__file__).parents[2] / "data" / "face" / "astronaut.jpg"
 FACE = VideoFormat(48, 48, crop="face")
-SEEN = Square(0.498, 0.448, 0.38)  # what the detector draws on the portrait, in its sides
+PORTRAIT_FACE = Square(0.498, 0.448, 0.38)  # the detector's box on the portrait, relative to its side
 
 
 def portrait(size):
@@ -26,8 +26,8 @@ def portrait(size):
     return small[0].permute(1, 2, 0).clamp(0, 255).byte().numpy()
 
 
-def frames_of(places, size=120, shape=(180, 320)):
-    """A portrait at each place (left, top) before a bright gradient; None: nobody."""
+def portrait_frames(places, size=120, shape=(180, 320)):
+    """A portrait at each place (left, top) on a bright gradient; None: nobody."""
     face = portrait(size)
     y, x = np.mgrid[: shape[0], : shape[1]]
     background = np.stack([60 + x // 4, 90 + y // 4, 120 + x // 8], axis=-1).astype(np.uint8)
@@ -38,12 +38,12 @@ def frames_of(places, size=120, shape=(180, 320)):
     return frames
 
 
-def truth(place, size=120):
-    return Square(place[0] + SEEN.x * size, place[1] + SEEN.y * size, SEEN.side * size)
+def true_face(place, size=120):
+    return Square(place[0] + PORTRAIT_FACE.x * size, place[1] + PORTRAIT_FACE.y * size, PORTRAIT_FACE.side * size)
 
 
-class Known:
-    """A detector that is told what each look sees."""
+class ScriptedDetector:
+    """A detector with fixed detections per look."""
 
     def __init__(self, looks):
         self.looks = iter(looks)
@@ -53,25 +53,25 @@ class Known:
 
 
 def follow(looks, interval=5):
-    """The track of a clip whose looks see these faces: a place per step, and whether a face was seen around it."""
-    follower = FaceFollower(5 * interval, Known(looks))
+    """The track of a clip whose looks detect these faces: per step the face's place, and its detection around that time."""
+    follower = FaceFollower(5 * interval, ScriptedDetector(looks))
     followed = []
     for k in range(len(looks) * interval):
         followed += follower.push(k, None, 1)
-        assert len(follower._line) <= 6 * interval + 1
+        assert len(follower._queue) <= 6 * interval + 1
         assert len(follower._track._points) <= 15
     followed += follower.finish()
-    assert [f.held for f in followed] == list(range(len(looks) * interval))
-    return [f.face for f in followed], [f.seen for f in followed]
+    assert [f.frame for f in followed] == list(range(len(looks) * interval))
+    return [f.face for f in followed], [f.is_detected for f in followed]
 
 
 A, B = Square(50, 40, 20), Square(200, 60, 30)
 
 
-def test_a_steady_motion_is_followed_without_delay():
-    faces, seen = follow([[Square(50 + 4 * k, 40, 20)] for k in range(12)])
+def test_steady_motion_is_followed_without_delay():
+    faces, detected = follow([[Square(50 + 4 * k, 40, 20)] for k in range(12)])
     assert [f.x for f in faces[:56]] == pytest.approx([50 + 4 * k / 5 for k in range(56)])
-    assert all(seen)
+    assert all(detected)
 
 
 def test_jitter_is_smoothed():
@@ -82,7 +82,7 @@ def test_jitter_is_smoothed():
     assert inner.std() < 0.7 * shaken.std()
 
 
-def test_a_cut_moves_the_box_at_once_and_a_false_alarm_does_not():
+def test_cut_moves_the_box_at_once_and_false_alarm_does_not():
     faces, _ = follow([[A]] * 10 + [[B]] * 10)
     assert faces[45] == A
     assert faces[50] == B
@@ -100,50 +100,39 @@ def test_the_largest_then_the_nearest():
 
 
 def test_gaps_hold_the_last_box_and_are_counted_after_a_second():
-    faces, seen = follow([[], [], [], []] + [[A]] * 4 + [[]] * 12 + [[B]] * 5)
+    faces, detected = follow([[], [], [], []] + [[A]] * 4 + [[]] * 12 + [[B]] * 5)
     assert faces[:5] == [None] * 5
     assert faces[12:98] == [A] * 86
     assert faces[98:] == [B] * 27  # from the middle between two looks on
-    assert seen.index(True) == 8  # the step whose nearest look is 0.4 s before the first face
-    late = seen[40:]
+    assert detected.index(True) == 8  # the step whose nearest look is 0.4 s before the first face
+    late = detected[40:]
     assert late.index(False) == 23  # and 1 s after the last
-    assert all(seen[-25:])
+    assert all(detected[-25:])
 
 
-def test_a_single_look_is_believed_if_it_is_all_there_is():
+def test_single_look_of_a_short_clip_is_accepted():
     assert follow([[A]])[0] == [A] * 5
     assert follow([[]]) == ([None] * 5, [False] * 5)
     assert follow([[A], [], [], []])[0] == [None] * 20
 
 
-def test_frames_that_stand_for_long():
-    follower = FaceFollower(25, Known([[A], [A], [B]]))
+def test_frames_that_are_shown_for_long():
+    follower = FaceFollower(25, ScriptedDetector([[A], [A], [B]]))
     followed = [*follower.push(0, None, 1), *follower.push(1, None, 499), *follower.push(2, None, 500)]
     followed += follower.finish()
     assert followed == [(0, 1, A, True), (1, 499, A, True), (2, 500, B, True)]
 
 
-def test_squares_of_crops():
-    face = Square(100, 100, 50)
-    assert crop_square("face", face, 240, 320).side == 65
-    mouth = crop_square("mouth", face, 240, 320)
-    assert (mouth.x, mouth.y, mouth.side) == pytest.approx((100, 115, 30))
-    assert crop_square("face", None, 240, 320) == Square(160, 120, 240)
-    assert crop_square("center", face, 240, 320) == Square(160, 120, 240)
-    with pytest.raises(AvlocError, match="crop must be one of none, center, face, mouth, got 'nose'"):
-        checked_crop("nose")
-
-
-def test_the_detector_finds_a_portrait():
+def test_detector_finds_a_portrait():
     place = (130, 30)
-    picture = ArrayPicture(frames_of([place])[0], Reformatters())
-    (found,) = FaceDetector()(picture)
-    assert found == pytest.approx(truth(place), abs=4)
-    assert FaceDetector()(ArrayPicture(frames_of([None])[0], Reformatters())) == []
+    picture = ArrayPicture(portrait_frames([place])[0], Reformatters())
+    (face,) = FaceDetector()(picture)
+    assert face == pytest.approx(true_face(place), abs=4)
+    assert FaceDetector()(ArrayPicture(portrait_frames([None])[0], Reformatters())) == []
     assert FaceDetector()(ArrayPicture(np.zeros((8, 30, 3), np.uint8), Reformatters())) == []
 
 
-def test_without_opencv_one_line_says_what_to_install(monkeypatch):
+def test_missing_opencv_is_one_line_with_the_cure(monkeypatch):
     face_track._cascade.cache_clear()
     monkeypatch.setitem(__import__("sys").modules, "cv2", None)
     with pytest.raises(AvlocError, match=r"need OpenCV 4 .*pip install 'avloc\[face\]'"):
@@ -151,10 +140,10 @@ def test_without_opencv_one_line_says_what_to_install(monkeypatch):
 
 
 def expected_crop(frames, places, crop, size):
-    """The same cut at the true places, resized by an average."""
+    """The crops at the true places, resized by averaging."""
     out = []
     for frame, place in zip(frames, places, strict=True):
-        left, top, side = crop_square(crop, truth(place), *frame.shape[:2]).inside(*frame.shape[:2])
+        left, top, side = crop_square(crop, true_face(place), *frame.shape[:2]).inside(*frame.shape[:2])
         piece = torch.from_numpy(frame[top : top + side, left : left + side]).permute(2, 0, 1)[None].float()
         small = torch.nn.functional.interpolate(piece, (size, size), mode="bilinear", antialias=True)
         out.append(small[0].permute(1, 2, 0).numpy())
@@ -162,9 +151,9 @@ def expected_crop(frames, places, crop, size):
 
 
 @pytest.mark.parametrize("backend", ["pyav", "decord"])
-def test_the_crop_follows_a_moving_face(tmp_path, backend):
+def test_crop_follows_a_moving_face(tmp_path, backend):
     places = [(10 + 2 * k, 20 + k // 2) for k in range(60)]
-    frames = frames_of(places)
+    frames = portrait_frames(places)
     write_mp4(tmp_path / "c.mp4", frames, None, crf=12)
     formats = [FACE, VideoFormat(48, 48, crop="mouth"), VideoFormat(24, 24, "gray")]
     clip = decode(tmp_path / "c.mp4", formats, backend=backend)
@@ -175,11 +164,11 @@ def test_the_crop_follows_a_moving_face(tmp_path, backend):
         still = expected_crop(frames, places[:1] * 60, f.crop, 48)[-1]
         apart = np.abs(expected_crop(frames, places, f.crop, 48)[-1] - still).mean()
         assert error.mean() < 0.3 * apart
-        assert error[:-5].max() < 0.5 * apart  # behind the last look the box stands still
+        assert error[:-5].max() < 0.5 * apart  # after the last look the box stands still
 
 
 def test_parts_and_formats_change_nothing(tmp_path):
-    write_mp4(tmp_path / "c.mp4", frames_of([(10 + 2 * k, 30) for k in range(40)] + [None] * 60), None)
+    write_mp4(tmp_path / "c.mp4", portrait_frames([(10 + 2 * k, 30) for k in range(40)] + [None] * 60), None)
     nearest = VideoFormat(40, 40, resize="nearest", crop="face")
     bicubic = VideoFormat(40, 40, resize="bicubic", crop="center")
     gray = VideoFormat(40, 40, "gray", crop="mouth")
@@ -197,8 +186,8 @@ def test_parts_and_formats_change_nothing(tmp_path):
     assert whole.frames[nearest][20].mean() == pytest.approx(whole.frames[FACE][20].mean(), abs=4)
 
 
-def test_a_clip_without_a_face_shows_its_middle(tmp_path):
-    write_mp4(tmp_path / "c.mp4", frames_of([None] * 30), None)
+def test_clip_without_a_face_shows_its_middle(tmp_path):
+    write_mp4(tmp_path / "c.mp4", portrait_frames([None] * 30), None)
     formats = [FACE, VideoFormat(48, 48, crop="center")]
     clip = decode(tmp_path / "c.mp4", formats)
     assert clip.faceless_frames == 30
@@ -208,12 +197,12 @@ def test_a_clip_without_a_face_shows_its_middle(tmp_path):
 
 
 def test_one_frame_and_a_cut(tmp_path):
-    write_mp4(tmp_path / "one.mp4", frames_of([(100, 30)]), None)
+    write_mp4(tmp_path / "one.mp4", portrait_frames([(100, 30)]), None)
     one = decode(tmp_path / "one.mp4", [FACE])
     assert one.frames[FACE].shape == (1, 48, 48, 3)
     assert one.faceless_frames == 0
     places = [(5, 20)] * 30 + [(190, 50)] * 30
-    frames = frames_of(places)
+    frames = portrait_frames(places)
     write_mp4(tmp_path / "cut.mp4", frames, None, crf=12)
     cut = decode(tmp_path / "cut.mp4", [FACE]).frames[FACE].astype(float)
     error = np.abs(cut - expected_crop(frames, places, "face", 48)).mean(axis=(1, 2, 3))

@@ -1,4 +1,4 @@
-"""Files as they come: each gives the right features at the right times, or a recorded failure."""
+"""Files of many kinds: each gives the right features at the right times, or a recorded failure. Mirrors no single source."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from avloc.feature_extraction.job.worker import ExtractionSettings
 from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.feature_extraction.store.verify import verify_store
 
-EVENT_S = 1.0  # when the flash is shown, for 0.12 s, and the click is heard
+EVENT_S = 1.0  # start of the flash, of 0.12 s, and of the click
 DURATION_S = 2.4
+RECEPTIVE_FIELDS_S = {"logmel": 512 / 16000, "residual_grid": 0.08, "r3d_18": 8 / 25}
 
 
 def write(
     path, *, fps=Fraction(25), times=None, size=(64, 48), rate=16000, channels=1, video=True, audio=True, options=None
 ):
-    """A dark clip with a flash and a click; `times`: of each frame, in milliseconds."""
+    """Write a dark clip with a flash and a click; `times` are those of the frames, in milliseconds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     texture = np.random.default_rng(0).integers(0, 20, (size[1], size[0], 3)).astype(np.uint8)
     with av.open(str(path), "w", container_options=options or {}) as container:
@@ -39,8 +40,8 @@ def write(
         if video:
             marks = times if times is not None else range(round(DURATION_S * fps))
             for pts in marks:
-                seen = EVENT_S <= pts * base + Fraction(1, 1000) < EVENT_S + 0.12
-                image = texture + np.uint8(200 if seen else 30)
+                in_flash = EVENT_S <= pts * base + Fraction(1, 1000) < EVENT_S + 0.12
+                image = texture + np.uint8(200 if in_flash else 30)
                 frame = av.VideoFrame.from_ndarray(image, format="rgb24")
                 frame.pts, frame.time_base = pts, base
                 container.mux(picture.encode(frame))
@@ -55,8 +56,8 @@ def write(
             container.mux(sound.encode())
 
 
-def turn(path):
-    """Say in the file's first track header that the picture is to be turned by 90°."""
+def set_rotation(path):
+    """Set a rotation by 90° in the file's first track header."""
     data = bytearray(path.read_bytes())
     at = data.index(b"tkhd") - 4 + 48
     matrix = np.array([0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30], dtype=">i4")
@@ -65,45 +66,54 @@ def turn(path):
 
 
 def matrix(root):
-    """The files: name → (has picture, has sound), or None where a failure is right."""
+    """Write the files: name → (has picture, has sound), or None where a failure is right."""
     fine = {
-        "good": {}, "faststart": {"options": {"movflags": "faststart"}}, "fps 30": {"fps": Fraction(30)},
-        "fps 29.97": {"fps": Fraction(30000, 1001)}, "48 kHz stereo": {"rate": 48000, "channels": 2},
-        "odd sizes": {"size": (61, 47)}, "no audio": {"audio": False}, "audio only": {"video": False},
-        "variable": {"times": [*range(0, 600, 40), *range(600, 900, 100), *range(900, 1300, 20), *range(1300, 2400, 50)]},
-        "turned": {},
-    }  # fmt: skip
-    wanted = {}
-    for name, how in fine.items():
-        write(root / f"{name}.mp4", **how)
-        wanted[f"{name}.mp4"] = (how.get("video", True), how.get("audio", True))
-    turn(root / "turned.mp4")
+        "good": {},
+        "faststart": {"options": {"movflags": "faststart"}},
+        "fps 30": {"fps": Fraction(30)},
+        "fps 29.97": {"fps": Fraction(30000, 1001)},
+        "48 kHz stereo": {"rate": 48000, "channels": 2},
+        "odd sizes": {"size": (61, 47)},
+        "no audio": {"audio": False},
+        "audio only": {"video": False},
+        "variable": {
+            "times": [*range(0, 600, 40), *range(600, 900, 100), *range(900, 1300, 20), *range(1300, 2400, 50)]
+        },
+        "rotated": {},
+    }
+    expected = {}
+    for name, options in fine.items():
+        write(root / f"{name}.mp4", **options)
+        expected[f"{name}.mp4"] = (options.get("video", True), options.get("audio", True))
+    set_rotation(root / "rotated.mp4")
     good = (root / "good.mp4").read_bytes()
     assert good.index(b"moov") > len(good) // 2 > (root / "faststart.mp4").read_bytes().index(b"moov")
     (root / "cut.mp4").write_bytes(good[: len(good) // 2])  # the index is at the end
     (root / "empty.mp4").write_bytes(b"")
     (root / "text.mp4").write_text("I am a film.\n" * 100)
-    return wanted | dict.fromkeys(["cut.mp4", "empty.mp4", "text.mp4", "not there.mp4"])
+    return expected | dict.fromkeys(["cut.mp4", "empty.mp4", "text.mp4", "missing.mp4"])
 
 
 @pytest.fixture(scope="module")
 def extracted(tmp_path_factory):
     root = tmp_path_factory.mktemp("matrix")
-    wanted = matrix(root / "clips")
+    expected = matrix(root / "clips")
     extractors = (
         ("logmel", {}),
         ("residual_grid", {"size": 32, "cells": 4}),
         ("r3d_18", {"random": True, "stride": 8, "window": 8}),
     )
     store = FeatureStore(root / "s")
-    report = job.extract(list(wanted), store, ExtractionSettings(root / "clips", extractors, workers=2), shard_clips=5)
-    return wanted, store, report
+    report = job.extract(
+        list(expected), store, ExtractionSettings(root / "clips", extractors, workers=2), shard_clips=5
+    )
+    return expected, store, report
 
 
-def test_failures_are_recorded_and_nothing_else_is(extracted):
-    wanted, store, report = extracted
-    assert set(report.failures) == {name for name, streams in wanted.items() if streams is None}
-    assert report.done == len(wanted)
+def test_unreadable_files_and_no_others_are_failures(extracted):
+    expected, store, report = extracted
+    assert set(report.failures) == {name for name, streams in expected.items() if streams is None}
+    assert report.done == len(expected)
     for name in store.extractors():
         assert verify_store(store, name).faults == []
         assert set(store.failures(name)) == set(report.failures)
@@ -111,31 +121,30 @@ def test_failures_are_recorded_and_nothing_else_is(extracted):
 
 @pytest.mark.parametrize("extractor", ["logmel", "residual_grid", "r3d_18"])
 def test_lengths_and_times(extracted, extractor):
-    wanted, store, _ = extracted
-    for name, streams in wanted.items():
+    expected, store, _ = extracted
+    for name, streams in expected.items():
         if streams is None:
             continue
         features = store.read(extractor, name)
-        there = streams[1] if extractor == "logmel" else streams[0]
+        has_stream = streams[1] if extractor == "logmel" else streams[0]
         assert np.isfinite(features.values).all()
-        if not there:
+        if not has_stream:
             assert features.grid.length == 0, name
             continue
-        about = store.describe(extractor)
         # AAC's frames of 1024 samples at both ends; a picture ends within a frame.
         spare = 0.14 if extractor == "logmel" else 0.05
-        assert abs(features.grid.end_s - DURATION_S) <= spare + about["hop_s"], name
+        assert abs(features.grid.end_s - DURATION_S) <= spare + features.grid.hop_s, name
         values, centers = features.values[1:], features.grid.centers_s()[1:]  # the first frame has no motion
         level = values.mean(axis=1) if extractor == "logmel" else np.abs(values - np.median(values, axis=0)).sum(axis=1)
-        seen = centers[level > level.min() + 0.5 * (level.max() - level.min())]
-        reach = about["receptive_field_s"] / 2 + about["hop_s"]
-        assert seen.min() >= EVENT_S - reach - 0.03, name
-        assert seen.max() <= EVENT_S + 0.12 + reach + 0.03, name
+        event_s = centers[level > level.min() + 0.5 * (level.max() - level.min())]
+        reach = RECEPTIVE_FIELDS_S[extractor] / 2 + features.grid.hop_s
+        assert event_s.min() >= EVENT_S - reach - 0.03, name
+        assert event_s.max() <= EVENT_S + 0.12 + reach + 0.03, name
 
 
 @pytest.mark.parametrize("backend", ["pyav", "decord"])
 def test_damaged_files_never_harm(tmp_path, backend):
-    """400 flipped bytes in ten ways; and a file with its index whose end is missing."""
+    """400 flipped bytes in ten ways; and a file with an index but without its end."""
     root = tmp_path / "clips"
     write(root / "good.mp4", options={"movflags": "faststart"})
     good = (root / "good.mp4").read_bytes()
@@ -144,7 +153,7 @@ def test_damaged_files_never_harm(tmp_path, backend):
     for seed in range(10):
         data = np.frombuffer(good, np.uint8).copy()
         rng = np.random.default_rng(seed)
-        # In half of them the header stays whole, so that there is something to decode.
+        # In half of them the header stays whole, so that something can be decoded.
         data[rng.integers(0 if seed % 2 else len(data) // 3, len(data), 400)] ^= rng.integers(1, 256, 400).astype(
             np.uint8
         )
@@ -183,33 +192,33 @@ import json, resource, sys
 from pathlib import Path
 from avloc.feature_extraction.job import run as job
 from avloc.feature_extraction.store.feature_store import FeatureStore
-from avloc.feature_extraction.job.worker import Settings
+from avloc.feature_extraction.job.worker import ExtractionSettings
 root, name, store = Path(sys.argv[1]), sys.argv[2], FeatureStore(sys.argv[3])
 extractors = (("logmel", {}), ("residual_grid", {"size": 32, "cells": 4}))
-report = job.extract([name], store, Settings(root, extractors))
+report = job.extract([name], store, ExtractionSettings(root, extractors))
 print(json.dumps({"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, "failed": report.failures,
                   "rows": [store.length(e, name) for e, _ in extractors]}))
 """
 
 
 def test_an_hour_takes_the_memory_of_minutes(tmp_path, loop):
-    """4 minutes and 60, each in a process of its own; every loop has a flash and a click at its place."""
+    """4 minutes and 60, each in its own process; every loop has a flash and a click in its place."""
     root = tmp_path / "clips"
     write(root / "once.mp4")
-    found = {}
+    reports = {}
     for name, times in (("minutes.mp4", 100), ("hour.mp4", 1500)):
         seconds = loop(root / name, [root / "once.mp4"] * times)
         done = subprocess.run(
             [sys.executable, "-c", PEAK, str(root), name, str(tmp_path / name)],
             capture_output=True,
             text=True,
-            verify_store=True,
+            check=True,
         )
-        found[name] = json.loads(done.stdout)
-        assert found[name]["failed"] == {}
-        for rows, per_second in zip(found[name]["rows"], (100, 25), strict=True):
+        reports[name] = json.loads(done.stdout)
+        assert reports[name]["failed"] == {}
+        for rows, per_second in zip(reports[name]["rows"], (100, 25), strict=True):
             assert abs(rows - seconds * times * per_second) <= 0.2 * per_second
-    assert found["hour.mp4"]["peak"] < 1.1 * found["minutes.mp4"]["peak"]
+    assert reports["hour.mp4"]["peak"] < 1.1 * reports["minutes.mp4"]["peak"]
     store = FeatureStore(tmp_path / "hour.mp4")
     level = store.read("logmel", "hour.mp4").values.mean(axis=1)
     centers = store.grid("logmel", "hour.mp4").centers_s()

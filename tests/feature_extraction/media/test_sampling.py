@@ -1,35 +1,36 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
-from avloc.feature_extraction.media.sampling import FrameSampler, SampleCollector
-from avloc.feature_extraction.media.types import VideoFormat
+from avloc.feature_extraction.media.sampling import FramePart, FrameSampler, SampleCollector, SamplePart, clip_parts
+from avloc.feature_extraction.media.types import Clip, VideoFormat
 
 GRAY = VideoFormat(2, 3, "gray")
 
 
 def collected(parts):
-    """The signal of audio frames of a constant each: (pts, samples, value)."""
+    """The signal, and its start, of audio frames of a constant each: (pts, samples, value)."""
     collector = SampleCollector(16000)
     for pts, count, value in parts:
         frame = av.AudioFrame.from_ndarray(np.full((1, count), value, np.float32), format="fltp", layout="mono")
         frame.sample_rate, frame.pts, frame.time_base = 16000, pts, Fraction(1, 16000)
         collector.push(frame)
     collector.finish()
-    taken = list(collector.take_rest(3000))
-    assert [len(p) for _, p in taken[:-1]] == [3000] * (len(taken) - 1)
-    return np.concatenate([p for _, p in taken]), taken[0][0]
+    signal = list(collector.take_rest(3000))
+    assert [len(p.samples) for p in signal[:-1]] == [3000] * (len(signal) - 1)
+    return np.concatenate([p.samples for p in signal]), signal[0].start_s
 
 
 def test_overlapping_sound_is_cut():
     samples, _ = collected(
         [(0, 8000, 0.1), (8000, 8000, 0.2), (8000, 4000, 0.3), (12000, 8000, 0.4), (20000, 4000, 0.5)]
     )
-    # The third has the time of the second: times that stand still say nothing, so it is kept; the fourth then overlaps.
+    # The third has the time stamp of the second: repeated stamps carry no information, so it is kept; the fourth overlaps.
     assert len(samples) == 24000
     assert samples[15999] == pytest.approx(0.2)
     samples, _ = collected([(0, 8000, 0.1), (8000, 8000, 0.2), (12000, 8000, 0.4)])
@@ -37,11 +38,11 @@ def test_overlapping_sound_is_cut():
     assert samples[[15990, 16010]] == pytest.approx([0.2, 0.4])
 
 
-def test_times_that_stand_still_lose_nothing():
+def test_repeated_time_stamps_lose_nothing():
     assert len(collected([(0, 4000, 0.1)] * 5)[0]) == 20000
 
 
-def test_a_gap_is_silence_and_priming_is_cut():
+def test_gap_becomes_silence_and_priming_is_cut():
     samples, start_s = collected([(-1024, 4000, 0.1), (22976, 1000, 0.2)])
     assert start_s == 0
     assert len(samples) == 22976 + 1000
@@ -54,7 +55,7 @@ def test_sound_that_starts_late():
 
 
 def sampled(times, end_s=0.0, fps=25, part=4):
-    """Which of the frames, shown at `times`, is seen at each step."""
+    """The number of the frame at each step, of frames that appear at `times`."""
     sampler = FrameSampler([GRAY], fps, end_s)
     for k, time_s in enumerate(times):
         sampler.push(time_s, {GRAY: np.full((2, 3), k, np.uint8)}, None)
@@ -69,14 +70,14 @@ def test_frames_fall_onto_the_clock():
     assert sampled([]) == []
 
 
-def test_times_out_of_this_world_are_not_believed():
+def test_impossible_time_stamps_are_not_trusted():
     assert sampled([0, 0.04, 1e9, 0.12]) == [0, 1, 2, 3]
     assert len(sampled([0, 0.04, 500.0, 0.12], end_s=0.2)) <= 5
-    assert len(sampled([0, 9.0], end_s=0.2)) == 450  # a header may be a little wrong, and a picture stand still
+    assert len(sampled([0, 9.0], end_s=0.2)) == 450  # a header may be a little off, and a picture may stand still
 
 
-class Turned:
-    """A frame of PyAV's that its file says to turn: 40 × 20, its left half bright."""
+class Rotated:
+    """A frame of PyAV's whose file says that it is rotated: 40 × 20, its left half bright."""
 
     pts, time_base, duration = 0, Fraction(1, 25), 1
 
@@ -90,14 +91,14 @@ class Turned:
 @pytest.mark.parametrize("crop", ["none", "center", "face", "mouth"])
 @pytest.mark.parametrize("resize", ["swscale", "nearest", "bicubic"])
 @pytest.mark.parametrize(("rotation", "bright"), [(0, "left"), (-90, "top"), (90, "bottom"), (180, "right")])
-def test_turned_frames_are_cut_upright(monkeypatch, crop, resize, rotation, bright):
+def test_rotated_frames_are_cropped_upright(monkeypatch, crop, resize, rotation, bright):
     f = VideoFormat(12, 12, resize=resize, crop=crop)
     sampler = FrameSampler([f], 25)
     scaled = sampler.reformatters.scaled
     monkeypatch.setattr(
         sampler.reformatters, "scaled", lambda frame, *rest: scaled(getattr(frame, "frame", frame), *rest)
     )
-    sampler.push_av(Turned(rotation))
+    sampler.push_av(Rotated(rotation))
     sampler.finish()
     ((_, images, faceless),) = sampler.take_rest(5)
     image = images[f][0].mean(axis=-1) * (255 if resize == "bicubic" else 1)
@@ -108,7 +109,7 @@ def test_turned_frames_are_cut_upright(monkeypatch, crop, resize, rotation, brig
     assert faceless == (crop in ("face", "mouth"))
 
 
-def test_frames_that_are_never_shown_and_frames_that_stand_keep_their_times_with_a_face():
+def test_very_short_and_very_long_frames_keep_their_times_with_a_face():
     formats = [VideoFormat(12, 12, crop="face"), VideoFormat(4, 4, "gray")]
     sampler = FrameSampler(formats, 25)
     for k, time_s in enumerate([0, 0.01, 0.04, 0.5, 0.54]):
@@ -121,3 +122,23 @@ def test_frames_that_are_never_shown_and_frames_that_stand_keep_their_times_with
     for f in formats:
         levels = np.concatenate([p.images[f].reshape(len(p.images[f]), -1).mean(axis=1) for p in parts])
         assert np.rint(levels / 40).tolist() == [1, *[2] * 11, 3, 4]
+
+
+def test_signal_ends_with_the_clock():
+    collector = SampleCollector(16000, from_s=0.25, to_s=0.75)
+    frame = av.AudioFrame.from_ndarray(np.full((1, 8000), 0.5, np.float32), format="fltp", layout="mono")
+    for k in range(3):
+        frame.sample_rate, frame.pts, frame.time_base = 16000, 8000 * k, Fraction(1, 16000)
+        collector.push(frame)
+        assert collector.ended == (k > 0)
+    (part,) = collector.take_rest(99_999)
+    assert (part.start_s, len(part.samples)) == (0.25, 8000)
+
+
+def test_parts_of_a_clip_share_its_problems():
+    whole = Clip(Path("c.mp4"), 25, 16000, problems=["no audio stream"])
+    images = {GRAY: np.zeros((2, 2, 3), np.uint8)}
+    first, second = clip_parts(whole, [FramePart(0.4, images, 1)], [SamplePart(0.5, np.zeros(3, np.float32))])
+    assert (first.video_start_s, first.frames, first.faceless_frames, first.samples) == (0.4, images, 1, None)
+    assert (second.audio_start_s, len(second.samples), second.frames) == (0.5, 3, {})
+    assert first.problems is second.problems is whole.problems

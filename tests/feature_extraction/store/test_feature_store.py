@@ -6,13 +6,33 @@ import h5py
 import numpy as np
 import pytest
 
+from avloc.core.descriptions import ExtractorDescription
 from avloc.core.timeline import TimeGrid
 from avloc.errors import StoreError
 from avloc.feature_extraction.extractors.base import Features
-from avloc.feature_extraction.store.feature_store import FeatureStore, PlanFile
-from avloc.feature_extraction.store.shards import ShardWriter, shard_name
+from avloc.feature_extraction.store.feature_store import FeatureStore
+from avloc.feature_extraction.store.plan_file import PlanFile
+from avloc.feature_extraction.store.shards import ShardWriter, read_attribute, shard_name
 
-ABOUT = {"name": "toy", "modality": "audio", "hop_s": 0.5, "dim": 3}
+TOY = ExtractorDescription("toy", "audio", hop_s=0.5, dim=3)
+
+STORE_JSON = """{
+ "format_version": 3,
+ "name": "r3d_18",
+ "modality": "visual",
+ "hop_s": 0.32,
+ "dim": 512,
+ "version": 2,
+ "parameters": {"stride": 8, "crop": "face"},
+ "weights_sha256": "b3b3c2",
+ "start_offset_s": 0.0,
+ "layers": 1,
+ "receptive_field_s": 0.64,
+ "window_s": 30.0,
+ "decoder": "pyav"
+}"""
+# The first 16 digits of `printf '%s' '{"decoder": "pyav", "dim": 512, "format_version": 3, …}' | sha256sum`, of the same object on one line with sorted keys.
+STORE_FINGERPRINT = "41421601a86ef5ba"
 
 
 def features(steps, value, start_s=0.0):
@@ -22,7 +42,7 @@ def features(steps, value, start_s=0.0):
 @pytest.fixture
 def store(tmp_path):
     store = FeatureStore(tmp_path / "s")
-    folder = store.prepare(ABOUT)
+    folder = store.prepare(TOY)
     with ShardWriter(folder / shard_name(0, ["a", "bé d"]), 3) as shard:
         shard.add("a", features(5, 1.5, start_s=0.25))
         shard.fail("bé d", "no such\nfile")
@@ -41,9 +61,18 @@ def test_round_trip(store):
     assert [store.length("toy", f) for f in "acd"] == [5, 0, 7]
     assert store.files("toy") == ["a", "c", "d"]
     assert store.extractors() == ["toy"]
+    assert store.describe("toy") == TOY
+    assert store.format_version("toy") == 3
 
 
-def test_failures_are_rows_with_a_reason(store):
+def test_locate_reads_and_ends(store):
+    places = store.locate("toy", ["d", "bé d", "a"])
+    assert places.tolist() == [[1, 1], [-1, -1], [0, 0]]
+    assert store.read_at("toy", *places[0].tolist()).values.shape == (7, 3)
+    assert store.ends_s("toy", places[[0, 2]]).tolist() == [3.5, 0.25 + 2.5]
+
+
+def test_failures_have_a_reason(store):
     assert store.failures("toy") == {"bé d": "no such file"}
     assert not store.has("toy", "bé d")
     with pytest.raises(StoreError, match="bé d, it failed: no such file"):
@@ -52,27 +81,59 @@ def test_failures_are_rows_with_a_reason(store):
         store.read("toy", "x")
 
 
-def test_a_store_opens_anew_in_each_process(store):
+def test_a_pickled_store_opens_its_own_files(store):
     store.read("toy", "a")
     assert pickle.loads(pickle.dumps(store)).read("toy", "a").values.shape == (5, 3)
 
 
 def test_other_settings_are_refused(store):
-    assert store.prepare(ABOUT) == store.root / "toy"
-    with pytest.raises(StoreError, match="hop_s is 0.5 there and 0.25 now"):
-        store.prepare({**ABOUT, "hop_s": 0.25})
-    with pytest.raises(StoreError, match="no features of 'other' here, there are: toy"):
+    assert store.check(TOY)
+    assert not store.check(ExtractorDescription("other", "audio", hop_s=0.5, dim=3))
+    assert store.prepare(TOY) == store.root / "toy"
+    with pytest.raises(StoreError, match=r"hop_s was 0\.5, now it is 0\.25"):
+        store.prepare(ExtractorDescription("toy", "audio", hop_s=0.25, dim=3))
+    with pytest.raises(StoreError, match="no features of 'other', the store has: toy"):
         store.describe("other")
 
 
-def test_an_interrupted_shard_leaves_nothing(tmp_path):
-    with pytest.raises(KeyboardInterrupt), ShardWriter(tmp_path / "0.h5", 3) as shard:
-        shard.add("a", features(2, 1))
-        raise KeyboardInterrupt
-    assert list(tmp_path.iterdir()) == []
+def test_version_2_can_be_read_but_not_extended(store):
+    path = store.root / "toy" / "store.json"
+    path.write_text(path.read_text().replace('"format_version": 3', '"format_version": 2'))
+    assert store.format_version("toy") == 2
+    assert store.read("toy", "a").values.shape == (5, 3)
+    with pytest.raises(StoreError, match="has format version 2, which can be read but not extended"):
+        store.prepare(TOY)
 
 
-def test_what_is_no_shard_or_description_is_named(store):
+def test_fingerprint_of_an_existing_store(tmp_path):
+    """Shards made by earlier releases carry this hash of the text in `store.json`."""
+    (tmp_path / "r3d_18").mkdir()
+    (tmp_path / "r3d_18" / "store.json").write_text(STORE_JSON)
+    store = FeatureStore(tmp_path)
+    assert store.fingerprint("r3d_18") == STORE_FINGERPRINT
+    assert store.describe("r3d_18").parameters == {"stride": 8, "crop": "face"}
+
+
+def test_a_new_store_file_has_the_same_fingerprint_as_an_existing_one(tmp_path):
+    (tmp_path / "r3d_18").mkdir()
+    (tmp_path / "r3d_18" / "store.json").write_text(STORE_JSON)
+    description = FeatureStore(tmp_path).describe("r3d_18")
+    new = FeatureStore(tmp_path / "new")
+    new.prepare(description)
+    assert new.fingerprint("r3d_18") == STORE_FINGERPRINT
+    assert FeatureStore(tmp_path).check(description)
+
+
+def test_shards_carry_the_fingerprint(tmp_path):
+    store = FeatureStore(tmp_path)
+    folder = store.prepare(TOY)
+    with ShardWriter(folder / shard_name(0, ["a"]), 3, store.fingerprint("toy")) as shard:
+        shard.end("a", 0.0)
+    with h5py.File(store.shards("toy")[0], "r") as file:
+        assert read_attribute(file, "extractor") == store.fingerprint("toy")
+
+
+def test_damaged_shard_and_description_are_named(store):
     path = sorted((store.root / "toy").glob("*.h5"))[0]
     path.write_bytes(b"no shard")
     with pytest.raises(StoreError, match="a damaged shard"):
@@ -82,42 +143,32 @@ def test_what_is_no_shard_or_description_is_named(store):
         store.describe("toy")
 
 
-def test_plans_tell_which_shards_are_to_be(store):
-    assert store.planned("toy") == []
-    store.note("toy", PlanFile(["00000-a.h5", "00001-b.h5"]))
-    store.note("toy", PlanFile(["00001-b.h5", "00002-c.h5"]))
-    store.note("toy", PlanFile(["00001-b.h5", "00002-c.h5"]))
+def test_plans_list_the_planned_shards(store):
+    assert store.planned_shards("toy") == []
+    store.save_plan("toy", PlanFile(["00000-a.h5", "00001-b.h5"]))
+    store.save_plan("toy", PlanFile(["00001-b.h5", "00002-c.h5"]))
+    store.save_plan("toy", PlanFile(["00001-b.h5", "00002-c.h5"]))
     assert len(store.plans("toy")) == 2
-    assert sorted(store.planned("toy")) == ["00000-a.h5", "00001-b.h5", "00002-c.h5"]
+    assert sorted(store.planned_shards("toy")) == ["00000-a.h5", "00001-b.h5", "00002-c.h5"]
     assert store.shards("toy") == sorted((store.root / "toy").glob("0*.h5"))
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", '{"shards": "a"}', '{"shards": [1]}', "{"])
-def test_a_plan_that_is_none(store, text):
-    (store.root / "toy" / "plan-0.json").write_text(text)
-    with pytest.raises(StoreError, match=r"plan-0.json: not a (plan|JSON file)"):
-        store.planned("toy")
-
-
-def test_more_shards_than_files_may_be_open(tmp_path, monkeypatch):
-    from avloc.feature_extraction.store import feature_store as module
-
-    monkeypatch.setattr(module, "OPEN_SHARDS", 3)
-    store = FeatureStore(tmp_path / "s")
-    folder = store.prepare(ABOUT)
-    for k in range(8):
-        with ShardWriter(folder / shard_name(k, [f"{k}"]), 3) as shard:
-            shard.add(f"{k}", features(2, k))
-    for k in [*range(8), 3, 0, 7]:
-        assert store.read("toy", f"{k}").values[0, 0] == k
-    assert len(store._index("toy")._open) == 3
-
-
-@pytest.mark.parametrize("text", ["[]", b"\xff", "{}", '{"format_version": 1}'])
-def test_a_description_that_is_none(store, text):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "want a store of format version 2 or 3"),
+        (b"\xff", "not a JSON file"),
+        ("{}", "want a store of format version 2 or 3, got None"),
+        ('{"format_version": 1}', "want a store of format version 2 or 3, got 1"),
+        ('{"format_version": 3, "name": "toy"}', "an extractor's description lacks modality, hop_s, dim"),
+        ('{"format_version": 3, "name": "toy", "modality": "audio", "hop_s": "x", "dim": 3}', "wrong number"),
+    ],
+)
+def test_invalid_description(store, text, message):
     (store.root / "toy" / "store.json").write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(StoreError, match=r"store.json: (not a JSON file|want a store of format version 2 or 3)"):
-        store.describe("toy")
+    for read in (store.describe, store.fingerprint, store.format_version):
+        with pytest.raises(StoreError, match=f"store.json: .*{message}"):
+            read("toy")
 
 
 def test_a_shard_without_its_tables_is_named(store):
@@ -126,3 +177,9 @@ def test_a_shard_without_its_tables_is_named(store):
         del file["files"]
     with pytest.raises(StoreError, match=f"{path.name}: a damaged shard"):
         FeatureStore(store.root).files("toy")
+
+
+def test_root_as_text_with_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert FeatureStore("~/s").root == tmp_path / "s"
+    assert repr(FeatureStore("s")) == "FeatureStore('s')"

@@ -7,7 +7,8 @@ from avloc.core.timeline import TimeGrid
 from avloc.errors import StoreError
 from avloc.feature_extraction.extractors.base import Features
 from avloc.feature_extraction.store import layout
-from avloc.feature_extraction.store.feature_store import FeatureStore, read_plan
+from avloc.feature_extraction.store.feature_store import FeatureStore
+from avloc.feature_extraction.store.plan_file import read_plan
 from avloc.feature_extraction.store.layout import Layout, shard_size
 from avloc.feature_extraction.store.shards import ShardWriter, shard_name
 
@@ -55,8 +56,8 @@ def test_without_what_is_elsewhere():
 def test_what_is_noted_is_kept_to(store):
     assert layout.planned_layout(store, "toy", FILES) is None
     of = Layout(FILES, 3, [(0, 2)])
-    store.note("toy", of.plan())
-    store.note("toy", Layout(FILES, 4).plan())  # the first stands
+    store.save_plan("toy", of.plan())
+    store.save_plan("toy", Layout(FILES, 4).plan())  # the first stands
     again = layout.planned_layout(store, "toy", FILES)
     assert (again.size, again.skip, again.names) == (3, [(0, 2)], of.names)
     assert layout.planned_layout(store, "toy", FILES[:9]) is None
@@ -74,7 +75,7 @@ def test_a_damaged_plan_is_said(store, text):
 
 def test_the_plan_of_another_list_is_said(store):
     other = Layout(FILES[:4], 2).plan()
-    store.note("toy", other)
+    store.save_plan("toy", other)
     store.plan_path("toy", other.digest).rename(store.plan_path("toy", layout.list_digest(FILES)))
     with pytest.raises(StoreError, match="not the plan of these 10 clips"):
         layout.planned_layout(store, "toy", FILES)
@@ -82,7 +83,7 @@ def test_the_plan_of_another_list_is_said(store):
 
 def test_a_new_list_is_of_what_is_not_there(store):
     of = Layout(FILES[:7], 3)
-    store.note("toy", of.plan())
+    store.save_plan("toy", of.plan())
     write(store, of)
     more = layout.new(store, "toy", FILES, 2)
     assert [more.clips(k) for k in range(len(more))] == [("7.mp4", "8.mp4"), ("9.mp4",)]
@@ -97,7 +98,7 @@ def test_a_new_list_is_of_what_is_not_there(store):
 
 def test_half_of_another_list_is_no_ground_to_build_on(store):
     of = Layout(FILES[:7], 3)
-    store.note("toy", of.plan())
+    store.save_plan("toy", of.plan())
     write(store, of, {1})
     message = r"3 of these 10 clips are in shards of another list of clips, of whose 3 shards 2 are .* \(with --shard-clips 3\)"
     with pytest.raises(StoreError, match=message):
@@ -106,6 +107,6 @@ def test_half_of_another_list_is_no_ground_to_build_on(store):
 
 
 def test_plans_can_be_read(store):
-    store.note("toy", Layout(FILES, 6, [(1, 3)]).plan())
+    store.save_plan("toy", Layout(FILES, 6, [(1, 3)]).plan())
     plan = read_plan(store.plans("toy")[0])
     assert (len(plan.shards), plan.size, plan.skip) == (2, 6, [[1, 3]])

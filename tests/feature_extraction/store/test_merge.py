@@ -10,7 +10,8 @@ import pytest
 from avloc.core.timeline import TimeGrid
 from avloc.errors import StoreError
 from avloc.feature_extraction.extractors.base import Features
-from avloc.feature_extraction.store.feature_store import FeatureStore, PlanFile
+from avloc.feature_extraction.store.feature_store import FeatureStore
+from avloc.feature_extraction.store.plan_file import PlanFile
 from avloc.feature_extraction.store.merge import plan_merge, run_merge
 from avloc.feature_extraction.store.shards import ShardWriter, shard_name
 from avloc.feature_extraction.store.verify import verify_store
@@ -23,7 +24,7 @@ def make(root, which, name="toy", plan=PLANNED, failing=(), value=1.0, **more):
     store = FeatureStore(root)
     folder = store.prepare({"name": name, "modality": "audio", "hop_s": 0.5, "dim": 3, **more})
     names = [shard_name(k, files) for k, files in enumerate(plan)]
-    store.note(name, PlanFile(names))
+    store.save_plan(name, PlanFile(names))
     for k in which:
         with ShardWriter(folder / names[k], 3, store.fingerprint(name)) as shard:
             for file in plan[k]:
@@ -40,7 +41,7 @@ def merge(out, *stores, link=False):
     return run_merge(plan, link=link), plan.kept
 
 
-def fresh(root):
+def FeatureStore(root):
     return FeatureStore(root)
 
 
@@ -48,9 +49,9 @@ def test_parts_of_one_job_become_whole(tmp_path):
     one, two = make(tmp_path / "1", [0, 2]), make(tmp_path / "2", [1])
     make(tmp_path / "2", [0, 1], name="other", plan=(["x"], ["y"]))
     out = tmp_path / "out"
-    assert [f.what for f in verify_store(one, "toy").faults] == ["is planned, but not there"]
+    assert [f.problem for f in verify_store(one, "toy").faults] == ["is planned, but missing"]
     assert merge(out, one, two) == (5, 0)
-    store = fresh(out)
+    store = FeatureStore(out)
     assert store.extractors() == ["other", "toy"]
     assert store.files("toy") == ["a", "b", "c", "d", "e", "f"]
     assert store.length("toy", "e") == 5
@@ -65,53 +66,55 @@ def test_it_is_resumable_and_into_a_store_of_its_own(tmp_path):
     assert merge(tmp_path / "1", two) == (0, 3)
     (tmp_path / "1" / "toy" / shard_name(2, ["f"])).unlink()
     assert merge(tmp_path / "1" / ".." / "1", one, two) == (1, 2)
-    assert verify_store(fresh(tmp_path / "1"), "toy").faults == []
+    assert verify_store(FeatureStore(tmp_path / "1"), "toy").faults == []
 
 
 def test_different_splits_keep_both_plans(tmp_path):
     one = make(tmp_path / "1", [0], plan=(["a", "b"],))
     two = make(tmp_path / "2", [0, 1], plan=(["c"], ["d"]))
     merge(tmp_path / "out", one, two)
-    store = fresh(tmp_path / "out")
+    store = FeatureStore(tmp_path / "out")
     assert len(store.plans("toy")) == 2
-    assert len(store.planned("toy")) == 3
+    assert len(store.planned_shards("toy")) == 3
     assert verify_store(store, "toy").faults == []
 
 
 def test_links(tmp_path, monkeypatch):
     one = make(tmp_path / "1", [0])
     assert merge(tmp_path / "out", one, link=True) == (1, 0)
-    assert os.path.samefile(one.shards("toy")[0], fresh(tmp_path / "out").shards("toy")[0])
+    assert os.path.samefile(one.shards("toy")[0], FeatureStore(tmp_path / "out").shards("toy")[0])
 
     def no_link(source, target):
         raise OSError(18, "Invalid cross-device link")
 
     monkeypatch.setattr(os, "link", no_link)
     assert merge(tmp_path / "far", one, link=True) == (1, 0)
-    assert not os.path.samefile(one.shards("toy")[0], fresh(tmp_path / "far").shards("toy")[0])
-    assert verify_store(fresh(tmp_path / "far"), "toy", quick=False).faults[0].what == "is planned, but not there"
+    assert not os.path.samefile(one.shards("toy")[0], FeatureStore(tmp_path / "far").shards("toy")[0])
+    assert (
+        verify_store(FeatureStore(tmp_path / "far"), "toy", quick=False).faults[0].problem == "is planned, but missing"
+    )
 
 
 def test_someone_else_brings_the_same_shard(tmp_path):
     one = make(tmp_path / "1", [0])
     plans = [plan_merge(FeatureStore(tmp_path / "out"), [one]) for _ in range(2)]
     assert [run_merge(plan, link=True) for plan in plans] == [1, 1]
-    assert len(fresh(tmp_path / "out").shards("toy")) == 1
+    assert len(FeatureStore(tmp_path / "out").shards("toy")) == 1
 
 
 def test_a_clip_that_failed_elsewhere_is_fine(tmp_path):
     one = make(tmp_path / "1", [0], failing=("b",))
     two = make(tmp_path / "2", [0], plan=(["b", "x"],))
     merge(tmp_path / "out", one, two)
-    assert fresh(tmp_path / "out").failures("toy") == {}
-    assert fresh(tmp_path / "out").length("toy", "b") == 2
+    assert FeatureStore(tmp_path / "out").failures("toy") == {}
+    assert FeatureStore(tmp_path / "out").length("toy", "b") == 2
 
 
 def test_the_same_clip_with_the_same_features_is_fine(tmp_path):
     one = make(tmp_path / "1", [0])
     two = make(tmp_path / "2", [0], plan=(["b", "x"],))
     assert merge(tmp_path / "out", one, two) == (2, 0)
-    assert verify_store(fresh(tmp_path / "out"), "toy").faults[0].what == "is planned, but not there"
+    assert verify_store(FeatureStore(tmp_path / "out"), "toy").faults[0].problem == "is planned, but missing"
 
 
 def refused(tmp_path, *stores, match):
@@ -142,7 +145,7 @@ def test_an_older_format_is_refused(tmp_path):
     one = make(tmp_path / "1", [0])
     path = one.root / "toy" / "store.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": 2}))
-    refused(tmp_path, one, match="is of format version 2, which can be read but not merged")
+    refused(tmp_path, one, match="has format version 2, which can be read but not merged")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": 1}))
     refused(tmp_path, one, match="want a store of format version 2 or 3, got 1")
 
@@ -177,4 +180,4 @@ def test_an_extractor_without_shards(tmp_path):
     store = FeatureStore(tmp_path / "1")
     store.prepare({"name": "toy", "modality": "audio", "hop_s": 0.5, "dim": 3})
     assert merge(tmp_path / "out", store) == (0, 0)
-    assert fresh(tmp_path / "out").extractors() == ["toy"]
+    assert FeatureStore(tmp_path / "out").extractors() == ["toy"]

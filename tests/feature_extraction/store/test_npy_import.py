@@ -13,11 +13,11 @@ from avloc.errors import AvlocError, StoreError
 from avloc.feature_extraction.extractors.base import Features
 from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.feature_extraction.store.npy_export import plan_export, run_export
-from avloc.feature_extraction.store.npy_import import ImportOptions, import_features, read_source
+from avloc.feature_extraction.store.npy_import import ImportOptions, import_features, read_npy_folder
 from avloc.feature_extraction.store.shards import ShardWriter, shard_name
 from avloc.feature_extraction.store.verify import verify_store
 
-GIVEN = ImportOptions("tsn", "visual", 0.04)
+OPTIONS = ImportOptions("tsn", "visual", 0.04)
 
 
 @pytest.fixture
@@ -38,10 +38,10 @@ def store(tmp_path):
 
 def test_a_folder_becomes_shards(folder, store):
     seen = []
-    report = import_features(read_source(folder, GIVEN), store, shard_clips=3, progress=seen.append)
+    report = import_features(read_npy_folder(folder, OPTIONS), store, shard_clips=3, progress=seen.append)
     assert (report.done, report.reused, report.failures, report.clipped) == (4, 0, {}, 0)
     assert seen == [1] * 4
-    assert [p.name for p in store.shards("tsn")] == store.planned("tsn")
+    assert [p.name for p in store.shards("tsn")] == store.planned_shards("tsn")
     assert len(store.shards("tsn")) == 2
     assert verify_store(store, "tsn").faults == []
     assert sorted(store.files("tsn")) == ["f.mp4", "test/a c.mp4", "test/b.mp4", "é.mp4"]
@@ -59,7 +59,7 @@ def test_a_folder_becomes_shards(folder, store):
 
 
 def test_shards_that_are_there_are_kept(folder, store):
-    source = read_source(folder, GIVEN)
+    source = read_npy_folder(folder, OPTIONS)
     import_features(source, store, shard_clips=3)
     first, second = store.shards("tsn")
     second.unlink()
@@ -77,7 +77,7 @@ def test_clock_names_and_axes_as_given(folder, store, tmp_path):
     turned.mkdir()
     np.save(turned / "b.npy", np.arange(15).reshape(5, 3).T)
     given = ImportOptions("byola", "audio", 0.01, start_s=0.25, receptive_field_s=0.5, suffix=".wav", transposed=True)
-    import_features(read_source(turned, given), store)
+    import_features(read_npy_folder(turned, given), store)
     assert store.read("byola", "b.wav").values[4].tolist() == [12, 13, 14]
     assert store.grid("byola", "b.wav") == TimeGrid(0.25, 0.01, 5)
     assert store.describe("byola")["receptive_field_s"] == 0.5
@@ -98,14 +98,14 @@ BAD = {
 def test_a_bad_file_is_a_row_with_its_reason(folder, store, kind):
     values, message = BAD[kind]
     np.save(folder / "z.npy", values)
-    report = import_features(read_source(folder, GIVEN), store)
+    report = import_features(read_npy_folder(folder, OPTIONS), store)
     assert (report.done, list(report.failures)) == (5, ["z.mp4"])
     assert re.search(message, store.failures("tsn")["z.mp4"])
     assert verify_store(store, "tsn").faults == []
-    again = import_features(read_source(folder, GIVEN), FeatureStore(store.root))
+    again = import_features(read_npy_folder(folder, OPTIONS), FeatureStore(store.root))
     assert (again.done, again.reused, list(again.failures)) == (0, 5, ["z.mp4"])
     np.save(folder / "z.npy", np.ones((2, 3), np.float32))
-    mended = import_features(read_source(folder, GIVEN), FeatureStore(store.root), retry_failed=True)
+    mended = import_features(read_npy_folder(folder, OPTIONS), FeatureStore(store.root), retry_failed=True)
     assert (mended.done, mended.failures) == (5, {})
     assert FeatureStore(store.root).length("tsn", "z.mp4") == 2
 
@@ -113,19 +113,19 @@ def test_a_bad_file_is_a_row_with_its_reason(folder, store, kind):
 @pytest.mark.parametrize("content", [b"", b"no numpy", b"PK\x03\x04", b"\x93NUMPY\x01\x00"])
 def test_a_file_that_is_no_npy(folder, store, content):
     (folder / "z.npy").write_bytes(content)
-    assert "not a .npy file of numbers" in import_features(read_source(folder, GIVEN), store).failures["z.mp4"]
+    assert "not a .npy file of numbers" in import_features(read_npy_folder(folder, OPTIONS), store).failures["z.mp4"]
 
 
 def test_a_cut_file_fails(folder, store):
     path = folder / "test" / "b.npy"
     path.write_bytes(path.read_bytes()[:-8])
-    assert list(import_features(read_source(folder, GIVEN), store).failures) == ["test/b.mp4"]
+    assert list(import_features(read_npy_folder(folder, OPTIONS), store).failures) == ["test/b.mp4"]
 
 
 def test_a_link_that_leaves_the_folder_fails(folder, store, tmp_path):
     np.save(tmp_path / "out.npy", np.ones((2, 3)))
     (folder / "z.npy").symlink_to(tmp_path / "out.npy")
-    assert "leads out of" in import_features(read_source(folder, GIVEN), store).failures["z.mp4"]
+    assert "leads out of" in import_features(read_npy_folder(folder, OPTIONS), store).failures["z.mp4"]
 
 
 def test_large_values_are_counted_and_long_clips_come_in_pieces(folder, store, monkeypatch):
@@ -133,7 +133,7 @@ def test_large_values_are_counted_and_long_clips_come_in_pieces(folder, store, m
 
     monkeypatch.setattr(store_import, "PIECE", 7)
     np.save(folder / "f.npy", np.array([[1, 2, 3]] * 5 + [[1e300, 0, -1e300]]))
-    report = import_features(read_source(folder, GIVEN), store)
+    report = import_features(read_npy_folder(folder, OPTIONS), store)
     assert report.clipped == 1
     assert store.read("tsn", "f.mp4").values[4:].tolist() == [[1, 2, 3], [65504, 0, -65504]]
 
@@ -155,30 +155,30 @@ def test_large_values_are_counted_and_long_clips_come_in_pieces(folder, store, m
 )
 def test_what_is_given_wrong(folder, given, message):
     with pytest.raises(AvlocError, match=message):
-        read_source(folder, given)
+        read_npy_folder(folder, given)
 
 
 def test_nothing_to_import(tmp_path, store):
     with pytest.raises(AvlocError, match="none: no such folder"):
-        read_source(tmp_path / "none", GIVEN)
+        read_npy_folder(tmp_path / "none", OPTIONS)
     (tmp_path / "npy").mkdir()
     (tmp_path / "npy" / ".a.host.1.tmp.npy").write_bytes(b"half")
     with pytest.raises(AvlocError, match="has no .npy files"):
-        read_source(tmp_path / "npy", GIVEN)
+        read_npy_folder(tmp_path / "npy", OPTIONS)
     (tmp_path / "npy" / "a.npy").write_bytes(b"half")
     with pytest.raises(AvlocError, match=r"none of the 1 .npy files can be used; a.npy: not a .npy file"):
-        import_features(read_source(tmp_path / "npy", GIVEN), store)
+        import_features(read_npy_folder(tmp_path / "npy", OPTIONS), store)
     assert not store.root.exists()
 
 
 def test_other_settings_and_older_stores_are_refused(folder, store):
-    import_features(read_source(folder, GIVEN), store)
+    import_features(read_npy_folder(folder, OPTIONS), store)
     with pytest.raises(StoreError, match="hop_s is 0.04 there and 0.08 now"):
-        import_features(read_source(folder, ImportOptions("tsn", "visual", 0.08)), store)
+        import_features(read_npy_folder(folder, ImportOptions("tsn", "visual", 0.08)), store)
     path = store.root / "tsn" / "store.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": 2}))
-    with pytest.raises(StoreError, match="format version 2, which can be read but not added to"):
-        import_features(read_source(folder, GIVEN), store)
+    with pytest.raises(StoreError, match="format version 2, which can be read but not extended"):
+        import_features(read_npy_folder(folder, OPTIONS), store)
 
 
 # Our own exports.
@@ -210,7 +210,7 @@ def exported(tmp_path):
 def test_round_trip(exported, tmp_path, store, dtype):
     out = tmp_path / "out"
     run_export(plan_export(exported, "toy", out, dtype=dtype))
-    report = import_features(read_source(out, ImportOptions()), store)
+    report = import_features(read_npy_folder(out, ImportOptions()), store)
     assert report.failures == store.failures("toy") == exported.failures("toy") == {"bad.mp4": "cannot be decoded"}
     assert store.describe("toy") == exported.describe("toy")
     assert sorted(store.files("toy")) == sorted(exported.files("toy"))
@@ -219,7 +219,7 @@ def test_round_trip(exported, tmp_path, store, dtype):
         assert before.grid == after.grid
         assert before.values.tolist() == after.values.tolist()
     assert verify_store(store, "toy").faults == []
-    again = import_features(read_source(out, ImportOptions("toy", "audio", 0.5, 0.0, suffix=".mp4")), store)
+    again = import_features(read_npy_folder(out, ImportOptions("toy", "audio", 0.5, 0.0, suffix=".mp4")), store)
     assert (again.done, again.reused) == (0, 5)
 
 
@@ -238,7 +238,7 @@ def test_round_trip(exported, tmp_path, store, dtype):
 def test_options_must_agree_with_an_export(exported, tmp_path, given, message):
     run_export(plan_export(exported, "toy", tmp_path / "out"))
     with pytest.raises(AvlocError, match=message):
-        read_source(tmp_path / "out", given)
+        read_npy_folder(tmp_path / "out", given)
 
 
 def test_an_unfinished_or_damaged_export_is_refused(exported, tmp_path):
@@ -246,7 +246,7 @@ def test_an_unfinished_or_damaged_export_is_refused(exported, tmp_path):
     run_export(plan_export(exported, "toy", out))
     (out / "é.npy").rename(tmp_path / "é.npy")
     with pytest.raises(AvlocError, match="3 of 4 files are there, its export is unfinished; run it again"):
-        read_source(out, ImportOptions())
+        read_npy_folder(out, ImportOptions())
     about = json.loads((out / "export.json").read_text())
     for change, message in (
         ({"format_version": 9}, "want the description of an export of format version 1"),
@@ -257,15 +257,15 @@ def test_an_unfinished_or_damaged_export_is_refused(exported, tmp_path):
     ):
         (out / "export.json").write_text(json.dumps(about | change))
         with pytest.raises(AvlocError, match=message):
-            read_source(out, ImportOptions())
+            read_npy_folder(out, ImportOptions())
 
 
 def test_a_network_is_trained_on_what_was_imported(folder, store, tmp_path):
-    import_features(read_source(folder, GIVEN), store)
+    import_features(read_npy_folder(folder, OPTIONS), store)
     other = tmp_path / "sound"
     (other / "test").mkdir(parents=True)
     np.save(other / "test" / "b.npy", np.ones((2, 7), np.float32))
-    import_features(read_source(other, ImportOptions("byola", "audio", 0.1)), store)
+    import_features(read_npy_folder(other, ImportOptions("byola", "audio", 0.1)), store)
     record = VideoRecord("test/b.mp4", "train", 0.2, visual_segments=(Segment(0.04, 0.08),))
     data = FeatureDataset([record], FeatureStore(store.root), ["byola", "tsn"], hop_s=0.04)
     example = data[0]

@@ -5,9 +5,10 @@ import pytest
 
 from avloc.core.timeline import TimeGrid
 from avloc.feature_extraction.extractors.base import Features
-from avloc.feature_extraction.store.feature_store import FeatureStore, PlanFile
+from avloc.feature_extraction.store.feature_store import FeatureStore
+from avloc.feature_extraction.store.plan_file import PlanFile
 from avloc.feature_extraction.store.shards import ShardWriter, shard_name
-from avloc.feature_extraction.store.summary import failures, in_bytes, summarize
+from avloc.feature_extraction.store.summary import failures, format_bytes, summarize
 
 ABOUT = {"name": "toy", "modality": "audio", "hop_s": 0.5, "dim": 3}
 
@@ -31,7 +32,7 @@ def test_clips_count_once_and_are_failed_only_if_nowhere_there(tmp_path):
         write(store, 1, {"b": 7, "a": 5, "d": "gone"}),
         write(store, 2, {"d": "gone too"}),
     ]
-    store.note("toy", PlanFile([*names, "00003-12345678.h5"]))
+    store.save_plan("toy", PlanFile([*names, "00003-12345678.h5"]))
     found = summarize(store, "toy")
     assert (found.clips, found.seconds, found.failures) == (3, 6.0, 1)
     assert (found.shards, found.planned, found.damaged) == (3, 4, ())
@@ -63,4 +64,4 @@ def test_an_extractor_without_shards(tmp_path):
     [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (999_400, "999.4 kB"), (999_999, "1.0 MB"), (3e15, "3000.0 TB")],
 )
 def test_sizes_for_people(size, text):
-    assert in_bytes(size) == text
+    assert format_bytes(size) == text

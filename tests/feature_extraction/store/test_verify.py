@@ -11,9 +11,10 @@ import pytest
 from avloc.core.timeline import TimeGrid
 from avloc.errors import StoreError
 from avloc.feature_extraction.extractors.base import Features
-from avloc.feature_extraction.store.feature_store import FeatureStore, PlanFile
+from avloc.feature_extraction.store.feature_store import FeatureStore
+from avloc.feature_extraction.store.plan_file import PlanFile
 from avloc.feature_extraction.store.shards import ShardWriter, checksum, shard_name
-from avloc.feature_extraction.store.verify import checked_rows, verify_store
+from avloc.feature_extraction.store.verify import read_checked_tables, verify_store
 
 HOP_S = 0.5
 CLIPS = (["a.mp4", "bé d.mp4"], ["c.mp4", "d.mp4", "e.mp4"], ["f.mp4"])
@@ -34,7 +35,7 @@ def fill(root, name="toy", dim=3, clips=CLIPS, **more):
     store = FeatureStore(root)
     folder = store.prepare({"name": name, "modality": "audio", "hop_s": HOP_S, "dim": dim})
     names = [shard_name(k, files) for k, files in enumerate(clips)]
-    store.note(name, PlanFile(names))
+    store.save_plan(name, PlanFile(names))
     for file_name, files in zip(names, clips, strict=True):
         write(folder / file_name, files, dim, store.fingerprint(name), **more)
     return store
@@ -107,7 +108,7 @@ DAMAGE = {
     "a huge table": (lambda p: change(p, claim("start")), "its table start is larger than the file", True),
     "a flipped bit": (flip, "the checksum is wrong", False),
     "no checksum": (lambda p: change(p, lambda f: f.attrs.__delitem__("sha256")), "has no checksum", False),
-    "deleted": (lambda p: p.unlink(), "is planned, but not there; run the same extraction again", True),
+    "deleted": (lambda p: p.unlink(), "is planned, but missing; run the same extraction again", True),
     "of another extractor": (from_another, "is of another extractor.*move it out", True),
     "of nobody": (
         lambda p: change(p, lambda f: f.attrs.__setitem__("extractor", "")), "does not say which extractor", True
@@ -160,10 +161,10 @@ def test_every_cut_and_every_changed_value_is_found(store):
         changed = bytearray(content)
         changed[at] ^= 16
         path.write_bytes(changed)
-        assert "the checksum is wrong" in verify_store(store, "toy").faults[0].what
+        assert "the checksum is wrong" in verify_store(store, "toy").faults[0].problem
     for size in range(0, len(content), 397):
         path.write_bytes(content[:size])
-        assert "cannot be read" in verify_store(store, "toy").faults[0].what
+        assert "cannot be read" in verify_store(store, "toy").faults[0].problem
 
 
 def test_dimensions_are_those_of_the_extractor(tmp_path):
@@ -221,8 +222,8 @@ def test_what_is_told_and_not_wrong(store):
 def test_a_plan_that_cannot_be_read_is_a_fault_and_hides_no_others(store):
     (store.root / "toy" / "plan-0.json").write_text("[]")
     store.shards("toy")[0].unlink()
-    assert [f.what for f in verify_store(store, "toy").faults] == [
-        "is a plan that cannot be read", "is planned, but not there"
+    assert [f.problem for f in verify_store(store, "toy").faults] == [
+        "is a plan that cannot be read", "is planned, but missing"
     ]  # fmt: skip
 
 
@@ -231,7 +232,7 @@ def test_an_extractor_without_shards_or_rows(tmp_path):
     store.prepare({"name": "toy", "modality": "audio", "hop_s": HOP_S, "dim": 3})
     assert verify_store(store, "toy").faults == []
     folder, name = store.root / "toy", shard_name(0, ["a"])
-    store.note("toy", PlanFile([name]))
+    store.save_plan("toy", PlanFile([name]))
     with ShardWriter(folder / name, 3, store.fingerprint("toy")) as shard:
         shard.end("a", 0.0)
     assert verify_store(store, "toy").faults == []
@@ -250,19 +251,19 @@ def test_format_version_2_has_no_plans_and_no_fingerprints(store):
 
 
 def test_an_unknown_extractor_is_refused(store):
-    with pytest.raises(StoreError, match="no features of 'other' here, there are: toy"):
+    with pytest.raises(StoreError, match="no features of 'other', the store has: toy"):
         verify_store(store, "other")
 
 
 def test_tables_are_checked_before_they_are_used(store):
     path = store.shards("toy")[0]
-    assert checked_rows(path).files == CLIPS[0]
+    assert read_checked_tables(path).files == CLIPS[0]
     change(path, replace("start", lambda s: s[:-1]))
     with pytest.raises(StoreError, match=f"{path.name}: its tables are of unequal length.*run the same extraction"):
-        checked_rows(path)
+        read_checked_tables(path)
     change(path, replace("files", lambda old: 3))
     with pytest.raises(StoreError, match=f"{path.name}: a damaged shard"):
-        checked_rows(path)
+        read_checked_tables(path)
     change(path, claim("start"))
     with pytest.raises(StoreError, match=f"{path.name}: its table start is larger than the file"):
-        checked_rows(path)
+        read_checked_tables(path)

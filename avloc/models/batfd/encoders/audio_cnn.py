@@ -1,4 +1,4 @@
-"""log-mels > 2-D convolutions > one vector per frame: BA-TFD's audio encoder. Legend: B batch, F frames, a widths."""
+"""log-mels > 2-D convolutions > one vector per frame: BA-TFD's audio encoder. Legend: B batch, F frames, a, b, c widths."""
 
 from __future__ import annotations
 
@@ -12,13 +12,25 @@ from torch.utils.checkpoint import checkpoint
 from avloc.errors import AvlocError
 from avloc.models.blocks import SLOPE
 
+POOLS = (2, None, 2, (2, 1), (2, 1))
+"""Max-pooling after each convolution. Bands: 64 → 32 → 16 → 8 → 4; steps: 4F → 2F → F."""
+
 
 class AudioCNN(nn.Module):
-    """Log-mel (B, 64, 4·F) > features (B, 4·widths[2], F).
+    """Log-mels (B, 64, 4·F) > features (B, 4·c, F).
 
     Args:
-        widths: of the three stages.
-        checkpointed: keep only the input for the gradients and compute the rest again.
+        widths: a, b, c of the three stages.
+        checkpointed: in training, keep only the input and compute the activations a second time in the backward pass.
+
+    Attributes:
+        width: 4·c.
+
+    Raises:
+        AvlocError: if the number of widths is wrong.
+
+    >>> AudioCNN(widths=(3, 4, 2))(torch.zeros(1, 64, 4 * 19)).shape
+    torch.Size([1, 8, 19])
     """
 
     def __init__(self, *, widths: Sequence[int] = (32, 64, 64), checkpointed: bool = False) -> None:
@@ -26,12 +38,9 @@ class AudioCNN(nn.Module):
         if len(widths) != 3:
             raise AvlocError(f"the audio CNN has 3 stages, got {len(widths)} widths")
         a, b, c = widths
-        self.convs = nn.ModuleList(
-            [
-                nn.Conv2d(1, a, 3, padding=1), nn.Conv2d(a, b, 3, padding=1), nn.Conv2d(b, b, 3, padding=1),
-                nn.Conv2d(b, c, (2, 1), padding=(1, 0)), nn.Conv2d(c, c, (3, 1), padding=(1, 0)),
-            ]
-        )  # fmt: skip
+        first, second, third = (nn.Conv2d(i, o, 3, padding=1) for i, o in ((1, a), (a, b), (b, b)))
+        fourth, fifth = nn.Conv2d(b, c, (2, 1), padding=(1, 0)), nn.Conv2d(c, c, (3, 1), padding=(1, 0))
+        self.convs = nn.ModuleList([first, second, third, fourth, fifth])
         self.width, self.checkpointed = 4 * c, checkpointed
 
     def forward(self, audio: Tensor) -> Tensor:
@@ -41,8 +50,7 @@ class AudioCNN(nn.Module):
 
     def _encode(self, audio: Tensor) -> Tensor:
         x = audio[:, None]  # B, 1, 64, 4F
-        pools = (2, None, 2, (2, 1), (2, 1))  # bands: 64 → 32 → 16 → 8 → 4; steps: 4F → 2F → F
-        for conv, size in zip(self.convs, pools, strict=True):
+        for conv, size in zip(self.convs, POOLS, strict=True):
             x = leaky_relu(conv(x), SLOPE)
             x = x if size is None else max_pool2d(x, size)
         return x.flatten(1, 2)  # B, c·4, F

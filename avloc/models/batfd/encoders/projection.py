@@ -5,19 +5,26 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from avloc.errors import AvlocError
-from avloc.models.blocks import Stem
+from avloc.models.stems import Stem
 
 
 class ProjectionEncoder(nn.Module):
-    """Features (B, T, features) with a mask (B, T) > (B, C, T), zero where the mask is false.
+    """Features (B, T, features) with a mask (B, T) > (B, C, T), zero outside of the mask.
 
     Args:
         features: width of the cached features.
         width: C.
-        layers: convolutions behind the projection.
+        layers: number of convolutions after the projection.
         dropout: of the features and between the convolutions.
-        spectral_channels: see `avloc.models.blocks.Stem`.
-        grid_channels: the same.
+        spectral_channels: see `avloc.models.stems.Stem`.
+        grid_channels: see `avloc.models.stems.Stem`.
+
+    Raises:
+        AvlocError: if the width of the features is missing.
+
+    >>> import torch
+    >>> ProjectionEncoder(features=5, width=4)(torch.zeros(2, 19, 5), torch.ones(2, 19, dtype=torch.bool)).shape
+    torch.Size([2, 4, 19])
     """
 
     def __init__(
@@ -34,9 +41,14 @@ class ProjectionEncoder(nn.Module):
         if features < 1:
             raise AvlocError("a projection encoder needs the width of its cached features (audio_dim, visual_dim)")
         self.stem = Stem(
-            features=features, width=width, layers=layers, dropout=dropout, input_dropout=dropout,
-            spectral_channels=spectral_channels, grid_channels=grid_channels,
-        )  # fmt: skip
+            features=features,
+            width=width,
+            layers=layers,
+            dropout=dropout,
+            input_dropout=dropout,
+            spectral_channels=spectral_channels,
+            grid_channels=grid_channels,
+        )
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
         return (self.stem(features, mask) * mask[..., None]).transpose(1, 2)

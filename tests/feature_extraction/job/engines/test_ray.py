@@ -99,9 +99,9 @@ def test_on_the_command_line(cluster, many, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)  # a relative root and store are the same folders for the nodes
     command = ["extract", "--dataset", "folder", "--root", "clips", "--store", "s", "--extractors", "logmel"]
     assert main([*command, "--engine", "ray", "--ray-address", cluster.address, "--workers", "1"]) == 1  # broken.mp4
-    assert "25 clips extracted, 0 there before, 1 failed" in capsys.readouterr().out
+    assert "25 clips extracted, 0 already in the store, 1 failed" in capsys.readouterr().out
     assert main([*command, "--workers", "1"]) == 1
-    assert "0 clips extracted, 25 there before, 1 failed" in capsys.readouterr().out
+    assert "0 clips extracted, 25 already in the store, 1 failed" in capsys.readouterr().out
 
 
 def test_a_shard_that_cannot_be_made_does_not_end_the_others(cluster, many, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""`avloc serve` as a process of its own, from outside: by its interface, and in a real browser."""
+"""`avloc serve` as a process of its own, from outside: through its interface, and in a real browser."""
 
 from __future__ import annotations
 
@@ -19,17 +19,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from avloc.feature_extraction.extractors import build_extractor
+from avloc.cli.serve import parse
+from avloc.core.descriptions import TrainingContext
+from avloc.errors import AvlocError
+from avloc.feature_extraction.extractors.catalog import build_extractor
 from avloc.models import BoundaryTransformer
 from avloc.models.checkpoint import write_checkpoint
 
-pytest.importorskip("gradio_client")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::UserWarning")
 KEEP_S = 20
 
 
 class Server:
-    """A running server, and what can be seen of it."""
+    """A running server, its answers, its files and its memory."""
 
     def __init__(self, folder, *words):
         with socket.socket() as free:
@@ -41,8 +43,8 @@ class Server:
         extractors = [build_extractor(name, {}) for name in ("logspec", "residual_grid")]
         model = BoundaryTransformer(audio_dim=513, visual_dim=320, width=12, heads=3, levels=2)
         with torch.no_grad():
-            model.point_head.out.bias += 4  # so that there is something to see
-        context = {"hop_s": 0.04, "extractors": [e.describe() for e in extractors]}
+            model.point_head.out.bias += 4  # so that the timeline has segments
+        context = TrainingContext(0.04, tuple(extractor.describe() for extractor in extractors))
         write_checkpoint(folder / "c.ckpt", model, context)
         self.log = folder / "log"
         command = [sys.executable, "-m", "avloc", "serve", "--checkpoint", str(folder / "c.ckpt"), "--threshold", "0"]
@@ -67,7 +69,7 @@ class Server:
             return 0, b"", {}
 
     def localize(self, path):
-        """What a visitor is shown for a clip: the frame, or the message."""
+        """Upload a clip; return the iframe, or the error message."""
         from gradio_client import Client, handle_file
 
         try:
@@ -89,10 +91,18 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
+    pytest.importorskip("gradio_client")
     server = Server(
-        tmp_path_factory.mktemp("serve"), "--largest", "1", "--longest", "0.5", "--parallel", "2",
-        "--keep", str(KEEP_S / 60),
-    )  # fmt: skip
+        tmp_path_factory.mktemp("serve"),
+        "--largest",
+        "1",
+        "--longest",
+        "0.5",
+        "--parallel",
+        "2",
+        "--keep",
+        str(KEEP_S / 60),
+    )
     yield server
     server.process.kill()
     server.process.wait()
@@ -103,13 +113,13 @@ def clips(tiny_set):
     return sorted(tiny_set.rglob("*.mp4"))
 
 
-def place(shown):
-    return re.search(r'src="(timeline/[\w-]{20,}/)"', shown)[1]
+def timeline_path(answer):
+    return re.search(r'src="(timeline/[\w-]{20,}/)"', answer)[1]
 
 
 def test_many_uploads_at_once(server, clips, tmp_path):
-    with ThreadPoolExecutor(11) as pool:  # what one such crowd takes, a second one shall not take again
-        assert all("<iframe" in shown for shown in pool.map(server.localize, clips))
+    with ThreadPoolExecutor(11) as pool:  # a second crowd must not need more memory
+        assert all("<iframe" in answer for answer in pool.map(server.localize, clips))
     before = server.rss_mb()
     names = [tmp_path / f"good {k}.mp4" for k in range(8)]
     for name, clip in zip(names, clips, strict=False):
@@ -119,60 +129,66 @@ def test_many_uploads_at_once(server, clips, tmp_path):
     (tmp_path / "large.mp4").write_bytes(bytes(3_000_000))
     names += [tmp_path / "text.mp4", tmp_path / "cut.mp4", tmp_path / "large.mp4"]
     with ThreadPoolExecutor(11) as pool:
-        shown = list(pool.map(server.localize, names))
-    pages = [server.get("/" + place(s)) for s in shown[:8]]
+        answers = list(pool.map(server.localize, names))
+    pages = [server.get("/" + timeline_path(s)) for s in answers[:8]]
     for name, (status, text, headers) in zip(names, pages, strict=False):
         assert status == 200
         assert f"<h1>{name.name}</h1>".encode() in text
         assert b'src="clip"' in text
         assert "default-src 'none'" in headers["content-security-policy"]
-    for name, message in zip(names[8:10], shown[8:10], strict=True):
+    for name, message in zip(names[8:10], answers[8:10], strict=True):
         assert f"{name.name}: cannot be opened as media" in message
         assert str(server.folder) not in message
-    assert "File size exceeds" in shown[10] or "413" in shown[10] or "max" in shown[10].lower(), shown[10]
-    status, _, headers = server.get("/" + place(shown[0]) + "clip")
+    assert "File size exceeds" in answers[10] or "413" in answers[10] or "max" in answers[10].lower(), answers[10]
+    status, _, headers = server.get("/" + timeline_path(answers[0]) + "clip")
     assert (status, headers["content-type"]) == (200, "video/mp4")
     deadline = time.monotonic() + 3 * KEEP_S + 60
     while server.files() and time.monotonic() < deadline:
         time.sleep(0.5)
     assert server.files() == []
-    assert server.get("/" + place(shown[0]))[0] == 404
+    assert server.get("/" + timeline_path(answers[0]))[0] == 404
     assert server.rss_mb() < 1.1 * before + 20
 
 
 def test_no_path_of_the_server_can_be_reached(server, clips):
     secret = server.folder.parent / "c.ckpt"
     for path in (
-        f"/gradio_api/file={secret}", "/gradio_api/file=/etc/passwd", "/file=/etc/passwd", f"/gradio_api/file={server.log}",
-        "/timeline/../../etc/passwd/", "/timeline/..%2F..%2Fetc/clip", "/timeline/%2e%2e/clip", "/timeline/x/clip",
+        f"/gradio_api/file={secret}",
+        "/gradio_api/file=/etc/passwd",
+        "/file=/etc/passwd",
+        f"/gradio_api/file={server.log}",
+        "/timeline/../../etc/passwd/",
+        "/timeline/..%2F..%2Fetc/clip",
+        "/timeline/%2e%2e/clip",
+        "/timeline/x/clip",
         "/timeline/results/clip",
-    ):  # fmt: skip
+    ):
         status, body, _ = server.get(path)
         assert status in (400, 403, 404), path
         assert b"root:" not in body
         assert str(server.folder).encode() not in body
     frame = server.localize(clips[0])
-    token = place(frame).split("/")[1]
+    token = timeline_path(frame).split("/")[1]
     assert server.get(f"/timeline/{token}/clip")[0] == 200
     assert server.get(f"/timeline/{token}/other.mp4")[0] == 404
     assert server.get(f"/timeline/{token[:-1]}/clip")[0] == 404
 
 
-def test_a_clip_that_lasts_too_long_is_told_so(server, tmp_path):
+def test_a_clip_over_the_longest_duration_is_refused(server, tmp_path):
     import numpy as np
 
     from avloc.datasets.synthetic.encode import write_mp4
 
     write_mp4(tmp_path / "long.mp4", None, np.zeros(16_000 * 33, np.float32))
-    assert "long.mp4: lasts 0.6 minutes, at most 0.5 are taken" in server.localize(tmp_path / "long.mp4")
+    assert "long.mp4: lasts 0.6 minutes, the limit is 0.5 minutes" in server.localize(tmp_path / "long.mp4")
 
 
-def test_in_a_browser(server, clips, browser, screenshot):
+def test_upload_and_timeline_in_a_browser(server, clips, browser, screenshot):
     page = browser.new_page(viewport={"width": 1100, "height": 1400})
-    logged, asked = [], []
+    logged, requested = [], []
     page.on("console", lambda message: logged.append(f"{message.type}: {message.text}"))
     page.on("pageerror", lambda error: logged.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url))
+    page.on("request", lambda request: requested.append(request.url))
     page.goto(server.url)
     page.wait_for_selector("input[type=file]", state="attached")
     page.get_by_role("button", name="Localize", exact=True).click()
@@ -194,12 +210,12 @@ def test_in_a_browser(server, clips, browser, screenshot):
     frame.locator("#threshold").fill("0")
     screenshot(page, "serve")
     page.close()
-    assert {url for url in asked if not url.startswith((server.url, "data:", "blob:"))} == set()
-    # Two lines of Gradio's own at its start are no fault of the page.
+    assert {url for url in requested if not url.startswith((server.url, "data:", "blob:"))} == set()
+    # Gradio itself logs two such lines at its start.
     assert [line for line in logged if "Method not implemented" not in line] == []
 
 
-def test_it_leaves_nothing(tmp_path, clips):
+def test_no_file_is_left_after_the_server_stops(tmp_path, clips):
     server = Server(tmp_path)
     assert "<iframe" in server.localize(clips[0])
     assert len(server.files()) >= 2
@@ -209,8 +225,8 @@ def test_it_leaves_nothing(tmp_path, clips):
     assert "Traceback" not in server.log.read_text()
 
 
-def test_only_uploads_are_taken(server, tmp_path):
-    """A file of the server that is named instead of uploaded stays where it is."""
+def test_a_file_of_the_server_is_no_upload(server, tmp_path):
+    """A request that names a file of the server instead of uploading one fails, and leaves the file."""
     body = json.dumps({"data": [{"path": str(server.log), "meta": {"_type": "gradio.FileData"}}]}).encode()
     request = urllib.request.Request(
         f"{server.url}/gradio_api/call/localize", data=body, headers={"Content-Type": "application/json"}
@@ -225,13 +241,28 @@ def test_only_uploads_are_taken(server, tmp_path):
     assert server.log.is_file()
 
 
-def test_the_same_clip_again_and_odd_names(server, clips, tmp_path):
-    """Equal uploads are one file: neither takes it from the other. What is called a page is none."""
+def test_equal_uploads_and_misleading_names(server, clips, tmp_path):
+    """Equal uploads share one file, and none removes it from another. A clip named .html is never served as a page."""
     shutil.copy(clips[0], tmp_path / "same.mp4")
     with ThreadPoolExecutor(3) as pool:
-        shown = list(pool.map(server.localize, [tmp_path / "same.mp4"] * 3))
-    assert all("<iframe" in s for s in shown)
+        answers = list(pool.map(server.localize, [tmp_path / "same.mp4"] * 3))
+    assert all("<iframe" in s for s in answers)
     shutil.copy(clips[0], tmp_path / "evil.html")
-    status, _, headers = server.get("/" + place(server.localize(tmp_path / "evil.html")) + "clip")
+    status, _, headers = server.get("/" + timeline_path(server.localize(tmp_path / "evil.html")) + "clip")
     assert (status, headers["content-type"]) == (200, "application/octet-stream")
     assert headers["content-security-policy"].startswith("sandbox")
+
+
+def test_defaults(tmp_path):
+    (tmp_path / "c.ckpt").touch()
+    options = parse(["--checkpoint", str(tmp_path / "c.ckpt")])
+    assert (options.host, options.port, options.threshold) == ("127.0.0.1", 7860, 0.2)
+    assert (options.largest, options.longest, options.parallel, options.queue, options.keep) == (200, 30.0, 1, 20, 30.0)
+    assert options.localizer.checkpoint == tmp_path / "c.ckpt"
+
+
+@pytest.mark.parametrize("words", [("--longest", "0"), ("--keep", "-1"), ("--longest", "nan")])
+def test_durations_must_be_positive(tmp_path, words):
+    (tmp_path / "c.ckpt").touch()
+    with pytest.raises(AvlocError, match="want --longest and --keep > 0, got"):
+        parse(["--checkpoint", str(tmp_path / "c.ckpt"), *words])

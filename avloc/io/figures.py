@@ -1,4 +1,4 @@
-"""Figures > png files."""
+"""matplotlib figures > png files."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def save_png(figure: Figure, path: Path, *, dpi: int) -> None:
-    """Write a figure; letters that the font lacks become boxes, without a warning each: names of files may hold any."""
+def save_png(figure: Figure, path: str | Path, *, dpi: int) -> None:
+    """Write a figure as png, atomically.
+
+    File names in a figure may hold any letter. Letters that the font lacks become boxes, without matplotlib's warnings.
+    """
     with replacing(path) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figure.savefig(temporary, dpi=dpi)
+        figure.savefig(temporary, dpi=dpi, format="png")

@@ -1,0 +1,45 @@
+"""Imports by dotted path: a user's own classes, named on the command line or in a configuration."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from pathlib import Path
+
+from avloc.errors import AvlocError, one_line
+
+
+def import_dotted(path: str, what: str) -> object:
+    """Import a module's attribute by its dotted path, also from the current folder.
+
+    The current folder is appended to `sys.path` once. It comes last, so nothing in it shadows an installed package: with
+    Hugging Face's `datasets` installed, a folder `datasets` here stays invisible.
+
+    Only pass a path that the caller typed, never one that was read from a checkpoint or a store: importing runs code.
+
+    Args:
+        path: `package.module.attribute`.
+        what: the kind of object expected, for the error message, e.g. `a subclass of Extractor`.
+
+    Raises:
+        AvlocError: if the path has no dot, the module cannot be imported, or it lacks the attribute.
+
+    >>> import_dotted("collections.OrderedDict", "a class")
+    <class 'collections.OrderedDict'>
+    """
+    module_name, _, attribute = path.rpartition(".")
+    if not module_name or not all(part.isidentifier() for part in path.split(".")):
+        raise AvlocError(f"{path!r}: expected the dotted path of {what}, like package.module.Name")
+    append_current_folder()
+    try:
+        return getattr(import_module(module_name), attribute)
+    except Exception as error:  # the module is the user's code, which may raise anything
+        reason = f"{type(error).__name__}: {one_line(error)}"
+        raise AvlocError(f"{path}: cannot be imported, expected {what} ({reason})") from error
+
+
+def append_current_folder() -> None:
+    """Append the current folder to `sys.path`, so that it is searched last; an empty entry stands for it, too."""
+    folder = str(Path.cwd())
+    if folder not in sys.path and "" not in sys.path:
+        sys.path.append(folder)

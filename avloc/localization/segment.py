@@ -1,0 +1,103 @@
+"""`LocalizedSegment`: one fake segment of a clip, as every output format shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from avloc.core.records import MODALITIES
+
+ModalityName = Literal["audio", "visual", "both"]
+# A segment names a modality if that modality scores at least this share of the stronger one.
+MODALITY_SHARE = 0.5
+MODALITY_LABELS: dict[ModalityName, str] = {"audio": "audio", "visual": "visual", "both": "audio and visual"}
+"""The words for people: on the page, in subtitles and labels, and in the terminal."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalizedSegment:
+    """One fake segment of a clip. Times are rounded to a millisecond, scores to four digits.
+
+    Attributes:
+        start_s: start on the file's own clock.
+        end_s: end on the file's own clock.
+        score: strength of the evidence in [0, 1]; not a probability.
+        modality: `audio`, `visual` or `both`.
+        audio_score: the score of the audio stream alone; 0 if the clip has none.
+        visual_score: the score of the visual stream alone; 0 if the clip has none.
+
+    >>> segment = LocalizedSegment.from_scores((0.5, 0.8), 0.9, np.array([0.05, 0.91]))
+    >>> segment
+    LocalizedSegment(start_s=0.5, end_s=0.8, score=0.9, modality='visual', audio_score=0.05, visual_score=0.91)
+    >>> segment.to_dict()["modality"]
+    'visual'
+    """
+
+    start_s: float
+    end_s: float
+    score: float
+    modality: ModalityName
+    audio_score: float
+    visual_score: float
+
+    @classmethod
+    def from_scores(
+        cls,
+        segment: npt.NDArray[np.floating] | tuple[float, float],
+        score: float,
+        modality_scores: npt.NDArray[np.floating],
+    ) -> LocalizedSegment:
+        """Build a segment from a row of `Proposals`.
+
+        Args:
+            segment: (2,) start and end, in seconds.
+            score: its score.
+            modality_scores: (M,) one score per modality, in the order of `MODALITIES`.
+        """
+        start_s, end_s = (round(float(time_s), 3) for time_s in segment)
+        audio_score, visual_score = (round(float(value), 4) for value in modality_scores)
+        return cls(start_s, end_s, round(float(score), 4), modality_name(modality_scores), audio_score, visual_score)
+
+    @property
+    def modality_label(self) -> str:
+        """The modality in words for people."""
+        return MODALITY_LABELS[self.modality]
+
+    def lies_in(self, modality: str) -> bool:
+        """Return whether the segment is forged in a modality; `both` counts for either."""
+        return self.modality in (modality, "both")
+
+    def to_dict(self) -> dict[str, float | str]:
+        """Return the JSON object of the segment, as `localization.schema.json` describes it."""
+        return {
+            "start": self.start_s,
+            "end": self.end_s,
+            "score": self.score,
+            "modality": self.modality,
+            "audio_score": self.audio_score,
+            "visual_score": self.visual_score,
+        }
+
+
+def modality_name(scores: npt.NDArray[np.floating]) -> ModalityName:
+    """Name the modality that a segment is forged in: `audio`, `visual`, or `both`.
+
+    A modality counts if it scores at least `MODALITY_SHARE` of the stronger one.
+
+    Args:
+        scores: (M,) one score per modality, in the order of `MODALITIES`.
+
+    >>> modality_name(np.array([0.3, 0.31]))
+    'both'
+    """
+    is_named = scores >= MODALITY_SHARE * scores.max()
+    return "both" if is_named.all() else cast(ModalityName, MODALITIES[int(scores.argmax())])
+
+
+def by_time(segments: Iterable[LocalizedSegment]) -> list[LocalizedSegment]:
+    """Sort segments by start, then by end."""
+    return sorted(segments, key=lambda segment: (segment.start_s, segment.end_s))

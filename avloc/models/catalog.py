@@ -1,0 +1,80 @@
+"""Networks by name: those of the package, and those of installed plug-ins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, cast
+
+from avloc.errors import AvlocError, CheckpointError, one_line
+from avloc.io.imports import import_dotted
+from avloc.models.network import Network, check_network
+
+PLUGINS = "avloc.networks"
+"""The entry-point group of installed networks; a plug-in never takes the place of a network of the package."""
+
+MODELS = {
+    "BoundaryTransformer": "avloc.models.boundary_transformer",
+    "BATFD": "avloc.models.batfd.network",
+    "BATFDPlus": "avloc.models.batfd.plus",
+}
+
+
+def network_class(name: str) -> type[Any]:
+    """Find a network's class by the name that a checkpoint keeps.
+
+    Only the package and installed plug-ins are asked: a file must not be able to have anything imported.
+
+    Raises:
+        CheckpointError: if neither has a network of that name.
+    """
+    if name in MODELS:
+        return cast(type[Any], getattr(import_module(MODELS[name]), name))
+    plugins = {plugin.name: plugin for plugin in entry_points(group=PLUGINS)}
+    if name not in plugins:
+        names = ", ".join([*MODELS, *sorted(plugins)])
+        raise CheckpointError(
+            f"unknown network {name!r}, want one of {names}; if it is your own, name its class: --network my_package.{name}"
+        )
+    return as_class(plugins[name].load(), plugins[name].value)
+
+
+def as_class(network: type[Any] | str | object, name: str = "") -> type[Any]:
+    """Return a network's class, which the caller gives as such or by its dotted name.
+
+    Raises:
+        AvlocError: if the name cannot be imported, or is no class of a `torch.nn.Module`.
+    """
+    from torch import nn
+
+    if isinstance(network, str):
+        name, network = network, import_dotted(network, "the class of a network")
+    if not (isinstance(network, type) and issubclass(network, nn.Module)):
+        raise AvlocError(f"{name or network!r}: want the class of a torch.nn.Module, got {type(network).__name__}")
+    return network
+
+
+def build_model(name: str, arguments: Mapping[str, Any], network: type[Any] | str | None = None) -> Network:
+    """Make a network.
+
+    Args:
+        name: its name, as in a checkpoint.
+        arguments: the constructor's.
+        network: its class or the class's dotted name, if it is your own.
+
+    Raises:
+        CheckpointError: if no such network exists, or it cannot be made from these arguments.
+        AvlocError: if your own class has another name, or lacks members of `avloc.models.Network`.
+
+    >>> build_model("BoundaryTransformer", {"audio_dim": 5, "visual_dim": 7, "width": 8, "heads": 2}).arguments["width"]
+    8
+    """
+    made_from = network_class(name) if network is None else as_class(network)
+    if made_from.__name__ != name:
+        raise AvlocError(f"want the class of a network {name!r}, got {made_from.__module__}.{made_from.__name__}")
+    try:
+        model = made_from(**arguments)
+    except (TypeError, ValueError, RuntimeError, MemoryError) as error:
+        raise CheckpointError(f"network {name} cannot be made from {dict(arguments)}: {one_line(error)}") from error
+    return check_network(model)

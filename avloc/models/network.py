@@ -1,0 +1,94 @@
+"""The contract of a network: what training, inference and checkpoints need of it, and nothing more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from avloc.errors import AvlocError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from avloc.core.proposals import Proposals
+    from avloc.core.timeline import TimeGrid
+
+
+class Network(Protocol):
+    """A network that avloc can train, run and save: an `nn.Module` with these members.
+
+    A class may simply have them, or inherit `class MyNet(nn.Module, Network)` and thereby the defaults of the last three.
+
+    `forward` takes keyword arguments. On cached features these are `audio` (B, T, audio_dim), `video` (B, T, visual_dim),
+    `audio_mask` and `video_mask` (B, T) bool; on clips they are those of `avloc.datasets.loading.batch.ClipInputs`. Its output
+    must have `step_logits` (B, T, M): the fakeness of each step per modality (audio, visual), for the curves of a
+    localization.
+
+    Attributes:
+        arguments: the constructor's keyword arguments as plain values, which a checkpoint keeps. On cached features
+            `audio_dim` and `visual_dim` are among them.
+        target_maker: turns a clip's labels into targets: called with `(record, grid, length)`, it returns the targets (a
+            NamedTuple of arrays, padded to `length` steps) and the number of segments that the head cannot carry. Picklable.
+        longest_steps: the most steps that fit in at once; None: any number. Longer clips run in windows.
+        longest_segment_steps: the longest segment that the head can carry, in steps, so that windows overlap by as much;
+            0: any.
+        cached_features: whether the inputs are cached features, or a clip's own pixels and log-mels.
+    """
+
+    arguments: Mapping[str, Any]
+    target_maker: Any
+    longest_steps: int | None = None
+    longest_segment_steps: int = 0
+    cached_features: bool = True
+
+    def __call__(self, **inputs: Tensor) -> Any:
+        """Run a padded batch."""
+
+    def loss(self, output: Any, targets: Any) -> dict[str, Tensor]:
+        """The terms of the loss, each a scalar, and their weighted sum under `loss`."""
+
+    def decode(self, output: Any, grids: Sequence[TimeGrid], *, keep: int = 100) -> list[Proposals]:
+        """One `Proposals` per clip: at most `keep` rows, sorted by falling score."""
+
+
+MEMBERS = {
+    "arguments": "the constructor's keyword arguments, for checkpoints",
+    "target_maker": "turns a clip's labels into targets",
+    "longest_steps": "the most steps that fit in at once, or None",
+    "longest_segment_steps": "the longest segment that the head can carry in steps, or 0",
+    "cached_features": "True for inputs of cached features, False for pixels and log-mels",
+    "forward": "runs a padded batch",
+    "loss": "loss(output, targets) -> terms of the loss, their sum under 'loss'",
+    "decode": "decode(output, grids, keep=...) -> one Proposals per clip",
+}
+
+
+def check_network(model: object) -> Network:
+    """Return `model` as a `Network`.
+
+    Raises:
+        AvlocError: if it lacks members; the message names each and says what it must be.
+
+    >>> check_network(object())
+    Traceback (most recent call last):
+        ...
+    avloc.errors.AvlocError: object is no network of avloc: want a torch.nn.Module
+    """
+    from torch import nn
+
+    name = type(model).__name__
+    if not isinstance(model, nn.Module):
+        raise AvlocError(f"{name} is no network of avloc: want a torch.nn.Module")
+    missing = [f"`{member}` ({text})" for member, text in MEMBERS.items() if not hasattr(model, member)]
+    if type(model).forward is nn.Module.forward:
+        missing.append(f"`forward` ({MEMBERS['forward']})")
+    if missing:
+        raise AvlocError(f"{name} is no network of avloc: it lacks {', '.join(missing)}; see avloc.models.Network")
+    if not isinstance(model.arguments, Mapping):
+        raise AvlocError(f"{name}.arguments must be a mapping of the constructor's arguments, got {model.arguments!r}")
+    return cast(Network, model)
+
+
+def as_module(network: Network) -> nn.Module:
+    """Return a network as the `nn.Module` that it is, for the type checker."""
+    return cast("nn.Module", network)

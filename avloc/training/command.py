@@ -1,0 +1,207 @@
+"""A configuration > trainer, module and data > a training run that can be resumed: LightningCLI, made quiet and strict."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import signal
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jsonargparse
+import pytorch_lightning as pl
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+
+from avloc.datasets.loading.data_modules import SplitData
+from avloc.errors import AvlocError, CheckpointError, one_line
+from avloc.io.files import write_text
+from avloc.models.checkpoint import read_checkpoint
+from avloc.training.module import LocalizationModule
+
+if TYPE_CHECKING:
+    from torch import nn
+
+RUN_FILE = "run.json"
+LOGGERS = ("pytorch_lightning", "lightning_fabric", "lightning.fabric")
+IGNORED_WARNINGS = (
+    (".*(exists and is not empty|already exists).*", Warning),  # a second run in a folder is intended
+    # Loading in the training process is right for features in a local store; Lightning always suggests workers.
+    (".*does not have many workers.*", Warning),
+    (".*LightningCLI's args parameter is intended.*", Warning),
+    (".*(isinstance|LeafSpec).*", FutureWarning),
+    ("", DeprecationWarning),
+)
+
+
+def train(arguments: Sequence[str]) -> Path:
+    """Train by a configuration, validate, keep the best checkpoint, and return its path.
+
+    Args:
+        arguments: those of LightningCLI: `--config FILE`, `--data.root R`, …
+
+    Raises:
+        AvlocError: if the configuration is wrong, or the data does not fit it.
+    """
+    for name in LOGGERS:  # hints about other products
+        logging.getLogger(name).setLevel(logging.WARNING)
+    interrupt = signal.getsignal(signal.SIGINT)
+    with warnings.catch_warnings():
+        for message, category in IGNORED_WARNINGS:
+            warnings.filterwarnings("ignore", message=message, category=category)
+        try:
+            with _one_line_errors():
+                cli = _instantiate(list(arguments))
+                resume = _checkpoint_to_resume(cli)
+                if resume is not None:
+                    _check_resumable(resume, cli.model.model)
+                cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=resume, weights_only=True)
+        finally:
+            signal.signal(signal.SIGINT, interrupt)  # which Lightning switches off
+    best = getattr(cli.trainer.checkpoint_callback, "best_model_path", "")
+    if not best:
+        raise AvlocError("the training ended without a checkpoint; does the configuration have a ModelCheckpoint?")
+    print(f"best checkpoint: {best}", file=sys.stderr)
+    return Path(best)
+
+
+@contextlib.contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Turn the errors of Lightning, its parser and a loader's workers about wrong inputs into an AvlocError of one line."""
+    try:
+        yield
+    except jsonargparse.ArgumentError as error:
+        if "SplitData is abstract" in str(error):
+            raise AvlocError(
+                "the configuration's data: must name its class, as class_path: avloc.datasets.FeatureData with the settings "
+                "under init_args:"
+            ) from error
+        raise AvlocError(f"{one_line(error)} (see avloc train --help)") from error
+    except AvlocError as error:
+        text = str(error)
+        if "Original Traceback" not in text:
+            raise
+        # From a loader's worker, which sends its whole traceback as the message.
+        raise AvlocError(text.strip().splitlines()[-1].partition(": ")[2]) from error
+    except MisconfigurationException as error:
+        raise AvlocError(one_line(error)) from error
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns the one into the other
+            raise KeyboardInterrupt from error
+        raise
+
+
+def _instantiate(words: list[str]) -> Any:
+    """Make everything that the configuration names; an AvlocError of a class of ours replaces the parser's long report."""
+    try:
+        return _cli(words)
+    except ValueError as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, AvlocError):
+            cause = cause.__cause__
+        if cause is None or cause is error:
+            raise
+        raise cause from error
+
+
+class _Cli(LightningCLI):
+    """LightningCLI with two options of our own; logs and checkpoints go under the run's folder by default."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--resume", type=str, default=None, help="resume from this checkpoint")
+        parser.add_argument("--overwrite", type=bool, default=False, help="discard the run that the folder holds")
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        """Add loggers and the best and the last checkpoint, unless the configuration has its own."""
+        root = self._get(self.config_init, "trainer.default_root_dir") or "."
+        root = Path(root).expanduser()
+        if self._get(self.config_init, "trainer.logger") is None:
+            kwargs["logger"] = [CSVLogger(root, name="logs"), TensorBoardLogger(root, name="tensorboard")]
+        if self._get(self.config_init, "trainer.callbacks") is None:
+            kwargs["callbacks"] = [
+                ModelCheckpoint(
+                    filename="best",
+                    monitor="val/ap",
+                    mode="max",
+                    save_top_k=1,
+                    every_n_epochs=1,
+                    enable_version_counter=False,
+                ),
+                # The last epoch, better or not: a stopped run resumes from it.
+                ModelCheckpoint(filename="last", every_n_epochs=1, enable_version_counter=False),
+            ]
+        kwargs["default_root_dir"] = str(root)
+        trainer = super().instantiate_trainer(**kwargs)
+        for callback in trainer.checkpoint_callbacks:
+            if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+                callback.dirpath = str(root.resolve() / "checkpoints")
+        return trainer
+
+
+def _cli(words: list[str]) -> Any:
+    """Make trainer, module and data as the configuration says; nothing runs yet."""
+    cli = _Cli(
+        LocalizationModule,
+        SplitData,
+        run=False,
+        subclass_mode_data=True,
+        args=words,
+        seed_everything_default=0,
+        save_config_kwargs={"overwrite": True},
+        parser_kwargs={"exit_on_error": False},
+        trainer_defaults={
+            "use_distributed_sampler": False,  # the data's own sampler splits clips between processes
+            "log_every_n_steps": 1,
+            "enable_model_summary": False,
+            "num_sanity_val_steps": 0,
+        },
+    )
+    if (cli.trainer.max_epochs or 0) < 1 and cli.trainer.max_steps < 1:
+        raise AvlocError(f"trainer.max_epochs must be at least 1, got {cli.trainer.max_epochs}")
+    return cli
+
+
+def _checkpoint_to_resume(cli: Any) -> str | None:
+    """The checkpoint to resume from: the one given, or the last one of the same run, stopped; None for a new run."""
+    root = Path(cli.trainer.default_root_dir)
+    settings = {k: v for k, v in cli.config.as_dict().items() if k not in ("resume", "overwrite", "config")}
+    text = json.dumps(settings, indent=1, default=str, sort_keys=True)
+    record, last = root / RUN_FILE, root / "checkpoints" / "last.ckpt"
+    resume: str | None = cli.config.get("resume")
+    if resume is None and last.is_file() and not cli.config.get("overwrite"):
+        if not record.is_file() or record.read_text(encoding="utf-8") != text:
+            raise AvlocError(
+                f"{root}: holds a run with another configuration; resume it with --resume {last}, discard it with "
+                "--overwrite true, or name another --trainer.default_root_dir"
+            )
+        print(f"resuming from {last}", file=sys.stderr)
+        resume = str(last)
+    write_text(record, text)
+    return resume
+
+
+def _check_resumable(path: str, model: nn.Module) -> None:
+    """Check that a checkpoint fits a network.
+
+    Raises:
+        CheckpointError: if it is of another network, or its tensors have other shapes.
+    """
+    checkpoint = read_checkpoint(path)
+    if checkpoint.model != type(model).__name__:
+        raise CheckpointError(
+            f"{path}: is of a {checkpoint.model}, the configuration's network is a {type(model).__name__}"
+        )
+    saved = {name: tuple(value.shape) for name, value in checkpoint.weights.items()}
+    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    differing = sorted(name for name in {*saved, *expected} if saved.get(name) != expected.get(name))
+    if differing:
+        name = differing[0]
+        raise CheckpointError(
+            f"{path}: does not fit the configuration's network: {name} is {saved.get(name)} there and {expected.get(name)} here"
+        )

@@ -1,0 +1,183 @@
+"""The verbs of the command line as functions: `avloc.localize`, `avloc.extract`, `avloc.predict`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from avloc.feature_extraction.extractors.base import Extractor
+    from avloc.feature_extraction.job.run import JobReport
+    from avloc.feature_extraction.media.arrays import ClipArrays
+    from avloc.inference.localizer import Localizer
+    from avloc.inference.prediction import SplitPredictions
+    from avloc.localization.result import Localization
+
+
+def localize(
+    clip: str | Path | ClipArrays,
+    *,
+    checkpoint: str | Path,
+    keep: int = 100,
+    start_s: float = 0.0,
+    end_s: float = math.inf,
+    audio_track: int = 0,
+    device: str = "cpu",
+    precision: str = "32",
+    weights: Mapping[str, str | Path] | None = None,
+    network: type[Any] | str | None = None,
+    own_extractors: Sequence[type[Extractor] | str] = (),
+) -> Localization:
+    """Find the fake segments of one clip. For many clips, load the network once: `Localizer.from_checkpoint`.
+
+    Args:
+        clip: a file, or a clip in memory.
+        checkpoint: a file that `avloc train` or `avloc convert` wrote.
+        keep: at most this many segments per 40 s of the clip.
+        start_s: start of the part of the file to look at, in seconds.
+        end_s: its end.
+        audio_track: number of the audio track, from 0.
+        device: device of the network.
+        precision: `32`, or `bf16` or `16` to run the network under autocast.
+        weights: by extractor, the file of its weights, for those that have any.
+        network: the class of the checkpoint's network or its dotted name, if it is your own.
+        own_extractors: the same for extractors of your own that it was trained on.
+
+    Returns:
+        The localization: `segments()`, `probabilities`, `fakeness`, `save("page.html")`.
+
+    Raises:
+        MediaError: if neither audio nor video can be decoded.
+        CheckpointError: if the checkpoint cannot be used.
+
+    >>> import avloc
+    >>> avloc.localize("suspicious.mp4", checkpoint="demo/checkpoint.ckpt").segments(threshold=0.5)  # doctest: +SKIP
+    """
+    from avloc.feature_extraction.media.types import Span
+
+    options: dict[str, Any] = {"device": device, "precision": precision, "weights": weights}
+    localizer = _localizer(checkpoint, network=network, own_extractors=own_extractors, **options)
+    return localizer.localize(clip, keep=keep, span=Span(start_s, end_s, audio_track))
+
+
+def extract(
+    dataset: str,
+    root: str | Path,
+    *,
+    store: str | Path,
+    extractors: Sequence[str],
+    split: str | None = None,
+    device: str = "cpu",
+    precision: str = "32",
+    workers: int = 0,
+) -> JobReport:
+    """Cache the features of a dataset's clips in a store. Call it again to continue after an interruption.
+
+    Args:
+        dataset: the dataset's layout, as `avloc.datasets.read_records` takes it.
+        root: the dataset's folder.
+        store: the store's folder; it is made if it does not exist.
+        extractors: specifications: `logspec`, `r3d_18:/models/r3d_18.pth,stride=2`, `my_package.MyExtractor`.
+        split: only this split.
+        device: device of the networks.
+        precision: precision of the networks: `32`, `bf16` or `16`.
+        workers: worker processes; 0 works in this one, where a clip that crashes a decoder takes the job with it.
+
+    Returns:
+        The report: clips done and failed, with reasons.
+
+    Raises:
+        AvlocError: if the dataset, an extractor or the store cannot be used.
+
+    >>> import tempfile, avloc
+    >>> from avloc.datasets import synthesize
+    >>> with tempfile.TemporaryDirectory() as folder:  # doctest: +SKIP
+    ...     records = synthesize(f"{folder}/clips", layout="lavdf", clips=9)
+    ...     avloc.extract("lavdf", f"{folder}/clips", store=f"{folder}/features", extractors=["logspec"]).done
+    9
+    """
+    from avloc.datasets.readers.catalog import read_records
+    from avloc.feature_extraction.extractors.catalog import parse_specification
+    from avloc.feature_extraction.job.run import extract as run_job
+    from avloc.feature_extraction.job.worker import ExtractionSettings
+    from avloc.feature_extraction.store.feature_store import FeatureStore
+
+    root = Path(root).expanduser()
+    settings = ExtractionSettings(
+        root,
+        tuple(parse_specification(each) for each in extractors),
+        device=device,
+        precision=precision,
+        workers=workers,
+    )
+    files = [record.file for record in read_records(dataset, root, split)]
+    return run_job(files, FeatureStore(store), settings)
+
+
+def predict(
+    checkpoint: str | Path,
+    dataset: str,
+    root: str | Path,
+    split: str = "test",
+    *,
+    store: str | Path | None = None,
+    keep: int = 100,
+    batch_size: int | None = None,
+    workers: int = 0,
+    allow_missing: bool = False,
+    device: str = "cpu",
+    precision: str = "32",
+    weights: Mapping[str, str | Path] | None = None,
+    network: type[Any] | str | None = None,
+    own_extractors: Sequence[type[Extractor] | str] = (),
+) -> SplitPredictions:
+    """Predict the fake segments of all clips of a split.
+
+    Args:
+        checkpoint: a file that `avloc train` or `avloc convert` wrote.
+        dataset: the dataset's layout, as `avloc.datasets.read_records` takes it.
+        root: the dataset's folder.
+        split: the split.
+        store: cached features; None: each clip is decoded.
+        keep: at most this many rows per 40 s of a clip.
+        batch_size: clips per batch; None: 16 of features, 4 of pixels.
+        workers: processes that decode clips, without a store.
+        allow_missing: give a clip without features an empty list, instead of an error.
+        device: device of the network.
+        precision: precision of the network.
+        weights: see `localize`.
+        network: see `localize`.
+        own_extractors: see `localize`.
+
+    Returns:
+        By clip, rows (N, 3) of score, start and end in seconds: what `avloc.evaluate` takes; and `.failures`.
+
+    Raises:
+        AvlocError: if the dataset, the store or the checkpoint cannot be used.
+
+    >>> import avloc
+    >>> predictions = avloc.predict("best.ckpt", "lavdf", "LAV-DF", store="features")  # doctest: +SKIP
+    >>> avloc.evaluate(predictions, "LAV-DF/metadata.min.json", protocol="lavdf", split="test")  # doctest: +SKIP
+    """
+    from avloc.inference.prediction import predict as run_prediction
+
+    options: dict[str, Any] = {"device": device, "precision": precision, "weights": weights}
+    return run_prediction(
+        _localizer(checkpoint, network=network, own_extractors=own_extractors, **options),
+        dataset,
+        root,
+        split,
+        store=store,
+        keep=keep,
+        batch_size=batch_size,
+        workers=workers,
+        allow_missing=allow_missing,
+    )
+
+
+def _localizer(checkpoint: str | Path, *, device: str, **options: Any) -> Localizer:
+    from avloc.inference.localizer import Localizer, require_device
+
+    return Localizer.from_checkpoint(checkpoint, device=require_device(device), **options)

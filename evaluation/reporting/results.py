@@ -1,0 +1,111 @@
+"""Everything that one call of `avloc evaluate` computes, as one object that JSON, CSV, text tables and the page are made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from avloc.evaluation.bootstrap import Interval, intervals_to_dict
+from avloc.evaluation.detection import DetectionScores
+from avloc.evaluation.reporting.insight import Insight
+from avloc.evaluation.scoring import ScoreTable
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Another system on the same clips.
+
+    Attributes:
+        file: name of its prediction file.
+        table: its scores.
+        difference: intervals of the first system's scores minus its scores.
+    """
+
+    file: str
+    table: ScoreTable
+    difference: dict[str, Interval]
+
+    def to_dict(self) -> dict[str, object]:
+        """Convert to JSON."""
+        return {
+            "file": self.file,
+            "table": self.table.to_dict(),
+            "difference": intervals_to_dict(self.difference),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class StepScores:
+    """Detection over time steps.
+
+    Attributes:
+        step_s: length of a step in seconds.
+        detection: AUC, EER and F1 over all steps.
+    """
+
+    step_s: float
+    detection: DetectionScores
+
+    def to_dict(self) -> dict[str, object]:
+        """Convert to JSON."""
+        return {"step_s": self.step_s, **self.detection.to_dict()}
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationReport:
+    """Scores with all optional parts; a part that was not requested is None.
+
+    Attributes:
+        table: the scores.
+        intervals: bootstrap intervals of the strict scores.
+        versus: another system on the same clips.
+        insight: breakdowns, errors, calibration.
+        frames: detection over time steps.
+    """
+
+    table: ScoreTable
+    intervals: dict[str, Interval] | None = None
+    versus: Comparison | None = None
+    insight: Insight | None = None
+    frames: StepScores | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        """Convert to the JSON of `avloc evaluate --json`; parts that are None are left out."""
+        parts: dict[str, object] = {}
+        if self.intervals is not None:
+            parts["intervals"] = intervals_to_dict(self.intervals)
+        if self.versus is not None:
+            parts["versus"] = self.versus.to_dict()
+        if self.insight is not None:
+            parts["insight"] = self.insight.to_dict()
+        if self.frames is not None:
+            parts["frames"] = self.frames.to_dict()
+        return self.table.to_dict() | parts
+
+
+@dataclass(frozen=True, slots=True)
+class ClipReport:
+    """Scores of a file of clip scores.
+
+    Attributes:
+        protocol: name of the protocol.
+        videos: number of labelled clips.
+        detection: AUC, EER and F1 of the clips.
+        missing_files: labelled clips that the file lacks; they count with the score 0.
+        extra_files: clips of the file that have no label; they are left out.
+    """
+
+    protocol: str
+    videos: int
+    detection: DetectionScores
+    missing_files: int
+    extra_files: int
+
+    def to_dict(self) -> dict[str, object]:
+        """Convert to JSON."""
+        return {
+            "protocol": self.protocol,
+            "videos": self.videos,
+            "detection": self.detection.to_dict(),
+            "missing_files": self.missing_files,
+            "extra_files": self.extra_files,
+        }

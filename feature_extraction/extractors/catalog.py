@@ -1,0 +1,194 @@
+"""Extractors by name: the built-in table, installed plug-ins, and a user's own classes by dotted path.
+
+A specification is a name, or a name with the constructor's arguments: `r3d_18:weights=/data/r3d_18.pth,stride=2`. The first
+argument may go without its name: `r3d_18:/data/r3d_18.pth,stride=2`, `s3prl:wavlm_base_plus,weights=wavlm.pt`. A user's own
+class goes by its dotted path: `my_package.MyExtractor`. An installed package adds names through the entry-point group
+`avloc.extractors`; in its `pyproject.toml`:
+
+    [project.entry-points."avloc.extractors"]
+    my_extractor = "my_package:MyExtractor"
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+
+from avloc.errors import AvlocError, one_line
+from avloc.feature_extraction.extractors.base import Extractor
+from avloc.io.imports import import_dotted
+
+_HERE = "avloc.feature_extraction.extractors"
+ENTRY_POINT_GROUP = "avloc.extractors"
+
+EXTRACTORS: dict[str, str] = {
+    "logspec": f"{_HERE}.spectrogram.LogSpec",
+    "logmel": f"{_HERE}.spectrogram.LogMel",
+    "lfcc": f"{_HERE}.spectrogram.LFCC",
+    "wavlm_base": f"{_HERE}.speech.WavLMBase",
+    "wavlm_base_plus": f"{_HERE}.speech.WavLMBasePlus",
+    "wavlm_large": f"{_HERE}.speech.WavLMLarge",
+    "wav2vec2_base": f"{_HERE}.speech.Wav2Vec2Base",
+    "wav2vec2_large": f"{_HERE}.speech.Wav2Vec2Large",
+    "xls_r_300m": f"{_HERE}.speech.XLSR300M",
+    "hubert_base": f"{_HERE}.speech.HuBERTBase",
+    "hubert_large": f"{_HERE}.speech.HuBERTLarge",
+    "s3prl": f"{_HERE}.s3prl_upstream.S3PRL",
+    "residual_grid": f"{_HERE}.residual_grid.ResidualGrid",
+    "r3d_18": f"{_HERE}.video.R3D18",
+    "mc3_18": f"{_HERE}.video.MC318",
+    "r2plus1d_18": f"{_HERE}.video.R2Plus1D18",
+    "s3d": f"{_HERE}.video.S3D",
+    "mvit_v1_b": f"{_HERE}.video.MViTV1B",
+    "mvit_v2_s": f"{_HERE}.video.MViTV2S",
+    "swin3d_t": f"{_HERE}.video.Swin3DT",
+    "videomae": f"{_HERE}.videomae.VideoMAE",
+    "batfd_c3d": f"{_HERE}.batfd.BATFDC3D",
+    "batfd_mvit": f"{_HERE}.batfd.BATFDMViT",
+    "batfd_audio": f"{_HERE}.batfd.BATFDAudio",
+}
+"""The built-in extractors: name → dotted path of the class."""
+
+
+def available_extractors() -> list[str]:
+    """The names of all extractors that can be built without a dotted path: built-in ones and plug-ins, sorted."""
+    return sorted({*EXTRACTORS, *_plugins()})
+
+
+def parse_specification(specification: str) -> tuple[str, dict[str, str]]:
+    """Split `name:key=value,…` into the name and its arguments, which stay text.
+
+    An argument without a key, allowed in the first place only, has the empty key.
+
+    Raises:
+        AvlocError: if a later argument has no key.
+
+    >>> parse_specification("r3d_18:random=true,stride=2")
+    ('r3d_18', {'random': 'true', 'stride': '2'})
+    >>> parse_specification("s3prl:wavlm_base,weights=w.pt")
+    ('s3prl', {'': 'wavlm_base', 'weights': 'w.pt'})
+    """
+    name, _, rest = specification.partition(":")
+    arguments = {}
+    for k, part in enumerate(filter(None, rest.split(","))):
+        key, equals, value = part.partition("=")
+        if not equals and k == 0:
+            key, value = "", key
+        elif not equals:
+            raise AvlocError(f"extractor {specification!r}: expected name:key=value,key=value, got {part!r}")
+        arguments[key.strip()] = value.strip()
+    return name.strip(), arguments
+
+
+def build_extractor(name: str, arguments: Mapping[str, object] | None = None) -> Extractor:
+    """Build an extractor by its name.
+
+    Args:
+        name: a name of `EXTRACTORS`, of a plug-in, or a dotted path.
+        arguments: the constructor's arguments; text is converted to `int` or `bool` where the signature says so.
+
+    Raises:
+        AvlocError: if the extractor is unknown, lacks such an argument, or rejects a value.
+
+    >>> build_extractor("logmel", {"bands": "40"}).dim
+    40
+    """
+    constructor: Callable[..., Extractor] = _extractor_class(name)
+    signature = inspect.signature(constructor).parameters
+    typed = {}
+    for key, value in with_default_key(name, arguments or {}).items():
+        if key not in signature:
+            raise AvlocError(f"extractor {name} has no argument {key!r}, it has: {', '.join(signature) or 'none'}")
+        typed[key] = _converted(name, key, value, str(signature[key].annotation)) if isinstance(value, str) else value
+    return constructor(**typed)
+
+
+def with_default_key(name: str, arguments: Mapping[str, object]) -> dict[str, object]:
+    """Name the argument that was given without a key after the constructor's first parameter."""
+    first = next(iter(inspect.signature(_extractor_class(name)).parameters), "")
+    return {key or first: value for key, value in arguments.items()}
+
+
+def accepts(name: str, argument: str) -> bool:
+    """Tell if an extractor's constructor has an argument of this name."""
+    return argument in inspect.signature(_extractor_class(name)).parameters
+
+
+def factory_name(extractor_class: type[Extractor]) -> str:
+    """The name that builds a class: its name in `EXTRACTORS`, its plug-in's name, or its dotted path.
+
+    >>> from avloc.feature_extraction.extractors.spectrogram import LogMel
+    >>> factory_name(LogMel)
+    'logmel'
+    """
+    path = f"{extractor_class.__module__}.{extractor_class.__qualname__}"
+    for name, built_in in EXTRACTORS.items():
+        if built_in == path:
+            return name
+    for name, plugin in _plugins().items():
+        if _names_class(plugin, extractor_class):
+            return name
+    return path
+
+
+def _plugins() -> dict[str, EntryPoint]:
+    """The entry points of installed plug-ins by name; a built-in name is never replaced, and a name with a dot is ignored."""
+    points = entry_points(group=ENTRY_POINT_GROUP)
+    return {point.name: point for point in points if point.name not in EXTRACTORS and "." not in point.name}
+
+
+def _names_class(plugin: EntryPoint, extractor_class: type[Extractor]) -> bool:
+    # A plug-in's module is not imported for the comparison: the class comes from a module that has been imported.
+    if plugin.module not in sys.modules:
+        return False
+    with contextlib.suppress(ImportError, AttributeError):
+        return plugin.load() is extractor_class
+    return False
+
+
+def _extractor_class(name: str) -> type[Extractor]:
+    """The class of a name.
+
+    Raises:
+        AvlocError: if the name is unknown, or leads to something else than an extractor's class.
+    """
+    extractor_class: object
+    if name in EXTRACTORS:
+        module, _, attribute = EXTRACTORS[name].rpartition(".")
+        extractor_class = getattr(import_module(module), attribute)
+    elif "." in name:
+        extractor_class = import_dotted(name, "a subclass of avloc.feature_extraction.Extractor")
+    else:
+        extractor_class = _load_plugin(name)
+    if not (isinstance(extractor_class, type) and issubclass(extractor_class, Extractor)):
+        raise AvlocError(f"extractor {name!r} is not a subclass of avloc.feature_extraction.Extractor")
+    return extractor_class
+
+
+def _load_plugin(name: str) -> object:
+    plugin = _plugins().get(name)
+    if plugin is None:
+        raise AvlocError(f"unknown extractor {name!r}, available: {', '.join(available_extractors())}")
+    try:
+        return plugin.load()
+    except Exception as error:  # the plug-in's own code, which may raise anything
+        reason = f"{type(error).__name__}: {one_line(error)}"
+        raise AvlocError(f"extractor {name!r}: its plug-in {plugin.value} cannot be imported ({reason})") from error
+
+
+def _converted(name: str, key: str, value: str, annotation: str) -> object:
+    """A value from a command line, converted to the type of the constructor's parameter."""
+    if annotation == "int":
+        try:
+            return int(value)
+        except ValueError as error:
+            raise AvlocError(f"extractor {name}: {key} must be a whole number, got {value!r}") from error
+    if annotation == "bool":
+        if value.lower() not in ("true", "false"):
+            raise AvlocError(f"extractor {name}: {key} must be true or false, got {value!r}")
+        return value.lower() == "true"
+    return value

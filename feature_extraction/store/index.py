@@ -1,0 +1,152 @@
+"""An index over the shards of one extractor: clip name > shard, entry and rows."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import OrderedDict
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from avloc.core.timeline import TimeGrid
+from avloc.errors import StoreError
+from avloc.feature_extraction.store.shards import OK, read_tables
+
+MAX_OPEN_SHARDS = 64  # per extractor and process: far below the limit of open files
+
+
+def name_keys(files: Iterable[str]) -> npt.NDArray[np.int64]:
+    """Hash each name to 64 bits, equal in every process: a million names take 8 MB."""
+    digests = b"".join(hashlib.blake2b(name.encode(), digest_size=8).digest() for name in files)
+    return np.frombuffer(digests, dtype=np.int64)
+
+
+def shard_paths(folder: Path) -> list[Path]:
+    """The shards in an extractor's folder, in the order of their numbers."""
+    return sorted(folder.glob("[0-9]*.h5"))
+
+
+class ShardIndex:
+    """The location of each clip's rows in the shards of one extractor, 16 bytes per clip.
+
+    A clip that failed in one shard and succeeded in another counts as readable. Recently read shards stay open.
+
+    Args:
+        folder: the extractor's folder.
+        hop_s: seconds per row.
+
+    Attributes:
+        shards: the shards' files.
+        failures: the clips that could not be read, each with its reason.
+    """
+
+    def __init__(self, folder: Path, hop_s: float) -> None:
+        self.folder, self.hop_s = folder, hop_s
+        self.shards = shard_paths(folder)
+        self.failures: dict[str, str] = {}
+        self._offsets: list[npt.NDArray[np.int64]] = []
+        self._starts: list[npt.NDArray[np.float64]] = []
+        self._open: OrderedDict[int, _ShardReader] = OrderedDict()
+        keys, places = [np.zeros(0, np.int64)], [np.zeros((0, 2), np.int32)]
+        for shard, path in enumerate(self.shards):
+            tables = read_tables(path)
+            self._offsets.append(tables.offsets)
+            self._starts.append(tables.starts)
+            self.failures.update(tables.failures)
+            entries = [k for k, state in enumerate(tables.status) if state == OK]
+            keys.append(name_keys(tables.files[k] for k in entries))
+            places.append(np.array([(shard, k) for k in entries], dtype=np.int32).reshape(-1, 2))
+        unsorted = np.concatenate(keys)
+        order = np.argsort(unsorted, kind="stable")
+        self._keys, self._places = unsorted[order], np.concatenate(places)[order]
+        self._drop_outdated_failures()
+
+    def _drop_outdated_failures(self) -> None:
+        """Forget failures of clips that another shard has."""
+        names = list(self.failures)
+        for name, shard in zip(names, self.locate(names)[:, 0].tolist(), strict=True):
+            if shard >= 0:
+                del self.failures[name]
+
+    def locate(self, files: Iterable[str]) -> npt.NDArray[np.int32]:
+        """The shard and the entry of each clip, −1 for a clip without features: (V, 2)."""
+        keys = name_keys(files)
+        positions = np.searchsorted(self._keys, keys, side="right") - 1  # the last shard if several have the clip
+        is_stored = np.zeros(len(keys), dtype=bool)
+        if len(self._keys):
+            is_stored = (positions >= 0) & (self._keys[np.maximum(positions, 0)] == keys)
+        places = np.full((len(keys), 2), -1, dtype=np.int32)
+        places[is_stored] = self._places[positions[is_stored]]
+        return places
+
+    def ends_s(self, places: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
+        """The end of each located clip's features: (V, 2) places > (V,) seconds."""
+        ends = np.zeros(len(places))
+        for shard in np.unique(places[:, 0]).tolist():
+            in_shard = places[:, 0] == shard
+            entries = places[in_shard, 1]
+            ends[in_shard] = self._starts[shard][entries] + self.hop_s * np.diff(self._offsets[shard])[entries]
+        return ends
+
+    def grid(self, shard: int, entry: int) -> TimeGrid:
+        """The clock of a clip's rows."""
+        begin, end = self._offsets[shard][entry : entry + 2].tolist()
+        return TimeGrid(float(self._starts[shard][entry]), self.hop_s, end - begin)
+
+    def values(self, shard: int, entry: int) -> npt.NDArray[np.float16]:
+        """Read a clip's rows: (T, D)."""
+        begin, end = self._offsets[shard][entry : entry + 2].tolist()
+        if shard not in self._open:
+            if len(self._open) >= MAX_OPEN_SHARDS:
+                self._open.popitem(last=False)[1].close()
+            self._open[shard] = _ShardReader(self.shards[shard])
+        self._open.move_to_end(shard)
+        return self._open[shard].rows(begin, end)
+
+
+class _ShardReader:
+    """Reads rows straight from the file: values are not compressed, so HDF5 only has to tell the position of each chunk.
+
+    Several times as fast as slices through h5py, which lock, look up and copy through a cache of whole chunks.
+    """
+
+    def __init__(self, path: Path) -> None:
+        import h5py
+
+        with h5py.File(path, "r") as file:
+            values = file["values"]
+            if values.id.get_create_plist().get_nfilters() or values.dtype != np.dtype("<f2"):
+                raise StoreError(f"{path}: want plain float16 values, got {values.dtype}, or compressed ones")
+            self.dim, self.chunk_rows = int(values.shape[1]), int(values.chunks[0])
+            self.chunk_positions = np.zeros(-(-len(values) // self.chunk_rows), dtype=np.int64)
+
+            def note_position(info: h5py.h5d.StoreInfo) -> None:
+                self.chunk_positions[info.chunk_offset[0] // self.chunk_rows] = info.byte_offset
+
+            values.id.chunk_iter(note_position)
+        self._file = os.open(path, os.O_RDONLY)
+
+    def rows(self, begin: int, end: int) -> npt.NDArray[np.float16]:
+        """Read rows: (end − begin, D)."""
+        row_bytes = self.dim * np.dtype("<f2").itemsize
+        parts = []
+        while begin < end:
+            chunk, first = divmod(begin, self.chunk_rows)
+            count = min(end - begin, self.chunk_rows - first)
+            position = int(self.chunk_positions[chunk]) + first * row_bytes
+            parts.append(os.pread(self._file, count * row_bytes, position))
+            begin += count
+        return np.frombuffer(bytearray().join(parts), dtype="<f2").reshape(-1, self.dim)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def __del__(self) -> None:
+        if getattr(self, "_file", -1) >= 0:
+            os.close(self._file)

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+
+from avloc.cli.main import main
+from avloc.cli.train import CONFIGS, packaged_configs, parse
+from avloc.errors import AvlocError
+
+
+def test_training_refuses_data_that_does_not_fit(demo, tmp_path, capsys):
+    common = [
+        "train",
+        "--config",
+        "demo",
+        "--data.root",
+        str(demo / "clips"),
+        "--trainer.default_root_dir",
+        str(tmp_path),
+        "--trainer.enable_progress_bar",
+        "false",
+    ]
+    store = ["--data.store", str(demo / "features")]
+    assert main([*common, *store, "--model.model.init_args.audio_dim", "64"]) == 2
+    assert "the network wants audio features of width 64, the store's have 513" in capsys.readouterr().err
+    assert main([*common, *store, "--data.extractors", "[logmel]"]) == 2
+    assert "no features of 'logmel' here, there are: logspec, residual_grid" in capsys.readouterr().err
+    assert main([*common, "--data.store", str(tmp_path / "none")]) == 2
+    assert main([*common, *store, "--resume", str(tmp_path / "no.ckpt")]) == 2
+    assert main(["train", "--config", "nothing"]) == 2
+    assert (
+        "those that come with avloc: avdeepfake1m/batfd, avdeepfake1m/batfd_plus, avdeepfake1m/boundary_transformer, demo, "
+        in capsys.readouterr().err
+    )
+
+
+def _train(demo: Path, root: Path, *words: str) -> int:
+    return main([
+        "train", "--config", "demo", "--data.root", str(demo / "clips"), "--data.store", str(demo / "features"),
+        "--trainer.default_root_dir", str(root), "--trainer.enable_progress_bar", "false", *words,
+    ])  # fmt: skip
+
+
+def _losses(root: Path) -> dict[int, float]:
+    """The training loss of each epoch, of all versions of the log."""
+    losses = {}
+    for path in sorted(root.glob("logs/version_*/metrics.csv")):
+        for row in csv.DictReader(path.read_text().splitlines()):
+            if row.get("train/loss"):
+                losses[int(row["epoch"])] = float(row["train/loss"])
+    return losses
+
+
+def test_resumed_run_equals_an_uninterrupted_one(demo: Path, tmp_path: Path, capsys, monkeypatch):
+    from avloc.training.module import LocalizationModule
+
+    assert _train(demo, tmp_path / "whole", "--trainer.max_epochs", "3") == 0
+    plain, stopped = LocalizationModule.on_train_epoch_start, []
+
+    def stop_once(self: LocalizationModule) -> None:
+        if self.current_epoch == 2 and not stopped:
+            stopped.append(True)
+            raise KeyboardInterrupt
+        plain(self)
+
+    monkeypatch.setattr(LocalizationModule, "on_train_epoch_start", stop_once)
+    capsys.readouterr()
+    assert _train(demo, tmp_path / "stopped", "--trainer.max_epochs", "3") == 130
+    assert capsys.readouterr().err.endswith("stopped; what is finished is kept, run it again to go on\n")
+    assert _train(demo, tmp_path / "stopped", "--trainer.max_epochs", "3") == 0
+    assert "going on from" in capsys.readouterr().err
+    whole, parts = _losses(tmp_path / "whole"), _losses(tmp_path / "stopped")
+    assert list(whole) == list(parts) == [0, 1, 2]
+    assert parts == pytest.approx(whole, abs=1e-6)
+    last = torch.load(tmp_path / "whole" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["epoch"] == 2
+    # Another configuration is not mixed with the run that is there.
+    assert _train(demo, tmp_path / "whole", "--trainer.max_epochs", "1") == 2
+    assert "holds a run with another configuration" in capsys.readouterr().err
+    assert _train(demo, tmp_path / "whole", "--trainer.max_epochs", "1", "--overwrite", "true") == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--data.batch_size", "0"), "want batch_size ≥ 1"),
+        (("--data.hop_s", "0"), "hop_s > 0"),
+        (("--model.warmup", "1"), "0 ≤ warmup < 1"),
+        (("--trainer.max_epochs", "-1"), "trainer.max_epochs must be at least 1"),
+        (("--trainer.max_epochs", "many"), "avloc train --help explains"),
+        (("--colour", "red"), "colour"),
+        (("--resume", "none.ckpt"), "no such checkpoint"),
+    ],
+)
+def test_wrong_settings_are_one_line(demo, tmp_path, capsys, words, message):
+    assert _train(demo, tmp_path, *words) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_configuration_must_name_its_data_class(demo, tmp_path, capsys):
+    text = (CONFIGS / "demo.yaml").read_text()
+    flat = text[: text.index("data:")] + "data:\n  dataset: lavdf\n" + text[text.index("trainer:") :]
+    (tmp_path / "flat.yaml").write_text(flat)
+    arguments = ["train", "--config", str(tmp_path / "flat.yaml"), "--data.root", str(demo / "clips")]
+    assert main([*arguments, "--trainer.default_root_dir", str(tmp_path)]) == 2
+    assert "data: must name its class, as class_path" in capsys.readouterr().err
+
+
+def test_resume_needs_a_checkpoint_that_fits(demo, tmp_path, capsys):
+    text = tmp_path / "text.ckpt"
+    text.write_text("none")
+    assert _train(demo, tmp_path / "r", "--resume", str(text)) == 2
+    assert "not a checkpoint" in capsys.readouterr().err
+    words = ("--resume", str(demo / "checkpoint.ckpt"), "--model.model.init_args.width", "48")
+    assert _train(demo, tmp_path / "r", *words) == 2
+    assert "does not fit the configuration's network" in capsys.readouterr().err
+
+
+def test_packaged_configurations_are_resolved_by_name():
+    assert {"demo", "demo_batfd", "lavdf/batfd", "avdeepfake1m/boundary_transformer"} <= set(packaged_configs())
+    expected = ("--config", str(CONFIGS / "demo.yaml"))
+    assert parse(["--config", "demo", "--data.root", ".", "--data.store", "."]).words[:2] == expected
+    assert parse(["--config=configs/demo.yaml", "--data.root", ".", "--data.store=."]).words[0] == "=".join(expected)
+
+
+def test_help_lists_the_configurations(capsys):
+    assert parse(["--help"]).exit_code == 0
+    assert parse([]).exit_code == 2
+    assert "demo_batfd, lavdf/batfd" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", sorted(packaged_configs()))
+def test_packaged_configurations_use_public_names(name):
+    lines = [line for line in packaged_configs()[name].read_text().splitlines() if "class_path:" in line]
+    assert len(lines) == 2
+    for line in lines:
+        room, _, public = line.partition("class_path:")[2].strip().rpartition(".")
+        assert room in ("avloc.models", "avloc.datasets")
+        assert public in __import__(room, fromlist=["__all__"]).__all__
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("avloc.datasets.data_modules.FeatureData", "avloc.datasets.FeatureData"),
+        ("avloc.datasets.data_modules.ClipData", "avloc.datasets.ClipData"),
+        ("avloc.models.batfd.BATFD", "avloc.models.BATFD"),
+        ("avloc.models.batfd_plus.BATFDPlus", "avloc.models.BATFDPlus"),
+    ],
+)
+def test_moved_class_paths_name_the_new_one(tmp_path, old, new):
+    config = tmp_path / "old.yaml"
+    config.write_text(f"model:\n  model:\n    class_path: {old}\n")
+    with pytest.raises(AvlocError, match=f"old.yaml: class_path {old} has moved; want {new}$"):
+        parse(["--config", str(config)])
+    with pytest.raises(AvlocError, match=f"--model.model: class_path {old} has moved; want {new}$"):
+        parse(["--config", "demo", "--model.model", old])
+
+
+def test_wrong_paths_fail_while_parsing(tmp_path):
+    with pytest.raises(AvlocError, match="none: no such feature store \\(data.store\\)"):
+        parse(["--config", "demo", "--data.root", str(tmp_path), "--data.store", "none"])
+    with pytest.raises(AvlocError, match="none: no such folder of the dataset \\(data.root\\)"):
+        parse(["--config", "demo", "--data.root", "none", "--data.store", str(tmp_path)])
+    (tmp_path / "odd.yaml").write_text("a: [")
+    with pytest.raises(AvlocError, match="odd.yaml: not a YAML file"):
+        parse(["--config", str(tmp_path / "odd.yaml")])
+    with pytest.raises(AvlocError, match="avloc.datasets.Nothing does not exist"):
+        parse(["--config", "demo", "--data", "avloc.datasets.Nothing"])

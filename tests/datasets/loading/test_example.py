@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from avloc.core.records import VideoRecord
+from avloc.core.timeline import Segment, TimeGrid
+from avloc.datasets.loading.example import cut_example, cut_record, example_on_grid, make_example, random_window
+from avloc.errors import AvlocError
+from avloc.feature_extraction.extractors.base import Features
+
+
+def counting(steps, hop_s, dim, start_s=0.0):
+    """Features whose values are the number of their row."""
+    values = np.arange(steps, dtype=np.float32)[:, None].repeat(dim, 1)
+    return Features(values, TimeGrid(start_s, hop_s, steps))
+
+
+def test_streams_meet_by_time():
+    record = VideoRecord("x", "train")
+    features = {"audio": [counting(40, 0.01, 2)], "visual": [counting(5, 0.04, 3, start_s=0.2)]}
+    example = make_example(record, features, 0.04)
+    assert example.grid == TimeGrid(0, 0.04, 10)
+    audio, visual = example.streams
+    np.testing.assert_allclose(audio[:, 0], np.arange(10) * 4 + 1.5, rtol=1e-6)
+    assert example.masks[1].tolist() == [False] * 5 + [True] * 5
+    np.testing.assert_allclose(visual[5:, 0], np.arange(5), atol=1e-6)
+
+
+def test_a_clip_without_sound_has_an_empty_mask():
+    features = {"audio": [counting(0, 0.01, 2)], "visual": [counting(5, 0.04, 3)]}
+    example = make_example(VideoRecord("x", "train"), features, 0.04)
+    assert not example.masks[0].any()
+    assert example.masks[1].all()
+    with pytest.raises(AvlocError, match="needs audio features"):
+        make_example(VideoRecord("x", "train"), {"visual": [counting(5, 0.04, 3)]}, 0.04)
+
+
+def test_several_extractors_of_a_modality_are_concatenated():
+    features = {"audio": [counting(8, 0.02, 2), counting(4, 0.04, 3)], "visual": [counting(4, 0.04, 1)]}
+    assert make_example(VideoRecord("x", "train"), features, 0.04).streams[0].shape == (4, 5)
+
+
+def test_streams_on_a_given_grid():
+    features = {"audio": [counting(10, 0.04, 2)], "visual": [counting(5, 0.04, 3)]}
+    example = example_on_grid(VideoRecord("x", "train"), features, TimeGrid(0.08, 0.04, 6), 0.4)
+    np.testing.assert_allclose(example.streams[0][:, 0], [2, 3, 4, 5, 6, 7], atol=1e-6)
+    assert example.masks[1].tolist() == [True] * 3 + [False] * 3
+    assert example.end_s == 0.4
+
+
+def test_windows_keep_the_record_and_cuts_do_not():
+    record = VideoRecord("x", "t", None, (Segment(0.1, 0.3),), (Segment(0.0, 0.04),))
+    example = make_example(record, {"audio": [counting(10, 0.04, 2)], "visual": [counting(10, 0.04, 3)]}, 0.04)
+    window = example.window(5, 8)
+    assert window.record is record
+    assert window.streams[1][:, 0].tolist() == [5, 6, 7]
+    assert (window.grid.start_s, window.end_s) == (pytest.approx(0.2), pytest.approx(0.32))
+    cut = cut_example(example, 5, 3)
+    assert cut.record.audio_segments == (Segment(pytest.approx(0.2), 0.3),)
+    assert cut.record.visual_segments == ()
+
+
+def test_records_are_cut_to_a_window():
+    record = VideoRecord("x", "t", 9.0, (Segment(0, 1), Segment(1, 3), Segment(4, 5)), (Segment(3, 9),))
+    cut = cut_record(record, 1.0, 4.0)
+    assert cut.audio_segments == (Segment(1, 3),)
+    assert cut.visual_segments == (Segment(3, 4),)
+    assert cut.duration_s == 9.0
+
+
+def test_random_windows_keep_segments_whole():
+    record = VideoRecord("x", "t", None, (Segment(3.0, 3.4),), (Segment(9.0, 9.2),))
+    example = make_example(record, {"audio": [counting(1000, 0.01, 2)], "visual": [counting(250, 0.04, 3)]}, 0.04)
+    segments = set()
+    for seed in range(40):
+        window = random_window(example, 4.0, np.random.default_rng(seed))
+        assert window.grid.length == 100
+        assert window.streams[0].shape == (100, 2)
+        first = round(window.grid.start_s / 0.04)
+        np.testing.assert_array_equal(window.streams[1], example.streams[1][first : first + 100])
+        for segment in window.record.segments:
+            segments.add(segment)
+            assert window.grid.start_s <= segment.start_s < segment.end_s <= window.grid.end_s + 1e-9
+    assert segments == {Segment(3.0, 3.4), Segment(9.0, 9.2)}  # never cut
+    assert random_window(example, 40.0, np.random.default_rng(0)) is example

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from avloc.datasets.synthetic.encode import write_mp4
+from avloc.errors import AvlocError
+from avloc.feature_extraction.media.decode import decode, probe
+
+
+def test_same_frames_give_the_same_bytes(tmp_path):
+    random = np.random.default_rng(0)
+    grain = random.integers(90, 160, (40, 96, 96, 3)).astype(np.uint8)
+    contents = set()
+    for _ in range(6):
+        write_mp4(tmp_path / "a.mp4", grain, None)
+        contents.add((tmp_path / "a.mp4").read_bytes())
+    assert len(contents) == 1
+
+
+def test_streams_of_a_clip(tmp_path, frames, beep):
+    write_mp4(tmp_path / "new" / "a.mp4", frames, np.stack([beep, beep]), fps=30, sample_rate=16_000)
+    info = probe(tmp_path / "new" / "a.mp4")
+    assert (info.fps, info.frames, info.width, info.height) == (30, 30, 64, 48)
+    assert (info.sample_rate, info.channels) == (16_000, 2)
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["a.mp4"]  # no temporary file is left
+
+
+def test_audio_is_in_place_after_decoding(tmp_path, beep):
+    write_mp4(tmp_path / "a.mp4", None, beep)
+    assert probe(tmp_path / "a.mp4").width is None
+    samples = decode(tmp_path / "a.mp4").samples
+    loud = np.flatnonzero(np.abs(samples) > 0.25) / 16_000
+    assert loud[0] == pytest.approx(0.5, abs=0.02)
+    assert loud[-1] == pytest.approx(0.6, abs=0.02)
+
+
+def test_clip_without_audio(tmp_path, frames):
+    write_mp4(tmp_path / "a.mp4", frames[:3], None)
+    info = probe(tmp_path / "a.mp4")
+    assert (info.frames, info.sample_rate) == (3, None)
+
+
+def test_folder_in_place_of_the_file(tmp_path, frames):
+    with pytest.raises(AvlocError, match="is a folder, want the name of a file to write"):
+        write_mp4(tmp_path, frames, None)

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avloc.core.descriptions import ExtractorDescription
+from avloc.core.timeline import TimeGrid
+from avloc.errors import AvlocError
+from avloc.feature_extraction.extractors.base import Extractor, Features, check_finite
+from avloc.feature_extraction.media.types import Clip, VideoFormat
+
+GRAY = VideoFormat(2, 3, "gray")
+
+
+class Brightness(Extractor):
+    """The mean grey level of two frames each."""
+
+    name, version, modality, hop_s, dim = "brightness", 3, "visual", 0.08, 1
+    receptive_field_s, start_offset_s, window_s = 0.08, 0.01, 0.8
+
+    def __init__(self, *, scale: int = 1) -> None:
+        self.scale = scale
+
+    @property
+    def video_format(self):
+        return GRAY
+
+    def parameters(self):
+        return {"scale": self.scale}
+
+    def rows(self, streams):
+        return [
+            np.stack([s[k : k + 2].mean(keepdims=True)[0, 0] for k in range(0, len(s), 2)]).astype(np.float32)
+            * self.scale
+            for s in streams
+        ]
+
+
+def test_features_need_a_row_per_step():
+    with pytest.raises(ValueError, match="a row per step, got 2 and 3 steps"):
+        Features(np.zeros((2, 4), np.float32), TimeGrid(0.0, 0.04, 3))
+
+
+def test_long_clip_in_windows_equals_the_whole():
+    frames = np.arange(25, dtype=np.uint8)[:, None, None] * np.ones((1, 2, 3), np.uint8)
+    clip = Clip(Path("c.mp4"), fps=25, sample_rate=16000, frames={GRAY: frames}, video_start_s=0.5)
+    extractor = Brightness()
+    assert (extractor.window_cutter().unit, extractor.window_cutter().window, extractor.context_s) == (2, 10, 0.16)
+    features = extractor.extract(clip)
+    assert features.values[:, 0].tolist() == [*np.arange(12) * 2 + 0.5, 24]
+    assert features.grid == TimeGrid(0.51, 0.08, 13)
+
+
+def test_stream_of_the_modality_is_selected():
+    clip = Clip(Path("c.mp4"), fps=25, sample_rate=16000, samples=np.zeros(9, np.float32))
+    assert Brightness().select_stream(clip) is None
+    empty = Brightness().extract(clip)
+    assert empty.values.shape == (0, 1)
+    assert empty.grid == TimeGrid(0.0, 0.08, 0)
+
+
+def test_description_names_the_class_that_is_not_in_the_catalog():
+    assert Brightness(scale=2).describe() == ExtractorDescription(
+        name="brightness",
+        modality="visual",
+        hop_s=0.08,
+        dim=1,
+        version=3,
+        parameters={"scale": 2},
+        start_offset_s=0.01,
+        receptive_field_s=0.08,
+        window_s=0.8,
+        factory=f"{__name__}.Brightness",
+    )
+
+
+def test_subclass_of_a_catalog_class_is_another_class():
+    from avloc.feature_extraction.extractors.spectrogram import LogMel
+
+    class Other(LogMel):
+        """Changed by a user, under the old name."""
+
+    assert LogMel().describe().factory is None
+    assert Other().describe().factory == f"{__name__}.{Other.__qualname__}"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_features_that_are_not_finite_name_file_and_extractor(value):
+    check_finite("c.mp4", Brightness(), np.zeros((0, 1)))
+    with pytest.raises(AvlocError, match=r"c\.mp4: brightness gave features that are not finite numbers"):
+        check_finite("c.mp4", Brightness(), np.array([[0.0], [value]]))

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import h5py
+import numpy as np
+import pytest
+
+from avloc.core.timeline import TimeGrid
+from avloc.errors import StoreError
+from avloc.feature_extraction.extractors.base import Features
+from avloc.feature_extraction.store import index as module
+from avloc.feature_extraction.store.index import ShardIndex, name_keys, shard_paths
+from avloc.feature_extraction.store.shards import ShardWriter, shard_name
+
+
+def write(folder, number, clips, start_s=0.0):
+    """Write a shard of clips (name → number of rows, or the reason of a failure) whose rows count up from 0."""
+    path = folder / shard_name(number, list(clips))
+    with ShardWriter(path, 2) as shard:
+        for file, rows in clips.items():
+            if isinstance(rows, str):
+                shard.fail(file, rows)
+            else:
+                values = np.arange(2 * rows, dtype=np.float32).reshape(rows, 2)
+                shard.add(file, Features(values, TimeGrid(start_s, 0.5, rows)))
+    return path
+
+
+def test_name_keys_are_stable_and_distinct():
+    assert name_keys(["a", "é", "a"]).tolist() == [*name_keys(["a", "é"]).tolist(), *name_keys(["a"]).tolist()]
+    assert len(set(name_keys(map(str, range(1000))).tolist())) == 1000
+    assert name_keys([]).shape == (0,)
+
+
+def test_shard_paths_are_in_order_and_leave_out_other_files(tmp_path):
+    paths = [write(tmp_path, number, {f"{number}": 1}) for number in (2, 0)]
+    (tmp_path / "old.h5").touch()
+    (tmp_path / ".00000-a.host.1.tmp.h5").touch()
+    assert shard_paths(tmp_path) == paths[::-1]
+
+
+def test_places_grids_and_values(tmp_path):
+    write(tmp_path, 0, {"a": 3, "x": "no sound", "b": 0})
+    write(tmp_path, 1, {"c": 2}, start_s=0.25)
+    index = ShardIndex(tmp_path, hop_s=0.5)
+    places = index.locate(["c", "nowhere", "b", "a", "x"])
+    assert places.tolist() == [[1, 0], [-1, -1], [0, 2], [0, 0], [-1, -1]]
+    assert index.ends_s(places[[0, 2, 3]]).tolist() == [1.25, 0.0, 1.5]
+    assert index.grid(1, 0) == TimeGrid(0.25, 0.5, 2)
+    assert index.values(0, 0).tolist() == [[0, 1], [2, 3], [4, 5]]
+    assert index.values(0, 2).shape == (0, 2)
+    assert index.failures == {"x": "no sound"}
+
+
+def test_a_clip_that_another_shard_has_is_no_failure(tmp_path):
+    write(tmp_path, 0, {"a": "no sound", "b": 1})
+    write(tmp_path, 1, {"a": 2})
+    index = ShardIndex(tmp_path, hop_s=0.5)
+    assert index.failures == {}
+    assert index.locate(["a"]).tolist() == [[1, 0]]
+
+
+def test_the_last_of_several_shards_counts(tmp_path):
+    write(tmp_path, 0, {"a": 1})
+    write(tmp_path, 1, {"a": 2})
+    assert ShardIndex(tmp_path, hop_s=0.5).locate(["a"]).tolist() == [[1, 0]]
+
+
+def test_an_empty_folder(tmp_path):
+    index = ShardIndex(tmp_path, hop_s=0.5)
+    assert index.locate(["a"]).tolist() == [[-1, -1]]
+    assert index.locate([]).shape == (0, 2)
+    assert index.ends_s(np.zeros((0, 2), np.int32)).shape == (0,)
+
+
+def test_rows_across_chunks(tmp_path):
+    write(tmp_path, 0, {"a": 300, "b": 5, "c": 700})  # chunks are of 256 rows
+    index = ShardIndex(tmp_path, hop_s=0.5)
+    for entry, rows in enumerate((300, 5, 700)):
+        np.testing.assert_array_equal(index.values(0, entry)[:, 1], np.arange(1, 2 * rows, 2))
+
+
+def test_more_shards_than_may_be_open(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "MAX_OPEN_SHARDS", 3)
+    for number in range(8):
+        write(tmp_path, number, {f"{number}": number + 1})
+    index = ShardIndex(tmp_path, hop_s=0.5)
+    for number in [*range(8), 3, 0, 7]:
+        assert len(index.values(number, 0)) == number + 1
+    assert len(index._open) == 3
+
+
+def test_values_of_another_type_are_refused(tmp_path):
+    path = write(tmp_path, 0, {"a": 3})
+    with h5py.File(path, "a") as file:
+        values = file["values"][()]
+        del file["values"]
+        file.create_dataset("values", data=values.astype(np.float32), chunks=(2, 2))
+    with pytest.raises(StoreError, match="want plain float16 values, got float32"):
+        ShardIndex(tmp_path, hop_s=0.5).values(0, 0)

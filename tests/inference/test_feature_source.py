@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from avloc.core.descriptions import ExtractorDescription
+from avloc.datasets import read_records
+from avloc.errors import CheckpointError
+from avloc.feature_extraction import Extractor, FeatureStore, build_extractor
+from avloc.inference.feature_source import FeatureSource
+
+
+class Loudness(Extractor):
+    """The largest sample of each 20 ms."""
+
+    name = "loudness"
+    modality = "audio"
+    hop_s = 0.02
+    receptive_field_s = 0.02
+    dim = 1
+
+    def rows(self, streams):
+        return [np.abs(s[: len(s) // 320 * 320]).reshape(-1, 320).max(1, keepdims=True) for s in streams]
+
+
+def test_extractors_are_built_from_their_descriptions():
+    described = build_extractor("logmel", {"bands": 40}).describe()
+    source = FeatureSource([described], 0.04)
+    (extractor,) = source.extractors()
+    assert extractor.dim == 40
+    assert source.crop == "none"
+    assert source.extractors()[0] is extractor  # once
+
+
+def test_an_own_extractor_must_be_named_by_the_caller():
+    described = Loudness().describe()
+    with pytest.raises(CheckpointError, match=f"name its class: --extractor {described.factory}"):
+        FeatureSource([described], 0.04).prepare()
+    (extractor,) = FeatureSource([described], 0.04, own_extractors=[Loudness]).extractors()
+    assert type(extractor) is Loudness
+
+
+def test_weights_must_be_given():
+    described = ExtractorDescription("r3d_18", "visual", 0.64, 512, weights_sha256="0" * 64)
+    with pytest.raises(
+        CheckpointError, match="r3d_18 needs the weights file it was trained with: give --weights r3d_18=FILE"
+    ):
+        FeatureSource([described], 0.64).prepare()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": 9}, "logspec have version 1, the checkpoint was trained on 9"),
+        ({"hop_s": 0.5}, "logspec have hop_s 0.01, the checkpoint was trained on 0.5"),
+        ({"dim": 3}, "logspec have dim 513, the checkpoint was trained on 3"),
+        ({"decoder": "decord"}, "logspec have decoder None, the checkpoint was trained on 'decord'"),
+    ],
+)
+def test_a_store_of_other_features_is_refused(tiny_set, tiny_store, change, message):
+    store, records = FeatureStore(tiny_store), read_records("lavdf", tiny_set)
+    described = store.describe("logspec")
+    with pytest.raises(CheckpointError, match=message):
+        FeatureSource([replace(described, **change)], 0.04).stored(records, store, allow_missing=False)

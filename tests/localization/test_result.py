@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+
+from avloc.errors import AvlocError
+from avloc.localization.result import Localization
+
+SCHEMA = json.loads(resources.files("avloc.localization").joinpath("localization.schema.json").read_text())
+DOCS = Path(__file__).parents[2] / "docs" / "localize.md"
+EARLIER_DOCUMENT = {
+    "schema": "avloc.localization/2",
+    "file": "old.mp4",
+    "duration": 0.12,
+    "chance": {"clip": 0.62, "audio": 0.05, "visual": 0.6},
+    "calibrated": True,
+    "segments": [
+        {"start": 0.04, "end": 0.08, "score": 0.5, "modality": "visual", "audio_score": 0.1, "visual_score": 0.7}
+    ],
+    "step": {"start": 0.0, "hop": 0.04, "audio": [0.1, 0.2, None], "visual": [0.3, 0.9, 0.4]},
+    "decoded": {"audio": [0.0, 0.08], "visual": [0.0, 0.12]},
+    "problems": [],
+}
+
+
+@pytest.mark.parametrize("fixture", ["localization", "empty_localization"])
+def test_json_keeps_its_schema_and_comes_back(fixture, request):
+    localization = request.getfixturevalue(fixture)
+    document = json.loads(json.dumps(localization.to_dict()))
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    jsonschema.validate(document, SCHEMA)
+    back = Localization.from_dict(document)
+    assert back.to_dict() == document
+    np.testing.assert_allclose(back.fakeness, localization.fakeness, atol=1e-4)
+
+
+def test_from_dict_reads_the_earlier_schema():
+    localization = Localization.from_dict(EARLIER_DOCUMENT)
+    assert localization.probabilities == {"clip": 0.62, "audio": 0.05, "visual": 0.6}
+    assert localization.calibrated
+    assert np.isnan(localization.fakeness[2, 0])
+    document = localization.to_dict()
+    jsonschema.validate(document, SCHEMA)
+    assert document["schema"] == "avloc.localization/3"
+    assert document["probability"] == EARLIER_DOCUMENT["chance"]
+    unchanged = EARLIER_DOCUMENT.keys() - {"schema", "chance"}
+    assert {key: document[key] for key in unchanged} == {key: EARLIER_DOCUMENT[key] for key in unchanged}
+
+
+@pytest.mark.parametrize("schema", ["x/1", None, "avloc.localization/1"])
+def test_from_dict_refuses_another_schema(localization, schema):
+    with pytest.raises(AvlocError, match=f"want a localization of schema avloc.localization/3, got {schema!r}"):
+        Localization.from_dict({**localization.to_dict(), "schema": schema})
+
+
+def test_the_documented_json_keeps_the_schema():
+    document = json.loads(re.search(r"```json\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)[1])
+    jsonschema.validate(document, SCHEMA)
+    assert Localization.from_dict(document).to_dict() == document
+
+
+def test_segments_keep_the_threshold_and_the_order_of_scores(localization):
+    assert [segment.score for segment in localization.segments()] == [0.9, 0.7, 0.3]
+    assert [segment.modality for segment in localization.segments(0.7)] == ["visual", "audio"]
+    assert localization.segments(0.91) == []
+
+
+def test_strongest_segment(localization, empty_localization):
+    assert localization.strongest() == localization.segments()[0]
+    assert empty_localization.strongest() is None
+
+
+def test_a_modality_is_lacking_only_if_nothing_of_it_was_decoded(localization, empty_localization):
+    assert empty_localization.lacks("visual")
+    assert not empty_localization.lacks("audio")
+    assert not replace(localization, decoded_s={}).lacks("visual")
+
+
+def test_repr_is_one_line(localization, empty_localization):
+    assert repr(localization) == (
+        "Localization('folder/a <b> & $c.mp4', 4.12 s, 3 segments, strongest: visual 0.50–0.80 s, score 0.90)"
+    )
+    assert repr(empty_localization) == "Localization('quiet.wav', 1.00 s, no segments)"
+
+
+def test_save_writes_the_format_of_the_suffix(localization, tmp_path):
+    localization.save(str(tmp_path / "x.json"))
+    assert Localization.from_dict(json.loads((tmp_path / "x.json").read_text())).file == localization.file
+
+
+def test_plot_has_one_lane_per_modality(localization, empty_localization):
+    assert [axes.get_ylabel() for axes in localization.plot().axes] == ["audio", "visual"]
+    assert len(empty_localization.plot().axes) == 2

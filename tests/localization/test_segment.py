@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from avloc.localization.segment import LocalizedSegment, by_time, modality_name
+
+
+@pytest.mark.parametrize(
+    ("scores", "name"),
+    [
+        ([0.8, 0.4], "both"),
+        ([0.8, 0.39], "audio"),
+        ([0.1, 0.9], "visual"),
+        ([0.0, 0.0], "both"),
+        ([0.0, 0.3], "visual"),
+    ],
+)
+def test_a_modality_counts_from_half_the_stronger_score(scores, name):
+    assert modality_name(np.array(scores)) == name
+
+
+def test_times_are_rounded_to_milliseconds_and_scores_to_four_digits():
+    segment = LocalizedSegment.from_scores((1.23456, 2.99999), 0.123456, np.array([0.987654, 0.5], np.float32))
+    assert segment == LocalizedSegment(1.235, 3.0, 0.1235, "both", 0.9877, 0.5)
+    assert segment.to_dict() == {
+        "start": 1.235,
+        "end": 3.0,
+        "score": 0.1235,
+        "modality": "both",
+        "audio_score": 0.9877,
+        "visual_score": 0.5,
+    }
+
+
+def test_modality_is_taken_from_the_exact_scores():
+    """0.39999 / 0.8 is under a half, its rounding is not."""
+    assert LocalizedSegment.from_scores((0, 1), 0.8, np.array([0.8, 0.39999])).modality == "audio"
+
+
+def test_both_lies_in_either_modality():
+    segments = [LocalizedSegment(0, 1, 0.5, modality, 0.5, 0.5) for modality in ("audio", "visual", "both")]
+    assert [segment.lies_in("audio") for segment in segments] == [True, False, True]
+    assert [segment.lies_in("visual") for segment in segments] == [False, True, True]
+    assert [segment.modality_label for segment in segments] == ["audio", "visual", "audio and visual"]
+
+
+def test_by_time_sorts_by_start_then_end():
+    spans = [(2.0, 3.0), (1.0, 4.0), (1.0, 2.0)]
+    segments = [LocalizedSegment(start_s, end_s, 0.5, "audio", 0.5, 0.0) for start_s, end_s in spans]
+    assert [(s.start_s, s.end_s) for s in by_time(segments)] == [(1.0, 2.0), (1.0, 4.0), (2.0, 3.0)]
+    assert by_time([]) == []

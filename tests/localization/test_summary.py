@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import replace
+from pathlib import Path
+
+from avloc.core.timeline import TimeGrid
+from avloc.localization.summary import (
+    FailedClip,
+    SummaryEntry,
+    SummaryRow,
+    is_summary,
+    read_summary,
+    save_summary,
+)
+
+EARLIER_TABLE = """file,seconds,forged,picture,sound,segments,best_start,best_end,best_score,problems
+old.mp4,4.0,0.62,0.6,,2,0.5,0.8,0.9,no audio stream
+broken.mkv,,,,,,,,,broken.mkv: no media
+"""
+
+
+def entries(*pairs):
+    return [SummaryEntry(Path(name), SummaryRow.from_localization(localization, 0.5)) for name, localization in pairs]
+
+
+def test_a_row_counts_segments_above_the_threshold(localization):
+    row = SummaryRow.from_localization(replace(localization, grid=TimeGrid(1.0, 0.04, 78)), 0.5)
+    assert row == SummaryRow(
+        localization.file, 3.12, 0.93, 0.9, 0.8, 2, 0.5, 0.8, 0.9, "2 damaged packets were left out"
+    )
+
+
+def test_a_row_without_segments_and_without_video(empty_localization):
+    assert SummaryRow.from_localization(empty_localization, 0.5) == SummaryRow(
+        "quiet.wav", 1.0, 0.0, "", 0.0, 0, problems="no video stream"
+    )
+
+
+def test_the_table_lists_clips_then_failures(localization, empty_localization, tmp_path):
+    failed = [FailedClip(tmp_path / "bad.mp4", "bad.mp4: no media")]
+    save_summary(tmp_path, entries(("q", empty_localization), ("a b", localization)), failed, 0.5, index=True)
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "summary.csv").read_text())))
+    assert [(row["file"], row["forged"], row["visual"], row["segments"], row["best_start"]) for row in rows] == [
+        ("quiet.wav", "0.0", "", "0", ""),
+        (localization.file, "0.93", "0.9", "2", "0.5"),
+        (str(tmp_path / "bad.mp4"), "", "", "", ""),
+    ]
+    assert rows[2]["problems"] == "bad.mp4: no media"
+
+
+def test_the_index_starts_with_the_most_suspicious_clip(localization, empty_localization, tmp_path):
+    save_summary(tmp_path, entries(("q", empty_localization), ("a b", localization)), [], 0.5, index=True)
+    page = (tmp_path / "index.html").read_text()
+    assert page.index("a%20b.html") < page.index("q.html")
+    assert "a &lt;b&gt; &amp; $c.mp4" in page
+    assert "<td>0.93</td><td>0.90</td><td>0.80</td><td>2</td><td>4.1</td>" in page
+    assert "<td>0.00</td><td>–</td><td>0.00</td>" in page
+
+
+def test_the_index_is_optional(localization, tmp_path):
+    save_summary(tmp_path, entries(("a", localization)), [], 0.5, index=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["summary.csv"]
+
+
+def test_read_summary_returns_the_rows_by_file(localization, tmp_path):
+    save_summary(tmp_path, entries(("a", localization)), [FailedClip(Path("b.mp4"), "broken")], 0.5, index=False)
+    rows = read_summary(tmp_path)
+    assert (rows[localization.file].forged, rows[localization.file].audio) == ("0.93", "0.8")
+    assert rows["b.mp4"] == SummaryRow("b.mp4", problems="broken")
+
+
+def test_read_summary_knows_the_earlier_column_names(tmp_path):
+    (tmp_path / "summary.csv").write_text(EARLIER_TABLE)
+    rows = read_summary(tmp_path)
+    assert rows["old.mp4"] == SummaryRow(
+        "old.mp4", "4.0", "0.62", "0.6", "", "2", "0.5", "0.8", "0.9", "no audio stream"
+    )
+    assert rows["broken.mkv"].forged == ""
+
+
+def test_a_foreign_table_is_no_summary(tmp_path):
+    assert read_summary(tmp_path) == {}
+    (tmp_path / "summary.csv").write_text("file,seconds\nx,1\n")
+    assert not is_summary(tmp_path / "summary.csv")
+    assert read_summary(tmp_path) == {}
+
+
+def test_both_files_are_recognized_as_summaries(localization, tmp_path):
+    save_summary(tmp_path, entries(("a", localization)), [], 0.5, index=True)
+    assert is_summary(tmp_path / "summary.csv")
+    assert is_summary(tmp_path / "index.html")

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import sys
+from importlib import resources
+from importlib.metadata import EntryPoint, EntryPoints
+
+import pytest
+import torch
+import yaml
+
+from avloc.core.timeline import TimeGrid
+from avloc.errors import AvlocError, CheckpointError
+from avloc.models import catalog
+from avloc.models.boundary_transformer import BoundaryTransformer
+from avloc.models.catalog import MODELS, as_class, build_model, network_class
+
+SMALL = {"audio_dim": 5, "visual_dim": 7, "width": 8, "heads": 2, "levels": 2}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_networks_of_the_package_have_names(name):
+    assert network_class(name).__name__ == name
+
+
+def test_unknown_name_lists_the_choices():
+    with pytest.raises(CheckpointError, match="unknown network 'X', want one of BoundaryTransformer, BATFD, BATFDPlus"):
+        network_class("X")
+
+
+def test_plugin_is_found_by_its_entry_point(monkeypatch, tmp_path):
+    (tmp_path / "plugin_of_test_catalog.py").write_text(
+        "from avloc.models.boundary_transformer import BoundaryTransformer\n"
+        "class Custom(BoundaryTransformer):\n    pass\n"
+        "number = 3\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    plugins = EntryPoints(
+        [
+            EntryPoint("Custom", "plugin_of_test_catalog:Custom", catalog.PLUGINS),
+            EntryPoint("Broken", "plugin_of_test_catalog:number", catalog.PLUGINS),
+            EntryPoint("BATFD", "plugin_of_test_catalog:Custom", catalog.PLUGINS),
+        ]
+    )
+    monkeypatch.setattr(catalog, "entry_points", lambda group: plugins.select(group=group))
+    assert type(build_model("Custom", SMALL)).__name__ == "Custom"
+    assert network_class("BATFD").__module__ == "avloc.models.batfd.network"
+    with pytest.raises(AvlocError, match="'plugin_of_test_catalog:number': want the class of a torch.nn.Module, got int"):
+        network_class("Broken")
+    with pytest.raises(
+        CheckpointError, match="want one of BoundaryTransformer, BATFD, BATFDPlus, BATFD, Broken, Custom"
+    ):
+        network_class("X")
+    sys.modules.pop("plugin_of_test_catalog")
+
+
+def test_class_is_given_as_such_or_by_its_dotted_name():
+    assert as_class(BoundaryTransformer) is BoundaryTransformer
+    assert as_class("avloc.models.boundary_transformer.BoundaryTransformer") is BoundaryTransformer
+    with pytest.raises(AvlocError, match="want the class of a torch.nn.Module, got type"):
+        as_class(dict)
+    with pytest.raises(AvlocError, match="'avloc.models.catalog.build_model': want the class of a torch.nn.Module"):
+        as_class("avloc.models.catalog.build_model")
+
+
+def test_build_model_rebuilds_a_network_from_its_arguments():
+    network = build_model("BoundaryTransformer", SMALL)
+    again = build_model("BoundaryTransformer", network.arguments, BoundaryTransformer)
+    again.load_state_dict(network.state_dict())
+    assert again.arguments == network.arguments
+
+
+def test_build_model_refuses_wrong_arguments():
+    with pytest.raises(CheckpointError, match=r"network BATFD cannot be made from \{'odd': 1\}"):
+        build_model("BATFD", {"odd": 1})
+    with pytest.raises(CheckpointError, match="heads must divide the width"):
+        build_model("BoundaryTransformer", SMALL | {"heads": 3})
+    with pytest.raises(AvlocError, match="want the class of a network 'BATFD', got avloc.models.boundary_transformer"):
+        build_model("BATFD", SMALL, BoundaryTransformer)
+    with pytest.raises(AvlocError, match="Linear is no network of avloc: it lacks `arguments`"):
+        build_model("Linear", {"in_features": 2, "out_features": 1}, torch.nn.Linear)
+
+
+@pytest.mark.parametrize("name", ["demo", "lavdf/boundary_transformer", "avdeepfake1m/boundary_transformer"])
+def test_networks_of_the_configurations_run(name):
+    path = resources.files("avloc") / "configs" / f"{name}.yaml"
+    settings = yaml.safe_load(path.read_text())["model"]["model"]
+    network = build_model(settings["class_path"].rpartition(".")[2], settings["init_args"]).eval()
+    length, arguments = 13, network.arguments
+    mask = torch.ones(1, length, dtype=torch.bool)
+    audio, video = torch.randn(1, length, arguments["audio_dim"]), torch.randn(1, length, arguments["visual_dim"])
+    output = network(audio=audio, video=video, audio_mask=mask, video_mask=mask)
+    assert len(network.decode(output, [TimeGrid(0, 0.02, length)])[0]) > 0

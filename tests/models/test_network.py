@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from torch import nn
+
+from avloc.errors import AvlocError
+from avloc.models.batfd.network import BATFD
+from avloc.models.boundary_transformer import BoundaryTransformer
+from avloc.models.network import MEMBERS, Network, as_module, check_network
+
+
+class Minimal(nn.Module, Network):
+    """The least that a class needs: the other members have defaults."""
+
+    def __init__(self):
+        super().__init__()
+        self.arguments = {}
+        self.target_maker = lambda record, grid, length: (None, 0)
+
+    def forward(self, audio):
+        return audio
+
+    def loss(self, output, targets):
+        return {"loss": output.sum()}
+
+    def decode(self, output, grids, *, keep=100):
+        return []
+
+
+def test_minimal_class_inherits_the_defaults():
+    network = Minimal()
+    assert check_network(network) is network
+    assert (network.longest_steps, network.longest_segment_steps, network.cached_features) == (None, 0, True)
+    assert network(audio=torch.ones(2)).tolist() == [1.0, 1.0]
+    assert as_module(network) is network
+
+
+def test_networks_of_the_package_fulfil_the_contract():
+    point_head = check_network(BoundaryTransformer(audio_dim=5, visual_dim=7, width=8, heads=2))
+    assert (point_head.longest_steps, point_head.longest_segment_steps, point_head.cached_features) == (None, 0, True)
+    small = {"width": 4, "map_widths": (3, 2), "frames": 31, "durations": 6}
+    features = {"video_encoder": "projection", "audio_encoder": "projection", "visual_dim": 5, "audio_dim": 7}
+    on_features = check_network(BATFD(**features, **small))
+    assert (on_features.longest_steps, on_features.longest_segment_steps, on_features.cached_features) == (31, 6, True)
+    on_clips = check_network(BATFD(video_widths=(1, 1, 1, 1), audio_widths=(1, 1, 1), **small))
+    assert not on_clips.cached_features
+
+
+def test_missing_members_are_listed():
+    with pytest.raises(AvlocError, match="int is no network of avloc: want a torch.nn.Module"):
+        check_network(3)
+    with pytest.raises(AvlocError) as error:
+        check_network(nn.Identity())
+    for member in set(MEMBERS) - {"forward"}:
+        assert f"`{member}` ({MEMBERS[member]})" in str(error.value)
+    assert "`forward`" not in str(error.value)
+    with pytest.raises(AvlocError, match=re.escape("`forward` (runs a padded batch)")):
+        check_network(nn.Module())
+
+
+def test_arguments_must_be_a_mapping():
+    network = Minimal()
+    network.arguments = [("width", 8)]
+    with pytest.raises(AvlocError, match=r"Minimal.arguments must be a mapping .*, got \[\('width', 8\)\]"):
+        check_network(network)

@@ -1,0 +1,141 @@
+"""The page docs/extend.md, followed to the letter in an empty folder: own extractor, dataset and network, the whole way."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avloc.cli.main import main
+from avloc.datasets import read_records
+from avloc.errors import AvlocError
+from avloc.models import build_model
+from avloc.models.catalog import network_class
+
+PAGE = (Path(__file__).parents[1] / "docs" / "extend.md").read_text(encoding="utf-8")
+FILES = dict(re.findall(r'^```\w+ title="([\w.]+)"\n(.*?)^```', PAGE, re.MULTILINE | re.DOTALL))
+(COMMANDS,) = re.findall(r"^```\n(avloc extract.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+
+
+def avloc(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command as a user does, in a process of its own."""
+    command = [sys.executable, "-W", "ignore", "-m", "avloc", *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, tiny_set) -> Path:
+    """The folder after all commands of the page."""
+    folder = tmp_path_factory.mktemp("own")
+    for name, text in FILES.items():
+        (folder / name).write_text(text)
+    shutil.copytree(tiny_set, folder / "clips")
+    lines = [
+        " ".join([r.file, r.split, *(f"{s.start_s}-{s.end_s}" for s in r.segments)])
+        for r in read_records("lavdf", tiny_set)
+    ]
+    (folder / "clips" / "labels.txt").write_text("\n".join(lines))
+    test_clip = next(r.file for r in read_records("lavdf", tiny_set, "test"))
+    for line in COMMANDS.replace("clips/test/000001.mp4", f"clips/{test_clip}").splitlines():
+        run = avloc(shlex.split(line)[1:], folder)
+        assert run.returncode == 0, f"{line}\n{run.stdout}\n{run.stderr}"
+    return folder
+
+
+def test_the_network_of_the_page_is_short():
+    assert len(FILES["my_net.py"].splitlines()) <= 55
+
+
+def test_commands_of_the_page_predict_and_localize(folder):
+    predictions = json.loads((folder / "predictions.json").read_text())
+    assert set(predictions) == {r.file for r in read_records("lavdf", folder / "clips", "test")}
+    assert min(len(rows) for rows in predictions.values()) > 0
+    (localization,) = (p for p in folder.glob("*.json") if p.name != "predictions.json")
+    assert json.loads(localization.read_text())["segments"]
+
+
+def test_a_checkpoint_alone_imports_nothing(folder):
+    checkpoint = ["--checkpoint", "run/checkpoints/best.ckpt"]
+    clip = next((folder / "clips" / "test").glob("*.mp4"))
+    run = avloc(["localize", str(clip), *checkpoint, "--out", "x"], folder)
+    assert run.returncode == 2
+    assert "unknown network 'MyNet'" in run.stderr
+    assert "--network my_package.MyNet" in run.stderr
+    run = avloc(["localize", str(clip), *checkpoint, "--network", "my_net.MyNet", "--out", "x"], folder)
+    assert run.returncode == 2
+    assert "name its class: --extractor my_extractor.ZeroCrossings" in run.stderr
+
+
+def test_the_functions_take_classes(folder, monkeypatch):
+    import avloc as package
+
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(str(folder))
+    from my_extractor import ZeroCrossings
+    from my_net import MyNet
+
+    clip = next((folder / "clips" / "test").glob("*.mp4"))
+    own = {"network": MyNet, "own_extractors": [ZeroCrossings]}
+    localization = package.localize(str(clip), checkpoint="run/checkpoints/best.ckpt", **own)
+    assert len(localization.segments())
+    predictions = package.predict(
+        "run/checkpoints/best.ckpt", "my_dataset.MyDataset", "clips", store="features", network="my_net.MyNet"
+    )
+    saved = json.loads((folder / "predictions.json").read_text())
+    assert repr(predictions) == f"SplitPredictions(3 clips, {sum(map(len, saved.values()))} rows, 0 failed)"
+    for file, rows in saved.items():
+        np.testing.assert_allclose(predictions[file], rows, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("class MyNet:\n    pass\n", "want the class of a torch.nn.Module"),
+        ("x = 1\n", "my_net.MyNet: cannot be imported"),
+        (
+            "from torch import nn\n\n\nclass MyNet(nn.Module):\n    def __init__(self, **_):\n        super().__init__()\n",
+            "MyNet is no network of avloc: it lacks `arguments`",
+        ),
+    ],
+)
+def test_a_wrong_class_is_one_line(folder, tmp_path, text, message):
+    (tmp_path / "my_net.py").write_text(text)
+    words = ["predict", "--checkpoint", str(folder / "run/checkpoints/best.ckpt"), "--network", "my_net.MyNet"]
+    words += ["--dataset", "lavdf", "--root", str(folder / "clips"), "--out", "p.json"]
+    run = avloc(words, tmp_path)
+    assert run.returncode == 2
+    assert message in run.stderr
+    assert run.stderr.count("\n") == 1
+
+
+def test_installed_networks_are_found_but_never_replace_ours(monkeypatch):
+    points = [
+        EntryPoint("Tiny", "torch.nn:Identity", "avloc.networks"),
+        EntryPoint("BATFD", "torch.nn:Identity", "avloc.networks"),
+    ]
+    monkeypatch.setattr("avloc.models.catalog.entry_points", lambda group: points if group == "avloc.networks" else [])
+    assert network_class("Tiny").__name__ == "Identity"
+    assert network_class("BATFD").__module__.startswith("avloc.")
+    with pytest.raises(
+        AvlocError, match="unknown network 'Other', want one of BoundaryTransformer, BATFD, BATFDPlus, BATFD, Tiny"
+    ):
+        network_class("Other")
+    with pytest.raises(AvlocError, match="want the class of a network 'Tiny', got torch.nn.modules.linear.Identity"):
+        build_model("Tiny", {})
+
+
+def test_own_names_reach_every_verb(capsys):
+    for verb in ("predict", "localize", "serve"):
+        with pytest.raises(SystemExit):
+            main([verb, "--help"])
+        text = capsys.readouterr().out
+        assert "--network my_package.MyNet" in text
+        assert "--extractor my_package.MyExtractor" in text

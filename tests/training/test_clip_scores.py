@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from avloc.core.calibration import best_scores, fit_platt
+from avloc.core.proposals import Proposals
+from avloc.core.records import VideoRecord
+from avloc.core.timeline import Segment
+from avloc.training.clip_scores import ClipScores
+
+
+def clip(score: float, audio: bool, visual: bool) -> tuple[Proposals, VideoRecord]:
+    proposals = Proposals(np.array([[0.0, 1.0]]), np.array([score]), np.array([[score / 2, score]]))
+    segments = (Segment(0.0, 1.0),)
+    return proposals, VideoRecord("a", "val", 2.0, segments if audio else (), segments if visual else ())
+
+
+def test_each_fit_is_that_of_its_own_scores_and_labels():
+    metric = ClipScores()
+    clips = [clip(0.9, False, True), clip(0.2, False, False), clip(0.7, True, True), clip(0.4, False, False)]
+    for proposals, record in clips:
+        metric.update(proposals, record)
+    scores = np.stack([best_scores(proposals) for proposals, _ in clips]).astype(np.float32)
+    fits = metric.compute()
+    assert fits["clip"] == pytest.approx(fit_platt(scores[:, 0], [True, False, True, False]), abs=1e-4)
+    assert fits["audio"] == pytest.approx(fit_platt(scores[:, 1], [False, False, True, False]), abs=1e-4)
+
+
+def test_a_modality_without_forged_clips_has_no_fit():
+    metric = ClipScores()
+    for each in (clip(0.9, False, True), clip(0.1, False, False)):
+        metric.update(*each)
+    assert sorted(metric.compute()) == ["clip", "visual"]
+
+
+@pytest.mark.filterwarnings("ignore:The ``compute`` method")
+def test_no_clip_no_calibration():
+    assert ClipScores().compute() == {}
