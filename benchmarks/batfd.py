@@ -16,7 +16,7 @@ import multiprocessing
 import resource
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing.queues import Queue
+from multiprocessing.connection import Connection
 from typing import TypeVar
 
 import numpy as np
@@ -62,8 +62,8 @@ def _resident_mb() -> float:
         return int(file.read().split()[1]) * resource.getpagesize() / 1e6
 
 
-def _measure_peak(queue: Queue[float], prepare: Callable[[], Work]) -> None:
-    """Put the peak of the work's memory, in MB above the memory right before, into a queue."""
+def _measure_peak(sender: Connection, prepare: Callable[[], Work]) -> None:
+    """Send the peak of the work's memory, in MB above the memory right before."""
     torch.set_num_threads(2)
     with torch.inference_mode():
         work = prepare()
@@ -73,18 +73,29 @@ def _measure_peak(queue: Queue[float], prepare: Callable[[], Work]) -> None:
         work()
     with open("/proc/self/status") as file:
         peak = next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
-    queue.put(peak * 1024 / 1e6 - before)
+    sender.send(peak * 1024 / 1e6 - before)
 
 
 def peak_mb(prepare: Callable[[], Work]) -> float:
-    """Measure the peak memory of work in a process of its own, in MB; `prepare` makes the work and is not measured."""
+    """Measure the peak memory of work in a process of its own, in MB.
+
+    Args:
+        prepare: makes the work, and is not measured; importable by name.
+
+    Raises:
+        RuntimeError: if the process dies.
+    """
     context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    process = context.Process(target=_measure_peak, args=(queue, prepare))
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_measure_peak, args=(sender, prepare))
     process.start()
-    peak = float(queue.get())
-    process.join()
-    return peak
+    sender.close()
+    try:
+        return float(receiver.recv())
+    except EOFError:
+        raise RuntimeError("the measured process died") from None
+    finally:
+        process.join()
 
 
 def _features() -> Tensor:

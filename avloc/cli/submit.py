@@ -245,7 +245,7 @@ def _probe_durations(root: Path, files: Sequence[str], workers: int) -> dict[str
     from tqdm import tqdm
 
     from avloc.errors import MediaError
-    from avloc.feature_extraction.media.decode import probe
+    from avloc.feature_extraction.media.probe import probe
 
     def duration_s(name: str) -> float | None:
         if not (root / name).is_file():

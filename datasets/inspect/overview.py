@@ -194,7 +194,7 @@ def as_text(summary: Overview) -> str:
         lines[0] += f" (the metadata lack the length of {summary.unknown_lengths:,} of them)"
     lines.append("fake segments: " + ", ".join(f"{n:,} {modality}" for modality, n in summary.segments.items()))
     for name, rows in summary.groups.items():
-        width = max(len(row.name) for row in rows)
+        width = max((len(row.name) for row in rows), default=0)
         lines.append(f"\n{name.replace('_', ' ')}")
         lines += [
             f"  {row.name:{width}}  {row.clips:>11,} clips  {row.hours:>9.1f} h  {row.segments:>11,} segments"

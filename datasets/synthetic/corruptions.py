@@ -16,7 +16,8 @@ from avloc.core.records import VideoRecord
 from avloc.core.timeline import Segment
 from avloc.datasets.synthetic.composition import FPS
 from avloc.datasets.synthetic.encode import write_mp4
-from avloc.feature_extraction.media.decode import decode, probe
+from avloc.feature_extraction.media.decode import decode
+from avloc.feature_extraction.media.probe import probe
 from avloc.feature_extraction.media.types import VideoFormat
 from avloc.io.files import read_json, write_json
 

@@ -103,7 +103,7 @@ def build_extractor(name: str, arguments: Mapping[str, object] | None = None) ->
     for key, value in with_default_key(name, arguments or {}).items():
         if key not in signature:
             raise AvlocError(f"extractor {name} has no argument {key!r}, it has: {', '.join(signature) or 'none'}")
-        typed[key] = _converted(name, key, value, str(signature[key].annotation)) if isinstance(value, str) else value
+        typed[key] = _converted(name, key, value, signature[key].annotation) if isinstance(value, str) else value
     return constructor(**typed)
 
 
@@ -180,14 +180,14 @@ def _load_plugin(name: str) -> object:
         raise AvlocError(f"extractor {name!r}: its plug-in {plugin.value} cannot be imported ({reason})") from error
 
 
-def _converted(name: str, key: str, value: str, annotation: str) -> object:
+def _converted(name: str, key: str, value: str, annotation: object) -> object:
     """A value from a command line, converted to the type of the constructor's parameter."""
-    if annotation == "int":
+    if annotation in (int, "int"):  # text in a module with postponed annotations
         try:
             return int(value)
         except ValueError as error:
             raise AvlocError(f"extractor {name}: {key} must be a whole number, got {value!r}") from error
-    if annotation == "bool":
+    if annotation in (bool, "bool"):
         if value.lower() not in ("true", "false"):
             raise AvlocError(f"extractor {name}: {key} must be true or false, got {value!r}")
         return value.lower() == "true"

@@ -33,6 +33,10 @@ class Setting(NamedTuple):
     default: int | bool
     name: str
 
+    def convert(self, value: Any) -> int | bool:
+        """Convert the file's value to the type of the default."""
+        return type(self.default)(value)
+
 
 SETTINGS = (
     Setting("encoder_layers", 12, "num_hidden_layers"),
@@ -118,8 +122,7 @@ def transformers_settings(cfg: Mapping[str, object]) -> dict[str, object]:
         raise AvlocError(f"activation_fn must be gelu or relu, got {activation!r}")
     convolutions = parse_convolutions(cfg.get("conv_feature_layers", USUAL_CONVOLUTIONS))
     widths, kernels, strides = zip(*convolutions, strict=True)
-    values: dict[str, Any] = dict(cfg)
-    numbers = {s.name: type(s.default)(values.get(s.original, s.default)) for s in SETTINGS}
+    numbers = {s.name: s.convert(cfg.get(s.original, s.default)) for s in SETTINGS}
     return {
         **numbers,
         "feat_extract_norm": NORMS[norm],
@@ -167,7 +170,7 @@ def original_name(name: str, norm: str) -> str:
     return name
 
 
-def _fill(path: Path, network: Any, tensors: Mapping[str, Any]) -> None:
+def _fill(path: Path, network: Any, tensors: Mapping[str, object]) -> None:
     """Load the file's tensors into the network.
 
     Raises:

@@ -15,7 +15,7 @@ from avloc.core.descriptions import ExtractorDescription
 from avloc.errors import AvlocError, StoreError
 from avloc.feature_extraction.extractors.base import Extractor
 from avloc.feature_extraction.job.worker import ClipDone, ClipTask, ExtractionSettings, process_clip
-from avloc.feature_extraction.media.decode import probe
+from avloc.feature_extraction.media.probe import probe
 from avloc.feature_extraction.store.shards import to_half
 
 PROBED_CLIPS = 32

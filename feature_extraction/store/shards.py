@@ -186,10 +186,14 @@ class ShardWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self.close()
-        else:
+        if kind is not None:
             self.discard()
+            return
+        try:
+            self.close()
+        except BaseException:  # the last of the data may not fit on the disk
+            self.discard()
+            raise
 
     def discard(self) -> None:
         """Remove the unfinished file."""

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -35,14 +38,17 @@ def test_aligned_decoding_loses_nothing_on_frames():
     assert oracle_ap(0.04, "published", records=5)[0.95] < 0.9
 
 
-def _allocate():
-    return lambda: np.ones(4_000_000).sum()  # 32 MB
-
-
 def test_peak_memory_is_the_work_alone():
     from batfd import peak_mb
 
-    assert 30 < peak_mb(_allocate) < 60
+    assert 30 < peak_mb(partial(partial, os.urandom, 32_000_000)) < 60
+
+
+def test_measured_process_that_dies(capfd):
+    from batfd import peak_mb
+
+    with pytest.raises(RuntimeError, match="died"):
+        peak_mb(partial(partial, os._exit, 1))
 
 
 def test_options():

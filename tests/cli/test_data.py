@@ -3,14 +3,48 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import sys
+from pathlib import Path
 
 import pytest
 
+from avloc.cli.data import CheckOptions, InfoOptions, SampleOptions, parse
 from avloc.cli.main import main
+
+OWN_READER = """
+from avloc.datasets.readers.table import TableBuilder
+
+class OneClip:
+    splits = ("val",)
+    validation = "val"
+
+    def records(self, root, split=None):
+        builder = TableBuilder()
+        builder.add("a.mp4", "val", duration_s=3600.0)
+        return builder.build()
+
+    def public_name(self, record):
+        return record.file
+"""
 
 
 def data(action, root, *words, dataset="lavdf"):
     return main(["data", action, "--dataset", dataset, "--root", str(root), *map(str, words)])
+
+
+def test_options_of_each_action(tmp_path, monkeypatch):
+    monkeypatch.setattr("avloc.cli.data.default_workers", lambda: 2)
+    dataset = {"dataset": "csv", "root": tmp_path, "split": None}
+    words = ["--dataset", "csv", "--root", str(tmp_path)]
+    assert parse(["info", *words]) == InfoOptions(**dataset, json=None, html=None)
+    assert parse(["check", *words]) == CheckOptions(**dataset, sample=None, out=None, workers=8, seed=0)
+    assert parse(["sample", *words]) == SampleOptions(**dataset, clips=6, out=Path("sheet.png"), seed=0)
+    checked = parse(
+        ["check", *words, "--split", "x", "--sample", "3", "--out", "o.csv", "--workers", "1", "--seed", "7"]
+    )
+    assert checked == CheckOptions(
+        dataset="csv", root=tmp_path, split="x", sample=3, out=Path("o.csv"), workers=1, seed=7
+    )
 
 
 def test_info(tiny_set, tmp_path, capsys):
@@ -18,10 +52,10 @@ def test_info(tiny_set, tmp_path, capsys):
     text = capsys.readouterr().out
     assert text.startswith("9 clips, 0.0 hours\n")
     assert "length of fakes: median" in text
-    found = json.loads((tmp_path / "i.json").read_text())
-    assert {row["name"]: row["clips"] for row in found["groups"]["split"]} == {"train": 3, "dev": 3, "test": 3}
-    assert sum(row["clips"] for row in found["groups"]["modality"]) == 9
-    assert sum(found["lengths"]["clips"]["counts"]) == 9
+    document = json.loads((tmp_path / "i.json").read_text())
+    assert {row["name"]: row["clips"] for row in document["groups"]["split"]} == {"train": 3, "dev": 3, "test": 3}
+    assert sum(row["clips"] for row in document["groups"]["modality"]) == 9
+    assert sum(document["lengths"]["clips"]["counts"]) == 9
     page = (tmp_path / "i.html").read_text()
     assert "<h2>Length of fakes</h2>" in page
     assert "http" not in page
@@ -29,9 +63,19 @@ def test_info(tiny_set, tmp_path, capsys):
     assert capsys.readouterr().out.startswith("3 clips")
 
 
+def test_info_of_a_reader_of_ones_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "own_data_reader.py").write_text(OWN_READER)
+    assert data("info", ".", dataset="own_data_reader.OneClip") == 0
+    assert capsys.readouterr().out.startswith("1 clips, 1.0 hours\n")
+    assert data("info", ".", dataset="own_data_reader.TwoClips") == 2
+    assert "own_data_reader.TwoClips: cannot be imported" in capsys.readouterr().err
+
+
 def test_check(tiny_set, tmp_path, capsys):
     assert data("check", tiny_set) == 0
-    assert capsys.readouterr().out == "9 clips: nothing wrong\n"
+    assert capsys.readouterr().out == "9 clips: no problems\n"
     root = tmp_path / "set"
     shutil.copytree(tiny_set, root)
     (root / "test" / "000000.mp4").unlink()
@@ -48,10 +92,15 @@ def test_check(tiny_set, tmp_path, capsys):
     assert data("check", root, "--out", tmp_path / "p.csv") == 1
     rows = list(csv.DictReader((tmp_path / "p.csv").read_text().splitlines()))
     assert {(r["kind"], r["file"]) for r in rows} == {
-        ("missing", "test/000000.mp4"), ("unreadable", "test/000001.mp4"), ("outside", "test/000002.mp4"),
-        ("segment", "dev/000001.mp4"), ("length", "train/000000.mp4"),
-    }  # fmt: skip
-    assert "1 × the file is not there" in capsys.readouterr().out
+        ("missing", "test/000000.mp4"),
+        ("unreadable", "test/000001.mp4"),
+        ("outside", "test/000002.mp4"),
+        ("segment", "dev/000001.mp4"),
+        ("length", "train/000000.mp4"),
+    }
+    output = capsys.readouterr().out
+    assert "1 × the file is missing" in output
+    assert output.endswith(f"all problems: {tmp_path / 'p.csv'}\n")
     assert data("check", root, "--split", "test", "--sample", 1) == 1
     captured = capsys.readouterr()
     assert captured.out.startswith("1 clips: 1 × ")
@@ -71,8 +120,9 @@ def test_sample(tiny_set, tmp_path, capsys):
     ("words", "message"),
     [
         (["data"], "the following arguments are required: info|check|sample"),
-        (["data", "info", "--dataset", "x", "--root", "y"], "unknown dataset 'x'"),
+        (["data", "info", "--dataset", "x", "--root", "."], "unknown dataset 'x'"),
         (["data", "check", "--dataset", "lavdf", "--root", "/nowhere"], "/nowhere: no such folder"),
+        (["data", "check", "--dataset", "no_package.Set", "--root", "/nowhere"], "/nowhere: no such folder"),
         (["data", "sample", "--dataset", "lavdf", "--root", ".", "--clips", "0"], "want a whole number of at least 1"),
     ],
 )

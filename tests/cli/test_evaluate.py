@@ -1,4 +1,4 @@
-"""`avloc evaluate` in process; and whatever is fed to it, one line and never a traceback."""
+"""`avloc evaluate` in process; wrong input of any kind gives one line of error, never a traceback."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from avloc.cli.evaluate import EvaluateOptions, parse
 from avloc.cli.main import main
 
 METADATA = [
@@ -36,13 +37,41 @@ def evaluate(files, *options, protocol="avdeepfake1m"):
     return main(["evaluate", str(files[0]), str(files[1]), "--protocol", protocol, *map(str, options)])
 
 
-def test_all_that_is_written(files, tmp_path, capsys):
+def test_options_are_parsed():
+    options = parse(
+        ["p.json", "m.json", "--protocol", "lavdf", "--ap-ious", "0.3,1", "--ar-counts", "7", "--bootstrap"]
+    )
+    assert isinstance(options, EvaluateOptions)
+    assert (options.ap_ious, options.ar_counts, options.bootstrap) == ((0.3, 1.0), (7,), 1000)
+    assert (options.mode, options.subset, options.unit, options.score) == ("both", "full", "seconds", None)
+    assert not options.needs_insight
+    assert parse(["p.json", "m.json", "--protocol", "lavdf", "--csv", "t.csv"]).needs_insight
+
+
+def test_malformed_lists_of_numbers_are_rejected(files, capsys):
+    assert evaluate(files, "--ap-ious", "x") == 2
+    assert "invalid list of float value: 'x'" in capsys.readouterr().err
+
+
+def test_output_files_hold_all_parts(files, tmp_path, capsys):
     other = tmp_path / "other.json"
     other.write_text(json.dumps({**PREDICTIONS, "a.mp4": []}))
     code = evaluate(
-        files, "--json", tmp_path / "t.json", "--csv", tmp_path / "t.csv", "--report", tmp_path / "t.html",
-        "--bootstrap", 20, "--versus", other, "--frame-step", 0.04, "--insight",
-    )  # fmt: skip
+        files,
+        "--json",
+        tmp_path / "t.json",
+        "--csv",
+        tmp_path / "t.csv",
+        "--report",
+        tmp_path / "t.html",
+        "--bootstrap",
+        20,
+        "--versus",
+        other,
+        "--frame-step",
+        0.04,
+        "--insight",
+    )
     assert code == 0
     table = json.loads((tmp_path / "t.json").read_text())
     assert {"protocol", "videos", "segments", "official", "strict", "by_modality"} <= set(table)
@@ -67,7 +96,7 @@ def test_modes_subsets_and_free_options(files, capsys):
     assert "m.json: entry 0 has no field 'fakes', it has: file, modify_type" in capsys.readouterr().err
 
 
-def test_missing_and_extra_clips_are_said(files, capsys):
+def test_missing_and_extra_clips_are_warnings(files, capsys):
     files[0].write_text(json.dumps({"a.mp4": [[0.9, 1, 1.5]], "x.mp4": []}))
     assert evaluate(files) == 0
     warnings = capsys.readouterr().err.splitlines()
@@ -108,8 +137,8 @@ def test_wrong_options_are_one_line_and_code_2(files, options, message, capsys, 
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m.json", "p.json"]
 
 
-def never_a_traceback(files, capsys):
-    """Run it: 0, or 2 with one line after the warnings."""
+def check_no_traceback(files, capsys):
+    """Run the verb: exit code 0, or 2 with one line after the warnings."""
     code = evaluate(files)
     error = capsys.readouterr().err
     assert code in (0, 2)
@@ -130,10 +159,10 @@ value = st.recursive(
 @given(st.binary(max_size=60))
 def test_random_bytes(files, capsys, data):
     files[0].write_bytes(data)
-    never_a_traceback(files, capsys)
+    check_no_traceback(files, capsys)
     files[0].write_text(json.dumps(PREDICTIONS))
     files[1].write_bytes(data)
-    never_a_traceback(files, capsys)
+    check_no_traceback(files, capsys)
     files[1].write_text(json.dumps(METADATA))
 
 
@@ -141,14 +170,14 @@ def test_random_bytes(files, capsys, data):
 @given(st.dictionaries(st.sampled_from(["a.mp4", "b.mp4", "c.mp4", "d.mp4"]), st.lists(value, max_size=3) | value))
 def test_wrong_types_in_predictions(files, capsys, data):
     files[0].write_text(json.dumps({"b.mp4": [], **data}))
-    never_a_traceback(files, capsys)
+    check_no_traceback(files, capsys)
 
 
 @fuzz
 @given(st.sampled_from(sorted(METADATA[0])), value)
 def test_wrong_types_in_metadata(files, capsys, name, data):
     files[1].write_text(json.dumps([METADATA[1], {**METADATA[0], name: data}, METADATA[2]]))
-    never_a_traceback(files, capsys)
+    check_no_traceback(files, capsys)
     files[1].write_text(json.dumps(METADATA))
 
 
@@ -159,7 +188,7 @@ def test_truncated_and_damaged_files(files, capsys, share, byte, cut):
         text = json.dumps((PREDICTIONS, METADATA)[k]).encode()
         at = int(share * (len(text) - 1))
         path.write_bytes(text[:at] if cut else text[:at] + bytes([byte]) + text[at + 1 :])
-        never_a_traceback(files, capsys)
+        check_no_traceback(files, capsys)
         path.write_bytes(text)
 
 

@@ -9,15 +9,27 @@ from pathlib import Path
 
 import pytest
 
-from avloc.cli.extract import parse_extractors
+from avloc.cli import extract as extract_module
+from avloc.cli.extract import format_duration, parse, parse_extractors
 from avloc.cli.main import main
 from avloc.feature_extraction.store.feature_store import FeatureStore
 
 
 @pytest.fixture
 def command(tiny_set, tmp_path):
-    return ["extract", "--dataset", "lavdf", "--root", str(tiny_set), "--store", str(tmp_path / "s"), "--workers", "1",
-            "--extractors", "logmel"]  # fmt: skip
+    return [
+        "extract",
+        "--dataset",
+        "lavdf",
+        "--root",
+        str(tiny_set),
+        "--store",
+        str(tmp_path / "s"),
+        "--workers",
+        "1",
+        "--extractors",
+        "logmel",
+    ]
 
 
 def lines(path):
@@ -36,12 +48,12 @@ def test_the_log_has_every_run(command, tmp_path, tiny_set, capsys):
     assert shard["decode_s"] > 0
     assert (end["how"], end["clips"], end["reused"]) == ("done", 5, 0)  # shards 0 and 2 of three
     assert (log[-1]["clips"], log[-1]["reused"]) == (0, 5)
-    assert main([*command, "--shard", "1/2", "--shard-clips", "4", "--log", str(tmp_path / "mine.jsonl")]) == 0
-    assert lines(tmp_path / "mine.jsonl")[-1]["clips"] == 4
+    assert main([*command, "--shard", "1/2", "--shard-clips", "4", "--log", str(tmp_path / "second.jsonl")]) == 0
+    assert lines(tmp_path / "second.jsonl")[-1]["clips"] == 4
     assert len(FeatureStore(tmp_path / "s").files("logmel")) == 9
 
 
-def test_failures_are_logged_and_said(tmp_path, capsys):
+def test_failures_are_logged_and_printed(tmp_path, capsys):
     root = tmp_path / "clips"
     root.mkdir()
     for k in range(12):
@@ -69,6 +81,8 @@ def test_a_dry_run_writes_nothing(command, tmp_path, capsys):
 def test_wrong_options_are_one_line(command, tmp_path, capsys):
     for options, message in (
         (["--crop", "face"], "--crop: none of these extractors crops"),
+        (["--shard", "x"], "argument --shard: want i/n, as in 0/8, got 'x'"),
+        (["--shard", "2/2"], "--shard i/n needs 0 <= i < n, got 2/2"),
         (["--timeout", "0"], "want a number above 0, got '0'"),
         (["--ray-gpus", "-1"], "want a number of at least 0, got '-1'"),
         (["--device", "cuda:77"], "no device 'cuda:77' here"),
@@ -88,7 +102,7 @@ def test_wrong_options_are_one_line(command, tmp_path, capsys):
     assert not (tmp_path / "s" / "r3d_18").exists()
 
 
-def test_the_disk_is_looked_at_first(command, tmp_path, capsys, monkeypatch):
+def test_the_disk_is_checked_first(command, tmp_path, capsys, monkeypatch):
     from avloc.feature_extraction.job import estimate
 
     monkeypatch.setattr(estimate, "free_bytes", lambda folder: 1000)
@@ -111,7 +125,7 @@ def test_a_folder_that_cannot_be_written(command, tmp_path, capsys, monkeypatch)
     assert not list((tmp_path / "s").rglob("*.h5"))
 
 
-def test_the_log_that_cannot_be_written(command, tmp_path, capsys):
+def test_a_log_that_cannot_be_written(command, tmp_path, capsys):
     assert main([*command, "--log", str(tmp_path)]) == 2
     assert "the log cannot be written (Is a directory); --log names a file" in capsys.readouterr().err
     (tmp_path / "s").write_text("x")
@@ -119,10 +133,26 @@ def test_the_log_that_cannot_be_written(command, tmp_path, capsys):
     assert "s: is a file, want the store's folder" in capsys.readouterr().err
 
 
-def test_a_scheduler_that_ends_the_job(tmp_path, tiny_set):
-    """SIGTERM is as Ctrl-C: one line, nothing unfinished left, and the log says so."""
-    command = [sys.executable, "-m", "avloc", "extract", "--dataset", "lavdf", "--root", str(tiny_set), "--workers", "1",
-               "--store", str(tmp_path / "s"), "--extractors", "r3d_18:random=true,stride=1", "--shard-clips", "9"]  # fmt: skip
+def test_sigterm_ends_the_job_cleanly(tmp_path, tiny_set):
+    """SIGTERM acts like Ctrl-C: one line, no unfinished file, and an entry in the log."""
+    command = [
+        sys.executable,
+        "-m",
+        "avloc",
+        "extract",
+        "--dataset",
+        "lavdf",
+        "--root",
+        str(tiny_set),
+        "--workers",
+        "1",
+        "--store",
+        str(tmp_path / "s"),
+        "--extractors",
+        "r3d_18:random=true,stride=1",
+        "--shard-clips",
+        "9",
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not list((tmp_path / "s").rglob(".*.tmp*")) and time.monotonic() < deadline:
@@ -136,20 +166,35 @@ def test_a_scheduler_that_ends_the_job(tmp_path, tiny_set):
     assert lines(tmp_path / "s" / "log" / "extract-0-of-1.jsonl")[-1]["how"] == "stopped"
 
 
-def test_crop_goes_to_the_networks_that_take_one():
-    found = parse_extractors("logspec;r3d_18:random=true,crop=center;mc3_18:/data/mc3.pth")
-    assert found == [
-        ("logspec", {}), ("r3d_18", {"random": "true", "crop": "center"}), ("mc3_18", {"": "/data/mc3.pth"}),
-    ]  # fmt: skip
+def test_parse_extractors():
+    specs = parse_extractors("logspec;r3d_18:random=true,crop=center;mc3_18:/data/mc3.pth")
+    assert specs == [
+        ("logspec", {}),
+        ("r3d_18", {"random": "true", "crop": "center"}),
+        ("mc3_18", {"": "/data/mc3.pth"}),
+    ]
 
 
 def test_another_crop_is_another_store(tiny_set, tmp_path, capsys):
-    command = ["extract", "--dataset", "lavdf", "--root", str(tiny_set), "--store", str(tmp_path / "s"), "--workers", "1",
-               "--split", "test", "--extractors", "r3d_18:random=true,stride=25,window=4"]  # fmt: skip
+    command = [
+        "extract",
+        "--dataset",
+        "lavdf",
+        "--root",
+        str(tiny_set),
+        "--store",
+        str(tmp_path / "s"),
+        "--workers",
+        "1",
+        "--split",
+        "test",
+        "--extractors",
+        "r3d_18:random=true,stride=25,window=4",
+    ]
     assert main([*command, "--crop", "center"]) == 0
-    assert FeatureStore(tmp_path / "s").describe("r3d_18")["parameters"]["crop"] == "center"
+    assert FeatureStore(tmp_path / "s").describe("r3d_18").parameters["crop"] == "center"
     assert main(command) == 2
-    assert "made with other settings, parameters is" in capsys.readouterr().err
+    assert "made with other settings: parameters was" in capsys.readouterr().err
 
 
 def test_the_extractor_of_the_documentation(tiny_set, tmp_path, monkeypatch):
@@ -174,3 +219,30 @@ def test_the_extractor_of_the_documentation(tiny_set, tmp_path, monkeypatch):
     for file in store.files("logmel"):
         assert store.grid("loudness", file) == store.grid("logmel", file)
         assert (store.read("loudness", file).values[:, 0] <= store.read("loudness", file).values[:, 1]).all()
+
+
+def test_parse(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    words = ["--dataset", "folder", "--root", "~/clips", "--extractors", "logmel", "--store", "~/s"]
+    options = parse([*words, "--shard", "2/8", "--device", "cuda:0, cuda:1", "--log", "~/l.jsonl"])
+    assert (options.root, options.store, options.log) == (tmp_path / "clips", tmp_path / "s", tmp_path / "l.jsonl")
+    assert (options.shard, options.devices, options.timeout) == ((2, 8), ["cuda:0", "cuda:1"], 300.0)
+    defaults = parse(words)
+    assert (defaults.shard, defaults.devices, defaults.log, defaults.dry_run) == ((0, 1), ["cpu"], None, False)
+
+
+def test_crop_is_an_argument_of_the_networks_that_take_one():
+    words = ["--dataset", "folder", "--root", "r", "--store", "s", "--crop", "face"]
+    options = parse([*words, "--extractors", "logspec;r3d_18:random=true,crop=center;mc3_18:random=true"])
+    assert extract_module._settings(options).extractors == (
+        ("logspec", {}),
+        ("r3d_18", {"crop": "center", "random": "true"}),
+        ("mc3_18", {"crop": "face", "random": "true"}),
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (99.4, "99 s"), (100, "2 min"), (5999, "100 min"), (6000, "1.7 hours")]
+)
+def test_format_duration(seconds, text):
+    assert format_duration(seconds) == text

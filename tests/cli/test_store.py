@@ -1,18 +1,23 @@
 from __future__ import annotations
 
+import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from avloc.cli.main import main
+from avloc.cli.store import LsOptions, MergeOptions, VerifyOptions, parse
+from avloc.core.descriptions import ExtractorDescription
 from avloc.core.timeline import TimeGrid
 from avloc.feature_extraction.extractors.base import Features
 from avloc.feature_extraction.store.feature_store import FeatureStore
+from avloc.feature_extraction.store.npy_import import ImportOptions
 from avloc.feature_extraction.store.plan_file import PlanFile
 from avloc.feature_extraction.store.shards import ShardWriter, shard_name
 
-ABOUT = {"name": "wave", "version": 2, "modality": "audio", "hop_s": 0.02, "dim": 12, "layers": 3}
+WAVE = ExtractorDescription("wave", "audio", hop_s=0.02, dim=12, version=2, layers=3)
 FILES = ["test/a.mp4", "test/b.mp4", "c.mp4"]
 
 
@@ -20,10 +25,10 @@ def run(action, *words):
     return main(["store", action, *map(str, words)])
 
 
-def fill(root, which=(0, 1), **more):
-    """Two shards, of two clips and of one; the second clip failed."""
+def fill(root, which=(0, 1), description=WAVE):
+    """Make a store with two shards, of two clips and of one; the second clip is a failed one."""
     store = FeatureStore(root)
-    folder = store.prepare(ABOUT | more)
+    folder = store.prepare(description)
     parts = [FILES[:2], FILES[2:]]
     names = [shard_name(k, part) for k, part in enumerate(parts)]
     store.save_plan("wave", PlanFile(names))
@@ -43,22 +48,22 @@ def store(tmp_path):
 
 
 def test_ls(store, tmp_path, capsys):
-    store.prepare({"name": "none", "modality": "visual", "hop_s": 0.04, "dim": 5})
+    store.prepare(ExtractorDescription("none", "visual", hop_s=0.04, dim=5))
     store.shards("wave")[1].unlink()
     assert run("ls", store.root, "--failures", "--json", tmp_path / "l.json") == 0
     header, none, wave, failed = capsys.readouterr().out.splitlines()
     assert " ".join(header.split()) == "extractor modality dim steps/s clips hours failed shards size version format"
-    assert none.split() == ["none", "visual", "5", "25", "0", "0.00", "0", "0", "0", "B", "–", "3"]
+    assert none.split() == ["none", "visual", "5", "25", "0", "0.00", "0", "0", "0", "B", "1", "3"]
     assert wave.split()[:10] == ["wave", "audio", "4", "×", "3", "50", "1", "0.03", "1", "1/2"]
     assert wave.split()[-3:] == ["kB", "2", "3"]
     assert failed == "failed: wave: test/b.mp4: no sound"
-    found = json.loads((tmp_path / "l.json").read_text())["extractors"]
-    assert [row["extractor"] for row in found] == ["none", "wave"]
-    assert found[1]["failed"] == {"test/b.mp4": "no sound"}
-    assert (found[1]["hours"], found[1]["planned"]) == (0.03, 2)
+    rows = json.loads((tmp_path / "l.json").read_text())["extractors"]
+    assert [row["extractor"] for row in rows] == ["none", "wave"]
+    assert rows[1]["failed"] == {"test/b.mp4": "no sound"}
+    assert (rows[1]["hours"], rows[1]["planned"]) == (0.03, 2)
 
 
-def test_ls_counts_what_can_be_read(store, capsys):
+def test_ls_leaves_out_damaged_shards(store, capsys):
     store.shards("wave")[0].write_bytes(b"no")
     assert run("ls", store.root) == 1
     captured = capsys.readouterr()
@@ -84,25 +89,25 @@ def test_verify(store, capsys):
     assert "is planned, but missing; run the same extraction again" in capsys.readouterr().out
 
 
-def test_quick_leaves_out_the_values(store, capsys):
+def test_quick_skips_the_values(store, capsys):
     path = store.shards("wave")[1]
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     assert run("verify", store.root, "--quick") == 0
-    assert "as far as can be told without their values" in capsys.readouterr().out
+    assert "are right, without a check of their values" in capsys.readouterr().out
     assert run("verify", store.root) == 1
     assert "the checksum is wrong" in capsys.readouterr().out
 
 
-def test_to_files_and_back(store, tmp_path, capsys):
+def test_export_and_import(store, tmp_path, capsys):
     out = tmp_path / "npy"
     assert run("export", store.root, "--extractor", "wave", "--out", out) == 0
     captured = capsys.readouterr()
-    assert captured.out == f"{out}: 2 clips exported, 0 already in the store; export.json describes them\n"
+    assert captured.out == f"{out}: 2 clips exported, 0 already there; export.json describes the files\n"
     assert "1 clips of the store could not be read and have no file" in captured.err
     assert run("export", store.root, "--extractor", "wave", "--out", out) == 0
-    assert "0 clips exported, 2 already in the store" in capsys.readouterr().out
+    assert "0 clips exported, 2 already there" in capsys.readouterr().out
     assert run("import", tmp_path / "t", "--from", out) == 1
     captured = capsys.readouterr()
     assert captured.out == f"{tmp_path / 't'}: 3 clips imported, 0 already in the store, 1 failed\n"
@@ -111,13 +116,24 @@ def test_to_files_and_back(store, tmp_path, capsys):
     assert FeatureStore(tmp_path / "t").describe("wave") == store.describe("wave")
 
 
-def test_import_of_others(tmp_path, capsys):
+def test_import_of_a_foreign_folder(tmp_path, capsys):
     (tmp_path / "npy").mkdir()
     np.save(tmp_path / "npy" / "a.npy", np.full((3, 2), 1e6))
     words = (
-        "--from", tmp_path / "npy", "--extractor", "tsn", "--modality", "visual", "--hop", 0.04, "--suffix", ".avi",
-        "--start", 0.5, "--transposed",
-    )  # fmt: skip
+        "--from",
+        tmp_path / "npy",
+        "--extractor",
+        "tsn",
+        "--modality",
+        "visual",
+        "--hop",
+        0.04,
+        "--suffix",
+        ".avi",
+        "--start",
+        0.5,
+        "--transposed",
+    )
     assert run("import", tmp_path / "s", *words) == 0
     captured = capsys.readouterr()
     assert captured.out == f"{tmp_path / 's'}: 1 clips imported, 0 already in the store, 0 failed\n"
@@ -129,11 +145,11 @@ def test_merge(tmp_path, capsys):
     for name, which in (("one", (0,)), ("two", (1,))):
         fill(tmp_path / name, which)
     assert run("merge", tmp_path / "out", tmp_path / "one", tmp_path / "two") == 0
-    assert capsys.readouterr().out == f"{tmp_path / 'out'}: 2 shards copied, 0 already in the store; 1 extractors\n"
+    assert capsys.readouterr().out == f"{tmp_path / 'out'}: 2 shards copied, 0 already there; 1 extractors\n"
     assert run("verify", tmp_path / "out") == 0
     capsys.readouterr()
     assert run("merge", tmp_path / "one", tmp_path / "one", tmp_path / "two", "--link") == 0
-    assert capsys.readouterr().out == f"{tmp_path / 'one'}: 1 shards linked, 1 already in the store; 1 extractors\n"
+    assert capsys.readouterr().out == f"{tmp_path / 'one'}: 1 shards linked, 1 already there; 1 extractors\n"
 
 
 @pytest.mark.parametrize(
@@ -156,7 +172,7 @@ def test_merge(tmp_path, capsys):
     ],
 )
 def test_wrong_input_is_one_line(store, words, message, tmp_path, monkeypatch, capsys):
-    fill(tmp_path / "other", hop_s=0.04)
+    fill(tmp_path / "other", description=dataclasses.replace(WAVE, hop_s=0.04))
     monkeypatch.chdir(tmp_path)
     assert main(["store", *words]) == 2
     error = capsys.readouterr().err
@@ -170,3 +186,14 @@ def test_each_action_has_help(action, capsys):
     with pytest.raises(SystemExit, match="0"):
         run(action, "--help")
     assert f"usage: avloc store {action}" in capsys.readouterr().out
+
+
+def test_parse(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert parse(["ls", "~/s", "--json", "~/l.json"]) == LsOptions(tmp_path / "s", False, tmp_path / "l.json")
+    assert parse(["verify", "s", "--extractor", "a", "--extractor", "a", "--extractor", "b"]) == VerifyOptions(
+        Path("s"), ("a", "b"), False
+    )
+    assert parse(["merge", "out", "a", "b", "--link"]) == MergeOptions(Path("out"), (Path("a"), Path("b")), True)
+    options = parse(["import", "s", "--from", "npy", "--hop", "0.04"])
+    assert (options.source, options.features) == (Path("npy"), ImportOptions(hop_s=0.04))

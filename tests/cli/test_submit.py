@@ -7,6 +7,8 @@ import zipfile
 import pytest
 
 from avloc.cli.main import main
+from avloc.cli.submit import SubmitOptions, parse, read_durations
+from avloc.errors import AvlocError
 
 ROWS = {"a.mp4": [[0.3, 1, 2], [0.9, 3, 50]], "b.mp4": [], "x.mp4": [[0.5, 0, 1]]}
 
@@ -29,8 +31,26 @@ def read(path, name="prediction.json"):
     return json.loads(text) if name.endswith("json") else text
 
 
-def test_repairs_and_says_what_it_did(files, tmp_path, capsys):
-    durations = tmp_path / "lengths.json"
+def test_options_are_parsed():
+    options = parse(["p.json", "--out", "s.zip"])
+    assert isinstance(options, SubmitOptions)
+    assert (options.max_rows, options.no_repair, options.detections_from_rows) == (1000, False, False)
+    assert options.files is options.durations is options.problems is options.detections is None
+    assert options.workers >= 1
+
+
+def test_durations_from_json_match_names_with_and_without_the_split_folder(tmp_path, capsys):
+    source = tmp_path / "durations.json"
+    source.write_text('{"a.mp4": 4, "val/b.mp4": 2.5}')
+    assert read_durations(source, ["a.mp4", "b.mp4", "c.mp4"], workers=1) == {"a.mp4": 4.0, "b.mp4": 2.5}
+    assert "lacks the duration of 1 clips" in capsys.readouterr().err
+    source.write_text('{"a.mp4": -1}')
+    with pytest.raises(AvlocError, match='want {"file": seconds}'):
+        read_durations(source, ["a.mp4"], workers=1)
+
+
+def test_repairs_are_made_and_listed(files, tmp_path, capsys):
+    durations = tmp_path / "durations.json"
     durations.write_text('{"test/a.mp4": 8}')
     out = tmp_path / "s.zip"
     code = submit(
@@ -46,7 +66,7 @@ def test_repairs_and_says_what_it_did(files, tmp_path, capsys):
         "1 × outside: a segment reaches out of the clip → cut to the clip",
         "    a.mp4: row 1: a segment reaches out of the clip: [0.9, 3, 50]",
         "1 × unsorted",
-        "does not know the length of 2 clips",
+        "lacks the duration of 2 clips",
     ):
         assert line in text.err
     assert text.out == f"{out}: prediction.json, prediction.txt; 3 clips, 2 rows\n"
@@ -55,7 +75,7 @@ def test_repairs_and_says_what_it_did(files, tmp_path, capsys):
     assert rows[3]["row"] == "1"
 
 
-def test_without_repair_it_refuses(files, tmp_path, capsys):
+def test_no_repair_refuses_a_file_with_problems(files, tmp_path, capsys):
     assert submit(files, "--out", tmp_path / "s.zip", "--no-repair") == 2
     assert not (tmp_path / "s.zip").exists()
     assert "4 problems, and --no-repair was given" in capsys.readouterr().err
@@ -64,7 +84,7 @@ def test_without_repair_it_refuses(files, tmp_path, capsys):
     assert read(tmp_path / "s.zip")["a.mp4"] == [[0.9, 1, 2]]
 
 
-def test_without_out_it_only_checks(files, capsys):
+def test_without_out_the_file_is_only_checked(files, capsys):
     assert submit(files) == 1
     assert "→" not in capsys.readouterr().err
     files[0].write_text('{"a.mp4": [[0.9, 1, 2]], "b.mp4": [[0, 0, 0]], "c.mp4": [[0.5, 0, 1]]}')
@@ -78,7 +98,7 @@ def test_wrong_columns_cannot_be_repaired(files, tmp_path, capsys):
     assert "cannot be repaired: a.mp4: row 0: want [score, start, end], got 2 values: [1, 2]" in capsys.readouterr().err
 
 
-def test_detections(files, tmp_path, capsys):
+def test_clip_scores_follow_the_list(files, tmp_path, capsys):
     scores, out = tmp_path / "prediction.txt", tmp_path / "s.zip"
     scores.write_text("c.mp4;0.7\na.mp4;0.1\nx.mp4;1\n")
     assert submit(files, "--out", out, "--detections", scores) == 0
@@ -92,9 +112,8 @@ def test_detections(files, tmp_path, capsys):
     assert submit(files, "--detections", scores, "--detections-from-rows") == 2
 
 
-def test_lengths_from_a_store_and_from_clips(tiny_set, tiny_store, tmp_path, capsys):
+def test_durations_from_a_store_and_from_clips(tiny_set, tiny_store, tmp_path, capsys):
     predictions = tmp_path / "p.json"
-    predictions.write_text(json.dumps({f"{k:06d}.mp4": [[0.5, 1, 1000]] for k in (1, 2)}))
     names = sorted(p.name for p in (tiny_set / "test").glob("*.mp4"))
     predictions.write_text(json.dumps({name: [[0.5, 1, 1000]] for name in names}))
     ends = []
@@ -107,7 +126,7 @@ def test_lengths_from_a_store_and_from_clips(tiny_set, tiny_store, tmp_path, cap
     capsys.readouterr()
     for source, message in (
         (tmp_path / "none", "no such store, dataset folder or json file"),
-        (tmp_path, "knows the length of none of the clips"),
+        (tmp_path, "has the duration of none of the clips"),
         (predictions, 'want {"file": seconds}'),
     ):
         assert main(["submit", str(predictions), "--durations", str(source)]) == 2

@@ -22,10 +22,10 @@ def generate(clips, *, noise, seed=0, digits=3):
     labels = [np.array([[s, s + 0.5]]) if k % 2 else np.zeros((0, 2)) for k, s in enumerate(starts)]
     rows = {}
     for file, label in zip(files, labels, strict=True):
-        found = [(random.uniform(0, 0.7), *(random.uniform(0, 8) + np.array([0, 0.5]))) for _ in range(3)]
+        clip_rows = [(random.uniform(0, 0.7), *(random.uniform(0, 8) + np.array([0, 0.5]))) for _ in range(3)]
         if len(label):
-            found.append((random.uniform(0.3, 1), *(label[0] + random.normal(0, noise, 2))))
-        rows[file] = np.round(found, digits)
+            clip_rows.append((random.uniform(0.3, 1), *(label[0] + random.normal(0, noise, 2))))
+        rows[file] = np.round(clip_rows, digits)
     truth = Truth(
         files,
         Labels.from_clips(labels),
@@ -50,16 +50,16 @@ def test_a_draw_equals_an_evaluation_of_the_clips_drawn():
     flat = np.column_stack([rows.scores, rows.segments])
     drawn = [c for s, w in enumerate(weights) for _ in range(int(w)) for c in (2 * s, 2 * s + 1)]
     parts = [flat[rows.offsets[c] : rows.offsets[c + 1]] for c in drawn]
-    own = Predictions.from_dict({str(k): part for k, part in enumerate(parts)}).rows
+    drawn_rows = Predictions.from_dict({str(k): part for k, part in enumerate(parts)}).rows
     expected = score_rows(
-        own,
+        drawn_rows,
         Labels.from_clips([truth.segments(c) for c in drawn]),
         mode="strict",
         ap_ious=(0.5, 0.75, 0.9, 0.95),
         ar_counts=(50, 30, 20, 10, 5),
     )
-    found = _CountedSystem(evaluation, truth.source).scores(weights)
-    assert found[:-1] == pytest.approx([*expected.ap.values(), *expected.ar.values()], abs=1e-12)
+    scores = _CountedSystem(evaluation, truth.source).scores(weights)
+    assert scores[:-1] == pytest.approx([*expected.ap.values(), *expected.ar.values()], abs=1e-12)
 
 
 def test_few_bins_change_little(monkeypatch):
@@ -73,35 +73,35 @@ def test_few_bins_change_little(monkeypatch):
 
 def test_intervals_hold_the_score_and_shrink_with_more_clips():
     few, many = (bootstrap_intervals(generate(n, noise=0.05), resamples=200)["ap@0.75"] for n in (40, 640))
-    for found in (few, many):
-        assert found.low < found.value < found.high
-        assert found.p is None
+    for interval in (few, many):
+        assert interval.low < interval.value < interval.high
+        assert interval.p is None
     assert many.high - many.low < (few.high - few.low) / 2
     assert bootstrap_intervals(generate(40, noise=0.05), resamples=50) == bootstrap_intervals(
         generate(40, noise=0.05), resamples=50
     )
 
 
-def test_coverage():
+def test_intervals_cover_the_population_score():
     """About 95 % of intervals hold the score of the whole population."""
     truth = bootstrap_intervals(generate(6000, noise=0.05, seed=99), resamples=2)["ap@0.75"].value
     inside = 0
     for seed in range(60):
-        found = bootstrap_intervals(generate(120, noise=0.05, seed=seed), resamples=150)["ap@0.75"]
-        inside += found.low <= truth <= found.high
+        interval = bootstrap_intervals(generate(120, noise=0.05, seed=seed), resamples=150)["ap@0.75"]
+        inside += interval.low <= truth <= interval.high
     assert inside >= 50
 
 
 def test_a_paired_difference():
     good, bad = generate(200, noise=0.01), generate(200, noise=0.2)
-    found = bootstrap_intervals(good, bad, resamples=100)
-    assert found["ap@0.75"].low > 0
-    assert found["ap@0.75"].p < 0.05
+    difference = bootstrap_intervals(good, bad, resamples=100)
+    assert difference["ap@0.75"].low > 0
+    assert difference["ap@0.75"].p < 0.05
     back = bootstrap_intervals(bad, good, resamples=100)
-    assert back["ap@0.75"].value == -found["ap@0.75"].value
+    assert back["ap@0.75"].value == -difference["ap@0.75"].value
     same = bootstrap_intervals(good, good, resamples=20)["score"]
     assert (same.value, same.low, same.high, same.p) == (0, 0, 0, 1)
-    assert set(intervals_to_dict(found)["score"]) == {"value", "low", "high", "p"}
+    assert set(intervals_to_dict(difference)["score"]) == {"value", "low", "high", "p"}
     with pytest.raises(ValueError, match="must be scored on the same clips"):
         bootstrap_intervals(good, generate(40, noise=0.1))
 
@@ -109,10 +109,10 @@ def test_a_paired_difference():
 def test_without_labels():
     evaluation = generate(40, noise=0.05)
     truth = evaluation.truth.select(evaluation.truth.modality.isin("real"))
-    found = evaluate_aligned(
+    result = evaluate_aligned(
         truth, align(Predictions.from_dict({"0.mp4": [(0.5, 0, 1)]}), truth.files), PROTOCOLS["lavdf"]
     )
-    assert intervals_to_dict(bootstrap_intervals(found, resamples=3))["ap@0.5"] == {
+    assert intervals_to_dict(bootstrap_intervals(result, resamples=3))["ap@0.5"] == {
         "value": None,
         "low": None,
         "high": None,

@@ -18,7 +18,7 @@ from avloc.feature_extraction.media.types import VideoFormat
 
 
 class Toy(Extractor):
-    """The mean and the largest grey level of each frame; a clip is known by its number of frames."""
+    """The mean and the largest grey level of each frame; `frames` identifies a clip by its number of frames."""
 
     name, modality, hop_s, dim, receptive_field_s = "toy", "visual", 0.04, 2, 0.04
 
@@ -80,7 +80,7 @@ class NotFinite(Toy):
 
 
 class Patient(Toy, NetworkExtractor):
-    """Takes long for one clip, pass by pass."""
+    """Takes long for one clip, in several passes."""
 
     def _load(self):
         import torch
@@ -94,7 +94,7 @@ class Patient(Toy, NetworkExtractor):
 
 
 class Network(NetworkExtractor):
-    """A linear map; refuses more than `together` streams at once, and any of `frames` frames, in the way that is named."""
+    """A linear map; raises `error` for more than `together` streams at once, and for any stream of `frames` frames."""
 
     name, modality, hop_s, dim, receptive_field_s = "network", "visual", 0.04, 3, 0.04
     window_s = 0.4
@@ -124,7 +124,7 @@ class Network(NetworkExtractor):
 
 @pytest.fixture
 def toys(tmp_path, monkeypatch):
-    """A module `avloc_toys` of extractors that misbehave, importable here and in the processes started from here."""
+    """A module `avloc_toys` of extractors that misbehave, importable here and in processes started by the test."""
     folder = tmp_path / "toys"
     folder.mkdir()
     (folder / "avloc_toys.py").write_text(TOYS)
@@ -135,7 +135,7 @@ def toys(tmp_path, monkeypatch):
 
 @pytest.fixture
 def clips(tmp_path, frames, beep):
-    """Five clips of 10 to 14 frames, the fourth silent, and a text."""
+    """A folder of five clips of 10 to 14 frames, the fourth without sound, and of a text file."""
     root = tmp_path / "clips"
     for k in range(5):
         write_mp4(root / f"{k} ä.mp4", frames[: 10 + k], None if k == 3 else beep)
@@ -145,4 +145,5 @@ def clips(tmp_path, frames, beep):
 
 @pytest.fixture
 def names():
+    """The names of these clips and of the text file."""
     return [*(f"{k} ä.mp4" for k in range(5)), "broken.mp4"]

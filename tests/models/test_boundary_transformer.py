@@ -59,9 +59,7 @@ def test_one_step(model):
 def test_padding_changes_nothing(channels, options):
     torch.manual_seed(0)
     encoders = {"audio_spectral_channels": channels, "visual_grid_channels": channels}
-    model = BoundaryTransformer(
-        audio_dim=40, visual_dim=128, width=12, heads=3, levels=3, **encoders, **options
-    ).eval()
+    model = BoundaryTransformer(audio_dim=40, visual_dim=128, width=12, heads=3, levels=3, **encoders, **options).eval()
     audio, visual = torch.randn(1, 13, 40), torch.randn(1, 13, 128)
     mask = torch.ones(1, 13, dtype=torch.bool)
     alone = model(audio, visual, mask, mask)
@@ -257,3 +255,9 @@ def test_reconstruction_needs_both_modalities():
     assert (error[0, :5] > 0).all()
     assert not error[0, 5:].any()
     assert (error[1] > 0).all()
+
+
+def test_arguments_rebuild_the_network(model):
+    again = BoundaryTransformer(**model.arguments).eval()
+    again.load_state_dict(model.state_dict())
+    torch.testing.assert_close(again(*make_inputs()).distances, model(*make_inputs()).distances)

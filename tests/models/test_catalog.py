@@ -44,7 +44,9 @@ def test_plugin_is_found_by_its_entry_point(monkeypatch, tmp_path):
     monkeypatch.setattr(catalog, "entry_points", lambda group: plugins.select(group=group))
     assert type(build_model("Custom", SMALL)).__name__ == "Custom"
     assert network_class("BATFD").__module__ == "avloc.models.batfd.network"
-    with pytest.raises(AvlocError, match="'plugin_of_test_catalog:number': want the class of a torch.nn.Module, got int"):
+    with pytest.raises(
+        AvlocError, match="'plugin_of_test_catalog:number': want the class of a torch.nn.Module, got int"
+    ):
         network_class("Broken")
     with pytest.raises(
         CheckpointError, match="want one of BoundaryTransformer, BATFD, BATFDPlus, BATFD, Broken, Custom"

@@ -5,7 +5,8 @@ import pytest
 
 from avloc.datasets.synthetic.encode import write_mp4
 from avloc.errors import AvlocError
-from avloc.feature_extraction.media.decode import decode, probe
+from avloc.feature_extraction.media.decode import decode
+from avloc.feature_extraction.media.probe import probe
 
 
 def test_same_frames_give_the_same_bytes(tmp_path):

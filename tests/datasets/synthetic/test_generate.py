@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -86,8 +87,6 @@ def test_audio_lies_at_its_labels(tiny_set):
 
 
 def test_interrupted_set_is_finished(tiny_set, tmp_path):
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(tiny_set, copy)
     (copy / "train" / "000001.mp4").unlink()
@@ -127,6 +126,32 @@ def test_wrong_settings(tmp_path):
     (tmp_path / "full" / "thesis.txt").write_text("precious")
     with pytest.raises(AvlocError, match="not an empty folder"):
         generate.synthesize(tmp_path / "full", layout="lavdf", clips=9)
+
+
+@pytest.mark.parametrize(
+    ("layout", "split", "kind", "file", "split_name"),
+    [
+        ("lavdf", "dev", "audio", "dev/000007.mp4", "dev"),
+        ("avdeepfake1m", "dev", "audio", "val/id00003/yt000003/00005/real_video_fake_audio.mp4", "val"),
+        ("avdeepfake1m", "test", "real", "test/000007.mp4", "test"),
+        ("avdeepfake1m++", "train", "both", "train/lrs3/id00003/yt000003/00005/fake_video_fake_audio.mp4", "train"),
+        ("avdeepfake1m++", "test", "real", "testB/000007.mp4", "testB"),
+    ],
+)
+def test_files_of_a_layout(layout, split, kind, file, split_name):
+    clip = composition.ClipPlan(seed=0, split=split, source=5, kind=kind, number=7, person=3)
+    assert generate.clip_file(clip, layout) == (file, split_name)
+
+
+def test_home_folder_is_expanded(tiny_set, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    shutil.copytree(tiny_set, tmp_path / "clips")
+    progress = []
+    records = generate.synthesize("~/clips", layout="lavdf", clips=9, seed=3, progress=progress.append)
+    assert [record.file for record in records] == [record.file for record in read_records("lavdf", tiny_set)]
+    assert sum(progress) == 9
+    settings = json.loads((tmp_path / "clips" / "synth.json").read_text())
+    assert settings == {"version": 2, "layout": "lavdf", "clips": 9, "seed": 3, "speech": None, "corruptions": False}
 
 
 def test_no_shortcut_separates_fake_from_real():

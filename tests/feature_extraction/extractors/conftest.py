@@ -19,6 +19,7 @@ def arguments(tmp_path_factory):
 
 def batfd_arguments(folder: Path) -> dict[str, dict[str, object]]:
     """A checkpoint for each extractor that is an encoder of BA-TFD or BA-TFD+."""
+    from avloc.core.descriptions import ClipInputFormat, TrainingContext
     from avloc.models import BATFD, BATFDPlus
     from avloc.models.checkpoint import write_checkpoint
 
@@ -28,9 +29,7 @@ def batfd_arguments(folder: Path) -> dict[str, dict[str, object]]:
     plus = BATFDPlus(video_encoder="mvit_t", audio_encoder="vit_t", **small)
     networks = {"batfd_c3d": batfd, "batfd_mvit": plus, "batfd_audio": batfd}
     for name, network in networks.items():
-        write_checkpoint(
-            folder / name, network, {"hop_s": 0.04, "extractors": [], "clips": {"frames": 32, "fit": "pad"}}
-        )
+        write_checkpoint(folder / name, network, TrainingContext(0.04, clips=ClipInputFormat(32, "pad")))
     return {name: {"weights": str(folder / name)} for name in networks}
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from avloc.core.descriptions import ClipInputFormat, TrainingContext
 from avloc.errors import AvlocError
 from avloc.feature_extraction.extractors import batfd
 from avloc.feature_extraction.extractors.catalog import build_extractor
@@ -19,7 +20,7 @@ SMALL = {"width": 8, "map_widths": (4, 3), "frames": 48, "durations": 3}
 
 
 def save(path, network, fit="pad"):
-    write_checkpoint(path, network, {"hop_s": 0.04, "extractors": [], "clips": {"frames": network.frames, "fit": fit}})
+    write_checkpoint(path, network, TrainingContext(0.04, clips=ClipInputFormat(network.frames, fit)))
     return {"weights": str(path)}
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from torchvision.models import get_model, get_model_weights
 from avloc.errors import AvlocError
 from avloc.feature_extraction.extractors.catalog import build_extractor
 from avloc.feature_extraction.extractors.video import window_frames
+from avloc.feature_extraction.media import faces
 
 SMALL = ["r3d_18", "mc3_18", "r2plus1d_18"]
 LARGE = ["s3d", "mvit_v1_b", "mvit_v2_s", "swin3d_t"]
@@ -100,7 +103,8 @@ def test_crop_is_requested_from_the_decoder():
 
 
 def test_missing_opencv_is_reported_before_the_first_clip(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "cv2", None)
+    faces._cascade.cache_clear()
+    monkeypatch.setitem(sys.modules, "cv2", None)
     build_extractor("r3d_18", {"random": "true"}).load()
     with pytest.raises(AvlocError, match="pip install 'avloc"):
         build_extractor("r3d_18", {"random": "true", "crop": "face"}).load()

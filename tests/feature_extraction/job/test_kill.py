@@ -1,4 +1,4 @@
-"""A job and its workers are killed at random moments; the store must come out as if nothing had been."""
+"""A job and its workers are killed at random moments; the store must equal that of an undisturbed job."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ from avloc.feature_extraction.job.worker import ExtractionSettings
 
 if __name__ == "__main__":
     root, store, extractors = sys.argv[1:]
-    settings = ExtractionSettings(Path(root), tuple((name, {}) for name in extractors.split(",")), workers=2, networks_in_parent=True)
+    specs = [(name, {}) for name in extractors.split(",")]
+    settings = ExtractionSettings(root, specs, workers=2, networks_in_parent=True)
     files = sorted(path.name for path in Path(root).iterdir())
     sys.exit(1 if job.extract(files, FeatureStore(store), settings, shard_clips=5).failed else 0)
 """
@@ -44,9 +45,23 @@ def make_clips(root, count, frames, beep):
 
 def start(root, store, toys, *, device):
     command = [
-        sys.executable, "-m", "avloc", "extract", "--dataset", "folder", "--root", str(root), "--store", str(store),
-        "--extractors", ",".join(EXTRACTORS), "--workers", "2", "--shard-clips", "5",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "avloc",
+        "extract",
+        "--dataset",
+        "folder",
+        "--root",
+        str(root),
+        "--store",
+        str(store),
+        "--extractors",
+        ",".join(EXTRACTORS),
+        "--workers",
+        "2",
+        "--shard-clips",
+        "5",
+    ]
     if device:  # the CPU as one: the network runs in the job's process, the workers only decode
         (toys / "job.py").write_text(JOB)
         command = [sys.executable, str(toys / "job.py"), str(root), str(store), ",".join(WITH_A_DEVICE)]
@@ -55,7 +70,7 @@ def start(root, store, toys, *, device):
 
 
 def workers(pid):
-    """The processes of a job that do clips."""
+    """The worker processes of a job."""
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         return [int(c) for c in children if b"spawn_main" in Path(f"/proc/{c}/cmdline").read_bytes()]
@@ -69,21 +84,21 @@ def shards(store):
 
 def content(store):
     """Everything in a store: shards, names, states, values."""
-    found = {}
+    shards = {}
     for path in sorted(store.root.rglob("[0-9]*.h5")):
-        rows = read_tables(path)
+        tables = read_tables(path)
         reader = FeatureStore(store.root)
         values = [
             reader.read(path.parent.name, f).values.tobytes()
-            for f, s in zip(rows.files, rows.status, strict=True)
+            for f, s in zip(tables.files, tables.status, strict=True)
             if s == "ok"
         ]
-        found[str(path.relative_to(store.root))] = (rows.files, rows.status, rows.starts.tolist(), values)
-    return found
+        shards[str(path.relative_to(store.root))] = (tables.files, tables.status, tables.starts.tolist(), values)
+    return shards
 
 
 def survive(toys, root, count, kills, seed, *, device):
-    """Kill so often; returns the stores, and how often a job and a worker were killed."""
+    """Kill a job and its workers `kills` times; returns the stores, and the number of kills of each."""
     files = sorted(p.name for p in root.iterdir())
     settings = ExtractionSettings(
         root, tuple((name, {}) for name in (WITH_A_DEVICE if device else EXTRACTORS)), networks_in_parent=device
@@ -101,7 +116,7 @@ def survive(toys, root, count, kills, seed, *, device):
             while shards(store) < goal and process.poll() is None and time.monotonic() < until:
                 time.sleep(0.01)
             time.sleep(rng.uniform(0, 0.1))
-            if process.poll() is not None:  # it was through: take something away, so that there is work
+            if process.poll() is not None:  # it has finished: remove some shards, so that work is left
                 for path in list(store.rglob("[0-9]*.h5"))[:: int(rng.integers(1, 4))]:
                     path.unlink()
                 process = restarted(process, root, store, toys, device=device)

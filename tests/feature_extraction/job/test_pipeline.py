@@ -7,24 +7,26 @@ import numpy as np
 import pytest
 
 from avloc.errors import AvlocError
-from avloc.feature_extraction.job import device_batches as batches
-from avloc.feature_extraction.job import pipeline
+from avloc.feature_extraction.job import device_batches, pipeline
 from avloc.feature_extraction.job import run as job
 from avloc.feature_extraction.job.worker import ExtractionSettings
 from avloc.feature_extraction.store.feature_store import FeatureStore
 
 
-def run(root, names, store, extractors, *, shard_clips=4, **how):
-    settings = ExtractionSettings(root, tuple((f"avloc_toys.{name}", given) for name, given in extractors), **how)
+def run(root, names, store, extractors, *, shard_clips=4, **options):
+    """Extract clips with toy extractors; returns the report and the store."""
+    specs = tuple((f"avloc_toys.{name}", arguments) for name, arguments in extractors)
+    settings = ExtractionSettings(root, specs, **options)
     report = job.extract(names, FeatureStore(store), settings, shard_clips=shard_clips)
     return report, FeatureStore(store)
 
 
 def content(store, extractor):
-    """All of a store, in its order."""
+    """All features of an extractor, in the store's order."""
     return [
-        (file, store.read(extractor, file).values.tolist(), store.grid(extractor, file)) for file in store.files(extractor)
-    ]  # fmt: skip
+        (file, store.read(extractor, file).values.tolist(), store.grid(extractor, file))
+        for file in store.files(extractor)
+    ]
 
 
 @pytest.fixture
@@ -33,11 +35,11 @@ def expected(toys, clips, names, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "how", [{"workers": 2}, {"networks_in_parent": True}, {"workers": 2, "networks_in_parent": True}]
+    "options", [{"workers": 2}, {"networks_in_parent": True}, {"workers": 2, "networks_in_parent": True}]
 )
-def test_wherever_it_is_done_it_is_the_same(toys, clips, names, tmp_path, expected, how):
+def test_features_do_not_depend_on_the_place_of_work(toys, clips, names, tmp_path, expected, options):
     both = [("Toy", {}), ("Network", {})]
-    report, store = run(clips, names, tmp_path / "s", both, **how)
+    report, store = run(clips, names, tmp_path / "s", both, **options)
     assert (report.done, report.failed, list(report.failures)) == (6, 1, ["broken.mp4"])
     assert content(store, "toy") == expected
     assert [file for file, *_ in expected] == names[:5]
@@ -49,11 +51,11 @@ def test_wherever_it_is_done_it_is_the_same(toys, clips, names, tmp_path, expect
 def test_a_clip_that_crashes_its_process_fails_alone(toys, clips, names, tmp_path, expected):
     report, store = run(clips, names, tmp_path / "s", [("Crash", {"frames": 12})], workers=2)
     assert list(report.failures) == [names[2], "broken.mp4"]
-    assert report.failures[names[2]] == "2 ä.mp4: the process at it died 3 times (signal 11)"
+    assert report.failures[names[2]] == "2 ä.mp4: its worker process died 3 times (signal 11)"
     assert content(store, "toy") == [row for row in expected if row[0] != names[2]]
 
 
-def test_a_clip_whose_process_was_killed_is_done_again(toys, clips, names, tmp_path, expected):
+def test_a_clip_whose_worker_was_killed_is_tried_again(toys, clips, names, tmp_path, expected):
     once = ("CrashOnce", {"frames": 12, "folder": str(tmp_path)})
     report, store = run(clips, names, tmp_path / "s", [once], workers=2)
     assert (tmp_path / "crashed").exists()
@@ -64,7 +66,7 @@ def test_a_clip_whose_process_was_killed_is_done_again(toys, clips, names, tmp_p
 def test_a_clip_that_hangs_is_given_up(toys, clips, names, tmp_path, expected):
     report, store = run(clips, names, tmp_path / "s", [("Hang", {"frames": 12})], workers=2, timeout_s=6)
     assert list(report.failures) == [names[2], "broken.mp4"]
-    assert report.failures[names[2]] == "2 ä.mp4: given up, nothing came of it in 6 s"
+    assert report.failures[names[2]] == "2 ä.mp4: given up, no progress within 6 s"
     assert content(store, "toy") == [row for row in expected if row[0] != names[2]]
 
 
@@ -77,14 +79,14 @@ def test_a_slow_network_is_not_taken_for_a_hang(toys, clips, names, tmp_path, ex
 @pytest.mark.parametrize(
     ("extractor", "reason"), [("Odd", "ZeroDivisionError: oh"), ("NotFinite", "toy gave features that are not finite")]
 )
-def test_whatever_a_clip_does_it_fails_alone(toys, clips, names, tmp_path, expected, extractor, reason):
+def test_a_failing_clip_fails_alone(toys, clips, names, tmp_path, expected, extractor, reason):
     report, store = run(clips, names, tmp_path / "s", [(extractor, {"frames": 12})])
     assert list(report.failures) == [names[2], "broken.mp4"]
     assert reason in report.failures[names[2]]
     assert content(store, "toy") == [row for row in expected if row[0] != names[2]]
 
 
-def test_a_batch_that_is_too_much_is_taken_apart(toys, clips, names, tmp_path):
+def test_a_batch_that_is_too_large_is_halved(toys, clips, names, tmp_path):
     plain = content(run(clips, names, tmp_path / "plain", [("Network", {})])[1], "network")
     report, store = run(clips, names, tmp_path / "s", [("Network", {"together": 1})], networks_in_parent=True)
     assert report.failed == 1
@@ -97,17 +99,17 @@ def test_a_batch_that_is_too_much_is_taken_apart(toys, clips, names, tmp_path):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_what_waits_for_the_device_is_bounded(toys, clips, names, tmp_path, monkeypatch, workers):
-    """Rows count before they are made: those of a network can be many times what it is given."""
+def test_memory_of_waiting_streams_and_rows_is_bounded(toys, clips, names, tmp_path, monkeypatch, workers):
+    """Rows count before they are computed: a network's rows can be many times larger than its input."""
     monkeypatch.setattr(pipeline, "HELD_BYTES", 40_000)
     held = []
-    original = pipeline._Pipeline._held
+    original = pipeline._Pipeline._held_bytes
 
-    def noted(self):
+    def recorded(self):
         held.append(original(self))
         return held[-1]
 
-    monkeypatch.setattr(pipeline._Pipeline, "_held", noted)
+    monkeypatch.setattr(pipeline._Pipeline, "_held_bytes", recorded)
     many = [name for name in names[:5] for _ in range(9)]  # 45 clips in one shard
     both = [("Toy", {}), ("Network", {"dim": 2000})]  # 14 rows of 4 kB from 14 frames of 48 bytes
     store = run(clips, many, tmp_path / "s", both, shard_clips=100, networks_in_parent=True, workers=workers)[1]
@@ -123,27 +125,27 @@ def test_a_long_clip_goes_to_the_device_in_parts(toys, clips, names, tmp_path, m
 
 
 def test_batches_depend_on_the_shard_alone(toys, clips, names, tmp_path, monkeypatch):
-    seen = []
-    original = batches.Batches._run
+    sizes = []
+    original = device_batches.StreamBatcher._run
 
-    def noted(self, tickets):
-        seen.append([len(t.stream) for t in tickets])
-        original(self, tickets)
+    def recorded(self, batch):
+        sizes.append([len(pending.stream) for pending in batch])
+        original(self, batch)
 
-    monkeypatch.setattr(batches.Batches, "_run", noted)
-    monkeypatch.setattr(batches, "BATCH_STREAMS", 3)
+    monkeypatch.setattr(device_batches.StreamBatcher, "_run", recorded)
+    monkeypatch.setattr(device_batches, "BATCH_STREAMS", 3)
     for workers in (0, 2):
-        seen.clear()
+        sizes.clear()
         run(clips, names, tmp_path / f"s{workers}", [("Network", {})], networks_in_parent=True, workers=workers)
         # Windows of 10 rows; clips of 11 rows and more have a second one, with two rows of context on each side.
-        assert [n for batch in seen for n in batch] == [10, 10, 5, 10, 6, 10, 7, 10, 8]
-        assert [len(s) for s in seen] == [3, 3, 1, 2]
+        assert [n for batch in sizes for n in batch] == [10, 10, 5, 10, 6, 10, 7, 10, 8]
+        assert [len(batch) for batch in sizes] == [3, 3, 1, 2]
 
 
-def test_held_rows_do_not_stop_the_job(toys, clips, names, tmp_path, expected, monkeypatch):
+def test_held_rows_do_not_block_the_job(toys, clips, names, tmp_path, expected, monkeypatch):
     monkeypatch.setattr(pipeline, "HELD_BYTES", 1)
-    for how in ({"workers": 2}, {"workers": 2, "networks_in_parent": True}):
-        _, store = run(clips, names, tmp_path / f"s{len(how)}", [("Toy", {}), ("Network", {})], **how)
+    for options in ({"workers": 2}, {"workers": 2, "networks_in_parent": True}):
+        _, store = run(clips, names, tmp_path / f"s{len(options)}", [("Toy", {}), ("Network", {})], **options)
         assert content(store, "toy") == expected
 
 
@@ -157,14 +159,14 @@ def test_workers_that_cannot_start_end_the_job(toys, clips, names, tmp_path):
     pool.close()
 
 
-def test_clips_that_are_gone_are_no_failures(toys, clips, names, tmp_path):
-    """A disk that is unmounted in the middle: nothing of it is recorded, and the job goes on later."""
+def test_clips_that_disappear_are_no_failures(toys, clips, names, tmp_path):
+    """A disk is unmounted during the job: no failure is recorded, and the job resumes later."""
     away = clips.with_name("away")
-    seen = []
+    events = []
 
     def unmount(event):
-        seen.append(event)
-        if len(seen) == 1:
+        events.append(event)
+        if len(events) == 1:
             clips.rename(away)
             clips.mkdir()  # the mount point stays
 
@@ -179,7 +181,7 @@ def test_clips_that_are_gone_are_no_failures(toys, clips, names, tmp_path):
     assert list(job.extract(names, FeatureStore(tmp_path / "s"), settings).failures) == ["broken.mp4"]
 
 
-def test_a_clip_that_was_never_there_fails_alone(toys, clips, names, tmp_path):
+def test_a_missing_clip_fails_alone(toys, clips, names, tmp_path):
     report = run(clips, ["no.mp4", *names], tmp_path / "s", [("Toy", {})])[0]
     assert list(report.failures) == ["no.mp4", "broken.mp4"]
 
@@ -188,10 +190,10 @@ def test_an_error_of_the_caller_leaves_nothing_unfinished(toys, clips, names, tm
     def progress(event):
         raise ZeroDivisionError
 
-    for k, of in enumerate((names[:1], names[:3])):  # the shard's only clip, and the first of several
+    for k, files in enumerate((names[:1], names[:3])):  # the shard's only clip, and the first of several
         with pytest.raises(ZeroDivisionError):
             job.extract(
-                of,
+                files,
                 FeatureStore(tmp_path / f"s{k}"),
                 ExtractionSettings(clips, (("avloc_toys.Toy", {}),)),
                 progress=progress,
@@ -210,9 +212,22 @@ sys.exit(main(sys.argv[2:]))
 
 
 def test_a_full_disk_is_one_line_and_loses_nothing_finished(clips, tmp_path, names):
-    """A limit of the size of files stands for the disk: a shard does not fit."""
-    command = ["extract", "--dataset", "folder", "--root", str(clips), "--store", str(tmp_path / "s"), "--workers", "1",
-               "--extractors", "logspec", "--shard-clips", "1"]  # fmt: skip
+    """A limit on the size of files stands for a full disk: a shard does not fit."""
+    command = [
+        "extract",
+        "--dataset",
+        "folder",
+        "--root",
+        str(clips),
+        "--store",
+        str(tmp_path / "s"),
+        "--workers",
+        "1",
+        "--extractors",
+        "logspec",
+        "--shard-clips",
+        "1",
+    ]
     whole = subprocess.run([sys.executable, "-c", FULL, "1000000000", *command], capture_output=True, text=True)
     assert whole.returncode == 1, whole.stderr  # broken.mp4
     for path in (tmp_path / "s").rglob("*.h5"):

@@ -6,12 +6,13 @@ from avloc.cli.main import main
 from avloc.datasets.synthetic.encode import write_mp4
 from avloc.errors import AvlocError, StoreError
 from avloc.feature_extraction.job import run as job
-from avloc.feature_extraction.job.plan import Plan
+from avloc.feature_extraction.job.plan import JobPlan
 from avloc.feature_extraction.job.worker import ExtractionSettings
 from avloc.feature_extraction.store.feature_store import FeatureStore
 
 
 def run(clips, files, store, *names, **options):
+    """Extract clips with the named extractors, `Toy` by default."""
     settings = ExtractionSettings(clips, tuple((name, {}) for name in names or ("avloc_toys.Toy",)))
     return job.extract(files, FeatureStore(store), settings, **options)
 
@@ -31,13 +32,13 @@ def test_one_clip_more_costs_one_clip(toys, clips, names, tmp_path):
     assert (report.done, report.reused, list(report.failures)) == (2, 4, ["broken.mp4"])
     assert before.items() <= shards(tmp_path / "s").items()
     assert sorted(FeatureStore(tmp_path / "s").files("toy")) == names[:5]
-    again = run(clips, names, tmp_path / "s")  # in shards of 1, without being told
+    again = run(clips, names, tmp_path / "s")  # in shards of 1, as saved
     assert (again.done, again.reused, list(again.failures)) == (0, 6, ["broken.mp4"])
     assert len(shards(tmp_path / "s")) == 4
     assert verify(tmp_path / "s") == 0
 
 
-def test_a_part_of_what_is_there_costs_nothing(toys, clips, names, tmp_path):
+def test_a_subset_of_the_stored_clips_costs_nothing(toys, clips, names, tmp_path):
     run(clips, names, tmp_path / "s", shard_clips=4)
     before = shards(tmp_path / "s")
     report = run(clips, [names[1], names[5]], tmp_path / "s")
@@ -55,14 +56,14 @@ def test_another_shard_size_is_refused(toys, clips, names, tmp_path):
     assert len(shards(tmp_path / "s")) == 2
 
 
-def test_an_extractor_more_goes_into_shards_of_the_same_clips(toys, clips, names, tmp_path):
+def test_a_further_extractor_gets_shards_of_the_same_clips(toys, clips, names, tmp_path):
     run(clips, names, tmp_path / "s", shard_clips=4)
     report = run(clips, names, tmp_path / "s", "avloc_toys.Toy", "logmel")
     assert (report.done, report.reused) == (6, 0)
     assert [*shards(tmp_path / "s")] == [*shards(tmp_path / "s", "logmel")]
 
 
-def test_an_extractor_that_has_some_and_one_that_has_none(toys, clips, names, tmp_path):
+def test_an_extractor_with_some_of_the_clips_and_one_with_none(toys, clips, names, tmp_path):
     run(clips, names[:4], tmp_path / "s", shard_clips=3)
     report = run(clips, names, tmp_path / "s", "avloc_toys.Toy", "logmel", shard_clips=3)
     assert report.done == 2 + 6  # `toy` of two clips, `logmel` of all
@@ -74,7 +75,7 @@ def test_an_extractor_that_has_some_and_one_that_has_none(toys, clips, names, tm
     assert verify(tmp_path / "s") == 0
 
 
-def test_parts_of_a_list_that_is_partly_there(toys, clips, names, tmp_path):
+def test_tasks_of_an_array_over_a_partly_stored_list(toys, clips, names, tmp_path):
     run(clips, names[:2], tmp_path / "s", shard_clips=1)
     reports = [run(clips, names, tmp_path / "s", shard_clips=2, array_index=(k, 2)) for k in range(2)]
     assert [(r.done, r.reused) for r in reports] == [(2, 2), (2, 0)]
@@ -85,13 +86,13 @@ def test_failed_clips_of_another_list_are_tried_again_too(toys, clips, names, tm
     run(clips, [names[0], "broken.mp4"], tmp_path / "s")
     write_mp4(clips / "broken.mp4", frames[:9], None)
     assert list(run(clips, ["broken.mp4", *names[:3]], tmp_path / "s").failures) == ["broken.mp4"]
-    for part in ((0, 3), (1, 3), (2, 3)):
-        run(clips, ["broken.mp4", *names[:3]], tmp_path / "s", array_index=part, retry_failed=True)
+    for array_index in ((0, 3), (1, 3), (2, 3)):
+        run(clips, ["broken.mp4", *names[:3]], tmp_path / "s", array_index=array_index, retry_failed=True)
     assert FeatureStore(tmp_path / "s").length("toy", "broken.mp4") == 9
     assert verify(tmp_path / "s") == 0
 
 
-def test_shards_that_are_gone_are_said(toys, clips, names, tmp_path):
+def test_missing_shards_of_another_list_are_an_error(toys, clips, names, tmp_path):
     run(clips, names[:2], tmp_path / "s")
     run(clips, names, tmp_path / "s")
     for path in FeatureStore(tmp_path / "s").shards("toy"):
@@ -100,13 +101,13 @@ def test_shards_that_are_gone_are_said(toys, clips, names, tmp_path):
         run(clips, names, tmp_path / "s")
 
 
-def test_the_bars_total_is_what_comes(toys, clips, names, tmp_path):
+def test_clip_count_is_the_number_of_reported_clips(toys, clips, names, tmp_path):
     run(clips, names[:2], tmp_path / "s", shard_clips=1)
     settings = ExtractionSettings(clips, (("avloc_toys.Toy", {}), ("logmel", {})))
-    plan = Plan(names, FeatureStore(tmp_path / "s"), settings, shard_clips=4)
+    plan = JobPlan(names, FeatureStore(tmp_path / "s"), settings, shard_clips=4)
     report = job.run_plan(plan)
-    assert plan.clips() == report.done + report.reused == 4 + 6
-    assert plan.mine() == [*names[2:], *names[:2]]
+    assert plan.clip_count() == report.done + report.reused == 4 + 6
+    assert plan.own_files() == [*names[2:], *names[:2]]
 
 
 @pytest.mark.parametrize(
@@ -117,10 +118,10 @@ def test_the_bars_total_is_what_comes(toys, clips, names, tmp_path):
         (["cuda:77", "cuda:78"], "no device 'cuda:77' here"),
     ],
 )
-def test_devices_are_looked_at_before_anything_is_written(toys, clips, names, tmp_path, devices, message):
+def test_devices_are_checked_before_anything_is_written(toys, clips, names, tmp_path, devices, message):
     settings = ExtractionSettings(clips, (("avloc_toys.Network", {}),))
     with pytest.raises(AvlocError, match=message):
-        Plan(names, FeatureStore(tmp_path / "s"), settings, devices=devices)
+        JobPlan(names, FeatureStore(tmp_path / "s"), settings, devices=devices)
     assert not (tmp_path / "s").exists()
 
 

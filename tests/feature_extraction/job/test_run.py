@@ -13,7 +13,7 @@ import pytest
 from avloc.datasets.synthetic.encode import write_mp4
 from avloc.errors import AvlocError, StoreError
 from avloc.feature_extraction.job import run as job
-from avloc.feature_extraction.job.pipeline import ClipReport
+from avloc.feature_extraction.job.pipeline import ClipReport, ShardDone
 from avloc.feature_extraction.job.worker import ExtractionSettings
 from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.io.files import temporary_path
@@ -21,17 +21,18 @@ from avloc.io.files import temporary_path
 BOTH = (("logmel", {}), ("residual_grid", {}))
 
 
-def run(root, files, store, extractors=BOTH, *, how=None, **options):
-    return job.extract(files, FeatureStore(store), ExtractionSettings(root, extractors, **how or {}), **options)
+def run(root, files, store, extractors=BOTH, *, backend="pyav", **options):
+    settings = ExtractionSettings(root, extractors, backend)
+    return job.extract(files, FeatureStore(store), settings, **options)
 
 
 def test_extracts_records_failures_and_resumes(clips, tmp_path):
     files = [*(f"{k} ä.mp4" for k in range(5)), "broken.mp4"]
-    store, seen = FeatureStore(tmp_path / "s"), []
-    report = run(clips, files, store.root, shard_clips=4, progress=seen.append)
+    store, events = FeatureStore(tmp_path / "s"), []
+    report = run(clips, files, store.root, shard_clips=4, progress=events.append)
     assert (report.done, report.reused, list(report.failures)) == (6, 0, ["broken.mp4"])
-    assert [type(e).__name__ for e in seen] == [*["ClipDone"] * 4, "ShardDone", *["ClipDone"] * 2, "ShardDone"]
-    assert [e.file for e in seen if isinstance(e, ClipReport)] == files
+    assert [type(e) for e in events] == [*[ClipReport] * 4, ShardDone, *[ClipReport] * 2, ShardDone]
+    assert [e.file for e in events if isinstance(e, ClipReport)] == files
     assert report.media_s == pytest.approx(1.2 * 4 + 0.52, abs=0.3)
     assert "cannot be opened as media" in store.failures("logmel")["broken.mp4"]
     assert [store.length("residual_grid", f) for f in files[:5]] == [10, 11, 12, 13, 14]
@@ -48,7 +49,7 @@ def test_extracts_records_failures_and_resumes(clips, tmp_path):
     }.items()
 
 
-def test_parts_of_a_job_array_together_are_the_job(clips, tmp_path):
+def test_the_tasks_of_a_job_array_together_are_the_job(clips, tmp_path):
     files = [f"{k} ä.mp4" for k in range(5)]
     for k in range(2):
         run(clips, files, tmp_path / "parts", shard_clips=2, array_index=(k, 2))
@@ -62,25 +63,28 @@ def test_parts_of_a_job_array_together_are_the_job(clips, tmp_path):
 
 def test_wrong_settings_write_nothing(clips, tmp_path):
     store = FeatureStore(tmp_path / "s")
-    for wrong, message in (({"part": (2, 2)}, "0 <= i < n, got 2/2"), ({"shard_clips": 0}, "at least 1 clip")):
+    for arguments, message in (
+        ({"array_index": (2, 2)}, "0 <= i < n, got 2/2"),
+        ({"shard_clips": 0}, "at least 1 clip"),
+    ):
         with pytest.raises(AvlocError, match=message):
-            run(clips, ["0 ä.mp4"], store.root, **wrong)
+            run(clips, ["0 ä.mp4"], store.root, **arguments)
     with pytest.raises(AvlocError, match="unknown extractor"):
         run(clips, ["0 ä.mp4"], store.root, (*BOTH, ("x", {})))
     assert not store.root.exists()
     run(clips, ["0 ä.mp4"], store.root)
-    with pytest.raises(StoreError, match="parameters is"):
+    with pytest.raises(StoreError, match="parameters was"):
         run(clips, ["0 ä.mp4"], store.root, (("logmel", {"bands": 80}),))
 
 
 def test_a_store_belongs_to_one_set_of_clips(clips, tmp_path, frames):
     run(clips, ["0 ä.mp4"], tmp_path / "s")
     write_mp4(clips / "0 ä.mp4", frames, None)
-    with pytest.raises(StoreError, match=r"was made of another 0 ä.mp4, of \d+ bytes; that in .* has \d+"):
+    with pytest.raises(StoreError, match=r"was made of another 0 ä.mp4, of \d+ bytes; the one in .* has \d+"):
         run(clips, ["0 ä.mp4"], tmp_path / "s")
 
 
-def test_failed_clips_are_tried_again_when_asked(clips, tmp_path, frames):
+def test_failed_clips_are_tried_again_with_retry_failed(clips, tmp_path, frames):
     files = ["0 ä.mp4", "late.mp4"]
     store = tmp_path / "s"
     assert list(run(clips, files, store).failures) == ["late.mp4"]
@@ -92,8 +96,8 @@ def test_failed_clips_are_tried_again_when_asked(clips, tmp_path, frames):
 
 
 def test_the_decoder_is_part_of_the_settings(clips, tmp_path):
-    run(clips, ["0 ä.mp4"], tmp_path / "s", how={"backend": "decord"})
-    with pytest.raises(StoreError, match="decoder is 'decord' there and 'pyav' now"):
+    run(clips, ["0 ä.mp4"], tmp_path / "s", backend="decord")
+    with pytest.raises(StoreError, match="decoder was 'decord', now it is 'pyav'"):
         run(clips, ["0 ä.mp4"], tmp_path / "s")
 
 
@@ -106,19 +110,19 @@ def test_unusable_weights_write_nothing(clips, tmp_path):
     assert not store.root.exists()
 
 
-def test_what_a_dead_process_left_is_removed(clips, tmp_path):
+def test_files_of_a_dead_process_are_removed(clips, tmp_path):
     store = FeatureStore(tmp_path / "s")
     run(clips, ["0 ä.mp4"], store.root)
     dead = subprocess.Popen(["true"])
     dead.wait()
     left = temporary_path(store.root / "logmel" / "00007-12345678.h5")
     left = left.with_name(left.name.replace(f".{os.getpid()}.", f".{dead.pid}."))
-    mine = temporary_path(store.root / "logmel" / "00008-12345678.h5")
+    running = temporary_path(store.root / "logmel" / "00008-12345678.h5")
     left.write_text("x")
-    mine.write_text("x")
+    running.write_text("x")
     run(clips, ["0 ä.mp4"], store.root)
     assert not left.exists()
-    assert mine.exists()  # its process runs
+    assert running.exists()  # its process runs
 
 
 def test_workers_end_with_their_parent(clips):
@@ -126,9 +130,9 @@ def test_workers_end_with_their_parent(clips):
     script = (
         "import pathlib, sys\n"
         "from avloc.feature_extraction.job.pool import Processes\n"
-        "from avloc.feature_extraction.job.worker import Settings\n"
+        "from avloc.feature_extraction.job.worker import ExtractionSettings\n"
         "if __name__ == '__main__':\n"
-        "    pool = Processes(Settings(pathlib.Path(sys.argv[1]), (('logmel', {}),), workers=2))\n"
+        "    pool = Processes(ExtractionSettings(pathlib.Path(sys.argv[1]), (('logmel', {}),), workers=2))\n"
         "    while pool.free() < 2: list(pool.wait(None))\n"
         "    print(*[w.process.pid for w in pool._workers], flush=True)\n"
         "    while True: list(pool.wait(None))\n"
@@ -159,18 +163,18 @@ MEMORY = """
 import json, sys
 from pathlib import Path
 from avloc.feature_extraction.job import run as job
-from avloc.feature_extraction.job.pipeline import ClipDone
+from avloc.feature_extraction.job.pipeline import ClipReport
 from avloc.feature_extraction.store.feature_store import FeatureStore
-from avloc.feature_extraction.job.worker import Settings
+from avloc.feature_extraction.job.worker import ExtractionSettings
 root, count, early = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 extractors = (("logspec", {}), ("residual_grid", {}), ("wavlm_base_plus", {"weights": sys.argv[4], "layers": "all"}))
-seen = []
+kilobytes = []
 def progress(event):
-    if isinstance(event, ClipDone):
-        seen.append(int(next(line for line in open("/proc/self/status") if line.startswith("VmRSS")).split()[1]))
+    if isinstance(event, ClipReport):
+        kilobytes.append(int(next(line for line in open("/proc/self/status") if line.startswith("VmRSS")).split()[1]))
 names = [f"{k % 40:02d}.mp4" for k in range(count)]
-job.extract(names, FeatureStore(sys.argv[5]), Settings(root, extractors), shard_clips=100, progress=progress)
-print(json.dumps([max(seen[:early]), max(seen[early:])]))
+job.extract(names, FeatureStore(sys.argv[5]), ExtractionExtractionSettings(root, extractors), shard_clips=100, progress=progress)
+print(json.dumps([max(kilobytes[:early]), max(kilobytes[early:])]))
 """
 
 
@@ -178,7 +182,7 @@ print(json.dumps([max(seen[:early]), max(seen[early:])]))
     ("count", "early"), [(90, 30), pytest.param(2000, 200, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])]
 )
 def test_memory_stays_flat(tmp_path, frames, beep, count, early):
-    """In one process, networks and decoders included: no more than 5 % over what the first clips took."""
+    """In one process, networks and decoders included: at most 5 % more than for the first clips."""
     from transformers import WavLMConfig, WavLMModel
 
     small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 37}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -134,7 +135,7 @@ def test_detector_finds_a_portrait():
 
 def test_missing_opencv_is_one_line_with_the_cure(monkeypatch):
     face_track._cascade.cache_clear()
-    monkeypatch.setitem(__import__("sys").modules, "cv2", None)
+    monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(AvlocError, match=r"need OpenCV 4 .*pip install 'avloc\[face\]'"):
         FaceDetector()
 

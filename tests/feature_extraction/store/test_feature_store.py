@@ -31,7 +31,7 @@ STORE_JSON = """{
  "window_s": 30.0,
  "decoder": "pyav"
 }"""
-# The first 16 digits of `printf '%s' '{"decoder": "pyav", "dim": 512, "format_version": 3, …}' | sha256sum`, of the same object on one line with sorted keys.
+# The first 16 digits that `sha256sum` prints for the same object on one line, with sorted keys.
 STORE_FINGERPRINT = "41421601a86ef5ba"
 
 

@@ -7,22 +7,23 @@ import h5py
 import numpy as np
 import pytest
 
+from avloc.core.descriptions import ExtractorDescription
 from avloc.core.timeline import TimeGrid
 from avloc.errors import StoreError
 from avloc.feature_extraction.extractors.base import Features
 from avloc.feature_extraction.store.feature_store import FeatureStore
-from avloc.feature_extraction.store.plan_file import PlanFile
 from avloc.feature_extraction.store.merge import plan_merge, run_merge
+from avloc.feature_extraction.store.plan_file import PlanFile
 from avloc.feature_extraction.store.shards import ShardWriter, shard_name
 from avloc.feature_extraction.store.verify import verify_store
 
 PLANNED = (["a", "b"], ["c", "d", "e"], ["f"])
 
 
-def make(root, which, name="toy", plan=PLANNED, failing=(), value=1.0, **more):
-    """A store with some of the planned shards, as a machine of several makes it."""
+def make(root, which, name="toy", plan=PLANNED, failing=(), value=1.0, hop_s=0.5, **more):
+    """Make a store with some of the planned shards, as one machine of several does."""
     store = FeatureStore(root)
-    folder = store.prepare({"name": name, "modality": "audio", "hop_s": 0.5, "dim": 3, **more})
+    folder = store.prepare(ExtractorDescription(name, "audio", hop_s=hop_s, dim=3, **more))
     names = [shard_name(k, files) for k, files in enumerate(plan)]
     store.save_plan(name, PlanFile(names))
     for k in which:
@@ -37,12 +38,9 @@ def make(root, which, name="toy", plan=PLANNED, failing=(), value=1.0, **more):
 
 
 def merge(out, *stores, link=False):
+    """Merge stores; returns the numbers of copied and of kept shards."""
     plan = plan_merge(FeatureStore(out), list(stores))
     return run_merge(plan, link=link), plan.kept
-
-
-def FeatureStore(root):
-    return FeatureStore(root)
 
 
 def test_parts_of_one_job_become_whole(tmp_path):
@@ -60,7 +58,7 @@ def test_parts_of_one_job_become_whole(tmp_path):
     assert not list(out.rglob(".*"))
 
 
-def test_it_is_resumable_and_into_a_store_of_its_own(tmp_path):
+def test_a_merge_resumes_and_may_write_into_one_of_the_stores(tmp_path):
     one, two = make(tmp_path / "1", [0, 1]), make(tmp_path / "2", [1, 2])
     assert merge(tmp_path / "1", one, two) == (1, 2)
     assert merge(tmp_path / "1", two) == (0, 3)
@@ -79,7 +77,7 @@ def test_different_splits_keep_both_plans(tmp_path):
     assert verify_store(store, "toy").faults == []
 
 
-def test_links(tmp_path, monkeypatch):
+def test_links_or_else_copies(tmp_path, monkeypatch):
     one = make(tmp_path / "1", [0])
     assert merge(tmp_path / "out", one, link=True) == (1, 0)
     assert os.path.samefile(one.shards("toy")[0], FeatureStore(tmp_path / "out").shards("toy")[0])
@@ -95,14 +93,14 @@ def test_links(tmp_path, monkeypatch):
     )
 
 
-def test_someone_else_brings_the_same_shard(tmp_path):
+def test_another_process_brings_the_same_shard(tmp_path):
     one = make(tmp_path / "1", [0])
     plans = [plan_merge(FeatureStore(tmp_path / "out"), [one]) for _ in range(2)]
     assert [run_merge(plan, link=True) for plan in plans] == [1, 1]
     assert len(FeatureStore(tmp_path / "out").shards("toy")) == 1
 
 
-def test_a_clip_that_failed_elsewhere_is_fine(tmp_path):
+def test_a_clip_that_failed_in_one_store_is_taken_from_another(tmp_path):
     one = make(tmp_path / "1", [0], failing=("b",))
     two = make(tmp_path / "2", [0], plan=(["b", "x"],))
     merge(tmp_path / "out", one, two)
@@ -110,14 +108,14 @@ def test_a_clip_that_failed_elsewhere_is_fine(tmp_path):
     assert FeatureStore(tmp_path / "out").length("toy", "b") == 2
 
 
-def test_the_same_clip_with_the_same_features_is_fine(tmp_path):
+def test_equal_features_of_a_clip_in_two_shards_are_accepted(tmp_path):
     one = make(tmp_path / "1", [0])
     two = make(tmp_path / "2", [0], plan=(["b", "x"],))
     assert merge(tmp_path / "out", one, two) == (2, 0)
     assert verify_store(FeatureStore(tmp_path / "out"), "toy").faults[0].problem == "is planned, but missing"
 
 
-def refused(tmp_path, *stores, match):
+def check_refused(tmp_path, *stores, match):
     with pytest.raises(StoreError, match=match):
         plan_merge(FeatureStore(tmp_path / "out"), stores)
     assert not (tmp_path / "out").exists()
@@ -126,28 +124,32 @@ def refused(tmp_path, *stores, match):
 def test_other_features_of_a_clip_are_refused(tmp_path):
     one = make(tmp_path / "1", [0, 1])
     two = make(tmp_path / "2", [0], plan=(["x", "b"],), value=2.0)
-    refused(tmp_path, one, two, match=r"b: its features in .*2/toy/00000.* are not those in .*1/toy/00000")
+    check_refused(tmp_path, one, two, match=r"b: its features in .*2/toy/00000.* differ from .*1/toy/00000")
 
 
-def test_another_content_under_the_same_name_is_refused(tmp_path):
+def test_other_content_under_the_same_name_is_refused(tmp_path):
     one, two = make(tmp_path / "1", [0]), make(tmp_path / "2", [0], value=2.0)
-    refused(tmp_path, one, two, match=r"2/toy/00000-.* is of the same clips as .*1/toy/00000.* its content differs")
+    check_refused(
+        tmp_path, one, two, match=r"2/toy/00000-.* holds the same clips as .*1/toy/00000.* its content differs"
+    )
 
 
 @pytest.mark.parametrize(("more", "key"), [({"hop_s": 0.25}, "hop_s"), ({"decoder": "x"}, "decoder")])
 def test_other_settings_are_refused_and_named(tmp_path, more, key):
     one, two = make(tmp_path / "1", [0]), make(tmp_path / "2", [1], **more)
-    refused(tmp_path, one, two, match=rf"toy: {key} is .* in .*1 and .* in .*2; features made with other settings")
-    refused(tmp_path, two, one, match=rf"toy: {key} is .* in .*2 and .* in .*1")
+    check_refused(
+        tmp_path, one, two, match=rf"toy: {key} is .* in .*1 and .* in .*2; features made with other settings"
+    )
+    check_refused(tmp_path, two, one, match=rf"toy: {key} is .* in .*2 and .* in .*1")
 
 
 def test_an_older_format_is_refused(tmp_path):
     one = make(tmp_path / "1", [0])
     path = one.root / "toy" / "store.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": 2}))
-    refused(tmp_path, one, match="has format version 2, which can be read but not merged")
+    check_refused(tmp_path, one, match="has format version 2, which can be read but not merged")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": 1}))
-    refused(tmp_path, one, match="want a store of format version 2 or 3, got 1")
+    check_refused(tmp_path, one, match="want a store of format version 2 or 3, got 1")
 
 
 def test_damaged_and_foreign_shards_are_refused(tmp_path):
@@ -155,29 +157,44 @@ def test_damaged_and_foreign_shards_are_refused(tmp_path):
     path = two.shards("toy")[0]
     with h5py.File(path, "a") as file:
         file.attrs["extractor"] = "other"
-    refused(tmp_path, one, two, match=f"{path.name}: is of another extractor")
+    check_refused(tmp_path, one, two, match=f"{path.name}: is of another extractor")
     path.write_bytes(path.read_bytes()[:-50])
-    refused(tmp_path, one, two, match=f"{path.name}: a damaged shard")
+    check_refused(tmp_path, one, two, match=f"{path.name}: a damaged shard")
     (two.root / "toy" / "plan-0.json").write_text("[]")
-    refused(tmp_path, one, two, match="plan-0.json: not a plan")
+    check_refused(tmp_path, one, two, match="plan-0.json: not a plan")
 
 
-def test_no_store_is_refused(tmp_path):
+def test_a_folder_that_is_no_store_is_refused(tmp_path):
     (tmp_path / "none").mkdir()
-    refused(tmp_path, FeatureStore(tmp_path / "none"), match="none: no store")
+    check_refused(tmp_path, FeatureStore(tmp_path / "none"), match="none: no store")
 
 
-def test_a_shard_that_goes_meanwhile(tmp_path):
+def test_a_shard_that_disappears_meanwhile(tmp_path):
     one = make(tmp_path / "1", [0])
     plan = plan_merge(FeatureStore(tmp_path / "out"), [one])
     one.shards("toy")[0].unlink()
-    with pytest.raises(ValueError, match="has gone while it was copied; run the same merge again"):
+    with pytest.raises(ValueError, match="disappeared while it was copied; run the same merge again"):
         run_merge(plan)
     assert not list((tmp_path / "out").rglob("*.h5"))
 
 
 def test_an_extractor_without_shards(tmp_path):
     store = FeatureStore(tmp_path / "1")
-    store.prepare({"name": "toy", "modality": "audio", "hop_s": 0.5, "dim": 3})
+    store.prepare(ExtractorDescription("toy", "audio", hop_s=0.5, dim=3))
     assert merge(tmp_path / "out", store) == (0, 0)
     assert FeatureStore(tmp_path / "out").extractors() == ["toy"]
+
+
+def test_shards_stay_valid_whatever_the_text_of_store_json(tmp_path):
+    """The fingerprint is of the text's content, so the text is copied: here an older one, without optional keys."""
+    one = FeatureStore(tmp_path / "1")
+    (one.root / "toy").mkdir(parents=True)
+    text = '{"format_version": 3, "name": "toy", "modality": "audio", "hop_s": 1, "dim": 3}'
+    (one.root / "toy" / "store.json").write_text(text)
+    with ShardWriter(one.root / "toy" / shard_name(0, ["a"]), 3, one.fingerprint("toy")) as shard:
+        shard.end("a", 0.0)
+    assert merge(tmp_path / "out", one) == (1, 0)
+    assert (tmp_path / "out" / "toy" / "store.json").read_text() == text
+    assert verify_store(FeatureStore(tmp_path / "out"), "toy").faults == []
+    two = make(tmp_path / "2", [], hop_s=1.0)  # the same settings, written in full
+    check_refused(tmp_path / "other", one, two, match="mean the same but are not written alike")

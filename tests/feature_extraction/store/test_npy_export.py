@@ -6,26 +6,20 @@ import os
 import numpy as np
 import pytest
 
+from avloc.core.descriptions import ExtractorDescription
 from avloc.core.timeline import TimeGrid
 from avloc.errors import AvlocError, StoreError
 from avloc.feature_extraction.extractors.base import Features
 from avloc.feature_extraction.store.feature_store import FeatureStore
-from avloc.feature_extraction.store.npy_export import actionformer, plan_export, run_export, target_name
+from avloc.feature_extraction.store.npy_export import actionformer_settings, plan_export, run_export, target_name
 from avloc.feature_extraction.store.shards import ShardWriter, shard_name
 
-ABOUT = {
-    "name": "toy",
-    "modality": "visual",
-    "hop_s": 0.16,
-    "dim": 3,
-    "receptive_field_s": 0.64,
-    "start_offset_s": 0.24,
-}
+TOY = ExtractorDescription("toy", "visual", hop_s=0.16, dim=3, receptive_field_s=0.64, start_offset_s=0.24)
 
 
 def write(store, index, clips, start_s=0.0):
-    """Clip → its number of rows, or why it failed; the rows count up from the shard's number."""
-    path = store.prepare(ABOUT) / shard_name(index, list(clips))
+    """Write a shard of clips (name → number of rows, or the reason of a failure) whose rows count up from `index`."""
+    path = store.prepare(TOY) / shard_name(index, list(clips))
     with ShardWriter(path, 3, store.fingerprint("toy")) as shard:
         for file, rows in clips.items():
             if isinstance(rows, str):
@@ -48,38 +42,43 @@ def export(store, out, *, overwrite=False, **more):
     return run_export(plan_export(store, "toy", out, overwrite=overwrite, **more), overwrite=overwrite)
 
 
-def test_a_file_per_clip_and_what_they_are(store, tmp_path):
+def test_a_file_per_clip_and_a_description(store, tmp_path):
     out = tmp_path / "out"
-    seen = []
+    progress = []
     plan = plan_export(store, "toy", out)
     assert (plan.clips, plan.failures, out.exists()) == (5, 1, False)
-    assert run_export(plan, progress=seen.append) == (5, 0)
-    assert seen == [1] * 5
+    assert run_export(plan, progress=progress.append) == (5, 0)
+    assert progress == [1] * 5
     files = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
     assert files == {"export.json", "test/a.npy", "test/b c.npy", "é.npy", "d.npy", "noending.npy"}
     values = np.load(out / "test" / "a.npy")
     assert values.dtype == np.float32
     assert values.tolist() == [[0, 1, 2], [3, 4, 5]]
     assert np.load(out / "é.npy").shape == (0, 3)
-    about = json.loads((out / "export.json").read_text())
-    assert about["starts_s"] == {"test/a.mp4": 0.24, "test/b c.mp4": 0.24}
-    assert about["failures"] == {"bad.mp4": "no picture"}
-    assert (about["suffix"], about["names"]) == (".mp4", {"d.npy": "d.avi", "noending.npy": "noending"})
-    assert about["extractor"] == ABOUT
-    assert about["actionformer"] == {
-        "default_fps": 25.0, "feat_stride": 4.0, "num_frames": 16.0, "receptive_field_frames": 16.0, "input_dim": 3,
-        "file_prefix": "", "file_ext": ".npy",
-    }  # fmt: skip
+    document = json.loads((out / "export.json").read_text())
+    assert document["starts_s"] == {"test/a.mp4": 0.24, "test/b c.mp4": 0.24}
+    assert document["failures"] == {"bad.mp4": "no picture"}
+    assert (document["suffix"], document["names"]) == (".mp4", {"d.npy": "d.avi", "noending.npy": "noending"})
+    assert document["extractor"] == TOY.to_dict()
+    assert document["actionformer"] == {
+        "default_fps": 25.0,
+        "feat_stride": 4.0,
+        "num_frames": 16.0,
+        "receptive_field_frames": 16.0,
+        "input_dim": 3,
+        "file_prefix": "",
+        "file_ext": ".npy",
+    }
 
 
 @pytest.mark.parametrize(("hop_s", "start_s", "row"), [(0.16, 0.24, 3), (0.04, 0.0, 7), (0.01, 0.0, 0)])
-def test_actionformers_clock_is_ours(hop_s, start_s, row):
-    found = actionformer({"hop_s": hop_s, "start_offset_s": start_s, "dim": 5})
-    middle_s = (row * found["feat_stride"] + found["num_frames"] / 2) / found["default_fps"]
+def test_actionformer_settings_reproduce_the_clock(hop_s, start_s, row):
+    settings = actionformer_settings(ExtractorDescription("x", "audio", hop_s=hop_s, dim=5, start_offset_s=start_s))
+    middle_s = (row * settings.feat_stride + settings.num_frames / 2) / settings.default_fps
     assert middle_s == pytest.approx(TimeGrid(start_s, hop_s, row + 1).centers_s()[row])
 
 
-def test_it_goes_on_where_it_stopped(store, tmp_path):
+def test_an_export_resumes(store, tmp_path):
     out = tmp_path / "out"
     export(store, out)
     kept = out / "test" / "b c.npy"
@@ -95,7 +94,7 @@ def test_it_goes_on_where_it_stopped(store, tmp_path):
     assert export(store, out, overwrite=True) == (5, 0)
 
 
-def test_what_a_dead_process_left_is_removed(store, tmp_path):
+def test_files_of_a_dead_process_are_removed(store, tmp_path):
     import socket
 
     out = tmp_path / "out"
@@ -106,15 +105,17 @@ def test_what_a_dead_process_left_is_removed(store, tmp_path):
     assert not left.exists()
 
 
-def test_another_export_is_not_written_over(store, tmp_path):
+def test_another_export_is_not_overwritten(store, tmp_path):
     out = tmp_path / "out"
     export(store, out)
-    with pytest.raises(AvlocError, match="holds another export, its dtype is not this one's; name another folder"):
+    with pytest.raises(
+        AvlocError, match="holds another export, its dtype differs from this one's; name another folder"
+    ):
         plan_export(store, "toy", out, dtype="float16")
     assert export(store, out, dtype="float16", overwrite=True) == (5, 0)
     assert np.load(out / "d.npy").dtype == np.float16
     (out / "export.json").unlink()
-    with pytest.raises(AvlocError, match=r"holds test/a.npy, but no export.json that says what it is"):
+    with pytest.raises(AvlocError, match=r"holds test/a.npy, but no export.json that describes it"):
         plan_export(store, "toy", out)
     (out / "export.json").write_text("[]")
     with pytest.raises(AvlocError, match="another export, its format_version"):
@@ -124,13 +125,13 @@ def test_another_export_is_not_written_over(store, tmp_path):
         plan_export(store, "toy", out)
 
 
-def test_a_folder_of_other_things_may_be_used(store, tmp_path):
+def test_a_folder_with_unrelated_files_is_accepted(store, tmp_path):
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "other.npy").write_bytes(b"mine")
+    (tmp_path / "out" / "other.npy").write_bytes(b"other")
     assert export(store, tmp_path / "out") == (5, 0)
 
 
-def test_two_clips_of_one_name_are_an_error_before_anything_is_written(store, tmp_path):
+def test_clips_that_would_become_one_file_are_refused_before_anything_is_written(store, tmp_path):
     write(store, 2, {"x.mp4": 1, "test/a.wav": 1})
     with pytest.raises(AvlocError, match=r"test/a.mp4 and test/a.wav would both become .*test/a.npy"):
         plan_export(store, "toy", tmp_path / "out")
@@ -171,7 +172,7 @@ def test_wrong_input(store, tmp_path):
 
 def test_an_extractor_without_shards(tmp_path):
     store = FeatureStore(tmp_path / "s")
-    store.prepare(ABOUT)
+    store.prepare(TOY)
     assert export(store, tmp_path / "out") == (0, 0)
     assert json.loads((tmp_path / "out" / "export.json").read_text())["clips"] == 0
 
@@ -180,5 +181,5 @@ def test_an_extractor_without_shards(tmp_path):
     ("file", "target"),
     [("a.mp4", "a.npy"), ("a/b.c.mp4", "a/b.c.npy"), ("a", "a.npy"), ("a.b/c", "a.b/c.npy"), (".mp4", ".mp4.npy")],
 )
-def test_names(file, target):
+def test_target_names(file, target):
     assert target_name(file) == target

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 
+from avloc.core.descriptions import ExtractorDescription
 from avloc.core.records import VideoRecord
 from avloc.core.timeline import Segment, TimeGrid
 from avloc.datasets.loading.features import FeatureDataset
@@ -37,10 +38,10 @@ def store(tmp_path):
 
 
 def test_a_folder_becomes_shards(folder, store):
-    seen = []
-    report = import_features(read_npy_folder(folder, OPTIONS), store, shard_clips=3, progress=seen.append)
+    progress = []
+    report = import_features(read_npy_folder(folder, OPTIONS), store, shard_clips=3, progress=progress.append)
     assert (report.done, report.reused, report.failures, report.clipped) == (4, 0, {}, 0)
-    assert seen == [1] * 4
+    assert progress == [1] * 4
     assert [p.name for p in store.shards("tsn")] == store.planned_shards("tsn")
     assert len(store.shards("tsn")) == 2
     assert verify_store(store, "tsn").faults == []
@@ -50,15 +51,12 @@ def test_a_folder_becomes_shards(folder, store):
     assert store.read("tsn", "f.mp4").values[:, 0].tolist() == [0, 3, 6, 9]
     assert store.read("tsn", "test/b.mp4").grid == TimeGrid(0.0, 0.04, 5)
     assert store.length("tsn", "é.mp4") == 0
-    about = store.describe("tsn")
-    about.pop("format_version")
-    assert about == {
-        "name": "tsn", "version": 1, "modality": "visual", "parameters": {"imported": True}, "weights_sha256": None,
-        "hop_s": 0.04, "start_offset_s": 0.0, "dim": 3, "layers": 1, "receptive_field_s": 0.04,
-    }  # fmt: skip
+    assert store.describe("tsn") == ExtractorDescription(
+        "tsn", "visual", hop_s=0.04, dim=3, parameters={"imported": True}, receptive_field_s=0.04
+    )
 
 
-def test_shards_that_are_there_are_kept(folder, store):
+def test_existing_shards_are_kept(folder, store):
     source = read_npy_folder(folder, OPTIONS)
     import_features(source, store, shard_clips=3)
     first, second = store.shards("tsn")
@@ -68,19 +66,19 @@ def test_shards_that_are_there_are_kept(folder, store):
     assert (report.done, report.reused) == (1, 3)
     assert first.stat().st_mtime_ns == before
     np.save(folder / "f.npy", np.ones((9, 3), np.float16))
-    with pytest.raises(StoreError, match=r"was made of another f.npy, of 152 bytes; that in .* has 182"):
+    with pytest.raises(StoreError, match=r"was made of another f.npy, of 152 bytes; the one in .* has 182"):
         import_features(source, FeatureStore(store.root), shard_clips=3)
 
 
-def test_clock_names_and_axes_as_given(folder, store, tmp_path):
-    turned = tmp_path / "turned"
-    turned.mkdir()
-    np.save(turned / "b.npy", np.arange(15).reshape(5, 3).T)
-    given = ImportOptions("byola", "audio", 0.01, start_s=0.25, receptive_field_s=0.5, suffix=".wav", transposed=True)
-    import_features(read_npy_folder(turned, given), store)
+def test_clock_names_and_axes_follow_the_options(folder, store, tmp_path):
+    transposed = tmp_path / "transposed"
+    transposed.mkdir()
+    np.save(transposed / "b.npy", np.arange(15).reshape(5, 3).T)
+    options = ImportOptions("byola", "audio", 0.01, start_s=0.25, receptive_field_s=0.5, suffix=".wav", transposed=True)
+    import_features(read_npy_folder(transposed, options), store)
     assert store.read("byola", "b.wav").values[4].tolist() == [12, 13, 14]
     assert store.grid("byola", "b.wav") == TimeGrid(0.25, 0.01, 5)
-    assert store.describe("byola")["receptive_field_s"] == 0.5
+    assert store.describe("byola").receptive_field_s == 0.5
 
 
 BAD = {
@@ -90,12 +88,12 @@ BAD = {
     "texts": (np.array([["a", "b", "c"]]), "got <U1"),
     "objects": (np.array([[1, None, 2]], dtype=object), "not a .npy file of numbers"),
     "dim": (np.zeros((2, 5), np.float32), "want 3 numbers per row, got 5$"),
-    "turned": (np.zeros((3, 7), np.float32), r"got 7; is it the other way round \(--transposed\)"),
+    "transposed": (np.zeros((3, 7), np.float32), r"got 7; is the file transposed \(--transposed\)"),
 }
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_a_bad_file_is_a_row_with_its_reason(folder, store, kind):
+def test_an_unusable_file_is_a_failed_clip(folder, store, kind):
     values, message = BAD[kind]
     np.save(folder / "z.npy", values)
     report = import_features(read_npy_folder(folder, OPTIONS), store)
@@ -105,18 +103,18 @@ def test_a_bad_file_is_a_row_with_its_reason(folder, store, kind):
     again = import_features(read_npy_folder(folder, OPTIONS), FeatureStore(store.root))
     assert (again.done, again.reused, list(again.failures)) == (0, 5, ["z.mp4"])
     np.save(folder / "z.npy", np.ones((2, 3), np.float32))
-    mended = import_features(read_npy_folder(folder, OPTIONS), FeatureStore(store.root), retry_failed=True)
-    assert (mended.done, mended.failures) == (5, {})
+    repaired = import_features(read_npy_folder(folder, OPTIONS), FeatureStore(store.root), retry_failed=True)
+    assert (repaired.done, repaired.failures) == (5, {})
     assert FeatureStore(store.root).length("tsn", "z.mp4") == 2
 
 
 @pytest.mark.parametrize("content", [b"", b"no numpy", b"PK\x03\x04", b"\x93NUMPY\x01\x00"])
-def test_a_file_that_is_no_npy(folder, store, content):
+def test_a_file_that_is_not_npy(folder, store, content):
     (folder / "z.npy").write_bytes(content)
     assert "not a .npy file of numbers" in import_features(read_npy_folder(folder, OPTIONS), store).failures["z.mp4"]
 
 
-def test_a_cut_file_fails(folder, store):
+def test_a_truncated_file_fails(folder, store):
     path = folder / "test" / "b.npy"
     path.write_bytes(path.read_bytes()[:-8])
     assert list(import_features(read_npy_folder(folder, OPTIONS), store).failures) == ["test/b.mp4"]
@@ -129,9 +127,9 @@ def test_a_link_that_leaves_the_folder_fails(folder, store, tmp_path):
 
 
 def test_large_values_are_counted_and_long_clips_come_in_pieces(folder, store, monkeypatch):
-    from avloc.feature_extraction.store import npy_import as store_import
+    from avloc.feature_extraction.store import npy_import as module
 
-    monkeypatch.setattr(store_import, "PIECE", 7)
+    monkeypatch.setattr(module, "PIECE_NUMBERS", 7)
     np.save(folder / "f.npy", np.array([[1, 2, 3]] * 5 + [[1e300, 0, -1e300]]))
     report = import_features(read_npy_folder(folder, OPTIONS), store)
     assert report.clipped == 1
@@ -139,23 +137,23 @@ def test_large_values_are_counted_and_long_clips_come_in_pieces(folder, store, m
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("options", "message"),
     [
-        (ImportOptions(), "say --extractor: the folder has no export.json"),
-        (ImportOptions("x"), "say --modality"),
-        (ImportOptions("x", "audio"), "say --hop"),
+        (ImportOptions(), "--extractor is required, as the folder has no export.json"),
+        (ImportOptions("x"), "--modality is required"),
+        (ImportOptions("x", "audio"), "--hop is required"),
         (ImportOptions("x", "audio", 0.0), "hop and a receptive field above 0 s"),
         (ImportOptions("x", "audio", float("nan")), "hop and a receptive field above 0 s"),
-        (ImportOptions("x", "audio", 0.1, start_s=float("inf")), "and a start, got 0.1, 0.1, inf"),
+        (ImportOptions("x", "audio", 0.1, start_s=float("inf")), "and a finite start, got 0.1, 0.1, inf"),
         (ImportOptions("x", "audio", 0.1, receptive_field_s=-1.0), "got 0.1, -1.0"),
         (ImportOptions("x", "smell", 0.1), "modality must be audio or visual, got 'smell'"),
-        (ImportOptions("../x", "audio", 0.1), "an extractor's name is of letters"),
-        (ImportOptions(".x", "audio", 0.1), "an extractor's name is of letters"),
+        (ImportOptions("../x", "audio", 0.1), "an extractor's name consists of letters"),
+        (ImportOptions(".x", "audio", 0.1), "an extractor's name consists of letters"),
     ],
 )
-def test_what_is_given_wrong(folder, given, message):
+def test_incomplete_or_wrong_options(folder, options, message):
     with pytest.raises(AvlocError, match=message):
-        read_npy_folder(folder, given)
+        read_npy_folder(folder, options)
 
 
 def test_nothing_to_import(tmp_path, store):
@@ -173,7 +171,7 @@ def test_nothing_to_import(tmp_path, store):
 
 def test_other_settings_and_older_stores_are_refused(folder, store):
     import_features(read_npy_folder(folder, OPTIONS), store)
-    with pytest.raises(StoreError, match="hop_s is 0.04 there and 0.08 now"):
+    with pytest.raises(StoreError, match="hop_s was 0.04, now it is 0.08"):
         import_features(read_npy_folder(folder, ImportOptions("tsn", "visual", 0.08)), store)
     path = store.root / "tsn" / "store.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": 2}))
@@ -181,20 +179,17 @@ def test_other_settings_and_older_stores_are_refused(folder, store):
         import_features(read_npy_folder(folder, OPTIONS), store)
 
 
-# Our own exports.
+# Folders exported by avloc.
 
-ABOUT = {
-    "name": "toy", "version": 4, "modality": "audio", "parameters": {"mels": 3}, "hop_s": 0.5, "dim": 3, "decoder": "pyav",
-    "start_offset_s": 0.0,
-}  # fmt: skip
+TOY = ExtractorDescription("toy", "audio", hop_s=0.5, dim=3, version=4, parameters={"mels": 3}, decoder="pyav")
 
 
 @pytest.fixture
 def exported(tmp_path):
-    """A store, and its export."""
+    """A store to export."""
     origin = FeatureStore(tmp_path / "origin")
     files = ["b/2.mp4", "b/1.avi", "bad.mp4", "é", "empty.mp4"]
-    path = origin.prepare(ABOUT) / shard_name(0, files)
+    path = origin.prepare(TOY) / shard_name(0, files)
     random = np.random.default_rng(0)
     with ShardWriter(path, 3, origin.fingerprint("toy")) as shard:
         for k, file in enumerate(files):
@@ -224,43 +219,43 @@ def test_round_trip(exported, tmp_path, store, dtype):
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("options", "message"),
     [
-        (ImportOptions(extractor="other"), "--extractor other does not agree with .*export.json, which says toy"),
-        (ImportOptions(modality="visual"), "--modality visual does not agree"),
-        (ImportOptions(hop_s=0.25), "--hop 0.25 does not agree with .* which says 0.5"),
-        (ImportOptions(start_s=1.0), "--start 1.0 does not agree"),
-        (ImportOptions(receptive_field_s=1.0), "--receptive-field 1.0 does not agree"),
-        (ImportOptions(suffix=".wav"), "--suffix .wav does not agree"),
-        (ImportOptions(transposed=True), "--transposed does not agree"),
+        (ImportOptions(extractor="other"), "--extractor other contradicts .*export.json, which says toy"),
+        (ImportOptions(modality="visual"), "--modality visual contradicts"),
+        (ImportOptions(hop_s=0.25), "--hop 0.25 contradicts .* which says 0.5"),
+        (ImportOptions(start_s=1.0), "--start 1.0 contradicts"),
+        (ImportOptions(receptive_field_s=1.0), "--receptive-field 1.0 contradicts"),
+        (ImportOptions(suffix=".wav"), "--suffix .wav contradicts"),
+        (ImportOptions(transposed=True), "--transposed contradicts"),
     ],
 )
-def test_options_must_agree_with_an_export(exported, tmp_path, given, message):
+def test_options_must_agree_with_an_export(exported, tmp_path, options, message):
     run_export(plan_export(exported, "toy", tmp_path / "out"))
     with pytest.raises(AvlocError, match=message):
-        read_npy_folder(tmp_path / "out", given)
+        read_npy_folder(tmp_path / "out", options)
 
 
 def test_an_unfinished_or_damaged_export_is_refused(exported, tmp_path):
     out = tmp_path / "out"
     run_export(plan_export(exported, "toy", out))
     (out / "é.npy").rename(tmp_path / "é.npy")
-    with pytest.raises(AvlocError, match="3 of 4 files are there, its export is unfinished; run it again"):
+    with pytest.raises(AvlocError, match="has 3 of 4 files, its export is unfinished; run it again"):
         read_npy_folder(out, ImportOptions())
-    about = json.loads((out / "export.json").read_text())
+    document = json.loads((out / "export.json").read_text())
     for change, message in (
         ({"format_version": 9}, "want the description of an export of format version 1"),
         ({"names": 3}, "damaged"),
         ({"starts_s": {"a": "x"}}, "damaged"),
-        ({"extractor": {}}, "damaged, KeyError"),
-        ({"extractor": {**ABOUT, "name": "../x"}}, "an extractor's name is of letters"),
+        ({"extractor": {}}, "damaged, ValueError.*lacks name, modality, hop_s, dim"),
+        ({"extractor": TOY.to_dict() | {"name": "../x"}}, "an extractor's name consists of letters"),
     ):
-        (out / "export.json").write_text(json.dumps(about | change))
+        (out / "export.json").write_text(json.dumps(document | change))
         with pytest.raises(AvlocError, match=message):
             read_npy_folder(out, ImportOptions())
 
 
-def test_a_network_is_trained_on_what_was_imported(folder, store, tmp_path):
+def test_imported_features_can_be_trained_on(folder, store, tmp_path):
     import_features(read_npy_folder(folder, OPTIONS), store)
     other = tmp_path / "sound"
     (other / "test").mkdir(parents=True)

@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
+from avloc.core.descriptions import ExtractorDescription
 from avloc.core.timeline import TimeGrid
 from avloc.errors import StoreError
 from avloc.feature_extraction.extractors.base import Features
@@ -21,7 +22,7 @@ CLIPS = (["a.mp4", "bé d.mp4"], ["c.mp4", "d.mp4", "e.mp4"], ["f.mp4"])
 
 
 def write(path, files, dim, fingerprint, value=1.0, start_s=0.0):
-    """Clip number k of a shard has k rows; the second fails."""
+    """Write a shard: clip k has k + 2 rows; the second one is a failed clip."""
     with ShardWriter(path, dim, fingerprint) as shard:
         for k, file in enumerate(files):
             if k == 1:
@@ -32,8 +33,9 @@ def write(path, files, dim, fingerprint, value=1.0, start_s=0.0):
 
 
 def fill(root, name="toy", dim=3, clips=CLIPS, **more):
+    """Make a store with the planned shards."""
     store = FeatureStore(root)
-    folder = store.prepare({"name": name, "modality": "audio", "hop_s": HOP_S, "dim": dim})
+    folder = store.prepare(ExtractorDescription(name, "audio", hop_s=HOP_S, dim=dim))
     names = [shard_name(k, files) for k, files in enumerate(clips)]
     store.save_plan(name, PlanFile(names))
     for file_name, files in zip(names, clips, strict=True):
@@ -46,30 +48,31 @@ def store(tmp_path):
     return fill(tmp_path / "s")
 
 
-def change(path, how):
+def change(path, edit):
+    """Apply a function to the open shard."""
     with h5py.File(path, "a") as file:
-        how(file)
+        edit(file)
 
 
 def replace(name, make):
-    """A dataset with other content."""
+    """Make an edit that replaces the content of a dataset."""
 
-    def how(file):
+    def edit(file):
         old = file[name][()]
         del file[name]
         file[name] = make(old)
 
-    return how
+    return edit
 
 
 def claim(name):
-    """A table of so many rows that are not written, that reading it would fill the memory."""
+    """Make an edit that lets a table claim more rows than memory holds."""
 
-    def how(file):
+    def edit(file):
         del file[name]
         file.create_dataset(name, shape=(1 << 40,), dtype="f8")
 
-    return how
+    return edit
 
 
 def truncate(path):
@@ -111,48 +114,56 @@ DAMAGE = {
     "deleted": (lambda p: p.unlink(), "is planned, but missing; run the same extraction again", True),
     "of another extractor": (from_another, "is of another extractor.*move it out", True),
     "of nobody": (
-        lambda p: change(p, lambda f: f.attrs.__setitem__("extractor", "")), "does not say which extractor", True
+        lambda p: change(p, lambda f: f.attrs.__setitem__("extractor", "")),
+        "does not say which extractor",
+        True,
     ),
-    "renamed": (lambda p: p.rename(p.with_name("00000-12345678.h5")), "name is not that of its clips", True),
+    "renamed": (lambda p: p.rename(p.with_name("00000-12345678.h5")), "name does not match its clips", True),
     "renumbered": (lambda p: p.rename(p.with_name(p.name.replace("00000", "00007"))), "is in no plan", True),
-    "swapped": (swap, "name is not that of its clips", True),
+    "swapped": (swap, "name does not match its clips", True),
     "other type": (as_float32, "want values of plain float16", True),
     "short table": (lambda p: change(p, replace("start", lambda s: s[:-1])), "unequal length: files 2.*start 1", True),
     "offsets falling": (lambda p: change(p, replace("offsets", lambda o: o[::-1].copy())), "do not rise", True),
-    "offsets short": (lambda p: change(p, replace("offsets", lambda o: o - [0, 1, 1])), "end at 1, it has 2 rows", True),
+    "offsets short": (
+        lambda p: change(p, replace("offsets", lambda o: o - [0, 1, 1])),
+        "end at 1, it has 2 rows",
+        True,
+    ),
     "rows of a failed clip": (
-        lambda p: change(p, replace("offsets", lambda o: o - [0, 1, 0])), "rows of a clip that failed", True
+        lambda p: change(p, replace("offsets", lambda o: o - [0, 1, 0])),
+        "rows of a clip that failed",
+        True,
     ),
     "start": (lambda p: change(p, replace("start", lambda s: s * np.nan)), "not a finite number", True),
-}  # fmt: skip
+}
 
 
-def test_a_right_store(store):
-    seen = []
-    found = verify_store(store, "toy", progress=seen.append)
-    assert (found.shards, found.faults, found.notes, seen) == (3, [], [], [1, 1, 1])
+def test_a_store_without_faults(store):
+    progress = []
+    check = verify_store(store, "toy", progress=progress.append)
+    assert (check.shards, check.faults, check.notes, progress) == (3, [], [], [1, 1, 1])
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_damage_is_found(store, kind):
-    damage, message, quickly = DAMAGE[kind]
+def test_damage_is_detected(store, kind):
+    damage, message, is_quick = DAMAGE[kind]
     path = store.shards("toy")[0]
     damage(path)
-    found = verify_store(store, "toy")
-    text = "\n".join(map(str, found.faults))
+    check = verify_store(store, "toy")
+    text = "\n".join(map(str, check.faults))
     assert re.search(message, text)
     assert path.name in text
-    assert bool(verify_store(store, "toy", quick=True).faults) == quickly
+    assert bool(verify_store(store, "toy", quick=True).faults) == is_quick
 
 
-def test_damage_of_one_shard_is_that_shard_alone(store):
+def test_damage_of_one_shard_is_a_fault_of_that_shard_alone(store):
     truncate(store.shards("toy")[1])
     (fault,) = verify_store(store, "toy").faults
     assert fault.path == store.shards("toy")[1]
     assert str(fault).endswith("; remove it and run the same extraction again")
 
 
-def test_every_cut_and_every_changed_value_is_found(store):
+def test_every_truncation_and_every_changed_value_is_detected(store):
     path = store.shards("toy")[0]
     content = path.read_bytes()
     with h5py.File(path, "r") as file:
@@ -170,7 +181,7 @@ def test_every_cut_and_every_changed_value_is_found(store):
 def test_dimensions_are_those_of_the_extractor(tmp_path):
     store = fill(tmp_path / "s", clips=(["a"],))
     write(store.shards("toy")[0], ["a"], 5, store.fingerprint("toy"))
-    assert "its rows have 5 numbers, those of this extractor have 3" in str(verify_store(store, "toy").faults[0])
+    assert "its rows have 5 numbers, rows of this extractor have 3" in str(verify_store(store, "toy").faults[0])
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -185,11 +196,11 @@ def test_values_that_are_not_finite_name_their_clip(tmp_path, value):
     with h5py.File(store.shards("toy")[0], "a") as file:
         file.attrs["sha256"] = checksum(file)
     (fault,) = verify_store(store, "toy").faults
-    assert "has values of c that are not finite numbers; mend" in str(fault)
+    assert "has values of c that are not finite numbers; correct the extractor" in str(fault)
     assert verify_store(store, "toy", quick=True).faults == []
 
 
-def test_a_clip_twice_is_wrong_only_with_other_content(tmp_path):
+def test_a_repeated_clip_is_a_fault_only_with_other_features(tmp_path):
     clips = (["a", "x", "c"], ["c", "y", "a"])
     store = fill(tmp_path / "s", clips=clips)
     text = str(verify_store(store, "toy").faults[0])
@@ -205,31 +216,32 @@ def test_a_clip_twice_is_wrong_only_with_other_content(tmp_path):
     assert len(verify_store(same, "toy", quick=True).faults) == 1
 
 
-def test_what_is_told_and_not_wrong(store):
+def test_notes_are_no_faults(store):
     folder = store.root / "toy"
     (folder / ".00007-ab.host.1.tmp.h5").write_bytes(b"")
     shutil.copy(store.shards("toy")[0], folder / "old.h5")
-    found = verify_store(store, "toy")
-    assert found.faults == []
-    assert [note.partition(": ")[2][:16] for note in found.notes] == ["is unfinished; i", "does not have th"]
+    check = verify_store(store, "toy")
+    assert check.faults == []
+    assert [note.partition(": ")[2][:16] for note in check.notes] == ["is unfinished; i", "does not have th"]
     for plan in store.plans("toy"):
         plan.unlink()
-    assert "has no plan, so missing shards cannot be told" in verify_store(store, "toy").notes[0]
+    assert "has no plan, so missing shards cannot be recognized" in verify_store(store, "toy").notes[0]
     store.shards("toy")[0].unlink()
     assert verify_store(store, "toy").faults == []
 
 
-def test_a_plan_that_cannot_be_read_is_a_fault_and_hides_no_others(store):
+def test_an_unreadable_plan_is_a_fault_and_hides_no_others(store):
     (store.root / "toy" / "plan-0.json").write_text("[]")
     store.shards("toy")[0].unlink()
     assert [f.problem for f in verify_store(store, "toy").faults] == [
-        "is a plan that cannot be read", "is planned, but missing"
-    ]  # fmt: skip
+        "is a plan that cannot be read",
+        "is planned, but missing",
+    ]
 
 
 def test_an_extractor_without_shards_or_rows(tmp_path):
     store = FeatureStore(tmp_path / "s")
-    store.prepare({"name": "toy", "modality": "audio", "hop_s": HOP_S, "dim": 3})
+    store.prepare(ExtractorDescription("toy", "audio", hop_s=HOP_S, dim=3))
     assert verify_store(store, "toy").faults == []
     folder, name = store.root / "toy", shard_name(0, ["a"])
     store.save_plan("toy", PlanFile([name]))
@@ -239,13 +251,13 @@ def test_an_extractor_without_shards_or_rows(tmp_path):
 
 
 def test_format_version_2_has_no_plans_and_no_fingerprints(store):
-    about = store.root / "toy" / "store.json"
-    about.write_text(json.dumps(json.loads(about.read_text()) | {"format_version": 2}))
+    path = store.root / "toy" / "store.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": 2}))
     for path in store.shards("toy"):
         change(path, lambda file: file.attrs.__delitem__("extractor"))
-    found = verify_store(store, "toy")
-    assert found.faults == []
-    assert "format version 2, where missing shards" in found.notes[0]
+    check = verify_store(store, "toy")
+    assert check.faults == []
+    assert "format version 2, in which missing shards" in check.notes[0]
     flip(store.shards("toy")[0])
     assert len(verify_store(store, "toy").faults) == 1
 
@@ -255,7 +267,7 @@ def test_an_unknown_extractor_is_refused(store):
         verify_store(store, "other")
 
 
-def test_tables_are_checked_before_they_are_used(store):
+def test_read_checked_tables_names_the_damage(store):
     path = store.shards("toy")[0]
     assert read_checked_tables(path).files == CLIPS[0]
     change(path, replace("start", lambda s: s[:-1]))

@@ -35,8 +35,8 @@ def test_several_devices_share_the_shards(toys, clips, names, tmp_path):
     assert store.files("network") == plain.files("network") == names[:5]
 
 
-def test_a_device_that_dies_ends_the_job_when_the_others_are_through(toys, clips, names, tmp_path):
-    """What the dead one was at, and had with it, is not there; the other shards are."""
+def test_the_death_of_a_device_ends_the_job_after_the_others_have_finished(toys, clips, names, tmp_path):
+    """The clips of the dead process are missing; the other shards are complete."""
     settings = ExtractionSettings(clips, (("avloc_toys.KillParent", {"frames": 12}),), workers=2)
     store = FeatureStore(tmp_path / "s")
     with pytest.raises(OSError, match=r"the process of cpu died \(exit code -9\); run the same again"):
@@ -53,7 +53,7 @@ def test_a_device_that_dies_ends_the_job_when_the_others_are_through(toys, clips
     assert again.reused >= 3
 
 
-def test_a_shard_that_cannot_be_written_is_told(toys, clips, names, tmp_path):
+def test_a_shard_that_cannot_be_written_is_an_error(toys, clips, names, tmp_path):
     settings = ExtractionSettings(clips, (("avloc_toys.Toy", {}),), workers=2)
 
     def run(specs, settings):
@@ -70,26 +70,26 @@ import functools, sys
 from avloc.feature_extraction.job import run as job
 from avloc.feature_extraction.job.engines import local
 from avloc.feature_extraction.store.feature_store import FeatureStore
-from avloc.feature_extraction.job.worker import Settings
+from avloc.feature_extraction.job.worker import ExtractionSettings
 
 if __name__ == "__main__":
     root, store, end = sys.argv[1:]
-    files = [f"{k:0200d}.mp4" for k in range(1200)]  # none of them is there; the specs are of 100 kB each
+    files = [f"{k:0200d}.mp4" for k in range(1200)]  # none of them exists; a spec has 100 kB
 
     def progress(event):
         if end == "error" and store:
-            raise ZeroDivisionError("mine")
+            raise ZeroDivisionError("ours")
         print("event", flush=True)
 
     engine = functools.partial(local.run, devices=["cpu", "cpu"])
-    settings = Settings(__import__("pathlib").Path(root), (("logmel", {}),), workers=2)
+    settings = ExtractionSettings(__import__("pathlib").Path(root), (("logmel", {}),), workers=2)
     job.extract(files, FeatureStore(store), settings, shard_clips=400, engine=engine, progress=progress)
 """
 
 
 @pytest.mark.parametrize("end", ["whole", "error", "stop"])
 def test_many_events_and_large_shards_and_any_end(clips, tmp_path, end):
-    """Whatever ends the job, it ends, with no process left and nothing said but why."""
+    """However the job ends, no process is left, and only the reason is printed."""
     (tmp_path / "job.py").write_text(JOB)
     command = [sys.executable, str(tmp_path / "job.py"), str(clips), str(tmp_path / "s"), end]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -104,7 +104,7 @@ def test_many_events_and_large_shards_and_any_end(clips, tmp_path, end):
     else:
         assert process.returncode != 0
         assert "BrokenPipe" not in err  # a worker that was just starting may complain
-        assert ("ZeroDivisionError: mine" if end == "error" else "KeyboardInterrupt") in err
+        assert ("ZeroDivisionError: ours" if end == "error" else "KeyboardInterrupt") in err
         assert not [p for p in (tmp_path / "s").rglob("*") if ".tmp" in p.name]
     if end == "stop":
         deadline = time.monotonic() + 30

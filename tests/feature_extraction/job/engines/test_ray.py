@@ -31,11 +31,11 @@ def cluster():
     """Two nodes of one CPU each."""
     from ray.cluster_utils import Cluster
 
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    made.add_node(num_cpus=1)
-    yield made
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    cluster.add_node(num_cpus=1)
+    yield cluster
     ray.shutdown()
-    made.shutdown()
+    cluster.shutdown()
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def content(store, extractor):
     return {file: store.read(extractor, file).values.tolist() for file in store.files(extractor)}
 
 
-def test_the_same_store_though_a_worker_is_killed(cluster, many, tmp_path):
+def test_a_killed_worker_does_not_change_the_store(cluster, many, tmp_path):
     root, files = many
     both = (("logmel", {}), ("residual_grid", {}))
     plain = FeatureStore(tmp_path / "plain")
@@ -78,7 +78,7 @@ def test_the_same_store_though_a_worker_is_killed(cluster, many, tmp_path):
 
 
 def kill_a_task() -> int:
-    """End a process of Ray's that is at a shard, as a machine that dies does."""
+    """Kill a Ray process that makes a shard, like the death of its machine."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
@@ -106,7 +106,7 @@ def test_on_the_command_line(cluster, many, tmp_path, capsys, monkeypatch):
 
 def test_a_shard_that_cannot_be_made_does_not_end_the_others(cluster, many, tmp_path, monkeypatch):
     root, files = many
-    monkeypatch.setattr(engine, "TRIES", 0)
+    monkeypatch.setattr(engine, "SHARD_RETRIES", 0)
     store = FeatureStore(tmp_path / "s")
 
     def run(specs, settings):
@@ -122,9 +122,21 @@ def test_a_shard_that_cannot_be_made_does_not_end_the_others(cluster, many, tmp_
     assert len(list((store.root / "logmel").glob("*.h5"))) == 3
 
 
-def test_what_is_missing_is_said(tmp_path, monkeypatch):
+def test_a_missing_wheel_or_package_is_named(tmp_path, monkeypatch):
     with pytest.raises(AvlocError, match=r"no\.whl: no such wheel"):
         engine._connect(None, str(tmp_path / "no.whl"))
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(AvlocError, match=r"pip install 'avloc\[ray\]'"):
         engine._connect(None, None)
+
+
+def test_only_paths_of_weights_become_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("wavlm.pt", "wavlm_local"):  # the second file has the name of the upstream
+        (tmp_path / name).touch()
+    extractors = (("s3prl", {"": "wavlm_local", "weights": "wavlm.pt"}), ("wavlm_base", {"": "microsoft/wavlm-base"}))
+    settings = engine._absolute(ExtractionSettings(tmp_path, extractors))
+    assert list(settings.extractors) == [
+        ("s3prl", {"upstream": "wavlm_local", "weights": str(tmp_path / "wavlm.pt")}),
+        ("wavlm_base", {"weights": "microsoft/wavlm-base"}),
+    ]
