@@ -1,5 +1,6 @@
 """Predictions and ground truth > AP, AR, reports, submissions. Needs numpy only; torch is never imported on its own.
 
+>>> from avloc.evaluation import evaluate
 >>> evaluate({"a.mp4": [[0.9, 1.0, 2.0]]}, {"a.mp4": [[1.0, 2.1]]}).strict.ap[0.5]
 1.0
 """

@@ -64,7 +64,7 @@ class ErrorAnalysis:
     Attributes:
         iou: threshold from which on a row is a hit.
         ap: strict AP at that threshold.
-        kinds: each kind of error, keyed and ordered as `ERROR_KINDS`.
+        kinds: each kind of error, in the order of `ERROR_KINDS`.
         row_kind: index in `ERROR_KINDS` of each row's kind: (R,).
     """
 
@@ -97,6 +97,11 @@ def analyse_errors(
 
     Raises:
         ValueError: unless 0 < background < hit ≤ 1.
+
+    >>> rows = PredictionRows(np.array([0.9, 0.5]), np.array([[1.0, 3.0], [5.0, 6.0]]), np.array([0, 2]))
+    >>> errors = analyse_errors(rows, Labels.from_clips([np.array([[1.0, 1.9], [5.0, 6.0]])]))
+    >>> [KIND_NAMES[kind] for kind in errors.row_kind], errors.kinds["end"].ap_cost
+    (['end', 'hit'], 0.75)
     """
     if not 0 < background_iou < iou <= 1:
         raise ValueError(f"want 0 < background IoU < hit IoU ≤ 1, got {background_iou} and {iou}")

@@ -67,7 +67,7 @@ class Scores:
 
 
 def null_if_nan(value: float) -> float | None:
-    """Return the number for JSON, which has no NaN."""
+    """Convert a number for JSON, where null stands for NaN."""
     return None if np.isnan(value) else float(value)
 
 

@@ -39,6 +39,9 @@ class GroupScores:
         videos: number of clips.
         segments: number of their fake segments.
         by_mode: scores for each mode that was computed.
+
+    >>> GroupScores(4, 2, {"strict": Scores({0.5: 1.0}, {10: 0.5})}).strict.ap
+    {0.5: 1.0}
     """
 
     videos: int
@@ -62,7 +65,7 @@ class GroupScores:
 
     def to_dict(self) -> dict[str, object]:
         """Convert to JSON."""
-        scores = {mode: scores.to_dict() for mode, scores in self.by_mode.items()}
+        scores: dict[str, object] = {mode: scores.to_dict() for mode, scores in self.by_mode.items()}
         return {"videos": self.videos, "segments": self.segments, **scores}
 
 
@@ -106,7 +109,7 @@ class Evaluation:
     """Result of `evaluate`.
 
     `result.strict.ap[0.5]`, `result.official.ar[100]` and `result.strict.score` are numbers in [0, 1]; NaN where no label
-    exists. `result.by_modality["audio"].strict` has the same for one modality.
+    exists. `result.by_modality["audio"].strict` has the same for one modality, `result.table` the numbers of clips.
 
     Attributes:
         protocol: thresholds and counts.
@@ -114,6 +117,10 @@ class Evaluation:
         truth: the labelled clips.
         aligned: their rows, in the same order.
         hits: for each mode, the matches of rows and labels; clips are grouped by the codes of `truth.modality`.
+
+    >>> result = evaluate({"a.mp4": [[0.9, 1.0, 1.5]]}, {"a.mp4": [[1.0, 1.6]], "b.mp4": []})
+    >>> result.strict.ar[10], result.table.missing_files
+    (0.7, 1)
     """
 
     protocol: Protocol

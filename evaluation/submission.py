@@ -61,6 +61,11 @@ class SubmissionCheck:
         predictions: all rows; a row with a wrong number of columns is NaN.
         clip_problems: problems of whole clips, for each kind.
         row_problems: for each kind, indices of rows in `predictions`, ascending.
+
+    >>> predictions = Predictions.from_dict({"a.mp4": [[0.9, 1.0, 2.0], [0.8, 4.0, 3.0]]})
+    >>> check = SubmissionCheck(predictions, {}, find_row_problems(predictions.rows, np.array([np.inf])))
+    >>> check.counts(), str(next(check.problems("backwards")))
+    ({'backwards': 1}, 'a.mp4: row 1: a segment ends before it starts: [0.8, 4, 3]')
     """
 
     predictions: Predictions

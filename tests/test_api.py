@@ -68,6 +68,18 @@ def test_a_front_door_lists_what_it_loads(room):
         module.nothing  # noqa: B018
 
 
+def public_classes() -> list[type]:
+    """The classes that the front doors list, each once; errors aside."""
+    values = [getattr(import_module(room), name) for room in ROOMS for name in import_module(room).__all__]
+    classes = {value for value in values if isinstance(value, type) and not issubclass(value, Exception)}
+    return sorted(classes, key=lambda c: c.__qualname__)
+
+
+@pytest.mark.parametrize("public", public_classes(), ids=lambda c: c.__qualname__)
+def test_every_public_class_has_an_example(public):
+    assert ">>> " in (public.__doc__ or "")
+
+
 def test_front_doors_cost_no_torch():
     code = "\n".join(
         [

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import doctest
 import pkgutil
-from importlib import import_module, resources
+import re
+from importlib import import_module, metadata, resources
+from pathlib import Path
 
 import pytest
 
@@ -31,3 +33,18 @@ def test_each_license_stands_beside_its_speech():
     credits = (resources.files("avloc.datasets.synthetic") / "speech" / "CREDITS.md").read_text(encoding="utf-8")
     for folder in ("en", "fr", "it", "ru"):
         assert f"`{folder}/`" in credits
+
+
+def test_the_version_has_one_source():
+    import yaml
+
+    root = Path(__file__).parents[1]
+    citation = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == avloc.__version__ == metadata.version("avloc")
+    assert 'dynamic = ["version"]' in (root / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def test_ruff_is_pinned_once():
+    root = Path(__file__).parents[1]
+    (pinned,) = re.findall(r'"ruff==([\d.]+)"', (root / "pyproject.toml").read_text(encoding="utf-8"))
+    assert f"rev: v{pinned}\n" in (root / ".pre-commit-config.yaml").read_text(encoding="utf-8")

@@ -40,6 +40,12 @@ class MapTargets(NamedTuple):
         modality_boundaries: (M, 2, T) near those of each modality's own segments.
         is_fake: () 1 if any modality is forged.
         mask: (T,) bool, steps within the clip.
+
+    >>> from avloc.core.timeline import Segment
+    >>> record = VideoRecord("a.mp4", "train", visual_segments=(Segment(1.0, 2.0),))
+    >>> targets, _ = MapTargetMaker(durations=2)(record, TimeGrid(0.0, 1.0, 3), 3)
+    >>> targets.fused_map.tolist()  # the cell of duration 1 that begins at step 1 is the segment itself
+    [[0.0, 1.0, 0.0], [0.5, 0.5, 0.0]]
     """
 
     fused_map: Array

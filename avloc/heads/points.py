@@ -112,6 +112,12 @@ class PointTargets(NamedTuple):
         positive: (P,) bool, points that have a segment.
         frame_labels: (T, M) share of each step that is forged.
         boundary_labels: (T, 2) closeness of each step to a start and to an end.
+
+    >>> from avloc.core.timeline import Segment
+    >>> record = VideoRecord("a.mp4", "train", audio_segments=(Segment(1.0, 2.0),))
+    >>> targets, _ = PointTargetMaker(Pyramid(levels=1))(record, TimeGrid(0.0, 1.0, 3), 3)
+    >>> targets.positive.tolist(), targets.distances[1].tolist()
+    ([False, True, False], [0.5, 0.5])
     """
 
     point_classes: Array

@@ -33,6 +33,9 @@ class Checkpoint:
         arguments: the constructor's.
         context: the data that the network was trained on.
         weights: state dict of the network.
+
+    >>> Checkpoint(Path("best.ckpt"), "BATFD", {"frames": 100}, TrainingContext(hop_s=0.04), {})
+    Checkpoint('best.ckpt': BATFD, 0 tensors)
     """
 
     path: Path

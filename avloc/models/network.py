@@ -33,6 +33,11 @@ class Network(Protocol):
         longest_segment_steps: the longest segment that the head can carry, in steps, so that windows overlap by as much;
             0: any.
         cached_features: whether the inputs are cached features, or a clip's own pixels and log-mels.
+
+    >>> from avloc.models import BoundaryTransformer
+    >>> network = check_network(BoundaryTransformer(audio_dim=5, visual_dim=7, width=8, heads=2))
+    >>> network.longest_steps, network.cached_features, network.arguments["audio_dim"]
+    (None, True, 5)
     """
 
     arguments: Mapping[str, Any]

@@ -174,6 +174,7 @@ def _checkpoint_to_resume(cli: Any) -> str | None:
     text = json.dumps(settings, indent=1, default=str, sort_keys=True)
     record, last = root / RUN_FILE, root / "checkpoints" / "last.ckpt"
     resume: str | None = cli.config.get("resume")
+    resume = None if resume is None else str(Path(resume).expanduser())
     if resume is None and last.is_file() and not cli.config.get("overwrite"):
         if not record.is_file() or record.read_text(encoding="utf-8") != text:
             raise AvlocError(

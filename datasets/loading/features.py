@@ -72,6 +72,12 @@ class FeatureDataset(Dataset[FeatureExample]):
     Raises:
         StoreError: if an extractor is not in the store, or a clip's features are missing or failed and `allow_missing`
             is not set; the message counts both and names the first.
+
+    >>> from avloc.datasets import read_records
+    >>> records = read_records("lavdf", "LAV-DF", "dev")  # doctest: +SKIP
+    >>> dataset = FeatureDataset(records, FeatureStore("features"), ["logspec"], hop_s=0.04)  # doctest: +SKIP
+    >>> dataset[0].streams[0].shape  # doctest: +SKIP
+    (215, 513)
     """
 
     def __init__(

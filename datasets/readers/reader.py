@@ -105,7 +105,7 @@ def build_reader(reader: object, name: str) -> DatasetReader:
     if not isinstance(reader, type):
         return check_reader(reader, name)
     if inspect.isabstract(reader):
-        raise _missing_members(name, [member for member in MEMBERS if member in reader.__abstractmethods__])
+        raise _missing_members(name, [m for m in MEMBERS if getattr(getattr(reader, m), "__isabstractmethod__", False)])
     try:
         instance = reader()
     except Exception as error:  # the class is the user's code, which may raise anything

@@ -1,4 +1,4 @@
-"""Everything that one call of `avloc evaluate` computes, as one object that JSON, CSV, text tables and the page are made from."""
+"""Results of `avloc evaluate` as one object, from which JSON, CSV, text tables and the page are made."""
 
 from __future__ import annotations
 

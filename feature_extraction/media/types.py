@@ -54,6 +54,9 @@ class Span(NamedTuple):
         start_s: its start in seconds.
         end_s: its end in seconds; infinity: the end of the file.
         audio_track: the number of the audio track, from 0.
+
+    >>> Span(60.0, 90.0)
+    Span(start_s=60.0, end_s=90.0, audio_track=0)
     """
 
     start_s: float = 0.0

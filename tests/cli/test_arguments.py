@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import argparse
+import inspect
+from dataclasses import is_dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -72,3 +76,22 @@ def test_every_verb_has_a_file():
         "arguments.py",
         "main.py",
     }
+
+
+@pytest.mark.parametrize("verb", list(VERBS))
+def test_a_verb_parses_into_an_options_dataclass_and_works_elsewhere(verb):
+    """`parse` returns options and does no work; `run` knows no argparse."""
+    module = import_module(f"avloc.cli.{verb}")
+    options = get_type_hints_of(module.parse)
+    assert all(is_dataclass(each) and each.__dataclass_params__.frozen for each in options)
+    source = inspect.getsource(module.run)
+    assert "parse(" in source
+    assert "add_argument" not in source
+    assert "parse_args" not in source
+
+
+def get_type_hints_of(parse) -> list[type]:
+    """The classes that `parse` may return, by name in its module."""
+    names = str(parse.__annotations__["return"]).replace("|", " ").split()
+    module = import_module(parse.__module__)
+    return [each for name in names for each in get_args(getattr(module, name)) or [getattr(module, name)]]

@@ -169,7 +169,7 @@ def test_a_clip_that_cannot_be_read_is_recorded(demo: Path, tmp_path: Path, caps
     ]
     assert main(arguments) == 1
     captured = capsys.readouterr()
-    assert "4 clips extracted, 0 there before, 1 failed" in captured.out
+    assert "4 clips extracted, 0 already in the store, 1 failed" in captured.out
     assert "failed: test/000000.mp4" in captured.err
     assert main(arguments) == 1  # what is recorded as failed is said again
     predict = [

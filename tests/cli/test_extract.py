@@ -160,7 +160,7 @@ def test_sigterm_ends_the_job_cleanly(tmp_path, tiny_set):
     process.terminate()
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "avloc extract: stopped; what is finished is kept, run it again to go on" in err
+    assert "avloc extract: stopped; finished work is kept, run the same command again to continue" in err
     assert "Traceback" not in err
     assert not list((tmp_path / "s").rglob(".*.tmp*"))
     assert lines(tmp_path / "s" / "log" / "extract-0-of-1.jsonl")[-1]["how"] == "stopped"
@@ -223,6 +223,7 @@ def test_the_extractor_of_the_documentation(tiny_set, tmp_path, monkeypatch):
 
 def test_parse(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "clips").mkdir()
     words = ["--dataset", "folder", "--root", "~/clips", "--extractors", "logmel", "--store", "~/s"]
     options = parse([*words, "--shard", "2/8", "--device", "cuda:0, cuda:1", "--log", "~/l.jsonl"])
     assert (options.root, options.store, options.log) == (tmp_path / "clips", tmp_path / "s", tmp_path / "l.jsonl")
@@ -231,8 +232,8 @@ def test_parse(tmp_path, monkeypatch):
     assert (defaults.shard, defaults.devices, defaults.log, defaults.dry_run) == ((0, 1), ["cpu"], None, False)
 
 
-def test_crop_is_an_argument_of_the_networks_that_take_one():
-    words = ["--dataset", "folder", "--root", "r", "--store", "s", "--crop", "face"]
+def test_crop_is_an_argument_of_the_networks_that_take_one(tmp_path):
+    words = ["--dataset", "folder", "--root", str(tmp_path), "--store", "s", "--crop", "face"]
     options = parse([*words, "--extractors", "logspec;r3d_18:random=true,crop=center;mc3_18:random=true"])
     assert extract_module._settings(options).extractors == (
         ("logspec", {}),

@@ -27,12 +27,12 @@ def test_training_refuses_data_that_does_not_fit(demo, tmp_path, capsys):
     assert main([*common, *store, "--model.model.init_args.audio_dim", "64"]) == 2
     assert "the network wants audio features of width 64, the store's have 513" in capsys.readouterr().err
     assert main([*common, *store, "--data.extractors", "[logmel]"]) == 2
-    assert "no features of 'logmel' here, there are: logspec, residual_grid" in capsys.readouterr().err
+    assert "no features of 'logmel', the store has: logspec, residual_grid" in capsys.readouterr().err
     assert main([*common, "--data.store", str(tmp_path / "none")]) == 2
     assert main([*common, *store, "--resume", str(tmp_path / "no.ckpt")]) == 2
     assert main(["train", "--config", "nothing"]) == 2
     assert (
-        "those that come with avloc: avdeepfake1m/batfd, avdeepfake1m/batfd_plus, avdeepfake1m/boundary_transformer, demo, "
+        "one that comes with avloc: avdeepfake1m/batfd, avdeepfake1m/batfd_plus, avdeepfake1m/boundary_transformer, demo, "
         in capsys.readouterr().err
     )
 
@@ -69,9 +69,9 @@ def test_resumed_run_equals_an_uninterrupted_one(demo: Path, tmp_path: Path, cap
     monkeypatch.setattr(LocalizationModule, "on_train_epoch_start", stop_once)
     capsys.readouterr()
     assert _train(demo, tmp_path / "stopped", "--trainer.max_epochs", "3") == 130
-    assert capsys.readouterr().err.endswith("stopped; what is finished is kept, run it again to go on\n")
+    assert capsys.readouterr().err.endswith("stopped; finished work is kept, run the same command again to continue\n")
     assert _train(demo, tmp_path / "stopped", "--trainer.max_epochs", "3") == 0
-    assert "going on from" in capsys.readouterr().err
+    assert "resuming from" in capsys.readouterr().err
     whole, parts = _losses(tmp_path / "whole"), _losses(tmp_path / "stopped")
     assert list(whole) == list(parts) == [0, 1, 2]
     assert parts == pytest.approx(whole, abs=1e-6)
@@ -90,7 +90,7 @@ def test_resumed_run_equals_an_uninterrupted_one(demo: Path, tmp_path: Path, cap
         (("--data.hop_s", "0"), "hop_s > 0"),
         (("--model.warmup", "1"), "0 ≤ warmup < 1"),
         (("--trainer.max_epochs", "-1"), "trainer.max_epochs must be at least 1"),
-        (("--trainer.max_epochs", "many"), "avloc train --help explains"),
+        (("--trainer.max_epochs", "many"), "(see avloc train --help)"),
         (("--colour", "red"), "colour"),
         (("--resume", "none.ckpt"), "no such checkpoint"),
     ],
@@ -121,8 +121,9 @@ def test_resume_needs_a_checkpoint_that_fits(demo, tmp_path, capsys):
     assert "does not fit the configuration's network" in capsys.readouterr().err
 
 
-def test_packaged_configurations_are_resolved_by_name():
+def test_packaged_configurations_are_resolved_by_name(tmp_path, monkeypatch):
     assert {"demo", "demo_batfd", "lavdf/batfd", "avdeepfake1m/boundary_transformer"} <= set(packaged_configs())
+    monkeypatch.chdir(tmp_path)
     expected = ("--config", str(CONFIGS / "demo.yaml"))
     assert parse(["--config", "demo", "--data.root", ".", "--data.store", "."]).words[:2] == expected
     assert parse(["--config=configs/demo.yaml", "--data.root", ".", "--data.store=."]).words[0] == "=".join(expected)

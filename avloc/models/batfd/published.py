@@ -85,7 +85,7 @@ def convert_state(
     converted = ConvertedCheckpoint(model, arguments, {})
     for published, tensor in state.items():
         name = parameter_name(published)
-        if name in expected:
+        if name is not None and name in expected:
             shape = expected[name].shape
             if not _same_shape(tensor.shape, shape):
                 raise CheckpointError(f"{published} is {tuple(tensor.shape)}, want {tuple(shape)}")

@@ -81,8 +81,10 @@ def test_sparse_rows_by_hand():
 
 
 def test_sampling_is_computed_once():
-    assert cell_sampling(T, D, N, "proposal") is cell_sampling(T, D, N, "proposal")
-    assert first_starts(T, T, D, N, "proposal") is cell_sampling(T, D, N, "proposal")
+    whole = cell_sampling(T, D, N, "proposal", "cpu")
+    assert cell_sampling(T, D, N, "proposal", "cpu") is whole
+    assert first_starts(T, T, D, N, "proposal", "cpu") is whole
+    assert first_starts(7, T, D, N, "proposal", "cpu").rows.weights.data_ptr() == whole.rows.weights.data_ptr()
 
 
 def test_wrong_sizes():

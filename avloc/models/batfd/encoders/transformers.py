@@ -29,15 +29,17 @@ class VideoMViT(nn.Module):
     Args:
         size: `t`, `s` or `b`.
         frames: F, fixed.
-        width: C.
+        width: C, a multiple of 8.
         checkpointed: in training, keep only the blocks' inputs and compute the activations a second time in the backward pass.
 
     Raises:
-        AvlocError: by `forward`, if the video does not have F frames.
+        AvlocError: if C is no multiple of 8; by `forward`, if the video does not have F frames.
     """
 
     def __init__(self, *, size: Size, frames: int, width: int = 256, checkpointed: bool = False) -> None:
         super().__init__()
+        if width % STAGE_HEADS[-1]:
+            raise AvlocError(f"MViT needs a width that its {STAGE_HEADS[-1]} heads divide, got {width}")
         self.frames, self.width, self.checkpointed = frames, width, checkpointed
         self.mvit = MViT(
             (FRAME_SIZE, FRAME_SIZE),
