@@ -247,9 +247,10 @@ def parse(arguments: Sequence[str] | None = None) -> GPUOptions:
     )
     parser.add_argument("--total", type=float, default=TOTAL_S, help=f"seconds for everything (default: {TOTAL_S:.0f})")
     cores = len(os.sched_getaffinity(0))
-    parser.add_argument("--workers", type=int, default=cores, help="processes that decode (default: one per core)")
-    values = vars(parser.parse_args(arguments))
-    return GPUOptions(**{**values, "only": tuple(values["only"] or ())})
+    parser.add_argument("--workers", type=int, help="processes that decode (default: one per core; one with --quick)")
+    values = parser.parse_args(arguments)
+    workers = values.workers or (1 if values.quick else cores)
+    return GPUOptions(**{**vars(values), "only": tuple(values.only or ()), "workers": workers})
 
 
 def _print_result(result: CheckResult) -> None:

@@ -162,7 +162,7 @@ def _extraction(name: str, arguments: dict[str, object], setting: Setting) -> li
     measured = [device_rates(settings, files) for _ in range(sizes.extraction_rounds)]
     rates = DeviceRates(*(median(column) for column in zip(*measured, strict=True)))
     extractor = settings.build_extractors()[0]
-    second = round(extractor.windows().unit / extractor.hop_s)  # frames or samples
+    second = round(extractor.window_cutter().unit / extractor.hop_s)  # frames or samples
     stream = decode_streams(extractor, setting.clips, files[:1])[0][: 2 * second]
     values = extractor.rows([stream])[0]
     extractor.to("cpu", "32")  # type: ignore[attr-defined]

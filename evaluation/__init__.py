@@ -7,8 +7,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from avloc.lazy import load
 
 if TYPE_CHECKING:
     from avloc.evaluation.bootstrap import bootstrap_intervals as bootstrap_intervals
@@ -29,27 +30,6 @@ if TYPE_CHECKING:
     from avloc.evaluation.torchmetric import TemporalAveragePrecision as TemporalAveragePrecision
     from avloc.evaluation.truth import Truth as Truth
     from avloc.evaluation.truth import read_truth as read_truth
-
-_MODULES = {
-    "PROTOCOLS": "protocols",
-    "Evaluation": "scoring",
-    "Predictions": "predictions",
-    "Protocol": "protocols",
-    "Scores": "hits",
-    "TemporalAveragePrecision": "torchmetric",
-    "Truth": "truth",
-    "average_precision": "metrics",
-    "average_recall": "metrics",
-    "bootstrap_intervals": "bootstrap",
-    "check_submission": "submission",
-    "evaluate": "scoring",
-    "get_protocol": "protocols",
-    "read_predictions": "predictions",
-    "read_truth": "truth",
-    "score_detection": "detection",
-    "write_predictions": "predictions",
-    "write_report": "reporting.report",
-}
 
 __all__ = [
     "PROTOCOLS",
@@ -72,14 +52,31 @@ __all__ = [
     "write_report",
 ]
 
+_MODULES = {
+    "PROTOCOLS": "avloc.evaluation.protocols",
+    "Evaluation": "avloc.evaluation.scoring",
+    "Predictions": "avloc.evaluation.predictions",
+    "Protocol": "avloc.evaluation.protocols",
+    "Scores": "avloc.evaluation.hits",
+    "TemporalAveragePrecision": "avloc.evaluation.torchmetric",
+    "Truth": "avloc.evaluation.truth",
+    "average_precision": "avloc.evaluation.metrics",
+    "average_recall": "avloc.evaluation.metrics",
+    "bootstrap_intervals": "avloc.evaluation.bootstrap",
+    "check_submission": "avloc.evaluation.submission",
+    "evaluate": "avloc.evaluation.scoring",
+    "get_protocol": "avloc.evaluation.protocols",
+    "read_predictions": "avloc.evaluation.predictions",
+    "read_truth": "avloc.evaluation.truth",
+    "score_detection": "avloc.evaluation.detection",
+    "write_predictions": "avloc.evaluation.predictions",
+    "write_report": "avloc.evaluation.reporting.report",
+}
+
 
 def __getattr__(name: str) -> object:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-    globals()[name] = value
-    return value
+    return load(__name__, name, _MODULES)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return __all__

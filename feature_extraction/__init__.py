@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from avloc.feature_extraction.job.worker import ExtractionSettings as ExtractionSettings
     from avloc.feature_extraction.media.arrays import ClipArrays as ClipArrays
     from avloc.feature_extraction.media.decode import decode as decode
-    from avloc.feature_extraction.media.probe import probe as probe
     from avloc.feature_extraction.media.decode import stream as stream
+    from avloc.feature_extraction.media.probe import probe as probe
     from avloc.feature_extraction.media.types import Clip as Clip
     from avloc.feature_extraction.media.types import Span as Span
     from avloc.feature_extraction.media.types import VideoFormat as VideoFormat

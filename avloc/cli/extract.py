@@ -103,7 +103,7 @@ def parse(arguments: Sequence[str]) -> ExtractOptions:
 
 
 def _add_task_options(options: argparse.ArgumentParser) -> None:
-    from avloc.feature_extraction.extractors.catalog import available_extractors
+    from avloc.feature_extraction.extractors.names import available_extractors
 
     add_dataset_options(options)
     options.add_argument(

@@ -77,7 +77,8 @@ class FeatureSource:
         return self._extractors
 
     def _build(self, description: ExtractorDescription) -> Extractor:
-        from avloc.feature_extraction.extractors.catalog import available_extractors, build_extractor
+        from avloc.feature_extraction.extractors.catalog import build_extractor
+        from avloc.feature_extraction.extractors.names import available_extractors
 
         name, sha256 = description.name, description.weights_sha256
         file = self._weights.get(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -98,7 +99,7 @@ def localize_clips(
                 keep=keep,
                 span=span,
                 preview="html" in results.formats,
-                progress=None if progress is None else lambda end_s, job=job: progress(job, end_s),
+                progress=None if progress is None else partial(progress, job),
             )
             results.write(job, localization)
         except AvlocError as error:

@@ -143,7 +143,7 @@ def _index_page(entries: Sequence[SummaryEntry], failed: Sequence[FailedClip], t
     lines = [
         f'<tr><td class="left"><a href="{quote(name.as_posix())}.html">{html.escape(row.file)}</a></td>'
         + "".join(f"<td>{_number(value)}</td>" for value in (row.forged, row.visual, row.audio))
-        + f"<td>{row.segments}</td><td>{float(row.seconds):.1f}</td></tr>"
+        + f'<td class="wide">{row.segments}</td><td class="wide">{float(row.seconds):.1f}</td></tr>'
         for name, row in entries
     ]
     messages = "".join(f'<p class="problem">{html.escape(message)}</p>' for _, message in failed)
@@ -154,7 +154,8 @@ def _index_page(entries: Sequence[SummaryEntry], failed: Sequence[FailedClip], t
         '<p class="faint">The columns forged, visual and audio hold probabilities if the checkpoint is calibrated, '
         "otherwise the strongest scores.</p>"
         '<div class="table"><table><thead><tr><th class="left">clip</th><th>forged</th><th>visual</th><th>audio</th>'
-        f"<th>segments of {threshold:g} or more</th><th>seconds</th></tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
+        f'<th class="wide">segments of {threshold:g} or more</th><th class="wide">seconds</th></tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table></div>"
         "</main></body></html>\n"
     )
 

@@ -189,7 +189,7 @@ def predict(network: Network, data: FeatureData) -> Iterator[tuple[VideoRecord, 
     device = next(cast(torch.nn.Module, network).parameters()).device
     dataset = data.split("test")
     order = np.argsort(dataset.lengths(), kind="stable")
-    collate = data.collate(None)
+    collate = data.collate_fn(None)
     for begin in range(0, len(order), BATCH):
         batch = collate([dataset[int(k)] for k in order[begin : begin + BATCH]]).to(device)
         with torch.inference_mode():

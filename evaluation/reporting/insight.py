@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +18,10 @@ from avloc.evaluation.detection import DetectionScores, best_scores, score_detec
 from avloc.evaluation.error_analysis import ErrorAnalysis, analyse_errors
 from avloc.evaluation.hits import AR_IOUS, Hits, Scores, find_hits, null_if_nan, regroup, strict_area
 from avloc.evaluation.matching import BoolArray, FloatArray, IntArray, video_of_row
-from avloc.evaluation.scoring import Evaluation
 from avloc.evaluation.truth import Truth
+
+if TYPE_CHECKING:
+    from avloc.evaluation.scoring import Evaluation
 
 FAKE_LENGTHS_S = (0.0, 0.2, 0.4, 0.6, 0.8, 1.2, np.inf)
 CLIP_LENGTHS_S = (0.0, 4.0, 8.0, 12.0, 20.0, 60.0, np.inf)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from avloc.core.descriptions import ExtractorDescription
 from avloc.core.timeline import DEFAULT_FPS, DEFAULT_SAMPLE_RATE, TimeGrid
 from avloc.errors import AvlocError
+from avloc.feature_extraction.extractors.names import factory_name
 from avloc.feature_extraction.extractors.windows import WindowCutter
 from avloc.feature_extraction.media.types import Clip, VideoFormat
 
@@ -151,8 +152,6 @@ class Extractor(ABC):
         The class of an extractor that is neither built in nor a plug-in is recorded by its dotted path, as information for
         people: nothing is ever imported because a file names it.
         """
-        from avloc.feature_extraction.extractors.catalog import factory_name
-
         factory = factory_name(type(self))
         return ExtractorDescription(
             name=self.name,

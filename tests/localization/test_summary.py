@@ -55,7 +55,7 @@ def test_the_index_starts_with_the_most_suspicious_clip(localization, empty_loca
     page = (tmp_path / "index.html").read_text()
     assert page.index("a%20b.html") < page.index("q.html")
     assert "a &lt;b&gt; &amp; $c.mp4" in page
-    assert "<td>0.93</td><td>0.90</td><td>0.80</td><td>2</td><td>4.1</td>" in page
+    assert '<td>0.93</td><td>0.90</td><td>0.80</td><td class="wide">2</td><td class="wide">4.1</td>' in page
     assert "<td>0.00</td><td>–</td><td>0.00</td>" in page
 
 

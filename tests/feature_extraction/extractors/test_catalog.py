@@ -10,17 +10,10 @@ import numpy as np
 import pytest
 
 from avloc.errors import AvlocError
-from avloc.feature_extraction.extractors import catalog
+from avloc.feature_extraction.extractors import names
 from avloc.feature_extraction.extractors.base import Extractor
-from avloc.feature_extraction.extractors.catalog import (
-    EXTRACTORS,
-    accepts,
-    available_extractors,
-    build_extractor,
-    factory_name,
-    parse_specification,
-    with_default_key,
-)
+from avloc.feature_extraction.extractors.catalog import accepts, build_extractor, parse_specification, with_default_key
+from avloc.feature_extraction.extractors.names import EXTRACTORS, available_extractors, factory_name
 from avloc.feature_extraction.extractors.spectrogram import LogSpec
 from avloc.feature_extraction.media.types import Clip
 
@@ -140,8 +133,8 @@ def plugin_module(tmp_path, monkeypatch):
 
 def install(monkeypatch, **targets):
     """Pretend that an installed package has these entry points."""
-    points = [EntryPoint(name, target, catalog.ENTRY_POINT_GROUP) for name, target in targets.items()]
-    monkeypatch.setattr(catalog, "entry_points", lambda group: points if group == "avloc.extractors" else [])
+    points = [EntryPoint(name, target, names.ENTRY_POINT_GROUP) for name, target in targets.items()]
+    monkeypatch.setattr(names, "entry_points", lambda group: points if group == "avloc.extractors" else [])
 
 
 def test_class_of_the_current_folder_by_dotted_path(plugin_module):

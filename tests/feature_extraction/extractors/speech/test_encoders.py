@@ -286,10 +286,10 @@ def test_heads_of_the_pretraining_are_left_out(tmp_path, networks):
 
 
 def test_random_weights_have_a_fixed_seed(monkeypatch):
-    from avloc.feature_extraction.extractors import speech
+    from avloc.feature_extraction.extractors.speech import encoders
 
-    small = speech.NetworkSize(16, 2, 2, 24, "layer", True, True)
-    monkeypatch.setattr(speech.XLSR300M, "size", small)
+    small = encoders.NetworkSize(16, 2, 2, 24, "layer", True, True)
+    monkeypatch.setattr(encoders.XLSR300M, "size", small)
     torch.manual_seed(7)
     one, two = (build_extractor("xls_r_300m", {"random": "true"}) for _ in range(2))
     samples = sound(2000)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from avloc.errors import AvlocError
-from avloc.feature_extraction.extractors.speech_network import (
+from avloc.feature_extraction.extractors.speech.network import (
     SpeechNetwork,
     Timing,
     chosen_layers,

@@ -6,7 +6,7 @@ import torch
 
 from avloc.errors import AvlocError
 from avloc.feature_extraction.extractors.catalog import build_extractor
-from avloc.feature_extraction.extractors.wavlm_checkpoint import parse_convolutions, read_wavlm
+from avloc.feature_extraction.extractors.speech.wavlm_checkpoint import parse_convolutions, read_wavlm
 
 pytestmark = pytest.mark.usefixtures("one_thread", "no_network")
 

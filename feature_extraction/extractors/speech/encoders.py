@@ -21,13 +21,13 @@ from avloc.core.timeline import DEFAULT_SAMPLE_RATE
 from avloc.errors import AvlocError, one_line
 from avloc.feature_extraction.extractors.base import Parameters, Stream
 from avloc.feature_extraction.extractors.pretrained import folder_sha256, model_folder, quiet_transformers
-from avloc.feature_extraction.extractors.speech_network import SpeechNetwork, Timing, conv_timing
+from avloc.feature_extraction.extractors.speech.network import SpeechNetwork, Timing, conv_timing
 from avloc.io.files import file_sha256, read_json
 
 if TYPE_CHECKING:
     import torch
 
-    from avloc.feature_extraction.extractors.wavlm_checkpoint import WavLMCheckpoint
+    from avloc.feature_extraction.extractors.speech.wavlm_checkpoint import WavLMCheckpoint
 
 
 class NetworkSize(NamedTuple):
@@ -226,7 +226,7 @@ class WavLM(TransformersSpeech):
     @cached_property
     def _original(self) -> WavLMCheckpoint | None:
         """The content of Microsoft's file; None for a folder."""
-        from avloc.feature_extraction.extractors.wavlm_checkpoint import read_wavlm
+        from avloc.feature_extraction.extractors.speech.wavlm_checkpoint import read_wavlm
 
         return read_wavlm(self.source) if self.source is not None and self.source.is_file() else None
 
