@@ -17,7 +17,6 @@ WHOLE = {
     "test_startup.py",
     "cli/test_batfd.py",
     "cli/test_end_to_end.py",
-    "docs/test_extend.py",
     "docs/test_notebook.py",
     "docs/test_quickstart.py",
     "feature_extraction/job/test_kill.py",

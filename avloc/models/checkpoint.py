@@ -80,7 +80,12 @@ def parse_checkpoint(path: Path, content: Any) -> Checkpoint:
             f"{path}: not a checkpoint of `avloc train` (it has no entry {KEY!r} of version {VERSION}); a released one of BA-TFD "
             "or BA-TFD+ needs `avloc convert` first"
         )
-    types = {"model": str, "arguments": dict, "hop_s": (int, float), "extractors": list}
+    types: dict[str, type | tuple[type, ...]] = {
+        "model": str,
+        "arguments": dict,
+        "hop_s": (int, float),
+        "extractors": list,
+    }
     for name, kind in types.items():
         if not isinstance(values.get(name), kind):
             raise _damaged(path, name, values.get(name))

@@ -13,6 +13,7 @@ its name identifies its clips. A clip that could not be read is an entry with it
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -134,10 +135,13 @@ class FeatureStore:
                 f"{folder}: has format version {stored.format_version}, which can be read but not extended; "
                 "name another store"
             )
-        key = description.first_difference(stored.description)
+        existing = stored.description
+        if existing.factory is None:  # earlier releases did not record the class of a user's own extractor
+            existing = replace(existing, factory=description.factory)
+        key = description.first_difference(existing)
         if key is not None:
             raise StoreError(
-                f"{folder}: holds features made with other settings: {key} was {getattr(stored.description, key)!r}, now it "
+                f"{folder}: holds features made with other settings: {key} was {getattr(existing, key)!r}, now it "
                 f"is {getattr(description, key)!r}; name another store"
             )
         return True

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import pickle
 
 import h5py
@@ -94,6 +95,15 @@ def test_other_settings_are_refused(store):
         store.prepare(ExtractorDescription("toy", "audio", hop_s=0.25, dim=3))
     with pytest.raises(StoreError, match="no features of 'other', the store has: toy"):
         store.describe("other")
+
+
+def test_a_store_without_the_extractors_class_may_be_extended(store):
+    """Earlier releases did not record the class of a user's own extractor."""
+    assert store.check(dataclasses.replace(TOY, factory="mine.Toy"))
+    other = FeatureStore(store.root.parent / "other")
+    other.prepare(dataclasses.replace(TOY, factory="mine.Toy"))
+    with pytest.raises(StoreError, match=r"factory was 'mine\.Toy', now it is 'theirs\.Toy'"):
+        other.check(dataclasses.replace(TOY, factory="theirs.Toy"))
 
 
 def test_version_2_can_be_read_but_not_extended(store):

@@ -46,7 +46,7 @@ def test_the_death_of_a_device_ends_the_job_after_the_others_have_finished(toys,
     again = job.extract(
         names,
         FeatureStore(tmp_path / "s"),
-        ExtractionSettings(clips, (("avloc_toys.Toy", {"frames": 0}),)),
+        ExtractionSettings(clips, (("avloc_toys.KillParent", {"frames": 0}),)),
         shard_clips=1,
     )
     assert again.done + again.reused == 6

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from avloc.cli.convert import ConvertOptions, parse
+from avloc.cli.main import main
+from avloc.core.descriptions import ClipInputFormat
+from avloc.errors import AvlocError
+from avloc.inference.localizer import Localizer
+from avloc.models import BATFD, read_checkpoint
+
+
+def test_defaults(tmp_path):
+    (tmp_path / "a.ckpt").touch()
+    options = parse([str(tmp_path / "a.ckpt"), "--out", "b.ckpt"])
+    assert options == ConvertOptions(tmp_path / "a.ckpt", options.out, "aligned", "pad", allow_missing=False)
+    with pytest.raises(AvlocError, match="invalid choice: 'fold'"):
+        parse([str(tmp_path / "a.ckpt"), "--out", "b.ckpt", "--fit", "fold"])
+
+
+@pytest.mark.parametrize("fit", ["pad", "squeeze"])
+def test_converted_checkpoint_keeps_length_and_fit(published, tmp_path, capsys, fit):
+    fixture = published("batfd")
+    torch.save({"state_dict": fixture.state, "hyper_parameters": fixture.settings}, tmp_path / "published.ckpt")
+    words = ["convert", str(tmp_path / "published.ckpt"), "--out", str(tmp_path / "o.ckpt"), "--fit", fit]
+    assert main([*words, "--decoding", "published"]) == 0
+    assert "BATFD: 60 tensors" in capsys.readouterr().out
+    checkpoint = read_checkpoint(tmp_path / "o.ckpt")
+    assert checkpoint.context.clips == ClipInputFormat(64, fit)
+    assert checkpoint.arguments["decoding"] == "published"
+
+
+def test_tensors_that_do_not_fit_are_listed(published, tmp_path, capsys):
+    fixture = published("batfd")
+    state = fixture.state | {"odd": torch.zeros(1)}
+    path = tmp_path / "published.ckpt"
+    torch.save({"state_dict": state, "hyper_parameters": fixture.settings}, path)
+    assert main(["convert", str(path), "--out", str(tmp_path / "o.ckpt")]) == 2
+    assert "1 unexpected (odd)" in capsys.readouterr().err
+    assert main(["convert", str(path), "--out", str(tmp_path / "o.ckpt"), "--allow-missing"]) == 1
+    assert "unexpected: odd" in capsys.readouterr().out
+    assert main(["convert", str(path), "--out", str(path)]) == 2
+    assert isinstance(Localizer.from_checkpoint(tmp_path / "o.ckpt").model, BATFD)
