@@ -130,7 +130,12 @@ class Check:
 
 
 def relative_difference(values: npt.ArrayLike, reference: npt.ArrayLike) -> float:
-    """The largest absolute difference, relative to the reference's largest absolute value. NaN in both counts as equal.
+    """The largest absolute difference, relative to the reference's largest absolute value.
+
+    NaN on both sides counts as equal.
+
+    Raises:
+        ValueError: if the shapes differ, or a value is NaN on one side only.
 
     >>> relative_difference([1.0, 3.0], [1.0, 4.0])
     0.25
@@ -138,9 +143,12 @@ def relative_difference(values: npt.ArrayLike, reference: npt.ArrayLike) -> floa
     a, b = np.asarray(values, dtype=np.float64), np.asarray(reference, dtype=np.float64)
     if a.shape != b.shape:
         raise ValueError(f"want values of shape {b.shape}, got {a.shape}")
-    change = np.where(np.isnan(a) & np.isnan(b), 0.0, np.abs(a - b))
-    scale = float(np.nanmax(np.abs(b), initial=0.0))
-    return float(np.max(change, initial=0.0)) / (scale or 1.0)
+    unequal = np.isnan(a) != np.isnan(b)
+    if unequal.any():
+        raise ValueError(f"{unequal.sum()} of {a.size} values are NaN, or the reference's are")
+    numbers = ~np.isnan(b)
+    difference = np.abs(a[numbers] - b[numbers]).max(initial=0.0)
+    return float(difference / (np.abs(b[numbers]).max(initial=0.0) or 1.0))
 
 
 def synchronize(device: str) -> None:

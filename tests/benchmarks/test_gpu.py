@@ -65,12 +65,13 @@ def test_failure_leaves_the_other_checks_running(setting):
     from gpu import run_checks
     from gpu_measures import Check
 
-    checks = [Check("broken", int, 60), Check("good", partial(operator.getitem, {setting: ["row"]}), 60)]
+    (setting.clips / "clip.mp4").touch()
+    checks = [Check("broken", int, 60), Check("good", operator.attrgetter("files"), 60)]
     broken, good = run_checks(checks, setting, 120)
     assert broken.error is not None
     assert broken.error.startswith("TypeError: int() argument must be")
     assert broken.rows == ()
-    assert (good.rows, good.error) == (("row",), None)
+    assert (good.rows, good.error) == (("clip.mp4",), None)
 
 
 def test_checks_share_the_time_that_is_left(setting, monkeypatch):
