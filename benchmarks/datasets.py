@@ -85,14 +85,14 @@ class ProcessCost(NamedTuple):
 
 def run_statement(statement: str, cache: Path) -> ProcessCost:
     """Run Python in a process of its own, with avloc's cache in a folder."""
-    code = (
-        f"import resource, time; t = time.perf_counter(); {statement}; print(time.perf_counter() - t, end=' '); "
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    code = (  # VmHWM is the process's own peak; getrusage's counts its parent's too
+        f"import time; t = time.perf_counter(); {statement}; print(time.perf_counter() - t, end=' '); "
+        "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
     )
     environment = {**os.environ, "AVLOC_CACHE": str(cache)}
     process = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     seconds, peak_kb = map(float, process.stdout.split())
-    return ProcessCost(seconds, peak_kb / 1e6)
+    return ProcessCost(seconds, peak_kb * 1024 / 1e9)
 
 
 def metadata(folder: Path, entries: int) -> None:

@@ -139,12 +139,12 @@ def device_rates(settings: ExtractionSettings, files: Sequence[str], repeats: in
     return DeviceRates(network, decoding, run_pipeline(settings, files, batch_s).clips_per_s)
 
 
-def decode_streams(extractor: Extractor, root: Path, files: Sequence[str]) -> list[Stream]:
+def decode_streams(extractor: Extractor, root: str | Path, files: Sequence[str]) -> list[Stream]:
     """Decode an extractor's stream of each clip, whole."""
     formats = [] if extractor.video_format is None else [extractor.video_format]
     streams = []
     for file in files:
-        stream = extractor.select_stream(decode(root / file, formats, audio=not formats))
+        stream = extractor.select_stream(decode(Path(root) / file, formats, audio=not formats))
         assert stream is not None
         streams.append(stream)
     return streams

@@ -33,7 +33,7 @@ from avloc.io.files import write_json, write_text
 
 TOTAL_S = 480.0
 DESCRIBE_S = 60.0
-END_S = 5.0  # in which a process must end by itself
+END_S = 5.0  # a process gets this long to end by itself
 OUT_OF_TIME = "not run: out of time"
 
 

@@ -161,7 +161,9 @@ def _summarize(options: DemoOptions, seconds: float) -> None:
 
     metadata = options.out / "clips" / "metadata.min.json"
     result = evaluate(options.out / "predictions.json", metadata, PROTOCOL, split="test", details=False)
-    print(f"\n{as_text(score_table(result.table), title=False)}\n\ndone in {seconds / 60:.1f} minutes; in {options.out}/:")
+    print(
+        f"\n{as_text(score_table(result.table), title=False)}\n\ndone in {seconds / 60:.1f} minutes; in {options.out}/:"
+    )
     for name, content in (
         ("report.html", "the scores, curves and example timelines, for the browser"),
         ("metrics.json", "the scores"),

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from avloc.cli.arguments import LocalizerOptions, add_localizer_options, parser, path, positive
 from avloc.errors import AvlocError
-from avloc.localization.formats import EMBEDS, FORMATS, THRESHOLD, OutputOptions
+from avloc.localization.formats import FORMATS
+from avloc.localization.options import EMBEDS, THRESHOLD, OutputOptions
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -183,13 +184,14 @@ def _localize(
     options: LocalizeOptions, results: ResultFolder, jobs: Sequence[ClipJob]
 ) -> Iterator[LocalizedClip | FailedClip]:
     """Localize clips under a progress bar; without clips, the checkpoint is not loaded."""
-    from avloc.inference.folder import expected_seconds, localize_clips
+    from avloc.inference.folder import expected_seconds, localize_clips, probe_clip
 
     if not jobs:
         return
     localizer = options.localizer.load()
     localizer.source.prepare()  # fail before decoding if an extractor lacks its weights
-    seconds = {job: expected_seconds(job.clip, options.span) for job in jobs}
+    headers = {job: probe_clip(job.clip) for job in jobs}
+    seconds = {job: expected_seconds(headers[job], options.span) for job in jobs}
     done_s = 0.0
     with _progress_bar(sum(seconds.values())) as bar:
 
@@ -197,7 +199,9 @@ def _localize(
             bar.n = done_s + min(end_s - options.span.start_s, seconds[job])
             bar.refresh()
 
-        outcomes = localize_clips(localizer, jobs, results, span=options.span, keep=options.keep, progress=progress)
+        outcomes = localize_clips(
+            localizer, jobs, results, span=options.span, keep=options.keep, headers=headers, progress=progress
+        )
         for job, outcome in zip(jobs, outcomes, strict=True):
             done_s += seconds[job]
             bar.n = done_s

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from avloc.cli.arguments import LocalizerOptions, add_localizer_options, parser, positive
 from avloc.errors import AvlocError
-from avloc.localization.formats import THRESHOLD
+from avloc.localization.options import THRESHOLD
 
 EXAMPLE = "avloc serve --checkpoint demo/checkpoint.ckpt"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")

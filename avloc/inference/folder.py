@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from avloc.datasets.readers.tabular import SUFFIXES
 from avloc.errors import AvlocError
 from avloc.feature_extraction.media.probe import probe
-from avloc.feature_extraction.media.types import WHOLE, Span
+from avloc.feature_extraction.media.types import WHOLE, MediaInfo, Span
 from avloc.localization.result_folder import ClipJob, ResultFolder
 from avloc.localization.summary import FailedClip
 
@@ -41,8 +41,10 @@ def find_clips(paths: Sequence[Path]) -> list[ClipJob]:
     A folder's output files keep its order of subfolders.
 
     Raises:
-        AvlocError: if a folder holds no media file, or two clips would be written to the same output file.
+        AvlocError: if none of the paths exists, a folder holds no media file, or two clips would be written to the same output file.
     """
+    if not any(path.exists() for path in paths):
+        raise AvlocError(f"{paths[0]}: no such file or folder")
     jobs: dict[Path, ClipJob] = {}
     for path in paths:
         for job in _folder_jobs(path) if path.is_dir() else [ClipJob(path, Path(path.stem))]:
@@ -62,12 +64,17 @@ def _folder_jobs(folder: Path) -> list[ClipJob]:
     return [ClipJob(clip, clip.relative_to(folder).with_suffix("")) for clip in clips]
 
 
-def expected_seconds(clip: Path, span: Span) -> float:
-    """Return the seconds of a clip that lie in a span, by the file's header; 0 if it cannot be read."""
+def probe_clip(clip: Path) -> MediaInfo | None:
+    """Read a clip's header; None if it cannot be read: the clip then fails when it is localized."""
     try:
-        return max(0.0, min(span.end_s, probe(clip).duration_s) - span.start_s)
+        return probe(clip)
     except AvlocError:
-        return 0.0
+        return None
+
+
+def expected_seconds(info: MediaInfo | None, span: Span) -> float:
+    """Return the seconds of a clip that lie in a span, by its header; 0 without one."""
+    return 0.0 if info is None else max(0.0, min(span.end_s, info.duration_s) - span.start_s)
 
 
 def localize_clips(
@@ -77,6 +84,7 @@ def localize_clips(
     *,
     span: Span = WHOLE,
     keep: int = 100,
+    headers: Mapping[ClipJob, MediaInfo | None] | None = None,
     progress: Callable[[ClipJob, float], object] | None = None,
 ) -> Iterator[LocalizedClip | FailedClip]:
     """Localize clips one by one, write the output files of each, and yield it.
@@ -87,6 +95,7 @@ def localize_clips(
         results: the folder of output files.
         span: the part of each clip, and the audio track.
         keep: at most this many segments per 40 s of a clip.
+        headers: the clips' headers, if they were probed before.
         progress: called with the clip, and the time on its clock up to which it is done, in seconds.
 
     Raises:
@@ -99,6 +108,7 @@ def localize_clips(
                 keep=keep,
                 span=span,
                 preview="html" in results.formats,
+                info=None if headers is None else headers.get(job),
                 progress=None if progress is None else partial(progress, job),
             )
             results.write(job, localization)

@@ -18,13 +18,13 @@ from urllib.parse import quote
 
 from avloc.core.records import MODALITIES
 from avloc.io.files import write_text
-from avloc.localization.formats import THRESHOLD
 from avloc.localization.lanes import LANE_ORDER, lanes_html, timeline_extent
+from avloc.localization.options import THRESHOLD
 from avloc.localization.segment import LocalizedSegment, by_time
 from avloc.localization.text import likelihood, probability_text
 
 if TYPE_CHECKING:
-    from avloc.localization.formats import OutputOptions
+    from avloc.localization.options import OutputOptions
     from avloc.localization.result import Localization
 
 MAX_EMBEDDED_BYTES = 12 << 20

@@ -20,7 +20,7 @@ from avloc.localization.segment import LocalizedSegment
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from avloc.localization.formats import OutputOptions
+    from avloc.localization.options import OutputOptions
     from avloc.localization.preview import Preview
 
 SCHEMA = "avloc.localization/3"

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from avloc.errors import AvlocError
 from avloc.io.files import read_json
-from avloc.localization.formats import FORMATS, OutputOptions
+from avloc.localization.formats import FORMATS
+from avloc.localization.options import OutputOptions
 from avloc.localization.summary import (
     INDEX,
     TABLE,

@@ -66,7 +66,7 @@ def verdict(localization: Localization) -> str:
 
 def likelihood(localization: Localization) -> str:
     """Return the words for a calibrated probability of the clip."""
-    return "likely forged" if localization.probabilities["clip"] >= LIKELY_FORGED else "unlikely to be forged"
+    return "likely forged" if localization.probabilities["clip"] >= LIKELY_FORGED else "not clearly forged"
 
 
 def probability_text(localization: Localization, key: str) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avloc.errors import AvlocError
-from avloc.localization.formats import THRESHOLD
+from avloc.localization.options import THRESHOLD
 from avloc.localization.page import POLICY
 from avloc.web.upload_localizer import UploadLimits, UploadLocalizer
 from avloc.web.upload_store import CLIP_NAME, PAGE_NAME, UploadStore

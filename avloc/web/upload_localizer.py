@@ -133,7 +133,7 @@ class UploadLocalizer:
             fraction = min(0.99, end_s / max(info.duration_s, end_s, 1e-3))
             progress(fraction, f"{end_s:.0f} of {info.duration_s:.0f} s")
 
-        localization = self.localizer.localize(clip, preview=True, progress=report)
+        localization = self.localizer.localize(clip, preview=True, info=info, progress=report)
         problems = tuple(hide_paths(problem, clip, name) for problem in localization.problems)
         document = page(replace(localization, file=name, problems=problems), CLIP_NAME, self.threshold)
         (folder / PAGE_NAME).write_text(document, encoding="utf-8")

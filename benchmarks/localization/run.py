@@ -34,6 +34,7 @@ from avloc.errors import AvlocError
 from avloc.evaluation.torchmetric import TemporalAveragePrecision
 from avloc.feature_extraction.job import run as job
 from avloc.feature_extraction.job.pipeline import ClipReport
+from avloc.feature_extraction.job.plan import ReusedClips
 from avloc.feature_extraction.job.worker import ExtractionSettings
 from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.io import processes
@@ -92,9 +93,11 @@ def prepare(out: Path, recordings: Path, clips: int, workers: int) -> None:
         records = corpus.make(out / "clips", recordings, clips=clips, workers=workers, progress=bar.update)
     settings = ExtractionSettings(out / "clips", tuple((name, {}) for name in FEATURES), workers=workers)
 
-    def count_clips(event: job.Event) -> None:
-        if not hasattr(event, "spec"):  # a finished shard's clips have been counted one by one
-            bar.update(1 if isinstance(event, ClipReport) else event.clips)
+    def count_clips(event: job.JobEvent) -> None:
+        if isinstance(event, ClipReport):
+            bar.update(1)
+        elif isinstance(event, ReusedClips):
+            bar.update(event.clips)
 
     with tqdm(total=clips, desc="features", disable=None) as bar:
         files = [record.file for record in records]

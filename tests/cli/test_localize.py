@@ -26,7 +26,7 @@ from avloc.feature_extraction.media.decode import decode
 from avloc.feature_extraction.media.types import Span
 from avloc.inference.feature_source import FeatureSource
 from avloc.inference.source import read_whole
-from avloc.localization.formats import OutputOptions
+from avloc.localization.options import OutputOptions
 from avloc.localization.result import Localization
 from avloc.models import BoundaryTransformer
 from avloc.models.checkpoint import write_checkpoint

@@ -12,7 +12,7 @@ from avloc.core.timeline import TimeGrid
 from avloc.datasets.synthetic.encode import write_mp4
 from avloc.errors import AvlocError, MediaError
 from avloc.feature_extraction.media.types import Span
-from avloc.inference.folder import FailedClip, LocalizedClip, expected_seconds, find_clips, localize_clips
+from avloc.inference.folder import FailedClip, LocalizedClip, expected_seconds, find_clips, localize_clips, probe_clip
 from avloc.localization.result import Localization
 from avloc.localization.result_folder import ClipJob, ResultFolder
 
@@ -23,7 +23,7 @@ class FakeLocalizer:
     def __init__(self, **errors):
         self.errors, self.calls = errors, []
 
-    def localize(self, clip, *, keep, span, preview, progress):
+    def localize(self, clip, *, keep, span, preview, info, progress):
         self.calls.append((clip.name, keep, span, preview))
         if clip.stem in self.errors:
             raise self.errors[clip.stem]
@@ -73,11 +73,20 @@ def test_two_clips_of_one_name_are_refused(folder):
 
 def test_expected_seconds_of_a_span(tmp_path):
     write_mp4(tmp_path / "x.mp4", None, np.zeros(32_000, np.float32))
-    assert expected_seconds(tmp_path / "x.mp4", Span()) == pytest.approx(2.0, abs=0.1)
-    assert expected_seconds(tmp_path / "x.mp4", Span(0.5, 1.25)) == 0.75
-    assert expected_seconds(tmp_path / "x.mp4", Span(5.0, 9.0)) == 0.0
+    info = probe_clip(tmp_path / "x.mp4")
+    assert expected_seconds(info, Span()) == pytest.approx(2.0, abs=0.1)
+    assert expected_seconds(info, Span(0.5, 1.25)) == 0.75
+    assert expected_seconds(info, Span(5.0, 9.0)) == 0.0
     (tmp_path / "broken.mp4").write_text("no media")
-    assert expected_seconds(tmp_path / "broken.mp4", Span()) == 0.0
+    assert probe_clip(tmp_path / "broken.mp4") is None
+    assert expected_seconds(None, Span()) == 0.0
+
+
+def test_paths_that_do_not_exist_are_refused(tmp_path):
+    with pytest.raises(AvlocError, match=r"a\.mp4: no such file or folder"):
+        find_clips([tmp_path / "a.mp4", tmp_path / "b.mp4"])
+    (tmp_path / "b.mp4").touch()
+    assert [job.clip.name for job in find_clips([tmp_path / "a.mp4", tmp_path / "b.mp4"])] == ["a.mp4", "b.mp4"]
 
 
 def test_each_clip_is_written_before_it_is_yielded(tmp_path):

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from avloc.errors import AvlocError
-from avloc.localization.formats import FORMATS, OutputOptions, save
+from avloc.localization.formats import FORMATS, save
+from avloc.localization.options import OutputOptions
 
 FIRST_BYTES = {
     "json": b"{",

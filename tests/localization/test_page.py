@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from avloc.core.proposals import Proposals
-from avloc.localization.formats import OutputOptions
+from avloc.localization.options import OutputOptions
 from avloc.localization.page import MAX_LISTED_SEGMENTS, as_iframe, listed_segments, page, save_page
 
 

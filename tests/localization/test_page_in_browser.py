@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from avloc.localization.formats import OutputOptions, save
+from avloc.localization.formats import save
+from avloc.localization.options import OutputOptions
 from avloc.localization.preview import Preview
 
 

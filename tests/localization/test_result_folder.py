@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from avloc.errors import AvlocError
-from avloc.localization.formats import OutputOptions
+from avloc.localization.options import OutputOptions
 from avloc.localization.result_folder import ClipJob, ResultFolder
 from avloc.localization.summary import FailedClip, SummaryEntry, SummaryRow
 

@@ -53,7 +53,7 @@ def test_audacity_labels_are_separated_by_tabs(localization, empty_localization)
 
 @pytest.mark.parametrize(
     ("probability", "words"),
-    [(0.93, "likely forged"), (0.5, "likely forged"), (0.49, "unlikely to be forged"), (0.0, "unlikely to be forged")],
+    [(0.93, "likely forged"), (0.5, "likely forged"), (0.49, "not clearly forged"), (0.0, "not clearly forged")],
 )
 def test_likelihood_turns_at_one_half(localization, probability, words):
     calibrated = replace(localization, probabilities={"clip": probability, "audio": 0.05, "visual": 0.6})
