@@ -41,7 +41,8 @@ def find_clips(paths: Sequence[Path]) -> list[ClipJob]:
     A folder's output files keep its order of subfolders.
 
     Raises:
-        AvlocError: if none of the paths exists, a folder holds no media file, or two clips would be written to the same output file.
+        AvlocError: if none of the paths exists, a folder holds no media file, or two clips would be written to the same
+            output file.
     """
     if not any(path.exists() for path in paths):
         raise AvlocError(f"{paths[0]}: no such file or folder")
