@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 
 import numpy as np
@@ -121,6 +122,13 @@ def test_released_checkpoints_run_on_clips(converted, tiny_set, tmp_path, capsys
     extract = ["extract", "--dataset", "lavdf", "--root", str(tiny_set), "--split", "test", "--store", store]
     weights = f"weights={converted}"
     assert main([*extract, "--extractors", f"batfd_c3d:{weights},batfd_audio:{weights}", "--workers", "1"]) == 0
-    assert main(["predict", "--checkpoint", str(converted), "--dataset", "lavdf", "--root",
-                 str(tiny_set), "--store", store, "--out", str(tmp_path / "p.json")]) == 2  # fmt: skip
+    assert (
+        main(
+            shlex.split(
+                f"predict --checkpoint {converted} --dataset lavdf --root {tiny_set} --store {store} --out "
+                f"{tmp_path / 'p.json'}"
+            )
+        )
+        == 2
+    )
     assert "the network takes the clips themselves" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -49,42 +50,37 @@ def test_demo_learns_and_shuffled_labels_do_not(tmp_path: Path):
     assert table["by_modality"]["audio"]["strict"]["ap"]["0.5"] >= 0.5
     assert table["by_modality"]["visual"]["strict"]["ap"]["0.5"] >= 0.5
     clips, store = str(out / "clips"), str(out / "features")
-    best = train([
-        "--config", "demo", "--data.root", clips, "--data.store", store, "--data.shuffle_labels", "true",
-        "--trainer.default_root_dir", str(tmp_path / "control"), "--trainer.enable_progress_bar", "false",
-    ])  # fmt: skip
+    best = train(
+        [
+            "--config",
+            "demo",
+            "--data.root",
+            clips,
+            "--data.store",
+            store,
+            "--data.shuffle_labels",
+            "true",
+            "--trainer.default_root_dir",
+            str(tmp_path / "control"),
+            "--trainer.enable_progress_bar",
+            "false",
+        ]
+    )
     predictions, scores = tmp_path / "p.json", tmp_path / "m.json"
     assert (
         main(
-            [
-                "predict",
-                "--checkpoint",
-                str(best),
-                "--dataset",
-                "lavdf",
-                "--root",
-                clips,
-                "--store",
-                store,
-                "--out",
-                str(predictions),
-            ]
+            shlex.split(
+                f"predict --checkpoint {best} --dataset lavdf --root {clips} --store {store} --out {predictions}"
+            )
         )
         == 0
     )
     assert (
         main(
-            [
-                "evaluate",
-                str(predictions),
-                str(out / "clips" / "metadata.json"),
-                "--protocol",
-                "lavdf",
-                "--split",
-                "test",
-                "--json",
-                str(scores),
-            ]
+            shlex.split(
+                f"evaluate {predictions} {out / 'clips' / 'metadata.json'} --protocol lavdf --split test "
+                f"--json {scores}"
+            )
         )
         == 0
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -19,35 +20,16 @@ def test_each_step_is_a_command(demo: Path, tmp_path: Path, capsys: pytest.Captu
     clips, store, run = str(demo / "clips"), str(tmp_path / "features"), tmp_path / "run"
     assert (
         main(
-            [
-                "extract",
-                "--dataset",
-                "lavdf",
-                "--root",
-                clips,
-                "--store",
-                store,
-                "--extractors",
-                "logspec,residual_grid",
-                "--workers",
-                "1",
-            ]
+            shlex.split(
+                f"extract --dataset lavdf --root {clips} --store {store} --extractors logspec,residual_grid --workers 1"
+            )
         )
         == 0
     )
-    common = [
-        "train",
-        "--config",
-        "demo",
-        "--data.root",
-        clips,
-        "--data.store",
-        store,
-        "--trainer.default_root_dir",
-        str(run),
-        "--trainer.enable_progress_bar",
-        "false",
-    ]
+    common = shlex.split(
+        f"train --config demo --data.root {clips} --data.store {store} --trainer.default_root_dir "
+        f"{run} --trainer.enable_progress_bar false"
+    )
     assert main([*common, "--trainer.max_epochs", "1"]) == 0
     assert (run / "checkpoints" / "best.ckpt").is_file()
     last = run / "checkpoints" / "last.ckpt"
@@ -66,17 +48,10 @@ def test_each_step_is_a_command(demo: Path, tmp_path: Path, capsys: pytest.Captu
     metadata = str(demo / "clips" / "metadata.json")
     assert (
         main(
-            [
-                "evaluate",
-                str(tmp_path / "a.json"),
-                metadata,
-                "--protocol",
-                "lavdf",
-                "--split",
-                "test",
-                "--report",
-                str(tmp_path / "r.html"),
-            ]
+            shlex.split(
+                f"evaluate {tmp_path / 'a.json'} {metadata} --protocol lavdf --split test --report "
+                f"{tmp_path / 'r.html'}"
+            )
         )
         == 0
     )
@@ -117,15 +92,9 @@ def test_localize_works_on_any_clip(demo: Path, tmp_path: Path, capsys: pytest.C
     assert not (tmp_path / "none").exists()
     assert (
         main(
-            [
-                "localize",
-                str(tmp_path / "text.mp4"),
-                str(tmp_path / "silent.mp4"),
-                "--checkpoint",
-                checkpoint,
-                "--out",
-                str(out),
-            ]
+            shlex.split(
+                f"localize {tmp_path / 'text.mp4'} {tmp_path / 'silent.mp4'} --checkpoint {checkpoint} --out {out}"
+            )
         )
         == 1
     )
@@ -154,35 +123,18 @@ def test_a_clip_that_cannot_be_read_is_recorded(demo: Path, tmp_path: Path, caps
     clips = tmp_path / "clips"
     shutil.copytree(demo / "clips", clips)
     (clips / "test" / "000000.mp4").write_text("no clip")
-    arguments = [
-        "extract",
-        "--dataset",
-        "lavdf",
-        "--root",
-        str(clips),
-        "--split",
-        "test",
-        "--store",
-        str(tmp_path / "s"),
-        "--extractors",
-        "logmel,residual_grid",
-    ]
+    arguments = shlex.split(
+        f"extract --dataset lavdf --root {clips} --split test --store {tmp_path / 's'} --extractors "
+        "logmel,residual_grid"
+    )
     assert main(arguments) == 1
     captured = capsys.readouterr()
     assert "4 clips extracted, 0 already in the store, 1 failed" in captured.out
     assert "failed: test/000000.mp4" in captured.err
     assert main(arguments) == 1  # what is recorded as failed is said again
-    predict = [
-        "predict",
-        "--checkpoint",
-        str(demo / "checkpoint.ckpt"),
-        "--dataset",
-        "lavdf",
-        "--root",
-        str(clips),
-        "--out",
-        str(tmp_path / "p.json"),
-    ]
+    predict = shlex.split(
+        f"predict --checkpoint {demo / 'checkpoint.ckpt'} --dataset lavdf --root {clips} --out {tmp_path / 'p.json'}"
+    )
     assert main(predict) == 1
     assert json.loads((tmp_path / "p.json").read_text())["test/000000.mp4"] == []
     assert main([*predict, "--store", str(tmp_path / "s")]) == 2  # other extractors than the checkpoint's

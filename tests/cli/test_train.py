@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import shlex
 from pathlib import Path
 
 import pytest
@@ -12,17 +13,10 @@ from avloc.errors import AvlocError
 
 
 def test_training_refuses_data_that_does_not_fit(demo, tmp_path, capsys):
-    common = [
-        "train",
-        "--config",
-        "demo",
-        "--data.root",
-        str(demo / "clips"),
-        "--trainer.default_root_dir",
-        str(tmp_path),
-        "--trainer.enable_progress_bar",
-        "false",
-    ]
+    common = shlex.split(
+        f"train --config demo --data.root {demo / 'clips'} --trainer.default_root_dir {tmp_path} "
+        "--trainer.enable_progress_bar false"
+    )
     store = ["--data.store", str(demo / "features")]
     assert main([*common, *store, "--model.model.init_args.audio_dim", "64"]) == 2
     assert "the network wants audio features of width 64, the store's have 513" in capsys.readouterr().err
@@ -38,10 +32,22 @@ def test_training_refuses_data_that_does_not_fit(demo, tmp_path, capsys):
 
 
 def _train(demo: Path, root: Path, *words: str) -> int:
-    return main([
-        "train", "--config", "demo", "--data.root", str(demo / "clips"), "--data.store", str(demo / "features"),
-        "--trainer.default_root_dir", str(root), "--trainer.enable_progress_bar", "false", *words,
-    ])  # fmt: skip
+    return main(
+        [
+            "train",
+            "--config",
+            "demo",
+            "--data.root",
+            str(demo / "clips"),
+            "--data.store",
+            str(demo / "features"),
+            "--trainer.default_root_dir",
+            str(root),
+            "--trainer.enable_progress_bar",
+            "false",
+            *words,
+        ]
+    )
 
 
 def _losses(root: Path) -> dict[int, float]:

@@ -27,9 +27,16 @@ def run(command, folder, environment):
     """Type a command; a server is asked for its page, and stopped."""
     if not command.startswith("avloc serve"):
         done = subprocess.run(
-            command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, timeout=880, check=False,
+            command,
+            shell=True,
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=880,
+            check=False,
             executable="/bin/bash",
-        )  # fmt: skip
+        )
         assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}{done.stderr[-3000:]}"
         return
     port = re.search(r"--port (\d+)", command)[1]
