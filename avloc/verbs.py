@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from avloc.feature_extraction.extractors.base import Extractor
     from avloc.feature_extraction.job.run import JobReport
     from avloc.feature_extraction.media.arrays import ClipArrays
-    from avloc.inference.localizer import Localizer
     from avloc.inference.prediction import SplitPredictions
     from avloc.localization.result import Localization
 
@@ -26,6 +25,7 @@ def localize(
     audio_track: int = 0,
     device: str = "cpu",
     precision: str = "32",
+    decoding: str | None = None,
     weights: Mapping[str, str | Path] | None = None,
     network: type[Any] | str | None = None,
     own_extractors: Sequence[type[Extractor] | str] = (),
@@ -41,6 +41,7 @@ def localize(
         audio_track: number of the audio track, from 0.
         device: device of the network.
         precision: `32`, or `bf16` or `16` to run the network under autocast.
+        decoding: decoding of boundary maps, instead of the checkpoint's own (`avloc.heads.decode_map`).
         weights: by extractor, the file of its weights, for those that have any.
         network: the class of the checkpoint's network or its dotted name, if it is your own.
         own_extractors: the same for extractors of your own that it was trained on.
@@ -56,9 +57,17 @@ def localize(
     >>> avloc.localize("suspicious.mp4", checkpoint="demo/checkpoint.ckpt").segments(threshold=0.5)  # doctest: +SKIP
     """
     from avloc.feature_extraction.media.types import Span
+    from avloc.inference.localizer import Localizer, require_device
 
-    options: dict[str, Any] = {"device": device, "precision": precision, "weights": weights}
-    localizer = _localizer(checkpoint, network=network, own_extractors=own_extractors, **options)
+    localizer = Localizer.from_checkpoint(
+        checkpoint,
+        device=require_device(device),
+        weights=weights,
+        precision=precision,
+        decoding=decoding,
+        network=network,
+        own_extractors=own_extractors,
+    )
     return localizer.localize(clip, keep=keep, span=Span(start_s, end_s, audio_track))
 
 
@@ -67,7 +76,7 @@ def extract(
     root: str | Path,
     *,
     store: str | Path,
-    extractors: Sequence[str],
+    extractors: str | Sequence[str],
     split: str | None = None,
     device: str = "cpu",
     precision: str = "32",
@@ -79,7 +88,8 @@ def extract(
         dataset: the dataset's layout, as `avloc.datasets.read_records` takes it.
         root: the dataset's folder.
         store: the store's folder; it is made if it does not exist.
-        extractors: specifications: `logspec`, `r3d_18:/models/r3d_18.pth,stride=2`, `my_package.MyExtractor`.
+        extractors: specifications, in a list or as on the command line: `logspec,residual_grid`,
+            `r3d_18:/models/r3d_18.pth,stride=2`, `my_package.MyExtractor`.
         split: only this split.
         device: device of the networks.
         precision: precision of the networks: `32`, `bf16` or `16`.
@@ -99,7 +109,7 @@ def extract(
     9
     """
     from avloc.datasets.readers.catalog import read_records
-    from avloc.feature_extraction.extractors.catalog import parse_specification
+    from avloc.feature_extraction.extractors.catalog import parse_extractors
     from avloc.feature_extraction.job.run import extract as run_job
     from avloc.feature_extraction.job.worker import ExtractionSettings
     from avloc.feature_extraction.store.feature_store import FeatureStore
@@ -107,13 +117,12 @@ def extract(
     root = Path(root).expanduser()
     settings = ExtractionSettings(
         root,
-        tuple(parse_specification(each) for each in extractors),
+        parse_extractors(extractors),
         device=device,
         precision=precision,
         workers=workers,
     )
-    files = [record.file for record in read_records(dataset, root, split)]
-    return run_job(files, FeatureStore(store), settings)
+    return run_job(read_records(dataset, root, split).files, FeatureStore(store), settings)
 
 
 def predict(
@@ -129,6 +138,7 @@ def predict(
     allow_missing: bool = False,
     device: str = "cpu",
     precision: str = "32",
+    decoding: str | None = None,
     weights: Mapping[str, str | Path] | None = None,
     network: type[Any] | str | None = None,
     own_extractors: Sequence[type[Extractor] | str] = (),
@@ -147,6 +157,7 @@ def predict(
         allow_missing: give a clip without features an empty list, instead of an error.
         device: device of the network.
         precision: precision of the network.
+        decoding: see `localize`.
         weights: see `localize`.
         network: see `localize`.
         own_extractors: see `localize`.
@@ -161,11 +172,20 @@ def predict(
     >>> predictions = avloc.predict("best.ckpt", "lavdf", "LAV-DF", store="features")  # doctest: +SKIP
     >>> avloc.evaluate(predictions, "LAV-DF/metadata.min.json", protocol="lavdf", split="test")  # doctest: +SKIP
     """
+    from avloc.inference.localizer import Localizer, require_device
     from avloc.inference.prediction import predict as run_prediction
 
-    options: dict[str, Any] = {"device": device, "precision": precision, "weights": weights}
+    localizer = Localizer.from_checkpoint(
+        checkpoint,
+        device=require_device(device),
+        weights=weights,
+        precision=precision,
+        decoding=decoding,
+        network=network,
+        own_extractors=own_extractors,
+    )
     return run_prediction(
-        _localizer(checkpoint, network=network, own_extractors=own_extractors, **options),
+        localizer,
         dataset,
         root,
         split,
@@ -175,9 +195,3 @@ def predict(
         workers=workers,
         allow_missing=allow_missing,
     )
-
-
-def _localizer(checkpoint: str | Path, *, device: str, **options: Any) -> Localizer:
-    from avloc.inference.localizer import Localizer, require_device
-
-    return Localizer.from_checkpoint(checkpoint, device=require_device(device), **options)

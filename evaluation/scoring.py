@@ -24,7 +24,7 @@ from avloc.evaluation.predictions import Alignment, Predictions, align, read_pre
 from avloc.evaluation.protocols import Protocol, get_protocol
 from avloc.evaluation.truth import Truth, read_truth
 
-ClipArrays: TypeAlias = Mapping[str, npt.ArrayLike]
+RowsByClip: TypeAlias = Mapping[str, npt.ArrayLike]
 FORGED_MODALITIES = ("audio", "visual", "both")
 SUBSETS = {"full": (), "visual": ("audio",), "audio": ("visual",)}
 """For each subset, the modalities whose fakes are left out (LAV-DF's subsets); real clips stay in all."""
@@ -163,8 +163,8 @@ class Evaluation:
 
 
 def evaluate(
-    predictions: str | os.PathLike[str] | ClipArrays,
-    truth: str | os.PathLike[str] | ClipArrays,
+    predictions: str | os.PathLike[str] | RowsByClip,
+    truth: str | os.PathLike[str] | RowsByClip,
     protocol: str | Protocol = "lavdf",
     *,
     modes: Sequence[Mode] = MODES,
@@ -217,7 +217,7 @@ def evaluate(
 
 
 def _load_truth(
-    truth: str | os.PathLike[str] | ClipArrays, protocol: Protocol, split: str | None, *, details: bool
+    truth: str | os.PathLike[str] | RowsByClip, protocol: Protocol, split: str | None, *, details: bool
 ) -> tuple[Truth, str]:
     """Return the labelled clips, and their name in errors."""
     if not isinstance(truth, Mapping):

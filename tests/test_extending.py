@@ -17,6 +17,7 @@ import pytest
 from avloc.cli.main import main
 from avloc.datasets import read_records
 from avloc.errors import AvlocError
+from avloc.feature_extraction import Clip
 from avloc.models import build_model
 from avloc.models.catalog import network_class
 
@@ -52,6 +53,18 @@ def folder(tmp_path_factory, tiny_set) -> Path:
 
 def test_the_network_of_the_page_is_short():
     assert len(FILES["my_net.py"].splitlines()) <= 55
+
+
+def test_the_extractor_of_the_page_counts_zero_crossings(folder, monkeypatch):
+    monkeypatch.syspath_prepend(str(folder))
+    from my_extractor import ZeroCrossings
+
+    time_s = np.arange(16_000 * 3) / 16_000
+    tone = np.sin(2 * np.pi * 200 * time_s + 0.1).astype(np.float32)
+    features = ZeroCrossings().extract(Clip(Path("x"), 25, 16_000, samples=tone))
+    assert features.values.shape == (150, 1)
+    assert features.grid.hop_s == 0.02
+    np.testing.assert_allclose(features.values, 8 / 319, atol=0.004)  # 200 Hz cross zero 8 times in 20 ms
 
 
 def test_commands_of_the_page_predict_and_localize(folder):
@@ -125,7 +138,7 @@ def test_installed_networks_are_found_but_never_replace_ours(monkeypatch):
     assert network_class("Tiny").__name__ == "Identity"
     assert network_class("BATFD").__module__.startswith("avloc.")
     with pytest.raises(
-        AvlocError, match="unknown network 'Other', want one of BoundaryTransformer, BATFD, BATFDPlus, BATFD, Tiny"
+        AvlocError, match="unknown network 'Other', want one of BoundaryTransformer, BATFD, BATFDPlus, Tiny"
     ):
         network_class("Other")
     with pytest.raises(AvlocError, match="want the class of a network 'Tiny', got torch.nn.modules.linear.Identity"):

@@ -40,6 +40,11 @@ def test_a_loaded_localizer_costs_little_more_than_torch(torch_seconds):
     assert cpu_seconds(code) <= 1.6 * torch_seconds
 
 
+def test_help_imports_nothing_heavy():
+    code = "import sys; sys.argv = ['avloc', '--help']; from avloc.cli.main import main; main(); sys.exit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
+
+
 def test_help_is_fast(torch_seconds):
     # 0.3 s where torch takes about 2 s: noisy machines are compared with themselves.
     assert (

@@ -96,7 +96,7 @@ class LocalizerOptions:
     Attributes:
         checkpoint: the checkpoint.
         network: dotted name of the network's class, if it is the user's own.
-        extractor: dotted names of the user's own extractors.
+        own_extractors: dotted names of the user's own extractors.
         weights: by extractor, the file of its weights.
         device: device of the network.
         precision: `32`, `bf16` or `16`.
@@ -105,7 +105,7 @@ class LocalizerOptions:
 
     checkpoint: Path
     network: str | None
-    extractor: tuple[str, ...]
+    own_extractors: tuple[str, ...]
     weights: Mapping[str, Path]
     device: str
     precision: str
@@ -115,7 +115,7 @@ class LocalizerOptions:
     def pop(cls, namespace: argparse.Namespace) -> LocalizerOptions:
         """Take the options that `add_localizer_options` added out of a namespace."""
         values = {field.name: vars(namespace).pop(field.name) for field in fields(cls)}
-        values |= {"extractor": tuple(values["extractor"]), "weights": dict(values["weights"])}
+        values |= {"own_extractors": tuple(values["own_extractors"]), "weights": dict(values["weights"])}
         return cls(**values)
 
     def load(self) -> Localizer:
@@ -133,7 +133,7 @@ class LocalizerOptions:
             precision=self.precision,
             decoding=self.decoding,
             network=self.network,
-            own_extractors=self.extractor,
+            own_extractors=self.own_extractors,
         )
 
 
@@ -159,6 +159,7 @@ def add_checkpoint_option(options: argparse.ArgumentParser) -> None:
     )
     options.add_argument(
         "--extractor",
+        dest="own_extractors",
         action="append",
         default=[],
         metavar="my_package.MyExtractor",

@@ -15,7 +15,7 @@ from avloc.cli.arguments import default_workers, parser, path, positive
 from avloc.errors import AvlocError
 
 DEFAULT_CLIPS = 480
-EXTRACTORS = ("logspec", "residual_grid")
+DEMO_EXTRACTORS = ("logspec", "residual_grid")
 PROTOCOL = "lavdf"
 
 
@@ -101,7 +101,7 @@ def _dataset(options: DemoOptions) -> list[str]:
 def _extract(options: DemoOptions) -> None:
     from avloc.cli import extract
 
-    extractors = ["--extractors", ",".join(EXTRACTORS), "--workers", str(options.workers)]
+    extractors = ["--extractors", ",".join(DEMO_EXTRACTORS), "--workers", str(options.workers)]
     if extract.run([*_dataset(options), *extractors]):
         raise AvlocError(f"{options.out}: clips of the demo could not be read; remove the folder and run it again")
 
@@ -148,7 +148,7 @@ def _evaluate(options: DemoOptions) -> None:
 
 STEPS = (
     ("clips: generate mp4 files with forged words", _synth),
-    (f"features: {' and '.join(EXTRACTORS)} into an HDF5 store", _extract),
+    (f"features: {' and '.join(DEMO_EXTRACTORS)} into an HDF5 store", _extract),
     ("network: train BoundaryTransformer on the train split", _train),
     ("predictions: for the test split, people and words the network never met", _predict),
     ("scores: AP and AR, report", _evaluate),

@@ -241,7 +241,7 @@ def _score_steps(step_s: float, evaluation: Evaluation) -> StepScores:
 def _score_clip_file(options: EvaluateOptions, protocol: Protocol) -> None:
     """Compute AUC, EER and F1 of a file of clip scores."""
     from avloc.evaluation.detection import score_clip_file
-    from avloc.evaluation.reporting.results import ClipReport
+    from avloc.evaluation.reporting.results import ClipScoresReport
     from avloc.evaluation.reporting.tables import detection_table, print_tables
     from avloc.evaluation.scoring import select_subset
     from avloc.evaluation.truth import read_truth
@@ -259,7 +259,7 @@ def _score_clip_file(options: EvaluateOptions, protocol: Protocol) -> None:
         (extra, "are not labelled"),
     )
     print_tables([detection_table("Whole clips", detection, "clips")])
-    _write_numbers(options, ClipReport(protocol.name, len(truth), detection, missing, extra).to_dict())
+    _write_numbers(options, ClipScoresReport(protocol.name, len(truth), detection, missing, extra).to_dict())
 
 
 def _write_numbers(options: EvaluateOptions, document: dict[str, object]) -> None:

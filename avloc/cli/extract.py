@@ -34,7 +34,7 @@ class ExtractOptions:
     Attributes:
         dataset: the dataset's layout.
         root: the dataset's folder.
-        extractors: the specifications, in the syntax of `parse_extractors`.
+        extractors: the specifications, as `avloc.feature_extraction.extractors.catalog.parse_extractors` takes them.
         store: the store's folder.
         split: only this split; None: all.
         shard: (i, n): task i of a job array of n.
@@ -196,34 +196,6 @@ def _parse_fraction(text: str) -> float:
     return value
 
 
-def parse_extractors(text: str) -> list[ExtractorSpec]:
-    """Parse `a,b:key=value,key=value;c` into names and arguments.
-
-    Raises:
-        AvlocError: if no extractor is named, or one twice.
-
-    >>> parse_extractors("logspec,r3d_18:weights=my file.pth,stride=2")
-    [('logspec', {}), ('r3d_18', {'weights': 'my file.pth', 'stride': '2'})]
-    """
-    from avloc.feature_extraction.extractors.catalog import parse_specification
-
-    parts: list[str] = []
-    for group in text.split(";"):
-        for k, part in enumerate(group.split(",")):
-            # An extractor's name has no "="; a part with one before any ":" continues the arguments of the last extractor.
-            if k and "=" in part.partition(":")[0]:
-                parts[-1] += f",{part}"
-            else:
-                parts.append(part)
-    specs = [parse_specification(part) for part in parts if part.strip()]
-    if not specs:
-        raise AvlocError("--extractors: name at least one")
-    names = [name for name, _ in specs]
-    if len(set(names)) < len(names):
-        raise AvlocError(f"--extractors: each name once, got {', '.join(names)}")
-    return [(name, dict(arguments)) for name, arguments in specs]
-
-
 def make_plan(options: ExtractOptions) -> JobPlan:
     """Read the dataset, and plan its shards.
 
@@ -248,9 +220,10 @@ def make_plan(options: ExtractOptions) -> JobPlan:
 
 
 def _settings(options: ExtractOptions) -> ExtractionSettings:
+    from avloc.feature_extraction.extractors.catalog import parse_extractors
     from avloc.feature_extraction.job.worker import ExtractionSettings
 
-    specs = parse_extractors(options.extractors)
+    specs: list[ExtractorSpec] = list(parse_extractors(options.extractors))
     if options.crop is not None:
         specs = [(name, _with_crop(name, arguments, options.crop)) for name, arguments in specs]
         if not any("crop" in arguments for _, arguments in specs):

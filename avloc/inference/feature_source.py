@@ -47,13 +47,7 @@ class FeatureSource:
         own_extractors: Sequence[type[Extractor] | str] = (),
     ) -> None:
         self.descriptions, self.hop_s, self._weights = tuple(descriptions), hop_s, dict(weights or {})
-        # By dotted name, the class if the caller has it at hand; a checkpoint alone never has anything imported.
-        self._own: dict[str, type[Extractor] | None] = {
-            each if isinstance(each, str) else f"{each.__module__}.{each.__qualname__}": None
-            if isinstance(each, str)
-            else each
-            for each in own_extractors
-        }
+        self._own = tuple(own_extractors)
         self._extractors: list[Extractor] = []
 
     def prepare(self) -> None:
@@ -86,9 +80,9 @@ class FeatureSource:
             raise CheckpointError(f"{name} needs the weights file it was trained with: give --weights {name}=FILE")
         factory = description.factory or name
         arguments = {**description.parameters, **({} if file is None else {"weights": str(file)})}
-        if factory in self._own:
-            own_class = self._own[factory]
-            extractor = build_extractor(factory, arguments) if own_class is None else own_class(**arguments)
+        own_class = self._own_class(name, factory)
+        if own_class is not None:
+            extractor = own_class(**arguments)
         elif factory in available_extractors():
             extractor = build_extractor(factory, arguments)
         else:
@@ -98,6 +92,19 @@ class FeatureSource:
         if extractor.weights_sha256() != sha256:
             raise CheckpointError(f"{file}: not the weights of {name} that the network was trained on")
         return extractor
+
+    def _own_class(self, name: str, factory: str) -> type[Extractor] | None:
+        """The class that the caller gave for an extractor; a checkpoint alone never has anything imported."""
+        from avloc.feature_extraction.extractors.catalog import extractor_class
+
+        for own in self._own:
+            own_class = extractor_class(own) if isinstance(own, str) else own
+            if (
+                factory == f"{own_class.__module__}.{own_class.__qualname__}"
+                or getattr(own_class, "name", None) == name
+            ):
+                return own_class
+        return None
 
     def open(
         self, clip: str | Path | ClipArrays, windowing: Windowing, request: Request

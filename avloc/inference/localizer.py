@@ -15,7 +15,7 @@ from avloc.core.calibration import CALIBRATED, PlattFit, clip_probabilities
 from avloc.core.proposals import Proposals
 from avloc.core.records import MODALITIES
 from avloc.core.timeline import TimeGrid
-from avloc.errors import AvlocError, one_line
+from avloc.errors import AvlocError, CheckpointError, one_line
 from avloc.feature_extraction.media.types import WHOLE, Span
 from avloc.inference.clip_source import ClipSource
 from avloc.inference.feature_source import FeatureSource
@@ -77,8 +77,13 @@ class Localizer:
         self.calibration = dict(calibration or {})
 
     def __repr__(self) -> str:
-        calibrated = "calibrated" if self.calibration else "uncalibrated"
+        calibrated = "calibrated" if self.is_calibrated else "uncalibrated"
         return f"Localizer({type(self.model).__name__} on {self.device}, precision {self.precision}, {calibrated})"
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether the clip and both modalities have a calibration."""
+        return set(self.calibration) >= set(CALIBRATED)
 
     @classmethod
     def from_checkpoint(
@@ -116,7 +121,10 @@ class Localizer:
             if "decoding" not in arguments:
                 raise AvlocError(f"{path}: a {checkpoint.model} has no boundary maps; leave out --decoding")
             arguments["decoding"] = decoding
-        model = build_model(checkpoint.model, arguments, network)
+        try:
+            model = build_model(checkpoint.model, arguments, network)
+        except CheckpointError as error:
+            raise CheckpointError(f"{path}: {error}; was it trained by another version? Train it again") from error
         load_weights(model, checkpoint)
         source = build_source(checkpoint, weights, own_extractors)
         return cls(model, source, device, precision, checkpoint.context.calibration)
@@ -246,9 +254,8 @@ class Localizer:
         problems: tuple[str, ...],
     ) -> Localization:
         probabilities = clip_probabilities(proposals, self.calibration)
-        is_calibrated = set(self.calibration) >= set(CALIBRATED)
         file = example.record.file
-        return Localization(file, duration_s, proposals, grid, fakeness, problems, probabilities, is_calibrated)
+        return Localization(file, duration_s, proposals, grid, fakeness, problems, probabilities, self.is_calibrated)
 
     def _overlap(self, size: int | None) -> int:
         """Steps that windows share: the longest segment of a map fits in, so that one window has all of it."""

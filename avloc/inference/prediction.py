@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from avloc.core.records import VideoRecord
     from avloc.datasets.loading.example import Example
     from avloc.inference.localizer import Localizer
-    from avloc.localization.result import Localization
 
 Progress = Callable[[int, int], object]
 """Called with the number of clips that are done, and of all."""
@@ -81,52 +80,38 @@ def predict(
         localizer.source.prepare()  # fail before decoding if a weights file is missing
     root = Path(root).expanduser()
     records = read_records(dataset, root, split)
-    predictions = SplitPredictions({public_name(dataset, r): np.zeros((0, 3)) for r in records})
-    options = {"batch_size": batch_size, "keep": keep}
+    names = {r.file: public_name(dataset, r) for r in records}
+    predictions = SplitPredictions({name: np.zeros((0, 3)) for name in names.values()})
+    failures: dict[str, str] = {}  # by file
     if store is None:
-        pairs = _from_clips(localizer, records, root, workers, predictions.failures, progress, options)
+        examples = _decoded(localizer.source, records, root, workers, failures, progress)
     else:
-        pairs = _from_store(localizer, records, store, allow_missing, predictions.failures, progress, options)
-    for record, localization in pairs:
+        examples = _stored(localizer.source, records, store, allow_missing, failures, progress)
+    for localization in localizer.run(examples, batch_size=batch_size, keep=keep):
         rows = np.column_stack([localization.proposals.scores, localization.proposals.segments])
-        predictions[public_name(dataset, record)] = rows
+        predictions[names[localization.file]] = rows
         if localization.problems:
-            predictions.failures[record.file] = "; ".join(localization.problems)
+            failures[localization.file] = "; ".join(localization.problems)
+    predictions.failures.update({names[file]: reason for file, reason in failures.items()})
     return predictions
 
 
-def _from_store(
-    localizer: Localizer,
+def _stored(
+    source: InputSource,
     records: Sequence[VideoRecord],
     store: str | Path,
     allow_missing: bool,
     failures: dict[str, str],
     progress: Progress,
-    options: dict[str, Any],
-) -> Iterator[tuple[VideoRecord, Localization]]:
+) -> Iterator[Example]:
+    """Read the clips' features; a clip without any goes into `failures`."""
     from avloc.feature_extraction.store.feature_store import FeatureStore
 
-    dataset = localizer.source.stored(records, FeatureStore(store), allow_missing=allow_missing)
+    dataset = source.stored(records, FeatureStore(store), allow_missing=allow_missing)
     failures.update(dict.fromkeys(dataset.missing, "no features in the store"))
-    localizations = localizer.run((dataset[k] for k in range(len(dataset))), **options)
-    for done, (record, localization) in enumerate(zip(dataset.records, localizations, strict=True), 1):
-        yield record, localization
-        progress(done, len(dataset))
-
-
-def _from_clips(
-    localizer: Localizer,
-    records: Sequence[VideoRecord],
-    root: Path,
-    workers: int,
-    failures: dict[str, str],
-    progress: Progress,
-    options: dict[str, Any],
-) -> Iterator[tuple[VideoRecord, Localization]]:
-    decoded: deque[VideoRecord] = deque()  # waiting for the network
-    examples = _decoded(localizer.source, records, root, workers, decoded, failures, progress)
-    for localization in localizer.run(examples, **options):
-        yield decoded.popleft(), localization
+    for k in range(len(dataset)):
+        yield dataset[k]
+        progress(k + 1, len(dataset))
 
 
 def _decoded(
@@ -134,11 +119,10 @@ def _decoded(
     records: Sequence[VideoRecord],
     root: Path,
     workers: int,
-    decoded: deque[VideoRecord],
     failures: dict[str, str],
     progress: Progress,
 ) -> Iterator[Example]:
-    """Decode in worker processes, in order; a clip that cannot be read goes into `failures`, the others into `decoded`."""
+    """Decode the clips in worker processes, in order; a clip that cannot be read goes into `failures`."""
     from torch.utils.data import DataLoader
 
     clips: Any = _Clips(source, records, root)
@@ -146,12 +130,11 @@ def _decoded(
     for k, (example, reason) in enumerate(
         DataLoader(clips, batch_size=None, num_workers=count, collate_fn=_unchanged)  # type: ignore[var-annotated]
     ):
-        progress(k + 1, len(records))
         if example is None:
             failures[records[k].file] = reason
         else:
-            decoded.append(records[k])
             yield example
+        progress(k + 1, len(records))
 
 
 class _Clips:
@@ -165,7 +148,9 @@ class _Clips:
 
     def __getitem__(self, k: int) -> tuple[Example | None, str]:
         try:
-            return read_whole(self.source, resolve_inside(self.root, self.records[k].file)), ""
+            example = read_whole(self.source, resolve_inside(self.root, self.records[k].file))
+            named = replace(example.record, file=self.records[k].file)
+            return replace(example, record=named), ""  # type: ignore[type-var]
         except AvlocError as error:
             return None, str(error)
 

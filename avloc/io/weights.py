@@ -23,7 +23,7 @@ def load_file(path: str | Path) -> Any:
     """
     import torch
 
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
     try:

@@ -31,7 +31,7 @@ def network_class(name: str) -> type[Any]:
     """
     if name in MODELS:
         return cast(type[Any], getattr(import_module(MODELS[name]), name))
-    plugins = {plugin.name: plugin for plugin in entry_points(group=PLUGINS)}
+    plugins = {plugin.name: plugin for plugin in entry_points(group=PLUGINS) if plugin.name not in MODELS}
     if name not in plugins:
         names = ", ".join([*MODELS, *sorted(plugins)])
         raise CheckpointError(
@@ -40,7 +40,7 @@ def network_class(name: str) -> type[Any]:
     return as_class(plugins[name].load(), plugins[name].value)
 
 
-def as_class(network: type[Any] | str | object, name: str = "") -> type[Any]:
+def as_class(network: object, name: str = "") -> type[Any]:
     """Return a network's class, which the caller gives as such or by its dotted name.
 
     Raises:

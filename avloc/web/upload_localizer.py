@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 VIDEO_SUFFIXES = ".mp4 .mov .m4v .mkv .webm .avi .mpg .ogv"
 AUDIO_SUFFIXES = ".wav .mp3 .m4a .flac .ogg .aac"
-MEDIA_SUFFIXES = frozenset([*VIDEO_SUFFIXES.split(), *AUDIO_SUFFIXES.split()])
+PLAYABLE_SUFFIXES = frozenset([*VIDEO_SUFFIXES.split(), *AUDIO_SUFFIXES.split()])
 Progress = Callable[[float, str], object]
 """Called with the finished fraction in [0, 1], and a text."""
 
@@ -91,7 +91,7 @@ class UploadLocalizer:
         upload = self._check_upload(path)
         token, folder = self.results.create()
         suffix = upload.suffix.lower()
-        clip = folder / f"{CLIP_NAME}{suffix if suffix in MEDIA_SUFFIXES else ''}"
+        clip = folder / f"{CLIP_NAME}{suffix if suffix in PLAYABLE_SUFFIXES else ''}"
         try:
             # Equal uploads are one file, which other visitors may wait for: link it, and leave it to the sweeper.
             os.link(upload, clip)

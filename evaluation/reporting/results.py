@@ -83,7 +83,7 @@ class EvaluationReport:
 
 
 @dataclass(frozen=True, slots=True)
-class ClipReport:
+class ClipScoresReport:
     """Scores of a file of clip scores.
 
     Attributes:

@@ -12,7 +12,7 @@ class goes by its dotted path: `my_package.MyExtractor`. An installed package ad
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 
 from avloc.errors import AvlocError, one_line
@@ -46,6 +46,42 @@ def parse_specification(specification: str) -> tuple[str, dict[str, str]]:
     return name.strip(), arguments
 
 
+def parse_extractors(extractors: str | Sequence[str]) -> list[tuple[str, dict[str, str]]]:
+    """Parse the specifications of several extractors, each of another name.
+
+    Args:
+        extractors: `a,b:key=value,key=value;c` in one text, or a specification each.
+
+    Raises:
+        AvlocError: if no extractor is named, or one twice.
+
+    >>> parse_extractors("logspec,r3d_18:weights=my file.pth,stride=2")
+    [('logspec', {}), ('r3d_18', {'weights': 'my file.pth', 'stride': '2'})]
+    >>> parse_extractors(["logspec", "logmel:bands=40"])
+    [('logspec', {}), ('logmel', {'bands': '40'})]
+    """
+    parts = _split(extractors) if isinstance(extractors, str) else list(extractors)
+    specs = [parse_specification(part) for part in parts if part.strip()]
+    if not specs:
+        raise AvlocError("extractors: name at least one")
+    names = [name for name, _ in specs]
+    if len(set(names)) < len(names):
+        raise AvlocError(f"extractors: name each once, got {', '.join(names)}")
+    return specs
+
+
+def _split(text: str) -> list[str]:
+    parts: list[str] = []
+    for group in text.split(";"):
+        for k, part in enumerate(group.split(",")):
+            # An extractor's name has no "="; a part with one before any ":" continues the arguments of the last extractor.
+            if k and "=" in part.partition(":")[0]:
+                parts[-1] += f",{part}"
+            else:
+                parts.append(part)
+    return parts
+
+
 def build_extractor(name: str, arguments: Mapping[str, object] | None = None) -> Extractor:
     """Build an extractor by its name.
 
@@ -59,7 +95,7 @@ def build_extractor(name: str, arguments: Mapping[str, object] | None = None) ->
     >>> build_extractor("logmel", {"bands": "40"}).dim
     40
     """
-    constructor: Callable[..., Extractor] = _extractor_class(name)
+    constructor: Callable[..., Extractor] = extractor_class(name)
     signature = inspect.signature(constructor).parameters
     typed = {}
     for key, value in with_default_key(name, arguments or {}).items():
@@ -71,32 +107,38 @@ def build_extractor(name: str, arguments: Mapping[str, object] | None = None) ->
 
 def with_default_key(name: str, arguments: Mapping[str, object]) -> dict[str, object]:
     """Name the argument that was given without a key after the constructor's first parameter."""
-    first = next(iter(inspect.signature(_extractor_class(name)).parameters), "")
+    first = next(iter(inspect.signature(extractor_class(name)).parameters), "")
     return {key or first: value for key, value in arguments.items()}
 
 
 def accepts(name: str, argument: str) -> bool:
     """Tell if an extractor's constructor has an argument of this name."""
-    return argument in inspect.signature(_extractor_class(name)).parameters
+    return argument in inspect.signature(extractor_class(name)).parameters
 
 
-def _extractor_class(name: str) -> type[Extractor]:
-    """The class of a name.
+def extractor_class(name: str) -> type[Extractor]:
+    """Return the class of a name.
+
+    Args:
+        name: as of `build_extractor`.
 
     Raises:
         AvlocError: if the name is unknown, or leads to something else than an extractor's class.
+
+    >>> extractor_class("logmel").__name__
+    'LogMel'
     """
-    extractor_class: object
+    target: object
     if name in EXTRACTORS:
         module, _, attribute = EXTRACTORS[name].rpartition(".")
-        extractor_class = getattr(import_module(module), attribute)
+        target = getattr(import_module(module), attribute)
     elif "." in name:
-        extractor_class = import_dotted(name, "a subclass of avloc.feature_extraction.Extractor")
+        target = import_dotted(name, "a subclass of avloc.feature_extraction.Extractor")
     else:
-        extractor_class = _load_plugin(name)
-    if not (isinstance(extractor_class, type) and issubclass(extractor_class, Extractor)):
+        target = _load_plugin(name)
+    if not (isinstance(target, type) and issubclass(target, Extractor)):
         raise AvlocError(f"extractor {name!r} is not a subclass of avloc.feature_extraction.Extractor")
-    return extractor_class
+    return target
 
 
 def _load_plugin(name: str) -> object:

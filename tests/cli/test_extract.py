@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from avloc.cli import extract as extract_module
-from avloc.cli.extract import format_duration, parse, parse_extractors
+from avloc.cli.extract import format_duration, parse
 from avloc.cli.main import main
 from avloc.feature_extraction.store.feature_store import FeatureStore
 
@@ -164,15 +164,6 @@ def test_sigterm_ends_the_job_cleanly(tmp_path, tiny_set):
     assert "Traceback" not in err
     assert not list((tmp_path / "s").rglob(".*.tmp*"))
     assert lines(tmp_path / "s" / "log" / "extract-0-of-1.jsonl")[-1]["how"] == "stopped"
-
-
-def test_parse_extractors():
-    specs = parse_extractors("logspec;r3d_18:random=true,crop=center;mc3_18:/data/mc3.pth")
-    assert specs == [
-        ("logspec", {}),
-        ("r3d_18", {"random": "true", "crop": "center"}),
-        ("mc3_18", {"": "/data/mc3.pth"}),
-    ]
 
 
 def test_another_crop_is_another_store(tiny_set, tmp_path, capsys):

@@ -37,7 +37,7 @@ def test_options_are_parsed_into_one_dataclass(tmp_path):
     options = parse([*words, "--network", "my_net.MyNet", "--extractor", "a.B", "--weights", "r3d_18=w.pth"])
     assert options.localizer.checkpoint == checkpoint
     assert options.localizer.network == "my_net.MyNet"
-    assert options.localizer.extractor == ("a.B",)
+    assert options.localizer.own_extractors == ("a.B",)
     assert options.localizer.weights == {"r3d_18": Path("w.pth")}
     assert options.root == Path.home()
     assert (options.split, options.keep, options.batch_size, options.store) == ("test", 100, None, None)

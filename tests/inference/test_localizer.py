@@ -9,12 +9,12 @@ from avloc.core.records import VideoRecord
 from avloc.core.timeline import TimeGrid
 from avloc.datasets.loading.clips import ClipExample
 from avloc.datasets.loading.example import FeatureExample
-from avloc.errors import AvlocError
+from avloc.errors import AvlocError, CheckpointError
 from avloc.inference.clip_source import ClipSource
 from avloc.inference.feature_source import FeatureSource
 from avloc.inference.localizer import Localizer, build_source
 from avloc.models import BATFD, BoundaryTransformer
-from avloc.models.checkpoint import Checkpoint
+from avloc.models.checkpoint import Checkpoint, write_checkpoint
 
 SMALL = {"video_widths": (3, 4, 5, 4), "audio_widths": (3, 4, 2), "width": 8, "map_widths": (4, 3), "samples": 4}
 
@@ -127,3 +127,19 @@ def test_ten_minutes_equal_their_windows():
     np.testing.assert_allclose(segments, expected, atol=1e-4)
     np.testing.assert_allclose(scores, expected_scores, atol=1e-5)
     np.testing.assert_allclose(localization.fakeness[7 * 750 + 125 : 8 * 750 + 125], alone.fakeness[125:875], atol=1e-5)
+
+
+def test_checkpoint_of_other_arguments_names_the_file_and_the_cure(tmp_path):
+    model = BoundaryTransformer(audio_dim=5, visual_dim=4, width=8, heads=2)
+    model.arguments["voting"] = 0.8  # as an earlier version called it
+    write_checkpoint(tmp_path / "old.ckpt", model, TrainingContext(0.04))
+    with pytest.raises(CheckpointError, match=r"old\.ckpt: network .*'voting'; was it trained by another version"):
+        Localizer.from_checkpoint(tmp_path / "old.ckpt")
+
+
+def test_calibration_must_cover_the_clip_and_both_modalities():
+    fits = {"clip": (1.0, 0.0), "audio": (1.0, 0.0)}
+    for calibration, words in ((fits, "uncalibrated"), ({**fits, "visual": (1.0, 0.0)}, "calibrated")):
+        model = BoundaryTransformer(audio_dim=5, visual_dim=4, width=8, heads=2)
+        localizer = Localizer(model, FeatureSource([], 0.04), calibration=calibration)
+        assert repr(localizer) == f"Localizer(BoundaryTransformer on cpu, precision 32, {words})"

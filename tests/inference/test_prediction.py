@@ -5,6 +5,8 @@ import shutil
 import numpy as np
 import pytest
 
+from avloc.datasets import read_records, synthesize
+from avloc.datasets.readers.catalog import public_name
 from avloc.errors import AvlocError, StoreError
 from avloc.feature_extraction import FeatureStore
 from avloc.inference.feature_source import FeatureSource
@@ -37,6 +39,16 @@ def test_a_broken_clip_has_no_rows_and_a_reason(localizer, tiny_set, tmp_path):
     assert file == f"test/{broken.name}"
     assert "cannot be opened as media" in predictions.failures[file]
     assert sorted(len(rows) for rows in predictions.values()) == [0, 9, 9]
+
+
+def test_failures_have_the_names_of_the_predictions(localizer, tmp_path):
+    """AV-Deepfake1M's own names leave out the split's folder."""
+    synthesize(tmp_path / "set", layout="avdeepfake1m", clips=9, seed=3)
+    names = [public_name("avdeepfake1m", r) for r in read_records("avdeepfake1m", tmp_path / "set", "val")]
+    (tmp_path / "set" / "val" / names[0]).write_text("none")
+    predictions = predict(localizer, "avdeepfake1m", tmp_path / "set", "val", keep=3)
+    assert sorted(predictions) == sorted(names)
+    assert list(predictions.failures) == [names[0]]
 
 
 def test_clips_without_features(localizer, tiny_set, tiny_store, tmp_path):

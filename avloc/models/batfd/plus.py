@@ -26,7 +26,7 @@ from avloc.models.batfd.map_network import MapNetwork, MapOutput
 from avloc.models.batfd.proposal_relation import ChannelLayout, ProposalRelation
 
 MAPS = 3  # of the position-aware branch, the channel-aware branch, and both
-MODALITIES = ("video", "audio")
+STREAM_NAMES = ("video", "audio")
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ class BATFDPlus(MapNetwork):
         self.fusions = nn.ModuleList(MapFusion(features=width, durations=self.durations) for _ in range(MAPS))
         self.generators: nn.ModuleDict | None = None
         if boundary_generator:
-            self.generators = nn.ModuleDict({m: BoundaryGenerator(features=width) for m in MODALITIES})
+            self.generators = nn.ModuleDict({m: BoundaryGenerator(features=width) for m in STREAM_NAMES})
             self.boundary_fusions = nn.ModuleDict(
                 {side: MapFusion(features=width, durations=1) for side in ("start", "end")}
             )
@@ -242,7 +242,7 @@ class BATFDPlus(MapNetwork):
     def _boundaries(self, video: Tensor, audio: Tensor) -> GeneratorOutput:
         """Predict starts and ends from features with logits, (B, C + 1, T) per modality."""
         assert self.generators is not None
-        v, a = (self.generators[m](x) for m, x in zip(MODALITIES, (video, audio), strict=True))
+        v, a = (self.generators[m](x) for m, x in zip(STREAM_NAMES, (video, audio), strict=True))
         start, end = (
             self.boundary_fusions[side](getattr(v, side)[:, None], getattr(a, side)[:, None], video, audio)[:, 0]
             for side in ("start", "end")

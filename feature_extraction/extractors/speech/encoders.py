@@ -2,7 +2,7 @@
 
 WavLM (Chen et al., "WavLM: large-scale self-supervised pre-training for full stack speech processing", JSTSP 2022), wav2vec 2.0
 (Baevski et al., NeurIPS 2020), XLS-R (Babu et al., arXiv 2111.09296, 2021) and HuBERT (Hsu et al., TASLP 2021), from local
-weights: nothing is ever downloaded. `speech_network` explains the timing of a row.
+weights: nothing is ever downloaded. `network` explains the timing of a row.
 
 Legend: B batch, N samples, T rows, C width, L hidden states (the transformer's input, then one per layer).
 """

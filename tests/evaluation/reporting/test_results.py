@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 from avloc.evaluation.detection import score_detection
-from avloc.evaluation.reporting.results import ClipReport, EvaluationReport, StepScores
+from avloc.evaluation.reporting.results import ClipScoresReport, EvaluationReport, StepScores
 
 
 def test_absent_parts_are_left_out(small_evaluation):
@@ -26,7 +26,7 @@ def test_parts_follow_the_scores(small_report):
 def test_detection_parts_by_hand():
     detection = score_detection(np.array([0.9, 0.2]), np.array([True, False]))
     assert StepScores(0.04, detection).to_dict() == {"step_s": 0.04, **detection.to_dict()}
-    assert ClipReport("lavdf", 3, detection, missing_files=1, extra_files=0).to_dict() == {
+    assert ClipScoresReport("lavdf", 3, detection, missing_files=1, extra_files=0).to_dict() == {
         "protocol": "lavdf",
         "videos": 3,
         "detection": detection.to_dict(),

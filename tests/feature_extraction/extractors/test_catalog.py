@@ -12,7 +12,14 @@ import pytest
 from avloc.errors import AvlocError
 from avloc.feature_extraction.extractors import names
 from avloc.feature_extraction.extractors.base import Extractor
-from avloc.feature_extraction.extractors.catalog import accepts, build_extractor, parse_specification, with_default_key
+from avloc.feature_extraction.extractors.catalog import (
+    accepts,
+    build_extractor,
+    extractor_class,
+    parse_extractors,
+    parse_specification,
+    with_default_key,
+)
 from avloc.feature_extraction.extractors.names import EXTRACTORS, available_extractors, factory_name
 from avloc.feature_extraction.extractors.spectrogram import LogSpec
 from avloc.feature_extraction.media.types import Clip
@@ -184,3 +191,21 @@ def test_broken_plugin_is_one_error(plugin_module, monkeypatch):
         build_extractor("text")
     assert factory_name(LogSpec) == "logspec"
     assert build_extractor("avloc_test_plugin.Peak").describe().factory == "avloc_test_plugin.Peak"
+
+
+def test_parse_extractors():
+    specs = parse_extractors("logspec;r3d_18:random=true,crop=center;mc3_18:/data/mc3.pth")
+    assert specs == [
+        ("logspec", {}),
+        ("r3d_18", {"random": "true", "crop": "center"}),
+        ("mc3_18", {"": "/data/mc3.pth"}),
+    ]
+
+
+def test_parse_extractors_of_a_list():
+    assert parse_extractors(["logspec", "r3d_18:/my file.pth"]) == [("logspec", {}), ("r3d_18", {"": "/my file.pth"})]
+    with pytest.raises(AvlocError, match="name each once, got logspec, logspec"):
+        parse_extractors(["logspec", "logspec"])
+    with pytest.raises(AvlocError, match="name at least one"):
+        parse_extractors([])
+    assert extractor_class("logspec") is LogSpec
