@@ -66,6 +66,6 @@ def _write_copy(path: Path, stamp: str, table: RecordTable) -> None:
     arrays: dict[str, npt.ArrayLike] = {"stamp": np.frombuffer(stamp.encode(), dtype=np.uint8), **to_arrays(table)}
     try:
         with replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, **arrays)
+            np.savez(file, **arrays)  # type: ignore[arg-type]  # the stub confuses names with its own arguments
     except OSError:
         return  # an unwritable cache is no reason to stop: the next start reads the metadata again
