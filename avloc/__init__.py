@@ -5,6 +5,7 @@ The public names of the package; each is imported when it is first used, so that
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from avloc.lazy import load
@@ -63,9 +64,12 @@ _MODULES = {
 }
 
 
+_ROOMS = ("datasets", "evaluation", "feature_extraction", "heads", "inference", "models", "training")
+
+
 def __getattr__(name: str) -> object:
-    return load(__name__, name, _MODULES)
+    return import_module(f"avloc.{name}") if name in _ROOMS else load(__name__, name, _MODULES)
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted([*__all__, *_ROOMS])

@@ -20,6 +20,7 @@ def localize(
     *,
     checkpoint: str | Path,
     keep: int = 100,
+    preview: bool = True,
     start_s: float = 0.0,
     end_s: float = math.inf,
     audio_track: int = 0,
@@ -36,6 +37,7 @@ def localize(
         clip: a file, or a clip in memory.
         checkpoint: a file that `avloc train` or `avloc convert` wrote.
         keep: at most this many segments per 40 s of the clip.
+        preview: whether to keep thumbnails and the loudness, for the page.
         start_s: start of the part of the file to look at, in seconds.
         end_s: its end.
         audio_track: number of the audio track, from 0.
@@ -68,7 +70,7 @@ def localize(
         network=network,
         own_extractors=own_extractors,
     )
-    return localizer.localize(clip, keep=keep, span=Span(start_s, end_s, audio_track))
+    return localizer.localize(clip, keep=keep, span=Span(start_s, end_s, audio_track), preview=preview)
 
 
 def extract(

@@ -50,7 +50,7 @@ class Problem:
         return f"{self.file}:{place} {self.detail}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Predictions:
     """Predictions of many clips.
 
@@ -65,6 +65,9 @@ class Predictions:
 
     files: list[str]
     rows: PredictionRows
+
+    def __repr__(self) -> str:
+        return f"Predictions({len(self)} clips, {self.rows.offsets[-1]} rows)"
 
     def __len__(self) -> int:
         return len(self.files)

@@ -36,7 +36,7 @@ GENERATORS = ("audio_model", "video_model")
 DURATIONS = (("duration", 1.0), ("video_frames", DEFAULT_FPS), ("audio_frames", float(DEFAULT_SAMPLE_RATE)))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Truth:
     """Labelled clips, one column per attribute.
 
@@ -60,6 +60,9 @@ class Truth:
     generators: Mapping[str, CategoricalColumn]
     duration_s: npt.NDArray[np.float64]
     source: IntArray
+
+    def __repr__(self) -> str:
+        return f"Truth({len(self)} clips, {self.labels.offsets[-1]} segments)"
 
     def __len__(self) -> int:
         return len(self.files)

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 FROZEN = Path(__file__).parent / "data" / "api.txt"
@@ -63,7 +64,8 @@ def test_a_front_door_lists_what_it_loads(room):
     typed = {a.asname: n.module for n in guard.body if isinstance(n, ast.ImportFrom) for a in n.names}
     assert typed == module._MODULES
     assert sorted(module.__all__) == sorted({*typed, *(["__version__"] if room == "avloc" else [])})
-    assert dir(module) == sorted(module.__all__)
+    rooms = [room.partition(".")[2] for room in ROOMS[1:]] if room == "avloc" else []
+    assert dir(module) == sorted([*module.__all__, *rooms])
     with pytest.raises(AttributeError, match=f"module '{room}' has no attribute 'nothing'"):
         module.nothing  # noqa: B018
 
@@ -80,6 +82,41 @@ def test_every_public_class_has_an_example(public):
     assert ">>> " in (public.__doc__ or "")
 
 
+def results(tmp_path) -> Iterator[object]:
+    """A result of every kind that the public functions return."""
+    import avloc
+    from avloc import evaluation, feature_extraction
+    from avloc.datasets import TableBuilder
+
+    predictions = {f"{k}.mp4": [[0.9, 1.0, 2.0]] * 40 for k in range(50)}
+    truth = {file: [[1.0, 2.0]] for file in predictions}
+    scores = avloc.evaluate(predictions, truth)
+    builder = TableBuilder()
+    for file in predictions:
+        builder.add(file, "train", audio=[(1.0, 2.0)])
+    yield from (scores, scores.table, scores.truth, scores.strict, evaluation.Predictions.from_dict(predictions))
+    yield from (
+        builder.build(),
+        avloc.Segment(1.0, 2.0),
+        avloc.TimeGrid(0.0, 0.04, 99),
+        avloc.VideoRecord("a.mp4", "t"),
+    )
+    many = np.zeros((999, 2)), np.zeros(999), np.zeros((999, 2))
+    yield avloc.Proposals(*many)
+    yield avloc.Localization("a.mp4", 1.0, avloc.Proposals(*many), avloc.TimeGrid(0.0, 0.04, 99), np.zeros((99, 2)))
+    yield feature_extraction.Features(np.zeros((99, 5), np.float32), avloc.TimeGrid(0.0, 0.04, 99))
+    yield feature_extraction.ClipArrays(np.zeros((9, 8, 8, 3), np.uint8), np.zeros(999, np.float32))
+    yield feature_extraction.Clip(tmp_path / "a.mp4", 25.0, 16_000, samples=np.zeros(999, np.float32))
+    yield feature_extraction.FeatureStore(tmp_path)
+    yield feature_extraction.build_extractor("logspec").describe()
+
+
+def test_every_result_is_shown_in_one_line(tmp_path):
+    for result in results(tmp_path):
+        assert "\n" not in repr(result), type(result)
+        assert len(repr(result)) < 600, type(result)
+
+
 def test_front_doors_cost_no_torch():
     code = "\n".join(
         [
@@ -91,6 +128,11 @@ def test_front_doors_cost_no_torch():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
+
+
+def test_rooms_are_attributes_of_the_package():
+    code = "import sys, avloc; avloc.models.BATFD; avloc.evaluation.average_precision; avloc.heads.soft_nms"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_evaluate_works_in_memory_without_torch():

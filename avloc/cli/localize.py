@@ -227,7 +227,7 @@ def summary_line(localization: Localization, threshold: float) -> str:
 
     count = len(localization.segments(threshold))
     problems = f" ({'; '.join(localization.problems)})" if localization.problems else ""
-    return f"{localization.file}: {verdict(localization)}; {count} segments of {threshold:g} or more{problems}"
+    return f"{localization.file}: {verdict(localization)}; {count} segment{'s' * (count != 1)} of {threshold:g} or more{problems}"
 
 
 def report(localization: Localization, threshold: float, paths: Sequence[Path]) -> str:
@@ -243,8 +243,8 @@ def report(localization: Localization, threshold: float, paths: Sequence[Path]) 
 
     segments = by_time(localization.segments(threshold))
     lines = [
-        f"{localization.file}: {localization.duration_s:.2f} s, {len(segments)} segments with a score of {threshold:g} or more "
-        f"→ {', '.join(map(str, paths))}",
+        f"{localization.file}: {localization.duration_s:.2f} s, {len(segments)} segment{'s' * (len(segments) != 1)} "
+        f"with a score of {threshold:g} or more → {', '.join(map(str, paths))}",
         f"  {verdict(localization)}",
         *(f"  note: {problem}" for problem in localization.problems),
         *(

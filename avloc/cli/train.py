@@ -100,10 +100,17 @@ def _resolved(name: str, value: str | None, joined: bool) -> list[str]:
     if name == "--network":
         if not value:
             raise AvlocError("--network: want the class of a network, as my_package.MyNet")
-        name, joined = "--model.model", False
+        name, value, joined = "--model.model", _network_path(value), False
     if value is None:
         return [name]
     return [f"{name}={value}"] if joined else [name, value]
+
+
+def _network_path(network: str) -> str:
+    """The dotted path of a network: as given, or of an installed plug-in's or the package's own name."""
+    from avloc.models.catalog import network_path
+
+    return network if "." in network else network_path(network)
 
 
 def _config(value: str) -> Path:

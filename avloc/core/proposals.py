@@ -13,7 +13,7 @@ from avloc.errors import AvlocError
 Float = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Proposals:
     """Scored segments of one clip.
 
@@ -33,6 +33,10 @@ class Proposals:
     segments: Float
     scores: Float
     modality_scores: Float
+
+    def __repr__(self) -> str:
+        strongest = f", strongest {self.scores.max():.3f}" if len(self) else ""
+        return f"Proposals({len(self)} segments{strongest})"
 
     def __post_init__(self) -> None:
         if not (len(self.segments) == len(self.scores) == len(self.modality_scores)):

@@ -72,7 +72,7 @@ class FeatureSource:
 
     def _build(self, description: ExtractorDescription) -> Extractor:
         from avloc.feature_extraction.extractors.catalog import build_extractor
-        from avloc.feature_extraction.extractors.names import available_extractors
+        from avloc.feature_extraction.extractors.names import installed_name
 
         name, sha256 = description.name, description.weights_sha256
         file = self._weights.get(name)
@@ -83,8 +83,8 @@ class FeatureSource:
         own_class = self._own_class(name, factory)
         if own_class is not None:
             extractor = own_class(**arguments)
-        elif factory in available_extractors():
-            extractor = build_extractor(factory, arguments)
+        elif (installed := installed_name(factory)) is not None:
+            extractor = build_extractor(installed, arguments)
         else:
             raise CheckpointError(
                 f"the network was trained on {name}, an extractor of your own; name its class: --extractor {factory}"

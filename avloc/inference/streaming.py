@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from avloc.core.timeline import TimeGrid
 from avloc.errors import MediaError
-from avloc.feature_extraction.extractors.base import Extractor, Features, check_finite
+from avloc.feature_extraction.extractors.base import Extractor, Features, check_rows
 from avloc.feature_extraction.media.types import Clip
 
 if TYPE_CHECKING:
@@ -151,8 +151,8 @@ class FeatureBuffer(RowBuffer):
 
     def _extract(self, windows: Iterator[Any]) -> None:
         for window in windows:
-            rows = self.extractor.rows([window.data])[0][window.low : window.high]
-            check_finite(self._path, self.extractor, rows)
+            rows = self.extractor.window_rows(window)
+            check_rows(self._path, self.extractor, rows)
             self.add(rows)
 
     def features(self, low_s: float, high_s: float) -> Features:

@@ -165,7 +165,7 @@ class Localization:
         """
         from avloc.localization.formats import save
 
-        save(self, Path(path), options)
+        save(self, Path(path).expanduser(), options)
 
     def _repr_html_(self) -> str:
         """Return the notebook view: the page of `avloc localize` without the clip."""

@@ -29,15 +29,30 @@ def network_class(name: str) -> type[Any]:
     Raises:
         CheckpointError: if neither has a network of that name.
     """
+    path = network_path(name)
     if name in MODELS:
         return cast(type[Any], getattr(import_module(MODELS[name]), name))
+    return as_class(path)
+
+
+def network_path(name: str) -> str:
+    """Return the dotted path of a network of the package or of an installed plug-in.
+
+    Raises:
+        CheckpointError: if neither has a network of that name.
+
+    >>> network_path("BATFD")
+    'avloc.models.BATFD'
+    """
+    if name in MODELS:
+        return f"avloc.models.{name}"
     plugins = {plugin.name: plugin for plugin in entry_points(group=PLUGINS) if plugin.name not in MODELS}
     if name not in plugins:
         names = ", ".join([*MODELS, *sorted(plugins)])
         raise CheckpointError(
             f"unknown network {name!r}, want one of {names}; if it is your own, name its class: --network my_package.{name}"
         )
-    return as_class(plugins[name].load(), plugins[name].value)
+    return plugins[name].value.replace(":", ".")
 
 
 def as_class(network: object, name: str = "") -> type[Any]:
@@ -51,7 +66,12 @@ def as_class(network: object, name: str = "") -> type[Any]:
     if isinstance(network, str):
         name, network = network, import_dotted(network, "the class of a network")
     if not (isinstance(network, type) and issubclass(network, nn.Module)):
-        raise AvlocError(f"{name or network!r}: want the class of a torch.nn.Module, got {type(network).__name__}")
+        got = (
+            f"the class {network.__qualname__}"
+            if isinstance(network, type)
+            else f"an instance of {type(network).__name__}"
+        )
+        raise AvlocError(f"{name or 'network'!r}: want the class of a torch.nn.Module, got {got}")
     return network
 
 

@@ -94,7 +94,8 @@ def read_records(dataset: str, root: str | Path, split: str | None = None) -> Re
             f"{dataset}: records() must return a RecordTable, got {type(table).__name__}; collect with TableBuilder"
         )
     if not len(table):
-        raise AvlocError(f"{root}: no clips in the {split or 'whole'} split of this {dataset} folder")
+        place = f"the split {split!r}" if split else "any split"
+        raise AvlocError(f"{root}: no clips in {place}, read as {dataset}")
     _check_unique(table, root)
     return table
 

@@ -21,7 +21,7 @@ from avloc.core.timeline import Segment
 CLAMP_TOLERANCE_S = 0.041  # a frame: one stream may end that much before the other
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class RecordTable(Sequence[VideoRecord]):
     """The records of a dataset as columns; a sequence of `VideoRecord`.
 
@@ -46,6 +46,10 @@ class RecordTable(Sequence[VideoRecord]):
     labelled: Mask
     attributes: Mapping[str, CategoricalColumn] = field(default_factory=dict)
     repaired: Mapping[str, int] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        splits = ", ".join(self.split.names)
+        return f"RecordTable({len(self)} clips of {splits or 'no split'})"
 
     def __len__(self) -> int:
         return len(self.files)

@@ -16,11 +16,13 @@ from avloc.core.records import VideoRecord
 from avloc.core.timeline import Segment
 from avloc.datasets.synthetic.composition import FPS
 from avloc.datasets.synthetic.encode import write_mp4
+from avloc.errors import AvlocError
 from avloc.feature_extraction.media.decode import decode
 from avloc.feature_extraction.media.probe import probe
 from avloc.feature_extraction.media.types import VideoFormat
 from avloc.io.files import read_json, write_json
 
+ENOUGH_CLIPS = 36  # each corruption needs a train clip of its own
 LISTING = "corruptions.json"
 OTHER_FPS = 30
 TRUNCATED_SHARE = 0.6
@@ -44,7 +46,11 @@ def inject(root: Path, records: Sequence[VideoRecord]) -> tuple[list[VideoRecord
     free = [k for k, record in enumerate(records) if record.split == "train"]
     corruptions = {}
     for name, (modality, corrupt) in _CLIP_CORRUPTIONS.items():
-        clip = next(k for k in free if modality in (None, records[k].modality))
+        clip = next((k for k in free if modality in (None, records[k].modality)), None)
+        if clip is None:
+            raise AvlocError(
+                f"{root}: too few train clips for every corruption ({name}); generate {ENOUGH_CLIPS} clips or more"
+            )
         free.remove(clip)
         changed[clip] = corrupt(root, records[clip])
         corruptions[name] = changed[clip].file
@@ -67,7 +73,12 @@ def contradict(root: Path, lists: Sequence[Path], corruptions: dict[str, str]) -
             continue
         entries = read_json(path, "metadata file")
         used = set(corruptions.values())
-        clip = next(e for e in entries if e["modify_type"] == "audio_modified" and f"train/{e['file']}" not in used)
+        free = [e for e in entries if e["modify_type"] == "audio_modified" and f"train/{e['file']}" not in used]
+        if not free:
+            raise AvlocError(
+                f"{path}: too few train clips for contradicting lists; generate {ENOUGH_CLIPS} clips or more"
+            )
+        clip = free[0]
         clip["visual_fake_segments"] = [[0.5, 0.7]]
         corruptions["contradicting lists"] = f"train/{clip['file']}"
         for entry in entries:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from avloc.core.descriptions import ExtractorDescription
+from avloc.core.records import MODALITIES
 from avloc.core.timeline import DEFAULT_FPS, DEFAULT_SAMPLE_RATE, TimeGrid
 from avloc.errors import AvlocError
-from avloc.feature_extraction.extractors.names import factory_name
-from avloc.feature_extraction.extractors.windows import WindowCutter
+from avloc.feature_extraction.extractors.names import EXTRACTORS, factory_name
+from avloc.feature_extraction.extractors.windows import StreamWindow, WindowCutter
 from avloc.feature_extraction.media.types import Clip, VideoFormat
 
 Stream = npt.NDArray[Any]
@@ -27,7 +29,7 @@ Parameters = dict[str, object]
 """Arguments of a constructor by name."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Features:
     """The features of one clip and modality, with their clock.
 
@@ -44,6 +46,9 @@ class Features:
 
     values: FeatureArray
     grid: TimeGrid
+
+    def __repr__(self) -> str:
+        return f"Features({self.values.shape} {self.values.dtype} on {self.grid})"
 
     def __post_init__(self) -> None:
         if len(self.values) != self.grid.length:
@@ -136,6 +141,17 @@ class Extractor(ABC):
         rows = max(round(self.window_s / self.hop_s), 2 * context + 1)
         return WindowCutter(round(self.hop_s * per_second), rows, context)
 
+    def window_rows(self, window: StreamWindow) -> FeatureArray:
+        """The rows of a window that are kept.
+
+        Raises:
+            AvlocError: if `rows` does not return one array per stream.
+        """
+        arrays = self.rows([window.data])
+        if len(arrays) != 1:
+            raise AvlocError(f"{self.name}: rows must return one array per stream, got {len(arrays)} for 1")
+        return arrays[0][window.low : window.high]
+
     def extract(self, clip: Clip) -> Features:
         """The features of a whole clip in memory; without the modality's stream, T = 0."""
         stream = self.select_stream(clip)
@@ -143,7 +159,7 @@ class Extractor(ABC):
             return self.empty_features()
         cutter = self.window_cutter()
         windows = [*cutter.push(stream), *cutter.finish()]
-        values = np.concatenate([self.rows([w.data])[0][w.low : w.high] for w in windows])
+        values = np.concatenate([self.window_rows(window) for window in windows])
         return Features(values, TimeGrid(self.first_row_start_s(clip), self.hop_s, len(values)))
 
     def describe(self) -> ExtractorDescription:
@@ -173,11 +189,44 @@ class Extractor(ABC):
         return Features(np.zeros((0, self.dim), np.float32), TimeGrid(0.0, self.hop_s, 0))
 
 
-def check_finite(path: str | Path, extractor: Extractor, rows: npt.NDArray[np.floating]) -> None:
+def check_extractor(extractor: Extractor) -> Extractor:
+    """Return an extractor whose declared attributes fulfil the contract.
+
+    Raises:
+        AvlocError: naming the class, the attribute, the value wanted, and the value that it has.
+    """
+    path = f"{type(extractor).__module__}.{type(extractor).__qualname__}"
+    checks: dict[str, tuple[str, Callable[[Any], bool]]] = {
+        "name": ("a name of letters, digits and _ . + -", lambda v: bool(re.fullmatch(r"\w[\w.+-]*", v))),
+        "modality": (" or ".join(MODALITIES), lambda v: v in MODALITIES),
+        "hop_s": ("seconds above 0", lambda v: 0 < v < math.inf),
+        "dim": ("a whole number of at least 1", lambda v: v >= 1 and v == int(v)),
+        "receptive_field_s": ("seconds of at least 0", lambda v: 0 <= v < math.inf),
+    }
+    for attribute, (wanted, fulfils) in checks.items():
+        try:
+            value = getattr(extractor, attribute)
+            fine = fulfils(value)
+        except AttributeError as error:
+            raise AvlocError(f"{path}: an extractor must declare {attribute}, {wanted}") from error
+        except (TypeError, ValueError):
+            fine = False
+        if not fine:
+            raise AvlocError(f"{path}: an extractor's {attribute} must be {wanted}, got {value!r}")
+    built_in = extractor.name in EXTRACTORS and EXTRACTORS[extractor.name] != path
+    if built_in:
+        raise AvlocError(f"{path}: {extractor.name!r} is the name of an extractor of avloc; choose another name")
+    return extractor
+
+
+def check_rows(path: str | Path, extractor: Extractor, rows: npt.NDArray[np.floating]) -> None:
     """Check the features of a file.
 
     Raises:
-        AvlocError: if one is NaN or infinite.
+        AvlocError: if they are not (T, dim) numbers, or one is NaN or infinite.
     """
+    shape = np.shape(rows)
+    if len(shape) != 2 or shape[1] != extractor.dim:
+        raise AvlocError(f"{path}: {extractor.name} must give rows of shape (T, {extractor.dim}), got {shape}")
     if not np.isfinite(rows).all():
         raise AvlocError(f"{path}: {extractor.name} gave features that are not finite numbers")

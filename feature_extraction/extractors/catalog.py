@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 
 from avloc.errors import AvlocError, one_line
-from avloc.feature_extraction.extractors.base import Extractor
+from avloc.feature_extraction.extractors.base import Extractor, check_extractor
 from avloc.feature_extraction.extractors.names import EXTRACTORS, available_extractors, plugins
 from avloc.io.imports import import_dotted
 
@@ -95,14 +95,19 @@ def build_extractor(name: str, arguments: Mapping[str, object] | None = None) ->
     >>> build_extractor("logmel", {"bands": "40"}).dim
     40
     """
-    constructor: Callable[..., Extractor] = extractor_class(name)
+    its_class = extractor_class(name)
+    if inspect.isabstract(its_class):
+        missing = ", ".join(sorted(its_class.__abstractmethods__))
+        raise AvlocError(f"extractor {name}: the class must implement {missing}")
+    constructor: Callable[..., Extractor] = its_class
     signature = inspect.signature(constructor).parameters
     typed = {}
     for key, value in with_default_key(name, arguments or {}).items():
         if key not in signature:
             raise AvlocError(f"extractor {name} has no argument {key!r}, it has: {', '.join(signature) or 'none'}")
         typed[key] = _converted(name, key, value, signature[key].annotation) if isinstance(value, str) else value
-    return constructor(**typed)
+    extractor = constructor(**typed)
+    return extractor if name in EXTRACTORS else check_extractor(extractor)
 
 
 def with_default_key(name: str, arguments: Mapping[str, object]) -> dict[str, object]:

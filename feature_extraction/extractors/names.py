@@ -66,6 +66,17 @@ def plugins() -> dict[str, EntryPoint]:
     return {point.name: point for point in points if point.name not in EXTRACTORS and "." not in point.name}
 
 
+def installed_name(factory: str) -> str | None:
+    """The name by which the package or a plug-in builds a factory: a name, or the dotted path of a plug-in's class.
+
+    >>> installed_name("logmel"), installed_name("my_package.MyExtractor")
+    ('logmel', None)
+    """
+    if factory in EXTRACTORS or factory in plugins():
+        return factory
+    return next((name for name, plugin in plugins().items() if plugin.value.replace(":", ".") == factory), None)
+
+
 def _names_class(plugin: EntryPoint, extractor_class: type) -> bool:
     # A plug-in's module is not imported for the comparison: the class comes from a module that has been imported.
     if plugin.module not in sys.modules:

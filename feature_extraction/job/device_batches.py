@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from avloc.errors import AvlocError
-from avloc.feature_extraction.extractors.base import Extractor, Stream, check_finite
+from avloc.feature_extraction.extractors.base import Extractor, Stream, check_rows
 from avloc.feature_extraction.job.worker import describe_error
 from avloc.feature_extraction.store.shards import to_half
 
@@ -153,7 +153,7 @@ class StreamBatcher:
 
     def _store(self, pending: PendingRows, rows: npt.NDArray[np.floating]) -> None:
         try:
-            check_finite(pending.file, self.extractor, rows)
+            check_rows(pending.file, self.extractor, rows)
         except AvlocError as error:
             pending.failure = str(error)
         else:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from avloc.errors import AvlocError
-from avloc.feature_extraction.extractors.base import Extractor, check_finite
+from avloc.feature_extraction.extractors.base import Extractor, check_rows
 from avloc.feature_extraction.extractors.catalog import build_extractor
 from avloc.feature_extraction.extractors.windows import StreamWindow
 from avloc.feature_extraction.media.decode import stream
@@ -205,8 +205,8 @@ def _chunks(
         if extractor.runs_network and settings.runs_networks_in_parent:
             yield Chunk(number, False, window.low, window.high, window.data)
         else:
-            rows = extractor.rows([window.data])[0][window.low : window.high]
-            check_finite(path, extractor, rows)
+            rows = extractor.window_rows(window)
+            check_rows(path, extractor, rows)
             yield Chunk(number, True, 0, None, to_half(rows))
 
 

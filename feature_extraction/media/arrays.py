@@ -17,7 +17,7 @@ from avloc.feature_extraction.media.sampling import PART_S, FrameSampler, Sample
 from avloc.feature_extraction.media.types import Clip, VideoFormat
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class ClipArrays:
     """A clip in memory.
 
@@ -40,6 +40,11 @@ class ClipArrays:
     fps: float = DEFAULT_FPS
     sample_rate: int = DEFAULT_SAMPLE_RATE
     name: str = "arrays"
+
+    def __repr__(self) -> str:
+        frames = "no frames" if self.frames is None else f"{len(self.frames)} frames at {self.fps:g} fps"
+        samples = "no samples" if self.samples is None else f"{self.samples.shape[-1]} samples at {self.sample_rate} Hz"
+        return f"ClipArrays({self.name!r}: {frames}, {samples})"
 
     def __post_init__(self) -> None:
         if not (self.fps > 0 and self.sample_rate > 0):

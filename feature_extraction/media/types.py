@@ -99,7 +99,7 @@ class MediaInfo:
     audio_tracks: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Clip:
     """A decoded clip, or a part of one.
 
@@ -128,6 +128,10 @@ class Clip:
     audio_start_s: float = 0.0
     problems: list[str] = field(default_factory=list)
     faceless_frames: int = 0
+
+    def __repr__(self) -> str:
+        samples = "no samples" if self.samples is None else f"{len(self.samples)} samples"
+        return f"Clip({str(self.path)!r}: {self.video_grid.length} frames, {samples})"
 
     @property
     def video_grid(self) -> TimeGrid:

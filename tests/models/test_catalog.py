@@ -45,7 +45,7 @@ def test_plugin_is_found_by_its_entry_point(monkeypatch, tmp_path):
     assert type(build_model("Custom", SMALL)).__name__ == "Custom"
     assert network_class("BATFD").__module__ == "avloc.models.batfd.network"
     with pytest.raises(
-        AvlocError, match="'plugin_of_test_catalog:number': want the class of a torch.nn.Module, got int"
+        AvlocError, match="'plugin_of_test_catalog.number': want the class of a torch.nn.Module, got an instance of int"
     ):
         network_class("Broken")
     with pytest.raises(
@@ -58,7 +58,7 @@ def test_plugin_is_found_by_its_entry_point(monkeypatch, tmp_path):
 def test_class_is_given_as_such_or_by_its_dotted_name():
     assert as_class(BoundaryTransformer) is BoundaryTransformer
     assert as_class("avloc.models.boundary_transformer.BoundaryTransformer") is BoundaryTransformer
-    with pytest.raises(AvlocError, match="want the class of a torch.nn.Module, got type"):
+    with pytest.raises(AvlocError, match="want the class of a torch.nn.Module, got the class dict"):
         as_class(dict)
     with pytest.raises(AvlocError, match="'avloc.models.catalog.build_model': want the class of a torch.nn.Module"):
         as_class("avloc.models.catalog.build_model")

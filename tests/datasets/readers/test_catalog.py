@@ -163,10 +163,10 @@ def test_clip_that_is_listed_twice(lavdf_entry, write_metadata):
 
 def test_empty_split(lavdf_entry, write_metadata):
     root = write_metadata("metadata.json", [])
-    with pytest.raises(AvlocError, match="no clips in the whole split of this lavdf folder"):
+    with pytest.raises(AvlocError, match="no clips in any split, read as lavdf"):
         read_records("lavdf", root)
     write_metadata("metadata.json", [lavdf_entry])
-    with pytest.raises(AvlocError, match="no clips in the dev split of this lavdf folder"):
+    with pytest.raises(AvlocError, match="no clips in the split 'dev', read as lavdf"):
         read_records("lavdf", root, "dev")
 
 

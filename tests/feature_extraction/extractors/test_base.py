@@ -8,7 +8,8 @@ import pytest
 from avloc.core.descriptions import ExtractorDescription
 from avloc.core.timeline import TimeGrid
 from avloc.errors import AvlocError
-from avloc.feature_extraction.extractors.base import Extractor, Features, check_finite
+from avloc.feature_extraction.extractors.base import Extractor, Features, check_extractor, check_rows
+from avloc.feature_extraction.extractors.windows import StreamWindow
 from avloc.feature_extraction.media.types import Clip, VideoFormat
 
 GRAY = VideoFormat(2, 3, "gray")
@@ -88,6 +89,53 @@ def test_subclass_of_a_catalog_class_is_another_class():
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_features_that_are_not_finite_name_file_and_extractor(value):
-    check_finite("c.mp4", Brightness(), np.zeros((0, 1)))
+    check_rows("c.mp4", Brightness(), np.zeros((0, 1)))
     with pytest.raises(AvlocError, match=r"c\.mp4: brightness gave features that are not finite numbers"):
-        check_finite("c.mp4", Brightness(), np.array([[0.0], [value]]))
+        check_rows("c.mp4", Brightness(), np.array([[0.0], [value]]))
+
+
+class Wrong(Brightness):
+    name = "wrong"
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "message"),
+    [
+        ("modality", "sound", "modality must be audio or visual, got 'sound'"),
+        ("hop_s", 0.0, "hop_s must be seconds above 0, got 0.0"),
+        ("hop_s", "fast", "hop_s must be seconds above 0, got 'fast'"),
+        ("dim", 0, "dim must be a whole number of at least 1, got 0"),
+        ("dim", 2.5, "dim must be a whole number of at least 1, got 2.5"),
+        ("name", "a b", "name must be a name of letters"),
+        ("name", "logspec", "'logspec' is the name of an extractor of avloc"),
+        ("receptive_field_s", -1.0, "receptive_field_s must be seconds of at least 0"),
+    ],
+)
+def test_wrong_declarations_are_named(monkeypatch, attribute, value, message):
+    assert check_extractor(Wrong()).name == "wrong"
+    monkeypatch.setattr(Wrong, attribute, value)
+    with pytest.raises(AvlocError, match=message):
+        check_extractor(Wrong())
+
+
+def test_missing_declaration_is_named():
+    class Nameless(Extractor):
+        modality, hop_s, dim, receptive_field_s = "audio", 0.01, 1, 0.01
+
+        def rows(self, streams):
+            return streams
+
+    with pytest.raises(AvlocError, match="Nameless: an extractor must declare name"):
+        check_extractor(Nameless())
+
+
+@pytest.mark.parametrize("shape", [(5,), (5, 2), (5, 1, 1), ()])
+def test_rows_of_another_shape_are_refused(shape):
+    with pytest.raises(AvlocError, match=r"c\.mp4: brightness must give rows of shape \(T, 1\), got"):
+        check_rows("c.mp4", Brightness(), np.zeros(shape))
+
+
+def test_one_array_per_stream(monkeypatch):
+    monkeypatch.setattr(Brightness, "rows", lambda self, streams: [])
+    with pytest.raises(AvlocError, match="rows must return one array per stream, got 0 for 1"):
+        Brightness().window_rows(StreamWindow(np.zeros((3, 2, 2)), 0, None))
