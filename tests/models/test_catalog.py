@@ -49,7 +49,7 @@ def test_plugin_is_found_by_its_entry_point(monkeypatch, tmp_path):
     ):
         network_class("Broken")
     with pytest.raises(
-        CheckpointError, match="want one of BoundaryTransformer, BATFD, BATFDPlus, BATFD, Broken, Custom"
+        CheckpointError, match="want one of BoundaryTransformer, BATFD, BATFDPlus, Broken, Custom"
     ):
         network_class("X")
     sys.modules.pop("plugin_of_test_catalog")
