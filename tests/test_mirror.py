@@ -17,6 +17,7 @@ WHOLE = {
     "test_startup.py",
     "cli/test_batfd.py",
     "cli/test_end_to_end.py",
+    "docs/images/test_take.py",
     "docs/test_notebook.py",
     "docs/test_quickstart.py",
     "feature_extraction/job/test_kill.py",

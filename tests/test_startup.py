@@ -34,12 +34,6 @@ def test_inference_costs_no_more_than_torch(torch_seconds, module):
     assert cpu_seconds(f"import {module}") <= 1.15 * torch_seconds
 
 
-def test_a_loaded_localizer_costs_little_more_than_torch(torch_seconds):
-    """The class itself and the network that it runs."""
-    code = "from avloc import Localizer; from avloc.models import BoundaryTransformer; import torch"
-    assert cpu_seconds(code) <= 1.6 * torch_seconds
-
-
 def test_help_imports_nothing_heavy():
     code = "import sys; sys.argv = ['avloc', '--help']; from avloc.cli.main import main; main(); sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0

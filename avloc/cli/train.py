@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from avloc.errors import AvlocError
+from avloc.io.imports import make_importable
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 HELP = """usage: avloc train --config CONFIG [--data.root R --data.store S …] [--network my_package.MyNet]
@@ -64,10 +65,8 @@ def run(arguments: Sequence[str]) -> int:
     options = parse(arguments)
     if not options.words:
         return options.exit_code
-    from avloc.io.imports import append_current_folder
     from avloc.training.command import train
 
-    append_current_folder()  # class_path: my_net.MyNet
     train(options.words)
     return 0
 
@@ -176,9 +175,13 @@ def _class_paths(node: object) -> Iterator[str]:
 
 
 def _check_class_path(class_path: str, place: str) -> None:
-    """Check a class path of avloc's; one that has moved is an AvlocError that gives the public name."""
+    """Check a class path of avloc's; one that has moved is an AvlocError that gives the public name.
+
+    A class path of the user's may lie in the current folder, which becomes importable for it.
+    """
     module, _, name = class_path.rpartition(".")
     if not module.startswith("avloc"):
+        make_importable(class_path)
         return
     try:
         spec = find_spec(module)

@@ -12,8 +12,8 @@ from avloc.errors import AvlocError, one_line
 def import_dotted(path: str, what: str) -> object:
     """Import a module's attribute by its dotted path, also from the current folder.
 
-    The current folder is appended to `sys.path` once. It comes last, so nothing in it shadows an installed package: with
-    Hugging Face's `datasets` installed, a folder `datasets` here stays invisible.
+    The current folder is appended to `sys.path` if the module lies in it. It comes last, so nothing in it shadows an
+    installed package: with Hugging Face's `datasets` installed, a folder `datasets` here stays invisible.
 
     Only pass a path that the caller typed, never one that was read from a checkpoint or a store: importing runs code.
 
@@ -30,7 +30,7 @@ def import_dotted(path: str, what: str) -> object:
     module_name, _, attribute = path.rpartition(".")
     if not module_name or not all(part.isidentifier() for part in path.split(".")):
         raise AvlocError(f"{path!r}: expected the dotted path of {what}, like package.module.Name")
-    append_current_folder()
+    make_importable(path)
     try:
         return getattr(import_module(module_name), attribute)
     except Exception as error:  # the module is the user's code, which may raise anything
@@ -38,8 +38,12 @@ def import_dotted(path: str, what: str) -> object:
         raise AvlocError(f"{path}: cannot be imported, expected {what} ({reason})") from error
 
 
-def append_current_folder() -> None:
-    """Append the current folder to `sys.path`, so that it is searched last; an empty entry stands for it, too."""
-    folder = str(Path.cwd())
-    if folder not in sys.path and "" not in sys.path:
-        sys.path.append(folder)
+def make_importable(path: str) -> None:
+    """Append the current folder to `sys.path` if the module of a dotted path lies in it.
+
+    Otherwise the folder stays off the path: the files in it must not become modules by accident.
+    """
+    folder, module = Path.cwd(), path.partition(".")[0]
+    is_here = (folder / module).is_dir() or (folder / f"{module}.py").is_file()
+    if is_here and str(folder) not in sys.path and "" not in sys.path:
+        sys.path.append(str(folder))

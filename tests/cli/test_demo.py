@@ -32,7 +32,7 @@ def test_second_run_reuses_files_and_refuses_other_settings(demo: Path, capsys: 
     assert times == {p: p.stat().st_mtime_ns for p in times}
     capsys.readouterr()
     assert main(["demo", "--out", str(demo), "--clips", "30", "--epochs", "1"]) == 2
-    assert "holds a demo made with" in capsys.readouterr().err
+    assert "holds a demo of" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -148,8 +148,8 @@ def test_a_clip_that_cannot_be_read_is_recorded(demo: Path, tmp_path: Path, caps
         (lambda c: c["avloc"]["arguments"].update(width=48), "the weights do not fit this BoundaryTransformer"),
         (lambda c: c["state_dict"].clear(), "the weights do not fit"),
         (lambda c: c.pop("state_dict"), "a damaged checkpoint, it holds no weights"),
-        (lambda c: c["avloc"].pop("hop_s"), "a damaged checkpoint, its note 'hop_s' is None"),
-        (lambda c: c["avloc"]["extractors"].append(3), "a damaged checkpoint, an extractor in it is 3"),
+        (lambda c: c["avloc"].pop("hop_s"), "a damaged checkpoint, its entry 'hop_s' is None"),
+        (lambda c: c["avloc"]["extractors"].append(3), "a damaged checkpoint, its entry 'extractors' is 3"),
     ],
 )
 def test_a_checkpoint_of_another_model_is_one_line(demo, tmp_path, capsys, spoil, message):
@@ -171,13 +171,13 @@ def test_localize_spares_what_is_not_its_own(demo, tmp_path, capsys, monkeypatch
     arguments = ["localize", str(clip), "--checkpoint", str(demo / "checkpoint.ckpt")]
     clip.with_suffix(".json").write_text('{"mine": 1}')
     assert main(arguments) == 2
-    assert "may not be avloc's; name another --out" in capsys.readouterr().err
+    assert "may not be avloc's; choose another --out" in capsys.readouterr().err
     clip.with_suffix(".json").unlink()
     assert main(arguments) == 0
     assert main(arguments) == 0  # its own may be written again
     picture = clip.with_suffix(".png")
     assert main(["localize", str(picture), *arguments[2:]]) == 2
-    assert "is one of the clips and would be written over" in capsys.readouterr().err
+    assert "is one of the clips and would be overwritten" in capsys.readouterr().err
     assert picture.stat().st_size > 10_000
 
 
@@ -192,7 +192,7 @@ def test_a_network_on_pretrained_features_runs_on_clips(demo: Path, tmp_path: Pa
     torch.save(r3d_18().state_dict(), other)
     checkpoint = torch.load(demo / "checkpoint.ckpt", weights_only=True)
     extractor = build_extractor("r3d_18", {"weights": str(weights)})
-    checkpoint["avloc"]["extractors"][1] = extractor.describe()
+    checkpoint["avloc"]["extractors"][1] = extractor.describe().to_dict()
     checkpoint["avloc"]["arguments"]["visual_dim"] = 512
     from avloc.models import build_model
 

@@ -36,6 +36,12 @@ def test_module_in_a_package_of_the_current_folder(folder):
     assert import_dotted("avloc_test_package.inner.VALUE", "a number") == 7
 
 
+def test_folder_without_the_module_stays_off_the_path(folder):
+    with pytest.raises(AvlocError, match="cannot be imported"):
+        import_dotted("avloc_test_missing.Name", "a class")
+    assert str(folder) not in sys.path
+
+
 def test_folder_named_datasets_shadows_nothing(folder, tmp_path_factory):
     installed = tmp_path_factory.mktemp("installed")
     for place, value in ((installed, "installed"), (folder, "current folder")):

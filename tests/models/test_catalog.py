@@ -48,9 +48,7 @@ def test_plugin_is_found_by_its_entry_point(monkeypatch, tmp_path):
         AvlocError, match="'plugin_of_test_catalog.number': want the class of a torch.nn.Module, got an instance of int"
     ):
         network_class("Broken")
-    with pytest.raises(
-        CheckpointError, match="want one of BoundaryTransformer, BATFD, BATFDPlus, Broken, Custom"
-    ):
+    with pytest.raises(CheckpointError, match="want one of BoundaryTransformer, BATFD, BATFDPlus, Broken, Custom"):
         network_class("X")
     sys.modules.pop("plugin_of_test_catalog")
 

@@ -15,7 +15,7 @@ class FakeLocalizer:
     def __init__(self, times_s=(0.5, 1.0), error=None):
         self.times_s, self.error = times_s, error
 
-    def localize(self, clip, *, preview, progress):
+    def localize(self, clip, *, preview, info, progress):
         assert preview
         for time_s in self.times_s:
             progress(time_s)
