@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 from avloc.errors import AvlocError, one_line
@@ -12,8 +13,8 @@ from avloc.errors import AvlocError, one_line
 def import_dotted(path: str, what: str) -> object:
     """Import a module's attribute by its dotted path, also from the current folder.
 
-    The current folder is appended to `sys.path` if the module lies in it. It comes last, so nothing in it shadows an
-    installed package: with Hugging Face's `datasets` installed, a folder `datasets` here stays invisible.
+    The current folder is appended to `sys.path` if only there the module is found. It comes last, so nothing in it shadows
+    an installed package: with Hugging Face's `datasets` installed, a folder `datasets` here stays invisible.
 
     Only pass a path that the caller typed, never one that was read from a checkpoint or a store: importing runs code.
 
@@ -39,11 +40,11 @@ def import_dotted(path: str, what: str) -> object:
 
 
 def make_importable(path: str) -> None:
-    """Append the current folder to `sys.path` if the module of a dotted path lies in it.
+    """Append the current folder to `sys.path` if only there the module of a dotted path is found.
 
     Otherwise the folder stays off the path: the files in it must not become modules by accident.
     """
     folder, module = Path.cwd(), path.partition(".")[0]
     is_here = (folder / module).is_dir() or (folder / f"{module}.py").is_file()
-    if is_here and str(folder) not in sys.path and "" not in sys.path:
+    if is_here and module not in sys.modules and find_spec(module) is None:
         sys.path.append(str(folder))

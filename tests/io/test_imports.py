@@ -42,6 +42,12 @@ def test_folder_without_the_module_stays_off_the_path(folder):
     assert str(folder) not in sys.path
 
 
+def test_installed_module_keeps_the_folder_off_the_path(folder):
+    (folder / "avloc").mkdir()
+    assert import_dotted("avloc.errors.AvlocError", "a class") is AvlocError
+    assert str(folder) not in sys.path
+
+
 def test_folder_named_datasets_shadows_nothing(folder, tmp_path_factory):
     installed = tmp_path_factory.mktemp("installed")
     for place, value in ((installed, "installed"), (folder, "current folder")):
