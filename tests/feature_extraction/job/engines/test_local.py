@@ -66,7 +66,7 @@ def test_a_shard_that_cannot_be_written_is_an_error(toys, clips, names, tmp_path
 
 
 JOB = """
-import functools, sys
+import functools, sys, time
 from avloc.feature_extraction.job import run as job
 from avloc.feature_extraction.job.engines import local
 from avloc.feature_extraction.store.feature_store import FeatureStore
@@ -80,6 +80,8 @@ if __name__ == "__main__":
         if end == "error" and store:
             raise ZeroDivisionError("ours")
         print("event", flush=True)
+        if end == "stop":
+            time.sleep(0.05)  # the job must not end before the signal comes
 
     engine = functools.partial(local.run, devices=["cpu", "cpu"])
     settings = ExtractionSettings(__import__("pathlib").Path(root), (("logmel", {}),), workers=2)
