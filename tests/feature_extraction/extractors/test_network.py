@@ -39,6 +39,12 @@ def test_network_is_loaded_on_first_use_for_inference_only():
     assert not any(p.requires_grad for p in extractor.network.parameters())
 
 
+def test_network_loaded_within_its_first_pass_can_still_move_to_another_device():
+    extractor = Linear()
+    extractor.rows([np.zeros(160, np.float32)])
+    assert not any(p.is_inference() for p in extractor.network.parameters())
+
+
 def test_pulse_comes_after_each_pass():
     extractor, pulses = Linear(), []
     extractor.pulse = lambda: pulses.append(1)
