@@ -24,6 +24,7 @@ setup(
     package_data={
         "avloc": ["py.typed"],
         "avloc.localization": ["*.css", "*.js", "*.json"],
+        "avloc.web": ["*.css", "*.html", "*.js"],
         "avloc.configs": ["*.yaml", "*/*.yaml"],
         "avloc.datasets": ["synthetic/speech/*", "synthetic/speech/*/*"],
     },

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from avloc.datasets.readers.reader import DatasetReader
     from avloc.feature_extraction.extractors.base import Extractor
     from avloc.feature_extraction.job.run import JobReport
     from avloc.feature_extraction.media.arrays import ClipArrays
@@ -23,7 +24,8 @@ def localize(
     preview: bool = True,
     start_s: float = 0.0,
     end_s: float = math.inf,
-    audio_track: int = 0,
+    audio_track: int | None = None,
+    longest_s: float = 6 * 3600.0,
     device: str = "cpu",
     precision: str = "32",
     decoding: str | None = None,
@@ -40,7 +42,8 @@ def localize(
         preview: whether to keep thumbnails and the loudness, for the page.
         start_s: start of the part of the file to look at, in seconds.
         end_s: its end.
-        audio_track: number of the audio track, from 0.
+        audio_track: number of the audio track, from 0; None: the one marked as default, or else the first.
+        longest_s: refuse a clip that is longer, or of which a longer part is asked for, in seconds.
         device: device of the network.
         precision: `32`, or `bf16` or `16` to run the network under autocast.
         decoding: decoding of boundary maps, instead of the checkpoint's own (`avloc.heads.decode_map`).
@@ -59,30 +62,23 @@ def localize(
     >>> avloc.localize("suspicious.mp4", checkpoint="demo/checkpoint.ckpt").segments(threshold=0.5)  # doctest: +SKIP
     """
     from avloc.feature_extraction.media.types import Span
-    from avloc.inference.localizer import Localizer, require_device
+    from avloc.inference.settings import LocalizerSettings
 
-    localizer = Localizer.from_checkpoint(
-        checkpoint,
-        device=require_device(device),
-        weights=weights,
-        precision=precision,
-        decoding=decoding,
-        network=network,
-        own_extractors=own_extractors,
-    )
-    return localizer.localize(clip, keep=keep, span=Span(start_s, end_s, audio_track), preview=preview)
+    settings = LocalizerSettings(checkpoint, network, own_extractors, weights or {}, device, precision, decoding)
+    return settings.load().localize(clip, keep=keep, span=Span(start_s, end_s, audio_track, longest_s), preview=preview)
 
 
 def extract(
-    dataset: str,
+    dataset: str | DatasetReader | type[DatasetReader],
     root: str | Path,
     *,
     store: str | Path,
-    extractors: str | Sequence[str],
+    extractors: str | Sequence[str | type[Extractor]],
     split: str | None = None,
     device: str = "cpu",
     precision: str = "32",
     workers: int = 0,
+    longest_s: float = 6 * 3600.0,
 ) -> JobReport:
     """Cache the features of a dataset's clips in a store. Call it again to continue after an interruption.
 
@@ -91,11 +87,13 @@ def extract(
         root: the dataset's folder.
         store: the store's folder; it is made if it does not exist.
         extractors: specifications, in a list or as on the command line: `logspec,residual_grid`,
-            `r3d_18:/models/r3d_18.pth,stride=2`, `my_package.MyExtractor`.
+            `r3d_18:/models/r3d_18.pth,stride=2`, `my_package.MyExtractor`; in a list also classes, which worker processes
+            import by their name.
         split: only this split.
         device: device of the networks.
         precision: precision of the networks: `32`, `bf16` or `16`.
         workers: worker processes; 0 works in this one, where a clip that crashes a decoder takes the job with it.
+        longest_s: refuse clips that are longer, in seconds.
 
     Returns:
         The report: clips done and failed, with reasons.
@@ -123,6 +121,7 @@ def extract(
         device=device,
         precision=precision,
         workers=workers,
+        longest_s=longest_s,
     )
     return run_job(read_records(dataset, root, split).files, FeatureStore(store), settings)
 
@@ -174,20 +173,12 @@ def predict(
     >>> predictions = avloc.predict("best.ckpt", "lavdf", "LAV-DF", store="features")  # doctest: +SKIP
     >>> avloc.evaluate(predictions, "LAV-DF/metadata.min.json", protocol="lavdf", split="test")  # doctest: +SKIP
     """
-    from avloc.inference.localizer import Localizer, require_device
     from avloc.inference.prediction import predict as run_prediction
+    from avloc.inference.settings import LocalizerSettings
 
-    localizer = Localizer.from_checkpoint(
-        checkpoint,
-        device=require_device(device),
-        weights=weights,
-        precision=precision,
-        decoding=decoding,
-        network=network,
-        own_extractors=own_extractors,
-    )
+    settings = LocalizerSettings(checkpoint, network, own_extractors, weights or {}, device, precision, decoding)
     return run_prediction(
-        localizer,
+        settings.load(),
         dataset,
         root,
         split,

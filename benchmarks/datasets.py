@@ -117,7 +117,8 @@ def make_store(root: Path, clips: int, descriptions: Iterable[ExtractorDescripti
     from avloc.core.timeline import TimeGrid
     from avloc.feature_extraction.extractors.base import Features
     from avloc.feature_extraction.store.feature_store import FeatureStore
-    from avloc.feature_extraction.store.shards import ShardWriter, shard_name
+    from avloc.feature_extraction.store.shard_tables import shard_name
+    from avloc.feature_extraction.store.shards import ShardWriter
 
     files = [f"train/{k:06d}.mp4" for k in range(clips)]
     store, random = FeatureStore(root), np.random.default_rng(0)

@@ -22,6 +22,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -33,11 +34,11 @@ from avloc.feature_extraction.extractors.base import Extractor, Stream
 from avloc.feature_extraction.job import run as job
 from avloc.feature_extraction.job.device_batches import BATCH_BYTES, BATCH_STREAMS
 from avloc.feature_extraction.job.pipeline import ClipReport
-from avloc.feature_extraction.job.pool import Processes
-from avloc.feature_extraction.job.worker import ClipDone, ClipTask, ExtractionSettings, process_clip
+from avloc.feature_extraction.job.worker import ClipDone, ClipTask, ExtractionJob, ExtractionSettings, process_clip
 from avloc.feature_extraction.media.decode import decode
 from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.io import processes
+from avloc.io.workers import Processes
 
 Extractors = tuple[tuple[str, dict[str, object]], ...]
 """Name and arguments of each extractor."""
@@ -121,22 +122,25 @@ def run_pipeline(settings: ExtractionSettings, files: Sequence[str], clip_s: flo
     return PipelineRun(len(files) / (times[-1] - times[0] + clip_s), times[0] - begin)
 
 
-def device_rates(settings: ExtractionSettings, files: Sequence[str], repeats: int = 1) -> DeviceRates:
-    """Measure a network that runs apart from the decoding workers (`networks_in_parent`).
+def device_rates(settings: ExtractionSettings, files: Sequence[str], rounds: int = 1) -> list[DeviceRates]:
+    """Measure a network that runs apart from the decoding workers (`networks_in_parent`), once per round.
 
     Args:
         settings: of one extractor.
         files: the clips, below the settings' root.
-        repeats: timed passes of the network alone over all clips.
+        rounds: the number of measurements, one after the other.
     """
     extractor = settings.build_extractors()[0]
     extractor.load()
     streams = decode_streams(extractor, settings.root, files)
-    network = network_rate(extractor, streams, repeats)
-    decoding = decoding_rate(settings, files)
-    # The first clip is written when its batch is through: that batch's time counts.
-    batch_s = min(len(streams), streams_per_batch(streams[:1])) / min(network, decoding)
-    return DeviceRates(network, decoding, run_pipeline(settings, files, batch_s).clips_per_s)
+    rates = []
+    with closing(Processes(ExtractionJob(settings), workers=settings.workers, timeout_s=settings.timeout_s)) as pool:
+        for _ in range(rounds):
+            network, decoding = network_rate(extractor, streams), decoding_rate(pool, settings, files)
+            # The first clip is written when its batch is through: that batch's time counts.
+            batch_s = min(len(streams), streams_per_batch(streams[:1])) / min(network, decoding)
+            rates.append(DeviceRates(network, decoding, run_pipeline(settings, files, batch_s).clips_per_s))
+    return rates
 
 
 def decode_streams(extractor: Extractor, root: str | Path, files: Sequence[str]) -> list[Stream]:
@@ -155,34 +159,30 @@ def streams_per_batch(streams: Sequence[Stream]) -> int:
     return max(1, min(BATCH_STREAMS, BATCH_BYTES // max(s.nbytes for s in streams)))
 
 
-def network_rate(extractor: Extractor, streams: Sequence[Stream], repeats: int) -> float:
+def network_rate(extractor: Extractor, streams: Sequence[Stream]) -> float:
     """Clips per second of the network alone, on decoded clips, in the pipeline's batches."""
     size = streams_per_batch(streams)
     batches = [streams[k : k + size] for k in range(0, len(streams), size)]
     extractor.rows(batches[0])
     begin = time.perf_counter()
-    for _ in range(repeats):
-        for batch in batches:
-            extractor.rows(batch)
-    return repeats * len(streams) / (time.perf_counter() - begin)
+    for batch in batches:
+        extractor.rows(batch)
+    return len(streams) / (time.perf_counter() - begin)
 
 
-def decoding_rate(settings: ExtractionSettings, files: Sequence[str]) -> float:
+def decoding_rate(pool: Processes, settings: ExtractionSettings, files: Sequence[str]) -> float:
     """Clips per second of the decoding processes with nothing behind them."""
     numbers = tuple(range(len(settings.extractors)))
-    pool = Processes(settings)
     while pool.free() < settings.workers:
-        list(pool.wait(None))
+        list(pool.wait())
     started = done = 0
     begin = time.perf_counter()
     while done < len(files):
         while started < len(files) and pool.free():
             pool.give(started, ClipTask(files[started], numbers))
             started += 1
-        done += sum(isinstance(event.message, ClipDone) for event in pool.wait(None))
-    rate = len(files) / (time.perf_counter() - begin)
-    pool.close()
-    return rate
+        done += sum(isinstance(event.message, ClipDone) for event in pool.wait())
+    return len(files) / (time.perf_counter() - begin)
 
 
 class Round(NamedTuple):

@@ -258,7 +258,7 @@ def _print_result(result: CheckResult) -> None:
 
 
 def measure(options: GPUOptions) -> GPUReport:
-    """Generate clips, run the checks, and collect their results.
+    """Generate clips if a check needs them, run the checks, and collect their results.
 
     Raises:
         AvlocError: if the device cannot be used.
@@ -270,7 +270,8 @@ def measure(options: GPUOptions) -> GPUReport:
     sizes = QUICK if options.quick else FULL
     checks = [check for check in CHECKS if not options.only or check.name in options.only]
     with tempfile.TemporaryDirectory() as folder:
-        synthesize(Path(folder), layout="lavdf", clips=sizes.clips, workers=options.workers)
+        if any(check.needs_clips for check in checks):
+            synthesize(Path(folder), layout="lavdf", clips=sizes.clips, workers=options.workers)
         setting = Setting(options.device, Path(folder), sizes, options.workers)
         left_s = options.total - (time.monotonic() - begin)
         results = run_checks(checks, setting, left_s, progress=_print_result)

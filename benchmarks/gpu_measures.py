@@ -25,7 +25,8 @@ class Sizes:
 
     Attributes:
         clips: generated clips, of 6 s on average.
-        extracted_clips: clips that an extraction takes.
+        speech_clips: clips that the extraction of sound takes: several batches of the pipeline.
+        video_clips: clips that the extraction of video takes.
         extraction_rounds: rounds of each extraction, of which medians are taken.
         video_stride: frames per window of MViTv2-S.
         repeats: timed runs of a network.
@@ -39,8 +40,9 @@ class Sizes:
         localized_clips: clips to localize.
     """
 
-    clips: int = 48
-    extracted_clips: int = 48
+    clips: int = 192
+    speech_clips: int = 192
+    video_clips: int = 48
     extraction_rounds: int = 3
     video_stride: int = 4
     repeats: int = 10
@@ -58,7 +60,8 @@ _SMALL_MAP = {"video_widths": (3, 4, 5, 4), "audio_widths": (3, 4, 2), "width": 
 FULL = Sizes()
 QUICK = Sizes(
     clips=9,
-    extracted_clips=1,
+    speech_clips=1,
+    video_clips=1,
     extraction_rounds=1,
     video_stride=200,
     repeats=1,
@@ -122,11 +125,13 @@ class Check:
         name: stands in the first column of its rows.
         run: returns the rows; raises what goes wrong. Importable by name, since it runs in a process of its own.
         budget_s: the check is stopped after this time.
+        needs_clips: whether it reads the generated clips.
     """
 
     name: str
     run: Callable[[Setting], list[Row]]
     budget_s: float
+    needs_clips: bool = True
 
 
 def relative_difference(values: npt.ArrayLike, reference: npt.ArrayLike) -> float:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from avloc.evaluation.protocols import get_protocol as get_protocol
     from avloc.evaluation.reporting.report import write_report as write_report
     from avloc.evaluation.scoring import Evaluation as Evaluation
+    from avloc.evaluation.scoring import EvaluationWarning as EvaluationWarning
     from avloc.evaluation.scoring import evaluate as evaluate
     from avloc.evaluation.submission import check_submission as check_submission
     from avloc.evaluation.torchmetric import TemporalAveragePrecision as TemporalAveragePrecision
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PROTOCOLS",
     "Evaluation",
+    "EvaluationWarning",
     "Predictions",
     "Protocol",
     "Scores",
@@ -55,6 +57,7 @@ __all__ = [
 _MODULES = {
     "PROTOCOLS": "avloc.evaluation.protocols",
     "Evaluation": "avloc.evaluation.scoring",
+    "EvaluationWarning": "avloc.evaluation.scoring",
     "Predictions": "avloc.evaluation.predictions",
     "Protocol": "avloc.evaluation.protocols",
     "Scores": "avloc.evaluation.hits",

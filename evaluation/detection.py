@@ -8,7 +8,7 @@ Legend: V clips, n items to tell apart.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from avloc.errors import AvlocError
 from avloc.evaluation.hits import null_if_nan
+from avloc.evaluation.inputs.names import describe_mismatch, match_names
 from avloc.evaluation.matching import (
     BoolArray,
     FloatArray,
@@ -126,7 +127,7 @@ def _equal_error(miss_rate: FloatArray, alarm_rate: FloatArray, scores: FloatArr
     return float(alarm_rate[k - 1] + share * (alarm_rate[k] - alarm_rate[k - 1])), float(scores[k])
 
 
-def best_scores(rows: PredictionRows) -> npt.NDArray[np.float64]:
+def max_scores(rows: PredictionRows) -> npt.NDArray[np.float64]:
     """Return the score of each clip's best row, 0 for a clip without rows: (V,)."""
     return _largest(rows.scores, rows.offsets)
 
@@ -197,11 +198,13 @@ class ClipFileScores(NamedTuple):
         detection: AUC, EER and F1 over the labelled clips.
         missing: labelled clips that the file lacks; they count with the score 0.
         extra: clips of the file that have no label; they are left out.
+        notes: remarks on names that differ from the labelled ones; each one line.
     """
 
     detection: DetectionScores
     missing: int
     extra: int
+    notes: tuple[str, ...]
 
 
 def score_clip_file(path: Path, truth: Truth) -> ClipFileScores:
@@ -210,13 +213,19 @@ def score_clip_file(path: Path, truth: Truth) -> ClipFileScores:
     Raises:
         AvlocError: if the file is malformed, or none of its clips is labelled.
     """
-    score_by_file = read_clip_scores(path)
+    score_by_file, notes = rename_clips(read_clip_scores(path), truth.files)
     missing = sum(file not in score_by_file for file in truth.files)
     if missing == len(truth):
-        raise AvlocError(f"{path}: none of its clips is in the metadata; do the file names match?")
+        raise AvlocError(describe_mismatch(path, list(score_by_file), truth.files, "the metadata", notes))
     scores = np.array([score_by_file.get(file, 0.0) for file in truth.files])
     detection = score_detection(scores, np.diff(truth.labels.offsets) > 0)
-    return ClipFileScores(detection, missing, len(score_by_file) - (len(truth) - missing))
+    return ClipFileScores(detection, missing, len(score_by_file) - (len(truth) - missing), tuple(notes))
+
+
+def rename_clips(score_by_file: Mapping[str, float], files: Sequence[str]) -> tuple[dict[str, float], list[str]]:
+    """Give clips the names that they have in `files`, see `match_names`; return the scores, and notes on the changes."""
+    matches = match_names(list(score_by_file), files)
+    return {matches.file_by_name.get(file, file): score for file, score in score_by_file.items()}, matches.notes()
 
 
 def read_clip_scores(path: Path) -> dict[str, float]:

@@ -20,6 +20,8 @@ MODES: tuple[Mode, ...] = ("official", "strict")
 # Segments are written in decimals: IoU >= threshold must hold for [0, 2] and [0, 1] at .5 despite rounding.
 IOU_TOLERANCE = 1e-12
 FILTER_MARGIN = 1e-3  # in IoU; far above the rounding of single precision for hours of video
+MAX_NUMBER = float(np.finfo(np.float32).max)
+"""Larger numbers count as not finite, because `official` computes in single precision."""
 BLOCK_PAIRS = 1 << 18  # pairs per block: the arrays of one block fit the cache
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.int64]

@@ -10,44 +10,24 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from avloc.errors import AvlocError
-from avloc.evaluation.matching import IntArray, PredictionRows
+from avloc.evaluation.inputs import activitynet, result_pickle
+from avloc.evaluation.inputs.names import match_names
+from avloc.evaluation.inputs.rows import FloatRows, Problem, RowCollector, is_finite, select_videos
+from avloc.evaluation.matching import PredictionRows
 from avloc.io.files import replacing
-from avloc.io.jsonstream import Members, json_type, read_pieces
+from avloc.io.jsonstream import read_pieces
+from avloc.io.pickles import read_plain_pickle
 
-FloatRows = npt.NDArray[np.float64]
-NUL = rb"\u0000"
-NOT_BRACKETS = bytes(c for c in range(256) if c not in b"[],")
-EXCERPT_CHARACTERS = 60
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One problem of a submission.
-
-    Attributes:
-        kind: one word, see `submission.PROBLEM_KINDS`.
-        file: name of the clip.
-        row: index of the row in the clip's list, from 0; None if the problem concerns the whole clip.
-        detail: description, with the value that came.
-    """
-
-    kind: str
-    file: str
-    row: int | None
-    detail: str
-
-    def __str__(self) -> str:
-        place = "" if self.row is None else f" row {self.row}:"
-        return f"{self.file}:{place} {self.detail}"
+WHAT = "prediction file"
+PICKLE_SUFFIXES = (".pkl", ".pickle")
+PICKLE_BEGIN = b"\x80"  # of every pickle since protocol 2; no JSON begins with it
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -57,6 +37,7 @@ class Predictions:
     Attributes:
         files: names of the clips (V).
         rows: their rows, in the same order.
+        notes: remarks about the file and the names of its clips, each one line.
 
     >>> predictions = Predictions.from_dict({"a.mp4": [[0.9, 1.0, 1.5]], "b.mp4": []})
     >>> len(predictions), predictions.rows.offsets.tolist()
@@ -65,6 +46,7 @@ class Predictions:
 
     files: list[str]
     rows: PredictionRows
+    notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Predictions({len(self)} clips, {self.rows.offsets[-1]} rows)"
@@ -79,9 +61,25 @@ class Predictions:
         Raises:
             AvlocError: if a row is not three finite numbers; names clip and row.
         """
-        collector = _RowCollector("predictions", None)
+        return _collect(RowCollector("predictions", None), rows)
+
+    def renamed(self, files: Sequence[str]) -> Predictions:
+        """Give clips the names that they have in `files`, where the end of the path or the name without suffix agrees.
+
+        See `match_names`; `notes` says how many names were changed, and which names fit several clips.
+        """
+        if self.files == files:
+            return self
+        matches = match_names(self.files, files)
+        names = [matches.file_by_name.get(file, file) for file in self.files]
+        return replace(self, files=names, notes=(*self.notes, *matches.notes()))
+
+
+def _collect(collector: RowCollector, rows: Mapping[str, npt.ArrayLike] | None = None) -> Predictions:
+    if rows is not None:
         collector.add_mapping(rows)
-        return collector.result()
+    files, collected = collector.result()
+    return Predictions(files, collected, tuple(collector.notes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +100,15 @@ class Alignment:
 
 
 def read_predictions(path: str | os.PathLike[str], problems: list[Problem] | None = None) -> Predictions:
-    """Read a prediction file.
+    """Read a prediction file; its form is told by its content.
+
+    - A JSON object of lists of [score, start, end] for each clip, in seconds: the form of avloc and of the challenges.
+    - ActivityNet's JSON, as OpenTAD and other toolboxes write it.
+    - The pickle of ActionFormer and UMMAFormer (`eval_results.pkl`), or a pickled dictionary of rows or arrays (n, 3) for
+      each clip. It is read without running code of the file.
 
     Args:
-        path: the file, a JSON object of lists of [score, start, end]; `~` is expanded.
+        path: the file; `~` is expanded.
         problems: if not None, problems are appended here instead of raised: kind `columns` for a clip with rows that are
             not three numbers (they become NaN), `twice` for a repeated clip (its first list stays). NaN and infinities
             then pass.
@@ -114,169 +117,38 @@ def read_predictions(path: str | os.PathLike[str], problems: list[Problem] | Non
         AvlocError: if the file is malformed or a row is wrong; names clip and row.
     """
     path = Path(path).expanduser()
-    collector = _RowCollector(path, problems)
-    read_pieces(
-        path,
-        "object",
-        simdjson_parser=collector.add_simdjson,
-        python_parser=collector.add_python,
-        what="prediction file",
-    )
-    return collector.result()
+    head = _head(path)
+    collector = RowCollector(path, problems)
+    if path.suffix in PICKLE_SUFFIXES or head.startswith(PICKLE_BEGIN):
+        _add_pickle(collector, path)
+    elif activitynet.is_activitynet(head):
+        collector.add_results(activitynet.read_activitynet(path))
+    else:
+        read_pieces(
+            path, "object", simdjson_parser=collector.add_simdjson, python_parser=collector.add_python, what=WHAT
+        )
+    return _collect(collector)
 
 
-@dataclass(slots=True)
-class _RowCollector:
-    """Checks and collects the rows of clips; `source` names them in errors."""
-
-    source: str | Path
-    problems: list[Problem] | None
-    files: list[str] = field(default_factory=list)
-    counts: list[int] = field(default_factory=list)
-    scores: list[FloatRows] = field(default_factory=list)
-    segments: list[FloatRows] = field(default_factory=list)  # (2, rows) each
-
-    def add_simdjson(self, parsed: Any, text: bytes) -> bool:
-        """Add a piece in which every value is a list of [number, number, number]; leave others to `add_python`."""
-        if NUL in text:  # simdjson would look such a name up by its part before the NUL
-            return False
-        names = list(parsed.keys())
-        try:
-            buffers, counts = [], []
-            for name in names:
-                value = parsed[name]
-                counts.append(len(value))
-                buffers.append(value.as_buffer(of_type="d"))
-        except (TypeError, AttributeError):
-            return False
-        # as_buffer flattens nested lists, so the brackets must be exactly those of rows of three. A name with brackets in
-        # it fails here too, as does a repeated name with lists of unequal length.
-        if text.translate(None, NOT_BRACKETS) != b",".join([_brackets(count) for count in counts]):
-            return False
-        flat = np.frombuffer(b"".join(buffers)).reshape(-1, 3)
-        self._add(names, counts, flat)
-        return True
-
-    def add_python(self, value: Any) -> None:
-        """Add a piece of Python values, with checks of every row."""
-        if not isinstance(value, Members):
-            raise AvlocError(f"{self.source}: want an object of file: rows, got {json_type(value)}")
-        self._add_arrays([file for file, _ in value], [self._check_rows(file, rows) for file, rows in value])
-
-    def add_mapping(self, rows: Mapping[str, npt.ArrayLike]) -> None:
-        """Add rows from memory, with checks of every row."""
-        for file in rows:
-            if not isinstance(file, str):
-                raise AvlocError(f"{self.source}: want clip names as keys, got {file!r}")
-        self._add_arrays(list(rows), [self._check_array(file, value) for file, value in rows.items()])
-
-    def _add_arrays(self, files: list[str], arrays: list[FloatRows]) -> None:
-        self._add(files, [len(array) for array in arrays], np.concatenate([np.zeros((0, 3)), *arrays]))
-
-    def _add(self, names: list[str], counts: list[int], flat: FloatRows) -> None:
-        self.files += names
-        self.counts += counts
-        self.scores.append(flat[:, 0].copy())
-        self.segments.append(flat[:, 1:].T.copy())
-
-    def _check_array(self, file: str, value: Any) -> FloatRows:
-        """Convert rows from memory; lists that numpy does not take as numbers (n, 3) are checked row by row."""
-        try:
-            array = np.asarray(value)
-        except (TypeError, ValueError):  # rows of unequal length
-            array = np.zeros((), dtype=object)
-        if array.shape == (0,):
-            return np.zeros((0, 3))
-        if array.dtype.kind in "iuf" and array.ndim == 2 and array.shape[1] == 3:
-            self._check_finite(file, array, value)
-            return array.astype(np.float64)
-        if array.ndim and not isinstance(value, list | tuple):
-            self._report("columns", file, None, f"want (n, 3) numbers, got shape {array.shape} of {array.dtype}")
-        rows = list(value) if isinstance(value, tuple) else value
-        if isinstance(rows, list):
-            rows = [np.asarray(row).tolist() if isinstance(row, tuple | np.ndarray) else row for row in rows]
-        return self._check_rows(file, rows)
-
-    def _check_rows(self, file: str, rows: Any) -> FloatRows:
-        if not isinstance(rows, list) or isinstance(rows, Members):
-            self._report("columns", file, None, f"want a list of rows, got {_excerpt(rows)}")
-            return np.zeros((0, 3))
-        array = np.full((len(rows), 3), np.nan)
-        faults = {k: fault for k, row in enumerate(rows) if (fault := _row_fault(row))}
-        if faults:  # one problem per clip: a file of millions of wrong rows must not become millions of objects
-            first, others = next(iter(faults)), len(faults) - 1
-            more = f" ({others} more such rows in this clip)" if others else ""
-            self._report("columns", file, first, f"want [score, start, end], got {faults[first]}{more}")
-        for k, row in enumerate(rows):
-            if k not in faults:
-                try:
-                    array[k] = row
-                except OverflowError:
-                    array[k] = np.inf
-        if self.problems is None:
-            self._check_finite(file, array, rows)
-        return array
-
-    def _check_finite(self, file: str, array: npt.NDArray[Any], rows: Any) -> None:
-        is_finite = np.isfinite(array).all(axis=1)
-        if not is_finite.all():
-            k = int(np.argmin(is_finite))
-            row = rows[k].tolist() if hasattr(rows[k], "tolist") else rows[k]
-            self._report("number", file, k, f"holds a value that is not finite: {_excerpt(row)}")
-
-    def _report(self, kind: str, file: str, row: int | None, detail: str) -> None:
-        problem = Problem(kind, file, row, detail)
-        if self.problems is None:
-            raise AvlocError(f"{self.source}: {problem}")
-        self.problems.append(problem)
-
-    def result(self) -> Predictions:
-        """Concatenate the collected rows; of a repeated clip the first list stays."""
-        scores = np.concatenate([np.zeros(0), *self.scores])
-        self.scores.clear()  # free the memory before the next copy
-        segments = np.concatenate([np.zeros((2, 0)), *self.segments], axis=1)
-        self.segments.clear()
-        offsets = np.concatenate([[0], np.cumsum(self.counts)]).astype(np.int64)
-        predictions = Predictions(self.files, PredictionRows(scores, segments.T, offsets))
-        if len(set(self.files)) == len(self.files):
-            return predictions
-        first: dict[str, int] = {}
-        for k, file in enumerate(self.files):
-            if first.setdefault(file, k) != k:
-                self._report("twice", file, None, "the clip is in the file more than once")
-        index = np.array(list(first.values()))
-        return Predictions(list(first), select_videos(predictions.rows, index))
+def _head(path: Path) -> bytes:
+    """Read the first bytes of a file; none of a path that cannot be read, which the readers report."""
+    try:
+        with path.open("rb") as file:
+            return file.read(activitynet.HEAD_BYTES)
+    except OSError:
+        return b""
 
 
-@lru_cache(maxsize=256)
-def _brackets(count: int) -> bytes:
-    """Return the brackets and commas of a list of `count` rows."""
-    return b"[" + b",".join([b"[,,]"] * count) + b"]"
-
-
-def _row_fault(row: Any) -> str:
-    """Describe a row that is not three numbers; "" for a good one."""
-    if not isinstance(row, list):
-        return _excerpt(row)
-    if len(row) != 3:
-        return f"{len(row)} values: {_excerpt(row)}"
-    if not all(type(x) in (int, float) for x in row):
-        return _excerpt(row)
-    return ""
-
-
-def _excerpt(value: Any) -> str:
-    text = json.dumps(dict(value) if isinstance(value, Members) else value, ensure_ascii=False, default=str)
-    return text if len(text) <= EXCERPT_CHARACTERS else f"{text[: EXCERPT_CHARACTERS - 3]}…"
-
-
-def select_videos(rows: PredictionRows, index: IntArray | Sequence[int]) -> PredictionRows:
-    """Select the rows of some videos, in the order of `index`."""
-    index = np.asarray(index, dtype=np.int64)
-    begin, count = rows.offsets[:-1][index], np.diff(rows.offsets)[index]
-    offsets = np.concatenate([[0], np.cumsum(count)]).astype(np.int64)
-    at = np.repeat(begin - offsets[:-1], count) + np.arange(offsets[-1])
-    return PredictionRows(rows.scores[at], np.stack([rows.segments[at, 0], rows.segments[at, 1]]).T, offsets)
+def _add_pickle(collector: RowCollector, path: Path) -> None:
+    document = read_plain_pickle(path, WHAT)
+    if result_pickle.is_result_pickle(document):
+        collector.add_flat(*result_pickle.rows_of_clips(document, path))
+    elif isinstance(document, dict) and isinstance(document.get("results"), dict):
+        collector.add_results(activitynet.iter_results(document["results"].items()))
+    elif isinstance(document, dict):
+        collector.add_mapping(document)
+    else:
+        collector.refuse(f"a {type(document).__name__}")
 
 
 def reorder(predictions: Predictions, files: Sequence[str]) -> tuple[PredictionRows, int]:
@@ -331,14 +203,36 @@ def write_predictions(
     Args:
         path: the file; `~` is expanded.
         predictions: rows (n, 3) of score, start, end for each clip.
-        exact: write all digits, for predictions made elsewhere; else scores get 6 digits and seconds 3.
+        exact: write all digits, for predictions made elsewhere; else scores get 6 significant digits, and seconds 3 decimals.
+
+    Raises:
+        AvlocError: if a value is not finite; an earlier file stays as it is.
     """
     clips = predictions.items() if isinstance(predictions, Mapping) else predictions
-    with replacing(Path(path).expanduser()) as temporary, temporary.open("w", encoding="utf-8") as out:
+    # A name that is not text (undecodable bytes) becomes JSON's escapes.
+    with (
+        replacing(Path(path).expanduser()) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace") as out,
+    ):
         out.write("{")
         for k, (file, rows) in enumerate(clips):
-            values = np.asarray(rows).tolist()
-            rounded = (f"[{score:.6f}, {start:.3f}, {end:.3f}]" for score, start, end in values)
-            text = json.dumps(values) if exact else f"[{', '.join(rounded)}]"
-            out.write(f"{',' if k else ''}\n{json.dumps(file, ensure_ascii=False)}: {text}")
+            out.write(f"{',' if k else ''}\n{format_clip(file, rows, exact=exact)}")
         out.write("\n}\n")
+
+
+def format_clip(file: str, rows: FloatRows, *, exact: bool = False) -> str:
+    """Format a clip as in a prediction file, on one line without the comma; see `write_predictions`.
+
+    Raises:
+        AvlocError: if a value is not finite: no reader would take it.
+
+    >>> format_clip("a.mp4", np.array([[0.91234567, 1.0, 1.48]]))
+    '"a.mp4": [[0.912346, 1.000, 1.480]]'
+    """
+    array = np.asarray(rows)
+    if array.size and not is_finite(array).all():
+        raise AvlocError(f"{file}: predictions with a value that is not finite are not written")
+    values = array.tolist()
+    rounded = (f"[{score:.6g}, {start:.3f}, {end:.3f}]" for score, start, end in values)
+    text = json.dumps(values) if exact else f"[{', '.join(rounded)}]"
+    return f"{json.dumps(file, ensure_ascii=False)}: {text}"

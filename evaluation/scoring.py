@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ import numpy.typing as npt
 from avloc.core.timeline import DEFAULT_FPS
 from avloc.errors import AvlocError
 from avloc.evaluation.hits import Hits, Scores, find_hits
+from avloc.evaluation.inputs.names import describe_mismatch
+from avloc.evaluation.inputs.plausibility import implausible_rows
 from avloc.evaluation.matching import MODES, Mode
 from avloc.evaluation.metrics import challenge_score
 from avloc.evaluation.predictions import Alignment, Predictions, align, read_predictions
@@ -29,6 +32,10 @@ FORGED_MODALITIES = ("audio", "visual", "both")
 SUBSETS = {"full": (), "visual": ("audio",), "audio": ("visual",)}
 """For each subset, the modalities whose fakes are left out (LAV-DF's subsets); real clips stay in all."""
 UNITS = ("seconds", "frames")
+
+
+class EvaluationWarning(UserWarning):
+    """A prediction file that likely means something else than it says, or whose clips had to be matched by parts of names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +124,8 @@ class Evaluation:
         truth: the labelled clips.
         aligned: their rows, in the same order.
         hits: for each mode, the matches of rows and labels; clips are grouped by the codes of `truth.modality`.
+        warnings: signs that the predictions mean something else than they say, such as frames instead of seconds, and notes on
+            how their clips were matched; each one line.
 
     >>> result = evaluate({"a.mp4": [[0.9, 1.0, 1.5]]}, {"a.mp4": [[1.0, 1.6]], "b.mp4": []})
     >>> result.strict.ar[10], result.table.missing_files
@@ -128,6 +137,7 @@ class Evaluation:
     truth: Truth
     aligned: Alignment
     hits: dict[Mode, Hits]
+    warnings: tuple[str, ...] = ()
 
     @property
     def official(self) -> Scores:
@@ -167,7 +177,7 @@ def evaluate(
     truth: str | os.PathLike[str] | RowsByClip,
     protocol: str | Protocol = "lavdf",
     *,
-    modes: Sequence[Mode] = MODES,
+    modes: Mode | Sequence[Mode] = MODES,
     split: str | None = None,
     subset: str = "full",
     unit: str = "seconds",
@@ -176,10 +186,12 @@ def evaluate(
     """Score predictions against ground truth.
 
     A clip of the truth without predictions counts as not found. Predicted clips without a label are left out. The numbers
-    of both are in `result.table`.
+    of both are in `result.table`. Names that differ from the truth's in folders or in the suffix are matched. Predictions
+    that likely mean something else, such as frames instead of seconds, raise an `EvaluationWarning`; see `result.warnings`.
 
     Args:
-        predictions: a prediction file (`~` is expanded), or for each clip its rows (n, 3) of score, start, end.
+        predictions: a prediction file (`~` is expanded) in a form of `read_predictions`, or for each clip its rows (n, 3) of
+            score, start, end.
         truth: the dataset's metadata file, or for each clip its fake segments (n, 2) of start, end in seconds; `[]` for a
             real clip.
         protocol: name of a protocol (`lavdf`, `avdeepfake1m`, `avdeepfake1m++`), a YAML file, or a `Protocol`.
@@ -202,24 +214,53 @@ def evaluate(
     0.0
     """
     protocol = get_protocol(protocol) if isinstance(protocol, str) else protocol
+    if not isinstance(protocol, Protocol):
+        raise AvlocError(f"protocol: want a name or a Protocol, got {type(protocol).__name__}")
     if unit not in UNITS:
         raise AvlocError(f"the unit must be {' or '.join(UNITS)}, got {unit!r}")
     labelled, truth_name = _load_truth(truth, protocol, split, details=details)
     labelled = select_subset(labelled, subset, truth_name)
-    if isinstance(predictions, Mapping):
-        rows, rows_name = Predictions.from_dict(predictions), "predictions"
-    else:
-        rows, rows_name = read_predictions(predictions), str(Path(predictions).expanduser())
-    aligned = align(rows, labelled.files, frames_per_second=DEFAULT_FPS if unit == "frames" else None)
+    loaded, rows_name = _load_predictions(predictions)
+    loaded = loaded.renamed(labelled.files)
+    aligned = align(loaded, labelled.files, frames_per_second=DEFAULT_FPS if unit == "frames" else None)
     if aligned.missing == len(labelled):
-        raise AvlocError(f"{rows_name}: none of its clips is in {truth_name}; do the file names match?")
-    return evaluate_aligned(labelled, aligned, protocol, modes=modes, subset=subset)
+        raise AvlocError(describe_mismatch(rows_name, loaded.files, labelled.files, truth_name, loaded.notes))
+    result = evaluate_aligned(labelled, aligned, protocol, modes=_checked_modes(modes), subset=subset)
+    labels = None if _finds_any(result.table.overall) else labelled.labels
+    signs = implausible_rows(aligned.rows, labelled.duration_s, labels, unit=unit)
+    result = dataclasses.replace(result, warnings=(*loaded.notes, *signs))
+    for text in result.warnings:
+        warnings.warn(f"{rows_name}: {text}", EvaluationWarning, stacklevel=2)
+    return result
+
+
+def _finds_any(group: GroupScores) -> bool:
+    return any(recall > 0 for scores in group.by_mode.values() for recall in scores.ar.values())
+
+
+def _load_predictions(predictions: str | os.PathLike[str] | RowsByClip) -> tuple[Predictions, str]:
+    """Return the predictions, and their name in errors."""
+    if isinstance(predictions, Mapping):
+        return Predictions.from_dict(predictions), "predictions"
+    if not isinstance(predictions, str | os.PathLike):
+        raise AvlocError(f"predictions: want a file or an object of clip: rows, got {type(predictions).__name__}")
+    return read_predictions(predictions), str(Path(predictions).expanduser())
+
+
+def _checked_modes(modes: Mode | Sequence[Mode]) -> Sequence[Mode]:
+    """Return modes as a sequence; a single one may come as text."""
+    modes = (modes,) if isinstance(modes, str) else tuple(modes)
+    if not modes or not set(modes) <= set(MODES):
+        raise AvlocError(f"modes must be {' or '.join(MODES)} or both, got {', '.join(map(repr, modes)) or 'none'}")
+    return modes
 
 
 def _load_truth(
     truth: str | os.PathLike[str] | RowsByClip, protocol: Protocol, split: str | None, *, details: bool
 ) -> tuple[Truth, str]:
     """Return the labelled clips, and their name in errors."""
+    if not isinstance(truth, Mapping | str | os.PathLike):
+        raise AvlocError(f"truth: want a metadata file or an object of clip: segments, got {type(truth).__name__}")
     if not isinstance(truth, Mapping):
         return read_truth(truth, protocol.segments_field, split, details=details), str(Path(truth).expanduser())
     if split is not None:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from avloc.core.columns import CategoricalColumn
 from avloc.core.timeline import DEFAULT_FPS, DEFAULT_SAMPLE_RATE
 from avloc.errors import AvlocError
-from avloc.evaluation.matching import BoolArray, IntArray, Labels
+from avloc.evaluation.matching import MAX_NUMBER, BoolArray, IntArray, Labels
 from avloc.io.files import read_lines
 from avloc.io.jsonstream import Members, json_type, read_pieces
 
@@ -114,7 +114,7 @@ def _check_segments(file: object, value: npt.ArrayLike) -> npt.NDArray[np.float6
         raise AvlocError(
             f"truth: {file}: want (n, 2) numbers, start and end in seconds, got shape {array.shape} of {array.dtype}"
         )
-    is_valid = np.isfinite(array).all(axis=1) & (array[:, 0] <= array[:, 1])
+    is_valid = (np.abs(array) <= MAX_NUMBER).all(axis=1) & (array[:, 0] <= array[:, 1])
     if not is_valid.all():
         k = int(np.argmin(is_valid))
         raise AvlocError(f"truth: {file}: segment {k} is {array[k].tolist()}, want [start, end] in seconds")
@@ -130,8 +130,8 @@ def read_truth(
         path: the metadata file; `~` is expanded.
         segments_field: the field with the list of [start, end] in seconds.
         split: keep only the clips of this split, if the metadata have splits (LAV-DF's hold all three).
-        details: also read generators, durations and sources, which takes twice as long. Without them, `generators` is
-            empty, durations are NaN, and each clip is its own source.
+        details: also read generators and sources, which takes longer. Without them, `generators` is empty, and each clip is
+            its own source.
 
     Raises:
         AvlocError: if the file is malformed, or no clips are left; names the entry.
@@ -172,7 +172,10 @@ class _EntryCollector:
             return False
         if segments.size and (segments.dtype.kind not in "if" or segments.ndim != 2 or segments.shape[1] != 2):
             return False
-        if any(type(file) is not str for file in files) or (segments.size and (segments[:, 1] < segments[:, 0]).any()):
+        is_valid = (
+            (segments[:, 0] <= segments[:, 1]).all() and np.abs(segments).max() <= MAX_NUMBER if segments.size else True
+        )
+        if any(type(file) is not str for file in files) or not is_valid:
             return False
         self.entries += len(parsed)
         self._add(entries, files, [len(pairs) for pairs in lists], segments)
@@ -204,7 +207,7 @@ class _EntryCollector:
         pairs = self._field(entry, self.segments_field, list, number)
         for k, pair in enumerate(pairs):
             fits = isinstance(pair, list) and len(pair) == 2 and all(type(x) in (int, float) for x in pair)
-            if not fits or not -np.inf < pair[0] <= pair[1] < np.inf:
+            if not fits or not -MAX_NUMBER <= pair[0] <= pair[1] <= MAX_NUMBER:
                 raise AvlocError(
                     f"{self.path}: entry {number}: {self.segments_field}: segment {k} is {pair!r}, want [start, end] "
                     "in seconds"
@@ -221,12 +224,12 @@ class _EntryCollector:
             self.modality += [MODALITY_OF_FLAGS[a, v] if type(a) is type(v) is bool else "" for a, v in flags]
         else:
             self.modality += [MODALITY_OF_TYPE.get(str(kind), "") for kind in kinds]
+        self.duration_s += [_duration_s(entry) for entry in entries]
         if not self.details:
             return
         for entry, file in zip(entries, files, strict=True):
             original = entry.get("original")
             self.source.append(original if type(original) is str and original else file)
-            self.duration_s.append(_duration_s(entry))
             for name in GENERATORS:
                 model = entry.get(name)
                 self.generators[name].append(model if type(model) is str else "")
@@ -245,7 +248,7 @@ class _EntryCollector:
         generators = {
             name: CategoricalColumn.from_strings(values) for name, values in self.generators.items() if any(values)
         }
-        duration_s = np.array(self.duration_s) if self.details else np.full(len(self.files), np.nan)
+        duration_s = np.array(self.duration_s, dtype=np.float64)
         source = (
             CategoricalColumn.from_strings(self.source).codes.astype(np.int64)
             if self.details

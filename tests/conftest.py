@@ -1,12 +1,24 @@
 from __future__ import annotations
 
+import contextlib
+import http.client
+import importlib.util
 import json
 import os
+import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
+import warnings
 import zlib
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
+from urllib.parse import quote
 
 import av
 import numpy as np
@@ -18,13 +30,54 @@ BATFD_DATA = Path(__file__).parent / "data" / "batfd"
 
 
 @pytest.fixture(scope="session")
-def tiny_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def render_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], contextlib.AbstractContextManager[None]]:
+    """A context in which sets of the bundled speech share clips: one of the same plan and seed is rendered once, then copied.
+
+    A clip takes a second to render, and does not depend on the set's layout. It works in this process only, with one worker.
+    """
+    from avloc.datasets.synthetic import generate
+
+    folder, render = tmp_path_factory.mktemp("rendered"), generate.render
+    rendered: dict[str, Path] = {}
+
+    def copy(composition, path):
+        plan = repr(composition.clip)
+        if plan not in rendered:
+            render(composition, folder / f"{len(rendered)}.mp4")
+            rendered[plan] = folder / f"{len(rendered)}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(rendered[plan], path)
+
+    @contextlib.contextmanager
+    def patched():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(generate, "render", copy)
+            yield
+
+    return patched
+
+
+@pytest.fixture(scope="session")
+def tiny_set(tmp_path_factory: pytest.TempPathFactory, render_once) -> Path:
     """A generated LAV-DF set of 9 clips: 3 in each split."""
     from avloc.datasets.synthetic.generate import synthesize
 
     root = tmp_path_factory.mktemp("tiny") / "clips"
-    synthesize(root, layout="lavdf", clips=9, seed=3)
+    with render_once():
+        synthesize(root, layout="lavdf", clips=9, seed=3)
     return root
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a demo of 18 clips and one epoch."""
+    from avloc.cli.main import main
+
+    out = tmp_path_factory.mktemp("demo") / "out"
+    with warnings.catch_warnings():  # Lightning's own hints, and the deprecations of the libraries under it
+        warnings.simplefilter("ignore")
+        assert main(["demo", "--out", str(out), "--clips", "18", "--epochs", "1", "--workers", "2"]) == 0
+    return out
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +95,30 @@ def tiny_store(tiny_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     assert report.done == 9
     assert not report.failures
     return root
+
+
+@pytest.fixture(scope="session")
+def bombs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Small files with large claims: `long`, of 1,000 hours, and `big`, of 16,000 × 16,000 pixels."""
+    folder = tmp_path_factory.mktemp("bombs")
+    paths = {"long": folder / "long.mkv", "big": folder / "big.mkv"}
+    with av.open(str(paths["long"]), "w") as container:
+        picture = container.add_stream("libx264", rate=25)
+        picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
+        picture.codec_context.time_base = Fraction(1, 1000)
+        for k in range(11):
+            frame = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
+            frame.pts, frame.time_base = k * 360_000_000, Fraction(1, 1000)
+            container.mux(picture.encode(frame))
+        container.mux(picture.encode())
+    with av.open(str(paths["big"]), "w") as container:
+        picture = container.add_stream("mjpeg", rate=25)
+        picture.width, picture.height, picture.pix_fmt = 16_000, 16_000, "yuvj420p"
+        for k in range(3):
+            packet = av.Packet(bytes(50))
+            packet.pts, packet.dts, packet.time_base, packet.stream = k, k, Fraction(1, 25), picture
+            container.mux(packet)
+    return paths
 
 
 @pytest.fixture
@@ -174,3 +251,123 @@ def loop():
         return float(turn_s)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of a small network that finds many segments in every clip."""
+    from avloc.core.descriptions import TrainingContext
+    from avloc.feature_extraction.extractors.catalog import build_extractor
+    from avloc.models import BoundaryTransformer
+    from avloc.models.checkpoint import write_checkpoint
+
+    path = tmp_path_factory.mktemp("checkpoint") / "c.ckpt"
+    torch.manual_seed(0)
+    extractors = [build_extractor(name, {}) for name in ("logspec", "residual_grid")]
+    model = BoundaryTransformer(audio_dim=513, visual_dim=320, width=12, heads=3, levels=2)
+    with torch.no_grad():
+        model.point_head.out.bias += 4
+    write_checkpoint(path, model, TrainingContext(0.04, tuple(extractor.describe() for extractor in extractors)))
+    return path
+
+
+class Server:
+    """A process of `avloc serve`, and its answers, files, processes and memory."""
+
+    def __init__(self, folder, checkpoint, *words):
+        self.folder, self.log = folder / "tmp", folder / "log"
+        self.folder.mkdir(exist_ok=True)
+        command = [
+            sys.executable,
+            "-m",
+            "avloc",
+            "serve",
+            "--checkpoint",
+            str(checkpoint),
+            "--threshold",
+            "0",
+            "--port",
+            "0",
+        ]
+        environment = {**os.environ, "TMPDIR": str(self.folder), "OMP_NUM_THREADS": "1"}
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen([*command, *words], env=environment, stdout=log, stderr=subprocess.STDOUT)
+        for _ in range(1200):
+            if self.process.poll() is not None or "http" in self.log.read_text():
+                break
+            time.sleep(0.05)
+        self.port = int(re.search(r"http://127\.0\.0\.1:(\d+)", self.log.read_text())[1])
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def request(self, path, method="GET", body=None, headers=()):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection.request(method, path, body, dict(headers))
+        answer = connection.getresponse()
+        try:
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def localize(self, path):
+        """Upload a clip; return its token, or the error message."""
+        headers = {"Content-Type": "application/octet-stream", "X-Clip-Name": quote(path.name)}
+        status, answer = self.request("/clips", "POST", path.read_bytes(), headers)
+        if status != 201:
+            return json.loads(answer)["error"]
+        token = json.loads(answer)["token"]
+        while True:
+            state = json.loads(self.request(f"/clips/{token}")[1])
+            if state["state"] in ("done", "failed"):
+                return state["text"] if state["state"] == "failed" else token
+            time.sleep(0.05)
+
+    def rss_mb(self):
+        return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{self.process.pid}/status").read_text())[1]) / 1024
+
+    def files(self):
+        # Folders may vanish meanwhile, which only `os.walk` takes calmly.
+        return [Path(folder, name) for folder, _, names in os.walk(self.folder) for name in names]
+
+    def size_bytes(self):
+        total = 0
+        for path in self.files():
+            with contextlib.suppress(FileNotFoundError):
+                total += path.stat().st_size
+        return total
+
+    def workers(self):
+        """The processes that this server has started."""
+        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        return [int(pid) for task in tasks for pid in task.read_text().split()]
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+
+@pytest.fixture(scope="session")
+def make_server(small_checkpoint: Path) -> Iterator[Callable[..., Server]]:
+    """Starts `avloc serve` in a folder, with more options; it is killed at the end of the session."""
+    pytest.importorskip("uvicorn")
+    servers: list[Server] = []
+
+    def make(folder: Path, *words: str) -> Server:
+        servers.append(Server(folder, small_checkpoint, *words))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.process.kill()
+        server.process.wait()
+
+
+@pytest.fixture(scope="session")
+def generated_split() -> ModuleType:
+    """The module `tests/chaos/generated_split.py`, which writes a split of any size for predictions."""
+    path = Path(__file__).with_name("chaos") / "generated_split.py"
+    spec = importlib.util.spec_from_file_location("avloc_generated_split", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

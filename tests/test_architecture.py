@@ -111,7 +111,7 @@ def test_heavy_packages_stay_in_their_files():
 
     assert {m for m in users("torchmetrics") if room(m) != "training"} == {"avloc.evaluation.torchmetric"}
     assert {m for m in users("torch") if room(m) in ("core", "evaluation")} == {"avloc.evaluation.torchmetric"}
-    assert {room(m) for m in users("gradio")} == {"web"}
+    assert {room(m) for m in users("starlette") | users("uvicorn")} == {"web"}
     assert {room(m) for m in users("ray")} == {"feature_extraction"}
 
 

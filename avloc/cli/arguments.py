@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import Any, NoReturn
 
 from avloc.errors import AvlocError
-
-if TYPE_CHECKING:
-    from avloc.inference.localizer import Localizer
-
+from avloc.inference.settings import LocalizerSettings
 
 VERBS = {
     "demo": "run the whole pipeline on generated clips, with a report",
@@ -54,6 +52,19 @@ def parser(verb: str, example: str, *, description: str | None = None) -> argpar
     )
 
 
+def add_action(
+    actions: argparse._SubParsersAction[argparse.ArgumentParser], name: str, description: str, example: str
+) -> argparse.ArgumentParser:
+    """Add an action of a verb, such as `avloc store ls`, whose help ends with an example."""
+    return actions.add_parser(
+        name,
+        help=description,
+        description=description,
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
 def positive(text: str) -> int:
     """Parse a whole number of at least 1."""
     try:
@@ -65,9 +76,60 @@ def positive(text: str) -> int:
     return value
 
 
+def whole(text: str) -> int:
+    """Parse a whole number of at least 0."""
+    return 0 if text == "0" else positive(text)
+
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+
+def duration(text: str) -> float:
+    """Parse a length of time in seconds, minutes or hours.
+
+    >>> duration("90m"), duration("6h"), duration("45.5"), duration("45.5s")
+    (5400.0, 21600.0, 45.5, 45.5)
+    """
+    number, unit = (text[:-1], text[-1]) if text[-1:] in _SECONDS else (text, "s")
+    try:
+        seconds = float(number) * _SECONDS[unit]
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"want a length of time above 0, as 90m, 6h or 45 (seconds), got {text!r}")
+    return seconds
+
+
+def add_longest_option(options: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add `--longest`, the limit of a clip's length."""
+    options.add_argument(
+        "--longest",
+        type=duration,
+        default="6h",
+        metavar="T",
+        help="refuse clips that are longer, or claim to be, as 90m, 6h or 45 (seconds) (default: 6h)",
+    )
+
+
 def path(text: str) -> Path:
     """Parse a path; `~` stands for the home folder."""
     return Path(text).expanduser()
+
+
+def output(text: str) -> Path:
+    """Parse the path of a file to write.
+
+    It is checked while options are parsed, so that work is not done for nothing.
+    """
+    file = path(text)
+    if file.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: is a folder, want the name of a file to write")
+    folder = next((parent for parent in file.absolute().parents if parent.exists()), file.parent)
+    if not folder.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: cannot be written, {folder} is not a folder")
+    if not os.access(folder, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{text}: cannot be written, no right to write in {folder}")
+    return file
 
 
 def existing(what: str) -> Callable[[str], Path]:
@@ -89,56 +151,15 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@dataclass(frozen=True, slots=True)
-class LocalizerOptions:
-    """The options of a verb that runs a network.
-
-    Attributes:
-        checkpoint: the checkpoint.
-        network: dotted name of the network's class, if it is the user's own.
-        own_extractors: dotted names of the user's own extractors.
-        weights: by extractor, the file of its weights.
-        device: device of the network.
-        precision: `32`, `bf16` or `16`.
-        decoding: decoding of boundary maps; None: the checkpoint's own.
-    """
-
-    checkpoint: Path
-    network: str | None
-    own_extractors: tuple[str, ...]
-    weights: Mapping[str, Path]
-    device: str
-    precision: str
-    decoding: str | None
-
-    @classmethod
-    def pop(cls, namespace: argparse.Namespace) -> LocalizerOptions:
-        """Take the options that `add_localizer_options` added out of a namespace."""
-        values = {field.name: vars(namespace).pop(field.name) for field in fields(cls)}
-        values |= {"own_extractors": tuple(values["own_extractors"]), "weights": dict(values["weights"])}
-        return cls(**values)
-
-    def load(self) -> Localizer:
-        """Load the checkpoint on its device.
-
-        Raises:
-            AvlocError: if the device cannot be used, or the checkpoint cannot be loaded.
-        """
-        from avloc.inference.localizer import Localizer, require_device
-
-        return Localizer.from_checkpoint(
-            self.checkpoint,
-            device=require_device(self.device),
-            weights=self.weights,
-            precision=self.precision,
-            decoding=self.decoding,
-            network=self.network,
-            own_extractors=self.own_extractors,
-        )
+def pop_localizer_settings(namespace: argparse.Namespace) -> LocalizerSettings:
+    """Take the options that `add_localizer_options` added out of a namespace."""
+    values = {field.name: vars(namespace).pop(field.name) for field in fields(LocalizerSettings)}
+    values |= {"own_extractors": tuple(values["own_extractors"]), "weights": dict(values["weights"])}
+    return LocalizerSettings(**values)
 
 
 def add_localizer_options(options: argparse.ArgumentParser) -> None:
-    """Add the options of `LocalizerOptions`."""
+    """Add the options of `avloc.inference.settings.LocalizerSettings`."""
     add_checkpoint_option(options)
     add_weights_option(options)
     add_network_options(options)
@@ -203,6 +224,114 @@ def add_network_options(options: argparse.ArgumentParser) -> None:
         help="decoding of the boundary maps of BA-TFD and BA-TFD+, instead of the checkpoint's own: aligned gives each cell "
         "the segment it was trained as; published gives the one of the published code, a frame shorter",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """The options of a verb whose work is divided among tasks, devices or machines.
+
+    Attributes:
+        engine: `local` or `ray`.
+        shard: (i, n): task i of a job array of n.
+        ray_address: address of a Ray cluster.
+        ray_gpus: GPUs per Ray task.
+        ray_wheel: a wheel of avloc for the nodes.
+    """
+
+    engine: str
+    shard: tuple[int, int]
+    ray_address: str | None
+    ray_gpus: float
+    ray_wheel: str | None
+
+    @classmethod
+    def pop(cls, namespace: argparse.Namespace) -> EngineOptions:
+        """Take the options that `add_engine_options` added out of a namespace."""
+        return cls(**{field.name: vars(namespace).pop(field.name) for field in fields(cls)})
+
+    def build(self, devices: Sequence[str], **arguments: Any) -> Callable[..., Iterator[Any]]:
+        """Return the engine, called with specs and settings.
+
+        Args:
+            devices: of the local engine.
+            arguments: further ones of the engine.
+
+        Raises:
+            AvlocError: if several devices are named for Ray.
+        """
+        from avloc.feature_extraction.job.engines import local
+
+        if self.engine == "local":
+            return partial(local.run, devices=devices, **arguments)
+        from avloc.feature_extraction.job.engines import ray
+
+        if len(devices) > 1:
+            raise AvlocError(
+                "--engine ray: name one --device, because each task sees its own GPUs; --ray-gpus sets their number per task"
+            )
+        return partial(ray.run, address=self.ray_address, gpus=self.ray_gpus, wheel=self.ray_wheel, **arguments)
+
+
+def add_engine_options(options: argparse.ArgumentParser | argparse._ArgumentGroup, unit: str) -> None:
+    """Add the options of `EngineOptions`.
+
+    Args:
+        options: the parser.
+        unit: the noun of the units of work in the help.
+    """
+    options.add_argument(
+        "--shard",
+        type=_shard,
+        default="0/1",
+        metavar="i/n",
+        help=f"make only every n-th {unit} from the i-th on, counted from 0 (default: 0/1, all)",
+    )
+    options.add_argument(
+        "--engine", default="local", choices=["local", "ray"], help=f"engine that runs the {unit}s (default: local)"
+    )
+    options.add_argument(
+        "--ray-address", help="address of a Ray cluster (default: RAY_ADDRESS, or a new one on this machine)"
+    )
+    options.add_argument(
+        "--ray-gpus", type=_fraction, default=0.0, metavar="F", help="GPUs per Ray task, as 0.5 (default: 0)"
+    )
+    options.add_argument(
+        "--ray-wheel", metavar="WHEEL", help="wheel of avloc to install on nodes that lack it (default: none)"
+    )
+
+
+def add_timeout_option(options: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add `--timeout`, the longest silence of a process that works on a clip."""
+    options.add_argument(
+        "--timeout",
+        type=duration,
+        default=300.0,
+        metavar="S",
+        help="give up on a clip after this many seconds without progress (default: 300)",
+    )
+
+
+def devices(text: str) -> list[str]:
+    """Split the names of devices: `cuda:0,cuda:1`."""
+    return [name.strip() for name in text.split(",") if name.strip()] or ["cpu"]
+
+
+def _shard(text: str) -> tuple[int, int]:
+    first, _, second = text.partition("/")
+    try:
+        return int(first), int(second)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"want i/n, as in 0/8, got {text!r}") from error
+
+
+def _fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"want a number of at least 0, got {text!r}")
+    return value
 
 
 def add_dataset_options(options: argparse.ArgumentParser) -> None:

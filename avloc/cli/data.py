@@ -10,15 +10,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avloc.cli.arguments import add_dataset_options, default_workers, parser, path, positive
+from avloc.cli.arguments import (
+    add_action,
+    add_dataset_options,
+    add_longest_option,
+    default_workers,
+    duration,
+    parser,
+    path,
+    positive,
+)
+from avloc.errors import shown
 
 if TYPE_CHECKING:
     from avloc.datasets.inspect.check import ClipProblem
     from avloc.datasets.readers.table import RecordTable
 
-EXAMPLE = """avloc data info --dataset lavdf --root LAV-DF --html lavdf.html
-  avloc data check --dataset avdeepfake1m --root AV-Deepfake1M --sample 1000 --out problems.csv
-  avloc data sample --dataset folder --root clips --out sheet.png"""
+EXAMPLES = {
+    "info": "avloc data info --dataset lavdf --root LAV-DF --html lavdf.html",
+    "check": "avloc data check --dataset avdeepfake1m --root AV-Deepfake1M --sample 1000 --out problems.csv",
+    "sample": "avloc data sample --dataset folder --root clips --out sheet.png",
+}
 PROBLEMS_PRINTED = 10
 
 
@@ -62,13 +74,19 @@ class CheckOptions(_DatasetOptions):
     Attributes:
         sample: number of clips drawn at random; None: all.
         out: the CSV for the problems; None: the first are printed.
-        workers: threads.
+        decode: decode the clips as a whole.
+        workers: processes.
+        timeout: seconds without progress before a clip is given up.
+        longest: the limit of a clip's length, in seconds.
         seed: seed of the sample.
     """
 
     sample: int | None
     out: Path | None
+    decode: bool
     workers: int
+    timeout: float
+    longest: float
     seed: int
 
 
@@ -93,15 +111,16 @@ _OPTIONS = {"info": InfoOptions, "check": CheckOptions, "sample": SampleOptions}
 
 def parse(arguments: Sequence[str]) -> DataOptions:
     """Parse the verb's arguments into the options of one action."""
-    options = parser("data", EXAMPLE)
+    options = parser("data", "\n  ".join(EXAMPLES.values()))
     actions = options.add_subparsers(
         dest="action", required=True, metavar="info|check|sample", parser_class=type(options)
     )
-    _add_info_options(actions.add_parser("info", help="counts and hours by split, modality and generator; lengths"))
-    _add_check_options(
-        actions.add_parser("check", help="probe the clips: missing, unreadable, no audio, other rates and lengths")
-    )
-    _add_sample_options(actions.add_parser("sample", help="draw some clips into a png: frames, audio, segments"))
+    for name, add_options, description in (
+        ("info", _add_info_options, "counts and hours by split, modality and generator; lengths"),
+        ("check", _add_check_options, "probe the clips: missing, unreadable, no audio, other rates and lengths"),
+        ("sample", _add_sample_options, "draw some clips into a png: frames, audio, segments"),
+    ):
+        add_options(add_action(actions, name, description, EXAMPLES[name]))
     values = vars(options.parse_args(arguments))
     return _OPTIONS[values.pop("action")](**values)
 
@@ -122,8 +141,21 @@ def _add_check_options(action: argparse.ArgumentParser) -> None:
     action.add_argument("--sample", type=positive, help="number of clips, drawn at random (default: all)")
     action.add_argument("--out", type=path, help="write the problems to this CSV (default: print the first ten)")
     action.add_argument(
-        "--workers", type=positive, default=4 * default_workers(), help="number of threads (default: 4 per core)"
+        "--decode",
+        action="store_true",
+        help="decode each clip as a whole: finds damage, and the end of a file that was cut off, in every container",
     )
+    action.add_argument(
+        "--workers", type=positive, default=default_workers(), help="number of processes (default: one per core)"
+    )
+    action.add_argument(
+        "--timeout",
+        type=duration,
+        default="60s",
+        metavar="T",
+        help="give up on a clip after this time without progress (default: 60s)",
+    )
+    add_longest_option(action)
     action.add_argument("--seed", type=int, default=0, help="seed of the sample (default: 0)")
 
 
@@ -150,7 +182,7 @@ def _info(options: InfoOptions, table: RecordTable) -> int:
     from avloc.io.files import write_json, write_text
 
     summary = overview(table)
-    print(as_text(summary))
+    print("\n".join(map(shown, as_text(summary).split("\n"))))
     if options.json is not None:
         write_json(options.json, summary.to_dict())
     if options.html is not None:
@@ -174,7 +206,10 @@ def _check(options: CheckOptions, table: RecordTable) -> int:
                 table,
                 sample=options.sample,
                 seed=options.seed,
+                decode=options.decode,
                 workers=options.workers,
+                timeout_s=options.timeout,
+                longest_s=options.longest,
                 progress=bar.update,
             ),
             counts,
@@ -190,7 +225,7 @@ def _check(options: CheckOptions, table: RecordTable) -> int:
     kinds = [f"{counts[kind]} × {text}" for kind, text in PROBLEM_KINDS.items() if counts[kind]]
     print(f"{total} clips: {', '.join(kinds) or 'no problems'}")
     if options.out is not None:
-        print(f"all problems: {options.out}")
+        print(f"all problems: {shown(options.out)}")
     return 1 if kinds else 0
 
 
@@ -205,7 +240,7 @@ def _sample(options: SampleOptions, table: RecordTable) -> int:
     from avloc.datasets.inspect.contact_sheet import choose_clips, draw_contact_sheet
 
     errors = draw_contact_sheet(options.root, choose_clips(table, options.clips, options.seed), options.out)
-    print(f"{options.out}: {min(options.clips, len(table))} clips")
+    print(f"{shown(options.out)}: {min(options.clips, len(table))} clips")
     for error in errors:
-        print(f"not decoded: {error}", file=sys.stderr)
+        print(f"not decoded: {shown(error)}", file=sys.stderr)
     return 1 if errors else 0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import shutil
 import sys
 import time
@@ -108,6 +106,7 @@ def _extract(options: DemoOptions) -> None:
 
 def _train(options: DemoOptions) -> None:
     from avloc.cli.train import parse as parse_training
+    from avloc.io.files import replacing
     from avloc.training.command import train
 
     final, run_folder = options.out / "checkpoint.ckpt", options.out / "training"
@@ -125,9 +124,8 @@ def _train(options: DemoOptions) -> None:
     if not sys.stderr.isatty():
         words += ["--trainer.enable_progress_bar", "false"]
     best = train(parse_training(words).words)
-    temporary = final.with_suffix(".tmp")
-    shutil.copyfile(best, temporary)
-    temporary.replace(final)
+    with replacing(final, best.stat().st_size, sync=True) as temporary:
+        shutil.copyfile(best, temporary)
 
 
 def _predict(options: DemoOptions) -> None:
@@ -142,8 +140,7 @@ def _evaluate(options: DemoOptions) -> None:
 
     files = [str(options.out / "predictions.json"), str(options.out / "clips" / "metadata.min.json")]
     outputs = ["--json", str(options.out / "metrics.json"), "--report", str(options.out / "report.html")]
-    with contextlib.redirect_stdout(io.StringIO()):  # the summary shows the table
-        evaluate.run([*files, "--protocol", PROTOCOL, "--split", "test", *outputs])
+    evaluate.run([*files, "--protocol", PROTOCOL, "--split", "test", *outputs])
 
 
 STEPS = (
@@ -156,14 +153,7 @@ STEPS = (
 
 
 def _summarize(options: DemoOptions, seconds: float) -> None:
-    from avloc.evaluation import evaluate
-    from avloc.evaluation.reporting.tables import as_text, score_table
-
-    metadata = options.out / "clips" / "metadata.min.json"
-    result = evaluate(options.out / "predictions.json", metadata, PROTOCOL, split="test", details=False)
-    print(
-        f"\n{as_text(score_table(result.table), title=False)}\n\ndone in {seconds / 60:.1f} minutes; in {options.out}/:"
-    )
+    print(f"\ndone in {seconds / 60:.1f} minutes; in {options.out}/:")
     for name, content in (
         ("report.html", "the scores, curves and example timelines, for the browser"),
         ("metrics.json", "the scores"),

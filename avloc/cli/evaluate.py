@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avloc.cli.arguments import parser, path
-from avloc.errors import AvlocError
+from avloc.cli.arguments import output, parser, path
+from avloc.errors import AvlocError, shown
 
 if TYPE_CHECKING:
     from avloc.evaluation.bootstrap import Interval
@@ -22,6 +23,15 @@ EXAMPLE = """avloc evaluate predictions.json LAV-DF/metadata.min.json --protocol
   avloc evaluate predictions.json val_metadata.json --protocol avdeepfake1m --bootstrap --versus other.json
   avloc evaluate predictions.json mine.json --protocol avdeepfake1m --segments-field fakes --ap-ious 0.3,0.5
   avloc evaluate prediction.txt val_metadata.json --protocol avdeepfake1m"""
+DESCRIPTION = """Score predictions with AP and AR, and analyse the errors.
+
+Predictions are read in four forms, told by their content:
+  {"file": [[score, start, end], …], …}   json of avloc and of the challenges
+  {"results": {"file": [{"segment": [start, end], "score": s}, …]}}   json of ActivityNet (OpenTAD)
+  eval_results.pkl   pickle of ActionFormer and UMMAFormer; no code of the file is run
+  prediction.txt   one file;score per line, for whole clips
+Times are in seconds (see --unit). Clips are matched by name; where that fails, by the end of their path without the suffix.
+Rows that look like frames, or like columns in another order, give a warning."""
 SEGMENT_OPTIONS = ("versus", "bootstrap", "frame_step", "report")
 """Options that a file of clip scores cannot have."""
 
@@ -62,11 +72,12 @@ def parse(arguments: Sequence[str]) -> EvaluateOptions:
     from avloc.evaluation.protocols import PROTOCOLS
     from avloc.evaluation.scoring import SUBSETS, UNITS
 
-    options = parser("evaluate", EXAMPLE, description="Score predictions with AP and AR, and analyse the errors.")
+    options = parser("evaluate", EXAMPLE, description=DESCRIPTION)
     options.add_argument(
         "predictions",
         type=path,
-        help='{"file": [[score, start, end], …]}; a .txt with one file;score per line gives AUC and EER',
+        help='{"file": [[score, start, end], …]}, or another form, see above; a .txt with one file;score per line gives AUC '
+        "and EER",
     )
     options.add_argument("metadata", type=path, help="the dataset's own metadata file")
     options.add_argument(
@@ -88,9 +99,9 @@ def parse(arguments: Sequence[str]) -> EvaluateOptions:
     _add_protocol_options(options.add_argument_group("override the protocol"))
     _add_analysis_options(options.add_argument_group("analysis"))
     outputs = options.add_argument_group("output files")
-    outputs.add_argument("--json", type=path, help="write the numbers, breakdowns included")
-    outputs.add_argument("--csv", type=path, help="write the same numbers, one per line")
-    outputs.add_argument("--report", type=path, help="write a page with tables, curves and timelines (html)")
+    outputs.add_argument("--json", type=output, help="write the numbers, breakdowns included")
+    outputs.add_argument("--csv", type=output, help="write the same numbers, one per line")
+    outputs.add_argument("--report", type=output, help="write a page with tables, curves and timelines (html)")
     return EvaluateOptions(**vars(options.parse_args(arguments)))
 
 
@@ -167,21 +178,24 @@ def _score_segments(options: EvaluateOptions, protocol: Protocol) -> None:
 
 def _evaluate(options: EvaluateOptions, predictions: Path, protocol: Protocol) -> Evaluation:
     from avloc.evaluation.matching import MODES
-    from avloc.evaluation.scoring import evaluate
+    from avloc.evaluation.scoring import EvaluationWarning, evaluate
 
     needs_details = options.needs_insight or bool(options.bootstrap or options.versus or options.frame_step)
-    evaluation = evaluate(
-        predictions,
-        options.metadata,
-        protocol,
-        modes=[mode for mode in MODES if options.mode in (mode, "both")],
-        split=options.split,
-        subset=options.subset,
-        unit=options.unit,
-        details=needs_details,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EvaluationWarning)  # printed below
+        evaluation = evaluate(
+            predictions,
+            options.metadata,
+            protocol,
+            modes=[mode for mode in MODES if options.mode in (mode, "both")],
+            split=options.split,
+            subset=options.subset,
+            unit=options.unit,
+            details=needs_details,
+        )
     _warn(
         predictions,
+        evaluation.warnings,
         (evaluation.table.missing_files, "labelled clips are not in the predictions and count as not found"),
         (evaluation.table.empty_files, "clips have an empty list"),
         (evaluation.table.extra_files, "predicted clips are not in the metadata and were left out"),
@@ -189,11 +203,10 @@ def _evaluate(options: EvaluateOptions, predictions: Path, protocol: Protocol) -
     return evaluation
 
 
-def _warn(predictions: Path, *problems: tuple[int, str]) -> None:
-    """Print a warning for each problem that occurs."""
-    for count, description in problems:
-        if count:
-            print(f"warning: {predictions}: {count} {description}", file=sys.stderr)
+def _warn(predictions: Path, texts: Sequence[str], *problems: tuple[int, str]) -> None:
+    """Print the warnings, and one for each problem that occurs."""
+    for text in [*texts, *(f"{count} {description}" for count, description in problems if count)]:
+        print(f"warning: {shown(predictions)}: {text}", file=sys.stderr)
 
 
 def _build_report(options: EvaluateOptions, evaluation: Evaluation, protocol: Protocol) -> EvaluationReport:
@@ -252,9 +265,10 @@ def _score_clip_file(options: EvaluateOptions, protocol: Protocol) -> None:
         raise AvlocError(f"{options.predictions}: --{name} is for segments (json), this is a .txt")
     truth = read_truth(options.metadata, protocol.segments_field, options.split, details=False)
     truth = select_subset(truth, options.subset, options.metadata)
-    detection, missing, extra = score_clip_file(options.predictions, truth)
+    detection, missing, extra, notes = score_clip_file(options.predictions, truth)
     _warn(
         options.predictions,
+        notes,
         (missing, "labelled clips are missing and count with the score 0"),
         (extra, "are not labelled"),
     )

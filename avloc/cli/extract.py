@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avloc.cli.arguments import add_dataset_options, default_workers, parser, path, positive
-from avloc.errors import AvlocError
+from avloc.cli.arguments import (
+    EngineOptions,
+    add_dataset_options,
+    add_engine_options,
+    add_longest_option,
+    add_timeout_option,
+    default_workers,
+    devices,
+    parser,
+    path,
+    positive,
+)
+from avloc.errors import AvlocError, shown
 
 if TYPE_CHECKING:
     from avloc.feature_extraction.job.estimate import JobEstimate
     from avloc.feature_extraction.job.plan import JobPlan
-    from avloc.feature_extraction.job.run import Engine, JobEvent, JobReport
+    from avloc.feature_extraction.job.run import JobEvent, JobReport
     from avloc.feature_extraction.job.worker import ExtractionSettings, ExtractorSpec
 
 EXAMPLE = """avloc extract --dataset lavdf --root LAV-DF --extractors logspec,residual_grid --store features
@@ -37,22 +47,19 @@ class ExtractOptions:
         extractors: the specifications, as `avloc.feature_extraction.extractors.catalog.parse_extractors` takes them.
         store: the store's folder.
         split: only this split; None: all.
-        shard: (i, n): task i of a job array of n.
         shard_clips: clips per shard; None: chosen by the size of the set.
         retry_failed: try shards with failed clips again.
         dry_run: only estimate.
         decoder: of the picture.
         crop: input of visual networks that do not set it themselves.
-        engine: `local` or `ray`.
+        engine: what runs the shards, and the task of a job array.
         workers: number of processes.
         device: of networks; with commas several.
         precision: of networks.
         timeout: seconds without progress before a clip is given up.
+        longest: seconds; longer clips are refused.
         log: the log file; None: in the store.
         no_space_check: start even if the disk looks too small.
-        ray_address: address of a Ray cluster.
-        ray_gpus: GPUs per Ray task.
-        ray_wheel: a wheel of avloc for the nodes.
     """
 
     dataset: str
@@ -60,27 +67,24 @@ class ExtractOptions:
     extractors: str
     store: Path
     split: str | None
-    shard: tuple[int, int]
     shard_clips: int | None
     retry_failed: bool
     dry_run: bool
     decoder: str
     crop: str | None
-    engine: str
+    engine: EngineOptions
     workers: int
     device: str
     precision: str
     timeout: float
+    longest: float
     log: Path | None
     no_space_check: bool
-    ray_address: str | None
-    ray_gpus: float
-    ray_wheel: str | None
 
     @property
     def devices(self) -> list[str]:
         """The devices: `cuda:0,cuda:1` → each."""
-        return [name.strip() for name in self.device.split(",") if name.strip()] or ["cpu"]
+        return devices(self.device)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -99,7 +103,8 @@ def parse(arguments: Sequence[str]) -> ExtractOptions:
     options = parser("extract", EXAMPLE, description="cache the features of a dataset's clips; run it again to resume")
     _add_task_options(options)
     _add_resource_options(options.add_argument_group("resources"))
-    return ExtractOptions(**vars(options.parse_args(arguments)))
+    namespace = options.parse_args(arguments)
+    return ExtractOptions(engine=EngineOptions.pop(namespace), **vars(namespace))
 
 
 def _add_task_options(options: argparse.ArgumentParser) -> None:
@@ -114,13 +119,6 @@ def _add_task_options(options: argparse.ArgumentParser) -> None:
     )
     options.add_argument("--store", required=True, type=path, help="folder of the store")
     options.add_argument("--split", help="extract only this split (default: all)")
-    options.add_argument(
-        "--shard",
-        type=_parse_shard,
-        default="0/1",
-        metavar="i/n",
-        help="make only every n-th shard from the i-th on, counted from 0 (default: 0/1, all)",
-    )
     options.add_argument(
         "--shard-clips", type=positive, help="clips per shard (default: a 16th of the set, but 8 to 2000)"
     )
@@ -139,9 +137,7 @@ def _add_task_options(options: argparse.ArgumentParser) -> None:
 def _add_resource_options(options: argparse._ArgumentGroup) -> None:
     from avloc.feature_extraction.extractors.network import PRECISIONS
 
-    options.add_argument(
-        "--engine", default="local", choices=["local", "ray"], help="engine that runs the shards (default: local)"
-    )
+    add_engine_options(options, "shard")
     options.add_argument(
         "--workers", type=positive, default=default_workers(), help="number of processes (default: one per core)"
     )
@@ -151,49 +147,10 @@ def _add_resource_options(options: argparse._ArgumentGroup) -> None:
     options.add_argument(
         "--precision", default="32", choices=list(PRECISIONS), help="precision of networks (default: 32)"
     )
-    options.add_argument(
-        "--timeout",
-        type=_parse_seconds,
-        default=300.0,
-        metavar="S",
-        help="give up on a clip after this many seconds without progress (default: 300)",
-    )
+    add_timeout_option(options)
+    add_longest_option(options)
     options.add_argument("--log", type=path, help="log file of JSON lines (default: STORE/log/extract-i-of-n.jsonl)")
     options.add_argument("--no-space-check", action="store_true", help="start even if the disk looks too small")
-    options.add_argument(
-        "--ray-address", help="address of a Ray cluster (default: RAY_ADDRESS, or a new one on this machine)"
-    )
-    options.add_argument(
-        "--ray-gpus", type=_parse_fraction, default=0.0, metavar="F", help="GPUs per Ray task, as 0.5 (default: 0)"
-    )
-    options.add_argument(
-        "--ray-wheel", metavar="WHEEL", help="wheel of avloc to install on nodes that lack it (default: none)"
-    )
-
-
-def _parse_shard(text: str) -> tuple[int, int]:
-    first, _, second = text.partition("/")
-    try:
-        return int(first), int(second)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"want i/n, as in 0/8, got {text!r}") from error
-
-
-def _parse_seconds(text: str) -> float:
-    value = _parse_fraction(text)
-    if value == 0:
-        raise argparse.ArgumentTypeError(f"want a number above 0, got {text!r}")
-    return value
-
-
-def _parse_fraction(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"want a number of at least 0, got {text!r}")
-    return value
 
 
 def make_plan(options: ExtractOptions) -> JobPlan:
@@ -213,8 +170,8 @@ def make_plan(options: ExtractOptions) -> JobPlan:
         FeatureStore(options.store),
         settings,
         shard_clips=options.shard_clips,
-        array_index=options.shard,
-        devices=options.devices if options.engine == "local" else (),
+        array_index=options.engine.shard,
+        devices=options.devices if options.engine.engine == "local" else (),
         check_room=not options.no_space_check,
     )
 
@@ -236,6 +193,7 @@ def _settings(options: ExtractOptions) -> ExtractionSettings:
         options.precision,
         workers=options.workers,
         timeout_s=options.timeout,
+        longest_s=options.longest,
     )
 
 
@@ -257,7 +215,7 @@ def extract(options: ExtractOptions, plan: JobPlan) -> JobReport:
     from avloc.io.processes import sigterm_as_interrupt
 
     i, n = plan.array_index
-    engine = _engine(options)
+    engine = options.engine.build(options.devices)
     log = JobLog(options.log or options.store / "log" / f"extract-{i}-of-{n}.jsonl")
     log.start(_log_details(options, plan))
     report, outcome = JobReport(), "stopped"
@@ -282,20 +240,6 @@ def _in_turn(*functions: Callable[[JobEvent], object]) -> Callable[[JobEvent], N
     return call
 
 
-def _engine(options: ExtractOptions) -> Engine:
-    from avloc.feature_extraction.job.engines import local
-
-    if options.engine == "local":
-        return functools.partial(local.run, devices=options.devices)
-    from avloc.feature_extraction.job.engines import ray
-
-    if len(options.devices) > 1:
-        raise AvlocError(
-            "--engine ray: name one --device, because each task sees its own GPUs; --ray-gpus sets their number per task"
-        )
-    return functools.partial(ray.run, address=options.ray_address, gpus=options.ray_gpus, wheel=options.ray_wheel)
-
-
 def _log_details(options: ExtractOptions, plan: JobPlan) -> dict[str, object]:
     i, n = plan.array_index
     return {
@@ -304,11 +248,12 @@ def _log_details(options: ExtractOptions, plan: JobPlan) -> dict[str, object]:
         "shard": f"{i}/{n}",
         "shard_clips": plan.shard_clips,
         "extractors": [description.to_dict() for description in plan.descriptions],
-        "engine": options.engine,
+        "engine": options.engine.engine,
         "workers": options.workers,
         "device": options.device,
         "precision": options.precision,
         "timeout_s": options.timeout,
+        "longest_s": options.longest,
         "retry_failed": options.retry_failed,
     }
 
@@ -342,27 +287,38 @@ class _ProgressBar:
             self._bar.refresh()
         elif isinstance(event, ClipReport):
             elapsed = self._bar.format_dict["elapsed"] or 1e-9
+            report = self._report
             self._bar.set_postfix_str(
-                f"{self._report.media_s / elapsed:.1f} h of media/h, {self._report.failed} failed", refresh=False
+                f"{report.media_s / elapsed:.1f} h of media/h, {report.failed} failed, {report.damaged} damaged",
+                refresh=False,
             )
             self._bar.update(1)
 
 
 def print_report(options: ExtractOptions, report: JobReport) -> None:
     """Print the totals of a job and its first failures."""
+    extracted = report.done - report.failed_now
+    already = report.reused - (report.failed - report.failed_now)
     print(
-        f"{options.store}: {report.done} clips extracted, {report.reused} already in the store, {report.failed} failed"
+        f"{shown(options.store)}: {extracted} clips extracted, {already} already in the store, {report.failed} failed"
     )
     if report.faceless:
         print(
             f"{report.faceless} clips have frames without a detected face; the last detected place, or else the centre, was "
             "cropped there"
         )
+    if report.without_stream:
+        print(f"{report.without_stream} clips lack a stream that was asked for: an empty one counts for it")
     for file, reason in list(report.failures.items())[:MAX_LISTED_FAILURES]:
-        print(f"failed: {file}: {reason}", file=sys.stderr)
+        print(f"failed: {shown(file)}: {shown(reason)}", file=sys.stderr)
     if report.failed > MAX_LISTED_FAILURES:
         more = report.failed - MAX_LISTED_FAILURES
-        print(f"… and {more} more: avloc store ls {options.store} --failures", file=sys.stderr)
+        print(f"… and {more} more: avloc store ls {shown(options.store)} --failures", file=sys.stderr)
+    if report.damaged:
+        print(
+            f"{report.damaged} clips damaged: {report.damaged_decoded_s:.1f} of {report.damaged_claimed_s:.1f} s decoded "
+            f"(avloc store ls {shown(options.store)} --problems)"
+        )
 
 
 def estimate(options: ExtractOptions, plan: JobPlan) -> int:
@@ -380,7 +336,7 @@ def estimate(options: ExtractOptions, plan: JobPlan) -> int:
 
 
 def _estimate_lines(job: JobEstimate, workers: int, devices: int) -> list[str]:
-    from avloc.feature_extraction.store.summary import format_bytes
+    from avloc.io.files import format_bytes
 
     on_devices = f" and {devices} devices" if devices else ""
     lines = [

@@ -9,8 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from avloc.cli.arguments import LocalizerOptions, add_localizer_options, parser, path, positive
-from avloc.errors import AvlocError
+from avloc.cli.arguments import (
+    add_localizer_options,
+    add_longest_option,
+    add_timeout_option,
+    parser,
+    path,
+    pop_localizer_settings,
+    positive,
+    whole,
+)
+from avloc.errors import AvlocError, shown
+from avloc.inference.settings import LocalizerSettings
 from avloc.localization.formats import FORMATS
 from avloc.localization.options import EMBEDS, THRESHOLD, OutputOptions
 
@@ -31,7 +41,7 @@ DEFAULT_FORMATS = ("json", "png", "html")
 class LocalizeOptions:
     """The options of `avloc localize`; see its help."""
 
-    localizer: LocalizerOptions
+    localizer: LocalizerSettings
     clips: tuple[Path, ...]
     out: Path
     formats: tuple[str, ...]
@@ -40,6 +50,8 @@ class LocalizeOptions:
     span: Span
     skip_done: bool
     overwrite: bool
+    workers: int
+    timeout: float
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -47,8 +59,10 @@ def run(arguments: Sequence[str]) -> int:
     options = parse(arguments)
 
     from avloc.inference.folder import find_clips
+    from avloc.io.processes import sigterm_as_interrupt
     from avloc.localization.result_folder import ResultFolder
 
+    _check_folder(options.out)
     results = ResultFolder(options.out, options.formats, options.output)
     jobs = find_clips(options.clips)
     done = {job for job in jobs if options.skip_done and results.is_done(job)}
@@ -60,10 +74,18 @@ def run(arguments: Sequence[str]) -> int:
     if options.skip_done:
         print(f"{len(done)} of {len(jobs)} clips were localized by an earlier run")
     earlier = list(results.earlier_entries(sorted(done)))
-    failed = _localize_and_summarize(options, results, pending, earlier, summary=len(jobs) > 1)
+    with sigterm_as_interrupt():
+        failed = _localize_and_summarize(options, results, pending, earlier, summary=len(jobs) > 1)
     for _, message in failed:
-        print(f"avloc localize: error: {message}", file=sys.stderr)
+        print(f"avloc localize: error: {shown(message)}", file=sys.stderr)
     return 2 if failed and len(failed) == len(pending) else 1 if failed else 0
+
+
+def _check_folder(out: Path) -> None:
+    """Raise unless a folder exists, or can be made."""
+    existing = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise AvlocError(f"{existing}: is a file, want a folder for the output files; choose another --out")
 
 
 def parse(arguments: Sequence[str]) -> LocalizeOptions:
@@ -80,15 +102,17 @@ def parse(arguments: Sequence[str]) -> LocalizeOptions:
     if not 0 <= namespace.threshold <= 1:
         raise AvlocError(f"want a --threshold within 0 and 1, got {namespace.threshold:g}")
     return LocalizeOptions(
-        localizer=LocalizerOptions.pop(namespace),
+        localizer=pop_localizer_settings(namespace),
         clips=tuple(namespace.clips),
         out=namespace.out,
         formats=namespace.format,
         output=OutputOptions(namespace.threshold, namespace.embed),
         keep=namespace.keep,
-        span=Span(namespace.start, namespace.end, namespace.audio_track),
+        span=Span(namespace.start, namespace.end, namespace.audio_track, namespace.longest),
         skip_done=namespace.skip_done,
         overwrite=namespace.overwrite,
+        workers=namespace.workers,
+        timeout=namespace.timeout,
     )
 
 
@@ -121,13 +145,7 @@ def _parser() -> argparse.ArgumentParser:
         default=THRESHOLD,
         help=f"lowest score to print and to write to csv, vtt and labels (default: {THRESHOLD:g})",
     )
-    options.add_argument("--start", type=float, default=0.0, help="skip everything before this second (default: 0)")
-    options.add_argument(
-        "--end", type=float, default=float("inf"), help="skip everything after this second (default: the clip's end)"
-    )
-    options.add_argument(
-        "--audio-track", type=int, default=0, help="audio track of a file with several, from 0 (default: 0)"
-    )
+    _add_span_options(options)
     options.add_argument(
         "--embed",
         choices=EMBEDS,
@@ -136,8 +154,32 @@ def _parser() -> argparse.ArgumentParser:
     )
     options.add_argument("--skip-done", action="store_true", help="skip clips whose output files exist")
     options.add_argument("--overwrite", action="store_true", help="overwrite files that may not be avloc's")
+    _add_worker_options(options)
     add_localizer_options(options)
     return options
+
+
+def _add_span_options(options: argparse.ArgumentParser) -> None:
+    options.add_argument("--start", type=float, default=0.0, help="skip everything before this second (default: 0)")
+    options.add_argument(
+        "--end", type=float, default=float("inf"), help="skip everything after this second (default: the clip's end)"
+    )
+    options.add_argument(
+        "--audio-track",
+        type=int,
+        help="audio track of a file with several, from 0 (default: the one marked as default, or else the first)",
+    )
+
+
+def _add_worker_options(options: argparse.ArgumentParser) -> None:
+    options.add_argument(
+        "--workers",
+        type=whole,
+        default=1,
+        help="processes, each with a network; 0 works in this one, where a clip that crashes ends the run (default: 1)",
+    )
+    add_timeout_option(options)
+    add_longest_option(options)
 
 
 def _formats(text: str) -> tuple[str, ...]:
@@ -176,7 +218,7 @@ def _localize_and_summarize(
     finally:
         if summary and (entries or failed or earlier):
             table = results.write_summary([*earlier, *entries], failed)
-            print(f"{len(entries)} clips localized, {len(failed)} failed → {table}")
+            print(f"{len(entries)} clips localized, {len(failed)} failed → {shown(table)}")
     return failed
 
 
@@ -184,37 +226,28 @@ def _localize(
     options: LocalizeOptions, results: ResultFolder, jobs: Sequence[ClipJob]
 ) -> Iterator[LocalizedClip | FailedClip]:
     """Localize clips under a progress bar; without clips, the checkpoint is not loaded."""
-    from avloc.inference.folder import expected_seconds, localize_clips, probe_clip
+    from avloc.inference.folder import LocalizationJob, localize_clips
 
     if not jobs:
         return
-    localizer = options.localizer.load()
-    localizer.source.prepare()  # fail before decoding if an extractor lacks its weights
-    headers = {job: probe_clip(job.clip) for job in jobs}
-    seconds = {job: expected_seconds(headers[job], options.span) for job in jobs}
-    done_s = 0.0
-    with _progress_bar(sum(seconds.values())) as bar:
+    work = LocalizationJob(options.localizer.load_for_work, results, options.span, options.keep)
+    with _progress_bar() as bar:
 
-        def progress(job: ClipJob, end_s: float) -> None:
-            bar.n = done_s + min(end_s - options.span.start_s, seconds[job])
+        def progress(done_s: float, total_s: float) -> None:
+            bar.total, bar.n = total_s, done_s
             bar.refresh()
 
-        outcomes = localize_clips(
-            localizer, jobs, results, span=options.span, keep=options.keep, headers=headers, progress=progress
-        )
-        for job, outcome in zip(jobs, outcomes, strict=True):
-            done_s += seconds[job]
-            bar.n = done_s
-            bar.refresh()
+        outcomes = localize_clips(work, jobs, workers=options.workers, timeout_s=options.timeout, progress=progress)
+        for outcome in outcomes:
             with bar.external_write_mode():
                 yield outcome
 
 
-def _progress_bar(seconds: float) -> tqdm[NoReturn]:
+def _progress_bar() -> tqdm[NoReturn]:
     from tqdm import tqdm
 
     return tqdm(
-        total=round(seconds, 1),
+        total=0.0,
         desc="localize",
         disable=None,
         bar_format="{desc}: {percentage:3.0f} % |{bar}| {n:.0f}/{total:.0f} s of clips [{elapsed}, {remaining} left]",
@@ -227,7 +260,8 @@ def summary_line(localization: Localization, threshold: float) -> str:
 
     count = len(localization.segments(threshold))
     problems = f" ({'; '.join(localization.problems)})" if localization.problems else ""
-    return f"{localization.file}: {verdict(localization)}; {count} segment{'s' * (count != 1)} of {threshold:g} or more{problems}"
+    text = f"{verdict(localization)}; {count} segment{'s' * (count != 1)} of {threshold:g} or more{problems}"
+    return shown(f"{localization.file}: {text}")
 
 
 def report(localization: Localization, threshold: float, paths: Sequence[Path]) -> str:
@@ -252,4 +286,4 @@ def report(localization: Localization, threshold: float, paths: Sequence[Path]) 
             for segment in segments
         ),
     ]
-    return "\n".join(lines)
+    return "\n".join(map(shown, lines))

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
 from avloc import __version__
 from avloc.cli.arguments import VERBS
-from avloc.errors import AvlocError
+from avloc.errors import AvlocError, shown
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb, and return its exit code: 0 done, 1 failed or done with recorded failures, 2 wrong input."""
+    _escape_unprintable_output()
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help"):
         print(_help())
@@ -27,12 +31,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(import_module(f"avloc.cli.{verb}").run(words[1:]))
     except AvlocError as error:
-        print(f"avloc {verb}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"avloc {verb}: error: {shown(str(error).strip())}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # what reads the output, such as `head`, has ended
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for Python's own flush at its end
+        return 128 + signal.SIGPIPE
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"avloc {verb}: error: {where}{error.strerror or error}", file=sys.stderr)
-        return 1
+        from avloc.io.files import describe_os_error
+
+        print(f"avloc {verb}: error: {shown(describe_os_error(error))}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(f"avloc {verb}: stopped; finished work is kept, run the same command again to continue", file=sys.stderr)
         return 130
@@ -41,6 +49,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def entry() -> None:
     """The console script."""
     sys.exit(main())
+
+
+def _escape_unprintable_output() -> None:
+    """Let no character raise that the terminal's encoding lacks, as under LC_ALL=C: it is printed as an escape."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a notebook's and a test's streams take every text
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _help() -> str:

@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avloc.cli.arguments import (
-    LocalizerOptions,
+    EngineOptions,
     add_dataset_options,
+    add_engine_options,
     add_localizer_options,
+    add_longest_option,
+    add_timeout_option,
     default_workers,
+    devices,
     existing,
     parser,
     path,
+    pop_localizer_settings,
     positive,
 )
-from avloc.errors import AvlocError
+from avloc.errors import AvlocError, shown
+from avloc.inference.settings import LocalizerSettings
 
 if TYPE_CHECKING:
-    from avloc.inference.prediction import SplitPredictions
+    from avloc.inference.prediction_run import PredictionReport
 
 EXAMPLE = """avloc predict --checkpoint best.ckpt --dataset lavdf --root LAV-DF --split test --store features \\
               --out predictions.json
   avloc predict --checkpoint best.ckpt --network my_net.MyNet --dataset folder --root clips --split all \\
-              --out predictions.json"""
+              --out predictions.json
+  avloc predict … --device cuda:0,cuda:1                # two GPUs share the work
+  avloc predict … --shard $SLURM_ARRAY_TASK_ID/8        # task of a job array of eight, counted from 0
+  avloc predict …                                       # when all tasks are done: write the file"""
+DESCRIPTION = (
+    "Predict the fake segments of a split of a dataset. Finished parts wait in a hidden folder beside --out, so that the same "
+    "command goes on where it was stopped or killed. Clips that fail get an empty list, and a row in NAME.failures.csv."
+)
 SHOWN_FAILURES = 10
 
 
@@ -34,7 +48,9 @@ SHOWN_FAILURES = 10
 class PredictOptions:
     """The options of `avloc predict`; see its help."""
 
-    localizer: LocalizerOptions
+    localizer: LocalizerSettings
+    devices: list[str]
+    engine: EngineOptions
     dataset: str
     root: Path
     split: str
@@ -44,11 +60,13 @@ class PredictOptions:
     workers: int
     batch_size: int | None
     allow_missing: bool
+    timeout: float
+    longest: float
 
 
 def parse(arguments: Sequence[str]) -> PredictOptions:
     """Parse the command line."""
-    options = parser("predict", EXAMPLE)
+    options = parser("predict", EXAMPLE, description=DESCRIPTION)
     add_localizer_options(options)
     add_dataset_options(options)
     options.add_argument("--split", default="test", help="the split to predict (default: test)")
@@ -69,8 +87,14 @@ def parse(arguments: Sequence[str]) -> PredictOptions:
     )
     options.add_argument("--batch-size", type=positive, help="clips per batch (default: 16 of features, 4 of pixels)")
     options.add_argument("--allow-missing", action="store_true", help="give clips without features an empty list")
+    add_timeout_option(options)
+    add_longest_option(options)
+    add_engine_options(options, "part")
     namespace = options.parse_args(arguments)
-    return PredictOptions(LocalizerOptions.pop(namespace), **vars(namespace))
+    localizer = pop_localizer_settings(namespace)
+    names = devices(localizer.device)
+    localizer = replace(localizer, device=names[0])
+    return PredictOptions(localizer, names, EngineOptions.pop(namespace), **vars(namespace))
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -78,38 +102,61 @@ def run(arguments: Sequence[str]) -> int:
     options = parse(arguments)
     if options.out.is_dir():
         raise AvlocError(f"{options.out}: is a folder, want the name of a file to write")
-    predictions = _predict(options)
-    rows = sum(len(each) for each in predictions.values())
-    print(f"{options.out}: {len(predictions)} clips, {rows} rows, {len(predictions.failures)} failed")
-    for file, reason in list(predictions.failures.items())[:SHOWN_FAILURES]:
-        print(f"failed, empty list written: {file}: {reason}", file=sys.stderr)
-    return 1 if predictions.failures else 0
+    report = _predict(options)
+    counts, (i, n) = report.summary, options.engine.shard
+    name = shown(options.out) if n == 1 else f"task {i} of {n}"
+    print(f"{name}: {counts.clips} clips, {counts.rows} rows, {counts.failed} failed")
+    for file, reason in list(counts.failures.items())[:SHOWN_FAILURES]:
+        print(f"failed, empty list written: {shown(file)}: {shown(reason)}", file=sys.stderr)
+    if counts.failed > SHOWN_FAILURES:
+        table = options.out.with_name(f"{options.out.stem}.failures.csv")
+        print(f"… and {counts.failed - SHOWN_FAILURES} more: {shown(table)}", file=sys.stderr)
+    if n > 1:
+        print(f"unfinished parts of all tasks: {report.missing}. When all tasks are done, this writes {shown(options.out)}:")
+        print(f"  {shown(shlex.join(_without_shard(['avloc', 'predict', *arguments])))}")
+    return 1 if counts.failed else 0
 
 
-def _predict(options: PredictOptions) -> SplitPredictions:
+def _without_shard(words: Sequence[str]) -> list[str]:
+    """The command line without `--shard`."""
+    kept, words = [], list(words)
+    while words:
+        word = words.pop(0)
+        if word == "--shard":
+            words[:1] = []
+        elif not word.startswith("--shard="):
+            kept.append(word)
+    return kept
+
+
+def _predict(options: PredictOptions) -> PredictionReport:
     from tqdm import tqdm
 
-    from avloc.evaluation.predictions import write_predictions
-    from avloc.inference.prediction import predict
+    from avloc.inference.parts import PredictionSettings, run_parts
+    from avloc.inference.prediction_run import predict_to_file
+    from avloc.io.processes import sigterm_as_interrupt
 
-    localizer = options.localizer.load()
-    with tqdm(unit="clip", desc="predict", disable=None) as bar:
+    settings = PredictionSettings(
+        options.localizer,
+        options.dataset,
+        options.root,
+        options.split,
+        options.store,
+        keep=options.keep,
+        batch_size=options.batch_size,
+        workers=options.workers,
+        allow_missing=options.allow_missing,
+        timeout_s=options.timeout,
+        longest_s=options.longest,
+    )
+    engine = options.engine.build(options.devices, run_units=run_parts)
+    with sigterm_as_interrupt(), tqdm(unit="clip", desc="predict", disable=None) as bar:
 
         def progress(done: int, total: int) -> None:
-            bar.total = total
+            if bar.total is None:
+                bar.total, bar.initial, bar.n = total, done, done
             bar.update(done - bar.n)
 
-        predictions = predict(
-            localizer,
-            options.dataset,
-            options.root,
-            options.split,
-            store=options.store,
-            keep=options.keep,
-            batch_size=options.batch_size,
-            workers=options.workers,
-            allow_missing=options.allow_missing,
-            progress=progress,
+        return predict_to_file(
+            settings, options.out, array_index=options.engine.shard, engine=engine, progress=progress
         )
-    write_predictions(options.out, predictions)
-    return predictions

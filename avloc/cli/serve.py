@@ -2,70 +2,115 @@
 
 from __future__ import annotations
 
+import argparse
 import signal
 import sys
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from avloc.cli.arguments import LocalizerOptions, add_localizer_options, parser, positive
-from avloc.errors import AvlocError
+from avloc.cli.arguments import add_localizer_options, default_workers, parser, pop_localizer_settings, positive
+from avloc.errors import AvlocError, shown
 from avloc.localization.options import THRESHOLD
+
+if TYPE_CHECKING:
+    from avloc.inference.settings import LocalizerSettings
+    from avloc.io.workers import Workers
+    from avloc.web.limits import UploadLimits
 
 EXAMPLE = "avloc serve --checkpoint demo/checkpoint.ckpt"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+SILENCE_S = 120.0  # a decoder that reports nothing for longer hangs
+MAX_PORT = 65535
 
 
 @dataclass(frozen=True, slots=True)
 class ServeOptions:
     """The options of `avloc serve`; see its help. Durations are in minutes."""
 
-    localizer: LocalizerOptions
+    localizer: LocalizerSettings
     host: str
     port: int
     largest: int
+    total: int
+    clips: int
     longest: float
     parallel: int
     queue: int
     keep: float
+    time_limit: float
+    memory: float
     threshold: float
+
+    def limits(self) -> UploadLimits:
+        """The limits of the page."""
+        from avloc.web.limits import UploadLimits
+
+        return UploadLimits(
+            max_megabytes=self.largest,
+            total_megabytes=self.total,
+            max_clips=self.clips,
+            max_duration_s=60 * self.longest,
+            concurrency=self.parallel,
+            queue_size=self.queue,
+            keep_s=60 * self.keep,
+            time_limit_s=60 * self.time_limit,
+            memory_bytes=int(self.memory * 2**30),
+        )
 
 
 def run(arguments: Sequence[str]) -> int:
     """Serve the page until the process is stopped; return 0."""
     options = parse(arguments)
 
-    from avloc.web.app import create_app
-    from avloc.web.upload_localizer import UploadLimits
+    from avloc.web.server import listen, make_server, url_of
+    from avloc.web.server_folder import server_folder
 
-    localizer = options.localizer.load()
-    localizer.source.prepare()
-    limits = UploadLimits(
-        max_megabytes=options.largest,
-        max_duration_s=60 * options.longest,
-        concurrency=options.parallel,
-        queue_size=options.queue,
-        keep_s=60 * options.keep,
-    )
-    with tempfile.TemporaryDirectory(prefix="avloc-serve-") as folder:
-        app = create_app(localizer, Path(folder), limits, threshold=options.threshold)
-        import uvicorn
-
-        if options.host not in LOOPBACK:
-            print(f"avloc serve: listening on {options.host}: anyone who can reach it can use the page")
-        print(f"avloc serve: http://{options.host}:{options.port}  (Ctrl-C ends it)", flush=True)
-        # uvicorn shuts down in order and then raises the signal again; exit normally, so that the folder is removed.
+    # Listen first: a port that is in use is an error before the network is loaded.
+    with listen(options.host, options.port) as listener, server_folder() as folder:
+        # The web server ends in order and then raises the signal again; exit normally, so that the folder is removed.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        uvicorn.run(app, host=options.host, port=options.port, log_level="warning")
+        from avloc.web.app import create_app
+        from avloc.web.upload_queue import UploadQueue
+        from avloc.web.upload_store import UploadStore
+
+        queue = UploadQueue(UploadStore(folder, options.limits()), _worker_starter(options))
+        server = make_server(create_app(queue))
+        queue.start()
+        try:
+            if options.host not in LOOPBACK:
+                print(f"avloc serve: listening on {shown(options.host)}: anyone who can reach it can use the page")
+            url = url_of(options.host, listener.getsockname()[1])
+            print(f"avloc serve: {shown(url)}  (Ctrl-C ends it)", flush=True)
+            server.run(sockets=[listener])
+        except KeyboardInterrupt:
+            print("avloc serve: stopped")
+        finally:
+            queue.close()
     return 0
+
+
+def _worker_starter(options: ServeOptions) -> Callable[[], Workers]:
+    """Make the function that starts the processes in which clips are decoded and localized."""
+    from avloc.io.workers import Processes
+    from avloc.web.localize_job import LocalizeJob
+
+    limits = options.limits()
+    job = LocalizeJob(options.localizer.load, limits, options.threshold)
+    return lambda: Processes(
+        job,
+        workers=options.parallel,
+        timeout_s=min(SILENCE_S, limits.time_limit_s),
+        memory_bytes=limits.memory_bytes,
+        threads=max(1, default_workers() // options.parallel),
+    )
 
 
 def parse(arguments: Sequence[str]) -> ServeOptions:
     """Parse the command line.
 
     Raises:
-        AvlocError: if a duration is not positive.
+        AvlocError: if a value is out of its range.
     """
     options = parser("serve", EXAMPLE)
     add_localizer_options(options)
@@ -74,20 +119,10 @@ def parse(arguments: Sequence[str]) -> ServeOptions:
         default="127.0.0.1",
         help="address to listen on; anyone who can reach it can use the page (default: 127.0.0.1, this machine only)",
     )
-    options.add_argument("--port", type=positive, default=7860, help="port to listen on (default: 7860)")
-    options.add_argument("--largest", type=positive, default=200, metavar="MB", help="largest clip (default: 200)")
-    options.add_argument("--longest", type=float, default=30.0, metavar="MINUTES", help="longest clip (default: 30)")
     options.add_argument(
-        "--parallel", type=positive, default=1, help="clips that are localized at the same time (default: 1)"
+        "--port", type=_port, default=7860, help="port to listen on; 0 takes any free one (default: 7860)"
     )
-    options.add_argument("--queue", type=positive, default=20, help="clips that may wait (default: 20)")
-    options.add_argument(
-        "--keep",
-        type=float,
-        default=30.0,
-        metavar="MINUTES",
-        help="time until timelines and their clips are removed (default: 30)",
-    )
+    _add_limits(options)
     options.add_argument(
         "--threshold",
         type=float,
@@ -95,6 +130,61 @@ def parse(arguments: Sequence[str]) -> ServeOptions:
         help=f"score that a timeline's slider starts at (default: {THRESHOLD:g})",
     )
     namespace = options.parse_args(arguments)
-    if not (namespace.longest > 0 and namespace.keep > 0):
-        raise AvlocError(f"want --longest and --keep > 0, got {namespace.longest:g} and {namespace.keep:g}")
-    return ServeOptions(LocalizerOptions.pop(namespace), **vars(namespace))
+    for name in ("longest", "keep", "time_limit", "memory"):
+        value = getattr(namespace, name)
+        if not 0 < value < float("inf"):
+            raise AvlocError(f"want --{name.replace('_', '-')} > 0, got {value:g}")
+    if namespace.total < namespace.largest:
+        raise AvlocError(f"want --total of at least --largest ({namespace.largest} MB), got {namespace.total}")
+    return ServeOptions(pop_localizer_settings(namespace), **vars(namespace))
+
+
+def _add_limits(options: argparse.ArgumentParser) -> None:
+    limits = options.add_argument_group("limits")
+    limits.add_argument("--largest", type=positive, default=200, metavar="MB", help="largest clip (default: 200)")
+    limits.add_argument("--longest", type=float, default=30.0, metavar="MINUTES", help="longest clip (default: 30)")
+    limits.add_argument(
+        "--parallel",
+        type=positive,
+        default=1,
+        help="clips that are localized at the same time, each in a process with its own network (default: 1)",
+    )
+    limits.add_argument("--queue", type=positive, default=20, help="clips that may wait (default: 20)")
+    limits.add_argument(
+        "--keep",
+        type=float,
+        default=30.0,
+        metavar="MINUTES",
+        help="time until timelines and their clips are removed (default: 30)",
+    )
+    limits.add_argument(
+        "--total",
+        type=positive,
+        default=4000,
+        metavar="MB",
+        help="size of everything that is kept at the same time, unfinished uploads included (default: 4000)",
+    )
+    limits.add_argument(
+        "--clips", type=positive, default=500, help="clips that are kept at the same time, in any state (default: 500)"
+    )
+    limits.add_argument(
+        "--time-limit",
+        type=float,
+        default=30.0,
+        metavar="MINUTES",
+        help="longest time to localize a clip; then its process is ended (default: 30)",
+    )
+    limits.add_argument(
+        "--memory",
+        type=float,
+        default=8.0,
+        metavar="GIB",
+        help="most memory of a process that localizes a clip, with the network; then it is ended (default: 8)",
+    )
+
+
+def _port(text: str) -> int:
+    """Parse a port."""
+    if not (text.isascii() and text.isdecimal() and int(text[:9]) <= MAX_PORT):
+        raise argparse.ArgumentTypeError(f"want a port of 0 to {MAX_PORT}, got {text!r}")
+    return int(text)

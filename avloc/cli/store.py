@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avloc.cli.arguments import parser, path, positive
-from avloc.errors import AvlocError, StoreError
+from avloc.cli.arguments import add_action, parser, path, positive
+from avloc.errors import AvlocError, StoreError, shown
 
 if TYPE_CHECKING:
     from avloc.evaluation.reporting.tables import Table
@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from avloc.feature_extraction.store.npy_import import ImportOptions
     from avloc.feature_extraction.store.summary import ExtractorSummary
 
-EXAMPLE = """avloc store ls features --failures
-  avloc store verify features --quick
-  avloc store export features --extractor logspec --out npy/logspec
-  avloc store import features --from tsn --extractor tsn --modality visual --hop 0.04 --suffix .mp4
-  avloc store merge features machine1/features machine2/features --link"""
+EXAMPLES = {
+    "ls": "avloc store ls features --failures --problems",
+    "verify": "avloc store verify features --quick",
+    "export": "avloc store export features --extractor logspec --out npy/logspec",
+    "import": "avloc store import features --from tsn --extractor tsn --modality visual --hop 0.04 --suffix .mp4",
+    "merge": "avloc store merge features machine1/features machine2/features --link",
+}
 MAX_LISTED = 10
 COLUMNS = (
     "extractor",
@@ -32,6 +34,7 @@ COLUMNS = (
     "clips",
     "hours",
     "failed",
+    "problems",
     "shards",
     "size",
     "version",
@@ -46,11 +49,13 @@ class LsOptions:
     Attributes:
         store: the store's folder.
         failures: list the clips that could not be read.
+        problems: list the clips that were decoded with problems.
         json: a file for the numbers.
     """
 
     store: Path
     failures: bool
+    problems: bool
     json: Path | None
 
 
@@ -141,7 +146,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def parse(arguments: Sequence[str]) -> StoreOptions:
     """Parse the verb's arguments; the class of the options is that of the action."""
-    options = parser("store", EXAMPLE)
+    options = parser("store", "\n  ".join(EXAMPLES.values()))
     actions = options.add_subparsers(
         dest="action", required=True, metavar="ls|verify|export|import|merge", parser_class=type(options)
     )
@@ -152,7 +157,7 @@ def parse(arguments: Sequence[str]) -> StoreOptions:
         ("import", _add_import, _read_import, "import such a folder into a store; exit code 1 if a clip failed"),
         ("merge", _add_merge, _read_merge, "merge several stores into one"),
     ):
-        action = actions.add_parser(name, help=description, description=description)
+        action = add_action(actions, name, description, EXAMPLES[name])
         add(action)
         action.set_defaults(read=read)
     namespace = options.parse_args(arguments)
@@ -165,11 +170,18 @@ def _add_ls(action: argparse.ArgumentParser) -> None:
     action.add_argument(
         "--failures", action="store_true", help="list the clips that could not be read, with the reasons"
     )
-    action.add_argument("--json", type=path, help="write the numbers to this file, with --failures also the failures")
+    action.add_argument(
+        "--problems",
+        action="store_true",
+        help="list the clips that were decoded with problems: damaged packets, spans without data, …",
+    )
+    action.add_argument(
+        "--json", type=path, help="write the numbers to this file, and what --failures and --problems list"
+    )
 
 
 def _read_ls(namespace: argparse.Namespace) -> LsOptions:
-    return LsOptions(namespace.store, namespace.failures, namespace.json)
+    return LsOptions(namespace.store, namespace.failures, namespace.problems, namespace.json)
 
 
 def _add_verify(action: argparse.ArgumentParser) -> None:
@@ -261,26 +273,34 @@ def _read_merge(namespace: argparse.Namespace) -> MergeOptions:
 def list_features(options: LsOptions) -> int:
     """Print a table of the store's features; returns 1 if a shard cannot be read."""
     from avloc.evaluation.reporting.tables import print_tables
-    from avloc.feature_extraction.store.summary import iter_failures, summarize
+    from avloc.feature_extraction.store.summary import iter_failures, iter_problems, summarize
     from avloc.io.files import write_json
 
     store = _open_store(options.store)
     names = store.extractors()
     summaries = [summarize(store, name) for name in names]
     print_tables([_table(options.store, summaries)])
-    failures = {name: list(iter_failures(store, name)) for name in names} if options.failures else {}
-    for name, clips in failures.items():
-        for file, reason in clips:
-            print(f"failed: {name}: {file}: {reason}")
-    if options.json is not None:
-        rows = [summary.to_dict() for summary in summaries]
+    rows = [summary.to_dict() for summary in summaries]
+    for name, row in zip(names, rows, strict=True):
         if options.failures:
-            rows = [row | {"failed": dict(failures[name])} for name, row in zip(names, rows, strict=True)]
+            failures = dict(iter_failures(store, name))
+            row["failed"] = failures
+            _print_clips("failed", name, failures)
+        if options.problems:
+            problems = dict(iter_problems(store, name))
+            row["decoded_with_problems"] = problems
+            _print_clips("problems", name, {file: "; ".join(lines) for file, lines in problems.items()})
+    if options.json is not None:
         write_json(options.json, {"store": str(options.store), "extractors": rows})
     damaged = [shard for summary in summaries for shard in summary.damaged]
     for shard in damaged[:MAX_LISTED]:
-        print(f"{shard}: cannot be read and is not counted; avloc store verify says more", file=sys.stderr)
+        print(f"{shown(shard)}: cannot be read and is not counted; avloc store verify says more", file=sys.stderr)
     return 1 if damaged else 0
+
+
+def _print_clips(what: str, extractor: str, texts: Mapping[str, str]) -> None:
+    for file, text in texts.items():
+        print(shown(f"{what}: {extractor}: {file}: {text}"))
 
 
 def verify(options: VerifyOptions) -> int:
@@ -298,9 +318,9 @@ def verify(options: VerifyOptions) -> int:
         checks = [verify_store(store, name, quick=options.quick, progress=bar.update) for name in names]
     for check in checks:
         for note in check.notes:
-            print(f"note: {note}", file=sys.stderr)
+            print(shown(f"note: {note}"), file=sys.stderr)
         for fault in check.faults:
-            print(fault)
+            print(shown(fault))
     faults = sum(len(check.faults) for check in checks)
     if faults:
         print(f"{options.store}: {faults} faults in {total} shards of {len(names)} extractors")
@@ -358,7 +378,7 @@ def import_folder(options: ImportFolderOptions) -> int:
             file=sys.stderr,
         )
     for file, reason in list(report.failures.items())[:MAX_LISTED]:
-        print(f"failed: {file}: {reason}", file=sys.stderr)
+        print(shown(f"failed: {file}: {reason}"), file=sys.stderr)
     return 1 if report.failures else 0
 
 
@@ -405,7 +425,7 @@ def _table(root: Path, summaries: Sequence[ExtractorSummary]) -> Table:
 
 
 def _cells(summary: ExtractorSummary) -> list[str]:
-    from avloc.feature_extraction.store.summary import format_bytes
+    from avloc.io.files import format_bytes
 
     description = summary.description
     dim, layers = description.dim, description.layers
@@ -417,6 +437,7 @@ def _cells(summary: ExtractorSummary) -> list[str]:
         f"{summary.clips:,}",
         f"{summary.seconds / 3600:,.2f}",
         f"{summary.failures:,}",
+        f"{summary.problems:,}",
         f"{summary.shards:,}" + ("" if summary.planned is None else f"/{summary.planned:,}"),
         format_bytes(summary.size_bytes),
         str(description.version),

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avloc.cli.arguments import default_workers, parser, path, positive
-from avloc.errors import AvlocError
+from avloc.cli.arguments import default_workers, output, parser, path, positive
+from avloc.errors import AvlocError, shown
 from avloc.io.files import read_json, write_csv
 
 if TYPE_CHECKING:
@@ -51,10 +51,13 @@ def parse(arguments: Sequence[str]) -> SubmitOptions:
         + "; ".join(f"{PROBLEM_KINDS[kind]} ({repair})" for kind, repair in REPAIRS.items()),
     )
     options.add_argument(
-        "predictions", type=path, help='{"file": [[score, start, end], …]}, or a .txt with one file;score per line'
+        "predictions",
+        type=path,
+        help='{"file": [[score, start, end], …]}, another form that avloc evaluate reads, or a .txt with one file;score '
+        "per line",
     )
     options.add_argument("--files", type=path, help="list of the required clips, one per line (test_files.txt)")
-    options.add_argument("--out", type=path, help="the zip file; without it, the predictions are only checked")
+    options.add_argument("--out", type=output, help="the zip file; without it, the predictions are only checked")
     options.add_argument(
         "--durations",
         type=path,
@@ -66,7 +69,7 @@ def parse(arguments: Sequence[str]) -> SubmitOptions:
         "--max-rows", type=positive, default=MAX_ROWS, help=f"maximum number of rows per clip (default: {MAX_ROWS})"
     )
     options.add_argument("--no-repair", action="store_true", help="refuse a file with problems instead of repairing it")
-    options.add_argument("--problems", type=path, help="write every problem to this CSV file")
+    options.add_argument("--problems", type=output, help="write every problem to this CSV file")
     options.add_argument("--detections", type=path, help="file with one file;score per line, for prediction.txt")
     options.add_argument(
         "--detections-from-rows", action="store_true", help="make prediction.txt from the score of each clip's best row"
@@ -107,7 +110,9 @@ def _submit_segments(options: SubmitOptions, files: list[str] | None) -> int:
     if options.problems is not None:
         _write_problems(options.problems, check, counts)
     if options.out is None:
-        return 1 if counts else 0
+        return 1 if counts or check.misread else 0
+    if check.misread:
+        raise AvlocError(f"{options.predictions}: {check.misread}; nothing was written")
     if options.no_repair and counts:
         raise AvlocError(f"{options.predictions}: {sum(counts.values())} problems, and --no-repair was given")
     repaired = repair(check, files, durations_s, max_rows=options.max_rows)
@@ -131,7 +136,9 @@ def _clip_names(predictions: Path, files: list[str] | None) -> list[str]:
 def _print_problems(check: SubmissionCheck, counts: Mapping[str, int], *, repaired: bool) -> None:
     from avloc.evaluation.submission import summarize_problems
 
-    if not counts:
+    if check.misread:
+        print(f"warning: {check.misread}", file=sys.stderr)
+    elif not counts:
         print("no problems found", file=sys.stderr)
     for kind, line in zip(counts, summarize_problems(counts, repaired=repaired), strict=True):
         print(line, file=sys.stderr)
@@ -164,6 +171,8 @@ def _submit_clip_scores(options: SubmitOptions, files: list[str] | None) -> int:
     from avloc.evaluation.submission import write_submission
 
     clip_scores = read_clip_scores(options.predictions)
+    if not clip_scores:
+        raise AvlocError(f"{options.predictions}: has no clips")
     aligned = _align_clip_scores(options.predictions, clip_scores, files or list(clip_scores), refuse=options.no_repair)
     if options.out is None:
         return 0 if aligned == clip_scores else 1
@@ -175,14 +184,28 @@ def _submit_clip_scores(options: SubmitOptions, files: list[str] | None) -> int:
 def _align_clip_scores(
     file_path: Path, clip_scores: Mapping[str, float], files: Sequence[str], *, refuse: bool
 ) -> dict[str, float]:
-    """Bring clip scores into the order of the list; a missing clip gets the score 0, an extra one is left out."""
+    """Bring clip scores into the order of the list; a missing clip gets the score 0, an extra one is left out.
+
+    Raises:
+        AvlocError: if none of the clips is in the list; with `refuse`, if any repair is needed.
+    """
+    from avloc.evaluation.detection import rename_clips
+    from avloc.evaluation.inputs.names import describe_mismatch
+
+    clip_scores, notes = rename_clips(clip_scores, files)
+    for note in notes:
+        if refuse:
+            raise AvlocError(f"{file_path}: {note}, and --no-repair was given")
+        print(f"{file_path}: {note}", file=sys.stderr)
+    if files and clip_scores.keys().isdisjoint(files):
+        raise AvlocError(describe_mismatch(file_path, list(clip_scores), files, "the list", notes))
     missing, extra = [f for f in files if f not in clip_scores], sorted(clip_scores.keys() - set(files))
     for names, problem, repair in (
         (missing, "missing", "filled with the score 0"),
         (extra, "not in the list", "left out"),
     ):
         if names:
-            line = f"{file_path}: {len(names)} clips are {problem}, the first is {names[0]}"
+            line = f"{file_path}: {len(names)} clips are {problem}, the first is {shown(names[0])}"
             if refuse:
                 raise AvlocError(f"{line}, and --no-repair was given")
             print(f"{line} → {repair}", file=sys.stderr)
@@ -209,8 +232,8 @@ def read_durations(source: Path, files: Sequence[str], workers: int) -> dict[str
         durations_s = _probe_durations(source, files, workers)
     else:
         raise AvlocError(f"{source}: no such store, dataset folder or json file")
-    if not durations_s:
-        raise AvlocError(f"{source}: has the duration of none of the clips; do the file names match?")
+    if not durations_s and files:
+        raise AvlocError(f"{source}: has the duration of none of the {len(files)} clips, such as {shown(files[0])}")
     if len(durations_s) < len(files):
         print(f"warning: {source} lacks the duration of {len(files) - len(durations_s)} clips", file=sys.stderr)
     return durations_s

@@ -8,7 +8,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from avloc.errors import AvlocError
+from avloc.errors import AvlocError, one_line
 from avloc.io.imports import make_importable
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -155,7 +155,7 @@ def _check_config(file: str) -> dict[str, str]:
     try:
         config = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise AvlocError(f"{file}: not a YAML file ({' '.join(str(error).split())})") from error
+        raise AvlocError(f"{file}: not a YAML file ({one_line(error)})") from error
     for class_path in _class_paths(config):
         _check_class_path(class_path, file)
     data = config.get("data") if isinstance(config, dict) else None

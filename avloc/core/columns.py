@@ -54,7 +54,7 @@ class CategoricalColumn:
 
 @dataclass(frozen=True, slots=True)
 class StringArray(Sequence[str]):
-    """One string per row in a single array of UTF-8 bytes.
+    """One string per row in a single array of UTF-8 bytes; undecodable bytes of a file's name stay what they are.
 
     Attributes:
         data: the bytes of all rows, one after the other.
@@ -71,7 +71,7 @@ class StringArray(Sequence[str]):
     @classmethod
     def from_strings(cls, strings: Iterable[str]) -> StringArray:
         """Encode one string per row."""
-        encoded = [string.encode("utf-8") for string in strings]
+        encoded = [string.encode("utf-8", "surrogateescape") for string in strings]
         offsets = np.concatenate([[0], np.cumsum([len(e) for e in encoded])]).astype(np.int64)
         return cls(np.frombuffer(b"".join(encoded), dtype=np.uint8), offsets)
 
@@ -88,12 +88,12 @@ class StringArray(Sequence[str]):
         if not -len(self) <= row < len(self):
             raise IndexError(row)
         row %= len(self)
-        return self.data[self.offsets[row] : self.offsets[row + 1]].tobytes().decode("utf-8")
+        return self.data[self.offsets[row] : self.offsets[row + 1]].tobytes().decode("utf-8", "surrogateescape")
 
     def __iter__(self) -> Iterator[str]:
         data, ends = self.data.tobytes(), self.offsets.tolist()
         for begin, end in itertools.pairwise(ends):
-            yield data[begin:end].decode("utf-8")
+            yield data[begin:end].decode("utf-8", "surrogateescape")
 
     def take(self, index: Int) -> StringArray:
         """Return the rows of an index, in its order."""

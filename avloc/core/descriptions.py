@@ -2,12 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Literal
 
+from avloc.core.records import MODALITIES
+
+SHORTEST_HOP_S, LONGEST_HOP_S = 1e-5, 60.0
+"""Bounds on the seconds per row of features: anything else is damage, or an attempt to fill the memory."""
 Fit = Literal["pad", "squeeze"]
 """How a clip is brought to a fixed number of frames: cut or padded (LAV-DF), or resampled (AV-Deepfake1M)."""
+
+
+def is_hop(value: object) -> bool:
+    """Tell whether a value can be the seconds per row of features.
+
+    >>> is_hop(0.04), is_hop(0.0), is_hop(float("nan")), is_hop(1e-9)
+    (True, False, False, False)
+    """
+    return isinstance(value, int | float) and not isinstance(value, bool) and SHORTEST_HOP_S <= value <= LONGEST_HOP_S
+
+
+def _is_name(value: object) -> bool:
+    """A name that can be a folder."""
+    return isinstance(value, str) and re.fullmatch(r"\w[^/\\\0]{0,199}", value) is not None
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and 1 <= value < 1 << 24
+
+
+def _is_optional_text(value: object) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _is_optional_duration(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and 0 < value < math.inf)
+
+
+_VALID: Mapping[str, Callable[[object], bool]] = {
+    "name": _is_name,
+    "modality": lambda value: value in MODALITIES,
+    "hop_s": is_hop,
+    "dim": _is_count,
+    "layers": _is_count,
+    "start_offset_s": lambda value: isinstance(value, int | float) and math.isfinite(value),
+    "receptive_field_s": _is_optional_duration,
+    "window_s": _is_optional_duration,
+    "weights_sha256": _is_optional_text,
+    "factory": _is_optional_text,
+    "decoder": _is_optional_text,
+    "precision": lambda value: isinstance(value, str),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +111,7 @@ class ExtractorDescription:
         """Rebuild a description from the values of `to_dict`; keys that are no attribute are ignored.
 
         Raises:
-            ValueError: if an attribute without a default is missing, or one is of the wrong type.
+            ValueError: if an attribute without a default is missing, or one is of the wrong type or out of its range.
         """
         missing = [f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING]
         missing = [name for name in missing if name not in values]
@@ -77,6 +125,9 @@ class ExtractorDescription:
             raise ValueError(f"an extractor's description has a wrong number ({error})") from error
         if not isinstance(typed.get("parameters", {}), Mapping):
             raise ValueError(f"an extractor's parameters must be named, got {typed['parameters']!r}")
+        wrong = next((key for key, is_valid in _VALID.items() if key in typed and not is_valid(typed[key])), None)
+        if wrong is not None:
+            raise ValueError(f"an extractor's description cannot have {wrong} {typed[wrong]!r}")
         return cls(**typed)  # type: ignore[arg-type]
 
     def first_difference(self, other: ExtractorDescription) -> str | None:

@@ -138,6 +138,14 @@ class TimeGrid:
         """Return the middle of each step in seconds: (length,)."""
         return self.to_seconds(np.arange(self.length) + 0.5)
 
+    def part(self, first: int, end: int) -> TimeGrid:
+        """Return the steps from `first` up to `end` as a grid of its own.
+
+        >>> TimeGrid(start_s=1.0, hop_s=0.5, length=9).part(2, 5)
+        TimeGrid(start_s=2.0, hop_s=0.5, length=3)
+        """
+        return TimeGrid(self.start_s + first * self.hop_s, self.hop_s, end - first)
+
     def coarser(self, stride: int) -> TimeGrid:
         """Return the grid whose steps are `stride` of this grid's; its last step may reach past this grid's end."""
         if stride < 1:

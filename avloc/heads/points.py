@@ -310,12 +310,16 @@ def decode_points(
         The proposals, sorted only if `keep` cut them.
 
     Raises:
-        AvlocError: if the numbers of rows and points differ.
+        AvlocError: if the numbers of rows and points differ, or a number is not finite.
     """
     points = pyramid.points(grid)
     if len(modality_scores) != len(points.centers_s) or len(distances) != len(points.centers_s):
         got = (len(modality_scores), len(distances))
         raise AvlocError(f"this grid and pyramid have {len(points.centers_s)} points, got {got} rows")
+    if not all(
+        np.isfinite(a).all() for a in (modality_scores, distances, *(() if boundaries is None else (boundaries,)))
+    ):
+        raise AvlocError("the network's scores, distances or boundaries hold NaN or infinity")
     scores = modality_scores.max(axis=1, initial=0.0).astype(np.float64)
     selected = scores > threshold
     if extent_s is not None:

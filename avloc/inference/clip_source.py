@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,7 @@ class ClipSource:
         self.frames, self.fit = frames, fit
         self.windows = fit == "pad"
 
-    def prepare(self) -> None:
+    def prepare(self, pulse: Callable[[], None] | None = None) -> None:
         """Do nothing: only the clip is needed."""
 
     def open(
@@ -69,6 +69,7 @@ class ClipSource:
             part.frames = {shape: images} if len(images) else {}
             waveform, part.audio_start_s = samples.between(grid.start_s, grid.end_s)
             part.samples = waveform if len(waveform) else None
+            part.gaps = {"audio": audio.gaps["audio"], "visual": video.gaps["visual"]}
             record = VideoRecord(name, "")
             # Between the end of one stream and the start of the other lies nothing.
             example = clip_example(part, record, self.fit) if len(images) or len(waveform) else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,8 +50,13 @@ class FeatureSource:
         self._own = tuple(own_extractors)
         self._extractors: list[Extractor] = []
 
-    def prepare(self) -> None:
-        self.extractors()
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_extractors": []}  # each process builds its own
+
+    def prepare(self, pulse: Callable[[], None] | None = None) -> None:
+        for extractor in self.extractors():
+            if pulse is not None and extractor.runs_network:
+                extractor.pulse = pulse  # type: ignore[attr-defined]
 
     @property
     def crop(self) -> Crop:
@@ -91,6 +96,13 @@ class FeatureSource:
             )
         if extractor.weights_sha256() != sha256:
             raise CheckpointError(f"{file}: not the weights of {name} that the network was trained on")
+        for key in ("modality", "hop_s", "start_offset_s", "version"):
+            trained, current = getattr(description, key), getattr(extractor, key)
+            if trained != current:
+                raise CheckpointError(
+                    f"{name}: the network was trained on features whose {key} was {trained}, it is {current} here; extract and "
+                    "train again"
+                )
         return extractor
 
     def _own_class(self, name: str, factory: str) -> type[Extractor] | None:

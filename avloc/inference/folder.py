@@ -1,17 +1,21 @@
-"""Clips and folders of clips > `Localizer` > output files; a clip that cannot be read does not stop the rest."""
+"""Clips and folders of clips > `Localizer` in worker processes > output files; a clip that fails does not stop the rest."""
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from avloc.datasets.readers.tabular import SUFFIXES
 from avloc.errors import AvlocError
 from avloc.feature_extraction.media.probe import probe
 from avloc.feature_extraction.media.types import WHOLE, MediaInfo, Span
+from avloc.io.pool import TaskPool
+from avloc.io.processes import available_cores
+from avloc.io.worker_process import Pulse
 from avloc.localization.result_folder import ClipJob, ResultFolder
 from avloc.localization.summary import FailedClip
 
@@ -20,7 +24,7 @@ if TYPE_CHECKING:
     from avloc.localization.result import Localization
 
 # A full, read-only or exhausted disk stops the run: the next clip would fail in the same way.
-FATAL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+FATAL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
 class LocalizedClip(NamedTuple):
@@ -38,7 +42,8 @@ class LocalizedClip(NamedTuple):
 def find_clips(paths: Sequence[Path]) -> list[ClipJob]:
     """List the clips to localize: files as they are, and the media files in folders and their subfolders.
 
-    A folder's output files keep its order of subfolders.
+    A folder's output files keep its order of subfolders. Hidden files and folders are left out. Where clips differ in the suffix
+    only, their output files keep it.
 
     Raises:
         AvlocError: if none of the paths exists, a folder holds no media file, or two clips would be written to the same
@@ -46,78 +51,161 @@ def find_clips(paths: Sequence[Path]) -> list[ClipJob]:
     """
     if not any(path.exists() for path in paths):
         raise AvlocError(f"{paths[0]}: no such file or folder")
-    jobs: dict[Path, ClipJob] = {}
-    for path in paths:
-        for job in _folder_jobs(path) if path.is_dir() else [ClipJob(path, Path(path.stem))]:
-            if job.name in jobs:
-                raise AvlocError(
-                    f"{jobs[job.name].clip} and {job.clip} would both be written as {job.name}.json; localize them into "
-                    "different folders"
-                )
-            jobs[job.name] = job
-    return list(jobs.values())
+    jobs = [
+        job for path in paths for job in (_folder_jobs(path) if path.is_dir() else [ClipJob(path, Path(path.stem))])
+    ]
+    counts = Counter(job.name for job in jobs)
+    named: dict[Path, ClipJob] = {}
+    for job in jobs:
+        # clip.mp4 beside clip.wav: each keeps its suffix.
+        name = job.name if counts[job.name] == 1 else job.name.with_name(job.clip.name)
+        if name in named:
+            raise AvlocError(
+                f"{named[name].clip} and {job.clip} would both be written as {name}.json; localize them into different folders"
+            )
+        named[name] = ClipJob(job.clip, name)
+    return list(named.values())
 
 
 def _folder_jobs(folder: Path) -> list[ClipJob]:
-    clips = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    clips = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES and path.is_file() and not _is_hidden(path.relative_to(folder))
+    )
     if not clips:
         raise AvlocError(f"{folder}: a folder without media files")
     return [ClipJob(clip, clip.relative_to(folder).with_suffix("")) for clip in clips]
 
 
-def probe_clip(clip: Path) -> MediaInfo | None:
-    """Read a clip's header; None if it cannot be read: the clip then fails when it is localized."""
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def expected_seconds(info: MediaInfo | None, span: Span) -> float:
+    """Return the seconds of a clip that lie in a span, by its header; 0 without one, or if they are refused as too many."""
+    seconds = 0.0 if info is None else max(0.0, min(span.end_s, info.duration_s) - span.start_s)
+    return seconds if seconds <= span.longest_s else 0.0
+
+
+class ProbeTask(NamedTuple):
+    """Read a clip's header; the result is None if it cannot be read: the clip then fails when it is localized."""
+
+    job: ClipJob
+
+
+class LocalizeTask(NamedTuple):
+    """Localize a clip and write its output files; `info` is its header, if it could be read."""
+
+    job: ClipJob
+    info: MediaInfo | None
+
+
+class DiskError(NamedTuple):
+    """The disk accepts no more files; the next clip would fail in the same way."""
+
+    error: OSError
+
+
+@dataclass(frozen=True, slots=True)
+class LocalizationJob:
+    """The work of processes that localize clips (`avloc.io.worker_process.Job`).
+
+    Attributes:
+        load: loads the network; called with a function to call during long work (`LocalizerSettings.load_for_work`).
+        results: the folder of output files.
+        span: the part of each clip, and the audio track.
+        keep: at most this many segments per 40 s of a clip.
+    """
+
+    load: Callable[[Callable[[], None]], Localizer]
+    results: ResultFolder
+    span: Span = WHOLE
+    keep: int = 100
+
+    def build(self, pulse: Pulse) -> Callable[[ProbeTask | LocalizeTask], Iterator[Any]]:
+        """Load the network."""
+        localizer = self.load(pulse)
+
+        def run(task: ProbeTask | LocalizeTask) -> Iterator[Any]:
+            if isinstance(task, ProbeTask):
+                yield _probe(task.job.clip)
+            else:
+                yield self._localize(localizer, task, pulse.report)
+
+        return run
+
+    def _localize(
+        self, localizer: Localizer, task: LocalizeTask, progress: Callable[[float], object]
+    ) -> LocalizedClip | FailedClip | DiskError:
+        clip = task.job.clip
+        try:
+            localization = localizer.localize(
+                clip,
+                keep=self.keep,
+                span=self.span,
+                preview="html" in self.results.formats,
+                info=task.info,
+                progress=progress,
+            )
+            self.results.write(task.job, localization)
+        except AvlocError as error:
+            return FailedClip(clip, str(error))
+        except OSError as error:
+            return DiskError(error) if error.errno in FATAL_ERRORS else FailedClip(clip, f"{clip}: {error}")
+        except UnicodeError as error:
+            return FailedClip(clip, f"{clip}: {error}")
+        return LocalizedClip(task.job, replace(localization, preview=None))  # the page has it
+
+
+def _probe(clip: Path) -> MediaInfo | None:
     try:
         return probe(clip)
     except AvlocError:
         return None
 
 
-def expected_seconds(info: MediaInfo | None, span: Span) -> float:
-    """Return the seconds of a clip that lie in a span, by its header; 0 without one."""
-    return 0.0 if info is None else max(0.0, min(span.end_s, info.duration_s) - span.start_s)
-
-
 def localize_clips(
-    localizer: Localizer,
+    work: LocalizationJob,
     jobs: Sequence[ClipJob],
-    results: ResultFolder,
     *,
-    span: Span = WHOLE,
-    keep: int = 100,
-    headers: Mapping[ClipJob, MediaInfo | None] | None = None,
-    progress: Callable[[ClipJob, float], object] | None = None,
+    workers: int = 1,
+    timeout_s: float = 300.0,
+    progress: Callable[[float, float], object] = lambda done_s, total_s: None,
 ) -> Iterator[LocalizedClip | FailedClip]:
-    """Localize clips one by one, write the output files of each, and yield it.
+    """Localize clips in worker processes, write the output files of each, and yield it, in order.
+
+    A clip that crashes its process, or makes no progress, fails alone.
 
     Args:
-        localizer: a trained network.
-        jobs: the clips.
-        results: the folder of output files.
-        span: the part of each clip, and the audio track.
-        keep: at most this many segments per 40 s of a clip.
-        headers: the clips' headers, if they were probed before.
-        progress: called with the clip, and the time on its clock up to which it is done, in seconds.
+        work: the network, and the folder of output files.
+        jobs: the clips; without any, the network is not loaded.
+        workers: processes, each with a network; 0 works in this one, where a clip that crashes ends the run.
+        timeout_s: give up on a clip after this many seconds without progress.
+        progress: called with the seconds that are done, and the seconds of all clips by their headers.
 
     Raises:
+        AvlocError: if the network cannot be loaded.
         OSError: if the disk is full or read-only.
     """
-    for job in jobs:
-        try:
-            localization = localizer.localize(
-                job.clip,
-                keep=keep,
-                span=span,
-                preview="html" in results.formats,
-                info=None if headers is None else headers.get(job),
-                progress=None if progress is None else partial(progress, job),
-            )
-            results.write(job, localization)
-        except AvlocError as error:
-            yield FailedClip(job.clip, str(error))
-        except (OSError, UnicodeError) as error:
-            if getattr(error, "errno", None) in FATAL_ERRORS:
-                raise
-            yield FailedClip(job.clip, f"{job.clip}: {error}")
-        else:
-            yield LocalizedClip(job, localization)
+    if not jobs:
+        return
+    threads = None if workers <= 1 else max(1, available_cores() // workers)
+    with TaskPool(work, workers=workers, timeout_s=timeout_s, threads=threads) as pool:
+        headers = {result.task.job: result for result in pool.run(ProbeTask(job) for job in jobs)}
+        seconds = {job: expected_seconds(headers[job].result, work.span) for job in jobs}
+        total_s, ends_s = sum(seconds.values()), dict.fromkeys(jobs, 0.0)
+
+        def report(task: LocalizeTask, end_s: float) -> None:
+            ends_s[task.job] = min(max(0.0, end_s - work.span.start_s), seconds[task.job])
+            progress(sum(ends_s.values()), total_s)
+
+        readable = [job for job in jobs if not headers[job].crashed]
+        results = pool.run((LocalizeTask(job, headers[job].result) for job in readable), report)
+        for job in jobs:
+            result = headers[job] if headers[job].crashed else next(results)
+            ends_s[job] = seconds[job]
+            progress(sum(ends_s.values()), total_s)
+            if isinstance(result.result, DiskError):
+                raise result.result.error
+            yield result.result if result.failure is None else FailedClip(job.clip, f"{job.clip}: {result.failure}")

@@ -15,10 +15,9 @@ from avloc.core.calibration import CALIBRATED, PlattFit, clip_probabilities
 from avloc.core.proposals import Proposals
 from avloc.core.records import MODALITIES
 from avloc.core.timeline import TimeGrid
-from avloc.errors import AvlocError, CheckpointError, one_line
+from avloc.errors import AvlocError, CheckpointError
 from avloc.feature_extraction.media.types import WHOLE, Span
-from avloc.inference.clip_source import ClipSource
-from avloc.inference.feature_source import FeatureSource
+from avloc.inference.checkpoint_source import build_source
 from avloc.inference.source import InputSource, Request, clip_name
 from avloc.inference.streaming import Window, Windowing, decoding_problems
 from avloc.localization.preview import Preview
@@ -28,8 +27,7 @@ if TYPE_CHECKING:
     from avloc.datasets.loading.example import Example
     from avloc.feature_extraction.extractors.base import Extractor
     from avloc.feature_extraction.media.arrays import ClipArrays
-    from avloc.feature_extraction.media.types import MediaInfo
-    from avloc.models.checkpoint import Checkpoint
+    from avloc.feature_extraction.media.types import Clip, MediaInfo
     from avloc.models.network import Network
 
 WINDOW_S = 40.0
@@ -38,6 +36,10 @@ FITTED_ROWS = 100
 PRECISIONS = ("32", "bf16", "16")
 Progress = Callable[[float], object]
 """Called with the seconds of a clip that are done."""
+
+
+class NotFiniteError(AvlocError):
+    """A network's output that holds NaN or infinity, which is no score."""
 
 
 class Localizer:
@@ -53,6 +55,7 @@ class Localizer:
     Raises:
         AvlocError: if the model lacks members of `avloc.models.Network`, or the precision is unknown.
 
+    >>> from avloc.inference.feature_source import FeatureSource
     >>> from avloc.models import BoundaryTransformer
     >>> source = FeatureSource((), hop_s=0.04)
     >>> Localizer(BoundaryTransformer(audio_dim=5, visual_dim=7, width=8, heads=2), source)
@@ -75,6 +78,7 @@ class Localizer:
         as_module(self.model).eval().to(device)
         self.source, self.device, self.precision = source, device, precision
         self.calibration = dict(calibration or {})
+        self.pulse: Callable[[], object] = lambda: None  # called with each decoded part
 
     def __repr__(self) -> str:
         calibrated = "calibrated" if self.is_calibrated else "uncalibrated"
@@ -82,7 +86,7 @@ class Localizer:
 
     @property
     def is_calibrated(self) -> bool:
-        """Whether the clip and both modalities have a calibration."""
+        """True if the clip and both modalities have a calibration."""
         return set(self.calibration) >= set(CALIBRATED)
 
     @classmethod
@@ -151,25 +155,37 @@ class Localizer:
 
         Raises:
             MediaError: if neither audio nor video can be decoded, or the span or track does not exist.
+            NotFiniteError: if the network's output is not finite.
+            AvlocError: if `keep` is less than 1.
         """
         if isinstance(clip, str):
             clip = Path(clip).expanduser()
+        if keep < 1:
+            raise AvlocError(f"keep: want at least 1 segment, got {keep}")
         observer = Preview(self.source.crop) if preview else None
-        request = Request(span, () if observer is None else (observer.format,), observer, info)
+
+        def observe(part: Clip) -> None:
+            self.pulse()
+            if observer is not None:
+                observer(part)
+
+        request = Request(span, () if observer is None else (observer.format,), observe, info)
         size = self._window_steps() if self.source.windows else None
         tracks, windows = self.source.open(clip, Windowing(size, self._overlap(size)), request)
-        localization = self._merge(_with_progress(windows, progress), keep)
+        try:
+            localization = self._merge(_with_progress(windows, progress), keep)
+        except NotFiniteError as error:
+            raise NotFiniteError(f"{clip_name(clip)}: {error}") from error
         # A network that runs past its clip's end says nothing of what lies there.
         duration_s = max(t.decoded_s[1] for t in tracks if t.decoded_s is not None)
         decoded = {m: track.decoded_s for m, track in zip(MODALITIES, tracks, strict=True)}
-        problems = tuple(dict.fromkeys((*decoding_problems(tracks), *localization.problems)))
         return replace(
             localization,
             file=clip_name(clip),
             duration_s=duration_s,
             decoded_s=decoded,
             preview=observer,
-            problems=problems,
+            problems=tuple(decoding_problems(tracks)),
         )
 
     def run(
@@ -179,21 +195,35 @@ class Localizer:
 
         Clips longer than `WINDOW_S`, or than the network takes at once, run in overlapping windows; a proposal counts in
         the window whose inner part holds its middle, so that each place is judged with context on both sides. Short
-        clips are batched.
+        clips are batched. A clip for which the network's output is not finite gets no scores, but a problem.
         """
         batch_size = batch_size or self.source.batch_size
         pending: list[Example] = []
         for example in examples:
-            if self.source.windows and example.grid.length > self._window_steps():
-                yield from self._run_batch(pending, keep)
+            if self._is_long(example):
+                yield from self._run_alone(pending, keep)
                 pending = []
-                yield self._merge(self._windows(example), keep)
+                yield from self._run_alone([example], keep)
             else:
                 pending.append(example)
             if len(pending) == batch_size:
-                yield from self._run_batch(pending, keep)
+                yield from self._run_alone(pending, keep)
                 pending = []
-        yield from self._run_batch(pending, keep)
+        yield from self._run_alone(pending, keep)
+
+    def _is_long(self, example: Example) -> bool:
+        return self.source.windows and example.grid.length > self._window_steps()
+
+    def _run_alone(self, examples: Sequence[Example], keep: int) -> list[Localization]:
+        """Run a batch, or one example of any length; output that is not finite costs one clip and not its batch."""
+        try:
+            if len(examples) == 1 and self._is_long(examples[0]):
+                return [self._merge(self._windows(examples[0]), keep)]
+            return self._run_batch(examples, keep)
+        except NotFiniteError as error:
+            if len(examples) == 1:
+                return [_failed(examples[0], str(error))]
+            return [each for example in examples for each in self._run_alone([example], keep)]
 
     def _window_steps(self) -> int:
         steps = round(WINDOW_S / self.source.hop_s)
@@ -207,20 +237,17 @@ class Localizer:
         batch = self.source.collate(examples).to(self.device)
         half = {"bf16": torch.bfloat16, "16": torch.float16}.get(self.precision)
         kind = torch.device(self.device).type
-        problems: tuple[str, ...] = ()
         with torch.inference_mode(), torch.autocast(kind, dtype=half, enabled=half is not None):
             output = self.model(**batch.inputs._asdict())
+            steps = output.step_logits.float().sigmoid().cpu().numpy()
+            finite = output.step_logits.isfinite().cpu().numpy()
+            # Calibration was fitted on the best of `FITTED_ROWS` proposals, so decode at least that many.
             try:
-                # Calibration was fitted on the best of `FITTED_ROWS` proposals, so decode at least that many.
                 proposals = self.model.decode(output, batch.grids, keep=max(keep, FITTED_ROWS))
             except AvlocError as error:
-                # NaN, say of half precision: run one by one, so that it costs one clip and not its batch.
-                if len(examples) > 1:
-                    return [each for example in examples for each in self._run_batch([example], keep)]
-                proposals, problems = [Proposals.empty()], (str(error),)
-        steps = output.step_logits.float().sigmoid().cpu().numpy()
+                raise NotFiniteError(str(error)) from error
         return [
-            self._localization(example, grid, steps[b, : grid.length].copy(), proposals[b], problems, keep)
+            self._localization(example, grid, np.where(finite[b], steps[b], np.inf)[: grid.length], proposals[b], keep)
             for b, (example, grid) in enumerate(zip(examples, batch.grids, strict=True))
         ]
 
@@ -230,18 +257,24 @@ class Localizer:
         grid: TimeGrid,
         fakeness: npt.NDArray[np.float32],
         proposals: Proposals,
-        problems: tuple[str, ...],
         keep: int,
     ) -> Localization:
-        """The localization of one clip of a batch: a missing modality is NaN in `fakeness`, and never named as forged."""
+        """The localization of one clip of a batch: a missing modality is NaN in `fakeness`, and never named as forged.
+
+        Raises:
+            NotFiniteError: if a score is not finite.
+        """
         for k, mask in enumerate(example.masks):
             # A squeezed clip's clock has other steps than the example's: each takes the mask at its middle.
             middles = np.floor(example.grid.to_steps(grid.centers_s())).astype(int)
             fakeness[~mask[np.clip(middles, 0, max(0, len(mask) - 1))], k] = np.nan
+        numbers = (proposals.scores, proposals.segments, proposals.modality_scores)
+        if np.isinf(fakeness).any() or not all(np.isfinite(each).all() for each in numbers):
+            raise NotFiniteError("the network's output holds NaN or infinity")
         duration_s = example.record.duration_s or example.grid.end_s
         exists = np.array([mask.any() for mask in example.masks])
         proposals = replace(proposals, modality_scores=proposals.modality_scores * exists).cut(example.end_s)
-        localization = self._calibrated(example, duration_s, proposals, grid, fakeness, problems)
+        localization = self._calibrated(example, duration_s, proposals, grid, fakeness)
         return replace(localization, proposals=proposals.take(slice(keep)))
 
     def _calibrated(
@@ -251,11 +284,10 @@ class Localizer:
         proposals: Proposals,
         grid: TimeGrid,
         fakeness: npt.NDArray[np.float32],
-        problems: tuple[str, ...],
     ) -> Localization:
         probabilities = clip_probabilities(proposals, self.calibration)
         file = example.record.file
-        return Localization(file, duration_s, proposals, grid, fakeness, problems, probabilities, self.is_calibrated)
+        return Localization(file, duration_s, proposals, grid, fakeness, (), probabilities, self.is_calibrated)
 
     def _overlap(self, size: int | None) -> int:
         """Steps that windows share: the longest segment of a map fits in, so that one window has all of it."""
@@ -273,7 +305,6 @@ class Localizer:
         """Run windows one by one; each answers for its inner part, the first and the last also for the clip's ends."""
         parts: list[Proposals] = []
         fakeness: list[npt.NDArray[np.float32]] = []
-        problems: dict[str, None] = {}
         done, grid, example = 0, None, None  # `done`: steps that are answered
         for example, begin, last in windows:
             localization = self._run_batch([example], keep)[0]
@@ -287,7 +318,6 @@ class Localizer:
             middle = localization.proposals.segments.mean(axis=1)
             parts.append(localization.proposals.take(((begin == 0) | (middle >= low)) & (last | (middle < high))))
             fakeness.append(localization.fakeness[done - begin : end - begin])
-            problems.update(dict.fromkeys(localization.problems))
             done = end
         assert grid is not None
         assert example is not None
@@ -296,7 +326,15 @@ class Localizer:
         count = keep * math.ceil(done * grid.hop_s / WINDOW_S)
         proposals = Proposals.concatenate(parts).cut(example.end_s).best(count)
         duration_s = example.record.duration_s or whole.end_s
-        return self._calibrated(example, duration_s, proposals, whole, np.concatenate(fakeness), tuple(problems))
+        return self._calibrated(example, duration_s, proposals, whole, np.concatenate(fakeness))
+
+
+def _failed(example: Example, problem: str) -> Localization:
+    """The localization of a clip without scores."""
+    grid = example.grid
+    fakeness = np.full((grid.length, len(MODALITIES)), np.nan, np.float32)
+    duration_s = example.record.duration_s or grid.end_s
+    return Localization(example.record.file, duration_s, Proposals.empty(), grid, fakeness, (problem,))
 
 
 def _with_progress(windows: Iterator[Window], progress: Progress | None) -> Iterator[Window]:
@@ -305,30 +343,3 @@ def _with_progress(windows: Iterator[Window], progress: Progress | None) -> Iter
         yield window
         if progress is not None:
             progress(window.example.grid.end_s)
-
-
-def require_device(device: str) -> str:
-    """Check that a device can be used, and return it.
-
-    Raises:
-        AvlocError: if torch does not know or see it.
-    """
-    import torch
-
-    try:
-        torch.zeros(1, device=device).cpu()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise AvlocError(f"device {device!r} cannot be used here: {one_line(error)}") from error
-    return device
-
-
-def build_source(
-    checkpoint: Checkpoint,
-    weights: Mapping[str, str | Path] | None = None,
-    own_extractors: Sequence[type[Extractor] | str] = (),
-) -> InputSource:
-    """Make the source of inputs that a checkpoint's network was trained on."""
-    context = checkpoint.context
-    if context.clips is not None:
-        return ClipSource(context.clips.frames, context.clips.fit)
-    return FeatureSource(context.extractors, context.hop_s, weights, own_extractors)

@@ -1,21 +1,19 @@
-"""A dataset's split > the network > rows for every clip, from a store or by decoding the clips."""
+"""A dataset's split > examples > the network > rows for every clip."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from avloc.errors import AvlocError
-from avloc.inference.source import InputSource, read_whole
-from avloc.io.files import resolve_inside
+from avloc.inference.examples import ClipExample, DecodedExamples, Examples, StoredExamples
 
 if TYPE_CHECKING:
-    from avloc.core.records import VideoRecord
     from avloc.datasets.loading.example import Example
     from avloc.inference.localizer import Localizer
 
@@ -44,6 +42,47 @@ class SplitPredictions(dict[str, "npt.NDArray[np.float64]"]):
         return f"SplitPredictions({len(self)} clips, {count} rows, {len(self.failures)} failed)"
 
 
+class ClipPrediction(NamedTuple):
+    """The prediction for a clip.
+
+    Attributes:
+        row: the clip's row in the split's records.
+        rows: (N, 3) score, start and end in seconds, by falling score; empty for a clip that failed.
+        failure: the reason for its failure; empty if it did not fail.
+    """
+
+    row: int
+    rows: npt.NDArray[np.float64]
+    failure: str = ""
+
+
+def predict_clips(
+    localizer: Localizer, clips: Iterable[ClipExample], *, batch_size: int | None, keep: int
+) -> Iterator[ClipPrediction]:
+    """Run a network on clips, and yield the prediction for each, in order.
+
+    Args:
+        localizer: the network.
+        clips: consumed a batch ahead.
+        batch_size: clips per batch; None: 16 of features, 4 of pixels.
+        keep: at most this many rows per 40 s of a clip.
+    """
+    waiting: deque[ClipPrediction] = deque()  # clips whose prediction comes next, without their rows
+
+    def examples() -> Iterator[Example]:
+        for row, example, failure in clips:
+            waiting.append(ClipPrediction(row, np.zeros((0, 3)), failure))
+            if example is not None:
+                yield example
+
+    for localization in localizer.run(examples(), batch_size=batch_size, keep=keep):
+        while waiting[0].failure:
+            yield waiting.popleft()
+        rows = np.column_stack([localization.proposals.scores, localization.proposals.segments])
+        yield ClipPrediction(waiting.popleft().row, rows, "; ".join(localization.problems))
+    yield from waiting
+
+
 def predict(
     localizer: Localizer,
     dataset: str,
@@ -57,7 +96,7 @@ def predict(
     allow_missing: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> SplitPredictions:
-    """Run a network on the clips of a split.
+    """Run a network on the clips of a split. `avloc predict` writes as it goes, and resumes; this keeps all in memory.
 
     Args:
         localizer: the network.
@@ -67,7 +106,8 @@ def predict(
         store: cached features; None: each clip is decoded.
         keep: at most this many rows per 40 s of a clip.
         batch_size: clips per batch; None: 16 of features, 4 of pixels.
-        workers: processes that decode clips, without a store; 0 decodes in this one.
+        workers: processes that decode clips, without a store; 0 decodes in this one, where a clip that crashes the decoder
+            ends it all.
         allow_missing: give a clip without features an empty list, instead of an error.
         progress: see `Progress`.
 
@@ -76,84 +116,22 @@ def predict(
     """
     from avloc.datasets.readers.catalog import public_name, read_records
 
+    if keep < 1:
+        raise AvlocError(f"keep: want at least 1 row, got {keep}")
     if store is None:
         localizer.source.prepare()  # fail before decoding if a weights file is missing
     root = Path(root).expanduser()
     records = read_records(dataset, root, split)
-    names = {r.file: public_name(dataset, r) for r in records}
-    predictions = SplitPredictions({name: np.zeros((0, 3)) for name in names.values()})
-    failures: dict[str, str] = {}  # by file
+    examples: Examples
     if store is None:
-        examples = _decoded(localizer.source, records, root, workers, failures, progress)
+        examples = DecodedExamples(localizer.source, records, root, workers=workers)
     else:
-        examples = _stored(localizer.source, records, store, allow_missing, failures, progress)
-    for localization in localizer.run(examples, batch_size=batch_size, keep=keep):
-        rows = np.column_stack([localization.proposals.scores, localization.proposals.segments])
-        predictions[names[localization.file]] = rows
-        if localization.problems:
-            failures[localization.file] = "; ".join(localization.problems)
-    predictions.failures.update({names[file]: reason for file, reason in failures.items()})
+        examples = StoredExamples(localizer.source, records, Path(store).expanduser(), allow_missing=allow_missing)
+    predictions = SplitPredictions({})
+    for each in predict_clips(localizer, examples.iterate(range(len(records))), batch_size=batch_size, keep=keep):
+        name = public_name(dataset, records[each.row])
+        predictions[name] = each.rows
+        if each.failure:
+            predictions.failures[name] = each.failure
+        progress(each.row + 1, len(records))
     return predictions
-
-
-def _stored(
-    source: InputSource,
-    records: Sequence[VideoRecord],
-    store: str | Path,
-    allow_missing: bool,
-    failures: dict[str, str],
-    progress: Progress,
-) -> Iterator[Example]:
-    """Read the clips' features; a clip without any goes into `failures`."""
-    from avloc.feature_extraction.store.feature_store import FeatureStore
-
-    dataset = source.stored(records, FeatureStore(store), allow_missing=allow_missing)
-    failures.update(dict.fromkeys(dataset.missing, "no features in the store"))
-    for k in range(len(dataset)):
-        yield dataset[k]
-        progress(k + 1, len(dataset))
-
-
-def _decoded(
-    source: InputSource,
-    records: Sequence[VideoRecord],
-    root: Path,
-    workers: int,
-    failures: dict[str, str],
-    progress: Progress,
-) -> Iterator[Example]:
-    """Decode the clips in worker processes, in order; a clip that cannot be read goes into `failures`."""
-    from torch.utils.data import DataLoader
-
-    clips: Any = _Clips(source, records, root)
-    count = min(workers, len(records))
-    for k, (example, reason) in enumerate(
-        DataLoader(clips, batch_size=None, num_workers=count, collate_fn=_unchanged)  # type: ignore[var-annotated]
-    ):
-        if example is None:
-            failures[records[k].file] = reason
-        else:
-            yield example
-        progress(k + 1, len(records))
-
-
-class _Clips:
-    """Clips as a torch Dataset: the example of each, or None and the reason."""
-
-    def __init__(self, source: InputSource, records: Sequence[VideoRecord], root: Path) -> None:
-        self.source, self.records, self.root = source, records, root
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, k: int) -> tuple[Example | None, str]:
-        try:
-            example = read_whole(self.source, resolve_inside(self.root, self.records[k].file))
-            named = replace(example.record, file=self.records[k].file)
-            return replace(example, record=named), ""  # type: ignore[type-var]
-        except AvlocError as error:
-            return None, str(error)
-
-
-def _unchanged(item: Any) -> Any:
-    return item

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -67,7 +67,7 @@ class Request:
 
         pictures = (*formats, *self.formats)
         if isinstance(clip, ClipArrays):
-            if self.span != WHOLE:
+            if self.span._replace(longest_s=WHOLE.longest_s) != WHOLE:
                 raise MediaError(f"{clip.name}: a span is for files; cut the arrays instead")
             parts = [stream_arrays(clip, (), audio=True), stream_arrays(clip, pictures, audio=False)]
         else:
@@ -101,8 +101,12 @@ class InputSource(Protocol):
 
     @property
     def crop(self) -> Crop: ...
-    def prepare(self) -> None:
-        """Load all that decoding needs, and raise now if something is missing."""
+    def prepare(self, pulse: Callable[[], None] | None = None) -> None:
+        """Load all that decoding needs, and raise now if something is missing.
+
+        Args:
+            pulse: called during long work of extractors, to show that this process is alive.
+        """
 
     def open(
         self, clip: str | Path | ClipArrays, windowing: Windowing, request: Request
@@ -123,12 +127,17 @@ def clip_name(clip: str | Path | ClipArrays) -> str:
     return clip.name if isinstance(clip, ClipArrays) else str(clip)
 
 
-def read_whole(source: InputSource, clip: str | Path | ClipArrays) -> Example:
+def read_whole(source: InputSource, clip: str | Path | ClipArrays, request: Request | None = None) -> Example:
     """Decode a clip as a whole, into one example.
+
+    Args:
+        source: makes the example.
+        clip: a file, or a clip in memory.
+        request: the part of the clip; None: all of it.
 
     Raises:
         MediaError: if neither audio nor video can be decoded.
     """
     from avloc.inference.streaming import Windowing
 
-    return next(source.open(clip, Windowing(None), Request())[1]).example
+    return next(source.open(clip, Windowing(None), request or Request())[1]).example

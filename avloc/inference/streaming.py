@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from avloc.core.timeline import TimeGrid
+from avloc.core.records import MODALITIES
+from avloc.core.timeline import Segment, TimeGrid
 from avloc.errors import MediaError
-from avloc.feature_extraction.extractors.base import Extractor, Features, check_rows
+from avloc.feature_extraction.extractors.base import Extractor, Features, check_rows, gap_rows
 from avloc.feature_extraction.media.types import Clip
 
 if TYPE_CHECKING:
@@ -135,6 +136,7 @@ class FeatureBuffer(RowBuffer):
         super().__init__(extractor.hop_s)
         self.extractor, self._cutter = extractor, extractor.window_cutter()
         self._path = Path()  # of the clip
+        self._gaps: list[Segment] = []  # of the clip, shared by its parts
 
     def push(self, part: Clip) -> None:
         """Consume the next part."""
@@ -143,6 +145,7 @@ class FeatureBuffer(RowBuffer):
             return
         if self.start_s is None:
             self.start_s, self._path = self.extractor.first_row_start_s(part), part.path
+            self._gaps = self.extractor.stream_gaps(part)
         self._extract(self._cutter.push(data))
 
     def finish(self) -> None:
@@ -160,7 +163,8 @@ class FeatureBuffer(RowBuffer):
         rows, start_s = self.between(low_s - self.hop_s, high_s + self.hop_s)
         if not len(rows):
             return self.extractor.empty_features()
-        return Features(rows, TimeGrid(start_s, self.hop_s, len(rows)))
+        grid = TimeGrid(start_s, self.hop_s, len(rows))
+        return Features(rows, grid, gap_rows(self._gaps, grid))
 
 
 class RawBuffer(RowBuffer):
@@ -209,6 +213,7 @@ class Track:
     Attributes:
         ended: whether all parts have come.
         problems: decoding problems; complete once the track has ended.
+        gaps: spans in which nothing was decoded, by modality, as far as the parts have come.
         decoded_s: start and end of the decoded stretch; None before the first part.
         error: the error if nothing could be decoded.
     """
@@ -219,6 +224,7 @@ class Track:
         self._parts, self.consumers, self._observe = parts, consumers, observe
         self.ended = False
         self.problems: list[str] = []
+        self.gaps: dict[str, list[Segment]] = {modality: [] for modality in MODALITIES}
         self.decoded_s: tuple[float, float] | None = None
         self.error: MediaError | None = None
 
@@ -234,7 +240,7 @@ class Track:
                 for consumer in self.consumers:
                     consumer.finish()
                 return
-            self.problems = part.problems
+            self.problems, self.gaps = part.problems, part.gaps
             if part.duration_s:
                 start_s = part.video_start_s if part.frames else part.audio_start_s
                 self.decoded_s = (start_s if self.decoded_s is None else self.decoded_s[0], part.duration_s)

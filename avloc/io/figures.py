@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,9 @@ def save_png(figure: Figure, path: str | Path, *, dpi: int) -> None:
 
     File names in a figure may hold any letter. Letters that the font lacks become boxes, without matplotlib's warnings.
     """
-    with replacing(path) as temporary, warnings.catch_warnings():
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figure.savefig(temporary, dpi=dpi, format="png")
+        figure.savefig(buffer, dpi=dpi, format="png")
+    with replacing(path, buffer.tell()) as temporary:
+        temporary.write_bytes(buffer.getbuffer())

@@ -4,42 +4,81 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
+import functools
 import hashlib
 import json
 import os
 import re
+import secrets
+import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from avloc.errors import AvlocError
+from avloc.errors import AvlocError, one_line
+from avloc.io.cells import quote_cell
 
 STALE_AFTER_S = 3 * 86400.0
-"""Age at which a temporary file of another machine counts as abandoned, in seconds."""
-# The host and process that write a temporary file: once the process is gone, the file may be removed.
-_OWNER = re.compile(r"\.(?P<host>[^.]+)\.(?P<pid>\d+)\.tmp(\.[^.]+)?$")
+"""Age at which a temporary file of another machine or container counts as abandoned, in seconds."""
+NEARLY_FULL_BYTES = 1 << 20
+LONGEST_NAME = 255  # bytes, on every usual file system
+# The machine and process that write a temporary file: once the process is gone, the file may be removed.
+_OWNER = re.compile(r"\.(?P<machine>[^.]+\.[0-9a-f]{8})\.(?P<pid>\d+)\.[0-9a-f]{8}\.tmp(\.[^.]+)?$")
+# As earlier releases named them; their process may be one of another container.
+_EARLIER_OWNER = re.compile(r"\.[^.]+\.\d+\.tmp(\.[^.]+)?$")
+_NO_ROOM = {
+    errno.ENOSPC: "no room on the disk",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the largest size of a file is reached (ulimit -f)",
+}
 
 
 def temporary_path(path: str | Path) -> Path:
-    """Return a hidden name beside `path`, with the same suffix, that names the writing process."""
+    """Return a new hidden name beside `path`, with the same suffix.
+
+    It names the host, the boot and process namespace, and the process, so that `remove_stale` can tell whether its writer still
+    runs; a random part keeps the writers of one file apart.
+    """
     path = Path(path)
-    return path.with_name(f".{path.stem}.{_host()}.{os.getpid()}.tmp{path.suffix}")
+    tail = f".{_machine()}.{os.getpid()}.{secrets.token_hex(4)}.tmp{path.suffix}"
+    # A name that is as long as the file system allows is cut short, at a whole character.
+    stem = os.fsencode(path.stem)[: LONGEST_NAME - 1 - len(os.fsencode(tail))].decode("utf-8", "ignore")
+    return path.with_name(f".{stem}{tail}")
 
 
-def _host() -> str:
-    return re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())
+def _machine() -> str:
+    """The host, and a hash of its boot and of the namespace of process numbers: containers may share a host's name."""
+    parts = []
+    for read in (
+        Path("/proc/sys/kernel/random/boot_id").read_text,
+        functools.partial(os.readlink, "/proc/self/ns/pid"),
+    ):
+        try:
+            parts.append(read().strip())
+        except OSError:  # not Linux, where one host name means one machine
+            parts.append("")
+    host = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:64]
+    return f"{host}.{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:8]}"
 
 
 @contextlib.contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def replacing(path: str | Path, size: int | None = None, *, sync: bool = False) -> Iterator[Path]:
     """Yield a temporary path to write to; it replaces `path` when the block ends, and is removed if the block raises.
 
     Missing parent folders are created.
 
+    Args:
+        path: the file.
+        size: its size in bytes, if known; a full disk is reported with it.
+        sync: put the file and its name on the disk before the block ends, so that it survives a loss of power.
+
     Raises:
         AvlocError: if `path` is a folder.
+        OSError: if it cannot be written; on a full disk the message says how much is needed.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -55,15 +94,97 @@ def replacing(path: str | Path) -> Iterator[Path]:
     temporary = temporary_path(path)
     try:
         yield temporary
+        if sync:
+            _sync(temporary)
         temporary.replace(path)
+        if sync:
+            sync_folder(path.parent)
+    except OSError as error:
+        written = temporary.stat().st_size if temporary.exists() else 0
+        raise no_room_error(error, path, size, written) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: str | Path) -> None:
+    """Put the names in a folder on the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError:  # not every file system can sync folders
+        pass
+    finally:
+        os.close(handle)
+
+
+def no_room_error(error: OSError, path: str | Path, size: int | None = None, written: int = 0) -> OSError:
+    """Say in the error of a full disk which file was written and how much room it needs; other errors are returned as they are.
+
+    Args:
+        error: raised while `path` was written.
+        path: the file.
+        size: its size in bytes, if known.
+        written: the bytes written so far.
+
+    >>> print(no_room_error(OSError(errno.EDQUOT, ""), "a.h5", size=2_500_000).strerror)
+    the disk quota is used up: the file needs 2.5 MB; make room, then run the same command again
+    """
+    if error.errno not in _NO_ROOM or isinstance(error, NoRoomError):
+        return error
+    facts = []
+    if size or written:
+        facts.append(f"the file needs {format_bytes(size) if size else f'more than {format_bytes(written)}'}")
+    if error.errno == errno.ENOSPC:
+        with contextlib.suppress(OSError):
+            facts.append(f"{format_bytes(shutil.disk_usage(Path(path).parent).free + written)} are free")
+    text = ": ".join([_NO_ROOM[error.errno], *([", ".join(facts)] if facts else [])])
+    return NoRoomError(error.errno, f"{text}; make room, then run the same command again", str(path))
+
+
+def describe_os_error(error: OSError) -> str:
+    """Describe an error of the system in one line: the file, or on a full disk without a name the folders that are full."""
+    text = error.strerror or one_line(error) or type(error).__name__
+    if error.filename is not None:
+        name = (
+            os.fsdecode(error.filename)
+            if isinstance(error.filename, str | bytes | os.PathLike)
+            else str(error.filename)
+        )
+        return f"{name}: {text}"
+    if error.errno not in _NO_ROOM:
+        return text
+    folders = [folder for folder in ("/dev/shm", tempfile.gettempdir(), ".") if os.path.isdir(folder)]
+    full = [folder for folder in folders if shutil.disk_usage(folder).free < NEARLY_FULL_BYTES]
+    return f"{' and '.join(full) or 'a disk'}: {_NO_ROOM[error.errno]}; make room, then run the same command again"
+
+
+class NoRoomError(OSError):
+    """A full disk, made by `no_room_error`."""
+
+
+def format_bytes(size: float) -> str:
+    """Format a size for people.
+
+    >>> format_bytes(999), format_bytes(1234567)
+    ('999 B', '1.2 MB')
+    """
+    units = ("B", "kB", "MB", "GB", "TB")
+    power = 0
+    while size >= 999.5 and power < len(units) - 1:
+        size, power = size / 1000, power + 1
+    return f"{size:.1f} {units[power]}" if power else f"{size:.0f} B"
+
+
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file in UTF-8, atomically."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    r"""Write a text file in UTF-8, atomically; the parts of a name that are not UTF-8 become escapes, as `\\udcff`."""
+    content = text.encode("utf-8", "backslashreplace")
+    with replacing(path, len(content)) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_json(path: str | Path, data: Any) -> None:
@@ -72,11 +193,14 @@ def write_json(path: str | Path, data: Any) -> None:
 
 
 def write_csv(path: str | Path, header: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
-    """Write a CSV file, atomically; rows are consumed one at a time."""
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
+    """Write a CSV file, atomically; rows are consumed one at a time, and cells that begin like formulas are quoted."""
+    with (
+        replacing(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as out,
+    ):
         writer = csv.writer(out)
-        writer.writerow(header)
-        writer.writerows(rows)
+        writer.writerow([quote_cell(cell) for cell in header])
+        writer.writerows([quote_cell(cell) for cell in row] for row in rows)
 
 
 def file_sha256(path: str | Path) -> str:
@@ -124,21 +248,26 @@ def read_json(path: str | Path, what: str, error_type: type[AvlocError] = AvlocE
     except IsADirectoryError as error:
         raise error_type(f"{path}: is a folder, want a {what}") from error
     except (ValueError, RecursionError) as error:
-        raise error_type(f"{path}: not a JSON file ({' '.join(str(error).split())})") from error
+        raise error_type(f"{path}: not a JSON file ({one_line(error)})") from error
 
 
 def remove_stale(folder: str | Path) -> int:
     """Remove temporary files that dead processes left in a folder; return their number.
 
-    A process on another machine cannot be checked: its files are removed once they are older than `STALE_AFTER_S`.
+    A process of another machine or container cannot be checked: its files are removed once they are older than `STALE_AFTER_S`.
     """
     removed = 0
-    host = _host()
+    machine = _machine()
     for path in Path(folder).glob(".*.tmp*"):
         owner = _OWNER.search(path.name)
-        if owner and (not _runs(int(owner["pid"])) if owner["host"] == host else _is_old(path)):
-            path.unlink(missing_ok=True)
-            removed += 1
+        if owner and owner["machine"] == machine:
+            is_stale = not _runs(int(owner["pid"]))
+        else:
+            is_stale = bool(owner or _EARLIER_OWNER.search(path.name)) and _is_old(path)
+        if is_stale:
+            with contextlib.suppress(OSError):  # it may be another user's
+                path.unlink()
+                removed += 1
     return removed
 
 

@@ -7,6 +7,7 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -73,15 +74,45 @@ def sigterm_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, previous)
 
 
-def prepare_process() -> None:
-    """Set up a worker process: one torch thread, no reaction to Ctrl-C (the parent's task), and exit with the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    import torch
+def available_cores() -> int:
+    """The number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
-    torch.set_num_threads(1)
+
+def prepare_process(threads: int | None = 1) -> None:
+    """Set up a worker process: few threads, no reaction to Ctrl-C (the parent's task), and exit with the parent.
+
+    Args:
+        threads: threads of torch; None: torch's default.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if threads is not None:
+        _limit_threads(threads)
     parent = multiprocessing.parent_process()
     if parent is not None:
+        _die_with(parent.sentinel)
         threading.Thread(target=_exit_with_parent, args=(parent.sentinel,), daemon=True).start()
+
+
+def _limit_threads(threads: int) -> None:
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(threads)
+    else:  # importing it takes seconds, which a worker that only decodes need not spend
+        os.environ.update(OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
+
+
+def _die_with(sentinel: int) -> None:
+    """Have the kernel kill this process when the parent ends, even while a library blocks the interpreter.
+
+    PR_SET_PDEATHSIG would kill it already with the parent's thread that started it.
+    """
+    if sys.platform == "linux":
+        import fcntl
+
+        fcntl.fcntl(sentinel, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(sentinel, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(sentinel, fcntl.F_SETFL, fcntl.fcntl(sentinel, fcntl.F_GETFL) | os.O_ASYNC)
 
 
 def _exit_with_parent(sentinel: int) -> None:

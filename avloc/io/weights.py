@@ -1,25 +1,35 @@
-"""Weights files > tensors and plain values, without running code from the file."""
+"""Weights files > tensors and plain values, without running code from the file; written whole or not at all."""
 
 from __future__ import annotations
 
+import io
 import pickle
+import pickletools
+import zipfile
 from pathlib import Path
 from typing import Any
 
 from avloc.errors import CheckpointError, one_line
+from avloc.io.files import replacing
 
 LIGHTNING_DICTIONARIES = (
     "pytorch_lightning.utilities.parsing.AttributeDict",
     "lightning_fabric.utilities.data.AttributeDict",
 )
 """Subclasses of dict in checkpoints of Lightning, which are read as plain dictionaries."""
+MAX_PICKLE_BYTES = 4 << 20
+"""Largest pickle within a file: it describes the tensors, some hundred bytes each."""
+MAX_INSTRUCTIONS = 1_000_000
+"""Most instructions of the pickles of torch's older format, in which their sizes cannot be known from outside."""
+OLD_PICKLES = 5  # magic number, version, system, content, keys of the tensors; then the tensors
 
 
 def load_file(path: str | Path) -> Any:
     """Load a file that `torch.save` wrote, on the CPU; tensors and plain values only, no code is run.
 
     Raises:
-        CheckpointError: if the file is missing, was not written by torch, or holds more than tensors and plain values.
+        CheckpointError: if the file is missing, was not written by torch, holds more than tensors and plain values, or claims
+            more than it holds.
     """
     import torch
 
@@ -27,8 +37,13 @@ def load_file(path: str | Path) -> Any:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
     try:
+        problem = _oversized_part(path) if zipfile.is_zipfile(path) else _long_pickle(path)
+        if problem is not None:
+            raise CheckpointError(f"{path}: not a checkpoint ({problem})")
         with torch.serialization.safe_globals([(dict, name) for name in LIGHTNING_DICTIONARIES]):
             content = torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path}: not a checkpoint (torch did not write it, or it holds more than tensors)"
@@ -36,3 +51,51 @@ def load_file(path: str | Path) -> Any:
     except Exception as error:  # torch raises many types for a file of another format
         raise CheckpointError(f"{path}: not a checkpoint ({one_line(error) or type(error).__name__})") from error
     return content
+
+
+def _oversized_part(path: Path) -> str | None:
+    """Find a part of a zip archive that would fill the memory: torch never compresses, so nothing is larger than the file."""
+    size = path.stat().st_size
+    with zipfile.ZipFile(path) as archive:
+        for part in archive.infolist():
+            if part.file_size > size:
+                return f"its part {part.filename} claims to be larger than the file"
+            if part.filename.endswith(".pkl") and part.file_size > MAX_PICKLE_BYTES:
+                return f"its part {part.filename} has {part.file_size} bytes, want at most {MAX_PICKLE_BYTES}"
+    return None
+
+
+def _long_pickle(path: Path) -> str | None:
+    """Find a pickle, at the beginning of a file of torch's older format, that would keep the reader busy for minutes."""
+    count = 0
+    with path.open("rb") as file:
+        for _ in range(OLD_PICKLES):
+            for _ in pickletools.genops(file):
+                count += 1
+                if count > MAX_INSTRUCTIONS:
+                    return f"its pickle has more than {MAX_INSTRUCTIONS} instructions"
+    return None
+
+
+def damaged_part(path: str | Path) -> str | None:
+    """Find a part of a file of `torch.save` whose content does not have its checksum; None if all have, or it is no archive."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip()
+    except Exception:  # zipfile raises many types for a damaged archive, which `load_file` reports
+        return None
+
+
+def save_file(content: Any, path: str | Path) -> None:
+    """Save tensors and plain values with `torch.save`, so that `path` is whole or as it was, also after a loss of power.
+
+    Raises:
+        OSError: if the file cannot be written; on a full disk the message says how much is needed.
+    """
+    import torch
+
+    # Through the memory: torch's own writer hides the number of the system's error, and the size must be known.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    with replacing(path, buffer.tell(), sync=True) as temporary:
+        temporary.write_bytes(buffer.getbuffer())

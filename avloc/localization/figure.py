@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from avloc.core.records import MODALITIES
+from avloc.errors import shown
 from avloc.io.figures import save_png
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def timeline_figure(localization: Localization) -> Figure:
     for column, axes in enumerate(lanes):
         _draw_lane(axes, localization, column)
     lanes[-1].set_xlabel("seconds")
-    title = f"{Path(localization.file).name}: fakeness per step, and segments by score"
+    title = f"{shown(Path(localization.file).name)}: fakeness per step, and segments by score"
     figure.suptitle(title, fontsize=10, parse_math=False)  # a file name may hold a $
     return figure
 

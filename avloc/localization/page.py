@@ -109,7 +109,7 @@ def _clip_url(clip: Path, page_path: Path, options: OutputOptions) -> str | None
         relative = os.path.relpath(clip.resolve(), page_path.resolve().parent)
     except ValueError:  # another drive
         return clip.resolve().as_uri()
-    return quote(Path(relative).as_posix())
+    return quote(os.fsencode(Path(relative).as_posix()))
 
 
 def _body_html(localization: Localization, clip_url: str | None, name: str) -> Iterator[str]:

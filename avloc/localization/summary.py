@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html
 import io
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib import resources
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
+from avloc.io.cells import quote_cell, unquote_cell
 from avloc.io.files import write_text
 from avloc.localization.text import NOT_DECODED
 
@@ -103,7 +105,8 @@ def read_summary(folder: Path) -> dict[str, SummaryRow]:
     for values in csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))):
         for column, earlier_column in (("visual", "picture"), ("audio", "sound")):
             values.setdefault(column, values.get(earlier_column, ""))
-        rows[values["file"]] = SummaryRow(**{column: values.get(column) or "" for column in FIELDS})
+        row = SummaryRow(**{column: unquote_cell(values.get(column) or "") for column in FIELDS})
+        rows[row.file] = row
     return rows
 
 
@@ -130,8 +133,8 @@ def save_summary(
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, FIELDS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(asdict(entry.row) for entry in entries)
-    writer.writerows(asdict(SummaryRow(str(clip), problems=message)) for clip, message in failed)
+    rows = [entry.row for entry in entries] + [SummaryRow(str(clip), problems=message) for clip, message in failed]
+    writer.writerows({column: quote_cell(value) for column, value in asdict(row).items()} for row in rows)
     write_text(folder / TABLE, buffer.getvalue())
     if index:
         by_suspicion = sorted(entries, key=lambda entry: -float(entry.row.forged))
@@ -141,7 +144,7 @@ def save_summary(
 def _index_page(entries: Sequence[SummaryEntry], failed: Sequence[FailedClip], threshold: float) -> str:
     style = resources.files("avloc.localization").joinpath("page.css").read_text(encoding="utf-8")
     lines = [
-        f'<tr><td class="left"><a href="{quote(name.as_posix())}.html">{html.escape(row.file)}</a></td>'
+        f'<tr><td class="left"><a href="{quote(os.fsencode(name))}.html">{html.escape(row.file)}</a></td>'
         + "".join(f"<td>{_number(value)}</td>" for value in (row.forged, row.visual, row.audio))
         + f'<td class="wide">{row.segments}</td><td class="wide">{float(row.seconds):.1f}</td></tr>'
         for name, row in entries

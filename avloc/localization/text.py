@@ -6,6 +6,7 @@ import csv
 import io
 from typing import TYPE_CHECKING
 
+from avloc.io.cells import quote_cell
 from avloc.localization.segment import by_time
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def csv_text(localization: Localization, threshold: float) -> str:
     writer = csv.DictWriter(buffer, CSV_FIELDS, lineterminator="\n")
     writer.writeheader()
     segments = by_time(localization.segments(threshold))
-    writer.writerows({"file": localization.file, **segment.to_dict()} for segment in segments)
+    writer.writerows({"file": quote_cell(localization.file), **segment.to_dict()} for segment in segments)
     return buffer.getvalue()
 
 

@@ -33,6 +33,8 @@ GATE_FLOOR = -20.0  # the lowest logit that enters that average
 MASKED_LOGIT = -1e4  # replaces the logits of padding
 RARE_CLASS_BIAS = -4.0  # of a rare class's logit: training starts at a probability of 2 %
 
+LARGEST_WIDTH, MOST_LAYERS = 8192, 64
+
 
 class BoundaryOutput(NamedTuple):
     """Output of `BoundaryTransformer` for a padded batch.
@@ -154,6 +156,7 @@ class BoundaryTransformer(nn.Module):
         super().__init__()
         self.arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         _check_widths(width, heads, (audio_dim, audio_layers), (visual_dim, visual_layers))
+        _check_sizes(width=width, levels=levels, stem_layers=stem_layers, cross_layers=cross_layers)
         self.pyramid = Pyramid(levels=levels, first_steps=first_steps)
         self.target_maker = PointTargetMaker(self.pyramid)
         self.radius, self.modality_dropout = radius, modality_dropout
@@ -364,6 +367,15 @@ class BoundaryTransformer(nn.Module):
 
 def _masked_cross_entropy(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
     return masked_mean(binary_cross_entropy_with_logits(logits, labels, reduction="none"), mask)
+
+
+def _check_sizes(width: int, **layers: int) -> None:
+    """Refuse what no network has and a checkpoint may claim: building it would take hours, or all memory."""
+    if width > LARGEST_WIDTH:
+        raise AvlocError(f"want a width of at most {LARGEST_WIDTH}, got {width}")
+    for name, count in layers.items():
+        if count > MOST_LAYERS:
+            raise AvlocError(f"want {name} of at most {MOST_LAYERS}, got {count}")
 
 
 def _check_widths(width: int, heads: int, audio: tuple[int, int], visual: tuple[int, int]) -> None:

@@ -5,15 +5,17 @@ Reading one runs no code: tensors and plain values only.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from avloc.core.descriptions import ClipInputFormat, ExtractorDescription, Fit, TrainingContext
+from avloc.core.descriptions import ClipInputFormat, ExtractorDescription, Fit, TrainingContext, is_hop
 from avloc.errors import CheckpointError, one_line
-from avloc.io.files import replacing
-from avloc.io.weights import load_file
+from avloc.io.weights import damaged_part, load_file, save_file
 from avloc.models.network import Network, as_module
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 KEY = "avloc"
 VERSION = 1
+RUN_CHECKPOINTS = ("best.ckpt", "last.ckpt")  # as `avloc train` names those of a run
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,24 +51,81 @@ class Checkpoint:
         return f"Checkpoint({str(self.path)!r}: {self.model}, {len(self.weights)} tensors)"
 
 
-def checkpoint_metadata(model: Network, context: TrainingContext) -> dict[str, object]:
-    """The entry that `avloc train` adds to a checkpoint."""
+def checkpoint_metadata(
+    model: Network, context: TrainingContext, state_dict: Mapping[str, Tensor]
+) -> dict[str, object]:
+    """The entry that `avloc train` adds to a checkpoint with these weights."""
     return {
         "version": VERSION,
         "model": type(model).__name__,
         "arguments": dict(model.arguments),
+        "weights_sha256": weights_sha256(state_dict),
         **context.to_dict(),
     }
+
+
+def weights_sha256(state_dict: Mapping[str, Tensor]) -> str:
+    """Hash weights: their names, types, shapes and values, in the order of the names."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name in sorted(state_dict):
+        value = state_dict[name].detach().cpu().contiguous()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def check_finite(model: Network, weights: Mapping[str, Tensor], place: str) -> None:
+    """Check that weights are numbers: parameters must be finite, and buffers must not be NaN.
+
+    Args:
+        model: the network that they belong to.
+        weights: its state dict.
+        place: the file or moment for the message.
+
+    Raises:
+        CheckpointError: naming the first tensor with another value.
+    """
+    parameters = {name for name, _ in as_module(model).named_parameters()}
+    for name, value in weights.items():
+        if not value.is_floating_point():
+            continue
+        if not bool((value.isfinite() if name in parameters else ~value.isnan()).all()):
+            raise CheckpointError(
+                f"{place}: the weights {name} are not finite numbers; train again with a smaller rate"
+            )
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
     """Read a checkpoint that `avloc train` or `avloc convert` wrote.
 
     Raises:
-        CheckpointError: if the file is missing, or is no checkpoint of avloc.
+        CheckpointError: if the file is missing, damaged, or no checkpoint of avloc; the message names a whole one beside it.
     """
     path = Path(path).expanduser()
+    try:
+        return _read_whole(path)
+    except CheckpointError as error:
+        whole = _whole_sibling(path) if path.is_file() else None
+        if whole is None:
+            raise
+        raise CheckpointError(f"{error}; {whole} beside it is whole, name that one") from error
+
+
+def _read_whole(path: Path) -> Checkpoint:
+    if path.is_file() and (part := damaged_part(path)) is not None:
+        raise CheckpointError(f"{path}: a damaged checkpoint, its part {part} was changed")
     return parse_checkpoint(path, load_file(path))
+
+
+def _whole_sibling(path: Path) -> Path | None:
+    """The best or the last checkpoint of the same run, if it can be read."""
+    for sibling in (path.with_name(name) for name in RUN_CHECKPOINTS):
+        if sibling != path and sibling.is_file():
+            with contextlib.suppress(CheckpointError):
+                return _read_whole(sibling).path
+    return None
 
 
 def parse_checkpoint(path: Path, content: Any) -> Checkpoint:
@@ -89,13 +149,36 @@ def parse_checkpoint(path: Path, content: Any) -> Checkpoint:
     for name, kind in types.items():
         if not isinstance(values.get(name), kind):
             raise _damaged(path, name, values.get(name))
-    if not isinstance(content.get("state_dict"), Mapping):
+    if not all(isinstance(name, str) for name in values["arguments"]):
+        raise _damaged(path, "arguments", values["arguments"])
+    context = _context(path, values)
+    state_dict = _state_dict(path, content.get("state_dict"))
+    # Checkpoints of earlier releases have no hash.
+    if values.get("weights_sha256") not in (None, weights_sha256(state_dict)):
+        raise CheckpointError(f"{path}: a damaged checkpoint, its weights do not have their sha256: they were changed")
+    weights = {k.removeprefix("model."): v for k, v in state_dict.items()}
+    return Checkpoint(path, values["model"], values["arguments"], context, weights)
+
+
+def _state_dict(path: Path, state_dict: Any) -> dict[str, Tensor]:
+    """Check the weights: named tensors, none of which claims more than the file can hold."""
+    import torch
+
+    if not isinstance(state_dict, Mapping):
         raise CheckpointError(f"{path}: a damaged checkpoint, it holds no weights")
-    weights = {k.removeprefix("model."): v for k, v in content["state_dict"].items()}
-    return Checkpoint(path, values["model"], values["arguments"], _context(path, values), weights)
+    size = path.stat().st_size
+    for name, value in state_dict.items():
+        is_dense = isinstance(value, torch.Tensor) and value.layout == torch.strided and value.device.type == "cpu"
+        if not (isinstance(name, str) and is_dense and not value.is_quantized):
+            raise CheckpointError(f"{path}: a damaged checkpoint, its weights {one_line(repr(name), 80)} are no tensor")
+        if value.numel() * value.element_size() > size:
+            raise CheckpointError(f"{path}: a damaged checkpoint, its weights {name} claim to be larger than the file")
+    return dict(state_dict)
 
 
 def _context(path: Path, values: Mapping[str, Any]) -> TrainingContext:
+    if not is_hop(values["hop_s"]):
+        raise _damaged(path, "hop_s", values["hop_s"])
     extractors = []
     for description in values["extractors"]:
         if not isinstance(description, dict) or "parameters" not in description:
@@ -105,6 +188,10 @@ def _context(path: Path, values: Mapping[str, Any]) -> TrainingContext:
         except ValueError as error:
             raise CheckpointError(f"{path}: a damaged checkpoint, {error}") from error
     clips = values.get("clips")
+    if not extractors and clips is None:
+        raise CheckpointError(
+            f"{path}: a damaged checkpoint, it names no extractors and no format of clips as its input"
+        )
     if clips is not None and not _is_clip_format(clips, values["arguments"]):
         raise _damaged(path, "clips", clips)
     calibration = values.get("calibration") or {}
@@ -119,7 +206,7 @@ def _context(path: Path, values: Mapping[str, Any]) -> TrainingContext:
 
 
 def _damaged(path: Path, name: str, value: object) -> CheckpointError:
-    return CheckpointError(f"{path}: a damaged checkpoint, its entry {name!r} is {value!r}")
+    return CheckpointError(f"{path}: a damaged checkpoint, its entry {name!r} is {one_line(repr(value), 80)}")
 
 
 def _is_clip_format(value: Any, arguments: Mapping[str, Any]) -> bool:
@@ -127,12 +214,14 @@ def _is_clip_format(value: Any, arguments: Mapping[str, Any]) -> bool:
         isinstance(value, dict)
         and value.get("fit") in get_args(Fit)
         and isinstance(value.get("frames"), int)
+        and value["frames"] >= 1
         and value["frames"] == arguments.get("frames")
     )
 
 
 def _is_fit(value: Any) -> bool:
-    return isinstance(value, tuple | list) and len(value) == 2 and all(isinstance(v, int | float) for v in value)
+    is_pair = isinstance(value, tuple | list) and len(value) == 2
+    return is_pair and all(isinstance(v, int | float) and math.isfinite(v) for v in value)
 
 
 def write_checkpoint(path: str | Path, model: Network, context: TrainingContext) -> None:
@@ -142,22 +231,25 @@ def write_checkpoint(path: str | Path, model: Network, context: TrainingContext)
         path: the file.
         model: the network.
         context: the data that it was trained on.
-    """
-    import torch
 
-    weights = {f"model.{name}": value for name, value in as_module(model).state_dict().items()}
-    with replacing(Path(path)) as temporary:
-        torch.save({"state_dict": weights, KEY: checkpoint_metadata(model, context)}, temporary)
+    Raises:
+        CheckpointError: if the weights are not finite numbers.
+    """
+    weights = as_module(model).state_dict()
+    check_finite(model, weights, str(path))
+    state_dict = {f"model.{name}": value for name, value in weights.items()}
+    save_file({"state_dict": state_dict, KEY: checkpoint_metadata(model, context, state_dict)}, path)
 
 
 def load_weights(model: Network, checkpoint: Checkpoint) -> None:
     """Put a checkpoint's weights into a network.
 
     Raises:
-        CheckpointError: if they do not fit.
+        CheckpointError: if they do not fit, or are not finite numbers.
     """
     try:
         as_module(model).load_state_dict(dict(checkpoint.weights))
     except RuntimeError as error:
         name = type(model).__name__
         raise CheckpointError(f"{checkpoint.path}: the weights do not fit this {name}: {one_line(error)}") from error
+    check_finite(model, checkpoint.weights, str(checkpoint.path))

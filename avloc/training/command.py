@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import itertools
 import json
 import logging
+import re
+import shutil
 import signal
 import sys
 import warnings
@@ -14,21 +18,25 @@ from typing import TYPE_CHECKING, Any
 
 import jsonargparse
 import pytorch_lightning as pl
+from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from avloc.datasets.loading.data_modules import SplitData
+from avloc.datasets.loading.shared_memory import has_shared_memory, no_shared_memory
 from avloc.errors import AvlocError, CheckpointError, one_line
-from avloc.io.files import write_text
+from avloc.io.files import no_room_error, remove_stale, write_text
 from avloc.models.checkpoint import read_checkpoint
+from avloc.training.checkpoint_io import WholeCheckpointIO
 from avloc.training.module import LocalizationModule
 
 if TYPE_CHECKING:
     from torch import nn
 
 RUN_FILE = "run.json"
+RUN_CONTENT = (RUN_FILE, "logs", "tensorboard", "checkpoints")  # of a run's folder
 LOGGERS = ("pytorch_lightning", "lightning_fabric", "lightning.fabric")
 IGNORED_WARNINGS = (
     (".*(exists and is not empty|already exists).*", Warning),  # a second run in a folder is intended
@@ -56,12 +64,13 @@ def train(arguments: Sequence[str]) -> Path:
         for message, category in IGNORED_WARNINGS:
             warnings.filterwarnings("ignore", message=message, category=category)
         try:
-            with _one_line_errors():
+            with _one_line_errors(arguments):
                 cli = _instantiate(list(arguments))
-                resume = _checkpoint_to_resume(cli)
-                if resume is not None:
-                    _check_resumable(resume, cli.model.model)
-                cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=resume, weights_only=True)
+                with without_traces(Path(cli.trainer.default_root_dir)):
+                    resume = _checkpoint_to_resume(cli)
+                    if resume is not None:
+                        _check_resumable(resume, cli.model.model)
+                    cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=resume, weights_only=True)
         finally:
             signal.signal(signal.SIGINT, interrupt)  # which Lightning switches off
     best = getattr(cli.trainer.checkpoint_callback, "best_model_path", "")
@@ -72,7 +81,45 @@ def train(arguments: Sequence[str]) -> Path:
 
 
 @contextlib.contextmanager
-def _one_line_errors() -> Iterator[None]:
+def without_traces(root: Path) -> Iterator[None]:
+    """Remove what a run left in its folder if it fails within this block before it has a checkpoint or a number in its log."""
+    before = {path: path.exists() for path in (*(root / name for name in RUN_CONTENT), root)}
+    try:
+        yield
+    except Exception as error:
+        if not any(root.glob("checkpoints/*.ckpt")) and not any(root.glob("logs/*/metrics.csv")):
+            for path in (path for path, existed in before.items() if not existed and path.exists()):
+                with contextlib.suppress(OSError):
+                    if path == root:
+                        path.rmdir()  # only if nothing else is in it
+                    elif path.is_dir():
+                        shutil.rmtree(path)
+                    else:
+                        path.unlink()
+        if isinstance(error, OSError) and error.filename is None and has_shared_memory():  # a log's
+            raise no_room_error(error, root / "logs") from error
+        raise
+
+
+def place_of_option(words: Sequence[str], message: str) -> str:
+    """The configurations, as a beginning of an error message; empty if it is about an option on the command line.
+
+    >>> place_of_option(["--config", "my.yaml", "--data.root", "R"], 'Parser key "model.lr": Expected a float')
+    'my.yaml: '
+    >>> place_of_option(["--config", "my.yaml", "--model.lr=fast"], 'Parser key "model.lr": Expected a float')
+    ''
+    """
+    names = [word.partition("=")[0].lstrip("-") for word in words if word.startswith("--")]
+    keys = re.findall(r"(?:[Kk]ey|[Oo]ption|arguments:) ['\"]?-*([\w.]+)", message)
+    if any(name == key or name.endswith(f".{key}") for name in names for key in keys):
+        return ""
+    configs = [value for word, value in itertools.pairwise(words) if word == "--config"]
+    configs += [word.partition("=")[2] for word in words if word.startswith("--config=")]
+    return f"{', '.join(configs)}: " if configs else ""
+
+
+@contextlib.contextmanager
+def _one_line_errors(words: Sequence[str]) -> Iterator[None]:
     """Turn the errors of Lightning, its parser and a loader's workers about wrong inputs into an AvlocError of one line."""
     try:
         yield
@@ -82,7 +129,7 @@ def _one_line_errors() -> Iterator[None]:
                 "the configuration's data: must name its class, as class_path: avloc.datasets.FeatureData with the settings "
                 "under init_args:"
             ) from error
-        raise AvlocError(f"{one_line(error)} (see avloc train --help)") from error
+        raise AvlocError(f"{place_of_option(words, str(error))}{one_line(error)} (see avloc train --help)") from error
     except AvlocError as error:
         text = str(error)
         if "Original Traceback" not in text:
@@ -91,10 +138,32 @@ def _one_line_errors() -> Iterator[None]:
         raise AvlocError(text.strip().splitlines()[-1].partition(": ")[2]) from error
     except MisconfigurationException as error:
         raise AvlocError(one_line(error)) from error
+    except (RuntimeError, OSError) as error:
+        raise _loading_error(error) or error from error
     except SystemExit as error:
         if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns the one into the other
             raise KeyboardInterrupt from error
         raise
+
+
+def _loading_error(error: BaseException) -> AvlocError | None:
+    """The error of a loader's worker, or of the memory that it shares; None for another error.
+
+    Lightning, while it ends, may raise further errors on top of it.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, AvlocError):
+            return cause
+        if isinstance(cause, OSError) and cause.errno == errno.ENOSPC and not has_shared_memory():
+            return no_shared_memory()  # for a queue's semaphores
+        if isinstance(cause, RuntimeError) and "DataLoader worker" in str(cause):
+            return AvlocError(
+                f"{one_line(cause)}: a process that loads batches died, perhaps because memory or shared memory (/dev/shm) ran "
+                "out; fewer workers need less"
+            )
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def _instantiate(words: list[str]) -> Any:
@@ -137,6 +206,10 @@ class _Cli(LightningCLI):
                 ModelCheckpoint(filename="last", every_n_epochs=1, enable_version_counter=False),
             ]
         kwargs["default_root_dir"] = str(root)
+        plugins = self._get(self.config_init, "trainer.plugins") or []
+        plugins = list(plugins) if isinstance(plugins, list | tuple) else [plugins]
+        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            kwargs["plugins"] = [*plugins, WholeCheckpointIO()]
         trainer = super().instantiate_trainer(**kwargs)
         for callback in trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
@@ -173,6 +246,7 @@ def _checkpoint_to_resume(cli: Any) -> str | None:
     settings = {k: v for k, v in cli.config.as_dict().items() if k not in ("resume", "overwrite", "config")}
     text = json.dumps(settings, indent=1, default=str, sort_keys=True)
     record, last = root / RUN_FILE, root / "checkpoints" / "last.ckpt"
+    remove_stale(last.parent)  # a checkpoint that a killed run was writing
     resume: str | None = cli.config.get("resume")
     resume = None if resume is None else str(Path(resume).expanduser())
     if resume is None and last.is_file() and not cli.config.get("overwrite"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,7 +18,7 @@ from avloc.core.descriptions import TrainingContext
 from avloc.core.timeline import segment_array
 from avloc.errors import AvlocError
 from avloc.evaluation.torchmetric import TemporalAveragePrecision
-from avloc.models.checkpoint import KEY, checkpoint_metadata
+from avloc.models.checkpoint import KEY, check_finite, checkpoint_metadata
 from avloc.models.network import check_network
 from avloc.training.clip_scores import ClipScores
 
@@ -39,6 +40,15 @@ def one_cycle(progress: float, warmup: float) -> float:
     if progress < warmup:
         return 0.04 + 0.96 * (1 - math.cos(math.pi * progress / warmup)) / 2
     return (1 + math.cos(math.pi * min(1.0, (progress - warmup) / (1 - warmup)))) / 2
+
+
+def clips_not_finite(batch: Batch) -> list[str]:
+    """The clips of a batch whose inputs are not finite numbers."""
+    is_finite = torch.ones(len(batch.records), dtype=torch.bool)
+    for values in batch.inputs:
+        if values.is_floating_point():
+            is_finite &= values.isfinite().flatten(1).all(dim=1).cpu()
+    return [record.file for record, finite in zip(batch.records, is_finite.tolist(), strict=True) if not finite]
 
 
 class LocalizationModule(pl.LightningModule):
@@ -123,6 +133,7 @@ class LocalizationModule(pl.LightningModule):
         if batch.targets is None:
             raise AvlocError("training needs labels, and the labels of this split are hidden")
         terms: dict[str, Tensor] = self.model.loss(self.model(**batch.inputs._asdict()), batch.targets)
+        self._check_finite("loss", terms, batch)
         self._unassigned_segments += batch.unassigned_segments
         for name, value in terms.items():
             self.log(
@@ -136,6 +147,27 @@ class LocalizationModule(pl.LightningModule):
             )
         return terms["loss"]
 
+    def _check_finite(self, name: str, terms: Mapping[str, Tensor], batch: Batch) -> None:
+        """Stop at the first loss that is no finite number: every weight would become NaN, and so would the checkpoints.
+
+        Raises:
+            AvlocError: with the step, the learning rate, and the clips whose features are the cause.
+        """
+        if bool(terms["loss"].isfinite().all()):
+            return
+        parts = ", ".join(f"{term} {value.item():g}" for term, value in terms.items() if not value.isfinite().all())
+        rate = self.trainer.optimizers[0].param_groups[0]["lr"] if self.trainer.optimizers else self.lr
+        clips = clips_not_finite(batch)
+        cure = (
+            f"the features of {', '.join(clips[:3])} are not finite numbers: verify the store"
+            if clips
+            else "try a smaller --model.lr, or --trainer.gradient_clip_val 1"
+        )
+        raise AvlocError(
+            f"the {name} is no finite number at step {self.trainer.global_step} (epoch {self.current_epoch}, learning rate "
+            f"{rate:.3g}): {parts}; {cure}"
+        )
+
     def on_train_epoch_end(self) -> None:
         """Log the number of segments that the head could not carry: they are lost to training."""
         self.log("train/unassigned_segments", float(self._unassigned_segments), sync_dist=True, reduce_fx="sum")
@@ -144,9 +176,9 @@ class LocalizationModule(pl.LightningModule):
     def validation_step(self, batch: Batch, _: int) -> None:
         output = self.model(**batch.inputs._asdict())
         if batch.targets is not None:
-            self.log(
-                "val/loss", self.model.loss(output, batch.targets)["loss"], batch_size=len(batch.grids), sync_dist=True
-            )
+            terms: dict[str, Tensor] = self.model.loss(output, batch.targets)
+            self._check_finite("validation loss", terms, batch)
+            self.log("val/loss", terms["loss"], batch_size=len(batch.grids), sync_dist=True)
         decoded = self.model.decode(output, batch.grids)
         self.metric.update(
             [(proposals.scores, proposals.segments) for proposals in decoded],
@@ -178,6 +210,12 @@ class LocalizationModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the network's name and arguments and the data's context, so that the checkpoint runs on a clip alone."""
+        """Add the network's name and arguments and the data's context, so that the checkpoint runs on a clip alone.
+
+        Raises:
+            CheckpointError: if the weights are not finite numbers, which no checkpoint keeps.
+        """
+        weights = {name.removeprefix("model."): value for name, value in checkpoint["state_dict"].items()}
+        check_finite(self.model, weights, f"after step {self.trainer.global_step} (no checkpoint is written)")
         if self.context is not None:
-            checkpoint[KEY] = checkpoint_metadata(self.model, self.context)
+            checkpoint[KEY] = checkpoint_metadata(self.model, self.context, checkpoint["state_dict"])

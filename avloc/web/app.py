@@ -1,132 +1,200 @@
-"""`Localizer` > a web application: upload or record a clip, watch the progress, see its timeline.
+"""`UploadStore`, `UploadQueue` > a web application: upload or record a clip, watch the progress, see its timeline.
 
-Gradio provides the form, the queue and the progress. Two routes of our own serve the timeline and the clip; they know only
-the names in an `UploadStore`.
+The routes are all there is. None takes the name, the path or the address of a file: a visitor sends the clip itself, and gets a
+token that opens its state, its timeline and the clip, and nothing else.
 """
 
 from __future__ import annotations
 
+import json
 import mimetypes
-import os
-import shutil
 import threading
-import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from avloc.errors import AvlocError
-from avloc.localization.options import THRESHOLD
 from avloc.localization.page import POLICY
-from avloc.web.upload_localizer import UploadLimits, UploadLocalizer
-from avloc.web.upload_store import CLIP_NAME, PAGE_NAME, UploadStore
+from avloc.web.limits import UploadRefusedError
+from avloc.web.receive import NAME_HEADER, ReceiveLimits, Receiver, clip_name, parse_size
+from avloc.web.server import missing_extra
+from avloc.web.upload_queue import UploadQueue
+from avloc.web.upload_store import Upload, UploadStore
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
-
-    from avloc.inference.localizer import Localizer
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
 
 SWEEP_INTERVAL_S = 20.0
-KEEP_EMPTY_S = 60.0
-HEADERS = {
-    "Content-Security-Policy": POLICY + "; frame-ancestors 'self'",
+COMMON_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
+    "Cross-Origin-Resource-Policy": "same-origin",
 }
-CLIP_HEADERS = {**HEADERS, "Content-Security-Policy": "sandbox; default-src 'none'"}
+FORM_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; frame-src 'self'; media-src 'self' blob:; "
+    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+)
+TIMELINE_POLICY = POLICY + "; frame-ancestors 'self'"
+CLIP_POLICY = "sandbox; default-src 'none'"
+FORM_FILES = {"/": "form.html", "/form.css": "form.css", "/form.js": "form.js"}
+OWN_SITES = ("same-origin", "none")
 
 
-def create_app(localizer: Localizer, folder: Path, limits: UploadLimits, *, threshold: float = THRESHOLD) -> FastAPI:
+def create_app(queue: UploadQueue, receive_limits: ReceiveLimits | None = None) -> Starlette:
     """Create the application.
 
     Args:
-        localizer: a trained network.
-        folder: a folder for temporary files; the application removes its subfolders when it stops.
-        limits: the limits of a clip and of the queue.
-        threshold: the score that a timeline's slider starts at.
+        queue: localizes the uploads of its store; the application closes both when it stops.
+        receive_limits: the limits of unfinished uploads.
 
     Raises:
         AvlocError: if the extra `web` is not installed.
     """
-    uploads, results = folder / "uploads", UploadStore(folder / "results", limits.keep_s)
-    # Gradio reads these when it is imported and when components are created.
-    os.environ["GRADIO_TEMP_DIR"] = str(uploads)
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     try:
-        import gradio
-        from fastapi import FastAPI
-
-        from avloc.web.form import build_form
+        from starlette.applications import Starlette
+        from starlette.requests import ClientDisconnect
+        from starlette.routing import Route
     except ImportError as error:
-        raise AvlocError(f"the web page needs the extra web: pip install 'avloc[web]' ({error})") from error
+        raise missing_extra(error) from error
 
-    app = FastAPI(lifespan=make_lifespan(results, uploads), docs_url=None, redoc_url=None, openapi_url=None)
-    add_timeline_routes(app, results)
-    mounted: FastAPI = gradio.mount_gradio_app(
-        app,
-        build_form(UploadLocalizer(localizer, results, uploads, limits, threshold), limits),
-        path="/",
-        max_file_size=f"{limits.max_megabytes}mb",
-        show_error=False,
-        footer_links=[],
-        ssr_mode=False,
-        theme=gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
-        enable_monitoring=False,
+    pages = Pages(queue, Receiver(queue.store, receive_limits or ReceiveLimits()))
+    routes = [
+        *(Route(path, _form_file(name)) for path, name in FORM_FILES.items()),
+        Route("/room", pages.room),
+        Route("/clips", pages.upload, methods=["POST"]),
+        Route("/clips/{token}", pages.state),
+        Route("/timeline/{token}/", pages.timeline),
+        Route("/timeline/{token}/clip", pages.clip),
+    ]
+    app = Starlette(
+        routes=routes,
+        lifespan=make_lifespan(queue),
+        exception_handlers={UploadRefusedError: _refuse, ClientDisconnect: _give_up},
     )
-    return mounted
+    app.router.redirect_slashes = False
+    return app
 
 
-def add_timeline_routes(app: FastAPI, results: UploadStore) -> None:
-    """Add the routes of the timelines in a store, and of their clips."""
-    from fastapi import HTTPException
-    from fastapi.responses import FileResponse, HTMLResponse
+class Pages:
+    """The handlers of the routes.
 
-    @app.get("/timeline/{token}/", response_model=None)
-    def timeline(token: str) -> HTMLResponse:
-        path = results.find(token, PAGE_NAME)
-        if path is None:
-            raise HTTPException(404, "no such timeline, or it has expired")
-        return HTMLResponse(path.read_text(encoding="utf-8"), headers=HEADERS)
+    Args:
+        queue: the uploads that wait.
+        receiver: takes uploads.
+    """
 
-    @app.get("/timeline/{token}/clip", response_model=None)
-    def clip(token: str) -> FileResponse:
-        path = results.find(token, CLIP_NAME)
-        if path is None:
-            raise HTTPException(404, "no such clip, or it has expired")
+    def __init__(self, queue: UploadQueue, receiver: Receiver) -> None:
+        self.queue, self.store, self.receiver = queue, queue.store, receiver
+
+    async def room(self, request: Request) -> Response:
+        """Report the limits, or refuse a clip of `bytes` before it is sent: browsers lose an answer that comes meanwhile."""
+        limits = self.store.limits
+        size_bytes = parse_size(request.query_params.get("bytes", "0"))
+        self.queue.check_room()
+        limits.check_size(size_bytes, clip_name(request.headers.get(NAME_HEADER, "")))
+        self.store.check_room(size_bytes)
+        return _json({"megabytes": limits.max_megabytes, "minutes": limits.max_minutes})
+
+    async def upload(self, request: Request) -> Response:
+        """Take the body of the request as a clip, and answer with its token."""
+        # Another site's page must not fill this server through a visitor's browser.
+        if request.headers.get("sec-fetch-site", "none") not in OWN_SITES:
+            raise UploadRefusedError(403, "Clips can be sent from the server's own page only.")
+        self.queue.check_room()
+        upload = await self.receiver.receive(request)
+        try:
+            self.queue.add(upload)
+        except UploadRefusedError:
+            self.store.remove(upload)
+            raise
+        return _json({"token": upload.token}, 201)
+
+    async def state(self, request: Request) -> Response:
+        """Report the state of a clip."""
+        upload = self._find(request)
+        state = {"state": upload.state, "name": upload.name, "fraction": upload.fraction, "text": upload.text}
+        return _json({**state, "position": self.queue.position(upload)})
+
+    async def timeline(self, request: Request) -> Response:
+        """Show the timeline of a localized clip."""
+        from starlette.responses import FileResponse
+
+        headers = {**COMMON_HEADERS, "Content-Security-Policy": TIMELINE_POLICY}
+        return FileResponse(self._find_file(request, "page"), media_type="text/html", headers=headers)
+
+    async def clip(self, request: Request) -> Response:
+        """Send a localized clip."""
+        from starlette.responses import FileResponse
+
+        path = self._find_file(request, "clip")
         # Whatever an upload holds, browsers play or download it; they never run it as a page of this server.
         media_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-        return FileResponse(path, media_type=media_type, headers=CLIP_HEADERS)
+        return FileResponse(
+            path, media_type=media_type, headers={**COMMON_HEADERS, "Content-Security-Policy": CLIP_POLICY}
+        )
+
+    def _find(self, request: Request) -> Upload:
+        upload = self.store.find(request.path_params["token"])
+        if upload is None:
+            raise UploadRefusedError(404, "No such clip, or it has expired.")
+        return upload
+
+    def _find_file(self, request: Request, name: str) -> Path:
+        upload = self._find(request)
+        path: Path = getattr(upload, name)
+        if upload.state != "done" or not path.is_file():
+            raise UploadRefusedError(404, "No such clip, or it has expired.")
+        return path
 
 
-def make_lifespan(results: UploadStore, uploads: Path) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
-    """Make the application's lifespan: sweep while it runs, remove everything when it stops."""
+def make_lifespan(queue: UploadQueue) -> Callable[[Any], AbstractAsyncContextManager[None]]:
+    """Make the application's lifespan: sweep while it runs, stop and remove everything at its end."""
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: object) -> AsyncIterator[None]:
         stop = threading.Event()
-        threading.Thread(target=_sweep_until, args=(stop, results, uploads), daemon=True).start()
+        threading.Thread(target=_sweep_until, args=(stop, queue.store), daemon=True).start()
         yield
         stop.set()
-        results.close()
-        shutil.rmtree(uploads, ignore_errors=True)
+        queue.close()
+        queue.store.close()
 
     return lifespan
 
 
-def _sweep_until(stop: threading.Event, results: UploadStore, uploads: Path) -> None:
-    while not stop.wait(min(SWEEP_INTERVAL_S, max(0.2, results.keep_s / 4))):
-        results.sweep()
-        remove_old_uploads(uploads, results.keep_s)
+def _sweep_until(stop: threading.Event, store: UploadStore) -> None:
+    while not stop.wait(min(SWEEP_INTERVAL_S, max(0.2, store.limits.keep_s / 4))):
+        store.sweep()
 
 
-def remove_old_uploads(uploads: Path, keep_s: float) -> None:
-    """Remove uploads older than `keep_s` seconds, and the empty files that Gradio leaves sooner."""
-    now_s = time.time()
-    for path in [path for path in uploads.rglob("*") if path.is_file()]:
-        with suppress(OSError):
-            status = path.stat()
-            limit_s = keep_s if status.st_size else min(KEEP_EMPTY_S, keep_s)
-            if now_s - status.st_mtime > limit_s:
-                path.unlink()
+def _form_file(name: str) -> Callable[[Request], Awaitable[Response]]:
+    """Make the handler that serves a file of the form from memory."""
+    from starlette.responses import Response
+
+    content = resources.files("avloc.web").joinpath(name).read_bytes()
+    headers = {**COMMON_HEADERS, "Content-Security-Policy": FORM_POLICY}
+    media_type = mimetypes.guess_type(name)[0]
+
+    async def handle(_: Request) -> Response:
+        return Response(content, media_type=media_type, headers=headers)
+
+    return handle
+
+
+async def _refuse(_: Request, error: Exception) -> Response:
+    return _json({"error": str(error)}, error.status if isinstance(error, UploadRefusedError) else 500)
+
+
+async def _give_up(_: Request, error: Exception) -> Response:
+    """Answer nobody: the visitor has left in the middle of an upload."""
+    return _json({}, 400)
+
+
+def _json(content: dict[str, object], status: int = 200) -> Response:
+    from starlette.responses import Response
+
+    return Response(json.dumps(content), status, COMMON_HEADERS, "application/json")

@@ -1,9 +1,9 @@
-"""Clips > probed in parallel, compared with their metadata > a stream of problems."""
+"""Clips > probed, or decoded, in worker processes, and compared with their metadata > a stream of problems."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,19 +14,31 @@ from avloc.core.records import MODALITIES
 from avloc.core.timeline import DEFAULT_FPS
 from avloc.datasets.inspect.overview import lengths_s
 from avloc.datasets.readers.table import RecordTable
-from avloc.errors import AvlocError, MediaError
-from avloc.feature_extraction.media.probe import probe
-from avloc.feature_extraction.media.types import MediaInfo
+from avloc.errors import AvlocError, MediaError, shown
+from avloc.feature_extraction.media.completeness import IS_SHORT, missing_bytes
+from avloc.feature_extraction.media.decode import stream
+from avloc.feature_extraction.media.limits import check_claims
+from avloc.feature_extraction.media.probe import media_errors, open_container, probe
+from avloc.feature_extraction.media.types import LONGEST_S, NO_STREAM, MediaInfo, Span, VideoFormat
 from avloc.io.files import resolve_inside
+from avloc.io.pool import TaskResult, run_tasks
+from avloc.io.worker_process import Pulse, TaskFunction
 
 LENGTH_TOLERANCE_S = 0.25
 END_TOLERANCE_S = 0.05
 FPS_TOLERANCE = 0.01
-CLIPS_IN_FLIGHT = 256  # clips handed to the threads at a time: a million must not wait in memory
+TIMEOUT_S = 60.0
+DECODED_FORMAT = VideoFormat(8, 8, "gray")  # only whether it can be decoded matters
 PROBLEM_KINDS = {
     "missing": "the file is missing",
     "outside": "the file lies outside of the dataset's folder",
+    "name": "the file's name has control characters, or is not UTF-8",
     "unreadable": "the file cannot be opened as media",
+    "crash": "the file crashes or hangs the process that reads it",
+    "limit": "the file is, or claims to be, longer or larger than the limits",
+    "stream": "a stream has no decoder, or gives nothing",
+    "cut off": "the file was cut off",
+    "damaged": "parts of the file cannot be decoded",
     "no sound": "no audio stream",
     "no picture": "no video stream",
     "fps": f"the frame rate is not {DEFAULT_FPS:g}",
@@ -41,7 +53,7 @@ class ClipProblem(NamedTuple):
 
     Attributes:
         kind: a key of `PROBLEM_KINDS`.
-        file: the clip, relative to the dataset's folder.
+        file: the clip, relative to the dataset's folder, as `shown` prints it.
         detail: the values that disagree, or the error.
     """
 
@@ -56,34 +68,43 @@ def check_clips(
     *,
     sample: int | None = None,
     seed: int = 0,
+    decode: bool = False,
     workers: int = 1,
+    timeout_s: float = TIMEOUT_S,
+    longest_s: float = LONGEST_S,
     progress: Callable[[int], object] = lambda clips: None,
 ) -> Iterator[ClipProblem]:
     """Iterate over the problems of all clips, or of a sample, in the order of the clips.
-
-    Headers are read, nothing is decoded.
 
     Args:
         root: the dataset's folder.
         table: its records.
         sample: number of clips drawn at random; None checks all.
         seed: seed of the sample.
-        workers: threads.
+        decode: decode each clip as a whole, instead of reading its header only.
+        workers: processes; 0 reads in this one, where a clip that crashes or hangs ends the check.
+        timeout_s: give up on a clip after this many seconds without progress.
+        longest_s: the limit of a clip's length.
         progress: called with the number of clips checked since the last call.
+
+    Raises:
+        AvlocError: if the worker processes cannot be started.
     """
     clips = _draw_sample(len(table), sample, seed)
     seconds = lengths_s(table)
-    with ThreadPoolExecutor(max(1, workers)) as pool:
-        for begin in range(0, len(clips), CLIPS_IN_FLIGHT):
-            batch = clips[begin : begin + CLIPS_IN_FLIGHT].tolist()
-            files = [table.files[k] for k in batch]
-            for clip, file, info in zip(batch, files, pool.map(lambda f: _probe_file(root, f), files), strict=True):
-                if isinstance(info, ClipProblem):
-                    yield info
-                else:
-                    yield from _stream_problems(file, info)
-                    yield from _time_problems(table, clip, file, float(seconds[clip]), info.duration_s)
-                progress(1)
+    job = _CheckJob(root, decode, longest_s)
+    files = (table.files[k] for k in clips.tolist())
+    results = run_tasks(job, files, workers=workers, timeout_s=timeout_s, threads=None)
+    for clip, result in zip(clips.tolist(), results, strict=True):
+        file = shown(result.task)
+        if file != result.task:
+            yield ClipProblem("name", file, file)
+        yield from _result_problems(file, result)
+        if isinstance(result.result, _CheckedClip) and result.result.info is not None:
+            info = result.result.info
+            yield from _stream_problems(file, info)
+            yield from _time_problems(table, clip, file, float(seconds[clip]), info.duration_s)
+        progress(1)
 
 
 def _draw_sample(count: int, sample: int | None, seed: int) -> npt.NDArray[np.int64]:
@@ -92,17 +113,81 @@ def _draw_sample(count: int, sample: int | None, seed: int) -> npt.NDArray[np.in
     return np.sort(np.random.default_rng(seed).choice(count, sample, replace=False))
 
 
-def _probe_file(root: Path, file: str) -> MediaInfo | ClipProblem:
-    try:
-        path = resolve_inside(root, file)
-    except AvlocError as error:
-        return ClipProblem("outside", file, str(error))
-    if not path.is_file():
-        return ClipProblem("missing", file, str(path))
-    try:
-        return probe(path)
-    except MediaError as error:
-        return ClipProblem("unreadable", file, str(error))
+class _CheckedClip(NamedTuple):
+    """The result for one clip.
+
+    Attributes:
+        info: its header; None if it cannot be read.
+        problems: kinds and details.
+    """
+
+    info: MediaInfo | None
+    problems: list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class _CheckJob:
+    """The work of a process: a task is a clip's name, its result a `_CheckedClip`."""
+
+    root: Path
+    decode: bool
+    longest_s: float
+
+    def build(self, pulse: Pulse) -> TaskFunction:
+        """Return the function for a clip."""
+
+        def check(file: str) -> Iterator[_CheckedClip]:
+            yield self._check(file, pulse)
+
+        return check
+
+    def _check(self, file: str, pulse: Pulse) -> _CheckedClip:
+        try:
+            path = resolve_inside(self.root, file)
+        except AvlocError as error:
+            return _CheckedClip(None, [("outside", str(error))])
+        if not path.is_file():
+            return _CheckedClip(None, [("missing", str(path))])
+        try:
+            info = probe(path)
+            cut_off = _missing_bytes(path)
+        except MediaError as error:
+            return _CheckedClip(None, [("unreadable", str(error))])
+        problems = [("stream", problem) for problem in info.problems]
+        if cut_off:
+            problems.append(("cut off", f"its index counts {cut_off} bytes more than the file has"))
+        try:
+            check_claims(info, Span(longest_s=self.longest_s))
+        except MediaError as error:
+            return _CheckedClip(None, [*problems, ("limit", str(error))])
+        return _CheckedClip(info, problems + (self._decode(path, pulse) if self.decode else []))
+
+    def _decode(self, path: Path, pulse: Pulse) -> list[tuple[str, str]]:
+        failures: dict[str, str] = {}
+        lines: list[str] = []
+        try:
+            for part in stream(path, [DECODED_FORMAT], span=Span(longest_s=self.longest_s)):
+                pulse()
+                failures, lines = part.failures, part.problems
+        except MediaError as error:
+            return [("unreadable", str(error))]
+        problems = [("stream", f"{modality}: {reason}") for modality, reason in failures.items()]
+        others = [line for line in lines if line not in (*NO_STREAM.values(), *failures.values())]
+        return problems + [("cut off" if IS_SHORT in line else "damaged", line) for line in others]
+
+
+def _missing_bytes(path: Path) -> int:
+    with open_container(path) as container, media_errors(path):
+        return missing_bytes(container)
+
+
+def _result_problems(file: str, result: TaskResult) -> Iterator[ClipProblem]:
+    """The problems that a process found, or the loss of the process."""
+    if result.failure is not None:
+        yield ClipProblem("crash" if result.crashed else "unreadable", file, shown(result.failure))
+        return
+    for kind, detail in dict.fromkeys(result.result.problems):
+        yield ClipProblem(kind, file, shown(detail))
 
 
 def _stream_problems(file: str, info: MediaInfo) -> Iterator[ClipProblem]:

@@ -2,7 +2,7 @@
 
 Frames are resized to 96 × 96 (bicubic, no antialiasing, in [0, 1]); sound becomes a log-mel at four steps per frame. A clip is
 fitted to T frames in one of two ways: `pad` (LAV-DF) cuts it, or appends zeros; `squeeze` (AV-Deepfake1M) resamples all of it.
-The result equals the published preprocessing (tests/data/preprocess) with two exceptions: several channels are averaged, as
+The result equals the published preprocessing (tests/data/preprocess) with two exceptions: several channels are mixed, as
 everywhere in avloc, where the published code takes the first; and a stream that starts late is placed at its own time.
 
 Legend: B batch, T frames of the input, F frames of the clip, N samples.
@@ -33,6 +33,7 @@ from avloc.datasets.loading.example import cut_record
 from avloc.datasets.loading.samplers import SampleIndex
 from avloc.datasets.readers.table import as_table
 from avloc.errors import AvlocError, MediaError
+from avloc.feature_extraction.extractors.base import gap_rows
 from avloc.feature_extraction.extractors.log_mel import SAMPLES_PER_FRAME, log_mel
 from avloc.feature_extraction.media.decode import MAX_DECODED_BYTES, decode
 from avloc.feature_extraction.media.types import BATFD_FORMAT, BATFD_SIDE, Clip, VideoFormat
@@ -57,7 +58,8 @@ class ClipExample:
         grid: clock of F steps, one per frame, from the start of the earlier stream.
         frames: (F, 96, 96, 3) float32 in about [0, 1] (for `pad`) or uint8 (for `squeeze`); black without picture.
         samples: (F · 640,) float32; silent without sound.
-        masks: (F,) bool each: frames that have sound, and frames that have a picture.
+        masks: (F,) bool each: frames that have sound, and frames that have a picture. In a gap both are filled in `frames` and
+            `samples`, as a network without masks takes them.
     """
 
     record: VideoRecord
@@ -117,7 +119,11 @@ def clip_example(clip: Clip, record: VideoRecord, fit: Fit) -> ClipExample:
     video = (steps >= first) & (steps < first + len(images))
     # Sound that ends a little before the picture, as usual, counts as sound to the end.
     audio = (steps >= at // SAMPLES_PER_FRAME) & (steps < audio_count + STREAM_END_GAP_FRAMES) & (len(sound) > 0)
-    return ClipExample(record, TimeGrid(origin, 1 / DEFAULT_FPS, count), frames, samples, (audio, video))
+    grid = TimeGrid(origin, 1 / DEFAULT_FPS, count)
+    for mask, modality in ((audio, "audio"), (video, "visual")):
+        for first_step, end in gap_rows(clip.gaps[modality], grid):
+            mask[first_step:end] = False
+    return ClipExample(record, grid, frames, samples, (audio, video))
 
 
 def place_on_grid(example: ClipExample | None, record: VideoRecord, grid: TimeGrid, fit: Fit) -> ClipExample:

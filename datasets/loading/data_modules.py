@@ -23,6 +23,7 @@ from avloc.datasets.loading.clips import FITS, ClipDataset, ClipExample, collate
 from avloc.datasets.loading.example import FeatureExample
 from avloc.datasets.loading.features import FeatureDataset, collate
 from avloc.datasets.loading.samplers import BALANCES, BucketSampler
+from avloc.datasets.loading.shared_memory import SharedCollate, check_shared_memory
 from avloc.datasets.readers.catalog import get_reader, read_records
 from avloc.datasets.readers.table import RecordTable
 from avloc.errors import AvlocError
@@ -141,10 +142,11 @@ class SplitData(pl.LightningDataModule, ABC):
         if training:
             sampler.resume(*self._resume)
         network = self._network()
+        check_shared_memory(self.workers)
         return DataLoader(
             dataset,
             batch_sampler=sampler,
-            collate_fn=self.collate_fn(None if network is None else network.target_maker),
+            collate_fn=SharedCollate(self.collate_fn(None if network is None else network.target_maker)),
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             prefetch_factor=self.prefetch if self.workers else None,

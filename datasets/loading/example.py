@@ -101,7 +101,7 @@ def example_on_grid(
         if not parts:
             raise AvlocError(f"the model needs {modality} features; name an extractor for that modality")
         streams.append(np.concatenate([f.grid.resample(f.values, grid) for f in parts], axis=1))
-        masks.append(np.logical_and.reduce([grid.inside(f.grid) & (f.grid.length > 0) for f in parts]))
+        masks.append(np.logical_and.reduce([f.present_on(grid) for f in parts]))
     return FeatureExample(record, grid, tuple(streams), tuple(masks), end_s)
 
 

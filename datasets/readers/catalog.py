@@ -30,13 +30,13 @@ DATASETS: dict[str, DatasetReader] = {
 }
 
 
-def get_reader(dataset: str) -> DatasetReader:
+def get_reader(dataset: str | DatasetReader | type[DatasetReader]) -> DatasetReader:
     """Return a dataset's reader.
 
     Args:
         dataset: a name of `DATASETS`, the name of an installed plug-in (entry-point group `avloc.datasets`), or the
             dotted path of a reader's class or instance, like `my_package.MyDataset`. A module of the current folder
-            can be named too.
+            can be named too. Or a reader's class or instance itself.
 
     Raises:
         AvlocError: if the name is unknown, the import fails, or the object does not fulfil `DatasetReader`.
@@ -44,7 +44,16 @@ def get_reader(dataset: str) -> DatasetReader:
     >>> get_reader("lavdf").validation
     'dev'
     """
+    if isinstance(dataset, type):
+        return _build_class(dataset)
+    if not isinstance(dataset, str):
+        return build_reader(dataset, type(dataset).__qualname__)
     return DATASETS[dataset] if dataset in DATASETS else _load_reader(dataset)
+
+
+@cache  # `public_name` asks once per clip
+def _build_class(dataset: type[DatasetReader]) -> DatasetReader:
+    return build_reader(dataset, dataset.__qualname__)
 
 
 @cache  # `public_name` asks once per clip
@@ -68,7 +77,9 @@ def _load_plugin(plugin: EntryPoint) -> object:
         ) from error
 
 
-def read_records(dataset: str, root: str | Path, split: str | None = None) -> RecordTable:
+def read_records(
+    dataset: str | DatasetReader | type[DatasetReader], root: str | Path, split: str | None = None
+) -> RecordTable:
     r"""Read the records of a dataset's split, or of all splits.
 
     Args:
@@ -89,13 +100,14 @@ def read_records(dataset: str, root: str | Path, split: str | None = None) -> Re
     if not root.is_dir():  # checked first: importing a reader's class may take seconds
         raise AvlocError(f"{root}: no such folder")
     table = get_reader(dataset).records(root, split)
+    name = dataset if isinstance(dataset, str) else getattr(dataset, "__qualname__", type(dataset).__qualname__)
     if not isinstance(table, RecordTable):
         raise AvlocError(
-            f"{dataset}: records() must return a RecordTable, got {type(table).__name__}; collect with TableBuilder"
+            f"{name}: records() must return a RecordTable, got {type(table).__name__}; collect with TableBuilder"
         )
     if not len(table):
         place = f"the split {split!r}" if split else "any split"
-        raise AvlocError(f"{root}: no clips in {place}, read as {dataset}")
+        raise AvlocError(f"{root}: no clips in {place}, read as {name}")
     _check_unique(table, root)
     return table
 
@@ -110,7 +122,7 @@ def _check_unique(table: RecordTable, root: Path) -> None:
             raise AvlocError(f"{root}: the clip {first} is in the metadata twice")
 
 
-def public_name(dataset: str, record: VideoRecord) -> str:
+def public_name(dataset: str | DatasetReader | type[DatasetReader], record: VideoRecord) -> str:
     """Return the clip's name in the dataset's metadata and in predictions: AV-Deepfake1M's leave out the split.
 
     >>> public_name("avdeepfake1m", VideoRecord("val/id1/real.mp4", "val"))

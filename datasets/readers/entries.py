@@ -131,7 +131,13 @@ def relative_path(file: str, path: Path, number: int) -> str:
     parts = PurePosixPath(file)
     if parts.is_absolute() or ".." in parts.parts or not parts.name:
         raise AvlocError(f"{path}: entry {number}: the file {file!r} leads out of the dataset's folder")
-    if "\0" in file or (not file.isascii() and file != file.encode("utf-8", "ignore").decode("utf-8")):
+    try:
+        file.encode("utf-8", "surrogateescape")  # as names of files are that are not UTF-8
+    except UnicodeEncodeError:
+        is_encodable = False
+    else:
+        is_encodable = "\0" not in file
+    if not is_encodable:
         raise AvlocError(f"{path}: entry {number}: {file!r} cannot be the name of a file")
     return file
 

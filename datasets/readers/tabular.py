@@ -24,8 +24,8 @@ from avloc.datasets.readers.entries import Entry, for_each_entry, relative_path
 from avloc.datasets.readers.table import RecordTable, TableBuilder
 from avloc.errors import AvlocError
 
-VIDEO_SUFFIXES = ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .wmv .flv .ts .3gp .ogv"
-AUDIO_SUFFIXES = ".wav .flac .mp3 .m4a .ogg .opus .aac"
+VIDEO_SUFFIXES = ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .vob .wmv .flv .ts .mts .m2ts .mxf .3gp .ogv .gif"
+AUDIO_SUFFIXES = ".wav .flac .mp3 .m4a .ogg .opus .aac .amr .caf"
 SUFFIXES = frozenset(f"{VIDEO_SUFFIXES} {AUDIO_SUFFIXES}".split())
 LABEL_NAMES = ("labels.csv", "labels.json")
 FIELDS = ("file", "start", "end", "modality", "split", "duration")
@@ -37,6 +37,7 @@ MODALITIES_BY_NAME = {
     "": MODALITIES,
 }
 NO_SPLIT = "all"
+SPLITS_OF_ALL = ("train", "val", "test", NO_SPLIT)  # that a set without splits is at the same time
 
 
 class MediaFolder:
@@ -65,7 +66,7 @@ class MediaFolder:
                 f"{labels}: names {len(missing)} clips that are not in {root}, the first is {min(missing)}"
             )
         every_clip = {file: clips.get(file, _ClipLabels(NO_SPLIT)) for file in files}
-        return _build_table(every_clip, split, root, labelled=labels is not None)
+        return _build_table(every_clip, split, labels or root, labelled=labels is not None)
 
     def public_name(self, record: VideoRecord) -> str:
         """Return the file."""
@@ -95,7 +96,7 @@ class MetadataFile:
         Raises:
             AvlocError: if the file is missing, has no such split, or a row is malformed.
         """
-        return _build_table(_read_clips(root / self.name), split, root, labelled=True)
+        return _build_table(_read_clips(root / self.name), split, root / self.name, labelled=True)
 
     def public_name(self, record: VideoRecord) -> str:
         """Return the file."""
@@ -120,11 +121,11 @@ def _media_files(root: Path) -> Iterator[str]:
                 yield Path(parent, name).relative_to(root).as_posix()
 
 
-def _build_table(clips: Mapping[str, _ClipLabels], split: str | None, root: Path, *, labelled: bool) -> RecordTable:
+def _build_table(clips: Mapping[str, _ClipLabels], split: str | None, source: Path, *, labelled: bool) -> RecordTable:
+    """Build the table of a split; `source` is the metadata file, or the folder without one."""
     splits = list(dict.fromkeys(clip.split for clip in clips.values()))
-    # A set without splits, like a user's folder, is its own training, validation and test set.
-    if split is not None and split not in splits and splits not in ([NO_SPLIT], []):
-        raise AvlocError(f"{root}: has the splits {', '.join(splits)}, got {split!r}")
+    if split is not None and split not in splits:
+        _check_split(split, splits, source)
     builder = TableBuilder()
     for file, clip in clips.items():
         if split is None or clip.split in (split, NO_SPLIT):
@@ -138,6 +139,21 @@ def _build_table(clips: Mapping[str, _ClipLabels], split: str | None, root: Path
                 attributes=clip.attributes,
             )
     return builder.build()
+
+
+def _check_split(split: str, splits: list[str], source: Path) -> None:
+    """Raise unless the clips have no splits: such a set is its own training, validation and test set."""
+    if splits in ([NO_SPLIT], []):
+        if split not in SPLITS_OF_ALL:
+            raise AvlocError(
+                f"{source}: the clips have no splits, got {split!r}; leave the split out, or name one of "
+                f"{', '.join(SPLITS_OF_ALL)}, which all mean every clip"
+            )
+        return
+    raise AvlocError(
+        f"{source}: has the splits {', '.join(splits)}, got {split!r}; ask for one of these, or write {split!r} into the "
+        "file's column split"
+    )
 
 
 def _read_clips(path: Path) -> dict[str, _ClipLabels]:
@@ -154,9 +170,13 @@ def _csv_rows(path: Path) -> Iterator[Entry]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
             rows = csv.DictReader(lines)
-            if "file" not in (rows.fieldnames or []):
-                columns = ", ".join(rows.fieldnames or [])
-                raise AvlocError(f"{path}: want a CSV with the columns file, start, end, got {columns}")
+            missing = [name for name in ("file", "start", "end") if name not in (rows.fieldnames or [])]
+            if missing:
+                columns = ", ".join(rows.fieldnames or []) or "none"
+                raise AvlocError(
+                    f"{path}: want a CSV with the columns file, start, end, got {columns}; {', '.join(missing)} is missing "
+                    "(a real clip has a row with empty start and end)"
+                )
             yield from rows
     except FileNotFoundError as error:
         raise AvlocError(f"{path}: no such metadata file") from error

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from avloc.core.columns import CategoricalColumn
-from avloc.evaluation.detection import DetectionScores, best_scores, score_detection
+from avloc.evaluation.detection import DetectionScores, max_scores, score_detection
 from avloc.evaluation.error_analysis import ErrorAnalysis, analyse_errors
 from avloc.evaluation.hits import AR_IOUS, Hits, Scores, find_hits, null_if_nan, regroup, strict_area
 from avloc.evaluation.matching import BoolArray, FloatArray, IntArray, video_of_row
@@ -166,7 +166,7 @@ def compute_insight(evaluation: Evaluation) -> Insight:
         recall_iou=recall_curves(hits, protocol.ar_counts),
         errors=analyse_errors(rows, truth.labels),
         calibration=calibration_curve(rows.scores, hits.matches.rows[0.5]),
-        detection=score_detection(best_scores(rows), np.diff(truth.labels.offsets) > 0),
+        detection=score_detection(max_scores(rows), np.diff(truth.labels.offsets) > 0),
     )
 
 
@@ -302,7 +302,7 @@ def clip_quality(evaluation: Evaluation) -> FloatArray:
     limit = (2 * fakes)[hits.video_of_label]
     is_found = [(hits.matches.rows[iou] >= 0) & (hits.matches.ranks[iou] < limit) for iou in AR_IOUS]
     recall = np.mean(is_found, axis=0)
-    quality = 1 - np.clip(best_scores(rows), 0, 1)
+    quality = 1 - np.clip(max_scores(rows), 0, 1)
     has_fakes = fakes > 0
     quality[has_fakes] = (
         np.bincount(hits.video_of_label, weights=recall, minlength=len(fakes))[has_fakes] / fakes[has_fakes]

@@ -20,7 +20,7 @@ from avloc.evaluation.scoring import ScoreTable
 from avloc.io.files import write_csv
 
 NOTHING = "–"
-DESCRIPTION_COLUMN = "what"
+DESCRIPTION_COLUMN = "meaning"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ def _error_table(errors: ErrorAnalysis) -> Table:
     note = (
         f"AP@{errors.iou:g} (strict) is {percent(errors.ap)}; the cost is the AP that fixing that kind alone would win."
     )
-    return Table("Errors", ["kind", "how many", "AP cost", DESCRIPTION_COLUMN], lines, note=note)
+    return Table("Errors", ["kind", "count", "AP cost", DESCRIPTION_COLUMN], lines, note=note)
 
 
 def _calibration_table(curve: CalibrationCurve) -> Table:

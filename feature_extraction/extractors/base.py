@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from avloc.core.descriptions import ExtractorDescription
 from avloc.core.records import MODALITIES
-from avloc.core.timeline import DEFAULT_FPS, DEFAULT_SAMPLE_RATE, TimeGrid
+from avloc.core.timeline import DEFAULT_FPS, DEFAULT_SAMPLE_RATE, Segment, TimeGrid
 from avloc.errors import AvlocError
 from avloc.feature_extraction.extractors.names import EXTRACTORS, factory_name
 from avloc.feature_extraction.extractors.windows import StreamWindow, WindowCutter
@@ -36,6 +36,7 @@ class Features:
     Attributes:
         values: (T, dim) float32; T = 0 if the clip lacks the stream.
         grid: the clock, of T steps.
+        gaps: (first, end) pairs of rows for which nothing was decoded.
 
     Raises:
         ValueError: if the number of rows differs from the number of steps.
@@ -46,6 +47,7 @@ class Features:
 
     values: FeatureArray
     grid: TimeGrid
+    gaps: tuple[tuple[int, int], ...] = ()
 
     def __repr__(self) -> str:
         return f"Features({self.values.shape} {self.values.dtype} on {self.grid})"
@@ -53,6 +55,37 @@ class Features:
     def __post_init__(self) -> None:
         if len(self.values) != self.grid.length:
             raise ValueError(f"features must have a row per step, got {len(self.values)} and {self.grid.length} steps")
+
+    def present_on(self, grid: TimeGrid) -> npt.NDArray[np.bool_]:
+        """Mark the steps of a clock in whose middle there are rows, and not those of a gap: (grid.length,)."""
+        present = grid.inside(self.grid) & (self.grid.length > 0)
+        for first, end in self.gaps:
+            present &= ~grid.inside(self.grid.part(first, end))
+        return present
+
+
+def gap_rows(gaps: Iterable[Segment], grid: TimeGrid) -> tuple[tuple[int, int], ...]:
+    """Find the rows whose middle lies in a gap.
+
+    Args:
+        gaps: spans in which nothing was decoded, ascending.
+        grid: the rows' clock.
+
+    Returns:
+        (first, end) pairs of rows, ascending, none empty.
+
+    >>> gap_rows([Segment(0.13, 0.22), Segment(0.25, 9.0)], TimeGrid(0.1, 0.04, 5))
+    ((1, 3), (4, 5))
+    """
+    pairs = []
+    for gap in gaps:
+        # The middle of row k is k + ½ steps from the start.
+        first, end = (
+            np.ceil(grid.to_steps([gap.start_s, gap.end_s]) - 0.5 - 1e-6).clip(0, grid.length).astype(int).tolist()
+        )
+        if first < end:
+            pairs.append((first, end))
+    return tuple(pairs)
 
 
 class Extractor(ABC):
@@ -130,6 +163,10 @@ class Extractor(ABC):
         """The stream of a clip, or of a part of one, that this extractor reads; None if the clip lacks it."""
         return clip.samples if self.video_format is None else clip.frames.get(self.video_format)
 
+    def stream_gaps(self, clip: Clip) -> list[Segment]:
+        """The gaps of that stream, which are shared by all parts of a clip."""
+        return clip.gaps["audio" if self.video_format is None else "visual"]
+
     def first_row_start_s(self, clip: Clip) -> float:
         """The start of the first row of a clip, or of a part of one, in seconds."""
         return (clip.audio_start_s if self.video_format is None else clip.video_start_s) + self.start_offset_s
@@ -145,11 +182,12 @@ class Extractor(ABC):
         """The rows of a window that are kept.
 
         Raises:
-            AvlocError: if `rows` does not return one array per stream.
+            AvlocError: if `rows` does not return one array per stream, or a number of rows that does not fit to `hop_s`.
         """
         arrays = self.rows([window.data])
         if len(arrays) != 1:
             raise AvlocError(f"{self.name}: rows must return one array per stream, got {len(arrays)} for 1")
+        check_row_count(self, window.data, arrays[0])
         return arrays[0][window.low : window.high]
 
     def extract(self, clip: Clip) -> Features:
@@ -160,7 +198,8 @@ class Extractor(ABC):
         cutter = self.window_cutter()
         windows = [*cutter.push(stream), *cutter.finish()]
         values = np.concatenate([self.window_rows(window) for window in windows])
-        return Features(values, TimeGrid(self.first_row_start_s(clip), self.hop_s, len(values)))
+        grid = TimeGrid(self.first_row_start_s(clip), self.hop_s, len(values))
+        return Features(values, grid, gap_rows(self.stream_gaps(clip), grid))
 
     def describe(self) -> ExtractorDescription:
         """Everything that tells two extractors apart, for a store and a checkpoint.
@@ -217,6 +256,24 @@ def check_extractor(extractor: Extractor) -> Extractor:
     if built_in:
         raise AvlocError(f"{path}: {extractor.name!r} is the name of an extractor of avloc; choose another name")
     return extractor
+
+
+def check_row_count(extractor: Extractor, stream: Stream, rows: npt.NDArray[np.floating]) -> None:
+    """Check the number of rows of a stream: with a wrong `hop_s`, everything later lies at wrong times.
+
+    Short streams may lose the rows that their receptive field does not fill; so only a factor of two counts.
+
+    Raises:
+        AvlocError: if they are far too few or too many.
+    """
+    seconds = len(stream) / (DEFAULT_SAMPLE_RATE if extractor.video_format is None else DEFAULT_FPS)
+    fewest = (seconds - extractor.receptive_field_s) / extractor.hop_s
+    most = seconds / extractor.hop_s
+    if not fewest / 2 - 2 <= len(rows) <= 2 * most + 2:
+        raise AvlocError(
+            f"{extractor.name}: gave {len(rows)} rows for {seconds:.2f} s, want about {most:.0f} at its hop_s of "
+            f"{extractor.hop_s:g} s; correct hop_s, or the rows"
+        )
 
 
 def check_rows(path: str | Path, extractor: Extractor, rows: npt.NDArray[np.floating]) -> None:

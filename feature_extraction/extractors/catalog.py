@@ -17,7 +17,7 @@ from importlib import import_module
 
 from avloc.errors import AvlocError, one_line
 from avloc.feature_extraction.extractors.base import Extractor, check_extractor
-from avloc.feature_extraction.extractors.names import EXTRACTORS, available_extractors, plugins
+from avloc.feature_extraction.extractors.names import EXTRACTORS, available_extractors, factory_name, plugins
 from avloc.io.imports import import_dotted
 
 
@@ -46,21 +46,21 @@ def parse_specification(specification: str) -> tuple[str, dict[str, str]]:
     return name.strip(), arguments
 
 
-def parse_extractors(extractors: str | Sequence[str]) -> list[tuple[str, dict[str, str]]]:
+def parse_extractors(extractors: str | Sequence[str | type[Extractor]]) -> list[tuple[str, dict[str, str]]]:
     """Parse the specifications of several extractors, each of another name.
 
     Args:
-        extractors: `a,b:key=value,key=value;c` in one text, or a specification each.
+        extractors: `a,b:key=value,key=value;c` in one text, or a specification or class each.
 
     Raises:
-        AvlocError: if no extractor is named, or one twice.
+        AvlocError: if no extractor is named, or one twice, or something is neither text nor a class.
 
     >>> parse_extractors("logspec,r3d_18:weights=my file.pth,stride=2")
     [('logspec', {}), ('r3d_18', {'weights': 'my file.pth', 'stride': '2'})]
     >>> parse_extractors(["logspec", "logmel:bands=40"])
     [('logspec', {}), ('logmel', {'bands': '40'})]
     """
-    parts = _split(extractors) if isinstance(extractors, str) else list(extractors)
+    parts = _split(extractors) if isinstance(extractors, str) else [_specification(part) for part in extractors]
     specs = [parse_specification(part) for part in parts if part.strip()]
     if not specs:
         raise AvlocError("extractors: name at least one")
@@ -68,6 +68,15 @@ def parse_extractors(extractors: str | Sequence[str]) -> list[tuple[str, dict[st
     if len(set(names)) < len(names):
         raise AvlocError(f"extractors: name each once, got {', '.join(names)}")
     return specs
+
+
+def _specification(extractor: object) -> str:
+    """Return the specification of a class; worker processes import it by its name."""
+    if isinstance(extractor, type) and issubclass(extractor, Extractor):
+        return factory_name(extractor)
+    if not isinstance(extractor, str):
+        raise AvlocError(f"extractors: want names or classes of Extractor, got {extractor!r}")
+    return extractor
 
 
 def _split(text: str) -> list[str]:

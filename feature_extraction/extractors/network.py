@@ -76,7 +76,7 @@ class NetworkExtractor(Extractor):
 
         mixed = self.precision != "32"
         kind = torch.device(self.device).type
-        self.load()  # before the context: weights made in inference mode can never leave their device
+        _ = self.network  # before the context: weights made in inference mode can never leave their device
         with torch.inference_mode(), torch.autocast(kind, getattr(torch, PRECISIONS[self.precision]), enabled=mixed):
             yield
         self.pulse()

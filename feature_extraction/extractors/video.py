@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from avloc.core.timeline import DEFAULT_FPS
-from avloc.errors import AvlocError
+from avloc.errors import AvlocError, one_line
 from avloc.feature_extraction.extractors.base import FeatureArray, Parameters, Stream
 from avloc.feature_extraction.extractors.network import LocalWeights, NetworkExtractor
 from avloc.feature_extraction.media.cropping import needs_face, parse_crop
@@ -173,7 +173,7 @@ class VideoNetwork(WindowNetwork, LocalWeights):
             try:
                 network.load_state_dict(torch.load(self.weights, map_location="cpu", weights_only=True))
             except Exception as error:  # torch raises errors of many types for other files
-                reason = " ".join(str(error).split())[:200]
+                reason = one_line(error, 200)
                 raise AvlocError(f"{self.weights}: not a state dict of torchvision's {self.name} ({reason})") from error
         setattr(network, self.head, torch.nn.Identity())
         return network

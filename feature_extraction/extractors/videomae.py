@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from avloc.errors import AvlocError
+from avloc.errors import AvlocError, one_line
 from avloc.feature_extraction.extractors.base import Parameters
 from avloc.feature_extraction.extractors.pretrained import folder_sha256, model_folder, quiet_transformers
 from avloc.feature_extraction.extractors.video import IMAGENET, Colour, WindowNetwork
@@ -90,7 +90,7 @@ class VideoMAE(WindowNetwork):
                     str(self.folder), local_files_only=True, output_loading_info=True
                 )
         except Exception as error:  # transformers raises errors of many types for damaged files
-            reason = " ".join(str(error).split())[:200]
+            reason = one_line(error, 200)
             raise AvlocError(f"{self.folder}: not a VideoMAE network ({reason})") from error
         if missing := sorted(report["missing_keys"]):  # transformers would leave them random
             raise AvlocError(

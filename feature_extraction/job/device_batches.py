@@ -12,9 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from avloc.errors import AvlocError
-from avloc.feature_extraction.extractors.base import Extractor, Stream, check_rows
-from avloc.feature_extraction.job.worker import describe_error
+from avloc.errors import AvlocError, describe_error
+from avloc.feature_extraction.extractors.base import Extractor, Stream, check_row_count, check_rows
 from avloc.feature_extraction.store.shards import to_half
 
 BATCH_BYTES = 256 << 20  # of the streams in one batch, and of their rows
@@ -142,8 +141,8 @@ class StreamBatcher:
         """Run the network once. After a failure its memory on the device is free when this returns."""
         try:
             streams = [pending.stream for pending in group if pending.stream is not None]
-            for pending, rows in zip(group, self.extractor.rows(streams), strict=True):
-                self._store(pending, rows[pending.low : pending.high])
+            for pending, stream, rows in zip(group, streams, self.extractor.rows(streams), strict=True):
+                self._store(pending, stream, rows)
         except Exception as error:
             reason, is_out_of_memory = describe_error(error), _is_out_of_memory(error)
         else:
@@ -151,8 +150,10 @@ class StreamBatcher:
         device = getattr(self.extractor, "device", "cpu")
         return _PassFailure(reason, is_out_of_memory, is_device_lost=device != "cpu" and not _works(device))
 
-    def _store(self, pending: PendingRows, rows: npt.NDArray[np.floating]) -> None:
+    def _store(self, pending: PendingRows, stream: Stream, rows: npt.NDArray[np.floating]) -> None:
         try:
+            check_row_count(self.extractor, stream, rows)
+            rows = rows[pending.low : pending.high]
             check_rows(pending.file, self.extractor, rows)
         except AvlocError as error:
             pending.failure = str(error)

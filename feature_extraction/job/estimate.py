@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -12,13 +14,18 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from avloc.core.descriptions import ExtractorDescription
-from avloc.errors import AvlocError, StoreError
+from avloc.errors import StoreError
 from avloc.feature_extraction.extractors.base import Extractor
 from avloc.feature_extraction.job.worker import ClipDone, ClipTask, ExtractionSettings, process_clip
+from avloc.feature_extraction.media.limits import check_claims
 from avloc.feature_extraction.media.probe import probe
+from avloc.feature_extraction.media.types import Span
 from avloc.feature_extraction.store.shards import to_half
+from avloc.io.pool import run_tasks
+from avloc.io.worker_process import Pulse, TaskFunction
 
 PROBED_CLIPS = 32
+PROBE_TIMEOUT_S = 60.0  # for one header
 SAMPLED_CLIPS = 8
 FLOAT16_BYTES = 2
 
@@ -43,14 +50,36 @@ def bytes_per_second(description: ExtractorDescription) -> float:
     return FLOAT16_BYTES * description.dim / description.hop_s
 
 
-def mean_duration_s(root: Path, files: Sequence[str]) -> float:
-    """The mean length of clips, from the headers of a sample; unreadable ones are left out."""
-    durations = []
-    for file in evenly_spaced(files, PROBED_CLIPS):
-        try:
-            durations.append(probe(root / file).duration_s)
-        except AvlocError:
-            continue
+@dataclass(frozen=True, slots=True)
+class _ProbeJob:
+    """The work of a process that reads headers: a task is a path, its result the seconds of the clip."""
+
+    longest_s: float
+
+    def build(self, pulse: Pulse) -> TaskFunction:
+        """Return the function for a path."""
+        return self._probe
+
+    def _probe(self, path: Path) -> Iterator[float]:
+        info = probe(path)
+        check_claims(info, Span(longest_s=self.longest_s))
+        yield info.duration_s
+
+
+def mean_duration_s(settings: ExtractionSettings, files: Sequence[str]) -> float:
+    """The mean length of clips, from the headers of a sample; unreadable ones, and ones above a limit, are left out.
+
+    Headers are read in a process of their own, unless the settings have no `workers`.
+    """
+    paths = [settings.folder / file for file in evenly_spaced(files, PROBED_CLIPS)]
+    results = run_tasks(
+        _ProbeJob(settings.longest_s),
+        paths,
+        workers=min(1, settings.workers),
+        timeout_s=min(PROBE_TIMEOUT_S, settings.timeout_s),
+        threads=None,
+    )
+    durations = [result.result for result in results if result.failure is None]
     return float(np.mean(durations)) if durations else 0.0
 
 
@@ -119,7 +148,7 @@ def estimate_job(
     devices: int = 1,
     sample: int = SAMPLED_CLIPS,
 ) -> JobEstimate:
-    """Process a sample of the clips, with one thread, and discard the features.
+    """Process a sample of the clips, in one process with one thread, and discard the features.
 
     The first clip of the sample warms up lazy loading, and does not count unless it is the only one.
 
@@ -171,29 +200,49 @@ class _ClipCosts(NamedTuple):
 
 
 def _sample_costs(files: Sequence[str], settings: ExtractionSettings) -> list[_ClipCosts | None]:
+    """Measure the costs of clips one by one; None for one that cannot be read."""
+    job, workers = _MeasureJob(settings), min(1, settings.workers)
+    with one_thread() if not workers else contextlib.nullcontext():
+        results = run_tasks(job, files, workers=workers, timeout_s=settings.timeout_s)
+        return [result.result for result in results]
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread within this block."""
     import torch
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        extractors = settings.build_extractors()
-        return [_measure_clip(file, extractors, settings) for file in files]
+        yield
     finally:
         torch.set_num_threads(threads)
 
 
-def _measure_clip(file: str, extractors: Sequence[Extractor], settings: ExtractionSettings) -> _ClipCosts | None:
-    """Measure the costs of a clip; None if it cannot be read."""
+@dataclass(frozen=True, slots=True)
+class _MeasureJob:
+    """The work of a process that measures the costs of clips: a task is a clip's name, its result its costs."""
+
+    settings: ExtractionSettings
+
+    def build(self, pulse: Pulse) -> TaskFunction:
+        """Build the extractors, and return the function for a clip."""
+        extractors = self.settings.build_extractors()
+        for extractor in extractors:
+            extractor.pulse = pulse  # type: ignore[attr-defined]
+        return functools.partial(_measure_clip, extractors=extractors, settings=self.settings)
+
+
+def _measure_clip(file: str, extractors: Sequence[Extractor], settings: ExtractionSettings) -> Iterator[_ClipCosts]:
+    """Measure the costs of a clip."""
     sizes, device_s = [0] * len(settings.extractors), 0.0
-    try:
-        for message in process_clip(ClipTask(file, tuple(range(len(sizes)))), extractors, settings):
-            if isinstance(message, ClipDone):
-                return _ClipCosts(message.decode_s, message.extract_s, device_s, message.media_s, sizes)
-            rows, begin = message.data, time.perf_counter()
-            if not message.is_rows:
-                rows = to_half(extractors[message.extractor].rows([message.data])[0][message.low : message.high])
-                device_s += time.perf_counter() - begin
-            sizes[message.extractor] += rows.nbytes
-    except Exception:  # as in the job, an odd clip is a failed one
-        return None
-    return None
+    for message in process_clip(ClipTask(file, tuple(range(len(sizes)))), extractors, settings):
+        if isinstance(message, ClipDone):
+            yield _ClipCosts(message.decode_s, message.extract_s, device_s, message.media_s, sizes)
+            return
+        rows, begin = message.data, time.perf_counter()
+        if not message.is_rows:
+            rows = to_half(extractors[message.extractor].rows([message.data])[0][message.low : message.high])
+            device_s += time.perf_counter() - begin
+        sizes[message.extractor] += rows.nbytes

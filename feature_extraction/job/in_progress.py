@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from avloc.feature_extraction.job.device_batches import DeviceQueue, PendingRows
 from avloc.feature_extraction.job.worker import Chunk, ClipDone
-from avloc.feature_extraction.store.shards import NO_FILE, ShardWriter
+from avloc.feature_extraction.store.shard_tables import NO_FILE
+from avloc.feature_extraction.store.shards import ShardWriter
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,10 @@ class ShardSpec:
     files: tuple[str, ...]
     paths: dict[int, Path]
     fingerprints: dict[int, str]
+
+    def absolute(self) -> ShardSpec:
+        """The same shard with absolute paths."""
+        return replace(self, paths={k: path.absolute() for k, path in self.paths.items()})
 
 
 @dataclass(slots=True)
@@ -189,7 +194,10 @@ class ClipInProgress:
         for number, writer in enumerate(self.shard.writers.values()):
             if self.done is None:
                 writer.fail(self.file, self.failure or "", self.size)
+            elif number < len(self.done.failures) and (reason := self.done.failures[number]) is not None:
+                writer.fail(self.file, reason, self.size)
             else:
-                writer.end(self.file, self.done.starts_s[number], self.size)
+                gaps = self.done.gaps[number] if self.done.gaps else ()
+                writer.end(self.file, self.done.starts_s[number], self.size, self.done.problems, gaps)
         if self.number == self.shard.last:
             self.shard.close()

@@ -10,17 +10,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from avloc import __version__
-from avloc.errors import StoreError
+from avloc.errors import StoreError, shown
 from avloc.feature_extraction.job.pipeline import ClipReport, ShardDone
 from avloc.feature_extraction.job.run import JobEvent, JobReport
+from avloc.feature_extraction.job.worker import ClipDone
 
 
 class JobLog:
     """Appends a job's events to a file.
 
-    The events are `start` (settings, number of clips), `failed` (a clip and the reason), `faceless` (a clip, and its number of
-    frames in which a crop detected no face), `shard` (its name, clips, failures, seconds of media, of decoding, of extraction,
-    and since the last shard), and `end` (totals, and the outcome).
+    The events are `start` (settings, number of clips), `failed` (a clip and the reason), `problems` (a clip, the faults of
+    its streams, and the seconds decoded and claimed by its header), `faceless` (a clip, and its number of frames in which a crop
+    detected no face), `shard` (its name, clips, failures, damaged clips, seconds of media, of decoding, of extraction, and since
+    the last shard), and `end` (totals, and the outcome). Names are as `avloc.errors.shown` prints them.
 
     Args:
         path: the file; it is made with its folder if missing.
@@ -49,7 +51,8 @@ class JobLog:
 
     def _write(self, event: str, details: Mapping[str, object]) -> None:
         line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "event": event, **details}
-        with self.path.open("a", encoding="utf-8") as out:  # one write per line keeps lines of several jobs whole
+        # One write per line keeps lines of several jobs whole; a path that is not UTF-8 becomes JSON's own escapes.
+        with self.path.open("a", encoding="utf-8", errors="backslashreplace") as out:
             out.write(json.dumps(line, ensure_ascii=False) + "\n")
 
     def start(self, details: Mapping[str, object]) -> None:
@@ -60,26 +63,33 @@ class JobLog:
         """Log an event of the job."""
         if isinstance(event, ClipReport):
             self._shard.count(event)
-            if event.failure is not None:
-                self._write("failed", {"file": event.file, "reason": event.failure})
-            elif event.costs is not None and event.costs.faceless_frames:
-                self._write("faceless", {"file": event.file, "frames": event.costs.faceless_frames})
+            self._log_clip(shown(event.file), event.failure, event.costs)
         elif isinstance(event, ShardDone):
             now = time.monotonic()
             names = sorted({path.name for path in event.spec.paths.values()})
             self._write("shard", {"shards": names, **_totals(self._shard), "seconds": round(now - self._last, 3)})
             self._shard, self._last = JobReport(), now
 
+    def _log_clip(self, file: str, failure: str | None, costs: ClipDone | None) -> None:
+        if failure is not None:
+            self._write("failed", {"file": file, "reason": shown(failure)})
+        if costs is not None and costs.problems:
+            seconds = {"decoded_s": round(costs.decoded_s, 3), "claimed_s": round(costs.claimed_s, 3)}
+            self._write("problems", {"file": file, "problems": [*map(shown, costs.problems)], **seconds})
+        if costs is not None and costs.faceless_frames:
+            self._write("faceless", {"file": file, "frames": costs.faceless_frames})
+
     def end(self, report: JobReport, outcome: str) -> None:
         """Log the end of the job: `done`, `stopped`, or an error."""
         seconds = round(time.monotonic() - self._began, 3)
-        self._write("end", {"how": outcome, "reused": report.reused, **_totals(report), "seconds": seconds})
+        self._write("end", {"how": shown(outcome), "reused": report.reused, **_totals(report), "seconds": seconds})
 
 
 def _totals(report: JobReport) -> dict[str, object]:
     return {
         "clips": report.done,
         "failed": report.failed,
+        "damaged": report.damaged,
         "media_s": round(report.media_s, 3),
         "decode_s": round(report.decode_s, 3),
         "extract_s": round(report.extract_s, 3),

@@ -17,16 +17,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from avloc.errors import AvlocError, StoreError
+from avloc.errors import AvlocError, StoreError, shown
 from avloc.feature_extraction.extractors.base import Extractor
 from avloc.feature_extraction.job.device_batches import DeviceQueue
 from avloc.feature_extraction.job.in_progress import ClipInProgress, ShardInProgress, ShardSpec
-from avloc.feature_extraction.job.pool import ClipEvent, Returned, WorkerLost, Workers, start_workers
-from avloc.feature_extraction.job.worker import Chunk, ClipDone, ClipFailed, ClipTask, ExtractionSettings
-from avloc.feature_extraction.store.shards import NO_FILE
+from avloc.feature_extraction.job.worker import Chunk, ClipDone, ClipTask, ExtractionJob, ExtractionSettings
+from avloc.feature_extraction.store.shard_tables import NO_FILE
+from avloc.io.worker_process import TaskFailed
+from avloc.io.workers import Returned, TaskEvent, WorkerLost, Workers, start_workers
 
-CLIP_TRIES = 3  # of a clip whose worker dies: the system may have killed it
-SILENT_TRIES = 2  # of a clip whose worker falls silent: the whole machine may have been asleep
 CLIPS_AHEAD = 4  # clips ahead of the one being written, per worker
 HELD_BYTES = 512 << 20  # of clips ahead, before their workers have to wait
 
@@ -36,8 +35,8 @@ class ClipReport(NamedTuple):
 
     Attributes:
         file: its name.
-        failure: the reason for which it could not be read; None if it was.
-        costs: its length and costs; None for a failed clip.
+        failure: the reason for which it, or one of its streams, could not be read; None if all could.
+        costs: its length, problems and costs; None if nothing of it could be read.
     """
 
     file: str
@@ -101,7 +100,9 @@ class _Pipeline:
         networks = {k: e for k, e in enumerate(extractors) if e.runs_network and settings.runs_networks_in_parent}
         for network in networks.values():
             network.load()
-        self.workers: Workers = start_workers(settings)
+        self.workers: Workers = start_workers(
+            ExtractionJob(settings), workers=settings.workers, timeout_s=settings.timeout_s
+        )
         self.device = DeviceQueue(networks) if networks else None
         self.clips: deque[ClipInProgress] = deque()  # from the next one to write on
         self.released = 0  # number of the first clip with streams that are not with the device yet
@@ -125,7 +126,7 @@ class _Pipeline:
         self._feed()
         while self.clips or not self.at_end:
             wake = None if self.device is None else self.device.wake
-            for event in self.workers.wait(self._clips_to_read(), wake):
+            for event in self.workers.wait(self._clips_to_leave(), wake):
                 self._handle(event)
                 yield from self._advance()  # also within a long clip, whose rows would pile up
             yield from self._advance()
@@ -141,11 +142,11 @@ class _Pipeline:
     def _held_bytes(self) -> int:
         return sum(clip.nbytes for clip in self.clips)
 
-    def _clips_to_read(self) -> list[int] | None:
-        """The clips whose messages to read: all (None), or only the next in order while much is held."""
+    def _clips_to_leave(self) -> list[int]:
+        """The clips whose messages to leave with their workers: none, or all but the next in order while much is held."""
         if self._held_bytes() < HELD_BYTES:
-            return None
-        return [next((c.number for c in self.clips if not c.is_decided), -1)]
+            return []
+        return [clip.number for clip in self.clips if not clip.is_decided][1:]
 
     def _feed(self) -> None:
         """Give clips to idle workers."""
@@ -169,8 +170,8 @@ class _Pipeline:
         self.clips.append(clip)
         return clip
 
-    def _handle(self, event: ClipEvent) -> None:
-        clip = next((c for c in self.clips if c.number == event.clip), None)
+    def _handle(self, event: TaskEvent) -> None:
+        clip = next((c for c in self.clips if c.number == event.task), None)
         if clip is None or clip.is_decided:
             return
         message = event.message
@@ -178,7 +179,7 @@ class _Pipeline:
             clip.add(message, for_device=self.device is not None)
         elif isinstance(message, ClipDone):
             clip.done = message
-        elif isinstance(message, ClipFailed):
+        elif isinstance(message, TaskFailed):
             self._fail(clip, message.reason)
         elif isinstance(message, WorkerLost):
             self._retry(clip, message)
@@ -187,6 +188,9 @@ class _Pipeline:
 
     def _fail(self, clip: ClipInProgress, reason: str) -> None:
         self._check_root(clip)
+        # The clip's name stands beside the reason everywhere.
+        for name in (self.settings.folder / clip.file, clip.file):
+            reason = reason.removeprefix(f"{shown(name)}: ")
         clip.fail(reason)
 
     def _check_root(self, clip: ClipInProgress) -> None:
@@ -203,10 +207,9 @@ class _Pipeline:
     def _retry(self, clip: ClipInProgress, lost: WorkerLost) -> None:
         """Try a clip again after its worker was lost, unless that happened too often."""
         clip.losses += 1
-        if lost.silent and clip.losses >= SILENT_TRIES:
-            self._fail(clip, f"{clip.file}: given up, {lost.reason}")
-        elif clip.losses >= CLIP_TRIES:
-            self._fail(clip, f"{clip.file}: its worker process died {CLIP_TRIES} times ({lost.reason})")
+        failure = lost.failure(clip.losses)
+        if failure is not None:
+            self._fail(clip, failure)
         else:
             clip.reset()
             if clip is self.clips[0]:
@@ -253,7 +256,7 @@ class _Pipeline:
             self.clips.popleft()
             if clip.failure is None:
                 self.readable_clip = clip.file
-            yield ClipReport(clip.file, clip.failure, clip.done)
+            yield ClipReport(clip.file, clip.failure or (clip.done and clip.done.failure), clip.done)
             if clip.number == clip.shard.last:
                 yield ShardDone(clip.shard.spec)
 

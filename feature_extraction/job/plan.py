@@ -21,7 +21,7 @@ from avloc.feature_extraction.job.pipeline import file_size
 from avloc.feature_extraction.job.worker import ExtractionSettings
 from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.feature_extraction.store.layout import ShardLayout, new_layout, saved_layout, shard_size, stored_clips
-from avloc.feature_extraction.store.shards import NO_FILE, OK, ShardTables, read_tables
+from avloc.feature_extraction.store.shard_tables import NO_FILE, OK, ShardTables, read_tables
 from avloc.io.files import remove_stale, temporary_path
 
 CHECKED_FILES = 16  # per shard, spread over it, whose sizes are compared with those recorded
@@ -133,7 +133,7 @@ class JobPlan:
 
     @cached_property
     def _mean_duration_s(self) -> float:
-        return mean_duration_s(self.settings.folder, self.files)
+        return mean_duration_s(self.settings, self.files)
 
     @property
     def shard_clips(self) -> int:
@@ -156,7 +156,8 @@ class JobPlan:
             if missing:
                 self._missing[name] = _MissingShard(shard.clips, missing)
             else:
-                failures = {file: why for t in tables.values() for file, why in t.failures.items()}
+                # The reason by the first extractor that failed, as the job's own report has it.
+                failures = {file: why for t in reversed(tables.values()) for file, why in t.failures.items()}
                 yield ReusedClips(len(shard.clips), failures)
         yield from self._prepare_other_lists(retry_failed)
         if self.check_room:
@@ -180,7 +181,7 @@ class JobPlan:
                     shard = self._missing.setdefault(path.name, _MissingShard(tuple(tables.files), []))
                     shard.extractors.append(k)
                 elif i == 0 and not retry_failed:
-                    failures |= failed
+                    failures = failed | failures
         if i == 0:
             yield ReusedClips(int(np.logical_and.reduce(masks).sum()), failures)
 
@@ -216,7 +217,11 @@ class JobPlan:
 
     def _make_folders(self) -> None:
         for description, layout in zip(self.descriptions, self.layouts, strict=True):
-            folder = self.store.prepare(description)
+            folder = self.store.root / description.name
+            try:
+                self.store.prepare(description)
+            except OSError as error:
+                raise _not_writable(folder, error) from error
             check_writable(folder)
             remove_stale(folder)
             self.store.save_plan(description.name, layout.plan())
@@ -297,7 +302,11 @@ def check_writable(folder: Path) -> None:
         probe.write_bytes(b"\0" * 4096)
         probe.unlink()
     except OSError as error:
-        raise StoreError(f"{folder}: cannot be written to ({error.strerror or error})") from error
+        raise _not_writable(folder, error) from error
+
+
+def _not_writable(folder: Path, error: OSError) -> StoreError:
+    return StoreError(f"{folder}: cannot be written to ({error.strerror or error})")
 
 
 def _check_same_files(path: Path, tables: ShardTables, root: Path) -> None:

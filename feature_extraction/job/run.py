@@ -11,7 +11,7 @@ from avloc.feature_extraction.job.engines import local
 from avloc.feature_extraction.job.in_progress import ShardSpec
 from avloc.feature_extraction.job.pipeline import ClipReport, ShardDone
 from avloc.feature_extraction.job.plan import JobPlan, ReusedClips
-from avloc.feature_extraction.job.worker import ExtractionSettings
+from avloc.feature_extraction.job.worker import ClipDone, ExtractionSettings
 from avloc.feature_extraction.store.feature_store import FeatureStore
 
 KEPT_FAILURES = 1000  # named by a report; the shards name all
@@ -26,10 +26,15 @@ class JobReport:
     """The result of a job.
 
     Attributes:
-        done: clips extracted now.
-        reused: clips that the store already had.
-        failed: clips of both kinds that could not be read.
-        failures: the first of them, with the reasons.
+        done: clips processed now; `failed_now` of them could not be read.
+        reused: clips that the store already had, failed ones included.
+        failed: clips of both kinds that could not be read, or of which a stream could not.
+        failed_now: those of them that were processed now.
+        failures: the first of the failed clips, with the reasons.
+        damaged: clips processed now that could be read in part.
+        damaged_decoded_s: seconds decoded of the damaged clips.
+        damaged_claimed_s: seconds of the damaged clips by their headers.
+        without_stream: clips processed now that do not have a stream that an extractor asks for.
         media_s: seconds of the clips extracted now.
         decode_s: core seconds of decoding.
         extract_s: core seconds of extraction in the workers.
@@ -44,11 +49,16 @@ class JobReport:
     done: int = 0
     reused: int = 0
     failed: int = 0
+    failed_now: int = 0
     failures: dict[str, str] = field(default_factory=dict)
     media_s: float = 0.0
     decode_s: float = 0.0
     extract_s: float = 0.0
     faceless: int = 0
+    damaged: int = 0
+    damaged_decoded_s: float = 0.0
+    damaged_claimed_s: float = 0.0
+    without_stream: int = 0
 
     def count(self, event: JobEvent) -> None:
         """Add an event of the job."""
@@ -58,12 +68,21 @@ class JobReport:
         elif isinstance(event, ClipReport):
             self.done += 1
             if event.failure is not None:
+                self.failed_now += 1
                 self._add_failures({event.file: event.failure})
             if event.costs is not None:
                 self.media_s += event.costs.media_s
                 self.decode_s += event.costs.decode_s
                 self.extract_s += event.costs.extract_s
                 self.faceless += event.costs.faceless_frames > 0
+                self._add_problems(event.costs)
+
+    def _add_problems(self, clip: ClipDone) -> None:
+        self.without_stream += len(clip.damage) < len(clip.problems)
+        if clip.damage:
+            self.damaged += 1
+            self.damaged_decoded_s += clip.decoded_s
+            self.damaged_claimed_s += max(clip.claimed_s, clip.decoded_s)
 
     def _add_failures(self, failures: Mapping[str, str]) -> None:
         self.failed += len(failures)

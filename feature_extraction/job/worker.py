@@ -1,36 +1,34 @@
 """The work on one clip: decode > windows > rows of features, or streams for a network that runs in another process.
 
-`process_clip` does this work; `worker_main` runs it in a process of its own, for one clip after another.
+`process_clip` does this work; an `ExtractionJob` runs it in the processes of a pool.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from multiprocessing import connection
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import numpy.typing as npt
 
-from avloc.errors import AvlocError
-from avloc.feature_extraction.extractors.base import Extractor, check_rows
-from avloc.feature_extraction.extractors.catalog import build_extractor
+from avloc.core.records import MODALITIES
+from avloc.core.timeline import Segment, TimeGrid
+from avloc.feature_extraction.extractors.base import Extractor, check_rows, gap_rows
+from avloc.feature_extraction.extractors.catalog import build_extractor, with_default_key
 from avloc.feature_extraction.extractors.windows import StreamWindow
+from avloc.feature_extraction.job.engines.units import absolute_path
 from avloc.feature_extraction.media.decode import stream
+from avloc.feature_extraction.media.types import LONGEST_S, NO_STREAM, Clip, Span
 from avloc.feature_extraction.store.shards import to_half
 from avloc.io.files import resolve_inside
-from avloc.io.processes import prepare_process
+from avloc.io.worker_process import Pulse, TaskFunction
 
-Connection = connection.Connection
+MOST_ROWS = 2**40  # gaps are cut to a clip's rows where these are counted, when they are written
 ExtractorSpec = tuple[str, Mapping[str, object]]
 """The name of an extractor, and its constructor's arguments."""
-
-READY, ALIVE = "ready", "alive"  # a worker's signals beside its messages
-PULSE_S = 1.0
-PICKLED_BYTES = 256 << 10  # larger arrays are sent unpickled
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +45,7 @@ class ExtractionSettings:
             otherwise each worker processes its clips completely. None: only if the device is not the CPU.
         workers: processes; 0 does everything in this one, where a clip that crashes or hangs takes the job with it.
         timeout_s: give up on a clip after this many seconds without progress.
+        longest_s: refuse clips that are longer, in seconds.
 
     >>> settings = ExtractionSettings("~/clips", [("logmel", {"bands": 40})])
     >>> settings.build_extractors()[0].dim
@@ -61,6 +60,7 @@ class ExtractionSettings:
     networks_in_parent: bool | None = None
     workers: int = 0
     timeout_s: float = 300.0
+    longest_s: float = LONGEST_S
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "root", Path(self.root).expanduser())
@@ -75,6 +75,18 @@ class ExtractionSettings:
     def runs_networks_in_parent(self) -> bool:
         """True if networks run in the process that writes, apart from the decoding."""
         return self.device != "cpu" if self.networks_in_parent is None else self.networks_in_parent
+
+    def with_resources(self, workers: int, device: str | None = None) -> ExtractionSettings:
+        """The same settings with this number of workers, and on this device; None: the same device."""
+        return replace(self, device=self.device if device is None else device, workers=workers)
+
+    def absolute(self) -> ExtractionSettings:
+        """The same settings with absolute paths, which do not depend on the folder in which the job was started."""
+        extractors = []
+        for name, arguments in self.extractors:
+            named = with_default_key(name, arguments)
+            extractors.append((name, {k: absolute_path(v) if k == "weights" else v for k, v in named.items()}))
+        return replace(self, root=self.folder.absolute(), extractors=extractors)
 
     def build_extractors(self) -> list[Extractor]:
         """Build the extractors, with their networks on `device`.
@@ -123,6 +135,11 @@ class ClipDone(NamedTuple):
         faceless_frames: frames in which a crop detected no face.
         decode_s: core seconds of decoding.
         extract_s: core seconds of extraction in this process.
+        gaps: (first, end) pairs of each extractor's rows for which nothing was decoded, in the order of `starts_s`.
+        failures: the reason for which each extractor's stream exists but gave nothing; None: the stream is fine, or missing.
+        problems: faults of the clip's streams, a line each.
+        decoded_s: seconds that could be decoded, of the stream of which the fewest could.
+        claimed_s: its length by the file's header; 0 if unknown.
     """
 
     starts_s: tuple[float, ...]
@@ -130,15 +147,21 @@ class ClipDone(NamedTuple):
     faceless_frames: int
     decode_s: float
     extract_s: float
+    gaps: tuple[tuple[tuple[int, int], ...], ...] = ()
+    failures: tuple[str | None, ...] = ()
+    problems: tuple[str, ...] = ()
+    decoded_s: float = 0.0
+    claimed_s: float = 0.0
 
+    @property
+    def damage(self) -> tuple[str, ...]:
+        """The problems other than a stream that the clip does not have."""
+        return tuple(problem for problem in self.problems if problem not in NO_STREAM.values())
 
-class ClipFailed(NamedTuple):
-    """A clip that could not be read, with the reason."""
-
-    reason: str
-
-
-Message = Chunk | ClipDone | ClipFailed
+    @property
+    def failure(self) -> str | None:
+        """The first of the extractors' failures."""
+        return next((reason for reason in self.failures if reason is not None), None)
 
 
 def process_clip(
@@ -156,26 +179,84 @@ def process_clip(
     """
     path = resolve_inside(settings.folder, task.file)
     cutters = {k: extractors[k].window_cutter() for k in task.extractors}
-    starts: dict[int, float] = {}
     formats = [f for k in task.extractors if (f := extractors[k].video_format) is not None]
     audio = any(extractors[k].video_format is None for k in task.extractors)
-    timer, media_s, faceless = _CpuTimer(), 0.0, 0
-    for part in stream(path, formats, audio=audio, backend=settings.backend):
+    timer, totals = _CpuTimer(), _ClipTotals()
+    span = Span(longest_s=settings.longest_s)
+    for part in stream(path, formats, audio=audio, backend=settings.backend, span=span):
         timer.end_decoding()
-        media_s = max(media_s, part.duration_s)
-        faceless += part.faceless_frames
+        totals.add(part)
         for k, cutter in cutters.items():
             data = extractors[k].select_stream(part)
             if data is not None and len(data):
-                starts.setdefault(k, extractors[k].first_row_start_s(part))
+                totals.add_stream(k, extractors[k], part)
                 yield from _chunks(path, k, extractors[k], cutter.push(data), settings)
         timer.end_extraction()
     timer.end_decoding()
     for k, cutter in cutters.items():
         yield from _chunks(path, k, extractors[k], cutter.finish(), settings)
     timer.end_extraction()
-    starts_s = tuple(starts.get(k, 0.0) for k in task.extractors)
-    yield ClipDone(starts_s, media_s, faceless, timer.decode_s, timer.extract_s)
+    yield totals.done(task, extractors, timer)
+
+
+@dataclass(slots=True)
+class _ClipTotals:
+    """Sums over the parts of a clip.
+
+    Attributes:
+        media_s: end of the last part.
+        faceless_frames: frames in which a crop detected no face.
+        claimed_s: the length by the file's header; 0 if unknown.
+        problems: the clip's.
+        failures: by modality, the reason for which a stream that exists gave nothing.
+        seconds: by modality, of the parts so far.
+        missing_s: by modality, seconds of them for which nothing was decoded.
+        starts_s: by extractor, the start of its first row.
+        gaps: by extractor, the spans of its stream for which nothing was decoded.
+    """
+
+    media_s: float = 0.0
+    faceless_frames: int = 0
+    claimed_s: float = 0.0
+    problems: Sequence[str] = ()
+    failures: Mapping[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(MODALITIES, 0.0))
+    missing_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(MODALITIES, 0.0))
+    starts_s: dict[int, float] = field(default_factory=dict)
+    gaps: dict[int, list[Segment]] = field(default_factory=dict)
+
+    def add(self, part: Clip) -> None:
+        """Add the next part."""
+        self.media_s = max(self.media_s, part.duration_s)
+        self.faceless_frames += part.faceless_frames
+        self.claimed_s, self.problems, self.failures = part.claimed_s, part.problems, part.failures
+        self.seconds["audio"] += 0.0 if part.samples is None else len(part.samples) / part.sample_rate
+        self.seconds["visual"] += part.video_grid.length / part.fps
+        for modality, gaps in part.gaps.items():
+            self.missing_s[modality] = sum(gap.duration_s for gap in gaps)
+
+    def add_stream(self, number: int, extractor: Extractor, part: Clip) -> None:
+        """Note an extractor's stream in a part."""
+        self.starts_s.setdefault(number, extractor.first_row_start_s(part))
+        self.gaps[number] = extractor.stream_gaps(part)
+
+    def done(self, task: ClipTask, extractors: Sequence[Extractor], timer: _CpuTimer) -> ClipDone:
+        """Return the message that ends the clip."""
+        grids = {k: TimeGrid(self.starts_s.get(k, 0.0), extractors[k].hop_s, MOST_ROWS) for k in task.extractors}
+        modalities = {k: extractors[k].modality for k in task.extractors}
+        decoded_s = {m: seconds - self.missing_s[m] for m, seconds in self.seconds.items() if seconds}
+        return ClipDone(
+            tuple(grid.start_s for grid in grids.values()),
+            self.media_s,
+            self.faceless_frames,
+            timer.decode_s,
+            timer.extract_s,
+            gaps=tuple(gap_rows(self.gaps.get(k, ()), grid) for k, grid in grids.items()),
+            failures=tuple(None if k in self.starts_s else self.failures.get(m) for k, m in modalities.items()),
+            problems=tuple(self.problems),
+            decoded_s=max(0.0, min(decoded_s.values(), default=0.0)),
+            claimed_s=self.claimed_s,
+        )
 
 
 class _CpuTimer:
@@ -210,70 +291,24 @@ def _chunks(
             yield Chunk(number, True, 0, None, to_half(rows))
 
 
-def describe_error(error: Exception) -> str:
-    """Describe a failure in one line: an error of ours by its message, any other also by its type.
+@dataclass(frozen=True, slots=True)
+class ExtractionJob:
+    """The work of a pool's processes in an extraction (`avloc.io.worker_process.Job`): a task is a `ClipTask`.
 
-    >>> describe_error(ZeroDivisionError("division by zero"))
-    'ZeroDivisionError: division by zero'
-    >>> describe_error(AvlocError("a.mp4: no such file"))
-    'a.mp4: no such file'
+    Attributes:
+        settings: the job's.
     """
-    text = " ".join(str(error).split())
-    return text if isinstance(error, AvlocError) and text else f"{type(error).__name__}: {text}"
 
+    settings: ExtractionSettings
 
-def worker_main(link: Connection, settings: ExtractionSettings) -> None:
-    """Run a worker process: build the extractors, report `READY`, then process clips until None arrives."""
-    prepare_process()
-    # A worker that only decodes must not touch the networks' device.
-    extractors = (replace(settings, device="cpu") if settings.runs_networks_in_parent else settings).build_extractors()
-    if not settings.runs_networks_in_parent:
-        for extractor in extractors:
-            extractor.load()
-            extractor.pulse = _Pulse(link)  # type: ignore[attr-defined]
-    link.send(READY)
-    while (task := link.recv()) is not None:
-        try:
-            for message in process_clip(task, extractors, settings):
-                send_message(link, message)
-        except (BrokenPipeError, ConnectionError):
-            raise
-        except Exception as error:  # one odd clip must never end a job of a million
-            link.send(ClipFailed(describe_error(error)))
-
-
-class _Pulse:
-    """Signals the parent from time to time that this process is at work."""
-
-    def __init__(self, link: Connection) -> None:
-        self._link, self._last = link, time.monotonic()
-
-    def __call__(self) -> None:
-        if time.monotonic() - self._last > PULSE_S:
-            self._link.send(ALIVE)
-            self._last = time.monotonic()
-
-
-def send_message(link: Connection, message: Message) -> None:
-    """Send a message; a large array follows it unpickled."""
-    if not isinstance(message, Chunk) or message.data.nbytes <= PICKLED_BYTES:
-        link.send(message)
-        return
-    data = np.ascontiguousarray(message.data)
-    link.send((message._replace(data=np.empty(0)), data.shape, data.dtype.str))
-    link.send_bytes(data.reshape(-1).view(np.uint8).data)
-
-
-def receive_message(link: Connection) -> Message | str:
-    """Receive a message sent by `send_message`, or a signal (`READY`, `ALIVE`).
-
-    Raises:
-        EOFError: if the sender is gone.
-    """
-    message = link.recv()
-    if type(message) is tuple:
-        chunk, shape, dtype = message
-        data = np.empty(shape, dtype)
-        link.recv_bytes_into(data.reshape(-1).view(np.uint8).data)
-        return chunk._replace(data=data)
-    return message
+    def build(self, pulse: Pulse) -> TaskFunction:
+        """Build the extractors, and load those that run in this process."""
+        settings = self.settings
+        if settings.runs_networks_in_parent:  # a worker that only decodes must not touch the networks' device
+            extractors = replace(settings, device="cpu").build_extractors()
+        else:
+            extractors = settings.build_extractors()
+            for extractor in extractors:
+                extractor.load()
+                extractor.pulse = pulse  # type: ignore[attr-defined]
+        return partial(process_clip, extractors=extractors, settings=settings)

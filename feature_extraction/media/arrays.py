@@ -23,7 +23,7 @@ class ClipArrays:
 
     Attributes:
         frames: (T, H, W, 3) uint8 RGB; None: no picture.
-        samples: (N,), or (channels, N), float in [-1, 1]; None: no sound.
+        samples: (N,), or (channels, N), float in [-1, 1], whose channels are averaged; None: no sound.
         fps: frames per second.
         sample_rate: samples per second.
         name: the clip's name in results and messages.
@@ -77,7 +77,7 @@ def stream_arrays(
         frames.push_av(frame)
         yield from clip_parts(whole, frames.take(frames_per_part), ())
     for frame in _audio_frames(sound, clip.sample_rate) if sound is not None else ():
-        samples.push(frame)
+        samples.push_av(frame)
         yield from clip_parts(whole, (), samples.take(samples_per_part))
     frames.finish()
     samples.finish()

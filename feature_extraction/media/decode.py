@@ -7,17 +7,28 @@ memory for any length; `decode` returns it whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from avloc.core.timeline import DEFAULT_FPS, DEFAULT_SAMPLE_RATE
+from avloc.core.timeline import DEFAULT_FPS, DEFAULT_SAMPLE_RATE, Segment
 from avloc.errors import MediaError
-from avloc.feature_extraction.media.decord_backend import decord_frames
-from avloc.feature_extraction.media.probe import container_duration_s, error_reason, open_container, probe
+from avloc.feature_extraction.media.backends.decord import decord_frames
+from avloc.feature_extraction.media.backends.pyav import Consumer, decode_packets, seek
+from avloc.feature_extraction.media.clock import ClipClock, has_reliable_header
+from avloc.feature_extraction.media.completeness import claimed_ends_s, describe_shortfalls
+from avloc.feature_extraction.media.limits import bound_decoder, check_length, check_picture
+from avloc.feature_extraction.media.probe import (
+    Tracks,
+    container_duration_s,
+    media_errors,
+    open_container,
+    probe,
+    select_tracks,
+)
 from avloc.feature_extraction.media.sampling import PART_S, FrameSampler, SampleCollector, clip_parts
 from avloc.feature_extraction.media.types import WHOLE, Clip, ImageArray, MediaInfo, Span, VideoFormat
 
@@ -26,7 +37,7 @@ MAX_DECODED_BYTES = 8 << 30
 BACKENDS = ("pyav", "decord")
 
 
-SEEK_BACK_S = 1.0  # decoders of sound need a little run-up
+LISTED_GAPS = 3
 
 
 def stream(
@@ -40,7 +51,7 @@ def stream(
     part_s: float = PART_S,
     span: Span = WHOLE,
 ) -> Iterator[Clip]:
-    """Decode a clip in one pass, in consecutive parts without gaps, each of frames or of sound.
+    """Decode a clip in one pass, in consecutive parts, each of frames or of sound.
 
     Args:
         path: the file.
@@ -53,23 +64,26 @@ def stream(
         span: the part of the file to decode; times stay those of the file.
 
     Yields:
-        Parts, and an empty one at the end. All share one list of `problems`, which is complete with the last part.
+        Parts, and an empty one at the end. All share their `problems`, `gaps` and `failures`, which are complete with the last
+        part.
 
     Raises:
-        MediaError: if nothing at all could be decoded. A missing stream is a problem of the clip and no error as long as the
+        MediaError: if nothing at all could be decoded, or the clip is above a limit (`Span.longest_s`, `limits.MOST_PIXELS`), by
+            its header or while it is decoded. A missing stream is a problem of the clip and no error as long as the
             file has another stream, because sound may be requested alone.
     """
     if backend not in BACKENDS:
         raise MediaError(f"the decoding backend must be {' or '.join(BACKENDS)}, got {backend!r}")
     path = Path(path)
     whole = Clip(path=path, fps=fps, sample_rate=sample_rate)
-    with open_container(path) as container:
-        decoding = _Decoding(container, whole, tuple(dict.fromkeys(formats)), audio=audio, part_s=part_s, span=span)
-        yield from decoding.decode_packets(picture=backend == "pyav")
-    if backend == "decord":
-        yield from decoding.decode_with_decord()
-    yield from decoding.finish()
-    yield whole
+    with media_errors(path):
+        with open_container(path) as container:
+            decoding = _Decoding(container, whole, tuple(dict.fromkeys(formats)), audio=audio, part_s=part_s, span=span)
+            yield from decoding.decode_packets(picture=backend == "pyav")
+        if backend == "decord":
+            yield from decoding.decode_with_decord()
+        yield from decoding.finish()
+        yield whole
 
 
 class _Decoding:
@@ -88,40 +102,57 @@ class _Decoding:
         self, container: Any, whole: Clip, formats: tuple[VideoFormat, ...], *, audio: bool, part_s: float, span: Span
     ) -> None:
         self.container, self.whole, self.span = container, whole, span
-        streams = container.streams
-        self.picture = next(iter(streams.video), None) if formats else None
-        self.sound = next(iter(streams.audio[span.audio_track :]), None) if audio else None
-        requests = (("video", bool(formats), self.picture), ("audio", audio, self.sound))
-        whole.problems += [
-            f"no {kind} stream" for kind, requested, selected in requests if requested and selected is None
-        ]
+        self.clock, self.tracks = ClipClock(container), select_tracks(container, span.audio_track)
+        self.picture = self.tracks.picture if formats else None
+        self.sound = self.tracks.sound if audio else None
+        whole.claimed_s = container_duration_s(container) if has_reliable_header(container) else 0.0
+        check_length(whole.path, min(span.end_s, whole.claimed_s) - span.start_s, span.longest_s)
+        if self.picture is not None:
+            check_picture(whole.path, self.picture.width or 0, self.picture.height or 0)
+            bound_decoder(self.picture)
+        self.claimed_ends_s = claimed_ends_s(container, {"visual": self.picture, "audio": self.sound})
+        _note_missing(whole, self.tracks, {"visual": bool(formats), "audio": audio})
         selected_count = (self.picture is not None) + (self.sound is not None)
-        self.has_other_streams = len(streams.video) + len(streams.audio) > selected_count
-        self.frames = FrameSampler(formats, whole.fps, container_duration_s(container), span.start_s, span.end_s)
+        self.has_other_streams = len(container.streams.video) + len(container.streams.audio) > selected_count
+        self.frames = FrameSampler(formats, whole.fps, whole.claimed_s, span.start_s, span.end_s)
         self.samples = SampleCollector(whole.sample_rate, span.start_s, span.end_s)
+        whole.gaps = {"audio": self.samples.gaps, "visual": self.frames.gaps}
         self.frames_per_part = max(1, round(part_s * whole.fps))
         self.samples_per_part = max(1, round(part_s * whole.sample_rate))
 
     def decode_packets(self, *, picture: bool) -> Iterator[Clip]:
         """Decode the sound and, with `picture`, the frames by PyAV, up to the span's end; yield the completed parts."""
-        streams = [s for s in (self.picture if picture else None, self.sound) if s is not None]
-        _seek(self.container, self.span.start_s)
-        for _ in _demux(self.container, streams, self.frames, self.samples, self.whole.problems):
+        consumers: dict[int, Consumer] = {}
+        if picture and self.picture is not None:
+            consumers[self.picture.index] = self.frames
+        if self.sound is not None:
+            consumers[self.sound.index] = self.samples
+        seek(self.container, self.span.start_s)
+        for _ in decode_packets(self.container, self.tracks, consumers, self.clock, self.whole.problems):
+            self._check_length()
             frames, samples = self.frames.take(self.frames_per_part), self.samples.take(self.samples_per_part)
             yield from clip_parts(self.whole, frames, samples)
-            if (self.picture not in streams or self.frames.ended) and (self.sound is None or self.samples.ended):
+            if all(consumer.ended for consumer in consumers.values()):
                 break
+
+    def _check_length(self) -> None:
+        """Raise once more than the limit is decoded: the header may claim less, or nothing."""
+        seconds = max(self.frames.steps / self.whole.fps, self.samples.count / self.whole.sample_rate)
+        check_length(self.whole.path, seconds, self.span.longest_s)
 
     def decode_with_decord(self) -> Iterator[Clip]:
         """Decode the frames by decord, up to the span's end; yield the completed parts."""
         if self.picture is None:
             return
-        frames = self.frames
-        for frame in decord_frames(self.whole.path, frames.formats, self.whole.problems, frames.reformatters):
+        frames, problems = self.frames, self.whole.problems
+        first = len(problems)
+        for frame in decord_frames(self.whole.path, frames.formats, problems, frames.reformatters):
             frames.push(frame.time_s, frame.images, frame.duration_s, frame.picture)
             if frames.ended:
                 break
+            self._check_length()
             yield from clip_parts(self.whole, frames.take(self.frames_per_part), ())
+        frames.damage = next(iter(problems[first:]), None)
 
     def finish(self) -> Iterator[Clip]:
         """Yield the last parts.
@@ -129,31 +160,56 @@ class _Decoding:
         Raises:
             MediaError: if nothing could be decoded.
         """
-        frames, samples, problems = self.frames, self.samples, self.whole.problems
+        frames, samples, whole = self.frames, self.samples, self.whole
         frames.finish()
         samples.finish()
         last_frames, last_samples = frames.take_rest(self.frames_per_part), samples.take_rest(self.samples_per_part)
-        yield from clip_parts(self.whole, last_frames, last_samples)
-        results = (("frame", self.picture, frames.steps), ("sound", self.sound, samples.count))
-        problems += [
-            f"no {kind} could be decoded" for kind, selected, count in results if selected is not None and not count
-        ]
+        yield from clip_parts(whole, last_frames, last_samples)
+        whole.problems += self.clock.problems()
+        results = (
+            ("visual", "frame", self.picture, frames.steps, frames.gaps, frames.damage),
+            ("audio", "sound", self.sound, samples.count, samples.gaps, samples.damage),
+        )
+        for modality, kind, selected, count, gaps, damage in results:
+            if selected is not None and not count:
+                whole.problems.append(f"no {kind} could be decoded")
+                whole.failures[modality] = whole.problems[-1] + (f" ({damage})" if damage else "")
+            whole.problems += _describe_gaps(kind, gaps)
+        ends_s = {
+            "visual": (frames.start_s, frames.steps / whole.fps),
+            "audio": (samples.start_s, samples.count / whole.sample_rate),
+        }
+        decoded_s = {
+            m: start_s + length_s for m, (start_s, length_s) in ends_s.items() if start_s is not None and length_s
+        }
+        whole.problems += describe_shortfalls(self.claimed_ends_s, decoded_s, self.span.end_s)
         nothing_selected = self.picture is None and self.sound is None
         if not frames.steps and not samples.count and not (nothing_selected and self.has_other_streams):
-            reason = "; ".join(problems) or "neither picture nor sound was requested"
-            raise MediaError(f"{self.whole.path}: nothing could be decoded ({reason})")
+            if 0 < whole.claimed_s <= self.span.start_s:
+                raise MediaError(
+                    f"{whole.path}: starts at {self.span.start_s:g} s, behind the clip's end at {whole.claimed_s:.2f} s"
+                )
+            reason = "; ".join(whole.problems) or "neither picture nor sound was requested"
+            raise MediaError(f"{whole.path}: nothing could be decoded ({reason})")
 
 
-def _seek(container: Any, start_s: float) -> None:
-    """Go to the last key frame before the start; frames between the two are decoded and left out."""
-    import av
+def _note_missing(whole: Clip, tracks: Tracks, requested: dict[str, bool]) -> None:
+    """Add the requested streams that are missing, or cannot be decoded, to a clip's problems."""
+    selected = {"visual": tracks.picture, "audio": tracks.sound}
+    for modality, kind in (("visual", "video"), ("audio", "audio")):
+        if not requested[modality] or selected[modality] is not None:
+            continue
+        if modality in tracks.failures:
+            whole.failures[modality] = tracks.failures[modality]
+        whole.problems.append(tracks.failures.get(modality, f"no {kind} stream"))
 
-    # In a transport stream FFmpeg goes to a packet, not to a key frame, and the picture would start much later.
-    if start_s > SEEK_BACK_S and not {"mpegts", "mpeg"} & set(container.format.name.split(",")):
-        try:
-            container.seek(int((start_s - SEEK_BACK_S) * 1_000_000))
-        except (av.error.FFmpegError, OSError):
-            return  # a file without an index is read from its beginning
+
+def _describe_gaps(kind: str, gaps: Sequence[Segment]) -> list[str]:
+    """Describe gaps for people: one by one, or their number and sum if they are many."""
+    if len(gaps) > LISTED_GAPS:
+        total_s = sum(gap.duration_s for gap in gaps)
+        return [f"no {kind} could be decoded in {len(gaps)} gaps, {total_s:.2f} s in all"]
+    return [f"no {kind} could be decoded from {gap.start_s:.2f} to {gap.end_s:.2f} s" for gap in gaps]
 
 
 def decode(
@@ -190,7 +246,8 @@ def decode(
     if formats:
         check_fits(path, formats, span, fps=fps, info=info)
     for part in stream(path, formats, audio=audio, fps=fps, sample_rate=sample_rate, backend=backend, span=span):
-        clip.problems = part.problems
+        clip.problems, clip.gaps, clip.failures = part.problems, part.gaps, part.failures
+        clip.claimed_s = part.claimed_s
         if part.frames:
             clip.video_start_s = clip.video_start_s if steps else part.video_start_s
             clip.faceless_frames += part.faceless_frames
@@ -234,36 +291,3 @@ def check_fits(
 def _check_size(path: Path, size: float) -> None:
     if size > MAX_DECODED_BYTES:
         raise MediaError(f"{path}: its frames would take {size / 2**30:.0f} GiB at once, cut it into parts")
-
-
-def _demux(
-    container: Any, streams: list[Any], frames: FrameSampler, samples: SampleCollector, problems: list[str]
-) -> Iterator[None]:
-    """Decode packet by packet; yields after each."""
-    import av
-
-    if not streams:  # FFmpeg would take all of them
-        return
-    for stream in streams:
-        stream.thread_type = "NONE"  # jobs run one process per core; threads would only compete for them
-    damaged = 0
-    packets = container.demux(streams)
-    while True:
-        try:
-            packet = next(packets)
-        except StopIteration:
-            break
-        except av.error.FFmpegError as error:
-            problems.append(f"reading stopped early ({error_reason(error)})")
-            break
-        try:
-            for frame in packet.decode():
-                if isinstance(frame, av.VideoFrame):
-                    frames.push_av(frame)
-                else:
-                    samples.push(frame)
-        except (av.error.FFmpegError, ValueError):
-            damaged += 1
-        yield
-    if damaged:
-        problems.append(f"{damaged} damaged packets were left out")

@@ -9,22 +9,20 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from avloc.core.timeline import Segment
+from avloc.feature_extraction.media.clock import LONGEST_GAP_S, PAST_END_S
 from avloc.feature_extraction.media.cropping import AvPicture, Picture, Reformatters, crop_frame, needs_face
 from avloc.feature_extraction.media.faces import FaceFollower, FollowedFrame
+from avloc.feature_extraction.media.sound import MonoResampler, SampleArray
 from avloc.feature_extraction.media.types import Clip, ImageArray, VideoFormat
-
-SampleArray = npt.NDArray[np.float32]
-"""(N,) samples in [-1, 1]."""
 
 PART_S = 4.0  # seconds of a clip at a time
 # A pts gap longer than this is filled with silence; shorter ones are rounding and encoder jitter.
 AUDIO_GAP_S = 0.05
-# A longer jump of the clock is a damaged time stamp, not a pause.
-LONGEST_GAP_S = 3600.0
-# Time stamps up to this far past the end in the file's header are trusted.
-PAST_END_S = 10.0
+# A picture may stand still, so only a longer time without frames counts as a gap, unless frames were lost there.
+PICTURE_GAP_S = 1.0
+LOST_PICTURE_GAP_S = 0.1
 
 
 class FramePart(NamedTuple):
@@ -71,6 +69,9 @@ class FrameSampler:
         start_s: start of the first step; None before the first frame.
         steps: steps made, including those taken.
         ended: true once a frame from `to_s` or later has come: later ones do not matter.
+        gaps: spans for which no frame was decoded; their steps show the frame before.
+        damage: the reason for which the first damaged packet could not be decoded; None without any.
+        flawed: number of damaged packets that could be decoded, as well as possible.
 
     >>> gray = VideoFormat(1, 1, "gray")
     >>> sampler = FrameSampler([gray], fps=10)
@@ -93,6 +94,9 @@ class FrameSampler:
         self.from_s, self.to_s, self.ended = from_s, to_s, False
         self.start_s: float | None = None
         self.steps = 0
+        self.gaps: list[Segment] = []
+        self.damage: str | None = None
+        self.flawed = 0
         self.reformatters = Reformatters()
         self._filled = 0  # steps that are made or wait for a face
         self._faceless: deque[bool] = deque()
@@ -102,6 +106,11 @@ class FrameSampler:
         self._images: dict[VideoFormat, deque[ImageArray]] = {f: deque() for f in formats}
         self._last_s, self._last_duration_s = 0.0, 1 / fps
         self._pending: _PendingFrame | None = None
+        self._lost_s: list[float] = []  # times of frames that could not be decoded
+
+    def lose(self, time_s: float | None) -> None:
+        """Note that the frame of a time could not be decoded: without a frame around it there is a gap, even if it is short."""
+        self._lost_s.append(self._last_s + self._last_duration_s if time_s is None else time_s)
 
     def push_av(self, frame: Any) -> None:
         """Add a frame of PyAV's."""
@@ -131,15 +140,24 @@ class FrameSampler:
             if beyond or time_s > self._last_s + LONGEST_GAP_S:
                 time_s = None
         if time_s is None:
-            time_s = self._last_s + self._last_duration_s
+            time_s = 0.0 if self.start_s is None else self._last_s + self._last_duration_s
         if self.start_s is None:
             self.start_s = max(self.from_s, time_s)
-        elif time_s > self._last_s and not duration_s:
-            self._last_duration_s = time_s - self._last_s
+        else:
+            self._note_gap(time_s)
+            if time_s > self._last_s and not duration_s:
+                self._last_duration_s = time_s - self._last_s
         self._fill(time_s)
         self.ended = time_s >= self.to_s
         self._pending, self._last_s = _PendingFrame(images, picture), time_s
         self._last_duration_s = min(duration_s, LONGEST_GAP_S) if duration_s else self._last_duration_s
+
+    def _note_gap(self, until_s: float) -> None:
+        begin_s = self._last_s + self._last_duration_s
+        is_lossy = any(begin_s - 1 / self.fps <= lost_s < until_s for lost_s in self._lost_s)
+        self._lost_s = [lost_s for lost_s in self._lost_s if lost_s >= until_s]
+        if until_s - begin_s > (LOST_PICTURE_GAP_S if is_lossy else PICTURE_GAP_S):
+            _add_gap(self.gaps, max(begin_s, self.from_s), min(until_s, self.to_s))
 
     def _fill(self, until_s: float) -> None:
         if self._pending is None or self.start_s is None:
@@ -198,8 +216,13 @@ class FrameSampler:
         return len(next(iter(self._images.values()))) if self._images else 0
 
 
+def _add_gap(gaps: list[Segment], start_s: float, end_s: float) -> None:
+    if end_s > start_s:
+        gaps.append(Segment(start_s, end_s))
+
+
 class SampleCollector:
-    """Audio frames with times > one mono signal; gaps become silence, overlaps are cut.
+    """Audio frames with times > one mono signal; gaps between frames become silence, overlaps are cut.
 
     Args:
         sample_rate: samples per second of the result.
@@ -210,6 +233,9 @@ class SampleCollector:
         start_s: start of the first sample, never before `from_s`; None before the first frame.
         count: samples since `start_s`, including those taken.
         ended: true once the signal is complete up to `to_s`.
+        gaps: spans for which no samples were decoded, which are silent.
+        damage: the reason for which the first damaged packet could not be decoded; None without any.
+        flawed: number of damaged packets that could be decoded, as well as possible.
     """
 
     def __init__(self, sample_rate: int, from_s: float = 0.0, to_s: float = math.inf) -> None:
@@ -217,22 +243,23 @@ class SampleCollector:
         self.ended = False
         self.start_s: float | None = None
         self.count = 0
+        self.gaps: list[Segment] = []
+        self.damage: str | None = None
+        self.flawed = 0
         self._parts: deque[SampleArray] = deque()
         self._waiting = 0
         self._origin_s = 0.0  # the first time stamp, maybe before 0
         self._position = 0  # samples since the first time stamp
-        self._resampler: Any = None
+        self._resampler = MonoResampler(sample_rate)
         self._last_pts: int | None = None
         self._surplus = 0  # samples to cut because they overlap with the signal
         self._gap_allowed = round(AUDIO_GAP_S * sample_rate)
 
-    def push(self, frame: Any) -> None:
-        """Add an audio frame of PyAV's."""
-        import av
+    def lose(self, time_s: float | None) -> None:
+        """Do nothing: sound that could not be decoded shows in the time of the next frame."""
 
-        if self._resampler is None:
-            # Channels stay apart and are averaged below: FFmpeg's downmix would weight them by layout.
-            self._resampler = av.AudioResampler(format="fltp", rate=self.sample_rate)
+    def push_av(self, frame: Any) -> None:
+        """Add an audio frame of PyAV's."""
         if self.start_s is None:
             self._origin_s = float(frame.pts * frame.time_base) if frame.pts is not None else 0.0
             self.start_s = max(self.from_s, self._origin_s)
@@ -240,16 +267,22 @@ class SampleCollector:
             gap = round((float(frame.pts * frame.time_base) - self._origin_s) * self.sample_rate) - self._position
             # The resampler buffers a few samples, far fewer than a gap that counts.
             if self._gap_allowed < gap <= LONGEST_GAP_S * self.sample_rate:
-                silence = np.zeros(min(gap, self.sample_rate), dtype=np.float32)
-                for begin in range(0, gap, len(silence)):
-                    self._append(silence[: gap - begin])
+                self._fill(gap)
             self._surplus = -gap if gap < -self._gap_allowed else 0
         self._last_pts = frame.pts
-        for out in self._resampler.resample(frame):
-            part = out.to_ndarray().mean(axis=0, dtype=np.float32)
+        for part in self._resampler.push(frame):
             cut = min(self._surplus, len(part))
             self._surplus -= cut
             self._append(part[cut:])
+
+    def _fill(self, gap: int) -> None:
+        """Append `gap` samples of silence."""
+        begin_s = self._origin_s + self._position / self.sample_rate
+        end_s = begin_s + gap / self.sample_rate
+        _add_gap(self.gaps, max(begin_s, self.from_s), min(end_s, self.to_s))
+        silence = np.zeros(min(gap, self.sample_rate), dtype=np.float32)
+        for begin in range(0, gap, len(silence)):
+            self._append(silence[: gap - begin])
 
     def _append(self, part: SampleArray) -> None:
         # Samples before 0 are an encoder's priming that the container did not cut.
@@ -267,9 +300,8 @@ class SampleCollector:
 
     def finish(self) -> None:
         """Add the samples that the resampler still buffers."""
-        if self._resampler is not None:
-            for out in self._resampler.resample(None):
-                self._append(out.to_ndarray().mean(axis=0, dtype=np.float32))
+        for part in self._resampler.finish():
+            self._append(part)
 
     def take(self, samples: int) -> Iterator[SamplePart]:
         """Yield the signal in parts of `samples` each; the rest waits."""

@@ -10,7 +10,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from avloc.core.timeline import TimeGrid
+from avloc.core.records import MODALITIES
+from avloc.core.timeline import Segment, TimeGrid
 from avloc.feature_extraction.media.resize import Resize
 
 Crop = Literal["none", "center", "face", "mouth"]
@@ -47,25 +48,35 @@ class VideoFormat(NamedTuple):
         return self.height * self.width * channels * (4 if self.resize == "bicubic" else 1)
 
 
+NO_STREAM = {"audio": "no audio stream", "visual": "no video stream"}
+"""The problem of a clip that does not have a requested stream, by modality."""
+
+
+LONGEST_S = 6 * 3600.0
+"""The default limit of a clip's length, in seconds."""
+
+
 class Span(NamedTuple):
     """The part of a file to read.
 
     Attributes:
         start_s: its start in seconds.
         end_s: its end in seconds; infinity: the end of the file.
-        audio_track: the number of the audio track, from 0.
+        audio_track: the number of the audio track, from 0; None: the track marked as default, or else the first.
+        longest_s: the limit of the part's length in seconds; a longer one is refused.
 
     >>> Span(60.0, 90.0)
-    Span(start_s=60.0, end_s=90.0, audio_track=0)
+    Span(start_s=60.0, end_s=90.0, audio_track=None, longest_s=21600.0)
     """
 
     start_s: float = 0.0
     end_s: float = math.inf
-    audio_track: int = 0
+    audio_track: int | None = None
+    longest_s: float = LONGEST_S
 
 
 WHOLE = Span()
-"""A whole file, with its first audio track."""
+"""A whole file, with its default audio track."""
 
 
 ImageArray = npt.NDArray[Any]
@@ -78,14 +89,15 @@ class MediaInfo:
 
     Attributes:
         path: the file.
-        duration_s: seconds; 0 if unknown.
+        duration_s: the end of the longer stream on the clip's clock (`clock.ClipClock`), in seconds; 0 if unknown.
         fps: frames per second.
         frames: the number of frames, if the header has it.
         width: pixels.
         height: pixels.
-        sample_rate: samples per second of the first audio track.
-        channels: channels of the first audio track.
+        sample_rate: samples per second of the default audio track.
+        channels: channels of the default audio track.
         audio_tracks: the number of audio tracks.
+        problems: a line for each stream that exists and cannot be decoded; its attributes are None too.
     """
 
     path: Path
@@ -97,6 +109,7 @@ class MediaInfo:
     sample_rate: int | None
     channels: int | None
     audio_tracks: int
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, repr=False)
@@ -109,11 +122,15 @@ class Clip:
         sample_rate: samples per second of `samples`.
         frames: by format (T, H, W[, 3]); empty if the picture is missing or unreadable.
         video_start_s: start of the first frame.
-        samples: (N,) float32 in [-1, 1], the mean of the channels; None if the sound is missing or unreadable.
+        samples: (N,) float32 in [-1, 1], one channel (`sound.downmix`); None if the sound is missing or unreadable.
         audio_start_s: start of the first sample.
         problems: a line for each missing or damaged stream.
         faceless_frames: for formats that are cut out around a face, the number of frames with no face detected around that
             time; these show the face's last place, or the central square.
+        claimed_s: the length by the file's header, in seconds; 0 if unknown.
+        gaps: by modality, spans in which nothing was decoded: their frames repeat the last one, their samples are 0. Between
+            parts of a clip this is shared; a span is added at the latest with the part that it begins in.
+        failures: by modality, the reason for which a stream that the file has gave nothing at all.
 
     >>> Clip(Path("clip.mp4"), fps=25, sample_rate=16_000, samples=np.zeros(8_000, np.float32)).duration_s
     0.5
@@ -128,6 +145,9 @@ class Clip:
     audio_start_s: float = 0.0
     problems: list[str] = field(default_factory=list)
     faceless_frames: int = 0
+    claimed_s: float = 0.0
+    gaps: dict[str, list[Segment]] = field(default_factory=lambda: {modality: [] for modality in MODALITIES})
+    failures: dict[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         samples = "no samples" if self.samples is None else f"{len(self.samples)} samples"

@@ -26,7 +26,7 @@ from avloc.errors import StoreError
 from avloc.feature_extraction.extractors.base import Features
 from avloc.feature_extraction.store.index import ShardIndex, shard_paths
 from avloc.feature_extraction.store.plan_file import PlanFile, plan_digest, read_plan, write_plan
-from avloc.feature_extraction.store.shards import OK, fingerprint, read_tables
+from avloc.feature_extraction.store.shard_tables import OK, fingerprint, read_tables
 from avloc.io.files import read_json, write_json
 
 FORMAT_VERSION = 3
@@ -219,6 +219,10 @@ class FeatureStore:
         """The clock of a clip's features, without reading them."""
         return self._index(extractor).grid(*self._locate_one(extractor, file))
 
+    def gaps(self, extractor: str, file: str) -> tuple[tuple[int, int], ...]:
+        """The (first, end) pairs of a clip's rows for which nothing was decoded, without reading the rows."""
+        return self._index(extractor).gaps(*self._locate_one(extractor, file))
+
     def read(self, extractor: str, file: str) -> Features:
         """Read a clip's features.
 
@@ -234,11 +238,12 @@ class FeatureStore:
         index = self._index(extractor)
         # torch converts half to single precision ten times as fast as numpy.
         values = torch.from_numpy(index.values(shard, entry)).float().numpy()
-        return Features(values, index.grid(shard, entry))
+        return Features(values, index.grid(shard, entry), index.gaps(shard, entry))
 
     def _index(self, extractor: str) -> ShardIndex:
         if extractor not in self._indices:
-            self._indices[extractor] = ShardIndex(self.root / extractor, self.describe(extractor).hop_s)
+            description = self.describe(extractor)
+            self._indices[extractor] = ShardIndex(self.root / extractor, description.hop_s, description.dim)
         return self._indices[extractor]
 
     def _locate_one(self, extractor: str, file: str) -> tuple[int, int]:

@@ -7,20 +7,24 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from avloc.core.timeline import TimeGrid
-from avloc.errors import StoreError
-from avloc.feature_extraction.store.shards import OK, read_tables
+from avloc.feature_extraction.store.shard_file import explain_error, open_shard, shard_error
+from avloc.feature_extraction.store.shard_tables import OK, encode_names, read_tables, select_gaps
+
+if TYPE_CHECKING:
+    import h5py
 
 MAX_OPEN_SHARDS = 64  # per extractor and process: far below the limit of open files
 
 
 def name_keys(files: Iterable[str]) -> npt.NDArray[np.int64]:
     """Hash each name to 64 bits, equal in every process: a million names take 8 MB."""
-    digests = b"".join(hashlib.blake2b(name.encode(), digest_size=8).digest() for name in files)
+    digests = b"".join(hashlib.blake2b(encode_names((name,), ""), digest_size=8).digest() for name in files)
     return np.frombuffer(digests, dtype=np.int64)
 
 
@@ -37,24 +41,27 @@ class ShardIndex:
     Args:
         folder: the extractor's folder.
         hop_s: seconds per row.
+        dim: numbers per row.
 
     Attributes:
         shards: the shards' files.
         failures: the clips that could not be read, each with its reason.
     """
 
-    def __init__(self, folder: Path, hop_s: float) -> None:
-        self.folder, self.hop_s = folder, hop_s
+    def __init__(self, folder: Path, hop_s: float, dim: int) -> None:
+        self.folder, self.hop_s, self.dim = folder, hop_s, dim
         self.shards = shard_paths(folder)
         self.failures: dict[str, str] = {}
         self._offsets: list[npt.NDArray[np.int64]] = []
         self._starts: list[npt.NDArray[np.float64]] = []
+        self._gaps: list[npt.NDArray[np.int64]] = []
         self._open: OrderedDict[int, _ShardReader] = OrderedDict()
         keys, places = [np.zeros(0, np.int64)], [np.zeros((0, 2), np.int32)]
         for shard, path in enumerate(self.shards):
             tables = read_tables(path)
             self._offsets.append(tables.offsets)
             self._starts.append(tables.starts)
+            self._gaps.append(tables.gaps)
             self.failures.update(tables.failures)
             entries = [k for k, state in enumerate(tables.status) if state == OK]
             keys.append(name_keys(tables.files[k] for k in entries))
@@ -96,13 +103,17 @@ class ShardIndex:
         begin, end = self._offsets[shard][entry : entry + 2].tolist()
         return TimeGrid(float(self._starts[shard][entry]), self.hop_s, end - begin)
 
+    def gaps(self, shard: int, entry: int) -> tuple[tuple[int, int], ...]:
+        """The (first, end) pairs of a clip's rows for which nothing was decoded."""
+        return select_gaps(self._gaps[shard], entry)
+
     def values(self, shard: int, entry: int) -> npt.NDArray[np.float16]:
         """Read a clip's rows: (T, D)."""
         begin, end = self._offsets[shard][entry : entry + 2].tolist()
         if shard not in self._open:
             if len(self._open) >= MAX_OPEN_SHARDS:
                 self._open.popitem(last=False)[1].close()
-            self._open[shard] = _ShardReader(self.shards[shard])
+            self._open[shard] = _ShardReader(self.shards[shard], self.dim)
         self._open.move_to_end(shard)
         return self._open[shard].rows(begin, end)
 
@@ -113,20 +124,22 @@ class _ShardReader:
     Several times as fast as slices through h5py, which lock, look up and copy through a cache of whole chunks.
     """
 
-    def __init__(self, path: Path) -> None:
-        import h5py
-
-        with h5py.File(path, "r") as file:
+    def __init__(self, path: Path, dim: int) -> None:
+        self._path, self.dim = path, dim
+        with open_shard(path) as file:
             values = file["values"]
-            if values.id.get_create_plist().get_nfilters() or values.dtype != np.dtype("<f2"):
-                raise StoreError(f"{path}: want plain float16 values, got {values.dtype}, or compressed ones")
-            self.dim, self.chunk_rows = int(values.shape[1]), int(values.chunks[0])
-            self.chunk_positions = np.zeros(-(-len(values) // self.chunk_rows), dtype=np.int64)
+            if values.shape[1] != dim:
+                problem = f"its rows have {values.shape[1]} numbers, rows of this extractor have {dim}"
+                raise shard_error(path, problem)
+            self.chunk_rows = int(values.chunks[0])
+            self.chunk_positions = np.full(-(-len(values) // self.chunk_rows), -1, dtype=np.int64)
 
             def note_position(info: h5py.h5d.StoreInfo) -> None:
                 self.chunk_positions[info.chunk_offset[0] // self.chunk_rows] = info.byte_offset
 
             values.id.chunk_iter(note_position)
+        if (self.chunk_positions < 0).any():
+            raise shard_error(path, "a damaged shard (it lacks some of its values)")
         self._file = os.open(path, os.O_RDONLY)
 
     def rows(self, begin: int, end: int) -> npt.NDArray[np.float16]:
@@ -137,9 +150,19 @@ class _ShardReader:
             chunk, first = divmod(begin, self.chunk_rows)
             count = min(end - begin, self.chunk_rows - first)
             position = int(self.chunk_positions[chunk]) + first * row_bytes
-            parts.append(os.pread(self._file, count * row_bytes, position))
+            part = self._pread(count * row_bytes, position)
+            parts.append(part)
             begin += count
         return np.frombuffer(bytearray().join(parts), dtype="<f2").reshape(-1, self.dim)
+
+    def _pread(self, size: int, position: int) -> bytes:
+        try:
+            part = os.pread(self._file, size, position)
+        except OSError as error:
+            raise explain_error(self._path, error) from error
+        if len(part) < size:
+            raise shard_error(self._path, "a damaged shard (it ends before its values do)")
+        return part
 
     def close(self) -> None:
         """Close the file."""

@@ -20,7 +20,7 @@ from avloc.errors import StoreError
 from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.feature_extraction.store.index import name_keys
 from avloc.feature_extraction.store.plan_file import PlanFile, read_plan
-from avloc.feature_extraction.store.shards import read_tables, shard_name
+from avloc.feature_extraction.store.shard_tables import encode_names, read_tables, shard_name
 
 LARGEST_SHARD_CLIPS = 2000
 SMALLEST_SHARD_CLIPS = 8
@@ -41,7 +41,7 @@ def list_digest(files: Sequence[str]) -> str:
     """Hash a list of clips to 16 hexadecimal digits."""
     digest = hashlib.sha256()
     for file in files:
-        digest.update(f"{file}\n".encode())
+        digest.update(encode_names((file, ""), "\n"))
     return digest.hexdigest()[:16]
 
 
@@ -53,12 +53,18 @@ class ShardLayout:
         size: clips per shard, at most.
         skip: ascending (a, b) pairs: `files[a:b]` are in shards made for other lists.
 
+    Raises:
+        StoreError: if a name has a zero byte, which separates names in a shard.
+
     >>> layout = ShardLayout(["a", "b", "c", "d"], size=2, skip=[(1, 2)])
     >>> [layout.clips(k) for k in range(len(layout))]
     [('a', 'c'), ('d',)]
     """
 
     def __init__(self, files: Sequence[str], size: int, skip: Sequence[tuple[int, int]] = ()) -> None:
+        impossible = next((file for file in files if "\0" in file), None)
+        if impossible is not None:
+            raise StoreError(f"{impossible!r}: the name of a clip cannot have a zero byte; correct the list of clips")
         self.files, self.size, self.skip = files, size, [(int(a), int(b)) for a, b in skip]
         kept = np.flatnonzero(~self.skipped()) if self.skip else None
         self._kept: npt.NDArray[np.int64] | range = range(len(files)) if kept is None else kept

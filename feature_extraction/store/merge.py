@@ -13,8 +13,8 @@ from avloc.core.descriptions import ExtractorDescription
 from avloc.errors import AvlocError, StoreError
 from avloc.feature_extraction.store.feature_store import FORMAT_VERSION, FeatureStore
 from avloc.feature_extraction.store.repeats import RepeatedClips
-from avloc.feature_extraction.store.shards import UNREADABLE, read_attribute
-from avloc.feature_extraction.store.verify import read_checked_tables
+from avloc.feature_extraction.store.shard_file import open_shard
+from avloc.feature_extraction.store.shard_tables import read_attribute, read_tables
 from avloc.io.files import file_sha256, remove_stale, replacing
 
 
@@ -151,7 +151,7 @@ def _distinct_shards(
                 _check_equal(shards[path.name], path)
             else:
                 shards[path.name] = path
-                repeated.add(path, read_checked_tables(path))
+                repeated.add(path, read_tables(path))
             progress(1)
     for difference in repeated.differing():
         raise StoreError(
@@ -169,13 +169,8 @@ class _Attributes(NamedTuple):
 
 
 def _read_attributes(path: Path) -> _Attributes:
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            return _Attributes(read_attribute(file, "sha256"), read_attribute(file, "extractor"))
-    except UNREADABLE as error:
-        raise StoreError(f"{path}: a damaged shard ({error}); remove it and extract again") from error
+    with open_shard(path) as file:
+        return _Attributes(read_attribute(file, "sha256"), read_attribute(file, "extractor"))
 
 
 def _check_fingerprint(path: Path, fingerprint: str) -> None:
@@ -202,9 +197,7 @@ def _copy(source: Path, target: Path, *, link: bool) -> None:
         else:
             return
     try:
-        with replacing(target) as temporary:
+        with replacing(target, source.stat().st_size, sync=True) as temporary:
             shutil.copyfile(source, temporary)
-            with temporary.open("rb") as handle:
-                os.fsync(handle.fileno())
     except FileNotFoundError as error:
         raise AvlocError(f"{source}: disappeared while it was copied; run the same merge again") from error

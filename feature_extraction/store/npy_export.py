@@ -6,6 +6,7 @@ clips that could not be read. It is written first, so that its count of clips re
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
@@ -19,8 +20,8 @@ from avloc.core.timeline import DEFAULT_FPS
 from avloc.errors import AvlocError
 from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.feature_extraction.store.index import name_keys
-from avloc.feature_extraction.store.shards import OK
-from avloc.feature_extraction.store.verify import read_checked_tables
+from avloc.feature_extraction.store.shard_file import open_shard
+from avloc.feature_extraction.store.shard_tables import OK, read_tables
 from avloc.io.files import read_json, remove_stale, replacing, resolve_inside, write_json
 
 EXPORT_FILE = "export.json"
@@ -71,6 +72,8 @@ class ExportDescription:
         starts_s: clip → start of its first row in seconds, where that is not 0.
         names: .npy file → clip, where the suffix does not give it.
         failures: clips that could not be read, with the reasons; they have no file.
+        problems: clip → its decoding problems, where it has any.
+        gaps: clip → (first, end) pairs of rows for which nothing was decoded, where it has any.
     """
 
     dtype: str
@@ -80,6 +83,8 @@ class ExportDescription:
     starts_s: dict[str, float]
     names: dict[str, str]
     failures: dict[str, str]
+    problems: dict[str, tuple[str, ...]]
+    gaps: dict[str, tuple[tuple[int, int], ...]]
 
     def to_dict(self) -> dict[str, object]:
         """The description as plain values, for JSON."""
@@ -93,6 +98,8 @@ class ExportDescription:
             "starts_s": self.starts_s,
             "names": self.names,
             "failures": self.failures,
+            "problems": self.problems,
+            "gaps": self.gaps,
             "actionformer": asdict(actionformer_settings(self.extractor)),
         }
 
@@ -181,11 +188,18 @@ def run_export(
         if not overwrite and _is_complete(path, (clip.end - clip.begin, clip.values.shape[1]), dtype):
             kept += 1
         else:
-            with replacing(path) as temporary:
-                np.save(temporary, clip.values[clip.begin : clip.end].astype(dtype), allow_pickle=False)
+            _write_npy(path, clip.values[clip.begin : clip.end].astype(dtype))
             written += 1
         progress(1)
     return ExportReport(written, kept)
+
+
+def _write_npy(path: Path, values: npt.NDArray[np.floating]) -> None:
+    """Write a .npy file through the memory: numpy's own writer hides the number of the system's error."""
+    buffer = io.BytesIO()
+    np.save(buffer, values, allow_pickle=False)
+    with replacing(path, buffer.tell()) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
 
 
 class _StoredClip(NamedTuple):
@@ -199,11 +213,9 @@ class _StoredClip(NamedTuple):
 
 def _iter_clips(store: FeatureStore, extractor: str) -> Iterator[_StoredClip]:
     """Yield the clips that have features; each shard stays open until the next one's first clip."""
-    import h5py
-
     for path in store.shards(extractor):
-        tables = read_checked_tables(path)
-        with h5py.File(path, "r") as shard:
+        tables = read_tables(path)
+        with open_shard(path) as shard:
             for k, (file, state) in enumerate(zip(tables.files, tables.status, strict=True)):
                 if state == OK:
                     begin, end = tables.offsets[k : k + 2].tolist()
@@ -249,8 +261,10 @@ def _describe_export(store: FeatureStore, extractor: str, out: Path, dtype: str)
     hashes, suffix = _NameHashes(), None
     exceptions: dict[str, str] = {}
     starts: dict[str, float] = {}
+    problems: dict[str, tuple[str, ...]] = {}
+    gaps: dict[str, tuple[tuple[int, int], ...]] = {}
     for path in store.shards(extractor):
-        tables = read_checked_tables(path)
+        tables = read_tables(path)
         entries = [k for k, state in enumerate(tables.status) if state == OK]
         hashes.add([tables.files[k] for k in entries])
         for k in entries:
@@ -262,12 +276,23 @@ def _describe_export(store: FeatureStore, extractor: str, out: Path, dtype: str)
                 exceptions[target_name(file)] = file
             if tables.starts[k] != 0:
                 starts[file] = float(tables.starts[k])
+            if tables.problems[k]:
+                problems[file] = tables.problems[k]
+        gaps |= {tables.files[k]: tables.gaps_of(k) for k in np.unique(tables.gaps[:, 0]).tolist()}
     key = hashes.collision()
     if key is not None:
         first, second = _colliding_clips(store, extractor, key)
         raise AvlocError(f"{first} and {second} would both become {out / target_name(first)}; rename one of them")
     return ExportDescription(
-        dtype, description, hashes.count(), suffix or "", starts, exceptions, store.failures(extractor)
+        dtype=dtype,
+        extractor=description,
+        clips=hashes.count(),
+        suffix=suffix or "",
+        starts_s=starts,
+        names=exceptions,
+        failures=store.failures(extractor),
+        problems=problems,
+        gaps=gaps,
     )
 
 
@@ -275,7 +300,7 @@ def _colliding_clips(store: FeatureStore, extractor: str, key: int) -> list[str]
     """Two clips whose .npy files have this hash."""
     names: dict[str, None] = {}
     for path in store.shards(extractor):
-        files = read_checked_tables(path).files
+        files = read_tables(path).files
         entries = np.flatnonzero(name_keys(map(target_name, files)) == key)
         names.update(dict.fromkeys(files[k] for k in entries))
     return list(names)[:2]
@@ -316,7 +341,7 @@ def _check_folder(store: FeatureStore, extractor: str, out: Path, description: E
     if not out.exists():
         return
     for path in store.shards(extractor):
-        for file in read_checked_tables(path).files:
+        for file in read_tables(path).files:
             if (out / target_name(file)).exists():
                 raise AvlocError(
                     f"{out}: holds {target_name(file)}, but no {EXPORT_FILE} that describes it; name another folder, or "

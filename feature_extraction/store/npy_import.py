@@ -14,13 +14,13 @@ import numpy.typing as npt
 
 from avloc.core.descriptions import ExtractorDescription
 from avloc.core.records import MODALITIES
-from avloc.errors import AvlocError, StoreError
+from avloc.errors import AvlocError, StoreError, one_line
 from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.feature_extraction.store.layout import new_layout, saved_layout, shard_size
 from avloc.feature_extraction.store.npy_export import EXPORT_FILE, EXPORT_VERSION, SUFFIX
-from avloc.feature_extraction.store.shards import NO_FILE, OK, ShardTables, ShardWriter
-from avloc.feature_extraction.store.verify import read_checked_tables
-from avloc.io.files import read_json, remove_stale, resolve_inside
+from avloc.feature_extraction.store.shard_tables import NO_FILE, OK, ShardTables, read_tables
+from avloc.feature_extraction.store.shards import ShardWriter
+from avloc.io.files import NoRoomError, read_json, remove_stale, resolve_inside
 
 PIECE_NUMBERS = 1 << 22  # read at once
 LARGEST = float(np.finfo(np.float16).max)
@@ -61,6 +61,8 @@ class NpyFolder:
         start_s: start of the other clips.
         failures: clips without a file, with the reasons.
         transposed: the files are (D, T).
+        problems: clip → its decoding problems, where it has any.
+        gaps: clip → (first, end) pairs of rows for which nothing was decoded, where it has any.
     """
 
     folder: Path
@@ -70,6 +72,8 @@ class NpyFolder:
     start_s: float = 0.0
     failures: dict[str, str] = field(default_factory=dict)
     transposed: bool = False
+    problems: dict[str, list[str]] = field(default_factory=dict)
+    gaps: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
 
     @property
     def clips(self) -> list[str]:
@@ -135,6 +139,8 @@ def _check_options(options: ImportOptions) -> None:
         )
     if options.modality not in MODALITIES:
         raise AvlocError(f"modality must be {' or '.join(MODALITIES)}, got {options.modality!r}")
+    if options.suffix and "." not in options.suffix:
+        raise AvlocError(f"--suffix: want an ending with its dot, as .{options.suffix}, got {options.suffix!r}")
     _check_name(str(options.extractor))
 
 
@@ -168,14 +174,17 @@ def _read_export(folder: Path, names: Sequence[str], options: ImportOptions) -> 
         files = {clip_names.get(name, name.removesuffix(SUFFIX) + suffix): name for name in names}
         starts = {str(clip): float(start_s) for clip, start_s in document["starts_s"].items()}
         failures = {str(clip): str(reason) for clip, reason in document["failures"].items() if clip not in files}
+        # Exports of earlier releases have neither.
+        problems = {clip: list(map(str, lines)) for clip, lines in document.get("problems", {}).items()}
+        gaps = {clip: [(int(a), int(b)) for a, b in pairs] for clip, pairs in document.get("gaps", {}).items()}
         clips = int(document["clips"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise AvlocError(f"{path}: damaged, {error!r}; export again") from error
+        raise AvlocError(f"{path}: damaged ({type(error).__name__}: {one_line(error)}); export again") from error
     _check_name(description.name)
     _check_agreement(path, description, suffix, options)
     if len(names) != clips:
         raise AvlocError(f"{folder}: has {len(names)} of {clips} files, its export is unfinished; run it again")
-    return NpyFolder(folder, files, description, starts, failures=failures)
+    return NpyFolder(folder, files, description, starts, failures=failures, problems=problems, gaps=gaps)
 
 
 def _check_agreement(path: Path, description: ExtractorDescription, suffix: str, options: ImportOptions) -> None:
@@ -248,7 +257,7 @@ def _existing_tables(path: Path, source: NpyFolder) -> ShardTables | None:
     """
     if not path.exists():
         return None
-    tables = read_checked_tables(path)
+    tables = read_tables(path)
     for clip, state, size in zip(tables.files, tables.status, tables.bytes.tolist(), strict=True):
         present = _file_size(source, clip)
         if state == OK and NO_FILE not in (size, present) and size != present:
@@ -282,8 +291,16 @@ def _write_clips(
             for piece in _iter_pieces(source, source.files[clip]):
                 shard.append(piece)
                 largest = max(largest, float(np.abs(piece).max(initial=0)))
-            shard.end(clip, source.starts_s.get(clip, source.start_s), size)
+            shard.end(
+                clip,
+                source.starts_s.get(clip, source.start_s),
+                size,
+                problems=source.problems.get(clip, ()),
+                gaps=source.gaps.get(clip, ()),
+            )
             report.clipped += largest > LARGEST
+        except NoRoomError:
+            raise
         except (AvlocError, OSError, MemoryError) as error:
             shard.fail(clip, str(error), size)
             report.failures[clip] = str(error)
@@ -315,7 +332,7 @@ def _open_values(folder: Path, file: str, *, transposed: bool) -> npt.NDArray[An
     try:
         values: npt.NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
     except (ValueError, EOFError) as error:
-        raise AvlocError(f"not a .npy file of numbers ({' '.join(str(error).split())})") from error
+        raise AvlocError(f"not a .npy file of numbers ({one_line(error)})") from error
     if values.ndim != 2 or values.dtype.kind not in "fiu":
         raise AvlocError(f"want numbers of shape (rows, numbers), got {values.dtype} of shape {values.shape}")
     return values.T if transposed else values

@@ -5,6 +5,7 @@ Names are kept as 64-bit hashes, with their places 16 bytes per clip; they are r
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from avloc.feature_extraction.store.index import name_keys
-from avloc.feature_extraction.store.shards import CHUNK_ROWS, OK, ShardTables, read_tables
+from avloc.feature_extraction.store.shard_file import open_shard
+from avloc.feature_extraction.store.shard_tables import CHUNK_ROWS, OK, ShardTables, read_tables
 
 MAX_COMPARED_SHARDS = 16  # open at once
 
@@ -73,28 +75,39 @@ class _StoredClip(NamedTuple):
     values: Any
 
 
+class _OpenShard:
+    """A shard that stays open."""
+
+    def __init__(self, path: Path) -> None:
+        self.tables = read_tables(path)
+        self._stack = contextlib.ExitStack()
+        self.file = self._stack.enter_context(open_shard(path))
+
+    def close(self) -> None:
+        self._stack.close()
+
+
 class _OpenShards:
     """Shards, of which the recently read ones stay open."""
 
     def __init__(self, paths: list[Path]) -> None:
         self.paths = paths
-        self._open: OrderedDict[int, tuple[Any, ShardTables]] = OrderedDict()
+        self._open: OrderedDict[int, _OpenShard] = OrderedDict()
 
     def clip(self, shard: int, entry: int) -> _StoredClip:
-        import h5py
-
         if shard not in self._open:
             if len(self._open) >= MAX_COMPARED_SHARDS:
-                self._open.popitem(last=False)[1][0].close()
-            self._open[shard] = h5py.File(self.paths[shard], "r"), read_tables(self.paths[shard])
+                self._open.popitem(last=False)[1].close()
+            self._open[shard] = _OpenShard(self.paths[shard])
         self._open.move_to_end(shard)
-        file, tables = self._open[shard]
+        opened = self._open[shard]
+        tables = opened.tables
         begin, end = tables.offsets[entry : entry + 2].tolist()
-        return _StoredClip(tables.files[entry], float(tables.starts[entry]), begin, end, file["values"])
+        return _StoredClip(tables.files[entry], float(tables.starts[entry]), begin, end, opened.file["values"])
 
     def close(self) -> None:
         while self._open:
-            self._open.popitem()[1][0].close()
+            self._open.popitem()[1].close()
 
 
 def _equal(a: _StoredClip, b: _StoredClip, *, values: bool) -> bool:

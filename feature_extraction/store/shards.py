@@ -7,50 +7,38 @@ files · status uint8         names; `ok`, or the reason for which a clip could 
                              UTF-8, separated by 0 bytes
 start   float64 (n)          start of each clip's first row, seconds
 bytes   int64 (n)            sizes of the media files, which tell apart two sets of clips with the same names
-attributes                   sha256: checksum of all of the above; extractor: fingerprint of its description
+problems uint8               the decoding problems of each clip, one per line; as `files`
+gaps    int64 (m, 3)         clip, first row and end of rows for which nothing was decoded
+attributes                   sha256: checksum of all of the above; tables_sha256: of all but the values;
+                             extractor: fingerprint of its description
 ```
+
+Shards of earlier versions lack `problems`, `gaps` and `tables_sha256`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from avloc.errors import StoreError
 from avloc.feature_extraction.extractors.base import Features
-from avloc.io.files import temporary_path
-
-if TYPE_CHECKING:
-    import h5py
-
-CHUNK_ROWS = 256
-OK = "ok"
-NO_FILE = -1
-UNREADABLE = (OSError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError, MemoryError)
-"""The errors that h5py raises for damaged files."""
-
-
-def shard_name(index: int, files: Sequence[str]) -> str:
-    """Name a shard's file by its number and a hash of its clips, so that another list of clips gets another file.
-
-    >>> shard_name(3, ["a.mp4", "b.mp4"])
-    '00003-6eefefe3.h5'
-    """
-    digest = hashlib.sha256("\n".join(files).encode()).hexdigest()[:8]
-    return f"{index:05d}-{digest}.h5"
-
-
-def fingerprint(document: Mapping[str, object]) -> str:
-    """Hash the content of an extractor's `store.json` to 16 hexadecimal digits; every shard carries them."""
-    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
+from avloc.feature_extraction.store.shard_tables import (
+    CHUNK_ROWS,
+    NO_FILE,
+    OK,
+    ShardTables,
+    checksum_with_tables,
+    encoded_tables,
+    tables_checksum,
+)
+from avloc.io.files import no_room_error, sync_folder, temporary_path
 
 
 def to_half(values: npt.NDArray[np.floating]) -> npt.NDArray[np.float16]:
@@ -75,10 +63,10 @@ class _GuardedFile(io.RawIOBase):
         self.error: OSError | None = None
         self._position = self._size = 0
 
-    def check(self) -> None:
-        """Raise the first disk error, if one occurred."""
+    def check(self, path: Path) -> None:
+        """Raise the first disk error, if one occurred, as one of the shard `path`."""
         if self.error is not None:
-            raise self.error
+            raise no_room_error(self.error, path, written=self._size)
 
     def write(self, data: Any) -> int:
         view = memoryview(data).cast("B")
@@ -126,10 +114,14 @@ class _GuardedFile(io.RawIOBase):
     def seekable(self) -> bool:
         return True
 
-    def finish(self) -> None:
+    def finish(self, path: Path) -> None:
         """Flush the content to the disk, and close the file."""
-        self.check()
-        os.fsync(self._file.fileno())
+        self.check(path)
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:  # NFS may notice a full disk here only
+            self.error = error
+        self.check(path)
         self.close()
 
     def close(self) -> None:
@@ -155,6 +147,7 @@ class ShardWriter:
     ...     shard.append(np.ones((3, 2), np.float32))
     ...     shard.end("a.mp4", start_s=0.0)
     ...     shard.fail("b.mp4", "no such file")
+    >>> from avloc.feature_extraction.store.shard_tables import read_tables
     >>> read_tables(path).failures
     {'b.mp4': 'no such file'}
     """
@@ -173,10 +166,7 @@ class ShardWriter:
         except BaseException:
             self.temporary.unlink(missing_ok=True)
             raise
-        self._files: list[str] = []
-        self._status: list[str] = []
-        self._start: list[float] = []
-        self._bytes: list[int] = []
+        self._entries: list[_Entry] = []
         self._offsets = [0]
         self._end = 0  # of the rows of the current clip
         self._digest = hashlib.sha256()
@@ -215,143 +205,90 @@ class ShardWriter:
             self._values.resize(self._end, axis=0)
         self._values[begin : self._end] = half
         self._digest.update(half.data)
-        self._target.check()
+        self._target.check(self.path)
 
     def drop(self) -> None:
         """Discard the rows of the current clip."""
         self._end = self._offsets[-1]
         self._digest = self._finished_digest.copy()
 
-    def end(self, file: str, start_s: float, size_bytes: int = NO_FILE) -> None:
-        """Finish the current clip; `size_bytes` is the size of its media file."""
-        self._add_entry(file, OK, start_s, size_bytes)
+    def end(
+        self,
+        file: str,
+        start_s: float,
+        size_bytes: int = NO_FILE,
+        problems: Iterable[str] = (),
+        gaps: Iterable[tuple[int, int]] = (),
+    ) -> None:
+        """Finish the current clip.
+
+        Args:
+            file: its name.
+            start_s: start of its first row.
+            size_bytes: size of its media file.
+            problems: what was wrong with its decoding, a line each.
+            gaps: (first, end) pairs of rows for which nothing was decoded; the clip has no rows outside its own.
+        """
+        lines = tuple(line for line in (" ".join(problem.split()) for problem in problems) if line)
+        rows = self._end - self._offsets[-1]
+        inside = [(max(0, first), min(end, rows)) for first, end in gaps]
+        self._add_entry(
+            _Entry(file, OK, start_s, size_bytes, lines, tuple(pair for pair in inside if pair[0] < pair[1]))
+        )
 
     def add(self, file: str, features: Features, size_bytes: int = NO_FILE) -> None:
         """Write a complete clip."""
         self.append(features.values)
-        self.end(file, features.grid.start_s, size_bytes)
+        self.end(file, features.grid.start_s, size_bytes, gaps=features.gaps)
 
     def fail(self, file: str, reason: str, size_bytes: int = NO_FILE) -> None:
         """Record that the current clip could not be read; its rows are discarded."""
         self.drop()
-        self._add_entry(file, " ".join(reason.split()) or "unknown error", 0.0, size_bytes)
+        self._add_entry(_Entry(file, " ".join(reason.split()) or "unknown error", 0.0, size_bytes))
 
-    def _add_entry(self, file: str, status: str, start_s: float, size_bytes: int) -> None:
-        self._bytes.append(size_bytes)
-        self._files.append(file)
-        self._status.append(status)
-        self._start.append(start_s)
+    def _add_entry(self, entry: _Entry) -> None:
+        self._entries.append(entry)
         self._offsets.append(self._end)
         self._finished_digest = self._digest.copy()
 
     def close(self) -> None:
-        """Write the tables and the checksum, and rename the file to its final name.
+        """Write the tables and the checksums, and rename the file to its final name.
 
         Raises:
             OSError: if the disk is full or fails.
         """
         self._values.resize(self._offsets[-1], axis=0)
-        tables = {
-            "offsets": np.array(self._offsets, dtype=np.int64),
-            "start": np.array(self._start, dtype=np.float64),
-            "bytes": np.array(self._bytes, dtype=np.int64),
-        }
-        for name, table in tables.items():
+        tables = self._tables()
+        for name, table in encoded_tables(tables).items():
             self._file.create_dataset(name, data=table)
-        for name, texts in (("files", self._files), ("status", self._status)):
-            self._file.create_dataset(name, data=np.frombuffer("\0".join(texts).encode(), dtype=np.uint8))
-        self._file.attrs["sha256"] = np.bytes_(
-            _checksum_with_tables(self._finished_digest, tables, self._files, self._status)
-        )
+        self._file.attrs["sha256"] = np.bytes_(checksum_with_tables(self._finished_digest, tables))
+        self._file.attrs["tables_sha256"] = np.bytes_(tables_checksum(tables))
         self._file.attrs["extractor"] = np.bytes_(self.extractor.encode())
         self._file.close()
-        self._target.finish()
+        self._target.finish(self.path)
         self.temporary.replace(self.path)
-        _sync_folder(self.path.parent)  # puts the new name on the disk too
+        sync_folder(self.path.parent)  # puts the new name on the disk too
+
+    def _tables(self) -> ShardTables:
+        entries = self._entries
+        gaps = [(k, first, end) for k, entry in enumerate(entries) for first, end in entry.gaps]
+        return ShardTables(
+            files=[entry.file for entry in entries],
+            status=[entry.status for entry in entries],
+            bytes=np.array([entry.size_bytes for entry in entries], dtype=np.int64),
+            offsets=np.array(self._offsets, dtype=np.int64),
+            starts=np.array([entry.start_s for entry in entries], dtype=np.float64),
+            problems=[entry.problems for entry in entries],
+            gaps=np.array(gaps, dtype=np.int64).reshape(-1, 3),
+        )
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError:  # not every file system can sync folders
-        pass
-    finally:
-        os.close(handle)
+class _Entry(NamedTuple):
+    """A finished clip of a shard that is being written; see `ShardTables`."""
 
-
-def _checksum_with_tables(
-    digest: hashlib._Hash, tables: dict[str, npt.NDArray[Any]], files: Sequence[str], status: Sequence[str]
-) -> str:
-    digest = digest.copy()
-    for name in ("offsets", "start", "bytes"):
-        digest.update(tables[name].tobytes())
-    for texts in (files, status):
-        digest.update("\0".join(texts).encode())
-    return digest.hexdigest()
-
-
-def checksum(file: h5py.File) -> str:
-    """Compute the SHA-256 of an open shard's content, reading it in pieces."""
-    digest, values = hashlib.sha256(), file["values"]
-    for begin in range(0, len(values), CHUNK_ROWS * 64):
-        digest.update(np.ascontiguousarray(values[begin : begin + CHUNK_ROWS * 64]).data)
-    tables = {name: file[name][()] for name in ("offsets", "start", "bytes")}
-    files, status = (_read_texts(file[name], len(tables["offsets"]) - 1) for name in ("files", "status"))
-    return _checksum_with_tables(digest, tables, files, status)
-
-
-def read_attribute(file: h5py.File, name: str) -> str | None:
-    """Read a text attribute of an open shard; None if it has no attribute of this name."""
-    value = file.attrs.get(name)
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else None if value is None else str(value)
-
-
-def _read_texts(table: h5py.Dataset, count: int) -> list[str]:
-    """Read a table of texts, stored as UTF-8 separated by 0 bytes: HDF5's own strings crash it when they are damaged.
-
-    Format version 2 has HDF5's strings.
-    """
-    if table.dtype != np.uint8:
-        return list(table.asstr()[()].tolist())
-    return table[()].tobytes().decode().split("\0") if count else []
-
-
-class ShardTables(NamedTuple):
-    """The tables of a shard: one entry per clip.
-
-    Attributes:
-        files: the clips' names.
-        status: `ok`, or the reason for which the clip could not be read.
-        bytes: (n,) sizes of the media files; `NO_FILE` if unknown.
-        offsets: (n + 1,) clip k has the rows from `offsets[k]` up to `offsets[k + 1]`.
-        starts: (n,) start of each clip's first row, seconds.
-    """
-
-    files: list[str]
-    status: list[str]
-    bytes: npt.NDArray[np.int64]
-    offsets: npt.NDArray[np.int64]
-    starts: npt.NDArray[np.float64]
-
-    @property
-    def failures(self) -> dict[str, str]:
-        """The clips that could not be read, each with its reason."""
-        return {name: state for name, state in zip(self.files, self.status, strict=True) if state != OK}
-
-
-def read_tables(path: Path) -> ShardTables:
-    """Read the tables of a shard, without its values.
-
-    Raises:
-        StoreError: if it is damaged.
-    """
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            offsets = file["offsets"][()]
-            files, status = (_read_texts(file[name], len(offsets) - 1) for name in ("files", "status"))
-            return ShardTables(files, status, file["bytes"][()], offsets, file["start"][()])
-    except UNREADABLE as error:
-        raise StoreError(f"{path}: a damaged shard ({error}); remove it and extract again") from error
+    file: str
+    status: str
+    start_s: float
+    size_bytes: int
+    problems: tuple[str, ...] = ()
+    gaps: tuple[tuple[int, int], ...] = ()

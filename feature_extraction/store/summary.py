@@ -13,10 +13,7 @@ from avloc.core.descriptions import ExtractorDescription
 from avloc.errors import StoreError
 from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.feature_extraction.store.index import name_keys
-from avloc.feature_extraction.store.shards import OK
-from avloc.feature_extraction.store.verify import read_checked_tables
-
-UNITS = ("B", "kB", "MB", "GB", "TB")
+from avloc.feature_extraction.store.shard_tables import OK, ShardTables, read_tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +26,7 @@ class ExtractorSummary:
         clips: clips with features; a clip in several shards counts once.
         seconds: their total length.
         failures: clips that could not be read, and are in no shard.
+        problems: clips with decoding problems or rows without data; see `iter_problems`.
         shards: existing shards.
         planned: planned shards; None without plans.
         damaged: shards that cannot be read, and whose clips are not counted.
@@ -40,6 +38,7 @@ class ExtractorSummary:
     clips: int
     seconds: float
     failures: int
+    problems: int
     shards: int
     planned: int | None
     damaged: tuple[Path, ...]
@@ -53,6 +52,7 @@ class ExtractorSummary:
             "clips": self.clips,
             "hours": self.seconds / 3600,
             "failures": self.failures,
+            "problems": self.problems,
             "shards": self.shards,
             "planned": self.planned,
             "damaged": [path.name for path in self.damaged],
@@ -68,6 +68,7 @@ class _Scan:
         readable: of the clips with features.
         lengths: the numbers of rows of these.
         failed: of the clips that could not be read.
+        problematic: of the clips with decoding problems or gaps.
         damaged: shards that cannot be read.
         size_bytes: of all shards.
     """
@@ -75,6 +76,7 @@ class _Scan:
     readable: list[npt.NDArray[np.int64]] = field(default_factory=lambda: [np.zeros(0, np.int64)])
     lengths: list[npt.NDArray[np.int64]] = field(default_factory=lambda: [np.zeros(0, np.int64)])
     failed: list[npt.NDArray[np.int64]] = field(default_factory=lambda: [np.zeros(0, np.int64)])
+    problematic: list[npt.NDArray[np.int64]] = field(default_factory=lambda: [np.zeros(0, np.int64)])
     damaged: list[Path] = field(default_factory=list)
     size_bytes: int = 0
 
@@ -82,10 +84,10 @@ class _Scan:
 def _scan(store: FeatureStore, extractor: str) -> _Scan:
     scan = _Scan()
     for path in store.shards(extractor):
-        scan.size_bytes += path.stat().st_size
         try:
-            tables = read_checked_tables(path)
-        except StoreError:
+            scan.size_bytes += path.stat().st_size
+            tables = read_tables(path)
+        except (StoreError, OSError):
             scan.damaged.append(path)
             continue
         keys = name_keys(tables.files)
@@ -93,6 +95,7 @@ def _scan(store: FeatureStore, extractor: str) -> _Scan:
         scan.readable.append(keys[is_readable])
         scan.lengths.append(np.diff(tables.offsets)[is_readable])
         scan.failed.append(keys[~is_readable])
+        scan.problematic.append(keys[_problem_entries(tables)])
     return scan
 
 
@@ -113,6 +116,7 @@ def summarize(store: FeatureStore, extractor: str) -> ExtractorSummary:
         clips=len(clips),
         seconds=float(np.concatenate(scan.lengths)[first].sum()) * description.hop_s,
         failures=int((~np.isin(failed, clips)).sum()),
+        problems=len(np.unique(np.concatenate(scan.problematic))),
         shards=len(store.shards(extractor)),
         planned=planned,
         damaged=tuple(scan.damaged),
@@ -125,20 +129,31 @@ def iter_failures(store: FeatureStore, extractor: str) -> Iterator[tuple[str, st
     readable = np.unique(np.concatenate(_scan(store, extractor).readable))
     for path in store.shards(extractor):
         try:
-            failures = read_checked_tables(path).failures
+            failures = read_tables(path).failures
         except StoreError:
             continue
         is_missing = ~np.isin(name_keys(failures), readable)
         yield from (item for item, missing in zip(failures.items(), is_missing.tolist(), strict=True) if missing)
 
 
-def format_bytes(size: float) -> str:
-    """Format a size for people.
+def iter_problems(store: FeatureStore, extractor: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield the clips that were decoded with problems, each once, with the problems and the spans of rows without data."""
+    hop_s = store.describe(extractor).hop_s
+    files: set[str] = set()
+    for path in store.shards(extractor):
+        try:
+            tables = read_tables(path)
+        except StoreError:
+            continue
+        for k in _problem_entries(tables).tolist():
+            file, start_s = tables.files[k], float(tables.starts[k])
+            if file not in files:
+                files.add(file)
+                spans = ((start_s + first * hop_s, start_s + end * hop_s) for first, end in tables.gaps_of(k))
+                yield file, (*tables.problems[k], *(f"no data from {a:.2f} to {b:.2f} s" for a, b in spans))
 
-    >>> format_bytes(999), format_bytes(1234567)
-    ('999 B', '1.2 MB')
-    """
-    power = 0
-    while size >= 999.5 and power < len(UNITS) - 1:
-        size, power = size / 1000, power + 1
-    return f"{size:.1f} {UNITS[power]}" if power else f"{size:.0f} B"
+
+def _problem_entries(tables: ShardTables) -> npt.NDArray[np.int64]:
+    """The entries of the clips that have problems or gaps, ascending."""
+    with_lines = np.array([k for k, lines in enumerate(tables.problems) if lines], dtype=np.int64)
+    return np.union1d(with_lines, tables.gaps[:, 0])

@@ -1,7 +1,7 @@
 """A store > the faults of its shards, each with its remedy.
 
-The tables alone reveal every fault but changed values (`quick`); values are read to verify their checksum. Shards are checked
-one at a time; 16 bytes per clip are kept, to find clips that several shards hold.
+The tables, which have a checksum of their own, reveal every fault but changed values (`quick`); values are read to verify the
+checksum of all. Shards are checked one at a time; 16 bytes per clip are kept, to find clips that several shards hold.
 """
 
 from __future__ import annotations
@@ -18,20 +18,19 @@ from avloc.errors import StoreError
 from avloc.feature_extraction.store.feature_store import FORMAT_VERSION, FeatureStore
 from avloc.feature_extraction.store.plan_file import read_plan
 from avloc.feature_extraction.store.repeats import RepeatedClips
-from avloc.feature_extraction.store.shards import (
+from avloc.feature_extraction.store.shard_file import EXTRACT_AGAIN, ShardError, open_shard
+from avloc.feature_extraction.store.shard_tables import (
     CHUNK_ROWS,
-    OK,
-    UNREADABLE,
     ShardTables,
     checksum,
+    checksum_problem,
+    offsets_problem,
     read_attribute,
-    read_tables,
+    read_open_tables,
     shard_name,
+    table_problem,
 )
 
-TABLES = ("files", "status", "offsets", "start", "bytes")
-
-EXTRACT_AGAIN = "remove it and run the same extraction again"
 EXTRACT_MISSING = "run the same extraction again"
 MOVE_OUT = "it does not belong here: move it out of the store"
 REMOVE_WRONG = "remove the one that is wrong"
@@ -61,11 +60,13 @@ class StoreCheck:
         shards: shards checked.
         faults: the faults.
         notes: remarks worth knowing that are no faults.
+        unhashed: shards of earlier releases, without a checksum of their tables.
     """
 
     shards: int
     faults: list[Fault] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    unhashed: int = 0
 
 
 def verify_store(
@@ -97,6 +98,11 @@ def verify_store(
     check.faults += [Fault(folder / name, "is planned, but missing", EXTRACT_MISSING) for name in missing]
     check.faults += _repeat_faults(repeated, quick=quick)
     check.notes += _notes(folder, has_plans=has_plans, is_planned=bool(store.plans(extractor)))
+    if quick and check.unhashed:
+        check.notes.append(
+            f"{folder}: has {check.unhashed} shards of earlier releases, in which changed tables cannot "
+            "be recognized without their values; verify without --quick"
+        )
     return check
 
 
@@ -108,56 +114,6 @@ def _repeat_faults(repeated: RepeatedClips, *, quick: bool) -> Iterator[Fault]:
     for (first, second), files in pairs.items():
         more = f" and {len(files) - 1} more clips" if len(files) > 1 else ""
         yield Fault(second, f"has other features of {files[0]}{more} than {first.name}", REMOVE_WRONG)
-
-
-def read_checked_tables(path: Path) -> ShardTables:
-    """Read the tables of a shard, and check that they agree with each other.
-
-    Raises:
-        StoreError: if the shard is damaged.
-    """
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            problem = _oversized_table(path, file)
-        if problem is None:
-            tables = read_tables(path)
-            problem = table_problem(tables)
-    except StoreError:
-        raise
-    except UNREADABLE as error:
-        raise StoreError(f"{path}: a damaged shard ({error}); remove it and extract again") from error
-    if problem is not None:
-        raise StoreError(f"{path}: {problem}; {EXTRACT_AGAIN}")
-    return tables
-
-
-def _oversized_table(path: Path, file: Any) -> str | None:
-    """Find a table that claims to be larger than its file: reading it would fill the memory."""
-    size = path.stat().st_size
-    oversized = [name for name in TABLES if file[name].size * file[name].dtype.itemsize > size]
-    return f"its table {oversized[0]} is larger than the file" if oversized else None
-
-
-def table_problem(tables: ShardTables) -> str | None:
-    """The first contradiction within a shard's tables; None if they agree."""
-    counts = {
-        "files": len(tables.files),
-        "status": len(tables.status),
-        "start": len(tables.starts),
-        "bytes": len(tables.bytes),
-        "offsets": len(tables.offsets) - 1,
-    }
-    if len(set(counts.values())) > 1:
-        return "its tables are of unequal length: " + ", ".join(f"{name} {n}" for name, n in counts.items())
-    lengths = np.diff(tables.offsets)
-    if tables.offsets[0] != 0 or (lengths < 0).any():
-        return "its offsets do not rise from 0"
-    if not np.isfinite(tables.starts).all():
-        return "it has a start time that is not a finite number"
-    failed = np.array([state != OK for state in tables.status], dtype=bool)
-    return "it has rows of a clip that failed" if lengths[failed].any() else None
 
 
 class _PlannedShards(NamedTuple):
@@ -190,32 +146,22 @@ def _planned_shards(store: FeatureStore, extractor: str, check: StoreCheck) -> _
 
 def _check_shard(path: Path, expected: _ExpectedShards, check: StoreCheck, *, quick: bool) -> ShardTables | None:
     """Record the first fault of a shard; returns its tables if it has none."""
-    import h5py
-
     try:
-        with h5py.File(path, "r") as file:
-            oversized = _oversized_table(path, file)
-            if oversized is not None:
-                raise StoreError(oversized)
-            tables = read_tables(path)
+        with open_shard(path) as file:
+            tables = read_open_tables(file)
+            check.unhashed += read_attribute(file, "tables_sha256") is None
             fault = (
                 _fingerprint_fault(path, file, expected)
                 or _table_fault(path, file, tables, expected)
                 or _name_fault(path, tables, expected)
                 or (None if quick else _value_fault(path, file, tables))
             )
-    except UNREADABLE as error:
-        fault, tables = Fault(path, f"cannot be read ({_reason(path, error)})"), None
+    except ShardError as error:
+        fault = Fault(path, error.problem, error.remedy)
     if fault is None:
         return tables
     check.faults.append(fault)
     return None
-
-
-def _reason(path: Path, error: BaseException) -> str:
-    """The reason for which a shard cannot be read, in one line and without its folder."""
-    cause = error.__cause__ if isinstance(error, StoreError) and error.__cause__ else error
-    return " ".join(str(cause).replace(str(path), path.name).split()) or type(cause).__name__
 
 
 def _fingerprint_fault(path: Path, file: Any, expected: _ExpectedShards) -> Fault | None:
@@ -228,18 +174,12 @@ def _fingerprint_fault(path: Path, file: Any, expected: _ExpectedShards) -> Faul
 
 
 def _table_fault(path: Path, file: Any, tables: ShardTables, expected: _ExpectedShards) -> Fault | None:
-    problem = table_problem(tables) or _shape_problem(file["values"], tables, expected.dim)
+    rows, dim = file["values"].shape
+    problem = table_problem(tables)
+    if problem is None and dim != expected.dim:
+        problem = f"its rows have {dim} numbers, rows of this extractor have {expected.dim}"
+    problem = problem or offsets_problem(tables, rows) or checksum_problem(file, tables)
     return None if problem is None else Fault(path, problem)
-
-
-def _shape_problem(values: Any, tables: ShardTables, dim: int) -> str | None:
-    if values.ndim != 2 or values.dtype != np.dtype("<f2") or values.chunks is None or values.compression is not None:
-        return f"want values of plain float16 in chunks of rows, got {values.dtype} {tuple(values.shape)}"
-    if values.shape[1] != dim:
-        return f"its rows have {values.shape[1]} numbers, rows of this extractor have {dim}"
-    if tables.offsets[-1] != len(values):
-        return f"its offsets end at {tables.offsets[-1]}, it has {len(values)} rows"
-    return None
 
 
 def _name_fault(path: Path, tables: ShardTables, expected: _ExpectedShards) -> Fault | None:

@@ -30,10 +30,13 @@ def test_a_round_compares_the_pipeline_with_its_bound(tiny_set, files):
     assert measured.first_clip_s > 0
 
 
-def test_decoding_rate_of_worker_processes(tiny_set, files):
-    from extraction import decoding_rate
+def test_device_rates_of_each_round(tiny_set, files):
+    from extraction import device_rates
 
-    assert decoding_rate(ExtractionSettings(tiny_set, (("logmel", {}),), workers=1), files) > 0
+    settings = ExtractionSettings(tiny_set, (("logmel", {}),), workers=1, networks_in_parent=True)
+    rates = device_rates(settings, files, rounds=2)
+    assert len(rates) == 2
+    assert all(rate > 0 for measured in rates for rate in measured)
 
 
 def test_streams_are_those_of_the_extractor(tiny_set, files):

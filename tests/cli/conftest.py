@@ -1,12 +1,10 @@
-"""The demo that the tests of the command line share."""
+"""Warnings of the libraries that tests of the command line let pass."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-
-from avloc.cli.main import main
 
 # Lightning's own hints, and the deprecations of the libraries under it.
 IGNORED = ("DeprecationWarning", "FutureWarning", "UserWarning", "pytest.PytestUnraisableExceptionWarning")
@@ -18,10 +16,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.is_relative_to(folder):
             for category in IGNORED:
                 item.add_marker(pytest.mark.filterwarnings(f"ignore::{category}"))
-
-
-@pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("demo") / "out"
-    assert main(["demo", "--out", str(out), "--clips", "18", "--epochs", "1", "--workers", "2"]) == 0
-    return out

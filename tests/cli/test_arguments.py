@@ -11,16 +11,37 @@ import pytest
 
 from avloc.cli.arguments import (
     VERBS,
-    LocalizerOptions,
     add_dataset_options,
     add_localizer_options,
+    add_longest_option,
     default_workers,
+    duration,
     existing,
+    output,
     parser,
     path,
+    pop_localizer_settings,
     positive,
 )
 from avloc.errors import AvlocError
+from avloc.inference.settings import LocalizerSettings
+
+
+def test_paths_of_outputs_are_checked_before_the_work(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    assert output(str(tmp_path / "new" / "folder" / "t.html")) == tmp_path / "new" / "folder" / "t.html"
+    assert not (tmp_path / "new").exists()
+    monkeypatch.chdir(tmp_path)
+    assert output("t.html") == Path("t.html")
+    for text, message in (
+        (str(tmp_path), "is a folder, want the name of a file to write"),
+        (str(tmp_path / "file" / "t.html"), "is not a folder"),
+    ):
+        with pytest.raises(argparse.ArgumentTypeError, match=message):
+            output(text)
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(argparse.ArgumentTypeError, match="cannot be written, no right to write in"):
+        output("t.html")
 
 
 def test_errors_are_one_line_with_the_way_to_the_help():
@@ -52,10 +73,8 @@ def test_localizer_options(tmp_path):
     options = parser("serve", "avloc serve")
     add_localizer_options(options)
     namespace = options.parse_args(["--checkpoint", str(tmp_path / "c.ckpt"), "--weights", "a=b=c", "--device", "cuda"])
-    localizer = LocalizerOptions.pop(namespace)
-    assert localizer == LocalizerOptions(
-        tmp_path / "c.ckpt", None, (), {"a": Path("b=c")}, device="cuda", precision="32", decoding=None
-    )
+    localizer = pop_localizer_settings(namespace)
+    assert localizer == LocalizerSettings(tmp_path / "c.ckpt", weights={"a": Path("b=c")}, device="cuda")
     assert vars(namespace) == {}
     with pytest.raises(AvlocError, match="want NAME=FILE, got 'a'"):
         options.parse_args(["--checkpoint", str(tmp_path / "c.ckpt"), "--weights", "a"])
@@ -95,3 +114,19 @@ def get_type_hints_of(parse) -> list[type]:
     names = str(parse.__annotations__["return"]).replace("|", " ").split()
     module = import_module(parse.__module__)
     return [each for name in names for each in get_args(getattr(module, name)) or [getattr(module, name)]]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90m", 5400.0), ("6h", 21_600.0), ("45", 45.0), ("2.5s", 2.5), ("1e3", 1000.0)]
+)
+def test_durations(text, seconds):
+    assert duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "h", "0", "-1h", "inf", "infh", "nan", "6 hours", "1d", "1h30m"])
+def test_wrong_durations(text):
+    options = parser("extract", "avloc extract")
+    add_longest_option(options)
+    assert options.parse_args([]).longest == 21_600.0
+    with pytest.raises(AvlocError, match="--longest: want a length of time above 0, as 90m, 6h or 45"):
+        options.parse_args([f"--longest={text}"])

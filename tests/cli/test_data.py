@@ -37,13 +37,23 @@ def test_options_of_each_action(tmp_path, monkeypatch):
     dataset = {"dataset": "csv", "root": tmp_path, "split": None}
     words = ["--dataset", "csv", "--root", str(tmp_path)]
     assert parse(["info", *words]) == InfoOptions(**dataset, json=None, html=None)
-    assert parse(["check", *words]) == CheckOptions(**dataset, sample=None, out=None, workers=8, seed=0)
-    assert parse(["sample", *words]) == SampleOptions(**dataset, clips=6, out=Path("sheet.png"), seed=0)
-    checked = parse(
-        ["check", *words, "--split", "x", "--sample", "3", "--out", "o.csv", "--workers", "1", "--seed", "7"]
+    assert parse(["check", *words]) == CheckOptions(
+        **dataset, sample=None, out=None, decode=False, workers=2, timeout=60.0, longest=21_600.0, seed=0
     )
+    assert parse(["sample", *words]) == SampleOptions(**dataset, clips=6, out=Path("sheet.png"), seed=0)
+    more = ["--split", "x", "--sample", "3", "--out", "o.csv", "--workers", "1", "--seed", "7"]
+    checked = parse(["check", *words, *more, "--decode", "--timeout", "2m", "--longest", "1h"])
     assert checked == CheckOptions(
-        dataset="csv", root=tmp_path, split="x", sample=3, out=Path("o.csv"), workers=1, seed=7
+        dataset="csv",
+        root=tmp_path,
+        split="x",
+        sample=3,
+        out=Path("o.csv"),
+        decode=True,
+        workers=1,
+        timeout=120.0,
+        longest=3600.0,
+        seed=7,
     )
 
 

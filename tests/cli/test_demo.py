@@ -24,6 +24,9 @@ def test_demo_writes_scores_report_and_predictions(demo: Path):
     rows = np.array(next(iter(predictions.values())))
     assert (np.diff(rows[:, 0]) <= 0).all()
     assert (rows[:, 2] > rows[:, 1]).all()
+    assert (
+        main(["submit", str(demo / "predictions.json")]) == 0
+    )  # no problems, such as rows that are equal once rounded
 
 
 def test_second_run_reuses_files_and_refuses_other_settings(demo: Path, capsys: pytest.CaptureFixture[str]):

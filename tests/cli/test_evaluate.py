@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import pickle
+from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -104,6 +107,66 @@ def test_missing_and_extra_clips_are_warnings(files, capsys):
     assert warnings[1].endswith("1 predicted clips are not in the metadata and were left out")
 
 
+CASES = Path(__file__).parents[1] / "data" / "cases" / "peer_results"
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "warning"),
+    [
+        ("frames.json", "seconds", "the times are likely frames (25 per second), want seconds; use the unit frames"),
+        ("frames.json", "frames", None),
+        ("startendscore.json", "seconds", "the columns are likely [start, end, score], want [score, start, end]"),
+        ("endfirst.json", "seconds", "the columns are likely [score, end, start], want [score, start, end]"),
+        (
+            "basename.json",
+            "seconds",
+            "15 clips are matched by the end of their path, such as 000000.mp4",
+        ),
+        (
+            "anet.json",
+            "seconds",
+            "15 clips are matched by the end of their path, 15 of them without the suffix, such as 000000,",
+        ),
+        ("eval_results.pkl", "seconds", "15 clips are matched by the end of their path, 15 of them without the suffix"),
+    ],
+)
+def test_predictions_of_other_programs(name, unit, warning, capsys):
+    files = CASES / name, CASES / "metadata.min.json"
+    assert evaluate(files, "--split", "test", "--unit", unit, "--mode", "strict", protocol="lavdf") == 0
+    captured = capsys.readouterr()
+    if warning is None:
+        assert captured.err == ""
+    else:
+        assert len(captured.err.splitlines()) == 1
+        assert captured.err.startswith(f"warning: {CASES / name}: ")
+        assert warning in captured.err
+    expected = (
+        "0.00" if unit == "seconds" and name in ("frames.json", "startendscore.json", "endfirst.json") else "3.31"
+    )
+    assert captured.out.splitlines()[1].split()[3] == expected
+
+
+@pytest.mark.parametrize("option", ["--json", "--csv", "--report"])
+def test_output_files_are_checked_before_anything_is_read(files, tmp_path, option, capsys):
+    files[0].write_text("no JSON")
+    for target, message in (
+        (tmp_path, "is a folder, want the name of a file to write"),
+        (files[1] / "t.html", f"cannot be written, {files[1]} is not a folder"),
+    ):
+        assert evaluate(files, option, target) == 2
+        assert f"argument {option}: {target}: {message}" in capsys.readouterr().err
+
+
+def test_clip_scores_with_shorter_names(files, tmp_path, capsys):
+    scores = tmp_path / "prediction.txt"
+    scores.write_text("a;0.9\nx/b.mp4;0.2\nc.wav;0.5\n")
+    assert evaluate((scores, files[1])) == 0
+    assert (
+        "3 clips are matched by the end of their path, 2 of them without the suffix, such as a, which is a.mp4"
+        in capsys.readouterr().err
+    )
+
+
 def test_clip_scores(files, tmp_path, capsys):
     scores = tmp_path / "prediction.txt"
     scores.write_text("a.mp4;0.9\nb.mp4;0.2\n")
@@ -199,3 +262,43 @@ def test_a_million_rows_for_one_clip(files, capsys):
     assert "c.mp4: row 0: holds a value that is not finite" in capsys.readouterr().err
     files[0].write_text(f'{{"a.mp4": [{rows}], "b.mp4": []}}')
     assert evaluate(files) == 0
+
+
+RESULTS = {
+    file: [{"label": "Fake", "score": score, "segment": [start, end]} for score, start, end in rows]
+    for file, rows in PREDICTIONS.items()
+}
+COLUMNS = {
+    "video-id": [file for file, rows in PREDICTIONS.items() for _ in rows],
+    **{
+        name: np.array([row[k] for rows in PREDICTIONS.values() for row in rows])
+        for k, name in enumerate(("score", "t-start", "t-end"))
+    },
+}
+
+
+@pytest.mark.parametrize("content", [json.dumps({"version": 1, "results": RESULTS}).encode(), pickle.dumps(COLUMNS)])
+def test_damaged_files_of_other_programs(files, capsys, content):
+    files[0].write_bytes(content)
+    assert evaluate(files) == 0
+    table = capsys.readouterr().out
+    files[0].write_text(json.dumps(PREDICTIONS))
+    assert evaluate(files) == 0
+    assert capsys.readouterr().out == table
+    rng = np.random.default_rng(5)
+    for at in rng.integers(len(content), size=120).tolist():
+        files[0].write_bytes(content[:at])
+        check_no_traceback(files, capsys)
+        files[0].write_bytes(content[:at] + rng.bytes(1) + content[at + 1 :])
+        check_no_traceback(files, capsys)
+
+
+@fuzz
+@given(
+    st.dictionaries(st.sampled_from(["results", "video-id", "score", "t-start", "t-end", "a.mp4"]), value, max_size=5)
+)
+def test_wrong_types_in_files_of_other_programs(files, capsys, data):
+    files[0].write_text(json.dumps({"version": 1, "results": {"b.mp4": [], **data}}))
+    check_no_traceback(files, capsys)
+    files[0].write_bytes(pickle.dumps(data))
+    check_no_traceback(files, capsys)

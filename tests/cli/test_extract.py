@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import av
 import pytest
 
 from avloc.cli import extract as extract_module
 from avloc.cli.extract import format_duration, parse
 from avloc.cli.main import main
+from avloc.datasets.synthetic.encode import write_mp4
 from avloc.feature_extraction.store.feature_store import FeatureStore
 
 
@@ -61,12 +64,70 @@ def test_failures_are_logged_and_printed(tmp_path, capsys):
     command = ["extract", "--dataset", "folder", "--root", str(root), "--store", str(tmp_path / "s"), "--workers", "1"]
     assert main([*command, "--extractors", "logmel"]) == 1
     out, err = capsys.readouterr()
-    assert "12 clips extracted, 0 already in the store, 12 failed" in out
+    assert "0 clips extracted, 0 already in the store, 12 failed" in out
     assert err.count("failed: ") == 10
+    assert "failed: 00.mp4: cannot be opened as media" in err  # the name once
+    assert str(root) not in err
     assert f"… and 2 more: avloc store ls {tmp_path / 's'} --failures" in err
     log = lines(tmp_path / "s" / "log" / "extract-0-of-1.jsonl")
+    assert main([*command, "--extractors", "logmel"]) == 1
+    assert "0 clips extracted, 0 already in the store, 12 failed" in capsys.readouterr().out
     assert [entry["event"] for entry in log].count("failed") == 12
     assert "cannot be opened as media" in log[1]["reason"]
+
+
+def test_damage_is_told(tmp_path, frames, beep, capsys):
+    """A clip cut off at half its size, one whose name moves the cursor, one without sound, and a whole one."""
+    root = tmp_path / "clips"
+    write_mp4(root / "whole.mp4", frames, beep)
+    write_mp4(root / "silent.mp4", frames, None)
+    (root / "cut.mkv").write_bytes(_as_mkv(root / "whole.mp4", tmp_path / "x.mkv"))
+    (root / "\x1b[2J\n\udcff.mp4").write_text("no clip")
+    command = ["extract", "--dataset", "folder", "--root", str(root), "--store", str(tmp_path / "s"), "--workers", "1"]
+    assert main([*command, "--extractors", "logmel,residual_grid"]) == 1
+    out, err = capsys.readouterr()
+    assert re.search(r"3 clips extracted, 0 already in the store, 1 failed\n", out)
+    assert re.search(r"^1 clips damaged: 0\.[1-9] of 1\.[23] s decoded \(avloc store ls .* --problems\)$", out, re.M)
+    assert "1 clips lack a stream that was asked for" in out
+    assert r"failed: \x1b[2J\n\udcff.mp4: cannot be opened as media" in err
+    assert "\x1b" not in out + err
+    events = {
+        entry["file"]: entry for entry in lines(tmp_path / "s" / "log" / "extract-0-of-1.jsonl") if "file" in entry
+    }
+    assert events["silent.mp4"]["problems"] == ["no audio stream"]
+    assert events["cut.mkv"]["decoded_s"] < 0.9 < events["cut.mkv"]["claimed_s"]
+    assert main(["store", "ls", str(tmp_path / "s"), "--problems"]) == 0
+    assert "cut.mkv" in capsys.readouterr().out
+
+
+def _as_mkv(clip, path):
+    """The first half of a clip's bytes in another container, whose header still claims the whole."""
+    with av.open(str(clip)) as source, av.open(str(path), "w") as target:
+        streams = {stream: target.add_stream_from_template(stream) for stream in source.streams}
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream]
+                target.mux(packet)
+    data = path.read_bytes()
+    return data[: len(data) // 2]
+
+
+def test_a_bomb_is_its_own_failure(bombs, tmp_path, frames, beep, capsys):
+    root = tmp_path / "clips"
+    write_mp4(root / "good.mp4", frames, beep)
+    for name, bomb in bombs.items():
+        shutil.copy(bomb, root / f"{name}.mkv")
+    command = ["extract", "--dataset", "folder", "--root", str(root), "--store", str(tmp_path / "s"), "--workers", "1"]
+    assert main([*command, "--extractors", "logmel,residual_grid", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("3 clips, 0.00 hours (estimated from 3 of them)\n2 of these 3 could not be read")
+    assert main([*command, "--extractors", "logmel,residual_grid"]) == 1
+    out, err = capsys.readouterr()
+    assert "1 clips extracted, 0 already in the store, 2 failed" in out
+    assert "failed: long.mkv: 1000 hours long, want at most 6 hours; raise the limit with --longest" in err
+    assert "failed: big.mkv: its picture claims 16000 × 16000 pixels, want at most 67 million" in err
+    assert main([*command, "--extractors", "logmel", "--longest", "1s", "--store", str(tmp_path / "t")]) == 1
+    assert re.search(r"failed: good.mp4: 1\.2\d* s long, want at most 1 s", capsys.readouterr().err)
 
 
 def test_a_dry_run_writes_nothing(command, tmp_path, capsys):
@@ -83,7 +144,8 @@ def test_wrong_options_are_one_line(command, tmp_path, capsys):
         (["--crop", "face"], "--crop: none of these extractors crops"),
         (["--shard", "x"], "argument --shard: want i/n, as in 0/8, got 'x'"),
         (["--shard", "2/2"], "--shard i/n needs 0 <= i < n, got 2/2"),
-        (["--timeout", "0"], "want a number above 0, got '0'"),
+        (["--timeout", "0"], "want a length of time above 0, as 90m, 6h or 45 (seconds), got '0'"),
+        (["--longest", "0h"], "want a length of time above 0, as 90m, 6h or 45 (seconds), got '0h'"),
         (["--ray-gpus", "-1"], "want a number of at least 0, got '-1'"),
         (["--device", "cuda:77"], "no device 'cuda:77' here"),
         (["--engine", "ray", "--device", "cuda:0,cuda:1"], "name one --device"),
@@ -218,9 +280,11 @@ def test_parse(tmp_path, monkeypatch):
     words = ["--dataset", "folder", "--root", "~/clips", "--extractors", "logmel", "--store", "~/s"]
     options = parse([*words, "--shard", "2/8", "--device", "cuda:0, cuda:1", "--log", "~/l.jsonl"])
     assert (options.root, options.store, options.log) == (tmp_path / "clips", tmp_path / "s", tmp_path / "l.jsonl")
-    assert (options.shard, options.devices, options.timeout) == ((2, 8), ["cuda:0", "cuda:1"], 300.0)
+    assert (options.engine.shard, options.devices, options.timeout) == ((2, 8), ["cuda:0", "cuda:1"], 300.0)
     defaults = parse(words)
-    assert (defaults.shard, defaults.devices, defaults.log, defaults.dry_run) == ((0, 1), ["cpu"], None, False)
+    assert [parse([*words, "--longest", text]).longest for text in ("90m", "6h", "45")] == [5400.0, 21600.0, 45.0]
+    assert defaults.longest == 21600.0
+    assert (defaults.engine.shard, defaults.devices, defaults.log, defaults.dry_run) == ((0, 1), ["cpu"], None, False)
 
 
 def test_crop_is_an_argument_of_the_networks_that_take_one(tmp_path):

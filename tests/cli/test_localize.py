@@ -124,13 +124,20 @@ def localization():
     )
 
 
-def call(*words, expect=0):
-    assert main(["localize", *map(str, words)]) == expect
+def call(*words, expect=0, workers=0):
+    assert main(["localize", *map(str, words), "--workers", str(workers)]) == expect
 
 
 def test_one_clip(checkpoint, clips, tmp_path, capsys):
     call(
-        clips / "tone.mp4", "--checkpoint", checkpoint, "--out", tmp_path, "--format", "json,csv,vtt,audacity,png,html"
+        clips / "tone.mp4",
+        "--checkpoint",
+        checkpoint,
+        "--out",
+        tmp_path,
+        "--format",
+        "json,csv,vtt,audacity,png,html",
+        workers=1,
     )
     out = capsys.readouterr().out
     assert "tone.mp4: 4.0" in out
@@ -147,7 +154,7 @@ def test_one_clip(checkpoint, clips, tmp_path, capsys):
 
 def test_a_folder_with_a_broken_file(checkpoint, clips, tmp_path, capsys):
     arguments = [clips, "--checkpoint", checkpoint, "--out", tmp_path, "--format", "json,html"]
-    call(*arguments, expect=1)
+    call(*arguments, expect=1, workers=2)
     captured = capsys.readouterr()
     assert "broken.mkv: cannot be opened as media" in captured.err
     assert "3 clips localized, 1 failed" in captured.out
@@ -208,9 +215,10 @@ def test_options_are_parsed(checkpoint, monkeypatch, tmp_path):
     options = parse([*words, "--audio-track", "1", "--threshold", "0.5", "--embed", "never", "--skip-done"])
     assert options.clips == (tmp_path / "a.mp4", Path("b"))
     assert (options.out, options.formats, options.keep) == (tmp_path / "out", ("csv", "json"), 100)
-    assert options.span == Span(0.0, 9.0, 1)
+    assert options.span == Span(0.0, 9.0, 1, longest_s=6 * 3600.0)
     assert options.output == OutputOptions(threshold=0.5, embed="never")
     assert (options.skip_done, options.overwrite) == (True, False)
+    assert (options.workers, options.timeout) == (1, 300.0)
 
 
 def test_report_of_one_clip_lists_its_segments(localization):
@@ -263,6 +271,35 @@ def test_files_of_others_are_not_overwritten(checkpoint, clips, tmp_path, capsys
     assert "empty: a folder without media files" in capsys.readouterr().err
 
 
+def test_an_output_folder_that_is_a_file_is_one_line(checkpoint, clips, tmp_path, capsys):
+    (tmp_path / "out").write_text("a file")
+    for out in (tmp_path / "out", tmp_path / "out" / "deep"):
+        call(clips / "tone.mp4", "--checkpoint", checkpoint, "--out", out, expect=2)
+        error = capsys.readouterr().err
+        assert f"{tmp_path / 'out'}: is a file, want a folder for the output files" in error
+        assert error.count("\n") == 1
+
+
+def test_a_start_behind_the_end_says_so(checkpoint, clips, tmp_path, capsys):
+    call(clips / "tone.mp4", "--checkpoint", checkpoint, "--out", tmp_path, "--start", "60", expect=2)
+    error = capsys.readouterr().err
+    assert "tone.mp4: starts at 60 s, behind the clip's end at 4.0" in error
+    assert error.count("\n") == 1
+
+
+def test_a_network_whose_output_is_not_finite_gives_no_score(checkpoint, clips, tmp_path, capsys):
+    content = torch.load(checkpoint, weights_only=True)
+    content["state_dict"] = {
+        name: value * 1e30 for name, value in content["state_dict"].items()
+    }  # finite, but overflows
+    content["avloc"].pop("weights_sha256", None)
+    torch.save(content, tmp_path / "nan.ckpt")
+    call(clips, "--checkpoint", tmp_path / "nan.ckpt", "--out", tmp_path / "out", "--format", "json", expect=2)
+    error = capsys.readouterr().err
+    assert error.count("hold NaN or infinity") + error.count("holds NaN or infinity") == 3
+    assert not list((tmp_path / "out").rglob("*.json"))
+
+
 def _long(loop, clips, path, turns, tone_turn):
     order = [clips / "deep" / "plain.mp4"] * turns
     order[tone_turn] = clips / "tone.mp4"
@@ -272,7 +309,7 @@ def _long(loop, clips, path, turns, tone_turn):
 def _peak_mb(checkpoint, clip, out):
     code = (
         "import resource, sys; from avloc.cli.main import main; assert main(sys.argv[1:]) == 0; "
-        "print('PEAK', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        "print('PEAK', resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"  # the worker has the network
     )
     done = subprocess.run(
         [

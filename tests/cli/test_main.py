@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -84,3 +85,15 @@ def test_imports_are_light(code):
     heavy = "torch, pytorch_lightning, av, h5py, matplotlib, transformers"
     check = f"{code}; import sys; bad = [m for m in '{heavy}'.split(', ') if m in sys.modules]; sys.exit(str(bad) if bad else 0)"
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("environment", [{"LC_ALL": "C", "PYTHONUTF8": "0"}, {"PYTHONIOENCODING": "ascii:strict"}])
+def test_a_terminal_that_lacks_a_character_gets_an_escape(environment, tmp_path):
+    name = os.fsdecode(b"caf\xc3\xa9 \xff\x1b[2J\n.mp4")
+    command = [sys.executable, "-m", "avloc", "data", "info", "--dataset", "folder", "--root", str(tmp_path / name)]
+    done = subprocess.run(command, capture_output=True, env=os.environ | environment)
+    assert done.returncode == 2
+    assert done.stderr.count(b"\n") == 1
+    assert rb"\udcff\x1b[2J\n.mp4: no such folder" in done.stderr
+    assert done.stderr.isascii() or "PYTHONIOENCODING" not in environment
+    assert b"\x1b" not in done.stderr

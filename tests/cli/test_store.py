@@ -15,7 +15,8 @@ from avloc.feature_extraction.extractors.base import Features
 from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.feature_extraction.store.npy_import import ImportOptions
 from avloc.feature_extraction.store.plan_file import PlanFile
-from avloc.feature_extraction.store.shards import ShardWriter, shard_name
+from avloc.feature_extraction.store.shard_tables import shard_name
+from avloc.feature_extraction.store.shards import ShardWriter
 
 WAVE = ExtractorDescription("wave", "audio", hop_s=0.02, dim=12, version=2, layers=3)
 FILES = ["test/a.mp4", "test/b.mp4", "c.mp4"]
@@ -52,15 +53,35 @@ def test_ls(store, tmp_path, capsys):
     store.shards("wave")[1].unlink()
     assert run("ls", store.root, "--failures", "--json", tmp_path / "l.json") == 0
     header, none, wave, failed = capsys.readouterr().out.splitlines()
-    assert " ".join(header.split()) == "extractor modality dim steps/s clips hours failed shards size version format"
-    assert none.split() == ["none", "visual", "5", "25", "0", "0.00", "0", "0", "0", "B", "1", "3"]
-    assert wave.split()[:10] == ["wave", "audio", "4", "×", "3", "50", "1", "0.03", "1", "1/2"]
+    assert (
+        " ".join(header.split())
+        == "extractor modality dim steps/s clips hours failed problems shards size version format"
+    )
+    assert none.split() == ["none", "visual", "5", "25", "0", "0.00", "0", "0", "0", "0", "B", "1", "3"]
+    assert wave.split()[:11] == ["wave", "audio", "4", "×", "3", "50", "1", "0.03", "1", "0", "1/2"]
     assert wave.split()[-3:] == ["kB", "2", "3"]
     assert failed == "failed: wave: test/b.mp4: no sound"
     rows = json.loads((tmp_path / "l.json").read_text())["extractors"]
     assert [row["extractor"] for row in rows] == ["none", "wave"]
     assert rows[1]["failed"] == {"test/b.mp4": "no sound"}
     assert (rows[1]["hours"], rows[1]["planned"]) == (0.03, 2)
+
+
+def test_ls_lists_problems(store, tmp_path, capsys):
+    with ShardWriter(store.shards("wave")[1], 12, store.fingerprint("wave")) as shard:
+        shard.append(np.ones((100, 12), np.float32))
+        shard.end("c\x1b[2J.mp4", 0.5, problems=["3 damaged packets", "cut off"], gaps=[(50, 75), (90, 100)])
+    assert run("ls", store.root, "--problems", "--json", tmp_path / "l.json") == 0
+    _, wave, problems = capsys.readouterr().out.splitlines()
+    assert wave.split()[9] == "1"
+    assert problems == (
+        r"problems: wave: c\x1b[2J.mp4: 3 damaged packets; cut off; no data from 1.50 to 2.00 s; no data from 2.30 to 2.50 s"
+    )
+    (row,) = json.loads((tmp_path / "l.json").read_text())["extractors"]
+    assert row["problems"] == 1
+    assert row["decoded_with_problems"]["c\x1b[2J.mp4"][:2] == ["3 damaged packets", "cut off"]
+    assert run("ls", store.root, "--json", tmp_path / "l.json") == 0
+    assert "problems:" not in capsys.readouterr().out
 
 
 def test_ls_leaves_out_damaged_shards(store, capsys):
@@ -80,7 +101,7 @@ def test_verify(store, capsys):
     assert run("verify", store.root, "--quick", "--extractor", "wave") == 1
     captured = capsys.readouterr()
     first, last = captured.out.splitlines()
-    assert first.startswith(f"{path}: cannot be read (")
+    assert first.startswith(f"{path}: a damaged shard (")
     assert first.endswith("; remove it and run the same extraction again")
     assert last == f"{store.root}: 1 faults in 2 shards of 1 extractors"
     assert captured.err.startswith("note: ")
@@ -164,6 +185,10 @@ def test_merge(tmp_path, capsys):
         (["import", "t", "--from", "/nowhere"], "/nowhere: no such folder"),
         (["import", "t", "--from", "s", "--extractor", "x"], "s: has no .npy files"),
         (["import", "s/wave/store.json", "--from", "s"], "is a file, want the folder of a store"),
+        (
+            ["import", "t", "--from", ".", "--extractor", "x", "--modality", "audio", "--hop", "1", "--suffix", "mp4"],
+            "--suffix: want an ending with its dot, as .mp4, got 'mp4'",
+        ),
         (["import", "t", "--from", "s", "--hop", "x"], "argument --hop: invalid float value: 'x'"),
         (["import", "t", "--from", "s", "--shard-clips", "0"], "want a whole number of at least 1"),
         (["merge", "t", "u"], "u: no such store"),
@@ -173,6 +198,7 @@ def test_merge(tmp_path, capsys):
 )
 def test_wrong_input_is_one_line(store, words, message, tmp_path, monkeypatch, capsys):
     fill(tmp_path / "other", description=dataclasses.replace(WAVE, hop_s=0.04))
+    np.save(tmp_path / "other" / "a.npy", np.ones((2, 3)))
     monkeypatch.chdir(tmp_path)
     assert main(["store", *words]) == 2
     error = capsys.readouterr().err
@@ -185,12 +211,16 @@ def test_wrong_input_is_one_line(store, words, message, tmp_path, monkeypatch, c
 def test_each_action_has_help(action, capsys):
     with pytest.raises(SystemExit, match="0"):
         run(action, "--help")
-    assert f"usage: avloc store {action}" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert f"usage: avloc store {action}" in text
+    assert f"example:\n  avloc store {action} features" in text
 
 
 def test_parse(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert parse(["ls", "~/s", "--json", "~/l.json"]) == LsOptions(tmp_path / "s", False, tmp_path / "l.json")
+    assert parse(["ls", "~/s", "--json", "~/l.json"]) == LsOptions(
+        tmp_path / "s", failures=False, problems=False, json=tmp_path / "l.json"
+    )
     assert parse(["verify", "s", "--extractor", "a", "--extractor", "a", "--extractor", "b"]) == VerifyOptions(
         Path("s"), ("a", "b"), False
     )

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -64,7 +66,7 @@ def test_repairs_are_made_and_listed(files, tmp_path, capsys):
         "1 × missing: a clip of the list has no entry → filled with [[0, 0, 0]]",
         "1 × extra: a clip is not in the list → left out",
         "1 × outside: a segment reaches out of the clip → cut to the clip",
-        "    a.mp4: row 1: a segment reaches out of the clip: [0.9, 3, 50]",
+        "    a.mp4: row 1: [0.9, 3, 50]",
         "1 × unsorted",
         "lacks the duration of 2 clips",
     ):
@@ -126,11 +128,97 @@ def test_durations_from_a_store_and_from_clips(tiny_set, tiny_store, tmp_path, c
     capsys.readouterr()
     for source, message in (
         (tmp_path / "none", "no such store, dataset folder or json file"),
-        (tmp_path, "has the duration of none of the clips"),
+        (tmp_path, "has the duration of none of the 3 clips, such as"),
         (predictions, 'want {"file": seconds}'),
     ):
         assert main(["submit", str(predictions), "--durations", str(source)]) == 2
         assert message in capsys.readouterr().err
+
+
+CASES = Path(__file__).parents[1] / "data" / "cases" / "peer_results"
+
+
+@pytest.mark.parametrize("name", ["basename.json", "anet.json", "eval_results.pkl"])
+def test_predictions_of_other_programs_get_the_names_of_the_list(tmp_path, name, capsys):
+    files = [f"test/{k:06d}.mp4" for k in range(15)]
+    (tmp_path / "files.txt").write_text("\n".join(files))
+    out = tmp_path / "s.zip"
+    assert submit((CASES / name, tmp_path / "files.txt"), "--out", out) == 0
+    rows = json.loads((CASES / "basename.json").read_text())
+    assert read(out) == {f"test/{file}": clip for file, clip in rows.items()}
+    error = capsys.readouterr().err
+    assert "15 × renamed: a clip's name lacks folders or the suffix → named as in the list" in error
+    assert submit((CASES / name, tmp_path / "files.txt"), "--out", tmp_path / "t.zip", "--no-repair") == 2
+    assert not (tmp_path / "t.zip").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("frames.json", "the times are likely frames (25 per second), want seconds"),
+        ("startendscore.json", "the columns are likely [start, end, score], want [score, start, end]"),
+        ("endfirst.json", "the columns are likely [score, end, start], want [score, start, end]"),
+    ],
+)
+def test_rows_that_mean_something_else_are_never_zipped(tmp_path, name, reason, capsys):
+    durations = tmp_path / "durations.json"
+    entries = json.loads((CASES / "metadata.min.json").read_text())
+    durations.write_text(json.dumps({entry["file"]: entry["duration"] for entry in entries}))
+    command = ["submit", str(CASES / name), "--durations", str(durations)]
+    assert main([*command, "--out", str(tmp_path / "s.zip")]) == 2
+    error = capsys.readouterr().err
+    assert f"{reason}" in error.splitlines()[-1]
+    assert error.splitlines()[-1].endswith("nothing was written")
+    assert not (tmp_path / "s.zip").exists()
+    assert main(command) == 1
+    assert "warning: " in capsys.readouterr().err.splitlines()[0]
+
+
+def test_clips_that_match_nothing_are_an_error_with_both_names(files, tmp_path, capsys):
+    files[0].write_text('{"x/1.mp4": [[0.9, 1, 2]], "x/2.mp4": []}')
+    scores = tmp_path / "p.txt"
+    scores.write_text("x/1.mp4;0.5\n")
+    for predictions, count in ((files[0], 2), (scores, 1)):
+        assert submit((predictions, files[1]), "--out", tmp_path / "s.zip") == 2
+        assert capsys.readouterr().err.strip() == (
+            f"avloc submit: error: {predictions}: none of its {count} clips is in the list: its names are such as x/1.mp4, "
+            "want such as a.mp4"
+        )
+    assert not (tmp_path / "s.zip").exists()
+    scores.write_text("")
+    assert submit((scores, files[1])) == 2
+    assert "p.txt: has no clips" in capsys.readouterr().err
+
+
+def test_names_that_are_not_text_are_escaped(tmp_path, capsys):
+    predictions, out, problems = tmp_path / "p.json", tmp_path / "s.zip", tmp_path / "problems.csv"
+    name = "=a\udcff\x1b[2J\n.mp4"
+    predictions.write_text(json.dumps({name: [[0.5, 1, 2], [0.9, 3, 2]]}))
+    options = ["--out", str(out), "--problems", str(problems), "--detections-from-rows"]
+    assert main(["submit", str(predictions), *options]) == 0
+    assert read(out) == {name: [[0.5, 1, 2]]}
+    assert "=a\\udcff" in read(out, "prediction.txt")
+    assert "    =a\\udcff\\x1b[2J\\n.mp4: row 1: [0.9, 3, 2]\n" in capsys.readouterr().err
+    assert {row["file"][:2] for row in csv.DictReader(problems.open(newline=""))} == {"'="}
+
+
+def test_outputs_are_checked_before_anything_is_read(files, tmp_path, capsys):
+    assert submit(files, "--out", tmp_path) == 2
+    assert f"argument --out: {tmp_path}: is a folder, want the name of a file to write" in capsys.readouterr().err
+
+
+def test_own_segments_lie_within_their_clips_on_one_clock(small_checkpoint, tmp_path, capsys):
+    """Clips whose files start at other times than 0: predictions and durations agree, so nothing is cut."""
+    root = tmp_path / "clips"
+    root.mkdir()
+    for name in ("plain.ts", "late_video.mp4", "cut_copy.mp4", "chan_change.mp3"):
+        shutil.copy(CASES.parent / name, root / name)
+    options = ["--checkpoint", str(small_checkpoint), "--dataset", "folder", "--root", str(root), "--split", "all"]
+    assert main(["predict", *options, "--out", str(tmp_path / "p.json")]) == 0
+    predictions = json.loads((tmp_path / "p.json").read_text())
+    assert 7.9 < max(end for _, _, end in predictions["plain.ts"]) < 8.1
+    assert main(["submit", str(tmp_path / "p.json"), "--durations", str(root)]) == 0
+    assert "no problems found" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

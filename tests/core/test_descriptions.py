@@ -37,6 +37,12 @@ def test_unknown_keys_are_ignored_and_numbers_converted():
     [
         ({"dim": None}, "has a wrong number"),
         ({"hop_s": "fast"}, "has a wrong number"),
+        ({"hop_s": 0}, "cannot have hop_s 0.0"),
+        ({"hop_s": 1e-9}, "cannot have hop_s 1e-09"),
+        ({"dim": 0}, "cannot have dim 0"),
+        ({"modality": "video"}, "cannot have modality 'video'"),
+        ({"name": "a/b"}, "cannot have name 'a/b'"),
+        ({"name": ".x"}, "cannot have name '.x'"),
         ({"parameters": [1]}, r"parameters must be named, got \[1\]"),
     ],
 )

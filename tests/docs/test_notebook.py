@@ -4,17 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from avloc.cli.main import main
-
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "localize.ipynb"
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::UserWarning")
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-def test_the_notebook_runs(tmp_path, monkeypatch):
+def test_the_notebook_runs(tmp_path, monkeypatch, demo):
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
-    assert main(["demo", "--out", str(tmp_path / "demo"), "--clips", "12", "--epochs", "1"]) == 0
-    monkeypatch.setenv("AVLOC_DEMO", str(tmp_path / "demo"))
+    monkeypatch.setenv("AVLOC_DEMO", str(demo))
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     nbformat.validate(notebook)
     assert all(not cell.get("outputs") for cell in notebook.cells)

@@ -90,3 +90,9 @@ def small_report(small_evaluation) -> EvaluationReport:
         insight=compute_insight(small_evaluation),
         versus=Comparison("b.json", small_evaluation.table, difference),
     )
+
+
+@pytest.fixture
+def cases() -> Path:
+    """A folder of predictions for 15 clips as other programs wrote them, some of them wrong, beside their metadata."""
+    return Path(__file__).parents[1] / "data" / "cases" / "peer_results"

@@ -11,7 +11,7 @@ from torchmetrics.functional.classification import binary_auroc, binary_f1_score
 
 from avloc.errors import AvlocError
 from avloc.evaluation.detection import (
-    best_scores,
+    max_scores,
     read_clip_scores,
     score_clip_file,
     score_detection,
@@ -74,10 +74,10 @@ def test_wrong_shapes_and_nan_raise():
         score_detection(np.array([np.nan]), np.array([True]))
 
 
-def test_best_scores():
+def test_clip_scores():
     rows = PredictionRows(np.array([0.2, 0.7, 0.1]), np.zeros((3, 2)), np.array([0, 0, 2, 3, 3]))
-    assert best_scores(rows).tolist() == [0, 0.7, 0.1, 0]
-    assert best_scores(PredictionRows(np.zeros(0), np.zeros((0, 2)), np.array([0]))).tolist() == []
+    assert max_scores(rows).tolist() == [0, 0.7, 0.1, 0]
+    assert max_scores(PredictionRows(np.zeros(0), np.zeros((0, 2)), np.array([0]))).tolist() == []
 
 
 def test_steps_by_hand():
@@ -105,11 +105,17 @@ def test_steps_of_rounded_seconds():
 def test_missing_clips_count_with_score_0(tmp_path, small_truth):
     path = tmp_path / "prediction.txt"
     path.write_text("a.mp4;0.9\nb.mp4;0.2\nc.mp4;0.7\nz.mp4;0.1\n")
-    detection, missing, extra = score_clip_file(path, small_truth)
-    assert (missing, extra) == (1, 1)
+    detection, missing, extra, notes = score_clip_file(path, small_truth)
+    assert (missing, extra, notes) == (1, 1, ())
     assert detection.auc == pytest.approx(2 / 3)  # the missing fake counts with 0
+    path.write_text("x/a.mp4;0.9\nb;0.2\nc.wav;0.7\nz.mp4;0.1\n")
+    renamed = score_clip_file(path, small_truth)
+    assert renamed[:3] == (detection, 1, 1)
+    assert renamed.notes[0].startswith(
+        "3 clips are matched by the end of their path, 2 of them without the suffix, such as x/a.mp4"
+    )
     path.write_text("z.mp4;0.1\n")
-    with pytest.raises(AvlocError, match="none of its clips is in the metadata"):
+    with pytest.raises(AvlocError, match="none of its 1 clips is in the metadata: its names are such as"):
         score_clip_file(path, small_truth)
     json.dumps(detection.to_dict(), allow_nan=False)
 

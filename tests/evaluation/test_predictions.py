@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -8,16 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avloc.errors import AvlocError
-from avloc.evaluation import predictions as module
-from avloc.evaluation.predictions import (
-    Predictions,
-    Problem,
-    align,
-    read_predictions,
-    reorder,
-    select_videos,
-    write_predictions,
-)
+from avloc.evaluation.inputs.rows import Problem
+from avloc.evaluation.predictions import Predictions, align, read_predictions, reorder, write_predictions
 from avloc.io import jsonstream
 
 
@@ -48,13 +41,6 @@ def test_values_equal_those_of_the_json_module(tmp_path_factory, data, indent):
         assert as_dict(read_predictions(path)) == data
 
 
-def test_usual_files_are_parsed_by_simdjson_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(jsonstream, "PIECE_BYTES", 100)
-    monkeypatch.setattr(module._RowCollector, "add_python", lambda *_: pytest.fail("parsed in Python"))
-    data = {f"id/{k}.mp4": [[0.5, k, k + 1]] * (k % 5) for k in range(40)}
-    assert as_dict(read_predictions(write(tmp_path, json.dumps(data)))) == data
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -74,6 +60,7 @@ def test_usual_files_are_parsed_by_simdjson_alone(tmp_path, monkeypatch):
         ('{"a": [null]}', "a: row 0: want [score, start, end], got null"),
         ('{"a": [[1, 2, 3], [1, NaN, 3]]}', "a: row 1: holds a value that is not finite: [1, NaN, 3]"),
         ('{"a": [[1, 1e400, 3]]}', "a: row 0: holds a value that is not finite"),
+        ('{"a": [[1, 2, 3], [1e39, 2, 3]]}', "a: row 1: holds a value that is not finite"),
         ('{"a": [[1, 2, ' + "9" * 400 + "]]}", "a: row 0: holds a value that is not finite"),
         ('{"a": [], "b": [], "a": []}', "a: the clip is in the file more than once"),
         ('{"a": [[1, 2, 3]], "a": [[4, 5, 6], [7, 8, 9]]}', "a: the clip is in the file more than once"),
@@ -142,6 +129,7 @@ def test_rows_from_memory_equal_those_of_a_file(tmp_path):
         ({"b": [], "a": np.zeros((4, 2))}, "predictions: a: want (n, 3) numbers, got shape (4, 2) of float64"),
         ({"a": np.array([["x", "y", "z"]])}, "predictions: a: want (n, 3) numbers, got shape (1, 3) of <U1"),
         ({"a": [[0.5, 1, 2], [np.nan, 1, 2]]}, "predictions: a: row 1: holds a value that is not finite: [NaN, 1, 2]"),
+        ({"a": [[0.5, 1, -1e300]]}, "a: row 0: holds a value that is not finite: [0.5, 1, -1e+300]"),
         ({"a": np.array([[0.5, np.inf, 2]])}, "a: row 0: holds a value that is not finite: [0.5, Infinity, 2.0]"),
         ({3: []}, "predictions: want clip names as keys, got 3"),
     ],
@@ -182,14 +170,6 @@ def test_frames_are_divided_in_single_precision():
     assert aligned.rows.segments.tolist() == [[np.float32(7) / np.float32(25), np.float32(12) / np.float32(25)]]
 
 
-def test_select_videos():
-    rows = Predictions.from_dict({"a": [(1, 2, 3)], "b": [], "c": [(4, 5, 6), (7, 8, 9)]}).rows
-    chosen = select_videos(rows, [2, 1, 2])
-    assert chosen.scores.tolist() == [4, 7, 4, 7]
-    assert chosen.offsets.tolist() == [0, 2, 2, 4]
-    assert select_videos(rows, []).offsets.tolist() == [0]
-
-
 def test_write_and_read_back(tmp_path):
     path = tmp_path / "new" / "p.json"
     rows = {'a"ü.mp4': np.array([(0.1234567, 1.23456, 2.0)]), "b": np.zeros((0, 3))}
@@ -198,3 +178,104 @@ def test_write_and_read_back(tmp_path):
     write_predictions(path, rows.items(), exact=True)
     assert as_dict(read_predictions(path))['a"ü.mp4'] == [[0.1234567, 1.23456, 2.0]]
     assert [p.name for p in path.parent.iterdir()] == ["p.json"]
+
+
+@pytest.mark.parametrize("name", ["anet.json", "eval_results.pkl", "basename.json"])
+def test_files_of_other_programs_hold_the_same_rows(cases, name):
+    """The same predictions in three forms: the rows are equal, whatever the form and the names of the clips."""
+    expected = json.loads((cases / "basename.json").read_text())
+    predictions = read_predictions(cases / name)
+    assert [file.removesuffix(".mp4") for file in predictions.files] == [f.removesuffix(".mp4") for f in expected]
+    assert list(as_dict(predictions).values()) == list(expected.values())
+    files = [f"test/{file}" for file in expected]
+    renamed = predictions.renamed(files)
+    assert renamed.files == files
+    how = "" if name == "basename.json" else ", 15 of them without the suffix"
+    assert renamed.notes[0].startswith(f"15 clips are matched by the end of their path{how}, such as 000000")
+    assert renamed.renamed(files) is renamed
+
+
+def test_activitynet_files_with_nan_and_wrong_results(tmp_path):
+    path = write(tmp_path, '{"results": {"a": [{"score": NaN, "segment": [1, 2]}], "b": []}, "version": 1}')
+    with pytest.raises(AvlocError, match=r"p\.json: a: row 0: holds a value that is not finite: \[NaN, 1, 2\]"):
+        read_predictions(path)
+    path = write(tmp_path, '{"version": 1, "results": {"a": [{"score": 1, "segment": [1, 2]}, {"score": 1}]}}')
+    with pytest.raises(
+        AvlocError, match=r'a: row 1: want {"segment": \[start, end\], "score": number}, got {"score": 1}'
+    ):
+        read_predictions(path)
+    path = write(tmp_path, '{"version": 1, "results": {"a": [], "a": []}}')
+    with pytest.raises(AvlocError, match="a: the clip is in the file more than once"):
+        read_predictions(path)
+    path = write(tmp_path, '{"version": NaN, "results": {"a": [], "a": []}}')  # the same in what is no strict JSON
+    with pytest.raises(AvlocError, match=r"p\.json: a: the clip is in the file more than once"):
+        read_predictions(path)
+    path = write(tmp_path, '{"version": 1, "results": {"a": [}')
+    with pytest.raises(AvlocError, match=r"p\.json: not a JSON file"):
+        read_predictions(path)
+    path = write(tmp_path, '{"meta": {"results": {"a": []}}}')
+    with pytest.raises(AvlocError, match='want {"results": {clip:'):
+        read_predictions(path)
+
+
+def test_labels_of_activitynet_files_are_told(tmp_path):
+    rows = [{"score": 0.5, "segment": [1, 2], "label": label} for label in ("Fake", "Real")]
+    predictions = read_predictions(write(tmp_path, json.dumps({"results": {"a": rows}, "version": "x"})))
+    assert predictions.notes == ("rows of 2 labels (Fake, Real) all count as fake",)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ([1, 2], "want an object of file: rows, got a list"),
+        ({3: []}, "p.pkl: want clip names as keys, got 3"),
+        ({"results": {3: []}}, "p.pkl: want clip names as keys, got 3"),
+        ({"a": [[1, 2]]}, "a: row 0: want [score, start, end], got 2 values"),
+        (
+            {"video-id": ["a"], "t-start": np.zeros(1), "t-end": np.zeros(1)},
+            "lacks score, has video-id, t-start, t-end",
+        ),
+        (
+            {"video-id": ["a"], **dict.fromkeys(("t-start", "t-end"), np.zeros(1)), "score": np.array([np.nan])},
+            "a: row 0: holds",
+        ),
+    ],
+)
+def test_pickles_of_another_form(tmp_path, value, message):
+    (tmp_path / "p.pkl").write_bytes(pickle.dumps(value))
+    with pytest.raises(AvlocError) as error:
+        read_predictions(tmp_path / "p.pkl")
+    assert message in str(error.value)
+
+
+def test_pickles_of_rows_by_clip_and_of_activitynets_form(tmp_path):
+    rows = {"a": np.array([[0.5, 1, 2], [0.25, 3, 4]]), "b": []}
+    results = {"results": {"a": [{"score": s, "segment": [b, e]} for s, b, e in rows["a"].tolist()], "b": []}}
+    for value in (rows, results):
+        (tmp_path / "p.bin").write_bytes(pickle.dumps(value, protocol=4))  # the content tells, not the suffix
+        assert as_dict(read_predictions(tmp_path / "p.bin")) == {"a": [[0.5, 1, 2], [0.25, 3, 4]], "b": []}
+
+
+def test_names_that_are_not_text_are_written_as_escapes(tmp_path):
+    path = tmp_path / "p.json"
+    write_predictions(path, {"a\udcff.mp4": np.array([(0.5, 1, 2)])})
+    assert "a\\udcff.mp4" in path.read_text(encoding="utf-8")
+    assert as_dict(read_predictions(path)) == {"a\udcff.mp4": [[0.5, 1.0, 2.0]]}
+
+
+def test_small_scores_stay_apart(tmp_path):
+    """Scores are written with six significant digits: the weakest rows of soft-NMS keep their order."""
+    path = tmp_path / "p.json"
+    rows = np.array([(0.987654321, 1, 2), (3.25e-7, 1, 2), (3.125e-9, 1, 2), (0.0, 1, 2)])
+    write_predictions(path, {"a": rows})
+    assert [row[0] for row in as_dict(read_predictions(path))["a"]] == [0.987654, 3.25e-7, 3.125e-9, 0]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
+def test_values_that_are_not_finite_are_never_written(tmp_path, value):
+    path = tmp_path / "p.json"
+    path.write_text("earlier")
+    for exact in (True, False):
+        with pytest.raises(AvlocError, match="a: predictions with a value that is not finite are not written"):
+            write_predictions(path, {"a": np.array([(value, 1, 2)])}, exact=exact)
+    assert path.read_text() == "earlier"

@@ -9,7 +9,7 @@ from avloc.errors import AvlocError
 from avloc.evaluation.metrics import score_rows
 from avloc.evaluation.predictions import Predictions, align
 from avloc.evaluation.protocols import PROTOCOLS, Protocol, replace_options
-from avloc.evaluation.scoring import evaluate, evaluate_aligned, select_subset
+from avloc.evaluation.scoring import EvaluationWarning, evaluate, evaluate_aligned, select_subset
 from avloc.evaluation.truth import read_truth
 
 ROWS = {"a.mp4": [[0.9, 1.0, 1.5], [0.4, 3.0, 3.2]], "b.mp4": [[0.3, 0.0, 1.0]], "c.mp4": [[0.8, 6.1, 7.0]]}
@@ -134,8 +134,13 @@ def test_json_without_insight_is_the_table():
 @pytest.mark.parametrize(
     ("predictions", "truth", "options", "message"),
     [
-        ({"x": []}, SEGMENTS, {}, "predictions: none of its clips is in the truth; do the file names match?"),
-        ({}, SEGMENTS, {}, "predictions: none of its clips is in the truth"),
+        (
+            {"x": []},
+            SEGMENTS,
+            {},
+            "predictions: none of its 1 clips is in the truth: its names are such as x, want such as",
+        ),
+        ({}, SEGMENTS, {}, "predictions: has no clips"),
         (
             {"a.mp4": [[1, 2]]},
             SEGMENTS,
@@ -144,6 +149,12 @@ def test_json_without_insight_is_the_table():
         ),
         (ROWS, {"a.mp4": [[2, 1]]}, {}, "truth: a.mp4: segment 0 is [2, 1], want [start, end] in seconds"),
         (ROWS, {}, {}, "truth: no clips"),
+        (None, SEGMENTS, {}, "predictions: want a file or an object of clip: rows, got NoneType"),
+        ([1], SEGMENTS, {}, "predictions: want a file or an object of clip: rows, got list"),
+        (ROWS, None, {}, "truth: want a metadata file or an object of clip: segments, got NoneType"),
+        (ROWS, SEGMENTS, {"modes": "exact"}, "modes must be official or strict or both, got 'exact'"),
+        (ROWS, SEGMENTS, {"modes": []}, "modes must be official or strict or both, got none"),
+        (ROWS, SEGMENTS, {"protocol": None}, "protocol: want a name or a Protocol, got NoneType"),
         (ROWS, SEGMENTS, {"unit": "hours"}, "the unit must be seconds or frames, got 'hours'"),
         (ROWS, SEGMENTS, {"protocol": "x"}, "unknown protocol 'x'"),
         (ROWS, SEGMENTS, {"split": "val"}, "a split needs a metadata file as truth, got split 'val'"),
@@ -158,12 +169,61 @@ def test_wrong_inputs_raise(predictions, truth, options, message):
     assert message in str(error.value)
 
 
+def test_one_mode_may_be_a_text():
+    assert list(evaluate(ROWS, SEGMENTS, modes="strict").table.overall.by_mode) == ["strict"]
+
+
+@pytest.mark.parametrize("details", [True, False])
+@pytest.mark.parametrize(
+    ("name", "unit", "warning"),
+    [
+        ("frames.json", "seconds", "the times are likely frames (25 per second), want seconds; use the unit frames"),
+        ("startendscore.json", "seconds", "the columns are likely [start, end, score], want [score, start, end]"),
+        ("endfirst.json", "seconds", "the columns are likely [score, end, start], want [score, start, end]"),
+        ("basename.json", "frames", "the times are likely seconds, want frames; use the unit seconds"),
+    ],
+)
+def test_files_that_mean_something_else_warn(cases, name, unit, warning, details):
+    with pytest.warns(EvaluationWarning) as caught:
+        result = evaluate(cases / name, cases / "metadata.min.json", split="test", unit=unit, details=details)
+    assert warning in str(caught[-1].message)
+    assert str(caught[-1].message).startswith(str(cases / name))
+    assert warning in result.warnings[-1]
+    assert result.strict.ap[0.5] == 0
+
+
+def test_files_of_other_programs_score_as_ours(cases, tmp_path):
+    rows = json.loads((cases / "basename.json").read_text())
+    (tmp_path / "own.json").write_text(json.dumps({f"test/{file}": clip for file, clip in rows.items()}))
+    expected = evaluate(tmp_path / "own.json", cases / "metadata.min.json", split="test")
+    assert expected.warnings == ()
+    assert round(expected.strict.ap[0.5], 4) == 0.0331
+    for name in ("basename.json", "anet.json", "eval_results.pkl"):
+        with pytest.warns(EvaluationWarning, match="15 clips are matched by the end of their path"):
+            result = evaluate(cases / name, cases / "metadata.min.json", split="test")
+        assert result.table == expected.table
+    with pytest.warns(EvaluationWarning, match="matched"):
+        in_frames = evaluate(
+            {file: [[s, 25 * b, 25 * e] for s, b, e in clip] for file, clip in rows.items()},
+            cases / "metadata.min.json",
+            split="test",
+            unit="frames",
+        )
+    assert in_frames.strict.ap[0.5] == pytest.approx(expected.strict.ap[0.5])
+    with pytest.raises(
+        AvlocError, match="which may be train/000000.mp4 or dev/000000.mp4; a split may tell them apart"
+    ):
+        evaluate(cases / "anet.json", cases / "metadata.min.json")
+
+
 def test_predictions_of_other_clips_name_both_files(small_files):
     predictions, metadata = small_files
     predictions.write_text('{"x": []}')
     with pytest.raises(AvlocError) as error:
         evaluate(predictions, metadata, "avdeepfake1m")
-    assert str(error.value) == f"{predictions}: none of its clips is in {metadata}; do the file names match?"
+    assert str(error.value) == (
+        f"{predictions}: none of its 1 clips is in {metadata}: its names are such as x, want such as a.mp4"
+    )
 
 
 def test_no_fakes_at_all(small_truth):

@@ -64,3 +64,14 @@ def test_a_store_of_other_features_is_refused(tiny_set, tiny_store, change, mess
     described = store.describe("logspec")
     with pytest.raises(CheckpointError, match=message):
         FeatureSource([replace(described, **change)], 0.04).stored(records, store, allow_missing=False)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("version", 99), ("modality", "visual"), ("hop_s", 0.02), ("start_offset_s", 0.5)]
+)
+def test_features_other_than_in_training_are_refused(key, value):
+    described = replace(build_extractor("logmel", {}).describe(), **{key: value})
+    with pytest.raises(
+        CheckpointError, match=f"logmel: the network was trained on features whose {key} was {value}, it is"
+    ):
+        FeatureSource([described], 0.04).extractors()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from avloc.core.descriptions import ClipInputFormat, TrainingContext
+from avloc.core.descriptions import ExtractorDescription, TrainingContext
 from avloc.core.records import VideoRecord
 from avloc.core.timeline import TimeGrid
 from avloc.datasets.loading.clips import ClipExample
@@ -12,9 +12,9 @@ from avloc.datasets.loading.example import FeatureExample
 from avloc.errors import AvlocError, CheckpointError
 from avloc.inference.clip_source import ClipSource
 from avloc.inference.feature_source import FeatureSource
-from avloc.inference.localizer import Localizer, build_source
+from avloc.inference.localizer import Localizer
 from avloc.models import BATFD, BoundaryTransformer
-from avloc.models.checkpoint import Checkpoint, write_checkpoint
+from avloc.models.checkpoint import write_checkpoint
 
 SMALL = {"video_widths": (3, 4, 5, 4), "audio_widths": (3, 4, 2), "width": 8, "map_widths": (4, 3), "samples": 4}
 
@@ -51,6 +51,8 @@ def test_nan_clip_fails_alone_in_its_batch(localizer):
     good, bad, other = localizer.run([example_of(20, "a"), example_of(9, "b", value=np.nan), example_of(11, "c")])
     assert len(bad.proposals) == 0
     assert bad.problems == ("the network's boundary map holds NaN or infinity",)
+    assert dict(bad.probabilities) == {}
+    assert np.isnan(bad.fakeness).all()
     assert len(good.proposals) > 0 < len(other.proposals)
     assert good.problems == ()
 
@@ -85,16 +87,6 @@ def test_an_unknown_precision_is_refused():
 def test_a_model_that_is_no_network_is_refused():
     with pytest.raises(AvlocError, match="Linear is no network of avloc: it lacks `arguments`"):
         Localizer(torch.nn.Linear(2, 2), ClipSource(24, "pad"))
-
-
-def test_sources_by_the_context_of_a_checkpoint(tmp_path):
-    pixels = Checkpoint(
-        tmp_path, "BATFD", {"frames": 24}, TrainingContext(0.04, clips=ClipInputFormat(24, "squeeze")), {}
-    )
-    source = build_source(pixels)
-    assert isinstance(source, ClipSource)
-    assert (source.frames, source.fit) == (24, "squeeze")
-    assert isinstance(build_source(Checkpoint(tmp_path, "X", {}, TrainingContext(0.5), {})), FeatureSource)
 
 
 def test_ten_minutes_equal_their_windows():
@@ -132,7 +124,8 @@ def test_ten_minutes_equal_their_windows():
 def test_checkpoint_of_other_arguments_names_the_file_and_the_cure(tmp_path):
     model = BoundaryTransformer(audio_dim=5, visual_dim=4, width=8, heads=2)
     model.arguments["voting"] = 0.8  # as an earlier version called it
-    write_checkpoint(tmp_path / "old.ckpt", model, TrainingContext(0.04))
+    described = ExtractorDescription("mel", "audio", hop_s=0.01, dim=5)
+    write_checkpoint(tmp_path / "old.ckpt", model, TrainingContext(0.04, (described,)))
     with pytest.raises(CheckpointError, match=r"old\.ckpt: network .*'voting'; was it trained by another version"):
         Localizer.from_checkpoint(tmp_path / "old.ckpt")
 

@@ -41,9 +41,10 @@ def test_a_broken_clip_has_no_rows_and_a_reason(localizer, tiny_set, tmp_path):
     assert sorted(len(rows) for rows in predictions.values()) == [0, 9, 9]
 
 
-def test_failures_have_the_names_of_the_predictions(localizer, tmp_path):
+def test_failures_have_the_names_of_the_predictions(localizer, tmp_path, render_once):
     """AV-Deepfake1M's own names leave out the split's folder."""
-    synthesize(tmp_path / "set", layout="avdeepfake1m", clips=9, seed=3)
+    with render_once():
+        synthesize(tmp_path / "set", layout="avdeepfake1m", clips=9, seed=3)
     names = [public_name("avdeepfake1m", r) for r in read_records("avdeepfake1m", tmp_path / "set", "val")]
     (tmp_path / "set" / "val" / names[0]).write_text("none")
     predictions = predict(localizer, "avdeepfake1m", tmp_path / "set", "val", keep=3)

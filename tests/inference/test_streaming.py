@@ -119,7 +119,7 @@ def test_frames_of_a_span(clips, on_features, start):
     [
         (Span(2.0, 2.0), "want 0 ≤ start < end, got 2 and 2 s"),
         (Span(-1.0), "want 0 ≤ start < end, got -1 and inf s"),
-        (Span(50.0), "nothing could be decoded"),
+        (Span(50.0), "starts at 50 s, behind the clip's end at 9.51 s"),
         (Span(audio_track=3), r"both.mp4: has no audio track 3, it has 1 \(numbered from 0\)"),
         (Span(audio_track=-1), "has no audio track -1"),
     ],
@@ -235,3 +235,43 @@ def test_a_span_of_a_transport_stream(clips, on_features, tmp_path):
     late(clips / "both.mp4", tmp_path / "x.ts", 0.0, 0.0)
     localization = on_features.localize(tmp_path / "x.ts", span=Span(5.0, 8.0))
     assert localization.decoded_s["visual"] == (pytest.approx(5.0, abs=0.05), pytest.approx(8.0, abs=0.05))
+
+
+def write_with_pause(path, pause_s, seconds=2.0):
+    """A clip whose clock leaps over `pause_s` in the middle, where it has neither picture nor sound."""
+    half = round(seconds * 25 / 2)
+    random = np.random.default_rng(1)
+    with av.open(str(path), "w") as container:
+        picture = container.add_stream("libx264", rate=25, options={"bf": "0"})
+        picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
+        sound = container.add_stream("pcm_s16le", rate=16_000, layout="mono")
+        for k in range(2 * half):
+            later = round(pause_s * 25) if k >= half else 0
+            frame = av.VideoFrame.from_ndarray(random.integers(0, 255, (48, 64, 3), np.uint8), format="rgb24")
+            frame.pts = k + later
+            container.mux(picture.encode(frame))
+            samples = random.integers(-3000, 3000, (1, 640)).astype(np.int16)
+            frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+            frame.sample_rate, frame.pts = 16_000, (k + later) * 640
+            container.mux(sound.encode(frame))
+        container.mux(picture.encode())
+        container.mux(sound.encode())
+    return path
+
+
+@pytest.mark.parametrize("kind", ["features", "clips"])
+def test_pause_is_absent_and_never_judged(tmp_path, on_features, on_clips, kind, monkeypatch):
+    """Some windows lie in the pause altogether."""
+    monkeypatch.setattr(inference, "WINDOW_S", 1.0)
+    localizer = on_features if kind == "features" else on_clips
+    localization = localizer.localize(write_with_pause(tmp_path / "c.mkv", 5.0))
+    assert localization.grid.length == pytest.approx(175, abs=1)
+    assert localization.problems == (
+        "no sound could be decoded from 1.00 to 6.00 s",
+        "no frame could be decoded from 1.00 to 6.00 s",
+    )
+    is_judged = ~np.isnan(localization.fakeness)
+    assert is_judged[:24].all()
+    assert not is_judged[26:149].any()
+    assert is_judged[151:175].all()
+    assert np.isfinite(localization.proposals.scores).all()

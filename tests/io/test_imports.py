@@ -85,3 +85,10 @@ def test_error_names_path_expectation_and_cause(folder, path, reason):
 def test_malformed_path_is_an_error(path):
     with pytest.raises(AvlocError, match="expected the dotted path of a class, like package.module.Name"):
         import_dotted(path, "a class")
+
+
+@pytest.mark.parametrize("path", [".x", "x.", "..", ".", "a..b", "a b.c", "x"])
+def test_what_is_no_dotted_path_is_one_line(path):
+    with pytest.raises(AvlocError, match="expected the dotted path of a class, like package.module.Name") as error:
+        import_dotted(path, "a class")
+    assert "\n" not in str(error.value)

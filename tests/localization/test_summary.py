@@ -91,3 +91,14 @@ def test_both_files_are_recognized_as_summaries(localization, tmp_path):
     save_summary(tmp_path, entries(("a", localization)), [], 0.5, index=True)
     assert is_summary(tmp_path / "summary.csv")
     assert is_summary(tmp_path / "index.html")
+
+
+def test_names_like_formulas_are_quoted_and_read_back(localization, tmp_path):
+    names = ("=1+1.mp4", "-x.mp4", "'=quoted.mp4", "a\nb.mp4", "undecodable\udcff.mp4")
+    failed = [FailedClip(Path("@bad.mp4"), "=broken")]
+    localized = [(f"{k}\udcff", replace(localization, file=name)) for k, name in enumerate(names)]
+    save_summary(tmp_path, entries(*localized), failed, 0.5, index=True)
+    cells = [row["file"] for row in csv.DictReader(io.StringIO((tmp_path / "summary.csv").read_text()))]
+    assert cells == ["'=1+1.mp4", "'-x.mp4", "''=quoted.mp4", "a\nb.mp4", "undecodable\\udcff.mp4", "'@bad.mp4"]
+    assert list(read_summary(tmp_path)) == [*names[:-1], "undecodable\\udcff.mp4", "@bad.mp4"]
+    assert 'href="0%FF.html"' in (tmp_path / "index.html").read_text()

@@ -23,6 +23,11 @@ def test_csv_has_the_segments_above_the_threshold_by_time(localization):
     assert rows[0]["file"] == localization.file
 
 
+def test_csv_names_like_formulas_are_quoted(localization):
+    text = csv_text(replace(localization, file="=1+1.mp4"), 0.5)
+    assert text.splitlines()[1].startswith("'=1+1.mp4,0.5,")
+
+
 def test_csv_without_segments_is_a_header(empty_localization):
     assert csv_text(empty_localization, 0.0) == "file,start,end,score,modality,audio_score,visual_score\n"
 

@@ -261,3 +261,11 @@ def test_arguments_rebuild_the_network(model):
     again = BoundaryTransformer(**model.arguments).eval()
     again.load_state_dict(model.state_dict())
     torch.testing.assert_close(again(*make_inputs()).distances, model(*make_inputs()).distances)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"), [("width", 8200), ("levels", 65), ("stem_layers", 10**6), ("cross_layers", 10**6)]
+)
+def test_sizes_that_no_network_has_are_refused(argument, value):
+    with pytest.raises(AvlocError, match=f"want .*{argument} of at most .*, got {value}"):
+        BoundaryTransformer(audio_dim=5, visual_dim=7, **{"heads": 2, "width": 8, argument: value})

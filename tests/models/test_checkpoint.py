@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import errno
+import hashlib
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,7 +11,7 @@ import torch
 from avloc.core.descriptions import ClipInputFormat, ExtractorDescription, TrainingContext
 from avloc.errors import CheckpointError
 from avloc.models import build_model
-from avloc.models.checkpoint import KEY, load_weights, read_checkpoint, write_checkpoint
+from avloc.models.checkpoint import KEY, load_weights, read_checkpoint, weights_sha256, write_checkpoint
 
 SMALL = {"audio_dim": 5, "visual_dim": 7, "width": 8, "heads": 2, "levels": 2}
 MEL = ExtractorDescription("logmel", "audio", hop_s=0.01, dim=5, parameters={"bands": 5})
@@ -90,6 +93,14 @@ def test_other_files_are_refused(tmp_path):
         ("calibration", [1]),
         ("calibration", {"clip": [1]}),
         ("calibration", {"clip": ["a", "b"]}),
+        ("calibration", {"clip": [float("nan"), 0.0]}),
+        ("hop_s", 0.0),
+        ("hop_s", -0.04),
+        ("hop_s", float("nan")),
+        ("hop_s", 1e-9),
+        ("hop_s", float("inf")),
+        ("arguments", {1: 2}),
+        ("clips", {"frames": 0, "fit": "pad"}),
     ],
 )
 def test_damaged_entries_are_named(damage, entry, value):
@@ -107,6 +118,120 @@ def test_damaged_description_of_an_extractor_is_named(damage):
         read_checkpoint(damage(extractors=[{"name": "logmel", "parameters": {}}]))
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("hop_s", 0.0),
+        ("hop_s", float("nan")),
+        ("hop_s", 1e-9),
+        ("dim", 0),
+        ("dim", 1 << 40),
+        ("layers", -1),
+        ("modality", "smell"),
+        ("name", "../../etc"),
+        ("name", 3),
+        ("start_offset_s", float("inf")),
+        ("window_s", "x"),
+        ("factory", 7),
+    ],
+)
+def test_forged_descriptions_of_extractors_are_refused(damage, key, value):
+    with pytest.raises(
+        CheckpointError, match=f"a damaged checkpoint, an extractor's description cannot have {key} "
+    ) as error:
+        read_checkpoint(damage(extractors=[MEL.to_dict() | {key: value}]))
+    assert "\n" not in str(error.value)
+
+
+def test_a_checkpoint_without_an_input_is_refused(damage):
+    with pytest.raises(CheckpointError, match="names no extractors and no format of clips"):
+        read_checkpoint(damage(extractors=[]))
+
+
+def test_changed_weights_are_found(network, tmp_path):
+    path = tmp_path / "x.ckpt"
+    write_checkpoint(path, network, CONTEXT)
+    content = torch.load(path, weights_only=True)
+    name = next(iter(content["state_dict"]))
+    content["state_dict"][name] += 1e-3
+    torch.save(content, path)
+    with pytest.raises(CheckpointError, match=r"x\.ckpt: a damaged checkpoint, its weights do not have their sha256"):
+        read_checkpoint(path)
+    del content[KEY]["weights_sha256"]  # as earlier releases wrote them
+    torch.save(content, path)
+    assert read_checkpoint(path).model == "BoundaryTransformer"
+
+
+def test_the_hash_covers_names_types_shapes_and_values():
+    one = {"a": torch.arange(6.0), "b": torch.ones(1)}
+    others = [
+        {"a": torch.arange(6.0), "c": torch.ones(1)},
+        {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(1)},
+        {"a": torch.arange(6), "b": torch.ones(1)},
+        {"a": torch.arange(6.0) + 1e-6, "b": torch.ones(1)},
+        {"a": torch.arange(6.0)},
+    ]
+    assert len({weights_sha256(weights) for weights in (one, *others)}) == 6
+    assert weights_sha256(one) == weights_sha256(dict(reversed(one.items())))
+    expected = hashlib.sha256(b"a torch.bfloat16 ()\n" + b"\x80\x3f").hexdigest()  # 1 as bfloat16
+    assert weights_sha256({"a": torch.tensor(1.0, dtype=torch.bfloat16)}) == expected
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ({"w": 3}, "its weights 'w' are no tensor"),
+        ({3: torch.ones(1)}, "its weights 3 are no tensor"),
+        ({"w": torch.ones(1).expand(10**9)}, "its weights w claim to be larger than the file"),
+    ],
+)
+def test_forged_weights_are_refused(damage, weights, message):
+    path = damage()
+    content = torch.load(path, weights_only=True)
+    torch.save(content | {"state_dict": weights}, path)
+    with pytest.raises(CheckpointError, match=message):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_neither_written_nor_used(network, tmp_path, value):
+    path = tmp_path / "x.ckpt"
+    write_checkpoint(path, network, CONTEXT)
+    content = torch.load(path, weights_only=True)
+    name = next(iter(dict(network.named_parameters())))
+    content["state_dict"][f"model.{name}"].fill_(value)
+    content[KEY]["weights_sha256"] = weights_sha256(content["state_dict"])
+    torch.save(content, path)
+    with pytest.raises(CheckpointError, match=rf"x\.ckpt: the weights {name} are not finite numbers"):
+        load_weights(network, read_checkpoint(path))
+    with torch.no_grad():
+        dict(network.named_parameters())[name].fill_(value)
+    with pytest.raises(CheckpointError, match=rf"y\.ckpt: the weights {name} are not finite numbers"):
+        write_checkpoint(tmp_path / "y.ckpt", network, CONTEXT)
+    assert not (tmp_path / "y.ckpt").exists()
+
+
+def test_a_damaged_checkpoint_names_the_whole_one_beside_it(network, tmp_path):
+    last, best = tmp_path / "last.ckpt", tmp_path / "best.ckpt"
+    for path in (last, best):
+        write_checkpoint(path, network, CONTEXT)
+    content = last.read_bytes()
+    last.write_bytes(content[: len(content) // 2])
+    with pytest.raises(CheckpointError, match=r"last\.ckpt: not a checkpoint .*; .*best\.ckpt beside it is whole"):
+        read_checkpoint(last)
+    flipped = bytearray(content)
+    flipped[content.index(b"data/3") + 200] ^= 1
+    last.write_bytes(flipped)
+    with pytest.raises(
+        CheckpointError, match=r"last\.ckpt: a damaged checkpoint, its part .*best\.ckpt beside it is whole"
+    ):
+        read_checkpoint(last)
+    best.write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"last\.ckpt: a damaged checkpoint") as error:
+        read_checkpoint(last)
+    assert "best.ckpt" not in str(error.value)
+
+
 def test_missing_weights_are_named(damage):
     path = damage()
     content = torch.load(path, weights_only=True)
@@ -116,10 +241,10 @@ def test_missing_weights_are_named(damage):
 
 
 def test_failed_write_leaves_no_file(network, tmp_path, monkeypatch):
-    def fail(content, path):
-        raise OSError("disk full")
+    def fail(path, content):
+        raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(torch, "save", fail)
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(OSError, match="Input/output error"):
         write_checkpoint(tmp_path / "x.ckpt", network, CONTEXT)
     assert list(tmp_path.iterdir()) == []

@@ -5,9 +5,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from avloc.core.descriptions import TrainingContext
+from avloc.core.records import VideoRecord
+from avloc.core.timeline import TimeGrid
+from avloc.datasets.loading.batch import Batch, FeatureInputs
 from avloc.errors import AvlocError
 from avloc.models import BoundaryTransformer
-from avloc.training.module import LocalizationModule
+from avloc.models.checkpoint import KEY, weights_sha256
+from avloc.training.module import LocalizationModule, clips_not_finite
 
 
 def module(**arguments):
@@ -38,3 +43,52 @@ def test_wrong_recipes_are_refused():
         module(optimizer="sgd")
     with pytest.raises(AvlocError, match="want lr > 0"):
         module(lr=0.0)
+
+
+def batch(value=1.0):
+    audio, visual = torch.ones(2, 9, 5), torch.ones(2, 9, 7)
+    audio[1, 3, 2] = value
+    masks = torch.ones(2, 9, dtype=torch.bool)
+    records = [VideoRecord("a.mp4", "train", 0.36), VideoRecord("b.mp4", "train", 0.36)]
+    return Batch(FeatureInputs(audio, visual, masks, masks), [TimeGrid(0, 0.04, 9)] * 2, records, None, 0)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_loss_that_is_not_finite_stops_the_training(value):
+    training = module(lr=0.5)
+    training._trainer = SimpleNamespace(
+        global_step=7, current_epoch=2, optimizers=[SimpleNamespace(param_groups=[{"lr": 0.125}])]
+    )
+    good = {"loss": torch.tensor(1.0), "point": torch.tensor(2.0)}
+    training._check_finite("loss", good, batch())
+    bad = {"loss": torch.tensor(value), "point": torch.tensor(value), "step": torch.tensor(2.0)}
+    with pytest.raises(
+        AvlocError, match=r"the loss is no finite number at step 7 \(epoch 2, learning rate 0.125\)"
+    ) as error:
+        training._check_finite("loss", bad, batch())
+    assert f"point {value:g}; try a smaller --model.lr" in str(error.value)
+    assert "step 2" not in str(error.value)
+    with pytest.raises(AvlocError, match="the features of b.mp4 are not finite numbers: verify the store"):
+        training._check_finite("loss", bad, batch(value))
+
+
+def test_clips_whose_inputs_are_not_finite():
+    assert clips_not_finite(batch()) == []
+    assert clips_not_finite(batch(float("nan"))) == ["b.mp4"]
+
+
+def test_weights_that_are_not_finite_get_no_checkpoint():
+    training = module()
+    training._trainer = SimpleNamespace(global_step=7)
+    checkpoint = {"state_dict": {f"model.{name}": value for name, value in training.model.state_dict().items()}}
+    training.on_save_checkpoint(checkpoint)
+    assert KEY not in checkpoint  # no data module, so no context
+    training.context = TrainingContext(0.04)
+    training.on_save_checkpoint(checkpoint)
+    assert checkpoint[KEY]["weights_sha256"] == weights_sha256(checkpoint["state_dict"])
+    name = next(iter(dict(training.model.named_parameters())))
+    checkpoint["state_dict"][f"model.{name}"] = torch.tensor([float("nan")])
+    with pytest.raises(
+        AvlocError, match=rf"after step 7 \(no checkpoint is written\): the weights {name} are not finite"
+    ):
+        training.on_save_checkpoint(checkpoint)

@@ -8,38 +8,36 @@ shipped: the nodes have avloc installed, or receive a wheel of it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from avloc.errors import AvlocError, StoreError
-from avloc.feature_extraction.extractors.catalog import with_default_key
-from avloc.feature_extraction.job.in_progress import ShardSpec
-from avloc.feature_extraction.job.pipeline import ClipReport, ShardDone, run_shards
-from avloc.feature_extraction.job.worker import ExtractionSettings, describe_error
+from avloc.errors import AvlocError, StoreError, describe_error
+from avloc.feature_extraction.job.engines.units import UnitSettings, UnitSpec
+from avloc.feature_extraction.job.pipeline import run_shards
 
 SHARD_RETRIES = 5  # of a shard whose worker or node dies
 SHARDS_PER_SLOT = 2  # submitted at once, so that a million names are not all in flight
 POLL_S = 1.0
 
 
-class _ShardResult(NamedTuple):
+class _UnitResult(NamedTuple):
     """The result of a task: the events of a shard, or the error for which it could not be made."""
 
-    events: list[ClipReport | ShardDone]
+    events: list[Any]
     error: str | None = None
 
 
 def run(
-    specs: Iterable[ShardSpec],
-    settings: ExtractionSettings,
+    specs: Iterable[UnitSpec],
+    settings: UnitSettings,
     *,
     address: str | None = None,
     gpus: float = 0.0,
     wheel: str | None = None,
-) -> Iterator[ClipReport | ShardDone]:
-    """Make shards on a Ray cluster.
+    run_units: Callable[[Iterable[Any], Any], Iterator[Any]] = run_shards,
+) -> Iterator[Any]:
+    """Make shards on a Ray cluster, or other units of work.
 
     Args:
         specs: the shards.
@@ -47,6 +45,7 @@ def run(
         address: the cluster's; None: RAY_ADDRESS, or else a new cluster on this machine.
         gpus: GPUs per task; with a fraction several tasks share one.
         wheel: a wheel of avloc to send to the nodes.
+        run_units: makes units of work, and yields their events.
 
     Raises:
         AvlocError: if Ray is not installed, or the cluster cannot be reached.
@@ -54,24 +53,24 @@ def run(
             any more.
     """
     ray = _connect(address, wheel)
-    settings = replace(_absolute(settings), workers=max(1, settings.workers))
-    task = ray.remote(_shard).options(
-        num_cpus=settings.workers, num_gpus=gpus, max_retries=SHARD_RETRIES, scheduling_strategy="SPREAD"
+    cpus = max(1, settings.workers)
+    settings = settings.absolute().with_resources(cpus)
+    task = ray.remote(_run_unit).options(
+        num_cpus=cpus, num_gpus=gpus, max_retries=SHARD_RETRIES, scheduling_strategy="SPREAD"
     )
     failures: list[str] = []
     failures_in_a_row = 0  # a disk may be full or unmounted
     upcoming = iter(specs)
-    pending: dict[Any, ShardSpec] = {}
+    pending: set[Any] = set()
     while True:
-        limit = SHARDS_PER_SLOT * _slots(ray, settings.workers, gpus)
+        limit = SHARDS_PER_SLOT * _slots(ray, cpus, gpus)
         room = 0 if failures_in_a_row > limit else limit - len(pending)
         for spec in (spec for _, spec in zip(range(room), upcoming, strict=False)):
-            paths = {k: path.absolute() for k, path in spec.paths.items()}
-            pending[task.remote(replace(spec, paths=paths), settings)] = spec
+            pending.add(task.remote(spec.absolute(), settings, run_units))
         if not pending:
             break
         for reference in ray.wait(list(pending), timeout=POLL_S)[0]:
-            pending.pop(reference)
+            pending.remove(reference)
             result = _result(ray, reference)
             yield from result.events
             failures += [result.error] if result.error else []
@@ -80,21 +79,21 @@ def run(
         raise StoreError(f"{len(failures)} shards could not be made, run the same again; the first: {failures[0]}")
 
 
-def _shard(spec: ShardSpec, settings: ExtractionSettings) -> _ShardResult:
+def _run_unit(
+    spec: UnitSpec, settings: UnitSettings, run_units: Callable[[Iterable[Any], Any], Iterator[Any]]
+) -> _UnitResult:
     """The task. Its error is returned, because an error of one shard must not end the job."""
-    events: list[ClipReport | ShardDone] = []
     try:
-        events += run_shards([spec], settings)
+        return _UnitResult(list(run_units([spec], settings)))
     except Exception as error:
-        return _ShardResult([], describe_error(error))
-    return _ShardResult(events)
+        return _UnitResult([], describe_error(error))
 
 
-def _result(ray: Any, reference: Any) -> _ShardResult:
+def _result(ray: Any, reference: Any) -> _UnitResult:
     try:
-        result: _ShardResult = ray.get(reference)
+        result: _UnitResult = ray.get(reference)
     except ray.exceptions.RayError as error:
-        return _ShardResult([], f"its worker was lost {SHARD_RETRIES + 1} times: {describe_error(error)}")
+        return _UnitResult([], f"its worker was lost {SHARD_RETRIES + 1} times: {describe_error(error)}")
     return result
 
 
@@ -120,17 +119,3 @@ def _slots(ray: Any, cpus: int, gpus: float) -> int:
     resources = ray.cluster_resources()
     by_gpu = resources.get("GPU", 0) / gpus if gpus else float("inf")
     return max(1, int(min(resources.get("CPU", 0) / cpus, by_gpu)))
-
-
-def _absolute(settings: ExtractionSettings) -> ExtractionSettings:
-    """Make paths absolute, so that they do not depend on the folder in which the job was started."""
-    extractors = []
-    for name, arguments in settings.extractors:
-        named = with_default_key(name, arguments)
-        extractors.append((name, {k: _absolute_path(v) if k == "weights" else v for k, v in named.items()}))
-    return replace(settings, root=settings.folder.absolute(), extractors=extractors)
-
-
-def _absolute_path(value: object) -> object:
-    """Make the path of an existing file absolute; the name of a hub's model stays as it is."""
-    return str(Path(value).absolute()) if isinstance(value, str) and Path(value).exists() else value

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections import Counter
 
 import pytest
@@ -38,11 +39,15 @@ def test_no_clips():
 
 def test_sheet_reports_clips_that_cannot_be_decoded(tiny_set, tmp_path):
     records = list(read_records("lavdf", tiny_set, "dev"))
-    assert draw_contact_sheet(tiny_set, records, tmp_path / "sheet.png") == []
+    assert draw_contact_sheet(tiny_set, records, tmp_path / "sheet.png", workers=0) == []
     assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "sheet.png").stat().st_size > 20_000
     (tmp_path / "cost $1_$2.mp4").write_text("none")
-    errors = draw_contact_sheet(tmp_path, list(read_records("folder", tmp_path)), tmp_path / "broken.png")
-    assert len(errors) == 1
-    assert "cannot be opened as media" in errors[0]
+    (tmp_path / os.fsdecode(b"odd\n\xff.mp4")).write_text("none")
+    records = list(read_records("folder", tmp_path))
+    errors = draw_contact_sheet(tmp_path, records, tmp_path / "broken.png")
+    assert errors == draw_contact_sheet(tmp_path, records, tmp_path / "broken.png", workers=0)
+    assert len(errors) == 2
+    assert "cost $1_$2.mp4: cannot be opened as media" in errors[0]
+    assert r"odd\n\udcff.mp4: cannot be opened as media" in errors[1]
     assert (tmp_path / "broken.png").is_file()

@@ -188,3 +188,13 @@ def test_broken_clips_and_wrong_options(tmp_path):
         ClipDataset([], tmp_path, fit="fold")
     with pytest.raises(AvlocError, match="where nothing is written; name another cache"):
         ClipDataset([], tmp_path, cache=tmp_path / "cache")
+
+
+def test_gaps_are_masked_and_stay_filled():
+    clip = clip_of_ones(10, 10 * 640)
+    clip.gaps["audio"].append(Segment(0.12, 0.2))
+    clip.gaps["visual"].append(Segment(0.3, 0.4))
+    example = clip_example(clip, VideoRecord("c.mp4", "train"), "pad")
+    assert example.masks[0].tolist() == [*[True] * 3, False, False, *[True] * 5]
+    assert example.masks[1].tolist() == [*[True] * 7, False, False, False]
+    assert example.frames.min() == example.samples.min() == 1

@@ -84,3 +84,13 @@ def test_random_windows_keep_segments_whole():
             assert window.grid.start_s <= segment.start_s < segment.end_s <= window.grid.end_s + 1e-9
     assert segments == {Segment(3.0, 3.4), Segment(9.0, 9.2)}  # never cut
     assert random_window(example, 40.0, np.random.default_rng(0)) is example
+
+
+def test_steps_of_a_gap_are_masked():
+    """Rows 8 to 20 of 10 ms, so 0.08 to 0.2 s: the steps of 40 ms from the third to the fifth."""
+    audio = Features(np.ones((40, 2), np.float32), TimeGrid(0, 0.01, 40), ((8, 20), (39, 40)))
+    features = {"audio": [audio, counting(10, 0.04, 1)], "visual": [counting(10, 0.04, 3)]}
+    example = make_example(VideoRecord("x", "train"), features, 0.04)
+    assert example.masks[0].tolist() == [True, True, False, False, False, *[True] * 5]
+    assert example.masks[1].all()
+    assert example.streams[0].shape == (10, 3)

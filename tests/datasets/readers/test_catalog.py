@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -69,6 +70,24 @@ def test_reader_by_dotted_name(write_module, clips, attribute):
     assert public_name(dataset, table[0]) == "a"
     assert get_reader(dataset).validation == "val"
     assert get_reader(dataset) is get_reader(dataset)
+
+
+def test_reader_by_class_and_by_instance(write_module, clips, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module(write_module("own_readers_object"))
+    for dataset in (module.Clips, module.instance):
+        table = read_records(dataset, clips, "val")
+        assert [(record.file, record.split) for record in table] == [("a.mp4", "val"), ("b.mp4", "val")]
+        assert public_name(dataset, table[0]) == "a"
+    assert get_reader(module.Clips) is get_reader(module.Clips)
+    for wrong, message in (
+        (None, "NoneType: is no dataset reader, it lacks splits"),
+        (dict, "dict: is no dataset reader, it lacks splits"),
+        (module.partial, "object: is no dataset reader"),
+        (module.Lists, r"Lists: records\(\) must return a RecordTable, got list"),
+    ):
+        with pytest.raises(AvlocError, match=message):
+            read_records(wrong, clips)
 
 
 def test_wrong_dotted_names(write_module, clips):

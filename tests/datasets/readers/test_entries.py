@@ -99,7 +99,7 @@ def test_attribute_fields_are_strings():
     assert attribute_fields(entry, ("a", "b", "c", "missing")) == {"a": "", "b": "25", "c": "x"}
 
 
-@pytest.mark.parametrize("file", ["a.mp4", "é/夏 1.mp4", ".hidden/a.mp4", "a..b.mp4"])
+@pytest.mark.parametrize("file", ["a.mp4", "é/夏 1.mp4", ".hidden/a.mp4", "a..b.mp4", "caf\udce9.mp4", "a\nb.mp4"])
 def test_names_within_the_folder_pass(file):
     assert relative_path(file, PATH, 0) == file
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -28,8 +29,9 @@ def test_csv(tmp_path):
     assert test["sub/b ü.wav"].modality == "audio"
     assert test["c.mp4"].modality == "real"
     assert test["d.mp4"].modality == "both"
-    with pytest.raises(AvlocError, match="has the splits train, test, got 'dev'"):
-        read_records("csv", tmp_path, "dev")
+    cure = r"metadata\.csv: has the splits train, test, got 'val'; ask for one of these, or write 'val' into the file's column"
+    with pytest.raises(AvlocError, match=cure):
+        read_records("csv", tmp_path, "val")
 
 
 def test_json(tmp_path):
@@ -61,6 +63,53 @@ def test_folder(tmp_path):
         read_records("folder", tmp_path)
 
 
+@pytest.mark.parametrize("split", ["train", "val", "test", "all", None])
+def test_a_set_without_splits_is_every_split(tmp_path, split):
+    (tmp_path / "a.mp4").touch()
+    assert [r.file for r in read_records("folder", tmp_path, split)] == ["a.mp4"]
+
+
+@pytest.mark.parametrize("dataset", ["folder", "csv"])
+def test_a_set_without_splits_has_no_other_split(tmp_path, dataset):
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / "metadata.csv").write_text("file,start,end\na.mp4,,\n")
+    with pytest.raises(
+        AvlocError, match="the clips have no splits, got 'tets'; leave the split out, or name one of train"
+    ):
+        read_records(dataset, tmp_path, "tets")
+
+
+def test_labels_without_the_column_start_are_not_a_real_set(tmp_path):
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / "labels.csv").write_text("file,from,end\na.mp4,1,2\n")
+    with pytest.raises(
+        AvlocError, match=r"labels\.csv: want a CSV with the columns file, start, end, got file, from, end"
+    ):
+        read_records("folder", tmp_path)
+
+
+def test_a_folder_takes_every_suffix_and_every_name(tmp_path):
+    names = [
+        "a.mts",
+        "b.M2TS",
+        "c.vob",
+        "d.mxf",
+        "e.gif",
+        "f.amr",
+        "g.caf",
+        "clip.mp4",
+        "clip.wav",
+        "a:b.mp4",
+        "two\nlines.mp4",
+    ]
+    odd = os.fsdecode(b"caf\xe9.mp4")
+    for name in (*names, odd, "._a.mp4", "h.jpg"):
+        (tmp_path / name).touch()
+    table = read_records("folder", tmp_path)
+    assert sorted(r.file for r in table) == sorted([*names, odd])
+    assert all((tmp_path / file).is_file() for file in table.files)
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
@@ -81,7 +130,9 @@ def test_malformed_entries_are_named(tmp_path, row, message):
     ("text", "message"),
     [
         ("name,start\n", "want a CSV with the columns file, start, end, got name, start"),
-        ("", "want a CSV with the columns"),
+        ("", "want a CSV with the columns file, start, end, got none"),
+        ("file,begin,end\na.mp4,1,2\n", "got file, begin, end; start is missing (a real clip has a row with empty"),
+        ("file,split\na.mp4,test\n", "got file, split; start, end is missing"),
         ("file,start,end\na.mp4,x,2\n", "row 2: start must be a number of seconds, got 'x'"),
         ("file,start,end\na.mp4,3,2\n", "row 2: want 0 ≤ start ≤ end, or neither"),
         ("file,start,end\na.mp4,1,\n", "row 2: want 0 ≤ start ≤ end, or neither"),

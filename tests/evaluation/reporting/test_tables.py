@@ -25,7 +25,7 @@ NAN = float("nan")
 def test_text_is_aligned():
     text = as_text(Table("T", ["name", "n"], [["a", "1"], ["bcd", "22"]], note="note"))
     assert text.splitlines() == ["T", "name   n", "a      1", "bcd   22", "note"]
-    assert as_text(Table("T", ["n", "what"], [["1", "ab"]], labels=0), title=False) == "n  what\n1  ab"
+    assert as_text(Table("T", ["n", "meaning"], [["1", "ab"]], labels=0), title=False) == "n  meaning\n1  ab"
 
 
 def test_nan_is_a_dash():

@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 
 from avloc.core.descriptions import ExtractorDescription
-from avloc.core.timeline import TimeGrid
+from avloc.core.timeline import Segment, TimeGrid
 from avloc.errors import AvlocError
-from avloc.feature_extraction.extractors.base import Extractor, Features, check_extractor, check_rows
+from avloc.feature_extraction.extractors.base import (
+    Extractor,
+    Features,
+    check_extractor,
+    check_row_count,
+    check_rows,
+    gap_rows,
+)
 from avloc.feature_extraction.extractors.windows import StreamWindow
 from avloc.feature_extraction.media.types import Clip, VideoFormat
 
@@ -139,3 +146,56 @@ def test_one_array_per_stream(monkeypatch):
     monkeypatch.setattr(Brightness, "rows", lambda self, streams: [])
     with pytest.raises(AvlocError, match="rows must return one array per stream, got 0 for 1"):
         Brightness().window_rows(StreamWindow(np.zeros((3, 2, 2)), 0, None))
+
+
+@pytest.mark.parametrize(
+    ("count", "fits"), [(59, False), (60, True), (125, True), (252, True), (253, False), (12, False), (0, False)]
+)
+def test_the_number_of_rows_fits_to_the_hop(count, fits):
+    """250 frames are 10 s, of which a row of 0.08 s sees 0.08 s: 125 rows, of which half less two must come."""
+    stream, rows = np.zeros((250, 2, 3), np.uint8), np.zeros((count, 1), np.float32)
+    if fits:
+        check_row_count(Brightness(), stream, rows)
+    else:
+        with pytest.raises(
+            AvlocError, match=rf"brightness: gave {count} rows for 10.00 s, want about 125 at its hop_s of 0.08 s"
+        ):
+            check_row_count(Brightness(), stream, rows)
+
+
+def test_short_streams_may_have_no_rows():
+    for frames in (1, 4):
+        check_row_count(Brightness(), np.zeros((frames, 2, 3), np.uint8), np.zeros((0, 1), np.float32))
+
+
+def test_too_few_rows_are_noticed_in_an_extraction():
+    class Tenth(Brightness):
+        def rows(self, streams):
+            return [rows[::10] for rows in super().rows(streams)]
+
+    frames = np.zeros((25, 2, 3), np.uint8)
+    clip = Clip(Path("c.mp4"), fps=25, sample_rate=16000, frames={GRAY: frames})
+    with pytest.raises(AvlocError, match=r"brightness: gave 1 rows for 0\.80 s, want about 10"):
+        Tenth().extract(clip)
+
+
+def test_rows_in_gaps():
+    grid = TimeGrid(1.0, 0.1, 10)
+    assert gap_rows([], grid) == ()
+    assert gap_rows([Segment(0.0, 1.05), Segment(1.14, 1.16), Segment(1.16, 1.24)], grid) == ((1, 2),)
+    assert gap_rows([Segment(1.0, 1.3), Segment(1.85, 9.0)], grid) == ((0, 3), (8, 10))
+    assert gap_rows([Segment(3.0, 4.0)], grid) == ()
+
+
+def test_features_tell_where_they_are_present():
+    features = Features(np.zeros((4, 1), np.float32), TimeGrid(0.1, 0.1, 4), ((1, 2),))
+    assert features.present_on(TimeGrid(0.0, 0.1, 6)).tolist() == [False, True, False, True, True, False]
+    assert not Brightness().empty_features().present_on(TimeGrid(0.0, 0.1, 3)).any()
+
+
+def test_gaps_of_a_whole_clip():
+    frames = np.zeros((10, 2, 3), np.uint8)
+    clip = Clip(Path("c.mp4"), fps=25, sample_rate=16000, frames={GRAY: frames}, video_start_s=0.5)
+    clip.gaps["visual"].append(Segment(0.6, 0.76))
+    clip.gaps["audio"].append(Segment(0.0, 9.0))
+    assert Brightness().extract(clip).gaps == ((1, 3),)

@@ -204,6 +204,10 @@ def test_parse_extractors():
 
 def test_parse_extractors_of_a_list():
     assert parse_extractors(["logspec", "r3d_18:/my file.pth"]) == [("logspec", {}), ("r3d_18", {"": "/my file.pth"})]
+    assert parse_extractors([LogSpec, "logmel"]) == [("logspec", {}), ("logmel", {})]
+    for wrong in (3, None, dict, object()):
+        with pytest.raises(AvlocError, match="want names or classes of Extractor, got"):
+            parse_extractors(["logmel", wrong])
     with pytest.raises(AvlocError, match="name each once, got logspec, logspec"):
         parse_extractors(["logspec", "logspec"])
     with pytest.raises(AvlocError, match="name at least one"):

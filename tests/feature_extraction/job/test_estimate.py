@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from avloc.errors import StoreError
@@ -80,6 +82,23 @@ def test_too_little_room_is_an_error_before_any_work(clips, names, tmp_path, mon
 def test_unreadable_clips_are_no_error(tmp_path):
     (tmp_path / "x.mp4").write_text("x")
     settings = ExtractionSettings(tmp_path, BOTH)
-    assert estimate.mean_duration_s(tmp_path, ["x.mp4"]) == 0
+    assert estimate.mean_duration_s(settings, ["x.mp4"]) == 0
     costs = estimate.estimate_job(["x.mp4"], tmp_path, settings, ["logmel", "residual_grid"])
     assert (costs.sampled, costs.failed, costs.media_s) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_bombs_do_not_count(clips, bombs, workers):
+    for name, bomb in bombs.items():
+        shutil.copy(bomb, clips / f"{name}.mkv")
+    settings = ExtractionSettings(clips, BOTH, workers=workers)
+    files = ["0 ä.mp4", "long.mkv", "big.mkv", "1 ä.mp4"]
+    assert estimate.mean_duration_s(settings, files) == pytest.approx(1.2, abs=0.1)
+    assert estimate.mean_duration_s(ExtractionSettings(clips, BOTH, longest_s=0.5), files) == 0
+
+
+def test_a_clip_that_crashes_its_process_does_not_end_the_estimate(toys, clips, names, tmp_path):
+    settings = ExtractionSettings(clips, (("avloc_toys.Crash", {"frames": 12}),), workers=1)
+    costs = estimate.estimate_job(names[:5], tmp_path / "s", settings, ["toy"])
+    assert (costs.sampled, costs.failed) == (5, 1)
+    assert costs.size_bytes["toy"] == 5 / 3 * (11 + 13 + 14) * 2 * 2

@@ -6,7 +6,7 @@ import pytest
 from avloc.feature_extraction.job.device_batches import DeviceQueue
 from avloc.feature_extraction.job.in_progress import ClipInProgress, ShardInProgress, ShardSpec
 from avloc.feature_extraction.job.worker import Chunk, ClipDone
-from avloc.feature_extraction.store.shards import read_tables
+from avloc.feature_extraction.store.shard_tables import read_tables
 
 
 @pytest.fixture
@@ -107,3 +107,21 @@ def test_a_discarded_shard_leaves_nothing(shard, tmp_path):
     assert shard.is_started
     shard.discard()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stream_that_gave_nothing_fails_for_its_extractor_alone(shard):
+    first, last = ClipInProgress(0, "a", shard, size=5), ClipInProgress(1, "b", shard)
+    first.add(rows(2, 4, 3), for_device=False)
+    first.write()
+    first.done = ClipDone(
+        (0.0, 0.5), 1.0, 0, 0.0, 0.0, gaps=((), ((1, 3),)), failures=("no frame", None), problems=("no frame", "a gap")
+    )
+    assert first.done.failure == "no frame"
+    first.finish()
+    last.fail("gone")
+    last.finish()
+    tables = [read_tables(shard.spec.paths[k]) for k in (0, 2)]
+    assert [each.status[0] for each in tables] == ["no frame", "ok"]
+    assert [each.offsets.tolist() for each in tables] == [[0, 0, 0], [0, 4, 4]]
+    assert tables[1].problems[0] == ("no frame", "a gap")
+    assert (tables[0].gaps_of(0), tables[1].gaps_of(0)) == ((), ((1, 3),))

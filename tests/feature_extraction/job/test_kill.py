@@ -17,7 +17,7 @@ from avloc.datasets.synthetic.encode import write_mp4
 from avloc.feature_extraction.job import run as job
 from avloc.feature_extraction.job.worker import ExtractionSettings
 from avloc.feature_extraction.store.feature_store import FeatureStore
-from avloc.feature_extraction.store.shards import read_tables
+from avloc.feature_extraction.store.shard_tables import read_tables
 
 EXTRACTORS = ("avloc_toys.Slow", "logmel")
 WITH_A_DEVICE = ("avloc_toys.Slow", "avloc_toys.Network")

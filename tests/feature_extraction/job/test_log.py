@@ -59,3 +59,28 @@ def test_a_second_run_appends(tmp_path):
 def test_a_log_that_cannot_be_written(tmp_path):
     with pytest.raises(StoreError, match=r"the log cannot be written \(Is a directory\); --log names a file"):
         JobLog(tmp_path)
+
+
+def test_problems_are_told_and_names_are_printable(tmp_path):
+    log, report = JobLog(tmp_path / "job.jsonl"), JobReport()
+    cut = ClipDone((0.0,), 2.0, 0, 0.1, 0.1, problems=("the sound ends at 2 s",), decoded_s=2.0, claimed_s=5.0)
+    dumb = ClipDone((0.0,), 3.0, 0, 0.1, 0.1, problems=("no audio stream",), decoded_s=3.0, claimed_s=3.0)
+    half = ClipDone((0.0, 0.0), 4.0, 0, 0.1, 0.1, problems=("no frame",), failures=(None, "no frame"), decoded_s=4.0)
+    clips = {"cut\n\x1b[2J.mp4": cut, "dumb\udcff.mp4": dumb, "half.mp4": half, "good.mp4": dumb._replace(problems=())}
+    for file, done in clips.items():
+        event = ClipReport(file, done.failure, done)
+        report.count(event)
+        log.event(event)
+    log.end(report, "done")
+    *events, end = read(log.path)
+    assert [(e["event"], e["file"]) for e in events] == [
+        ("problems", r"cut\n\x1b[2J.mp4"),
+        ("problems", r"dumb\udcff.mp4"),
+        ("failed", "half.mp4"),
+        ("problems", "half.mp4"),
+    ]
+    assert events[0]["problems"] == ["the sound ends at 2 s"]
+    assert (events[0]["decoded_s"], events[0]["claimed_s"]) == (2.0, 5.0)
+    assert (end["clips"], end["failed"], end["damaged"]) == (4, 1, 2)
+    assert (report.damaged, report.damaged_decoded_s, report.damaged_claimed_s) == (2, 6.0, 9.0)
+    assert (report.without_stream, report.failed_now, report.failures) == (1, 1, {"half.mp4": "no frame"})

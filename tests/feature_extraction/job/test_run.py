@@ -125,40 +125,6 @@ def test_files_of_a_dead_process_are_removed(clips, tmp_path):
     assert running.exists()  # its process runs
 
 
-def test_workers_end_with_their_parent(clips):
-    """A killed job leaves no worker behind."""
-    script = (
-        "import pathlib, sys\n"
-        "from avloc.feature_extraction.job.pool import Processes\n"
-        "from avloc.feature_extraction.job.worker import ExtractionSettings\n"
-        "if __name__ == '__main__':\n"
-        "    pool = Processes(ExtractionSettings(pathlib.Path(sys.argv[1]), (('logmel', {}),), workers=2))\n"
-        "    while pool.free() < 2: list(pool.wait(None))\n"
-        "    print(*[w.process.pid for w in pool._workers], flush=True)\n"
-        "    while True: list(pool.wait(None))\n"
-    )
-    path = clips / "job.py"
-    path.write_text(script)
-    parent = subprocess.Popen([sys.executable, str(path), str(clips)], stdout=subprocess.PIPE, text=True)
-    assert parent.stdout is not None
-    workers = [int(pid) for pid in parent.stdout.readline().split()]
-    assert len(workers) == 2
-    parent.kill()
-    parent.wait()
-    parent.stdout.close()
-    deadline = time.monotonic() + 20
-    while any(Path(f"/proc/{pid}").exists() and _state(pid) != "Z" for pid in workers):
-        assert time.monotonic() < deadline, "workers outlive their parent"
-        time.sleep(0.1)
-
-
-def _state(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return "Z"
-
-
 MEMORY = """
 import json, sys
 from pathlib import Path

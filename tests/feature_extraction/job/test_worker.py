@@ -1,24 +1,19 @@
 from __future__ import annotations
 
-import multiprocessing
 import pickle
-import threading
 
+import av
 import numpy as np
 import pytest
 
 from avloc.errors import AvlocError
 from avloc.feature_extraction.job.worker import (
-    PICKLED_BYTES,
     Chunk,
     ClipDone,
-    ClipFailed,
     ClipTask,
+    ExtractionJob,
     ExtractionSettings,
-    describe_error,
     process_clip,
-    receive_message,
-    send_message,
 )
 
 
@@ -71,30 +66,74 @@ def test_unreadable_clips(toys, clips, file, message):
         list(process_clip(ClipTask(file, (0,)), settings.build_extractors(), settings))
 
 
-@pytest.mark.parametrize(
-    ("error", "text"),
-    [
-        (AvlocError("two\n lines"), "two lines"),
-        (AvlocError(""), "AvlocError: "),
-        (KeyError("x"), "KeyError: 'x'"),
-    ],
-)
-def test_descriptions_of_errors(error, text):
-    assert describe_error(error) == text
+def test_a_job_runs_the_extractors_of_its_settings(toys, clips, names):
+    settings = ExtractionSettings(clips, (("avloc_toys.Toy", {}),))
+    run = pickle.loads(pickle.dumps(ExtractionJob(settings))).build(lambda: None)
+    assert [type(message) for message in run(ClipTask(names[0], (0,)))] == [Chunk, ClipDone]
 
 
-@pytest.mark.parametrize("count", [0, 7, PICKLED_BYTES, PICKLED_BYTES + 3])
-def test_messages_of_any_size(count):
-    receiver, sender = multiprocessing.Pipe(duplex=False)
-    data = np.arange(count, dtype=np.uint8)[::-1].reshape(-1, 1)  # not contiguous
-    thread = threading.Thread(target=send_message, args=(sender, Chunk(3, False, 1, None, data)))
-    thread.start()  # a pipe holds less than a large array
-    chunk = receive_message(receiver)
-    thread.join()
-    assert chunk[:4] == (3, False, 1, None)
-    np.testing.assert_array_equal(chunk.data, data)
-    send_message(sender, ClipFailed("odd"))
-    assert receive_message(receiver) == ClipFailed("odd")
-    sender.close()
-    with pytest.raises(EOFError):
-        receive_message(receiver)
+def test_only_paths_of_weights_become_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("wavlm.pt", "wavlm_local"):  # the second file has the name of the upstream
+        (tmp_path / name).touch()
+    extractors = (("s3prl", {"": "wavlm_local", "weights": "wavlm.pt"}), ("wavlm_base", {"": "microsoft/wavlm-base"}))
+    settings = ExtractionSettings("clips", extractors).absolute()
+    assert settings.folder == tmp_path / "clips"
+    assert list(settings.extractors) == [
+        ("s3prl", {"upstream": "wavlm_local", "weights": str(tmp_path / "wavlm.pt")}),
+        ("wavlm_base", {"weights": "microsoft/wavlm-base"}),
+    ]
+
+
+def test_rows_of_a_gap_are_told(tmp_path):
+    """0.4 s of sound, 0.6 s of nothing, and 0.2 s of sound: rows of 10 ms."""
+    with av.open(str(tmp_path / "c.mkv"), "w") as container:
+        track = container.add_stream("pcm_s16le", rate=16_000, layout="mono")
+        for begin_s, seconds in ((0, 0.4), (1.0, 0.2)):
+            samples = np.full((1, round(seconds * 16_000)), 5000, np.int16)
+            frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+            frame.sample_rate, frame.pts = 16_000, round(begin_s * 16_000)
+            container.mux(track.encode(frame))
+        container.mux(track.encode())
+    settings = ExtractionSettings(tmp_path, (("logmel", {}), ("residual_grid", {})))
+    *chunks, done = process_clip(ClipTask("c.mkv", (0, 1)), settings.build_extractors(), settings)
+    assert sum(len(chunk.data) for chunk in chunks) == 120
+    assert done.gaps == (((40, 100),), ())
+    assert done.problems == ("no video stream", "no sound could be decoded from 0.40 to 1.00 s")
+
+
+def test_a_clip_that_was_cut_off_is_told_with_its_seconds(clips, names):
+    """The sound of the first clip ends early; its picture of ten frames is whole."""
+    import av
+
+    with av.open(str(clips / names[0])) as source, av.open(str(clips / "a.mkv"), "w") as target:
+        streams = {each: target.add_stream_from_template(each) for each in source.streams}
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream]
+                target.mux(packet)
+    data = (clips / "a.mkv").read_bytes()
+    (clips / "cut.mkv").write_bytes(data[: len(data) * 8 // 10])
+    settings = ExtractionSettings(clips, (("logmel", {}),))
+    run = [
+        list(process_clip(ClipTask(f, (0,)), settings.build_extractors(), settings))[-1] for f in ("a.mkv", "cut.mkv")
+    ]
+    whole, cut = run
+    assert (whole.problems, whole.damage, whole.failure) == ((), (), None)
+    assert whole.decoded_s == pytest.approx(1.2, abs=0.1)
+    assert whole.claimed_s == cut.claimed_s == pytest.approx(1.2, abs=0.1)
+    assert cut.decoded_s < 1.0
+    assert len(cut.damage) == 1
+    assert cut.damage[0].startswith(f"the sound ends at {cut.decoded_s:.2f} s, its header claims 1.2")
+
+
+def test_a_stream_that_is_missing_is_a_problem_but_no_damage(clips, names):
+    settings = ExtractionSettings(clips, (("logmel", {}), ("residual_grid", {})))
+    *_, done = process_clip(ClipTask(names[3], (0, 1)), settings.build_extractors(), settings)
+    assert (done.problems, done.damage, done.failures) == (("no audio stream",), (), (None, None))
+
+
+def test_a_clip_above_the_limit_is_refused(clips, names):
+    settings = ExtractionSettings(clips, (("logmel", {}),), longest_s=1.0)
+    with pytest.raises(AvlocError, match=r"0 ä.mp4: 1\.2\d* s long, want at most 1 s; raise the limit with --longest"):
+        list(process_clip(ClipTask(names[0], (0,)), settings.build_extractors(), settings))

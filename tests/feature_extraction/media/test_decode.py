@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from fractions import Fraction
+
+import av
 import numpy as np
 import pytest
 
@@ -152,7 +155,7 @@ def test_nothing_requested_is_nothing_decoded(clip):
 
 
 def test_span_behind_the_end_is_an_error(clip):
-    with pytest.raises(MediaError, match=r"clip\.mp4: nothing could be decoded \(no frame could be decoded; no sound"):
+    with pytest.raises(MediaError, match=r"clip\.mp4: starts at 30 s, behind the clip's end at 1\.20 s"):
         decode(clip, [GRAY], span=Span(30, 40))
 
 
@@ -174,3 +177,237 @@ def test_header_that_has_been_probed_is_not_read_again(clip, monkeypatch):
     check_fits(clip, [GRAY], info=info)
     assert len(decode(clip, [GRAY], info=info).frames[GRAY]) == 30
     assert opened == [clip]
+
+
+def flash_s(clip, gray=GRAY):
+    """The time of the first bright frame."""
+    level = clip.frames[gray].mean(axis=(1, 2))
+    return clip.video_start_s + np.flatnonzero(level > (level.min() + level.max()) / 2)[0] / clip.fps
+
+
+def beep_s(clip):
+    """The time of the first loud sample."""
+    loud = np.abs(clip.samples)
+    return clip.audio_start_s + np.flatnonzero(loud > loud.max() / 2)[0] / clip.sample_rate
+
+
+@pytest.mark.parametrize(
+    ("name", "expected_flash_s", "expected_beep_s"),
+    [
+        ("src.mp4", 3.0, 3.0),
+        ("late_video.mp4", 3.7, 3.0),  # the whole picture is late, and so is its flash
+        ("cut_copy.mp4", 1.7, 1.7),
+        ("plain.ts", 3.0, 3.0),
+    ],
+)
+@pytest.mark.parametrize("backend", ["pyav", "decord"])
+def test_flash_and_beep_are_where_players_show_them(cases, name, expected_flash_s, expected_beep_s, backend):
+    if backend == "decord" and name in ("cut_copy.mp4", "plain.ts"):
+        with pytest.raises(MediaError, match=rf"{name}: decord misplaces frames .*; use the decoder pyav"):
+            decode(cases / name, [GRAY], backend=backend)
+        return
+    clip = decode(cases / name, [GRAY], backend=backend)
+    assert flash_s(clip) == pytest.approx(expected_flash_s, abs=0.03)
+    assert beep_s(clip) == pytest.approx(expected_beep_s, abs=0.03)
+    assert clip.problems == []
+    end_s = max(clip.video_grid.end_s, clip.audio_start_s + len(clip.samples) / 16_000)
+    assert probe(cases / name).duration_s == pytest.approx(end_s, abs=0.05)
+
+
+@pytest.mark.parametrize("name", ["src.mp4", "plain.ts"])
+def test_spans_are_on_the_same_clock(cases, name):
+    clip = decode(cases / name, [GRAY], span=Span(2.5, 3.3))
+    assert (clip.video_start_s, clip.audio_start_s) == pytest.approx((2.5, 2.5), abs=0.03)
+    assert flash_s(clip) == pytest.approx(3.0, abs=0.041)
+    assert beep_s(clip) == pytest.approx(3.0, abs=0.03)
+
+
+def test_program_stream_starts_at_0(tmp_path, mpeg_clip):
+    """FFmpeg's own muxer lets the clock start at 0.5 s."""
+    clip = decode(mpeg_clip(tmp_path / "c.mpg"), [GRAY])
+    assert min(clip.video_start_s, clip.audio_start_s) == 0
+    assert flash_s(clip) == pytest.approx(1.0, abs=0.07)
+    assert beep_s(clip) == pytest.approx(1.0, abs=0.05)
+    assert probe(tmp_path / "c.mpg").duration_s == pytest.approx(clip.duration_s, abs=0.05)
+    with pytest.raises(MediaError, match="decord misplaces frames of mpeg; use the decoder pyav"):
+        decode(tmp_path / "c.mpg", [GRAY], backend="decord")
+
+
+def test_first_frame_without_a_time_is_at_0(cases):
+    clip = decode(cases / "raw.h264", [GRAY])
+    assert (clip.video_start_s, clip.video_grid.length) == (0, 200)
+    assert flash_s(clip) == pytest.approx(3.0, abs=0.001)
+    with pytest.raises(MediaError, match=r"raw\.h264: .*decord"):
+        decode(cases / "raw.h264", [GRAY], backend="decord")
+
+
+def test_eight_channels(cases):
+    clip = decode(cases / "eight_channels.mp4", [GRAY])
+    assert (clip.video_grid.length, len(clip.samples)) == (25, pytest.approx(16_000, abs=50))
+    # Each channel has the tone with an amplitude of 0.13: 0.13 · (0.5 + 0.5 + 0.707 + 4 · 0.354).
+    assert np.abs(clip.samples).max() == pytest.approx(0.13 * 3.12, abs=0.02)
+    assert np.abs(np.fft.rfft(clip.samples[:16_000])).argmax() == pytest.approx(440, abs=2)
+
+
+@pytest.mark.parametrize("name", ["rate_change.mp3", "chan_change.mp3"])
+def test_sound_that_changes_on_the_way(cases, name):
+    clip = decode(cases / name)
+    assert clip.audio_start_s == 0
+    assert clip.duration_s == pytest.approx(6.0, abs=0.1)
+    levels = np.sqrt(np.square(clip.samples[: 16_000 * 6]).reshape(6, -1).mean(axis=1))
+    assert levels == pytest.approx(levels[0], rel=0.5)
+    for second in range(6):
+        part = clip.samples[second * 16_000 : (second + 1) * 16_000]
+        assert np.abs(np.fft.rfft(part)).argmax() == pytest.approx(500, abs=2)
+    assert clip.problems == ["1 damaged packet was left out (Invalid data found when processing input)"]
+    assert clip.gaps["audio"] == []
+    assert probe(cases / name).duration_s == pytest.approx(clip.duration_s, abs=0.05)
+
+
+@pytest.mark.parametrize("name", ["cover.m4a", "cover.mp3"])
+def test_a_cover_is_no_picture(cases, name):
+    clip = decode(cases / name, [GRAY])
+    assert clip.frames == {}
+    assert clip.problems == ["no video stream"]
+    assert clip.failures == {}
+    assert beep_s(clip) == pytest.approx(3.0, abs=0.01)
+    assert probe(cases / name).width is None
+
+
+def jumped(remux, clip, path, jump_s):
+    """The clip, whose clock jumps after 0.6 s."""
+    return remux(clip, path, lambda kind, time_s: time_s if time_s < 0.6 else time_s + jump_s)
+
+
+def test_leap_in_a_transport_stream_is_left_out_and_reported(steady_clip, remux):
+    leap = jumped(remux, steady_clip, steady_clip.with_name("leap.ts"), 496.0)
+    decoded = decode(leap, [GRAY])
+    assert decoded.duration_s == pytest.approx(1.25, abs=0.1)
+    assert decoded.video_grid.length == pytest.approx(30, abs=2)
+    assert len([p for p in decoded.problems if "its clock leaps by 49" in p]) == len(decoded.problems) == 1
+    assert probe(leap).duration_s == pytest.approx(decoded.duration_s, abs=0.05)
+
+
+def test_leap_in_a_file_is_a_gap(steady_clip, remux):
+    """Here the file's own clock counts, so that the time exists, with nothing in it."""
+    decoded = decode(jumped(remux, steady_clip, steady_clip.with_name("leap.mkv"), 5.0), [GRAY])
+    assert decoded.duration_s == pytest.approx(6.2, abs=0.09)
+    ((audio_start_s, audio_end_s),), ((start_s, end_s),) = decoded.gaps["audio"], decoded.gaps["visual"]
+    assert (start_s, end_s) == pytest.approx((0.6, 5.6), abs=0.07)  # AAC's first packet starts before 0
+    assert end_s - start_s == pytest.approx(5.0)
+    assert (audio_start_s, audio_end_s) == pytest.approx((0.6, 5.6), abs=0.11)
+    assert [p.split(" from ")[0] for p in decoded.problems] == [
+        "no frame could be decoded",
+        "no sound could be decoded",
+    ]
+    silent = decoded.samples[round(0.8 * 16_000) : round(5.5 * 16_000)]
+    assert np.abs(silent).max() < 1e-3
+    assert frame_numbers(decoded)[17:139] == [14] * 122
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".mpg", ".mp3", ".mkv"])
+def test_two_files_joined_byte_by_byte_follow_each_other(tmp_path, clip, remux, mpeg_clip, sound_clip, suffix):
+    one, joined = tmp_path / f"one{suffix}", tmp_path / f"joined{suffix}"
+    if suffix == ".mpg":
+        mpeg_clip(one)
+    elif suffix == ".mp3":
+        sound_clip(one)
+    else:
+        remux(clip, one, lambda kind, time_s: time_s)
+    joined.write_bytes(one.read_bytes() * 2)
+    first, both = decode(one, [GRAY]), decode(joined, [GRAY])
+    assert both.duration_s == pytest.approx(2 * first.duration_s, abs=0.1)
+    assert len(both.samples) == pytest.approx(2 * len(first.samples), abs=1700)
+    if first.frames:
+        assert both.video_grid.length == pytest.approx(2 * first.video_grid.length, abs=2)
+    assert not any(both.gaps.values())
+    # The packets of an mp3 have no times of their own.
+    assert any("its clock goes back by 1." in p for p in both.problems) == (suffix != ".mp3")
+    if suffix == ".mkv":  # its header holds the length of the first file
+        return
+    assert probe(joined).duration_s == pytest.approx(both.duration_s, abs=0.05)
+
+
+@pytest.mark.parametrize(("modality", "kind"), [("visual", "video"), ("audio", "audio")])
+@pytest.mark.parametrize("backend", ["pyav", "decord"])
+def test_stream_without_a_decoder_is_that_streams_failure(tmp_path, frames, beep, modality, kind, backend):
+    odd = tmp_path / "odd.avi"
+    with av.open(str(odd), "w") as container:
+        picture = container.add_stream("mpeg4", rate=25)
+        picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
+        sound = container.add_stream("pcm_s16le", rate=16_000, layout="mono")
+        for image in frames:
+            container.mux(picture.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(picture.encode())
+        frame = av.AudioFrame.from_ndarray((beep * 32_000).astype(np.int16)[None], format="s16", layout="mono")
+        frame.sample_rate = 16_000
+        container.mux(sound.encode(frame))
+    data = odd.read_bytes()
+    at = data.index(b"strf", data.index(b"auds")) + 8  # the number of the sound's codec
+    odd.write_bytes(
+        data.replace(b"FMP4", b"Xyzw") if modality == "visual" else data[:at] + b"\x34\x12" + data[at + 2 :]
+    )
+    decoded = decode(odd, [GRAY], backend=backend)
+    assert decoded.failures == {modality: f"no decoder for its {kind} codec"}
+    assert decoded.problems == [f"no decoder for its {kind} codec"]
+    assert (decoded.frames == {}, decoded.samples is None) == (modality == "visual", modality == "audio")
+    info = probe(odd)
+    assert info.problems == (f"no decoder for its {kind} codec",)
+    assert (info.width is None, info.sample_rate is None) == (modality == "visual", modality == "audio")
+
+
+@pytest.mark.parametrize("backend", ["pyav", "decord"])
+def test_picture_that_gives_nothing_is_a_failure_of_the_picture(clip, backend):
+    data = bytearray(clip.read_bytes())
+    with av.open(str(clip)) as container:
+        packets = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
+    for position, size in packets:
+        data[position : position + size] = bytes(size)
+    blank = clip.with_name("blank.mp4")
+    blank.write_bytes(bytes(data))
+    decoded = decode(blank, [GRAY], backend=backend)
+    assert decoded.frames == {}
+    assert decoded.failures["visual"].startswith("no frame could be decoded (")
+    assert "audio" not in decoded.failures
+    assert "no frame could be decoded" in decoded.problems
+    assert tone_s(decoded) == pytest.approx((0.5, 0.6), abs=0.01)
+
+
+def test_strange_exceptions_become_media_errors(clip, monkeypatch):
+    for error in (
+        AttributeError("no codec"),
+        IndexError("5"),
+        OverflowError("too large"),
+        MemoryError(),
+        ZeroDivisionError(),
+    ):
+
+        def fail(*arguments, error=error):
+            raise error
+
+        monkeypatch.setattr(decoding, "select_tracks", fail)
+        with pytest.raises(MediaError, match=rf"clip\.mp4: cannot be read as media \({type(error).__name__}"):
+            decode(clip, [GRAY])
+
+
+@pytest.mark.parametrize("backend", ["pyav", "decord"])
+def test_start_beyond_all_numbers(clip, backend):
+    with pytest.raises(MediaError, match=r"clip\.mp4: starts at 1e\+18 s, behind the clip's end at 1\.20 s"):
+        decode(clip, [GRAY], span=Span(1e18), backend=backend)
+
+
+def test_the_default_track_is_taken_and_any_by_its_number(tmp_path):
+    path = tmp_path / "tracks.mkv"
+    with av.open(str(path), "w") as container:
+        tracks = [container.add_stream("pcm_s16le", rate=16_000, layout="mono") for _ in range(3)]
+        for k, track in enumerate(tracks):
+            track.disposition = int(k == 1)
+        for k, track in enumerate(tracks):
+            frame = av.AudioFrame.from_ndarray(
+                np.full((1, 1600), 3000 * (k + 1), np.int16), format="s16", layout="mono"
+            )
+            frame.sample_rate, frame.pts, frame.time_base = 16_000, 0, Fraction(1, 16_000)
+            container.mux(track.encode(frame))
+            container.mux(track.encode())
+    for track, expected in ((None, 6000), (0, 3000), (1, 6000), (2, 9000)):
+        assert decode(path, span=Span(audio_track=track)).samples.mean() * 32768 == pytest.approx(expected, abs=5)

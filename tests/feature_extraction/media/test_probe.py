@@ -1,10 +1,22 @@
 from __future__ import annotations
 
+import struct
+from types import SimpleNamespace
+
 import pytest
+from av.stream import Disposition
 
 from avloc.datasets.synthetic.encode import write_mp4
-from avloc.errors import MediaError
-from avloc.feature_extraction.media.probe import check_span, open_container, probe
+from avloc.errors import AvlocError, MediaError
+from avloc.feature_extraction.media.probe import (
+    check_span,
+    count_pictures,
+    error_reason,
+    media_errors,
+    open_container,
+    probe,
+    select_tracks,
+)
 from avloc.feature_extraction.media.types import WHOLE, MediaInfo, Span
 
 
@@ -36,9 +48,13 @@ def test_other_files_are_one_error(tmp_path, content):
 
 
 def test_file_without_picture_and_sound(tmp_path):
-    (tmp_path / "subtitles.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nhello\n")
-    with pytest.raises(MediaError, match=r"subtitles\.srt: has neither a video nor an audio stream"):
-        probe(tmp_path / "subtitles.srt")
+    def box(kind, content):
+        return struct.pack(">I4s", 8 + len(content), kind) + content
+
+    header = box(b"mvhd", bytes(12) + struct.pack(">II", 1000, 0) + bytes(80))
+    (tmp_path / "header.mp4").write_bytes(box(b"ftyp", b"isom" + bytes(4)) + box(b"moov", header) + box(b"mdat", b""))
+    with pytest.raises(MediaError, match=r"header\.mp4: has neither a video nor an audio stream"):
+        probe(tmp_path / "header.mp4")
 
 
 def test_spans_of_a_file(tmp_path):
@@ -51,3 +67,86 @@ def test_spans_of_a_file(tmp_path):
     for track in (2, -1):
         with pytest.raises(MediaError, match=rf"c\.mp4: has no audio track {track}, it has 2 \(numbered from 0\)"):
             check_span(info, Span(audio_track=track))
+
+
+def streams_of(*dispositions, codec_context="a codec"):
+    return [SimpleNamespace(disposition=Disposition(d), codec_context=codec_context) for d in dispositions]
+
+
+@pytest.mark.parametrize(
+    ("dispositions", "selected", "count"),
+    [
+        ([0, 0], 0, 2),
+        ([0, Disposition.default, Disposition.default], 1, 3),
+        ([Disposition.attached_pic, 0], 1, 1),
+        ([Disposition.attached_pic | Disposition.default, 0], 1, 1),
+        ([Disposition.attached_pic], None, 0),
+        ([], None, 0),
+    ],
+)
+def test_the_default_picture_and_never_a_cover(dispositions, selected, count):
+    pictures = streams_of(*dispositions)
+    container = SimpleNamespace(streams=SimpleNamespace(video=pictures, audio=[]))
+    tracks = select_tracks(container)
+    assert tracks.picture is (None if selected is None else pictures[selected])
+    assert (tracks.sound, tracks.failures) == (None, {})
+    assert tracks.selected == [s for s in (tracks.picture,) if s is not None]
+    assert count_pictures(container) == count
+
+
+def test_the_default_sound_or_the_one_with_a_number():
+    sounds = streams_of(0, Disposition.default, 0)
+    container = SimpleNamespace(streams=SimpleNamespace(video=[], audio=sounds))
+    assert select_tracks(container).sound is sounds[1]
+    assert select_tracks(container, 0).sound is sounds[0]
+    assert select_tracks(container, 2).sound is sounds[2]
+    assert select_tracks(container, 3).sound is None
+
+
+def test_streams_without_a_decoder():
+    streams = SimpleNamespace(video=streams_of(0, codec_context=None), audio=streams_of(0))
+    tracks = select_tracks(SimpleNamespace(streams=streams))
+    assert (tracks.picture, tracks.sound) == (None, streams.audio[0])
+    assert tracks.failures == {"visual": "no decoder for its video codec"}
+
+
+def test_covers_of_sound_files(cases):
+    for name in ("cover.m4a", "cover.mp3"):
+        with open_container(cases / name) as container:
+            tracks = select_tracks(container)
+            assert (tracks.picture, count_pictures(container)) == (None, 0)
+            assert tracks.selected == [tracks.sound]
+
+
+def test_lengths_of_files_whose_header_has_none(cases):
+    assert probe(cases / "chan_change.mp3").duration_s == pytest.approx(
+        6.06, abs=0.01
+    )  # the header's bit rate says 4.56
+    assert probe(cases / "raw.h264").duration_s == pytest.approx(8.0)
+    assert probe(cases / "plain.ts").duration_s == pytest.approx(8.0, abs=0.03)
+    assert probe(cases / "late_video.mp4").duration_s == pytest.approx(8.7)
+
+
+def test_any_exception_of_a_library_names_the_file(tmp_path):
+    for error in (IndexError("list index"), AttributeError("x"), struct.error("bad"), OverflowError(), MemoryError()):
+        with (
+            pytest.raises(MediaError, match=rf"c\.mp4: cannot be read \({type(error).__name__}"),
+            media_errors(tmp_path / "c.mp4", "cannot be read"),
+        ):
+            raise error
+    with pytest.raises(AvlocError, match="^as it is$"), media_errors(tmp_path):
+        raise AvlocError("as it is")
+    with pytest.raises(KeyboardInterrupt), media_errors(tmp_path):
+        raise KeyboardInterrupt
+
+
+def test_reasons_are_one_line():
+    assert error_reason(OSError(2, "No such\nfile")) == "No such file"
+    assert error_reason(ValueError("two\nlines")) == "ValueError: two lines"
+    assert error_reason(MemoryError()) == "MemoryError"
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".mp4", "x\0y.mp4"])
+def test_impossible_names(tmp_path, name):
+    with pytest.raises(MediaError):
+        probe(tmp_path / name)

@@ -19,7 +19,7 @@ def collected(parts):
     for pts, count, value in parts:
         frame = av.AudioFrame.from_ndarray(np.full((1, count), value, np.float32), format="fltp", layout="mono")
         frame.sample_rate, frame.pts, frame.time_base = 16000, pts, Fraction(1, 16000)
-        collector.push(frame)
+        collector.push_av(frame)
     collector.finish()
     signal = list(collector.take_rest(3000))
     assert [len(p.samples) for p in signal[:-1]] == [3000] * (len(signal) - 1)
@@ -129,7 +129,7 @@ def test_signal_ends_with_the_clock():
     frame = av.AudioFrame.from_ndarray(np.full((1, 8000), 0.5, np.float32), format="fltp", layout="mono")
     for k in range(3):
         frame.sample_rate, frame.pts, frame.time_base = 16000, 8000 * k, Fraction(1, 16000)
-        collector.push(frame)
+        collector.push_av(frame)
         assert collector.ended == (k > 0)
     (part,) = collector.take_rest(99_999)
     assert (part.start_s, len(part.samples)) == (0.25, 8000)
@@ -142,3 +142,50 @@ def test_parts_of_a_clip_share_its_problems():
     assert (first.video_start_s, first.frames, first.faceless_frames, first.samples) == (0.4, images, 1, None)
     assert (second.audio_start_s, len(second.samples), second.frames) == (0.5, 3, {})
     assert first.problems is second.problems is whole.problems
+
+
+def test_first_frame_without_a_time_is_at_0():
+    sampler = FrameSampler([GRAY], 25)
+    for k in range(3):
+        sampler.push(None, {GRAY: np.full((2, 3), k, np.uint8)}, 0.04)
+    sampler.finish()
+    (part,) = sampler.take_rest(9)
+    assert (part.start_s, part.images[GRAY][:, 0, 0].tolist()) == (0, [0, 1, 2])
+
+
+def picture_gaps(times, lost=(), from_s=0.0, to_s=float("inf")):
+    sampler = FrameSampler([GRAY], 25, from_s=from_s, to_s=to_s)
+    for time_s in sorted([*times, *lost]):
+        if time_s in lost:
+            sampler.lose(time_s)
+        else:
+            sampler.push(time_s, {GRAY: np.zeros((2, 3), np.uint8)}, 0.04)
+    sampler.finish()
+    return [(round(start_s, 6), round(end_s, 6)) for start_s, end_s in sampler.gaps]
+
+
+def test_long_time_without_frames_is_a_gap_and_a_standing_picture_is_none():
+    assert picture_gaps([0, 0.04, 0.9, 0.94]) == []
+    assert picture_gaps([0, 0.04, 2.0, 2.04]) == [(0.08, 2.0)]
+    assert picture_gaps([0, 0.04, 2.0, 2.04], from_s=1.5) == [(1.5, 2.0)]
+    assert picture_gaps([0, 0.04, 2.0, 2.04], to_s=1.5) == [(0.08, 1.5)]
+    assert picture_gaps([0, 0.04, 2.0, 2.04], from_s=3.0) == []
+
+
+def test_lost_frames_leave_a_gap_even_if_it_is_short():
+    assert picture_gaps([0, 0.04, 0.24], lost=[0.08, 0.12, 0.16]) == [(0.08, 0.24)]
+    assert picture_gaps([0, 0.04, 0.12], lost=[0.08]) == []  # a step or two are concealed
+    assert picture_gaps([0, 0.04, 0.12, 0.4], lost=[0.08]) == []
+
+
+def test_gap_in_the_sound_is_noted():
+    collector = SampleCollector(16000, from_s=0.5, to_s=2.5)
+    for pts, count in ((0, 16_000), (16_400, 1_000), (32_000, 1_000), (48_000, 1_000)):
+        frame = av.AudioFrame.from_ndarray(np.full((1, count), 0.5, np.float32), format="fltp", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = 16000, pts, Fraction(1, 16000)
+        collector.push_av(frame)
+    collector.lose(None)  # shows in the times
+    collector.finish()
+    # 25 ms are jitter; the last gap ends with the span.
+    assert [gap.end_s for gap in collector.gaps] == [2.0, 2.5]
+    assert [gap.start_s for gap in collector.gaps] == pytest.approx([1.0625, 2.0625], abs=0.026)

@@ -18,7 +18,7 @@ def test_bytes_of_a_frame():
 
 
 def test_whole_file_is_the_default_span():
-    assert Span() == WHOLE == (0.0, float("inf"), 0)
+    assert Span() == WHOLE == (0.0, float("inf"), None, 21_600.0)
 
 
 def test_clip_ends_with_its_later_stream():

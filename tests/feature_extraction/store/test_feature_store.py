@@ -13,7 +13,8 @@ from avloc.errors import StoreError
 from avloc.feature_extraction.extractors.base import Features
 from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.feature_extraction.store.plan_file import PlanFile
-from avloc.feature_extraction.store.shards import ShardWriter, read_attribute, shard_name
+from avloc.feature_extraction.store.shard_tables import read_attribute, shard_name
+from avloc.feature_extraction.store.shards import ShardWriter
 
 TOY = ExtractorDescription("toy", "audio", hop_s=0.5, dim=3)
 

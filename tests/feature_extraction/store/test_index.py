@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import errno
+import os
+
 import h5py
 import numpy as np
 import pytest
@@ -9,7 +12,8 @@ from avloc.errors import StoreError
 from avloc.feature_extraction.extractors.base import Features
 from avloc.feature_extraction.store import index as module
 from avloc.feature_extraction.store.index import ShardIndex, name_keys, shard_paths
-from avloc.feature_extraction.store.shards import ShardWriter, shard_name
+from avloc.feature_extraction.store.shard_tables import shard_name
+from avloc.feature_extraction.store.shards import ShardWriter
 
 
 def write(folder, number, clips, start_s=0.0):
@@ -41,7 +45,7 @@ def test_shard_paths_are_in_order_and_leave_out_other_files(tmp_path):
 def test_places_grids_and_values(tmp_path):
     write(tmp_path, 0, {"a": 3, "x": "no sound", "b": 0})
     write(tmp_path, 1, {"c": 2}, start_s=0.25)
-    index = ShardIndex(tmp_path, hop_s=0.5)
+    index = ShardIndex(tmp_path, hop_s=0.5, dim=2)
     places = index.locate(["c", "nowhere", "b", "a", "x"])
     assert places.tolist() == [[1, 0], [-1, -1], [0, 2], [0, 0], [-1, -1]]
     assert index.ends_s(places[[0, 2, 3]]).tolist() == [1.25, 0.0, 1.5]
@@ -54,7 +58,7 @@ def test_places_grids_and_values(tmp_path):
 def test_a_clip_that_another_shard_has_is_no_failure(tmp_path):
     write(tmp_path, 0, {"a": "no sound", "b": 1})
     write(tmp_path, 1, {"a": 2})
-    index = ShardIndex(tmp_path, hop_s=0.5)
+    index = ShardIndex(tmp_path, hop_s=0.5, dim=2)
     assert index.failures == {}
     assert index.locate(["a"]).tolist() == [[1, 0]]
 
@@ -62,11 +66,11 @@ def test_a_clip_that_another_shard_has_is_no_failure(tmp_path):
 def test_the_last_of_several_shards_counts(tmp_path):
     write(tmp_path, 0, {"a": 1})
     write(tmp_path, 1, {"a": 2})
-    assert ShardIndex(tmp_path, hop_s=0.5).locate(["a"]).tolist() == [[1, 0]]
+    assert ShardIndex(tmp_path, hop_s=0.5, dim=2).locate(["a"]).tolist() == [[1, 0]]
 
 
 def test_an_empty_folder(tmp_path):
-    index = ShardIndex(tmp_path, hop_s=0.5)
+    index = ShardIndex(tmp_path, hop_s=0.5, dim=2)
     assert index.locate(["a"]).tolist() == [[-1, -1]]
     assert index.locate([]).shape == (0, 2)
     assert index.ends_s(np.zeros((0, 2), np.int32)).shape == (0,)
@@ -74,7 +78,7 @@ def test_an_empty_folder(tmp_path):
 
 def test_rows_across_chunks(tmp_path):
     write(tmp_path, 0, {"a": 300, "b": 5, "c": 700})  # chunks are of 256 rows
-    index = ShardIndex(tmp_path, hop_s=0.5)
+    index = ShardIndex(tmp_path, hop_s=0.5, dim=2)
     for entry, rows in enumerate((300, 5, 700)):
         np.testing.assert_array_equal(index.values(0, entry)[:, 1], np.arange(1, 2 * rows, 2))
 
@@ -83,7 +87,7 @@ def test_more_shards_than_may_be_open(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "MAX_OPEN_SHARDS", 3)
     for number in range(8):
         write(tmp_path, number, {f"{number}": number + 1})
-    index = ShardIndex(tmp_path, hop_s=0.5)
+    index = ShardIndex(tmp_path, hop_s=0.5, dim=2)
     for number in [*range(8), 3, 0, 7]:
         assert len(index.values(number, 0)) == number + 1
     assert len(index._open) == 3
@@ -95,5 +99,62 @@ def test_values_of_another_type_are_refused(tmp_path):
         values = file["values"][()]
         del file["values"]
         file.create_dataset("values", data=values.astype(np.float32), chunks=(2, 2))
-    with pytest.raises(StoreError, match="want plain float16 values, got float32"):
-        ShardIndex(tmp_path, hop_s=0.5).values(0, 0)
+    with pytest.raises(StoreError, match="want values of plain float16 in chunks of rows, got float32"):
+        ShardIndex(tmp_path, hop_s=0.5, dim=2).values(0, 0)
+
+
+def test_gaps_are_those_of_the_clip(tmp_path):
+    path = tmp_path / shard_name(0, ["a", "b"])
+    with ShardWriter(path, 2) as shard:
+        for file, gaps in (("a", []), ("b", [(1, 3)])):
+            shard.append(np.ones((4, 2), np.float32))
+            shard.end(file, 0.0, gaps=gaps)
+    index = ShardIndex(tmp_path, hop_s=0.5, dim=2)
+    assert index.gaps(0, 0) == ()
+    assert index.gaps(0, 1) == ((1, 3),)
+
+
+def test_rows_of_another_width_are_refused(tmp_path):
+    write(tmp_path, 0, {"a": 3})
+    with pytest.raises(StoreError, match="its rows have 2 numbers, rows of this extractor have 3"):
+        ShardIndex(tmp_path, hop_s=0.5, dim=3).values(0, 0)
+
+
+def test_values_that_were_never_written_are_damage(tmp_path):
+    """HDF5 would fill them with zeros."""
+    path = write(tmp_path, 0, {"a": 3})
+    with h5py.File(path, "a") as file:
+        del file["values"]
+        file.create_dataset("values", shape=(3, 2), dtype="<f2", chunks=(2, 2))
+    with pytest.raises(StoreError, match="it lacks some of its values"):
+        ShardIndex(tmp_path, hop_s=0.5, dim=2).values(0, 0)
+
+
+def test_a_shard_that_shrinks_after_it_was_opened_is_damage(tmp_path):
+    path = write(tmp_path, 0, {"a": 3, "b": 700})
+    index = ShardIndex(tmp_path, hop_s=0.5, dim=2)
+    assert len(index.values(0, 0)) == 3
+    os.truncate(path, 2000)
+    with pytest.raises(StoreError, match="it ends before its values do"):
+        index.values(0, 1)
+
+
+def test_a_disk_error_is_no_damage(tmp_path, monkeypatch):
+    write(tmp_path, 0, {"a": 3})
+    index = ShardIndex(tmp_path, hop_s=0.5, dim=2)
+    index.values(0, 0)
+
+    def fail(*_):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(os, "pread", fail)
+    with pytest.raises(StoreError, match=r"cannot be read \(Stale file handle\); the file may be whole"):
+        index.values(0, 0)
+
+
+def test_contradicting_tables_are_an_error_of_the_reader(tmp_path):
+    path = write(tmp_path, 0, {"a": 3})
+    with h5py.File(path, "a") as file:
+        file["offsets"][1] = 10**12
+    with pytest.raises(StoreError, match="its offsets end at 1000000000000, it has 3 rows"):
+        ShardIndex(tmp_path, hop_s=0.5, dim=2)

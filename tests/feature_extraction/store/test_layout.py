@@ -16,7 +16,8 @@ from avloc.feature_extraction.store.layout import (
     shard_size,
     stored_clips,
 )
-from avloc.feature_extraction.store.shards import ShardWriter, shard_name
+from avloc.feature_extraction.store.shard_tables import shard_name
+from avloc.feature_extraction.store.shards import ShardWriter
 
 TOY = ExtractorDescription("toy", "visual", hop_s=0.1, dim=2)
 FILES = [f"{k}.mp4" for k in range(10)]

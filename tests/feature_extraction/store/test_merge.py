@@ -14,7 +14,8 @@ from avloc.feature_extraction.extractors.base import Features
 from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.feature_extraction.store.merge import plan_merge, run_merge
 from avloc.feature_extraction.store.plan_file import PlanFile
-from avloc.feature_extraction.store.shards import ShardWriter, shard_name
+from avloc.feature_extraction.store.shard_tables import shard_name
+from avloc.feature_extraction.store.shards import ShardWriter
 from avloc.feature_extraction.store.verify import verify_store
 
 PLANNED = (["a", "b"], ["c", "d", "e"], ["f"])

@@ -12,7 +12,9 @@ from avloc.errors import AvlocError, StoreError
 from avloc.feature_extraction.extractors.base import Features
 from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.feature_extraction.store.npy_export import actionformer_settings, plan_export, run_export, target_name
-from avloc.feature_extraction.store.shards import ShardWriter, shard_name
+from avloc.feature_extraction.store.shard_tables import shard_name
+from avloc.feature_extraction.store.shards import ShardWriter
+from avloc.io.files import temporary_path
 
 TOY = ExtractorDescription("toy", "visual", hop_s=0.16, dim=3, receptive_field_s=0.64, start_offset_s=0.24)
 
@@ -95,11 +97,10 @@ def test_an_export_resumes(store, tmp_path):
 
 
 def test_files_of_a_dead_process_are_removed(store, tmp_path):
-    import socket
-
     out = tmp_path / "out"
     export(store, out)
-    left = out / f".d.{socket.gethostname().replace('.', '-')}.99999999.tmp.npy"
+    left = temporary_path(out / "d.npy")
+    left = left.with_name(left.name.replace(f".{os.getpid()}.", ".99999999."))
     left.write_bytes(b"half")
     export(store, out)
     assert not left.exists()

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 
 import numpy as np
@@ -11,11 +13,12 @@ from avloc.core.records import VideoRecord
 from avloc.core.timeline import Segment, TimeGrid
 from avloc.datasets.loading.features import FeatureDataset
 from avloc.errors import AvlocError, StoreError
-from avloc.feature_extraction.extractors.base import Features
 from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.feature_extraction.store.npy_export import plan_export, run_export
 from avloc.feature_extraction.store.npy_import import ImportOptions, import_features, read_npy_folder
-from avloc.feature_extraction.store.shards import ShardWriter, shard_name
+from avloc.feature_extraction.store.shard_tables import shard_name
+from avloc.feature_extraction.store.shards import ShardWriter
+from avloc.feature_extraction.store.summary import iter_problems
 from avloc.feature_extraction.store.verify import verify_store
 
 OPTIONS = ImportOptions("tsn", "visual", 0.04)
@@ -197,7 +200,8 @@ def exported(tmp_path):
                 shard.fail(file, "cannot be decoded")
             else:
                 values = random.normal(size=(4 - k, 3)).astype(np.float32)
-                shard.add(file, Features(values, TimeGrid(k / 8, 0.5, len(values))))
+                shard.append(values)
+                shard.end(file, k / 8, problems=["cut off"] * (k == 0), gaps=[(1, 3)] if k == 1 else [])
     return origin
 
 
@@ -209,9 +213,12 @@ def test_round_trip(exported, tmp_path, store, dtype):
     assert report.failures == store.failures("toy") == exported.failures("toy") == {"bad.mp4": "cannot be decoded"}
     assert store.describe("toy") == exported.describe("toy")
     assert sorted(store.files("toy")) == sorted(exported.files("toy"))
+    problems = {"b/2.mp4": ("cut off",), "b/1.avi": ("no data from 0.62 to 1.62 s",)}
+    assert dict(iter_problems(store, "toy")) == dict(iter_problems(exported, "toy")) == problems
     for file in exported.files("toy"):
         before, after = exported.read("toy", file), store.read("toy", file)
         assert before.grid == after.grid
+        assert before.gaps == after.gaps == (((1, 3),) if file == "b/1.avi" else ())
         assert before.values.tolist() == after.values.tolist()
     assert verify_store(store, "toy").faults == []
     again = import_features(read_npy_folder(out, ImportOptions("toy", "audio", 0.5, 0.0, suffix=".mp4")), store)
@@ -247,8 +254,11 @@ def test_an_unfinished_or_damaged_export_is_refused(exported, tmp_path):
         ({"format_version": 9}, "want the description of an export of format version 1"),
         ({"names": 3}, "damaged"),
         ({"starts_s": {"a": "x"}}, "damaged"),
-        ({"extractor": {}}, "damaged, ValueError.*lacks name, modality, hop_s, dim"),
-        ({"extractor": TOY.to_dict() | {"name": "../x"}}, "an extractor's name consists of letters"),
+        ({"extractor": {}}, r"damaged \(ValueError.*lacks name, modality, hop_s, dim"),
+        (
+            {"extractor": TOY.to_dict() | {"name": "../x"}},
+            r"damaged \(ValueError: .*cannot have name '../x'\); export again",
+        ),
     ):
         (out / "export.json").write_text(json.dumps(document | change))
         with pytest.raises(AvlocError, match=message):
@@ -267,3 +277,33 @@ def test_imported_features_can_be_trained_on(folder, store, tmp_path):
     assert example.grid == TimeGrid(0.0, 0.04, 5)
     assert {s.shape for s in example.streams} == {(5, 7), (5, 3)}
     assert all(m.all() for m in example.masks)
+
+
+def test_a_full_disk_is_no_failure_of_a_clip(folder, store, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", refuse)
+    with pytest.raises(OSError, match="no room on the disk: the file needs more than .*00000-"):
+        import_features(read_npy_folder(folder, OPTIONS), store)
+    assert store.shards("tsn") == []
+
+
+@pytest.mark.parametrize("entry", [{"gaps": {"a": 3}}, {"gaps": {"a": [[1]]}}, {"gaps": [1]}, {"problems": {"a": 3}}])
+def test_damaged_problems_of_an_export_are_named(exported, tmp_path, entry):
+    out = tmp_path / "out"
+    run_export(plan_export(exported, "toy", out))
+    document = json.loads((out / "export.json").read_text())
+    (out / "export.json").write_text(json.dumps(document | entry))
+    with pytest.raises(AvlocError, match=r"export\.json: damaged \(.*\); export again"):
+        read_npy_folder(out, ImportOptions())
+
+
+def test_an_export_of_an_earlier_release(exported, tmp_path, store):
+    out = tmp_path / "out"
+    run_export(plan_export(exported, "toy", out))
+    document = json.loads((out / "export.json").read_text())
+    del document["problems"], document["gaps"]
+    (out / "export.json").write_text(json.dumps(document))
+    import_features(read_npy_folder(out, ImportOptions()), store)
+    assert store.gaps("toy", "b/1.avi") == ()

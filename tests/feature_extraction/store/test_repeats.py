@@ -8,7 +8,8 @@ from avloc.core.timeline import TimeGrid
 from avloc.feature_extraction.extractors.base import Features
 from avloc.feature_extraction.store import repeats as module
 from avloc.feature_extraction.store.repeats import Difference, RepeatedClips
-from avloc.feature_extraction.store.shards import ShardWriter, read_tables
+from avloc.feature_extraction.store.shard_tables import read_tables
+from avloc.feature_extraction.store.shards import ShardWriter
 
 
 @pytest.fixture

@@ -8,28 +8,15 @@ import numpy as np
 import pytest
 
 from avloc.core.timeline import TimeGrid
-from avloc.errors import StoreError
 from avloc.feature_extraction.extractors.base import Features
-from avloc.feature_extraction.store.shards import (
+from avloc.feature_extraction.store.shard_tables import (
     NO_FILE,
-    ShardWriter,
     checksum,
-    fingerprint,
     read_attribute,
     read_tables,
     shard_name,
-    to_half,
 )
-
-
-def test_shard_names_depend_on_the_clips():
-    assert shard_name(0, ["a"])[:6] == "00000-"
-    assert len({shard_name(0, ["a", "b"]), shard_name(0, ["b", "a"]), shard_name(0, ["a"]), shard_name(1, ["a"])}) == 4
-
-
-def test_fingerprints_do_not_depend_on_the_order_of_keys():
-    assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1}) != fingerprint({"a": 1, "b": 2.5})
-    assert fingerprint({}) == "44136fa355b3678a"  # printf '{}' | sha256sum
+from avloc.feature_extraction.store.shards import ShardWriter, to_half
 
 
 def test_to_half_clips_outliers():
@@ -96,7 +83,10 @@ def test_a_full_disk_is_an_error_of_the_writer_and_leaves_nothing(tmp_path, monk
     def refuse(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(OSError, match="No space left"), ShardWriter(tmp_path / "0.h5", 3) as shard:
+    with (
+        pytest.raises(OSError, match="no room on the disk: the file needs more than .*0.h5"),
+        ShardWriter(tmp_path / "0.h5", 3) as shard,
+    ):
         shard.append(np.ones((2, 3), np.float32))
         monkeypatch.setattr(os, "pwrite", refuse)
         for _ in range(1000):
@@ -104,22 +94,25 @@ def test_a_full_disk_is_an_error_of_the_writer_and_leaves_nothing(tmp_path, monk
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["files", "status", "offsets", "start", "bytes"])
-def test_a_missing_table_is_damage(tmp_path, name):
+def test_problems_and_gaps_of_clips(tmp_path):
     with ShardWriter(tmp_path / "0.h5", 3) as shard:
-        shard.end("a", 0.0)
-    with h5py.File(tmp_path / "0.h5", "a") as file:
-        del file[name]
-    with pytest.raises(StoreError, match=r"0.h5: a damaged shard .*remove it and extract again"):
-        read_tables(tmp_path / "0.h5")
+        shard.end("a", 0.0, problems=["ignored"], gaps=[(0, 1)])
+        shard.append(np.ones((4, 3), np.float32))
+        shard.end("b", 0.0, problems=["2 damaged\n packets", " ", "cut off"], gaps=[(-2, 1), (3, 9), (7, 9)])
+        shard.append(np.ones((2, 3), np.float32))
+        shard.fail("c", "no picture")
+        shard.add("d", Features(np.ones((3, 3), np.float32), TimeGrid(0, 0.5, 3), gaps=((1, 3),)))
+    tables = read_tables(tmp_path / "0.h5")
+    assert tables.problems == [("ignored",), ("2 damaged packets", "cut off"), (), ()]
+    assert tables.gaps.tolist() == [[1, 0, 1], [1, 3, 4], [3, 1, 3]]
+    assert [tables.gaps_of(k) for k in range(4)] == [(), ((0, 1), (3, 4)), (), ((1, 3),)]
 
 
-def test_texts_of_format_version_2(tmp_path):
-    """It kept them as strings of HDF5."""
-    with ShardWriter(tmp_path / "0.h5", 3) as shard:
-        shard.end("é", 0.0)
-    with h5py.File(tmp_path / "0.h5", "a") as file:
-        for name, text in (("files", "é"), ("status", "ok")):
-            del file[name]
-            file.create_dataset(name, data=[text], dtype=h5py.string_dtype())
-    assert read_tables(tmp_path / "0.h5").files == ["é"]
+def test_names_that_are_not_utf8(tmp_path):
+    names = ["a\udcff.mp4", "\ud800", "a\nb"]
+    with ShardWriter(tmp_path / shard_name(0, names), 3) as shard:
+        for name in names:
+            shard.fail(name, f"{name}: no such file")
+    tables = read_tables(tmp_path / shard_name(0, names))
+    assert tables.files == names
+    assert tables.status[0] == "a\udcff.mp4: no such file"

@@ -8,8 +8,9 @@ from avloc.core.timeline import TimeGrid
 from avloc.feature_extraction.extractors.base import Features
 from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.feature_extraction.store.plan_file import PlanFile
-from avloc.feature_extraction.store.shards import ShardWriter, shard_name
-from avloc.feature_extraction.store.summary import format_bytes, iter_failures, summarize
+from avloc.feature_extraction.store.shard_tables import shard_name
+from avloc.feature_extraction.store.shards import ShardWriter
+from avloc.feature_extraction.store.summary import iter_failures, iter_problems, summarize
 
 TOY = ExtractorDescription("toy", "audio", hop_s=0.5, dim=3)
 
@@ -42,6 +43,24 @@ def test_clips_count_once_and_as_failed_only_if_no_shard_has_them(tmp_path):
     assert summary.to_dict()["hours"] == pytest.approx(6 / 3600)
 
 
+def test_problems_count_once(tmp_path):
+    store = FeatureStore(tmp_path / "s")
+    for index, files in enumerate((["a", "b"], ["a", "c", "d"])):
+        path = store.prepare(TOY) / shard_name(index, files)
+        with ShardWriter(path, 3, store.fingerprint("toy")) as shard:
+            for file in files:
+                shard.append(np.ones((4, 3), np.float32))
+                shard.end(
+                    file, 1.0, problems=["cut off"] if file in "ac" else [], gaps=[(1, 3)] if file in "cd" else []
+                )
+    assert summarize(store, "toy").problems == 3
+    assert list(iter_problems(store, "toy")) == [
+        ("a", ("cut off",)),
+        ("c", ("cut off", "no data from 1.50 to 2.50 s")),
+        ("d", ("no data from 1.50 to 2.50 s",)),
+    ]
+
+
 def test_a_damaged_shard_is_named_and_not_counted(tmp_path):
     store = FeatureStore(tmp_path / "s")
     write(store, 0, {"a": 5, "x": "no"})
@@ -68,11 +87,3 @@ def test_plain_values(tmp_path):
     assert values["extractor"] == "toy"
     assert values["description"] == {"format_version": 3, **TOY.to_dict()}
     assert (values["clips"], values["damaged"], values["bytes"]) == (0, [name], 2)
-
-
-@pytest.mark.parametrize(
-    ("size", "text"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (999_400, "999.4 kB"), (999_999, "1.0 MB"), (3e15, "3000.0 TB")],
-)
-def test_format_bytes(size, text):
-    assert format_bytes(size) == text

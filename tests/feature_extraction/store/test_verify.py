@@ -14,8 +14,9 @@ from avloc.errors import StoreError
 from avloc.feature_extraction.extractors.base import Features
 from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.feature_extraction.store.plan_file import PlanFile
-from avloc.feature_extraction.store.shards import ShardWriter, checksum, shard_name
-from avloc.feature_extraction.store.verify import read_checked_tables, verify_store
+from avloc.feature_extraction.store.shard_tables import checksum, shard_name
+from avloc.feature_extraction.store.shards import ShardWriter
+from avloc.feature_extraction.store.verify import verify_store
 
 HOP_S = 0.5
 CLIPS = (["a.mp4", "bé d.mp4"], ["c.mp4", "d.mp4", "e.mp4"], ["f.mp4"])
@@ -103,11 +104,16 @@ def as_float32(path):
     change(path, replace("values", lambda old: old.astype(np.float32)))
 
 
+def link(file):
+    del file["values"]
+    file["values"] = h5py.ExternalLink("00001.h5", "values")
+
+
 DAMAGE = {
-    "truncated": (truncate, r"cannot be read \(.*truncated file", True),
-    "not HDF5": (lambda p: p.write_bytes(b"no shard"), "cannot be read", True),
-    "empty": (lambda p: p.write_bytes(b""), "cannot be read", True),
-    "a table gone": (lambda p: change(p, lambda f: f.__delitem__("files")), "cannot be read .*files", True),
+    "truncated": (truncate, r"a damaged shard \(.*truncated file", True),
+    "not HDF5": (lambda p: p.write_bytes(b"no shard"), "a damaged shard", True),
+    "empty": (lambda p: p.write_bytes(b""), "a damaged shard", True),
+    "a table gone": (lambda p: change(p, lambda f: f.__delitem__("files")), "a damaged shard .*files", True),
     "a huge table": (lambda p: change(p, claim("start")), "its table start is larger than the file", True),
     "a flipped bit": (flip, "the checksum is wrong", False),
     "no checksum": (lambda p: change(p, lambda f: f.attrs.__delitem__("sha256")), "has no checksum", False),
@@ -135,6 +141,15 @@ DAMAGE = {
         True,
     ),
     "start": (lambda p: change(p, replace("start", lambda s: s * np.nan)), "not a finite number", True),
+    "another start": (
+        lambda p: change(p, replace("start", lambda s: s + 0.5)),
+        "checksum of its tables is wrong",
+        True,
+    ),
+    "another size": (lambda p: change(p, replace("bytes", lambda b: b + 8)), "checksum of its tables is wrong", True),
+    "a problem removed": (lambda p: change(p, replace("problems", lambda t: t[:-1])), "unequal length", True),
+    "gaps": (lambda p: change(p, replace("gaps", lambda g: np.array([[0, 0, 1]]))), "checksum of its tables", True),
+    "a link": (lambda p: change(p, link), "its table values is a link to another place", True),
 }
 
 
@@ -175,7 +190,7 @@ def test_every_truncation_and_every_changed_value_is_detected(store):
         assert "the checksum is wrong" in verify_store(store, "toy").faults[0].problem
     for size in range(0, len(content), 397):
         path.write_bytes(content[:size])
-        assert "cannot be read" in verify_store(store, "toy").faults[0].problem
+        assert "a damaged shard" in verify_store(store, "toy").faults[0].problem
 
 
 def test_dimensions_are_those_of_the_extractor(tmp_path):
@@ -267,15 +282,30 @@ def test_an_unknown_extractor_is_refused(store):
         verify_store(store, "other")
 
 
-def test_read_checked_tables_names_the_damage(store):
+def test_swapped_lengths_of_two_clips_are_found_without_the_values(tmp_path):
+    store = fill(tmp_path / "s", clips=(["a", "x", "c"],))
     path = store.shards("toy")[0]
-    assert read_checked_tables(path).files == CLIPS[0]
-    change(path, replace("start", lambda s: s[:-1]))
-    with pytest.raises(StoreError, match=f"{path.name}: its tables are of unequal length.*run the same extraction"):
-        read_checked_tables(path)
-    change(path, replace("files", lambda old: 3))
-    with pytest.raises(StoreError, match=f"{path.name}: a damaged shard"):
-        read_checked_tables(path)
-    change(path, claim("start"))
-    with pytest.raises(StoreError, match=f"{path.name}: its table start is larger than the file"):
-        read_checked_tables(path)
+    change(path, replace("offsets", lambda o: np.array([0, 4, 4, 6])))  # a and c had 2 and 4 rows
+    (fault,) = verify_store(store, "toy", quick=True).faults
+    assert fault.problem == "the checksum of its tables is wrong, its content was changed"
+
+
+def test_shards_of_earlier_releases_are_noted_by_a_quick_check(store):
+    for path in store.shards("toy")[:2]:
+        change(path, lambda file: [file.__delitem__("problems"), file.__delitem__("gaps")])
+        change(path, lambda file: file.attrs.__delitem__("tables_sha256"))
+    check = verify_store(store, "toy", quick=True)
+    assert check.faults == []
+    assert len(check.notes) == 1
+    assert "has 2 shards of earlier releases" in check.notes[0]
+    assert verify_store(store, "toy").notes == verify_store(store, "toy").faults == []
+
+
+def test_a_shard_that_may_not_be_read_is_not_to_be_removed(store, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError("Unable to lock file, errno = 37, error message = 'No locks available'")
+
+    monkeypatch.setattr(h5py, "File", refuse)
+    for fault in verify_store(store, "toy").faults:
+        assert "cannot be read (No locks available); the file may be whole" in str(fault)
+        assert "remove" not in str(fault)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from lightning_fabric.utilities.data import AttributeDict
 
-from avloc.core.descriptions import ClipInputFormat, TrainingContext
+from avloc.core.descriptions import ClipInputFormat, ExtractorDescription, TrainingContext
 from avloc.errors import CheckpointError
 from avloc.models import build_model, load_published
 from avloc.models.batfd.published import convert_state, load_network, read_published
@@ -120,7 +120,7 @@ def test_load_network_returns_the_fit_of_clips(published, tmp_path):
     assert (network.training, fit) == (False, "pad")
     for context, expected in (
         (TrainingContext(0.04, clips=ClipInputFormat(network.frames, "squeeze")), "squeeze"),
-        (TrainingContext(0.04), "pad"),
+        (TrainingContext(0.04, extractors=(ExtractorDescription("mel", "audio", hop_s=0.01, dim=64),)), "pad"),
     ):
         write_checkpoint(tmp_path / "converted.ckpt", network, context)
         again, fit = load_network(tmp_path / "converted.ckpt")

@@ -1,0 +1,105 @@
+"""The prediction of a split into a file: settings > parts > engine > journal > predictions.json. It resumes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from avloc import __version__
+from avloc.errors import AvlocError
+from avloc.inference.journal import Journal, PartSummary
+from avloc.inference.parts import ClipPredicted, PartEvent, PartSpec, PredictionSettings, run_parts
+from avloc.io.files import file_sha256
+
+PART_CLIPS = 128  # a multiple of the usual batches
+Engine = Callable[[Iterable[PartSpec], PredictionSettings], Iterator[PartEvent]]
+"""Runs the parts of a prediction, see `avloc.feature_extraction.job.engines`."""
+
+
+class PredictionReport(NamedTuple):
+    """The result of a prediction.
+
+    Attributes:
+        summary: the counts of this task's parts.
+        reused: clips of these that an earlier run had predicted.
+        missing: number of unfinished parts of all tasks.
+    """
+
+    summary: PartSummary
+    reused: int
+    missing: int
+
+
+def predict_to_file(
+    settings: PredictionSettings,
+    out: Path,
+    *,
+    array_index: tuple[int, int] = (0, 1),
+    engine: Engine = run_parts,
+    progress: Callable[[int, int], object] = lambda done, total: None,
+) -> PredictionReport:
+    """Predict a split into a file, part by part. Call it again to go on after an interruption.
+
+    Args:
+        settings: the network, the split, and the resources.
+        out: the file to write. Finished parts wait in a hidden folder beside it.
+        array_index: (i, n): only make every n-th part from the i-th on, for task i of a job array of n tasks. Call it
+            without, once all tasks are done, to write the file.
+        engine: runs the parts.
+        progress: called with the numbers of finished clips and of all clips of this task.
+
+    Raises:
+        AvlocError: if the settings are wrong, or the journal is of another run.
+        OSError: if the disk does not accept a file; finished parts are kept.
+    """
+    i, n = array_index
+    if not 0 <= i < n:
+        raise AvlocError(f"--shard i/n needs 0 <= i < n, got {i}/{n}")
+    clips = len(settings.records())
+    journal = Journal(out, -(-clips // PART_CLIPS))
+    journal.open(_fingerprint(settings))
+    own = range(i, journal.count, n)
+    specs = {part: PartSpec(part * PART_CLIPS, min((part + 1) * PART_CLIPS, clips), journal.path(part)) for part in own}
+    total = sum(spec.end - spec.first for spec in specs.values())
+    missing = [spec for part, spec in specs.items() if not journal.has(part)]
+    reused = done = total - sum(spec.end - spec.first for spec in missing)
+    progress(done, total)
+    with contextlib.closing(engine(missing, settings)) as events:  # type: ignore[type-var]
+        for event in events:
+            if isinstance(event, ClipPredicted):
+                done += 1
+                progress(done, total)
+    summary = PartSummary()
+    for part in journal.summaries(own):
+        summary.add(part)
+    unfinished = sum(not journal.has(part) for part in range(journal.count))
+    if n == 1:
+        journal.join()
+    return PredictionReport(summary, reused, unfinished)
+
+
+def _fingerprint(settings: PredictionSettings) -> dict[str, Any]:
+    """All that the predictions depend on, apart from the device."""
+    digest = hashlib.sha256()
+    for file in settings.records().files:
+        digest.update(file.encode("utf-8", "surrogateescape") + b"\0")
+    localizer = settings.localizer
+    return {
+        "avloc": __version__,
+        "checkpoint": file_sha256(localizer.checkpoint),
+        "network": None if localizer.network is None else str(localizer.network),
+        "precision": localizer.precision,
+        "decoding": localizer.decoding,
+        "dataset": settings.dataset,
+        "split": settings.split,
+        "clips": digest.hexdigest(),
+        "cached_features": settings.store is not None,  # that they fit the checkpoint is checked as they are read
+        "keep": settings.keep,
+        "batch_size": settings.batch_size,
+        "longest_s": settings.longest_s,
+        "allow_missing": settings.allow_missing,
+        "part_clips": PART_CLIPS,
+    }

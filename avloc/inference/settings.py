@@ -1,0 +1,87 @@
+"""`LocalizerSettings`: a checkpoint and how to run it, as plain values that can be sent to other processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from avloc.errors import AvlocError, one_line
+
+if TYPE_CHECKING:
+    from avloc.feature_extraction.extractors.base import Extractor
+    from avloc.inference.localizer import Localizer
+
+
+@dataclass(frozen=True, slots=True)
+class LocalizerSettings:
+    """The arguments of `Localizer.from_checkpoint`. Making one imports and reads nothing.
+
+    Attributes:
+        checkpoint: the checkpoint.
+        network: the class of the network or its dotted name, if it is the user's own.
+        own_extractors: the same for the user's own extractors.
+        weights: by extractor, the file of its weights.
+        device: device of the network.
+        precision: `32`, `bf16` or `16`.
+        decoding: decoding of boundary maps; None: the checkpoint's own.
+
+    >>> LocalizerSettings("best.ckpt").device
+    'cpu'
+    """
+
+    checkpoint: str | Path
+    network: type[Any] | str | None = None
+    own_extractors: Sequence[type[Extractor] | str] = ()
+    weights: Mapping[str, str | Path] = field(default_factory=dict)
+    device: str = "cpu"
+    precision: str = "32"
+    decoding: str | None = None
+
+    def load(self) -> Localizer:
+        """Load the checkpoint on its device.
+
+        Raises:
+            AvlocError: if the device cannot be used, or the checkpoint cannot be loaded.
+        """
+        from avloc.inference.localizer import Localizer
+
+        return Localizer.from_checkpoint(
+            self.checkpoint,
+            device=require_device(self.device),
+            weights=self.weights,
+            precision=self.precision,
+            decoding=self.decoding,
+            network=self.network,
+            own_extractors=self.own_extractors,
+        )
+
+    def load_for_work(self, pulse: Callable[[], None]) -> Localizer:
+        """Load the checkpoint and all that decoding needs, in a process of a pool.
+
+        Args:
+            pulse: called during long work.
+
+        Raises:
+            AvlocError: as `load`, or if an extractor lacks its weights.
+        """
+        localizer = self.load()
+        localizer.source.prepare(pulse)
+        localizer.pulse = pulse
+        return localizer
+
+
+def require_device(device: str) -> str:
+    """Check that a device can be used, and return it.
+
+    Raises:
+        AvlocError: if torch does not know or see it.
+    """
+    import torch
+
+    try:
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise AvlocError(f"device {device!r} cannot be used here: {one_line(error)}") from error
+    return device

@@ -1,0 +1,170 @@
+"""The work on one upload, in a worker process: the clip > its timeline, as a page beside it."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from avloc.errors import AvlocError, one_line
+from avloc.feature_extraction.media.probe import probe
+from avloc.feature_extraction.media.types import Span
+from avloc.localization.page import page
+from avloc.web.limits import UploadLimits
+
+if TYPE_CHECKING:
+    from avloc.inference.localizer import Localizer
+
+LOG = logging.getLogger("avloc.web")
+LONGEST_WINDOW_S = 120.0  # of a clip, between two reports of progress
+
+
+class UploadTask(NamedTuple):
+    """An upload to localize.
+
+    Attributes:
+        clip: the file.
+        name: the visitor's name for it; messages call it so.
+        page: the timeline to write.
+    """
+
+    clip: Path
+    name: str
+    page: Path
+
+
+class Progress(NamedTuple):
+    """A part of the work is done: its fraction in [0, 1], and a text."""
+
+    fraction: float
+    text: str
+
+
+class Localized(NamedTuple):
+    """The timeline is written."""
+
+
+class Refused(NamedTuple):
+    """The clip cannot be localized, for a reason that the visitor may read."""
+
+    reason: str
+
+
+Message = Progress | Localized | Refused
+Report = Callable[[float, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class LocalizeJob:
+    """The job of the worker processes of a page's server.
+
+    Attributes:
+        load: loads the network; picklable.
+        limits: the limits of a clip.
+        threshold: the score that a timeline's slider starts at.
+        clip_url: the clip, as its timeline names it.
+    """
+
+    load: Callable[[], Localizer]
+    limits: UploadLimits
+    threshold: float
+    clip_url: str = "clip"
+
+    def build(self, pulse: Callable[[], None]) -> Callable[[UploadTask], Iterator[Message]]:
+        """Load the network, and return the function that localizes uploads with it.
+
+        Args:
+            pulse: not needed: each window of a clip is reported.
+
+        Raises:
+            AvlocError: if the network cannot be loaded.
+        """
+        localizer = self.load()
+        localizer.source.prepare()
+        return lambda task: self._work(localizer, task)
+
+    def _work(self, localizer: Localizer, task: UploadTask) -> Iterator[Message]:
+        with _time_limit(self.limits.time_limit_s):
+            yield from _with_reports(lambda report: self.localize(localizer, task, report))
+
+    def localize(self, localizer: Localizer, task: UploadTask, report: Report) -> Message:
+        """Write the timeline of an upload.
+
+        Args:
+            localizer: the network.
+            task: the upload.
+            report: called with the progress.
+        """
+        try:
+            self._write_timeline(localizer, task, report)
+        except AvlocError as error:
+            return Refused(hide_paths(str(error), task))
+        except Exception:  # the visitor must not read of the server's code and files
+            LOG.exception("a clip could not be localized")
+            return Refused(f"{task.name}: could not be localized; the server's log has the reason")
+        return Localized()
+
+    def _write_timeline(self, localizer: Localizer, task: UploadTask, report: Report) -> None:
+        info = probe(task.clip)
+        self.limits.check_duration(info.duration_s, task.name)
+        report(0.0, "decoding")
+        start_s = None
+
+        def progress(end_s: float) -> None:
+            nonlocal start_s
+            start_s = end_s if start_s is None else start_s
+            self.limits.check_duration(end_s - start_s, task.name)  # a header may understate the duration
+            fraction = min(0.99, end_s / max(info.duration_s, end_s, 1e-3))
+            report(fraction, f"{end_s:.0f} of {info.duration_s:.0f} s")
+
+        # The page's own limit comes first, with a message for visitors.
+        span = Span(longest_s=self.limits.max_duration_s + LONGEST_WINDOW_S)
+        localization = localizer.localize(task.clip, span=span, preview=True, info=info, progress=progress)
+        problems = tuple(hide_paths(problem, task) for problem in localization.problems)
+        document = page(replace(localization, file=task.name, problems=problems), self.clip_url, self.threshold)
+        task.page.write_text(document, encoding="utf-8")
+
+
+def hide_paths(message: str, task: UploadTask) -> str:
+    """Return a message on one line, with the visitor's name of the clip for the server's path.
+
+    >>> task = UploadTask(Path("/srv/x/clip.mp4"), "holiday.mp4", Path("/srv/x/timeline.html"))
+    >>> hide_paths("/srv/x/clip.mp4: no audio stream", task)
+    'holiday.mp4: no audio stream'
+    """
+    return one_line(message.replace(str(task.clip), task.name).replace(str(task.clip.parent), ""))
+
+
+@contextmanager
+def _time_limit(limit_s: float) -> Iterator[None]:
+    """Let the system end this process after a time, even if a decoder hangs in native code."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+        yield
+        return
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, limit_s)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _with_reports(work: Callable[[Report], Message]) -> Iterator[Message]:
+    """Run a function in a thread; yield the progress that it reports, and then its result."""
+    messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
+    thread = threading.Thread(
+        target=lambda: messages.put(work(lambda fraction, text: messages.put(Progress(fraction, text)))), daemon=True
+    )
+    thread.start()
+    message: Message = messages.get()
+    while isinstance(message, Progress):
+        yield message
+        message = messages.get()
+    thread.join()
+    yield message

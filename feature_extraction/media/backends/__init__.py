@@ -1,0 +1,1 @@
+"""Decoders: an open file > frames and samples on the clip's clock."""

@@ -1,0 +1,201 @@
+"""One clock for a file: time stamps of its packets > times on the clip's clock, on which rows, labels and results lie.
+
+In formats whose clock starts anywhere (`STARTING_AT_ZERO`) the clip starts at 0, as in every player. All others keep their own
+times. A clock that goes back, as in files that were joined byte by byte, continues behind the end. One that leaps forward in a
+broadcast stream continues there too, without the time that was left out; elsewhere only one that leaps by more than an hour.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+STARTING_AT_ZERO = frozenset({"mpegts", "mpeg", "mpegvideo", "mp3", "aac", "flv"})
+"""FFmpeg's names of formats in which a clip starts at 0, whatever its first time stamp."""
+UNTIMED = frozenset({"h264", "hevc", "m4v", "h263", "mjpeg", "av1", "obu", "ac3", "eac3", "dts", "amr"})
+"""Formats without time stamps, or without a length in their header."""
+PAST_END_S = 10.0  # time stamps up to this far past the end in the file's header are trusted
+BACKWARD_S = 0.5  # packets of a sound file are at most this far out of order
+FORWARD_S = 10.0  # a longer leap is a new clock, in a format whose clock may change; FFmpeg has the same limit
+LONGEST_GAP_S = 3600.0  # in all other formats: a longer leap is no pause
+NEAR_START_S = 1.0
+MOST_OFFSETS = 64  # a damaged file must not collect clocks without end
+LISTED = 3
+
+
+def format_names(container: Any) -> frozenset[str]:
+    """FFmpeg's names of a container's format."""
+    return frozenset(container.format.name.split(","))
+
+
+def starts_at_zero(container: Any) -> bool:
+    """Tell whether the container's format has a clock that starts anywhere, so that the clip starts at 0."""
+    return bool(format_names(container) & STARTING_AT_ZERO)
+
+
+def may_restart(container: Any) -> bool:
+    """Tell whether a clock may start again on the way, as in joined files: the tables of an mp4 are those of one file."""
+    return "mp4" not in format_names(container)
+
+
+def has_reliable_header(container: Any) -> bool:
+    """Tell whether the length in a container's header holds on the clip's clock."""
+    return (container.duration or 0) > 0 and not format_names(container) & (STARTING_AT_ZERO | UNTIMED)
+
+
+@dataclass(slots=True)
+class _StreamClock:
+    """The clock of one stream: seconds per unit of its time stamps, seconds to add to them, and the end of its last packet."""
+
+    unit_s: float
+    offset_s: float
+    end_s: float | None = None
+
+
+class ClipClock:
+    """Move the time stamps of a file's packets to the clip's clock.
+
+    All packets of the picture and of the sound must be placed, in the file's order, if its clock `may_restart`: both streams
+    share one clock.
+
+    Args:
+        container: the file, open at its beginning or at a place that was sought.
+
+    Attributes:
+        end_s: the end of the last packet so far.
+        jumps: the time and the length of each jump that was taken out, in seconds.
+    """
+
+    def __init__(self, container: Any) -> None:
+        self.restarts = starts_at_zero(container)
+        self.end_s = 0.0
+        self.jumps: list[tuple[float, float]] = []
+        self._offsets = [-(container.start_time or 0) / 1_000_000 if self.restarts else 0.0]  # the newest is the last
+        self._streams: dict[int, _StreamClock] = {}
+        self._first_s: float | None = None  # the file's first time stamp
+        self._header_end_s = container.duration / 1_000_000 if has_reliable_header(container) else 0.0
+
+    def place(self, packet: Any) -> None:
+        """Move a packet's time stamps to the clip's clock, and remove one that cannot be right."""
+        pts, dts = packet.pts, packet.dts
+        stamp = pts if dts is None else dts
+        if stamp is None:
+            return
+        stream = self._streams.get(packet.stream_index)
+        if stream is None:
+            stream = _StreamClock(float(packet.time_base), self._offsets[-1])
+            self._streams[packet.stream_index] = stream
+        raw_s = stamp * stream.unit_s
+        if self._first_s is None:
+            self._first_s = raw_s
+        if self._is_damaged(raw_s, stream):
+            packet.pts = packet.dts = None
+            return
+        if not self._follows(raw_s, stream.offset_s, stream):
+            self._change(raw_s, stream)
+        offset = round(stream.offset_s / stream.unit_s) if stream.offset_s else 0
+        if offset:
+            packet.pts = None if pts is None else pts + offset
+            packet.dts = None if dts is None else dts + offset
+        duration_s = (packet.duration or 0) * stream.unit_s
+        stream.end_s = raw_s + stream.offset_s + duration_s
+        shown_s = stream.end_s if pts is None else pts * stream.unit_s + stream.offset_s + duration_s
+        self.end_s = max(self.end_s, stream.end_s, shown_s)
+
+    def _is_damaged(self, raw_s: float, stream: _StreamClock) -> bool:
+        """Tell whether a time stamp lies far behind the end in the file's header, and behind all before it."""
+        if stream.end_s is None or not self._header_end_s:
+            return False
+        return raw_s + stream.offset_s > max(self._header_end_s, self.end_s) + PAST_END_S
+
+    def _follows(self, raw_s: float, offset_s: float, stream: _StreamClock) -> bool:
+        """Tell whether a time stamp fits to the packets before it."""
+        time_s = raw_s + offset_s
+        if self.restarts:
+            last_s = 0.0 if stream.end_s is None else stream.end_s
+            return time_s - last_s >= -BACKWARD_S and time_s <= max(last_s, self.end_s) + FORWARD_S
+        if stream.end_s is None:
+            return True
+        if time_s >= stream.end_s - BACKWARD_S:
+            return time_s <= self.end_s + LONGEST_GAP_S
+        # Elsewhere a single wrong time stamp is likelier than a second clip, unless all starts again.
+        return abs(raw_s - (self._first_s or 0.0)) > NEAR_START_S
+
+    def _change(self, raw_s: float, stream: _StreamClock) -> None:
+        """Give a stream the clock that fits to a time stamp: one that the file had before, or a new one from its end on."""
+        for offset_s in reversed(self._offsets):
+            if offset_s != stream.offset_s and self._follows(raw_s, offset_s, stream):
+                stream.offset_s = offset_s
+                return
+        jump_s = raw_s + stream.offset_s - self.end_s
+        stream.offset_s = self.end_s - raw_s
+        self.jumps.append((self.end_s, jump_s))
+        self._offsets = [*self._offsets[-MOST_OFFSETS:], stream.offset_s]
+
+    def problems(self) -> list[str]:
+        """Describe the jumps that were taken out."""
+        lines = [
+            f"its clock goes back by {-jump_s:.2f} s at {at_s:.2f} s; the rest follows there"
+            if jump_s < 0
+            else f"its clock leaps by {jump_s:.2f} s at {at_s:.2f} s; that time is left out"
+            for at_s, jump_s in self.jumps[:LISTED]
+        ]
+        more = len(self.jumps) - LISTED
+        return [*lines, f"its clock changes {more} more times"] if more > 0 else lines
+
+
+class FrameTime(NamedTuple):
+    """The time of a frame, from its packet.
+
+    Attributes:
+        time_s: the time when it appears.
+        duration_s: the time for which it is shown; None if unknown.
+        is_discarded: true for a frame that the file's edit list cuts off.
+    """
+
+    time_s: float
+    duration_s: float | None
+    is_discarded: bool
+
+
+def frame_times(container: Any, streams: Sequence[Any], picture: Any) -> list[FrameTime] | None:
+    """Read the times of all frames from their packets, without decoding, in the order of time.
+
+    Args:
+        container: the file, open at its beginning.
+        streams: its picture and its sound, for their common clock.
+        picture: the picture.
+
+    Returns:
+        The times; None if a frame has none.
+    """
+    clock, times = ClipClock(container), []
+    with contextlib.suppress(Exception):
+        for packet in container.demux(*streams):
+            clock.place(packet)
+            if packet.stream_index != picture.index or not packet.size:
+                continue
+            if packet.pts is None:
+                return None
+            duration_s = float(packet.duration * packet.time_base) if packet.duration else None
+            times.append(FrameTime(float(packet.pts * packet.time_base), duration_s, packet.is_discard))
+    return sorted(times, key=lambda frame: frame.time_s)
+
+
+def scan_end_s(container: Any, streams: Sequence[Any]) -> float:
+    """Find the end of a file on the clip's clock by reading its packets, without decoding.
+
+    Args:
+        container: the file, open at its beginning.
+        streams: its picture and its sound.
+    """
+    clock, untimed_s = ClipClock(container), 0.0
+    # A damaged file ends where it can no longer be read.
+    with contextlib.suppress(Exception):
+        for packet in container.demux(*streams) if streams else ():
+            clock.place(packet)
+            if packet.pts is None and packet.dts is None and packet.stream_index == streams[0].index and packet.size:
+                untimed_s += float((packet.duration or 0) * packet.time_base)
+    return max(clock.end_s, untimed_s)

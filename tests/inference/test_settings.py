@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import pickle
+
+import pytest
+import torch
+
+from avloc.core.descriptions import ClipInputFormat, TrainingContext
+from avloc.errors import AvlocError, CheckpointError
+from avloc.inference.settings import LocalizerSettings
+from avloc.models import BATFD
+from avloc.models.checkpoint import write_checkpoint
+
+SMALL = {"video_widths": (3, 4, 5, 4), "audio_widths": (3, 4, 2), "width": 8, "map_widths": (4, 3), "samples": 4}
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    torch.manual_seed(0)
+    context = TrainingContext(0.04, clips=ClipInputFormat(24, "pad"))
+    write_checkpoint(tmp_path / "c.ckpt", BATFD(**SMALL, frames=24, durations=9), context)
+    return tmp_path / "c.ckpt"
+
+
+def test_settings_travel_and_load(checkpoint):
+    settings = LocalizerSettings(checkpoint, precision="bf16", decoding="published")
+    again = pickle.loads(pickle.dumps(settings))
+    assert again == settings
+    localizer = again.load()
+    assert (localizer.device, localizer.precision) == ("cpu", "bf16")
+    assert localizer.model.arguments["decoding"] == "published"
+
+
+def test_a_network_in_a_pool_shows_life_with_each_decoded_part(checkpoint):
+    calls = []
+    localizer = LocalizerSettings(checkpoint).load_for_work(lambda: calls.append(1))
+    localizer.pulse()
+    assert calls == [1]
+
+
+def test_wrong_settings_are_refused_as_they_load(tmp_path, checkpoint):
+    with pytest.raises(CheckpointError, match="none.ckpt"):
+        LocalizerSettings(tmp_path / "none.ckpt").load()
+    with pytest.raises(AvlocError, match="device 'warp' cannot be used here"):
+        LocalizerSettings(checkpoint, device="warp").load()
