@@ -112,7 +112,9 @@ def run(arguments: Sequence[str]) -> int:
         table = options.out.with_name(f"{options.out.stem}.failures.csv")
         print(f"… and {counts.failed - SHOWN_FAILURES} more: {shown(table)}", file=sys.stderr)
     if n > 1:
-        print(f"unfinished parts of all tasks: {report.missing}. When all tasks are done, this writes {shown(options.out)}:")
+        print(
+            f"unfinished parts of all tasks: {report.missing}. When all tasks are done, this writes {shown(options.out)}:"
+        )
         print(f"  {shown(shlex.join(_without_shard(['avloc', 'predict', *arguments])))}")
     return 1 if counts.failed else 0
 

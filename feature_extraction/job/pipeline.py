@@ -59,8 +59,10 @@ def file_size(path: Path) -> int:
 
 
 def is_readable(path: Path) -> bool:
-    """Tell whether the first byte of a file can be read."""
+    """Tell whether the first byte of a file can be read; a pipe is no file, and would be waited for without end."""
     try:
+        if not path.is_file():
+            return False
         with path.open("rb") as file:
             file.read(1)
     except (OSError, ValueError):

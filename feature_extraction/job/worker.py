@@ -210,7 +210,7 @@ class _ClipTotals:
         problems: the clip's.
         failures: by modality, the reason for which a stream that exists gave nothing.
         seconds: by modality, of the parts so far.
-        missing_s: by modality, seconds of them for which nothing was decoded.
+        missing: by modality, the spans of them for which nothing was decoded.
         starts_s: by extractor, the start of its first row.
         gaps: by extractor, the spans of its stream for which nothing was decoded.
     """
@@ -221,7 +221,7 @@ class _ClipTotals:
     problems: Sequence[str] = ()
     failures: Mapping[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(MODALITIES, 0.0))
-    missing_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(MODALITIES, 0.0))
+    missing: Mapping[str, Sequence[Segment]] = field(default_factory=dict)
     starts_s: dict[int, float] = field(default_factory=dict)
     gaps: dict[int, list[Segment]] = field(default_factory=dict)
 
@@ -232,8 +232,7 @@ class _ClipTotals:
         self.claimed_s, self.problems, self.failures = part.claimed_s, part.problems, part.failures
         self.seconds["audio"] += 0.0 if part.samples is None else len(part.samples) / part.sample_rate
         self.seconds["visual"] += part.video_grid.length / part.fps
-        for modality, gaps in part.gaps.items():
-            self.missing_s[modality] = sum(gap.duration_s for gap in gaps)
+        self.missing = part.gaps
 
     def add_stream(self, number: int, extractor: Extractor, part: Clip) -> None:
         """Note an extractor's stream in a part."""
@@ -244,7 +243,8 @@ class _ClipTotals:
         """Return the message that ends the clip."""
         grids = {k: TimeGrid(self.starts_s.get(k, 0.0), extractors[k].hop_s, MOST_ROWS) for k in task.extractors}
         modalities = {k: extractors[k].modality for k in task.extractors}
-        decoded_s = {m: seconds - self.missing_s[m] for m, seconds in self.seconds.items() if seconds}
+        missing_s = {m: sum(gap.duration_s for gap in gaps) for m, gaps in self.missing.items()}
+        decoded_s = {m: seconds - missing_s.get(m, 0.0) for m, seconds in self.seconds.items() if seconds}
         return ClipDone(
             tuple(grid.start_s for grid in grids.values()),
             self.media_s,

@@ -260,6 +260,7 @@ class SampleCollector:
 
     def push_av(self, frame: Any) -> None:
         """Add an audio frame of PyAV's."""
+        parts = list(self._resampler.push(frame))  # first of all: no time is filled before a frame that is refused
         if self.start_s is None:
             self._origin_s = float(frame.pts * frame.time_base) if frame.pts is not None else 0.0
             self.start_s = max(self.from_s, self._origin_s)
@@ -270,7 +271,9 @@ class SampleCollector:
                 self._fill(gap)
             self._surplus = -gap if gap < -self._gap_allowed else 0
         self._last_pts = frame.pts
-        for part in self._resampler.push(frame):
+        # Numbers that are none become silence, and the packet counts as damaged.
+        self.flawed += not all(np.isfinite(part).all() for part in parts)
+        for part in parts:
             cut = min(self._surplus, len(part))
             self._surplus -= cut
             self._append(part[cut:])

@@ -75,15 +75,12 @@ class MonoResampler:
             ValueError: if the frame has more than `MOST_CHANNELS` channels, a rate outside of `LOWEST_RATE` to `HIGHEST_RATE`, or
                 is longer than `LONGEST_FRAME_S`.
         """
+        _check_frame(frame)
         kind = (frame.sample_rate, frame.layout.name, frame.format.name)
         if kind != self._kind:
             yield from self.finish()
             self._start(frame)
             self._kind = kind
-        if frame.samples > LONGEST_FRAME_S * frame.sample_rate:
-            raise ValueError(
-                f"want at most {LONGEST_FRAME_S:g} s per frame, got {frame.samples / frame.sample_rate:.0f} s"
-            )
         for out in self._resampler.resample(frame):
             yield self._mix(out)
 
@@ -98,10 +95,6 @@ class MonoResampler:
         import av
 
         self._channels = frame.layout.nb_channels
-        if not 0 < self._channels <= MOST_CHANNELS:
-            raise ValueError(f"want 1 to {MOST_CHANNELS} channels, got {self._channels}")
-        if not LOWEST_RATE <= frame.sample_rate <= HIGHEST_RATE:
-            raise ValueError(f"want {LOWEST_RATE} to {HIGHEST_RATE} samples per second, got {frame.sample_rate}")
         # Channels stay apart here: FFmpeg's own downmix depends on the formats. PyAV reads past the end of planar frames of
         # many channels, so that these are interleaved.
         if self._channels <= STEREO:
@@ -115,3 +108,14 @@ class MonoResampler:
         if self._weights is None:
             return samples.mean(axis=0, dtype=np.float32)
         return samples.reshape(-1, self._channels) @ self._weights
+
+
+def _check_frame(frame: Any) -> None:
+    """Raise if a frame is outside of the limits."""
+    channels, rate = frame.layout.nb_channels, frame.sample_rate
+    if not 0 < channels <= MOST_CHANNELS:
+        raise ValueError(f"want 1 to {MOST_CHANNELS} channels, got {channels}")
+    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        raise ValueError(f"want {LOWEST_RATE} to {HIGHEST_RATE} samples per second, got {rate}")
+    if frame.samples > LONGEST_FRAME_S * rate:
+        raise ValueError(f"want at most {LONGEST_FRAME_S:g} s per frame, got {frame.samples / rate:.0f} s")

@@ -142,12 +142,12 @@ class ShardWriter:
         extractor: the fingerprint of the extractor's description.
 
     >>> import tempfile
+    >>> from avloc.feature_extraction.store.shard_tables import read_tables, shard_name
     >>> path = Path(tempfile.mkdtemp()) / shard_name(0, ["a.mp4", "b.mp4"])
     >>> with ShardWriter(path, dim=2) as shard:
     ...     shard.append(np.ones((3, 2), np.float32))
     ...     shard.end("a.mp4", start_s=0.0)
     ...     shard.fail("b.mp4", "no such file")
-    >>> from avloc.feature_extraction.store.shard_tables import read_tables
     >>> read_tables(path).failures
     {'b.mp4': 'no such file'}
     """

@@ -15,6 +15,8 @@ from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.feature_extraction.store.index import name_keys
 from avloc.feature_extraction.store.shard_tables import OK, ShardTables, read_tables
 
+LISTED_SPANS = 3  # more are counted only
+
 
 @dataclass(frozen=True, slots=True)
 class ExtractorSummary:
@@ -149,8 +151,15 @@ def iter_problems(store: FeatureStore, extractor: str) -> Iterator[tuple[str, tu
             file, start_s = tables.files[k], float(tables.starts[k])
             if file not in files:
                 files.add(file)
-                spans = ((start_s + first * hop_s, start_s + end * hop_s) for first, end in tables.gaps_of(k))
-                yield file, (*tables.problems[k], *(f"no data from {a:.2f} to {b:.2f} s" for a, b in spans))
+                spans = [(start_s + first * hop_s, start_s + end * hop_s) for first, end in tables.gaps_of(k)]
+                yield file, (*tables.problems[k], *_describe_spans(spans))
+
+
+def _describe_spans(spans: list[tuple[float, float]]) -> list[str]:
+    """Describe spans without data one by one, or their number and sum if they are many."""
+    if len(spans) > LISTED_SPANS:
+        return [f"no data in {len(spans)} spans, {sum(b - a for a, b in spans):.2f} s in all"]
+    return [f"no data from {a:.2f} to {b:.2f} s" for a, b in spans]
 
 
 def _problem_entries(tables: ShardTables) -> npt.NDArray[np.int64]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -169,6 +170,13 @@ def test_clips_that_disappear_are_no_failures(toys, clips, names, tmp_path):
         job.extract(names, FeatureStore(tmp_path / "s"), settings, shard_clips=2)
     away.rename(clips)
     assert list(job.extract(names, FeatureStore(tmp_path / "s"), settings).failures) == ["broken.mp4"]
+
+
+def test_a_pipe_among_the_clips_is_not_waited_for(toys, clips, names, tmp_path):
+    os.mkfifo(clips / "pipe.mp4")
+    report = run(clips, ["pipe.mp4", *names], tmp_path / "s", [("Toy", {})])[0]
+    assert dict(report.failures)["pipe.mp4"] == "no such file"
+    assert (report.done, report.failed) == (7, 2)
 
 
 def test_a_missing_clip_fails_alone(toys, clips, names, tmp_path):

@@ -50,6 +50,32 @@ def test_gap_becomes_silence_and_priming_is_cut():
     assert np.abs(samples[2976 + 20 : 22976 - 20]).max() < 1e-3
 
 
+@pytest.mark.parametrize(("rate", "channels"), [(1, 1), (16_000, 65)])
+def test_frames_that_are_refused_fill_no_time(rate, channels):
+    """The header of a small file may claim hours by frames that cannot be decoded: they are no sound with gaps."""
+    collector = SampleCollector(16_000)
+    for k in range(3):
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 8 * channels), np.float32), "flt", f"{channels} channels")
+        frame.sample_rate, frame.pts, frame.time_base = rate, 3000 * k, Fraction(1, 1)
+        with pytest.raises(ValueError, match="want "):
+            collector.push_av(frame)
+    collector.finish()
+    assert (collector.start_s, collector.count, collector.gaps) == (None, 0, [])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_samples_that_are_no_numbers_are_told(value):
+    collector = SampleCollector(16_000)
+    for k, level in enumerate((0.1, value, 0.1)):
+        frame = av.AudioFrame.from_ndarray(np.full((1, 100), level, np.float32), format="fltp", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = 16_000, 100 * k, Fraction(1, 16_000)
+        collector.push_av(frame)
+    (part,) = collector.take_rest(300)
+    assert len(part.samples) == 300
+    assert np.isfinite(part.samples).all()
+    assert collector.flawed == 1
+
+
 def test_sound_that_starts_late():
     assert collected([(8000, 1000, 0.1)])[1] == pytest.approx(0.5)
 

@@ -61,6 +61,15 @@ def test_problems_count_once(tmp_path):
     ]
 
 
+def test_many_spans_without_data_are_counted_only(tmp_path):
+    store = FeatureStore(tmp_path / "s")
+    path = store.prepare(TOY) / shard_name(0, ["a"])
+    with ShardWriter(path, 3, store.fingerprint("toy")) as shard:
+        shard.append(np.ones((20, 3), np.float32))
+        shard.end("a", 0.0, gaps=[(k, k + 1) for k in range(0, 20, 4)])
+    assert list(iter_problems(store, "toy")) == [("a", ("no data in 5 spans, 2.50 s in all",))]
+
+
 def test_a_damaged_shard_is_named_and_not_counted(tmp_path):
     store = FeatureStore(tmp_path / "s")
     write(store, 0, {"a": 5, "x": "no"})
