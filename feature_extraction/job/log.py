@@ -14,6 +14,7 @@ from avloc.errors import StoreError, shown
 from avloc.feature_extraction.job.pipeline import ClipReport, ShardDone
 from avloc.feature_extraction.job.run import JobEvent, JobReport
 from avloc.feature_extraction.job.worker import ClipDone
+from avloc.io.files import no_room_error
 
 
 class JobLog:
@@ -52,8 +53,11 @@ class JobLog:
     def _write(self, event: str, details: Mapping[str, object]) -> None:
         line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "event": event, **details}
         # One write per line keeps lines of several jobs whole; a path that is not UTF-8 becomes JSON's own escapes.
-        with self.path.open("a", encoding="utf-8", errors="backslashreplace") as out:
-            out.write(json.dumps(line, ensure_ascii=False) + "\n")
+        try:
+            with self.path.open("a", encoding="utf-8", errors="backslashreplace") as out:
+                out.write(json.dumps(line, ensure_ascii=False) + "\n")
+        except OSError as error:
+            raise no_room_error(error, self.path) from error
 
     def start(self, details: Mapping[str, object]) -> None:
         """Log the start of the job, with any plain values."""

@@ -17,12 +17,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from avloc.errors import AvlocError, StoreError, shown
+from avloc.errors import AvlocError, StoreError, one_line, shown
 from avloc.feature_extraction.extractors.base import Extractor
 from avloc.feature_extraction.job.device_batches import DeviceQueue
 from avloc.feature_extraction.job.in_progress import ClipInProgress, ShardInProgress, ShardSpec
 from avloc.feature_extraction.job.worker import Chunk, ClipDone, ClipTask, ExtractionJob, ExtractionSettings
 from avloc.feature_extraction.store.shard_tables import NO_FILE
+from avloc.io.files import NoRoomError
 from avloc.io.worker_process import TaskFailed
 from avloc.io.workers import Returned, TaskEvent, WorkerLost, Workers, start_workers
 
@@ -288,7 +289,6 @@ class _Pipeline:
 
 def _write_error(spec: ShardSpec, error: OSError) -> StoreError:
     path = next(iter(spec.paths.values()))
-    reason = error.strerror or " ".join(str(error).split())
-    return StoreError(
-        f"{path}: cannot be written ({reason}); the shards before it are kept, run the same again when there is room"
-    )
+    reason = error.strerror or one_line(error)
+    cure = "" if isinstance(error, NoRoomError) else ", run the same command again when it can be written"
+    return StoreError(f"{path}: cannot be written ({reason}); the shards before it are kept{cure}")

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+from pathlib import Path
 
 import pytest
 
@@ -84,3 +86,12 @@ def test_problems_are_told_and_names_are_printable(tmp_path):
     assert (end["clips"], end["failed"], end["damaged"]) == (4, 1, 2)
     assert (report.damaged, report.damaged_decoded_s, report.damaged_claimed_s) == (2, 6.0, 9.0)
     assert (report.without_stream, report.failed_now, report.failures) == (1, 1, {"half.mp4": "no frame"})
+
+
+def test_a_full_disk_is_told_with_the_name_of_the_log(tmp_path, monkeypatch):
+    log = JobLog(tmp_path / "job.jsonl")
+    monkeypatch.setattr(Path, "open", lambda *_, **__: Path("/dev/full").open_full())
+    monkeypatch.setattr(Path, "open_full", lambda path: open(path, "w"), raising=False)  # noqa: PTH123, SIM115
+    with pytest.raises(OSError, match=r"no room on the disk: .*job\.jsonl") as caught:
+        log.start({"clips": 7})
+    assert caught.value.errno == errno.ENOSPC
