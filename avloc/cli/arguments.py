@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
@@ -46,10 +48,16 @@ def parser(verb: str, example: str, *, description: str | None = None) -> argpar
     """
     return _Parser(
         prog=f"avloc {verb}",
-        description=description or VERBS[verb],
+        description=_wrapped(description or VERBS[verb]),
         epilog=f"example:\n  {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def _wrapped(text: str) -> str:
+    """Break the lines of a text to the terminal's width; a line that begins with spaces is an example, and stays."""
+    width = max(40, shutil.get_terminal_size().columns - 2)  # argparse's own
+    return "\n".join(line if line.startswith(" ") else textwrap.fill(line, width) for line in text.split("\n"))
 
 
 def add_action(
@@ -67,18 +75,22 @@ def add_action(
 
 def positive(text: str) -> int:
     """Parse a whole number of at least 1."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"want a whole number of at least 1, got {text!r}")
-    return value
+    return _at_least(1, text)
 
 
 def whole(text: str) -> int:
     """Parse a whole number of at least 0."""
-    return 0 if text == "0" else positive(text)
+    return _at_least(0, text)
+
+
+def _at_least(smallest: int, text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = smallest - 1
+    if value < smallest:
+        raise argparse.ArgumentTypeError(f"want a whole number of at least {smallest}, got {text!r}")
+    return value
 
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
@@ -147,8 +159,10 @@ def existing(what: str) -> Callable[[str], Path]:
 
 
 def default_workers() -> int:
-    """The number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """One worker per core that this process may use."""
+    from avloc.io.processes import available_cores
+
+    return available_cores()
 
 
 def pop_localizer_settings(namespace: argparse.Namespace) -> LocalizerSettings:

@@ -26,10 +26,14 @@ EXAMPLE = """avloc evaluate predictions.json LAV-DF/metadata.min.json --protocol
 DESCRIPTION = """Score predictions with AP and AR, and analyse the errors.
 
 Predictions are read in four forms, told by their content:
-  {"file": [[score, start, end], …], …}   json of avloc and of the challenges
-  {"results": {"file": [{"segment": [start, end], "score": s}, …]}}   json of ActivityNet (OpenTAD)
-  eval_results.pkl   pickle of ActionFormer and UMMAFormer; no code of the file is run
-  prediction.txt   one file;score per line, for whole clips
+  {"file": [[score, start, end], …], …}
+      json of avloc and of the challenges
+  {"results": {"file": [{"segment": [start, end], "score": s}, …], …}}
+      json of ActivityNet (OpenTAD)
+  eval_results.pkl
+      pickle of ActionFormer and UMMAFormer; no code of the file is run
+  prediction.txt
+      one file;score per line, for whole clips
 Times are in seconds (see --unit). Clips are matched by name; where that fails, by the end of their path without the suffix.
 Rows that look like frames, or like columns in another order, give a warning."""
 SEGMENT_OPTIONS = ("versus", "bootstrap", "frame_step", "report")
@@ -206,7 +210,7 @@ def _evaluate(options: EvaluateOptions, predictions: Path, protocol: Protocol) -
 def _warn(predictions: Path, texts: Sequence[str], *problems: tuple[int, str]) -> None:
     """Print the warnings, and one for each problem that occurs."""
     for text in [*texts, *(f"{count} {description}" for count, description in problems if count)]:
-        print(f"warning: {shown(predictions)}: {text}", file=sys.stderr)
+        print(f"warning: {shown(predictions)}: {shown(text)}", file=sys.stderr)
 
 
 def _build_report(options: EvaluateOptions, evaluation: Evaluation, protocol: Protocol) -> EvaluationReport:

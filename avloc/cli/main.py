@@ -13,25 +13,23 @@ from avloc import __version__
 from avloc.cli.arguments import VERBS
 from avloc.errors import AvlocError, shown
 
+RESUMED = ("demo", "synth", "extract", "train", "predict")
+CURES = dict.fromkeys(RESUMED, "; finished work is kept, run the same command again to continue")
+CURES["localize"] = "; finished clips are kept, add --skip-done to continue"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb, and return its exit code: 0 done, 1 failed or done with recorded failures, 2 wrong input."""
     _escape_unprintable_output()
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if not words or words[0] in ("-h", "--help"):
-        print(_help())
-        return 0 if words else 2
-    if words[0] == "--version":
-        print(f"avloc {__version__}")
-        return 0
-    verb = words[0]
-    if verb not in VERBS:
-        print(f"avloc: error: unknown command {verb!r}, want one of {', '.join(VERBS)}", file=sys.stderr)
-        return 2
+    verb = words[0] if words and words[0] in VERBS else ""
+    name = f"avloc {verb}".rstrip()
     try:
-        return int(import_module(f"avloc.cli.{verb}").run(words[1:]))
+        code = _run(words)
+        sys.stdout.flush()  # a full disk is an error here, and no traceback at Python's end
+        return code
     except AvlocError as error:
-        print(f"avloc {verb}: error: {shown(str(error).strip())}", file=sys.stderr)
+        print(f"{name}: error: {shown(str(error).strip())}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # what reads the output, such as `head`, has ended
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for Python's own flush at its end
@@ -39,11 +37,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         from avloc.io.files import describe_os_error
 
-        print(f"avloc {verb}: error: {shown(describe_os_error(error))}", file=sys.stderr)
+        print(f"{name}: error: {shown(describe_os_error(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"avloc {verb}: stopped; finished work is kept, run the same command again to continue", file=sys.stderr)
+        print(f"{name}: stopped{CURES.get(verb, '')}", file=sys.stderr)
         return 130
+
+
+def _run(words: Sequence[str]) -> int:
+    """Run a verb, or show the help or the version."""
+    if not words or words[0] in ("-h", "--help"):
+        print(_help())
+        return 0 if words else 2
+    if words[0] == "--version":
+        print(f"avloc {__version__}")
+        return 0
+    if words[0] not in VERBS:
+        raise AvlocError(f"unknown command {words[0]!r}, want one of {', '.join(VERBS)}")
+    return int(import_module(f"avloc.cli.{words[0]}").run(words[1:]))
 
 
 def entry() -> None:
@@ -62,5 +73,6 @@ def _help() -> str:
     verbs = "\n".join(f"  {verb:10} {text}" for verb, text in VERBS.items())
     return (
         "usage: avloc COMMAND …\n\nAudio-visual temporal forgery localization: when does a video lie?\n\n"
-        f"commands:\n{verbs}\n\n`avloc COMMAND --help` explains a command, with an example. `avloc --version` prints the version."
+        f"commands:\n{verbs}\n\n`avloc COMMAND --help` explains a command, with an example.\n"
+        "`avloc --version` prints the version."
     )

@@ -19,12 +19,12 @@ from avloc.cli.arguments import (
     default_workers,
     devices,
     existing,
+    output,
     parser,
-    path,
     pop_localizer_settings,
     positive,
 )
-from avloc.errors import AvlocError, shown
+from avloc.errors import shown
 from avloc.inference.settings import LocalizerSettings
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def parse(arguments: Sequence[str]) -> PredictOptions:
         "--store", type=existing("feature store"), help="cached features; without it every clip is decoded"
     )
     options.add_argument(
-        "--out", type=path, required=True, help='the file to write: {"file": [[score, start, end], …]} in seconds'
+        "--out", type=output, required=True, help='the file to write: {"file": [[score, start, end], …]} in seconds'
     )
     options.add_argument(
         "--keep", type=positive, default=100, help="at most this many rows per 40 s of a clip (default: 100)"
@@ -100,12 +100,11 @@ def parse(arguments: Sequence[str]) -> PredictOptions:
 def run(arguments: Sequence[str]) -> int:
     """Predict, write the file, and list the clips that failed."""
     options = parse(arguments)
-    if options.out.is_dir():
-        raise AvlocError(f"{options.out}: is a folder, want the name of a file to write")
     report = _predict(options)
     counts, (i, n) = report.summary, options.engine.shard
     name = shown(options.out) if n == 1 else f"task {i} of {n}"
-    print(f"{name}: {counts.clips} clips, {counts.rows} rows, {counts.failed} failed")
+    reused = f" ({report.reused} by an earlier run)" if report.reused else ""
+    print(f"{name}: {counts.clips} clips{reused}, {counts.rows} rows, {counts.failed} failed")
     for file, reason in list(counts.failures.items())[:SHOWN_FAILURES]:
         print(f"failed, empty list written: {shown(file)}: {shown(reason)}", file=sys.stderr)
     if counts.failed > SHOWN_FAILURES:

@@ -96,7 +96,7 @@ def _worker_starter(options: ServeOptions) -> Callable[[], Workers]:
     from avloc.web.localize_job import LocalizeJob
 
     limits = options.limits()
-    job = LocalizeJob(options.localizer.load, limits, options.threshold)
+    job = LocalizeJob(options.localizer.load_for_work, limits, options.threshold)
     return lambda: Processes(
         job,
         workers=options.parallel,

@@ -106,6 +106,8 @@ def _submit_segments(options: SubmitOptions, files: list[str] | None) -> int:
         durations_s = read_durations(options.durations, _clip_names(options.predictions, files), options.workers)
     check = check_submission(options.predictions, files, durations_s, max_rows=options.max_rows)
     counts = check.counts()
+    if check.misread and options.out is None:  # with --out it is the error below
+        print(f"warning: {shown(options.predictions)}: {check.misread}", file=sys.stderr)
     _print_problems(check, counts, repaired=not options.no_repair and options.out is not None)
     if options.problems is not None:
         _write_problems(options.problems, check, counts)
@@ -136,9 +138,7 @@ def _clip_names(predictions: Path, files: list[str] | None) -> list[str]:
 def _print_problems(check: SubmissionCheck, counts: Mapping[str, int], *, repaired: bool) -> None:
     from avloc.evaluation.submission import summarize_problems
 
-    if check.misread:
-        print(f"warning: {check.misread}", file=sys.stderr)
-    elif not counts:
+    if not counts and not check.misread:
         print("no problems found", file=sys.stderr)
     for kind, line in zip(counts, summarize_problems(counts, repaired=repaired), strict=True):
         print(line, file=sys.stderr)
@@ -161,7 +161,7 @@ def _write_submission(out: Path, predictions: Predictions, clip_scores: Mapping[
 
     with tqdm(total=len(predictions), unit="clip", desc="write", disable=None) as bar:
         names = write_submission(out, predictions, clip_scores=clip_scores, progress=bar.update)
-    print(f"{out}: {', '.join(names)}; {len(predictions)} clips, {len(predictions.rows.scores)} rows")
+    print(f"{shown(out)}: {', '.join(names)}; {len(predictions)} clips, {len(predictions.rows.scores)} rows")
 
 
 def _submit_clip_scores(options: SubmitOptions, files: list[str] | None) -> int:
@@ -177,7 +177,7 @@ def _submit_clip_scores(options: SubmitOptions, files: list[str] | None) -> int:
     if options.out is None:
         return 0 if aligned == clip_scores else 1
     names = write_submission(options.out, Predictions.from_dict({}), clip_scores=aligned, segments=False)
-    print(f"{options.out}: {', '.join(names)}; {len(aligned)} clips")
+    print(f"{shown(options.out)}: {', '.join(names)}; {len(aligned)} clips")
     return 0
 
 
@@ -196,7 +196,7 @@ def _align_clip_scores(
     for note in notes:
         if refuse:
             raise AvlocError(f"{file_path}: {note}, and --no-repair was given")
-        print(f"{file_path}: {note}", file=sys.stderr)
+        print(f"{shown(file_path)}: {note}", file=sys.stderr)
     if files and clip_scores.keys().isdisjoint(files):
         raise AvlocError(describe_mismatch(file_path, list(clip_scores), files, "the list", notes))
     missing, extra = [f for f in files if f not in clip_scores], sorted(clip_scores.keys() - set(files))
@@ -208,7 +208,7 @@ def _align_clip_scores(
             line = f"{file_path}: {len(names)} clips are {problem}, the first is {shown(names[0])}"
             if refuse:
                 raise AvlocError(f"{line}, and --no-repair was given")
-            print(f"{line} → {repair}", file=sys.stderr)
+            print(f"{shown(line)} → {repair}", file=sys.stderr)
     return {file: clip_scores.get(file, 0.0) for file in files}
 
 
@@ -235,7 +235,7 @@ def read_durations(source: Path, files: Sequence[str], workers: int) -> dict[str
     if not durations_s and files:
         raise AvlocError(f"{source}: has the duration of none of the {len(files)} clips, such as {shown(files[0])}")
     if len(durations_s) < len(files):
-        print(f"warning: {source} lacks the duration of {len(files) - len(durations_s)} clips", file=sys.stderr)
+        print(f"warning: {shown(source)} lacks the duration of {len(files) - len(durations_s)} clips", file=sys.stderr)
     return durations_s
 
 

@@ -186,6 +186,8 @@ class Journal:
                     file.readline()
                     shutil.copyfileobj(file, out)
             out.write(b"\n}\n")
+        for part in parts:  # before the settings: if this is killed, no run with others takes the rest for its own
+            self.path(part).unlink()
         shutil.rmtree(self.folder)
 
     def _write_failures(self) -> None:

@@ -82,7 +82,7 @@ def predict_to_file(
 
 
 def _fingerprint(settings: PredictionSettings) -> dict[str, Any]:
-    """All that the predictions depend on, apart from the device."""
+    """The settings that predictions depend on; not the folders, which other machines may name differently."""
     digest = hashlib.sha256()
     for file in settings.records().files:
         digest.update(file.encode("utf-8", "surrogateescape") + b"\0")

@@ -100,6 +100,8 @@ def replacing(path: str | Path, size: int | None = None, *, sync: bool = False) 
         if sync:
             sync_folder(path.parent)
     except OSError as error:
+        if error.filename == str(temporary):  # people know the file by its own name
+            error.filename = str(path)
         written = temporary.stat().st_size if temporary.exists() else 0
         raise no_room_error(error, path, size, written) from error
     finally:

@@ -47,6 +47,18 @@ _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _GETS = frozenset(("GET", "BINGET", "LONG_BINGET"))
 _PUTS = frozenset(("PUT", "BINPUT", "LONG_BINPUT"))
 _IGNORED = frozenset(("PROTO", "FRAME", "STOP"))
+# Exceptions for instructions whose values have another type, number or depth than they need.
+_DAMAGES = (
+    ValueError,
+    IndexError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    OverflowError,
+    RecursionError,
+    MemoryError,
+)
 
 
 def read_plain_pickle(path: str | Path, what: str, *, max_bytes: int = MAX_BYTES) -> Any:
@@ -74,7 +86,7 @@ def read_plain_pickle(path: str | Path, what: str, *, max_bytes: int = MAX_BYTES
         return _Machine().run(data)
     except _RefusedError as error:
         raise AvlocError(f"{path}: a pickle that is not read: {error}") from error
-    except (ValueError, IndexError, KeyError, TypeError, EOFError, OverflowError, MemoryError) as error:
+    except _DAMAGES as error:
         reason = one_line(error) or type(error).__name__
         raise AvlocError(f"{path}: not a pickle file, or a damaged one ({reason})") from error
 

@@ -202,6 +202,7 @@ def run_tasks(
     first = next(tasks, _END)
     if first is _END:
         return
-    options = {"workers": workers, "timeout_s": timeout_s, "memory_bytes": memory_bytes, "tries": tries}
-    with TaskPool(job, threads=threads, **options) as pool:  # type: ignore[arg-type]
+    with TaskPool(
+        job, workers=workers, timeout_s=timeout_s, memory_bytes=memory_bytes, tries=tries, threads=threads
+    ) as pool:
         yield from pool.run(itertools.chain([first], tasks), progress)

@@ -37,7 +37,10 @@ def load_file(path: str | Path) -> Any:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
     try:
-        problem = _oversized_part(path) if zipfile.is_zipfile(path) else _long_pickle(path)
+        is_archive = zipfile.is_zipfile(path)
+        if not is_archive and _begins_like_archive(path):
+            raise CheckpointError(f"{path}: a damaged checkpoint, it was cut off")
+        problem = _oversized_part(path) if is_archive else _long_pickle(path)
         if problem is not None:
             raise CheckpointError(f"{path}: not a checkpoint ({problem})")
         with torch.serialization.safe_globals([(dict, name) for name in LIGHTNING_DICTIONARIES]):
@@ -51,6 +54,12 @@ def load_file(path: str | Path) -> Any:
     except Exception as error:  # torch raises many types for a file of another format
         raise CheckpointError(f"{path}: not a checkpoint ({one_line(error) or type(error).__name__})") from error
     return content
+
+
+def _begins_like_archive(path: Path) -> bool:
+    """Tell whether a file begins like a zip archive, whose directory is at its end."""
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"
 
 
 def _oversized_part(path: Path) -> str | None:

@@ -148,6 +148,7 @@ class InProcess:
                 yield TaskEvent(number, message)
             yield from self._reported(number)
         except Exception as error:  # one odd task must never end a job of a million
+            yield from self._reported(number)
             yield TaskEvent(number, TaskFailed(describe_error(error)))
         else:
             yield TaskEvent(number, TaskDone())

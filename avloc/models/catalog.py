@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -93,8 +94,11 @@ def build_model(name: str, arguments: Mapping[str, Any], network: type[Any] | st
     made_from = network_class(name) if network is None else as_class(network)
     if made_from.__name__ != name:
         raise AvlocError(f"want the class of a network {name!r}, got {made_from.__module__}.{made_from.__name__}")
+    missing = [key for key, value in arguments.items() if isinstance(value, float) and math.isnan(value)]
+    if missing:
+        raise CheckpointError(f"network {name} cannot be made: its argument {missing[0]} is NaN, want a number")
     try:
         model = made_from(**arguments)
-    except (TypeError, ValueError, RuntimeError, MemoryError) as error:
+    except (TypeError, ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
         raise CheckpointError(f"network {name} cannot be made from {dict(arguments)}: {one_line(error)}") from error
     return check_network(model)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import queue
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from avloc.errors import AvlocError, one_line
 from avloc.feature_extraction.media.probe import probe
 from avloc.feature_extraction.media.types import Span
+from avloc.io.worker_process import Pulse
 from avloc.localization.page import page
 from avloc.web.limits import UploadLimits
 
@@ -39,13 +39,6 @@ class UploadTask(NamedTuple):
     page: Path
 
 
-class Progress(NamedTuple):
-    """A part of the work is done: its fraction in [0, 1], and a text."""
-
-    fraction: float
-    text: str
-
-
 class Localized(NamedTuple):
     """The timeline is written."""
 
@@ -56,8 +49,8 @@ class Refused(NamedTuple):
     reason: str
 
 
-Message = Progress | Localized | Refused
-Report = Callable[[float, str], None]
+Report = Callable[[tuple[float, str]], object]
+"""Called with the fraction of the work that is done, in [0, 1], and a text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,35 +58,35 @@ class LocalizeJob:
     """The job of the worker processes of a page's server.
 
     Attributes:
-        load: loads the network; picklable.
+        load: loads the network; called with a function to call during long work (`LocalizerSettings.load_for_work`); picklable.
         limits: the limits of a clip.
         threshold: the score that a timeline's slider starts at.
         clip_url: the clip, as its timeline names it.
     """
 
-    load: Callable[[], Localizer]
+    load: Callable[[Callable[[], None]], Localizer]
     limits: UploadLimits
     threshold: float
     clip_url: str = "clip"
 
-    def build(self, pulse: Callable[[], None]) -> Callable[[UploadTask], Iterator[Message]]:
+    def build(self, pulse: Pulse) -> Callable[[UploadTask], Iterator[Localized | Refused]]:
         """Load the network, and return the function that localizes uploads with it.
 
         Args:
-            pulse: not needed: each window of a clip is reported.
+            pulse: also sends the progress, as a `Report`.
 
         Raises:
             AvlocError: if the network cannot be loaded.
         """
-        localizer = self.load()
-        localizer.source.prepare()
-        return lambda task: self._work(localizer, task)
+        localizer = self.load(pulse)
 
-    def _work(self, localizer: Localizer, task: UploadTask) -> Iterator[Message]:
-        with _time_limit(self.limits.time_limit_s):
-            yield from _with_reports(lambda report: self.localize(localizer, task, report))
+        def run(task: UploadTask) -> Iterator[Localized | Refused]:
+            with _time_limit(self.limits.time_limit_s):
+                yield self.localize(localizer, task, pulse.report)
 
-    def localize(self, localizer: Localizer, task: UploadTask, report: Report) -> Message:
+        return run
+
+    def localize(self, localizer: Localizer, task: UploadTask, report: Report) -> Localized | Refused:
         """Write the timeline of an upload.
 
         Args:
@@ -113,7 +106,7 @@ class LocalizeJob:
     def _write_timeline(self, localizer: Localizer, task: UploadTask, report: Report) -> None:
         info = probe(task.clip)
         self.limits.check_duration(info.duration_s, task.name)
-        report(0.0, "decoding")
+        report((0.0, "decoding"))
         start_s = None
 
         def progress(end_s: float) -> None:
@@ -121,7 +114,7 @@ class LocalizeJob:
             start_s = end_s if start_s is None else start_s
             self.limits.check_duration(end_s - start_s, task.name)  # a header may understate the duration
             fraction = min(0.99, end_s / max(info.duration_s, end_s, 1e-3))
-            report(fraction, f"{end_s:.0f} of {info.duration_s:.0f} s")
+            report((fraction, f"{end_s:.0f} of {info.duration_s:.0f} s"))
 
         # The page's own limit comes first, with a message for visitors.
         span = Span(longest_s=self.limits.max_duration_s + LONGEST_WINDOW_S)
@@ -153,18 +146,3 @@ def _time_limit(limit_s: float) -> Iterator[None]:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-def _with_reports(work: Callable[[Report], Message]) -> Iterator[Message]:
-    """Run a function in a thread; yield the progress that it reports, and then its result."""
-    messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
-    thread = threading.Thread(
-        target=lambda: messages.put(work(lambda fraction, text: messages.put(Progress(fraction, text)))), daemon=True
-    )
-    thread.start()
-    message: Message = messages.get()
-    while isinstance(message, Progress):
-        yield message
-        message = messages.get()
-    thread.join()
-    yield message

@@ -9,10 +9,10 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from avloc.io.worker_process import TaskFailed
+from avloc.io.worker_process import Progress, TaskFailed
 from avloc.io.workers import LossCause, Returned, TaskDone, TaskEvent, WorkerLost, Workers
 from avloc.web.limits import UploadRefusedError
-from avloc.web.localize_job import Progress, Refused, UploadTask
+from avloc.web.localize_job import Refused, UploadTask
 from avloc.web.upload_store import Upload, UploadStore
 
 LOG = logging.getLogger("avloc.web")
@@ -119,7 +119,7 @@ class UploadQueue:
         if upload is None:
             return
         if isinstance(message, Progress):
-            upload.fraction, upload.text = message
+            upload.fraction, upload.text = message.value
         elif isinstance(message, Refused):
             self._fail(event.task, message.reason)
         elif isinstance(message, TaskDone):

@@ -109,7 +109,9 @@ class RowCollector:
             self._add_arrays([clip.file], [self._check_rows(clip.file, clip.rows, row_form=WANTED)])
             labels |= clip.labels
         if len(labels) > 1:
-            self.notes.append(f"rows of {len(labels)} labels ({', '.join(sorted(labels))[:60]}) all count as fake")
+            self.notes.append(
+                f"rows of {len(labels)} labels ({shown(', '.join(sorted(labels)))[:60]}) all count as fake"
+            )
 
     def add_flat(self, files: list[str], counts: list[int], values: FloatRows) -> None:
         """Add rows (R, 3) of score, start, end, sorted by clip."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 CHUNK_FRAMES = 8  # few enough that the maps stay in the processor's cache
 MAPS = 5
+LARGEST_SIZE = 4096
 LOG_FLOOR = 0.1  # grey levels squared: below the rounding of 8 bits
 
 
@@ -29,11 +30,11 @@ class ResidualGrid(Extractor):
     """Log energies of five residual maps on a grid of cells, row by row: 25 steps/s, `MAPS`·cells² numbers.
 
     Args:
-        size: the side of the picture, a multiple of 4 × cells.
+        size: the side of the picture, a multiple of 4 × cells, at most `LARGEST_SIZE`.
         cells: cells per side.
 
     Raises:
-        AvlocError: if the size is not such a multiple.
+        AvlocError: if the size is not such a multiple, or larger.
 
     >>> ResidualGrid(size=64, cells=4).dim
     80
@@ -45,9 +46,10 @@ class ResidualGrid(Extractor):
     receptive_field_s = 2 / DEFAULT_FPS
 
     def __init__(self, *, size: int = 192, cells: int = 8) -> None:
-        if cells < 1 or size < 1 or size % (4 * cells):
+        if cells < 1 or not 1 <= size <= LARGEST_SIZE or size % (4 * cells):
             raise AvlocError(
-                f"extractor {self.name}: size must be a multiple of 4 × cells, got size {size}, cells {cells}"
+                f"extractor {self.name}: size must be a multiple of 4 × cells, at most {LARGEST_SIZE}, got size {size}, "
+                f"cells {cells}"
             )
         self.size, self.cells = size, cells
         self.dim = MAPS * cells * cells

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
 HOP_SAMPLES = 160
+LARGEST_N_FFT = 1 << 16  # 4 s; a forged checkpoint may claim one that takes all memory
 LOG_FLOOR = 1e-3
 LFCC_FLOOR = 1e-6  # a filter's power for noise of one bit in 16
 
@@ -42,6 +43,13 @@ def centred_frames_spectrum(samples: torch.Tensor, n_fft: int, hop: int) -> torc
     return torch.fft.rfft(frames * torch.hann_window(n_fft)).abs()
 
 
+def _check_n_fft(extractor: str, n_fft: int) -> None:
+    if n_fft < HOP_SAMPLES:
+        raise AvlocError(f"extractor {extractor}: n_fft must be at least a hop ({HOP_SAMPLES}), got {n_fft}")
+    if n_fft > LARGEST_N_FFT:
+        raise AvlocError(f"extractor {extractor}: n_fft must be at most {LARGEST_N_FFT}, got {n_fft}")
+
+
 class LogSpec(Extractor):
     """Log magnitude of the linear-frequency spectrum: 100 steps/s, by default 513 bins of 15.6 Hz.
 
@@ -57,8 +65,7 @@ class LogSpec(Extractor):
     hop_s = HOP_SAMPLES / DEFAULT_SAMPLE_RATE
 
     def __init__(self, *, n_fft: int = 1024) -> None:
-        if n_fft < HOP_SAMPLES:
-            raise AvlocError(f"extractor {self.name}: n_fft must be at least a hop ({HOP_SAMPLES}), got {n_fft}")
+        _check_n_fft(self.name, n_fft)
         self.n_fft = n_fft
         self.dim = n_fft // 2 + 1
         self.receptive_field_s = n_fft / DEFAULT_SAMPLE_RATE
@@ -138,8 +145,7 @@ class LFCC(Extractor):
     hop_s = HOP_SAMPLES / DEFAULT_SAMPLE_RATE
 
     def __init__(self, *, n_fft: int = 320, filters: int = 20, coefficients: int = 20, deltas: int = 2) -> None:
-        if n_fft < HOP_SAMPLES:
-            raise AvlocError(f"extractor {self.name}: n_fft must be at least a hop ({HOP_SAMPLES}), got {n_fft}")
+        _check_n_fft(self.name, n_fft)
         if not 1 <= filters < n_fft // 2:
             raise AvlocError(f"extractor {self.name}: filters must be 1 to {n_fft // 2 - 1}, got {filters}")
         if not 1 <= coefficients <= filters:

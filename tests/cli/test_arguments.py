@@ -22,6 +22,7 @@ from avloc.cli.arguments import (
     path,
     pop_localizer_settings,
     positive,
+    whole,
 )
 from avloc.errors import AvlocError
 from avloc.inference.settings import LocalizerSettings
@@ -54,6 +55,22 @@ def test_positive_refuses(text):
     with pytest.raises(argparse.ArgumentTypeError, match="want a whole number of at least 1"):
         positive(text)
     assert positive("7") == 7
+
+
+def test_whole_numbers_name_their_smallest():
+    assert (whole("0"), whole("07"), positive("3")) == (0, 7, 3)
+    for text in ("-1", "1.5", ""):
+        with pytest.raises(argparse.ArgumentTypeError, match=f"want a whole number of at least 0, got '{text}'"):
+            whole(text)
+
+
+def test_descriptions_fit_the_terminal_and_examples_stay(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "50")
+    text = parser("predict", "x", description=f"{'word ' * 20}\n  {'code ' * 20}").format_help()
+    lines = text[text.index("word") : text.index("options:")].rstrip().splitlines()
+    assert lines[-1] == f"  {'code ' * 20}".rstrip()
+    assert len(lines) == 4
+    assert all(len(line) <= 48 for line in lines[:-1])
 
 
 def test_paths_expand_the_home_folder(tmp_path, monkeypatch):

@@ -18,6 +18,23 @@ def test_help_and_version(capsys):
     assert main([]) == 2
 
 
+@pytest.mark.parametrize(
+    ("verb", "cure"),
+    [
+        ("extract", "; finished work is kept, run the same command again to continue"),
+        ("localize", "; finished clips are kept, add --skip-done to continue"),
+        ("evaluate", ""),
+    ],
+)
+def test_a_stop_says_how_to_continue(verb, cure, monkeypatch, capsys):
+    def stop(words):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"avloc.cli.{verb}.run", stop)
+    assert main([verb]) == 130
+    assert capsys.readouterr().err == f"avloc {verb}: stopped{cure}\n"
+
+
 @pytest.mark.parametrize("verb", list(VERBS))
 def test_each_verb_has_help_with_an_example(verb, capsys):
     try:

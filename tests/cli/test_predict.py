@@ -77,6 +77,13 @@ def test_failed_clips_are_listed_and_exit_with_1(generated, tmp_path, capsys):
     assert "11 of 140 clips have no features" in capsys.readouterr().err
 
 
+def test_clips_of_an_earlier_run_are_counted(generated, capsys):
+    main([*generated, "--out", "p.json", "--shard", "0/2"])
+    capsys.readouterr()
+    assert main([*generated, "--out", "p.json"]) == 1
+    assert capsys.readouterr().out == "p.json: 140 clips (128 by an earlier run), 12900 rows, 11 failed\n"
+
+
 def test_tasks_of_a_job_array(generated, tmp_path, capsys):
     codes = [main([*generated, "--out", "p.json", "--shard", f"{k}/2"]) for k in (0, 1)]
     assert codes == [1, 0]  # all failures are in the first part
@@ -93,7 +100,7 @@ def test_tasks_of_a_job_array(generated, tmp_path, capsys):
     assert main([*generated, "--out", "p.json", "--keep", "7"]) == 2
     assert "holds parts of another run, whose keep was 100, now it is 7" in capsys.readouterr().err
     assert main(command.split()[1:]) == 1
-    assert capsys.readouterr().out == "p.json: 140 clips, 12900 rows, 11 failed\n"
+    assert capsys.readouterr().out == "p.json: 140 clips (140 by an earlier run), 12900 rows, 11 failed\n"
     assert not list(tmp_path.glob(".*"))
 
 

@@ -106,6 +106,17 @@ def test_a_full_disk_keeps_the_journal(journal, monkeypatch):
     assert len(json.loads(journal.out.read_text())) == 5
 
 
+def test_a_run_with_other_settings_never_takes_parts_of_a_joined_journal(journal, monkeypatch):
+    def killed(folder):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module.shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        journal.join()
+    assert journal.out.is_file()
+    assert [path.name for path in journal.folder.iterdir()] == ["run.json"]
+
+
 def test_a_journal_that_is_gone_is_named(tmp_path):
     with pytest.raises(AvlocError, match=r"\.p\.json\.journal: is gone; was it removed"):
         write_part(Journal(Path(tmp_path / "p.json"), 1).path(0), [])

@@ -44,6 +44,10 @@ class Job:
             self.pulse.report(k)
         yield n
 
+    def report_and_fail(self, n):
+        yield from list(self.report(n))[:0]
+        raise ZeroDivisionError("after its reports")
+
     def nothing(self, _):
         return ()
 

@@ -101,6 +101,13 @@ def test_a_file_that_does_not_fit_is_named_with_its_size(tmp_path, size, needed)
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_errors_name_the_file_and_not_its_temporary_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "temporary_path", lambda path: path.with_name("none") / "x.tmp")
+    with pytest.raises(FileNotFoundError) as caught:
+        write_text(tmp_path / "a.txt", "a")
+    assert caught.value.filename == str(tmp_path / "a.txt")
+
+
 def test_a_full_disk_is_reported_with_the_free_room(tmp_path):
     error = no_room_error(OSError(errno.ENOSPC, "No space left on device"), tmp_path / "a", written=1234)
     assert re.fullmatch(

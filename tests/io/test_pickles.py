@@ -102,6 +102,8 @@ def test_arrays_of_other_things_than_numbers_are_refused(load, value):
         (b"\x80\x04h\x07.", "damaged"),
         (b"\x80\x04Nu.", "damaged"),
         (b"\x80\x04\x86.", "damaged"),
+        (b"\x80\x04c_codecs\nencode\nK\x05\x8c\x06latin1\x86R.", "damaged"),  # a number for a text
+        (b"\x80\x04cnumpy\ndtype\n" + b")" + b"\x85" * 100_000 + b"R.", "damaged"),  # a name in 100,000 tuples
     ],
 )
 def test_hostile_and_damaged_files_are_one_line(load, data, message):

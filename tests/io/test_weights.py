@@ -47,7 +47,16 @@ def test_code_in_a_file_is_not_run(tmp_path):
     assert not (tmp_path / "touched").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04 cut"])
+@pytest.mark.parametrize("part", [0.2, 0.7])
+def test_a_file_that_was_cut_off(tmp_path, part):
+    path = tmp_path / "x.ckpt"
+    torch.save({"x": torch.ones(2000)}, path)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
+    with pytest.raises(CheckpointError, match=r"x\.ckpt: a damaged checkpoint, it was cut off"):
+        load_file(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"PK"])
 def test_files_of_another_format(tmp_path, content):
     (tmp_path / "x.ckpt").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"x\.ckpt: not a checkpoint"):

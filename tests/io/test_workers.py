@@ -12,7 +12,7 @@ import pytest
 
 from avloc.errors import AvlocError
 from avloc.io import workers as module
-from avloc.io.worker_process import TaskFailed
+from avloc.io.worker_process import Progress, TaskFailed
 from avloc.io.workers import InProcess, LossCause, Processes, Returned, TaskDone, WorkerLost, start_workers
 
 
@@ -137,6 +137,16 @@ def test_without_processes_tasks_run_here(toy_job):
     workers.give(2, ("square", 1))
     workers.stop_tasks()
     assert list(workers.wait()) == []
+
+
+def test_reports_of_a_task_that_fails_are_its_own(toy_job):
+    workers = InProcess(toy_job())
+    messages = []
+    for number, task in enumerate([("report_and_fail", 2), ("square", 3)]):
+        workers.give(number, task)
+        messages += [(event.task, event.message) for event in workers.wait()]
+    failed = TaskFailed("ZeroDivisionError: after its reports")
+    assert messages == [(0, Progress(0)), (0, Progress(1)), (0, failed), (1, 9), (1, TaskDone())]
 
 
 PARENT = """

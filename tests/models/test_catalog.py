@@ -74,6 +74,10 @@ def test_build_model_refuses_wrong_arguments():
         build_model("BATFD", {"odd": 1})
     with pytest.raises(CheckpointError, match="heads must divide the width"):
         build_model("BoundaryTransformer", SMALL | {"heads": 3})
+    with pytest.raises(CheckpointError, match=r"network BoundaryTransformer cannot be made from .*modulo by zero"):
+        build_model("BoundaryTransformer", SMALL | {"heads": 0})
+    with pytest.raises(CheckpointError, match="its argument first_steps is NaN, want a number"):
+        build_model("BoundaryTransformer", SMALL | {"first_steps": float("nan")})
     with pytest.raises(AvlocError, match="want the class of a network 'BATFD', got avloc.models.boundary_transformer"):
         build_model("BATFD", SMALL, BoundaryTransformer)
     with pytest.raises(AvlocError, match="Linear is no network of avloc: it lacks `arguments`"):

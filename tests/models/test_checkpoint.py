@@ -217,7 +217,7 @@ def test_a_damaged_checkpoint_names_the_whole_one_beside_it(network, tmp_path):
         write_checkpoint(path, network, CONTEXT)
     content = last.read_bytes()
     last.write_bytes(content[: len(content) // 2])
-    with pytest.raises(CheckpointError, match=r"last\.ckpt: not a checkpoint .*; .*best\.ckpt beside it is whole"):
+    with pytest.raises(CheckpointError, match=r"last\.ckpt: a damaged checkpoint, .*; .*best\.ckpt beside it is whole"):
         read_checkpoint(last)
     flipped = bytearray(content)
     flipped[content.index(b"data/3") + 200] ^= 1

@@ -63,7 +63,7 @@ def test_training_returns_the_best_checkpoint(words, tmp_path):
     # A run that was stopped in the middle of a write by a release without whole checkpoints.
     last.write_bytes(last.read_bytes()[:-2000])
     with pytest.raises(
-        CheckpointError, match=r"last\.ckpt: not a checkpoint .*best\.ckpt beside it is whole, name that one"
+        CheckpointError, match=r"last\.ckpt: a damaged checkpoint, .*best\.ckpt beside it is whole, name that one"
     ):
         train(words)
     assert train([*words, "--resume", str(best)]) == best

@@ -4,7 +4,6 @@ import http.client
 import json
 import threading
 import time
-from types import SimpleNamespace
 from urllib.parse import quote
 
 import numpy as np
@@ -26,8 +25,6 @@ from avloc.web.upload_store import UploadStore
 
 class FakeLocalizer:
     """Finds one segment in every clip; reports these times as progress, raises this error, or waits for this event."""
-
-    source = SimpleNamespace(prepare=lambda: None)
 
     def __init__(self, times_s=(0.5, 1.0), error=None, released=None):
         self.times_s, self.error, self.released = times_s, error, released
@@ -67,7 +64,7 @@ def make_queue(tmp_path):
 
     def make(localizer=None, make_workers=None, **limits):
         store = UploadStore(tmp_path / f"uploads {len(queues)}", UploadLimits(**limits))
-        job = LocalizeJob(lambda: localizer or FakeLocalizer(), store.limits, 0.2)
+        job = LocalizeJob(lambda pulse: localizer or FakeLocalizer(), store.limits, 0.2)
         queues.append(UploadQueue(store, make_workers or (lambda: InProcess(job))))
         return queues[-1]
 

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from avloc.errors import AvlocError, MediaError
+from avloc.io.worker_process import Progress
+from avloc.io.workers import InProcess, TaskDone
 from avloc.web.limits import UploadLimits
-from avloc.web.localize_job import Localized, LocalizeJob, Progress, Refused, UploadTask, hide_paths
+from avloc.web.localize_job import Localized, LocalizeJob, Refused, UploadTask, hide_paths
 
 
 @pytest.fixture
@@ -23,19 +25,21 @@ def task(tmp_path, clip):
 
 @pytest.fixture
 def messages(task):
-    """The messages of the job on the task, with a localizer."""
+    """The progress and the messages of the job on the task, with a localizer."""
 
     def collect(localizer, **limits):
-        return list(LocalizeJob(lambda: localizer, UploadLimits(**limits), 0.2).build(lambda: None)(task))
+        workers = InProcess(LocalizeJob(lambda pulse: localizer, UploadLimits(**limits), 0.2))
+        workers.give(1, task)
+        return [event.message for event in workers.wait() if not isinstance(event.message, TaskDone)]
 
     return collect
 
 
 def test_a_clip_becomes_a_timeline(messages, make_localizer, task):
     assert messages(make_localizer()) == [
-        Progress(0.0, "decoding"),
-        Progress(pytest.approx(0.49, abs=0.03), "0 of 1 s"),
-        Progress(pytest.approx(0.97, abs=0.05), "1 of 1 s"),
+        Progress((0.0, "decoding")),
+        Progress((pytest.approx(0.49, abs=0.03), "0 of 1 s")),
+        Progress((pytest.approx(0.97, abs=0.05), "1 of 1 s")),
         Localized(),
     ]
     text = task.page.read_text()
@@ -73,7 +77,7 @@ def test_hide_paths_leaves_other_texts(task):
 
 
 def test_a_network_that_cannot_be_loaded_is_an_error():
-    def load():
+    def load(pulse):
         raise AvlocError("c.ckpt: not a checkpoint")
 
     with pytest.raises(AvlocError, match="not a checkpoint"):
@@ -88,9 +92,9 @@ from avloc.web.limits import UploadLimits
 from avloc.web.localize_job import LocalizeJob, UploadTask
 from avloc.web import localize_job
 localize_job.probe = lambda clip: ctypes.PyDLL(None).sleep(60)  # native code that never lets go of the interpreter
-localizer = SimpleNamespace(source=SimpleNamespace(prepare=lambda: None))
-job = LocalizeJob(lambda: localizer, UploadLimits(time_limit_s=0.3), 0.2)
-print(list(job.build(lambda: None)(UploadTask(Path("x"), "x", Path("y")))))
+job = LocalizeJob(lambda pulse: None, UploadLimits(time_limit_s=0.3), 0.2)
+pulse = SimpleNamespace(report=print)
+print(list(job.build(pulse)(UploadTask(Path("x"), "x", Path("y")))))
 """
 
 

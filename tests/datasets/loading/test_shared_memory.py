@@ -38,7 +38,9 @@ def test_full_shared_memory_is_one_line(monkeypatch):
         raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: Success (0)")
 
     monkeypatch.setattr(torch.Tensor, "share_memory_", fail)
-    with pytest.raises(AvlocError, match=r"/dev/shm: no room in the shared memory for a batch of 260 B.*--shm-size") as error:
+    with pytest.raises(
+        AvlocError, match=r"/dev/shm: no room in the shared memory for a batch of 260 B.*--shm-size"
+    ) as error:
         share(batch())
     assert "\n" not in str(error.value)
 

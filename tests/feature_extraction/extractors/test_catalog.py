@@ -117,6 +117,7 @@ def test_unknown_names_and_arguments():
         "residual_grid:size=10",
         "residual_grid:cells=0",
         "residual_grid:size=0",
+        "residual_grid:size=1000000",
         "logspec:n_fft=0",
         "logspec:n_fft=--5",
         "logmel:bands=0",

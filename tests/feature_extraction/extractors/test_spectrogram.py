@@ -74,6 +74,7 @@ def test_sample_changes_exactly_the_lfcc_steps_whose_receptive_field_contains_it
     ("settings", "problem"),
     [
         ({"n_fft": 100}, "n_fft must be at least a hop"),
+        ({"n_fft": 10**9}, "n_fft must be at most 65536, got 1000000000"),
         ({"filters": 0}, "filters must be 1 to 159, got 0"),
         ({"filters": 160}, "filters must be 1 to 159"),
         ({"coefficients": 21}, "coefficients must be 1 to 20, got 21"),
