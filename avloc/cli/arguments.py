@@ -136,6 +136,8 @@ def output(text: str) -> Path:
     file = path(text)
     if file.is_dir():
         raise argparse.ArgumentTypeError(f"{text}: is a folder, want the name of a file to write")
+    if file.exists() and not file.is_file():  # a file that is renamed would take the place of the device or pipe
+        raise argparse.ArgumentTypeError(f"{text}: is a device or a pipe, want the name of a file to write")
     folder = next((parent for parent in file.absolute().parents if parent.exists()), file.parent)
     if not folder.is_dir():
         raise argparse.ArgumentTypeError(f"{text}: cannot be written, {folder} is not a folder")

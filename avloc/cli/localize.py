@@ -78,7 +78,7 @@ def run(arguments: Sequence[str]) -> int:
         failed = _localize_and_summarize(options, results, pending, earlier, summary=len(jobs) > 1)
     for _, message in failed:
         print(f"avloc localize: error: {shown(message)}", file=sys.stderr)
-    return 2 if failed and len(failed) == len(pending) else 1 if failed else 0
+    return 2 if failed and len(failed) == len(jobs) else 1 if failed else 0
 
 
 def _check_folder(out: Path) -> None:

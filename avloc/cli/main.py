@@ -20,7 +20,7 @@ CURES["localize"] = "; finished clips are kept, add --skip-done to continue"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb, and return its exit code: 0 done, 1 failed or done with recorded failures, 2 wrong input."""
-    _escape_unprintable_output()
+    _prepare_output()
     words = list(sys.argv[1:] if arguments is None else arguments)
     verb = words[0] if words and words[0] in VERBS else ""
     name = f"avloc {verb}".rstrip()
@@ -62,8 +62,10 @@ def entry() -> None:
     sys.exit(main())
 
 
-def _escape_unprintable_output() -> None:
-    """Let no character raise that the terminal's encoding lacks, as under LC_ALL=C: it is printed as an escape."""
+def _prepare_output() -> None:
+    """Let no output raise because a stream is closed, or lacks a character, as under LC_ALL=C: that becomes an escape."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a notebook's and a test's streams take every text
             stream.reconfigure(errors="backslashreplace")

@@ -43,7 +43,7 @@ def find_clips(paths: Sequence[Path]) -> list[ClipJob]:
     """List the clips to localize: files as they are, and the media files in folders and their subfolders.
 
     A folder's output files keep its order of subfolders. Hidden files and folders are left out. Where clips differ in the suffix
-    only, their output files keep it.
+    only, their output files keep it. A clip that is named twice is listed once.
 
     Raises:
         AvlocError: if none of the paths exists, a folder holds no media file, or two clips would be written to the same
@@ -51,9 +51,9 @@ def find_clips(paths: Sequence[Path]) -> list[ClipJob]:
     """
     if not any(path.exists() for path in paths):
         raise AvlocError(f"{paths[0]}: no such file or folder")
-    jobs = [
+    jobs = dict.fromkeys(
         job for path in paths for job in (_folder_jobs(path) if path.is_dir() else [ClipJob(path, Path(path.stem))])
-    ]
+    )
     counts = Counter(job.name for job in jobs)
     named: dict[Path, ClipJob] = {}
     for job in jobs:

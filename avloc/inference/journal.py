@@ -136,18 +136,18 @@ class Journal:
         return self.folder / f"{part:05d}.part"
 
     def open(self, settings: Mapping[str, object]) -> None:
-        """Create the journal, or check that the existing one was made with the same settings.
+        """Create the journal, or check that the existing parts were made with the same settings.
 
         Args:
             settings: all that the predictions depend on, as JSON values.
 
         Raises:
-            AvlocError: if it was made with others, or the prediction file is a folder.
+            AvlocError: if they were made with others, or the prediction file is a folder.
         """
         if self.out.is_dir():
             raise AvlocError(f"{self.out}: is a folder, want the name of a file to write")
         path = self.folder / SETTINGS_NAME
-        if not path.exists():
+        if not path.exists() or not any(self.folder.glob("*.part")):  # a run that failed early binds no other one
             write_json(path, settings)
         earlier = read_json(path, "journal of a prediction")
         if not isinstance(earlier, dict):

@@ -100,10 +100,12 @@ def replacing(path: str | Path, size: int | None = None, *, sync: bool = False) 
         if sync:
             sync_folder(path.parent)
     except OSError as error:
-        if error.filename == str(temporary):  # people know the file by its own name
-            error.filename = str(path)
         written = temporary.stat().st_size if temporary.exists() else 0
-        raise no_room_error(error, path, size, written) from error
+        named = error
+        if error.filename == str(temporary):
+            # People know the file by its own name. A new error: the filename of PyAV's cannot be changed.
+            named = OSError(error.errno, error.strerror, str(path))
+        raise no_room_error(named, path, size, written) from error
     finally:
         temporary.unlink(missing_ok=True)
 

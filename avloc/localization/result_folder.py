@@ -126,7 +126,9 @@ class ResultFolder:
                 localization = Localization.from_dict(read_json(self._path(job, "json"), "localization"))
                 row = SummaryRow.from_localization(localization, self.options.threshold)
             except (AvlocError, OSError, AttributeError, KeyError, TypeError, IndexError, ValueError):
-                earlier_row = rows.get(str(job.clip).encode("utf-8", "backslashreplace").decode())  # as files are written
+                earlier_row = rows.get(
+                    str(job.clip).encode("utf-8", "backslashreplace").decode()
+                )  # as files are written
                 if earlier_row is None or earlier_row.forged == "":
                     continue
                 row = earlier_row

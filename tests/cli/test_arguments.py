@@ -36,6 +36,7 @@ def test_paths_of_outputs_are_checked_before_the_work(tmp_path, monkeypatch):
     assert output("t.html") == Path("t.html")
     for text, message in (
         (str(tmp_path), "is a folder, want the name of a file to write"),
+        ("/dev/null", "is a device or a pipe, want the name of a file to write"),
         (str(tmp_path / "file" / "t.html"), "is not a folder"),
     ):
         with pytest.raises(argparse.ArgumentTypeError, match=message):

@@ -35,6 +35,22 @@ def test_a_stop_says_how_to_continue(verb, cure, monkeypatch, capsys):
     assert capsys.readouterr().err == f"avloc {verb}: stopped{cure}\n"
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux only")
+def test_output_that_cannot_be_written_is_one_line_and_code_2():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "avloc", "--version"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("avloc: error: ")
+
+
+def test_closed_streams_are_no_error():
+    for closed in (">&-", ">&- 2>&-"):
+        done = subprocess.run(f"{sys.executable} -m avloc --version {closed}", shell=True, capture_output=True)
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
 @pytest.mark.parametrize("verb", list(VERBS))
 def test_each_verb_has_help_with_an_example(verb, capsys):
     try:

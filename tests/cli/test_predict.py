@@ -73,8 +73,12 @@ def test_failed_clips_are_listed_and_exit_with_1(generated, tmp_path, capsys):
     assert lines[10] == "… and 1 more: p.failures.csv"
     assert len(lines) == 11
     assert len((tmp_path / "p.failures.csv").read_text().splitlines()) == 12
-    assert main([*generated[:-1], "--out", "q.json"]) == 2
+
+
+def test_a_run_that_failed_early_is_repeated_with_other_options(generated, capsys):
+    assert main([*generated[:-1], "--out", "p.json"]) == 2
     assert "11 of 140 clips have no features" in capsys.readouterr().err
+    assert main([*generated, "--out", "p.json"]) == 1
 
 
 def test_clips_of_an_earlier_run_are_counted(generated, capsys):

@@ -68,6 +68,10 @@ def test_a_file_is_taken_whatever_its_suffix(folder):
     ]
 
 
+def test_a_clip_that_is_named_twice_is_listed_once(folder):
+    assert find_clips([folder / "a.WAV", folder, folder / "a.WAV"]) == find_clips([folder])
+
+
 def test_a_folder_without_media_files_is_refused(folder):
     with pytest.raises(AvlocError, match=r"folder\.mp4: a folder without media files"):
         find_clips([folder / "folder.mp4"])

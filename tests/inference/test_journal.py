@@ -106,6 +106,16 @@ def test_a_full_disk_keeps_the_journal(journal, monkeypatch):
     assert len(json.loads(journal.out.read_text())) == 5
 
 
+def test_a_journal_without_parts_binds_no_later_run(tmp_path):
+    journal = Journal(tmp_path / "p.json", count=1)
+    for settings in (SETTINGS, {**SETTINGS, "keep": 7}):
+        journal.open(settings)
+        assert json.loads((journal.folder / "run.json").read_text()) == settings
+    write_part(journal.path(0), [])
+    with pytest.raises(AvlocError, match="whose keep was 7, now it is 100"):
+        journal.open(SETTINGS)
+
+
 def test_a_run_with_other_settings_never_takes_parts_of_a_joined_journal(journal, monkeypatch):
     def killed(folder):
         raise KeyboardInterrupt

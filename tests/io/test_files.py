@@ -9,6 +9,7 @@ import sys
 import time
 from types import SimpleNamespace
 
+import av
 import pytest
 
 from avloc.errors import AvlocError, StoreError
@@ -106,6 +107,9 @@ def test_errors_name_the_file_and_not_its_temporary_name(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError) as caught:
         write_text(tmp_path / "a.txt", "a")
     assert caught.value.filename == str(tmp_path / "a.txt")
+    with pytest.raises(FileNotFoundError) as caught, files.replacing(tmp_path / "a.mp4") as temporary:
+        raise av.error.FileNotFoundError(errno.ENOENT, "No such file or directory", str(temporary))
+    assert caught.value.filename == str(tmp_path / "a.mp4")
 
 
 def test_a_full_disk_is_reported_with_the_free_room(tmp_path):

@@ -46,6 +46,6 @@ def test_flat_rows_name_the_clip_and_row_that_is_not_finite():
 
 def test_results_with_several_labels_are_noted():
     collector = RowCollector("x", None)
-    collector.add_results([ClipResults("a", [[0.5, 1, 2]], {"Fake"}), ClipResults("b", [], {"Real"})])
-    assert collector.notes == ["rows of 2 labels (Fake, Real) all count as fake"]
+    collector.add_results([ClipResults("a", [[0.5, 1, 2]], {"Fake"}), ClipResults("b", [], {"Real\x1b[2J"})])
+    assert collector.notes == [r"rows of 2 labels (Fake, Real\x1b[2J) all count as fake"]
     assert collector.result()[1].offsets.tolist() == [0, 1, 1]
