@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import weakref
 from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
@@ -141,6 +142,7 @@ class _ShardReader:
         if (self.chunk_positions < 0).any():
             raise shard_error(path, "a damaged shard (it lacks some of its values)")
         self._file = os.open(path, os.O_RDONLY)
+        self._finalize = weakref.finalize(self, os.close, self._file)
 
     def rows(self, begin: int, end: int) -> npt.NDArray[np.float16]:
         """Read rows: (end − begin, D)."""
@@ -165,11 +167,5 @@ class _ShardReader:
         return part
 
     def close(self) -> None:
-        """Close the file."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
-
-    def __del__(self) -> None:
-        if getattr(self, "_file", -1) >= 0:
-            os.close(self._file)
+        """Close the file, as the reader's end does too."""
+        self._finalize()
