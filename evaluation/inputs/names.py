@@ -41,7 +41,7 @@ class NameMatches:
             name, files = next(iter(self.ambiguous.items()))
             lines.append(
                 f"{len(self.ambiguous)} names fit several clips and are left out, such as {shown(name)}, which may be "
-                f"{shown(files[0])} or {shown(files[1])}; a split may tell them apart"
+                f"{shown(files[0])} or {shown(files[1])}; a split (--split) may tell them apart"
             )
         return lines
 

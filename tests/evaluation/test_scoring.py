@@ -211,7 +211,7 @@ def test_files_of_other_programs_score_as_ours(cases, tmp_path):
         )
     assert in_frames.strict.ap[0.5] == pytest.approx(expected.strict.ap[0.5])
     with pytest.raises(
-        AvlocError, match="which may be train/000000.mp4 or dev/000000.mp4; a split may tell them apart"
+        AvlocError, match="which may be train/000000.mp4 or dev/000000.mp4; a split .--split. may tell them apart"
     ):
         evaluate(cases / "anet.json", cases / "metadata.min.json")
 

@@ -37,7 +37,7 @@ def test_a_name_that_fits_two_clips_is_left_out_and_told():
     assert matches.ambiguous == {"000000": ("train/000000.mp4", "test/000000.mp4")}
     assert matches.notes()[1] == (
         "1 names fit several clips and are left out, such as 000000, which may be train/000000.mp4 or test/000000.mp4; "
-        "a split may tell them apart"
+        "a split (--split) may tell them apart"
     )
 
 
