@@ -108,8 +108,7 @@ def run(arguments: Sequence[str]) -> int:
     for file, reason in list(counts.failures.items())[:SHOWN_FAILURES]:
         print(f"failed, empty list written: {shown(file)}: {shown(reason)}", file=sys.stderr)
     if counts.failed > SHOWN_FAILURES:
-        table = options.out.with_name(f"{options.out.stem}.failures.csv")
-        print(f"… and {counts.failed - SHOWN_FAILURES} more: {shown(table)}", file=sys.stderr)
+        print(f"… and {counts.failed - SHOWN_FAILURES} more: {shown(report.failures_path)}", file=sys.stderr)
     if n > 1:
         print(
             f"unfinished parts of all tasks: {report.missing}. When all tasks are done, this writes {shown(options.out)}:"

@@ -150,3 +150,35 @@ class DecodedExamples:
 
 
 Examples = StoredExamples | DecodedExamples
+
+
+def open_examples(
+    source: InputSource,
+    records: RecordTable,
+    root: Path,
+    store: Path | None,
+    *,
+    workers: int,
+    allow_missing: bool,
+    timeout_s: float = TIMEOUT_S,
+    longest_s: float = LONGEST_S,
+) -> Examples:
+    """Open a split: from a store, or without one, from its clips.
+
+    Args:
+        source: makes the examples.
+        records: the split.
+        root: the dataset's folder.
+        store: cached features; None: each clip is decoded.
+        workers: see `DecodedExamples`.
+        allow_missing: see `StoredExamples`.
+        timeout_s: see `DecodedExamples`.
+        longest_s: see `DecodedExamples`.
+
+    Raises:
+        AvlocError: if the store lacks what the network needs, or an extractor its weights.
+    """
+    if store is not None:
+        return StoredExamples(source, records, store, allow_missing=allow_missing)
+    source.prepare()  # fail before decoding if a weights file is missing
+    return DecodedExamples(source, records, root, workers=workers, timeout_s=timeout_s, longest_s=longest_s)

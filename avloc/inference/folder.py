@@ -194,18 +194,22 @@ def localize_clips(
     with TaskPool(work, workers=workers, timeout_s=timeout_s, threads=threads) as pool:
         headers = {result.task.job: result for result in pool.run(ProbeTask(job) for job in jobs)}
         seconds = {job: expected_seconds(headers[job].result, work.span) for job in jobs}
-        total_s, ends_s = sum(seconds.values()), dict.fromkeys(jobs, 0.0)
+        total_s, done_s, ends_s = sum(seconds.values()), 0.0, dict.fromkeys(jobs, 0.0)
+
+        def advance(job: ClipJob, end_s: float) -> None:
+            nonlocal done_s
+            done_s += end_s - ends_s[job]
+            ends_s[job] = end_s
+            progress(done_s, total_s)
 
         def report(task: LocalizeTask, end_s: float) -> None:
-            ends_s[task.job] = min(max(0.0, end_s - work.span.start_s), seconds[task.job])
-            progress(sum(ends_s.values()), total_s)
+            advance(task.job, min(max(0.0, end_s - work.span.start_s), seconds[task.job]))
 
         readable = [job for job in jobs if not headers[job].crashed]
         results = pool.run((LocalizeTask(job, headers[job].result) for job in readable), report)
         for job in jobs:
             result = headers[job] if headers[job].crashed else next(results)
-            ends_s[job] = seconds[job]
-            progress(sum(ends_s.values()), total_s)
+            advance(job, seconds[job])
             if isinstance(result.result, DiskError):
                 raise result.result.error
             yield result.result if result.failure is None else FailedClip(job.clip, f"{job.clip}: {result.failure}")

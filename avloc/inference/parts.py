@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from avloc.errors import AvlocError, describe_error
 from avloc.feature_extraction.job.engines.units import absolute_path
 from avloc.feature_extraction.media.types import LONGEST_S
-from avloc.inference.examples import TIMEOUT_S, DecodedExamples, Examples, StoredExamples
+from avloc.inference.examples import TIMEOUT_S, Examples, open_examples
 from avloc.inference.journal import PredictedClip, write_part
 from avloc.inference.prediction import ClipPrediction, predict_clips
 from avloc.inference.settings import LocalizerSettings
@@ -177,16 +177,13 @@ def _open_split(pickled: bytes) -> tuple[Localizer, Examples]:
     """Load the network and open the split; a process that makes one part after another does so once."""
     settings: PredictionSettings = pickle.loads(pickled)
     records, localizer = settings.records(), settings.localizer.load()
-    if settings.store is not None:
-        return localizer, StoredExamples(
-            localizer.source, records, settings.store, allow_missing=settings.allow_missing
-        )
-    localizer.source.prepare()  # fail before decoding if a weights file is missing
-    return localizer, DecodedExamples(
+    return localizer, open_examples(
         localizer.source,
         records,
         settings.root,
+        settings.store,
         workers=settings.workers,
+        allow_missing=settings.allow_missing,
         timeout_s=settings.timeout_s,
         longest_s=settings.longest_s,
     )

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from avloc.errors import AvlocError
-from avloc.inference.examples import ClipExample, DecodedExamples, Examples, StoredExamples
+from avloc.inference.examples import ClipExample, open_examples
 
 if TYPE_CHECKING:
     from avloc.datasets.loading.example import Example
@@ -118,15 +118,10 @@ def predict(
 
     if keep < 1:
         raise AvlocError(f"keep: want at least 1 row, got {keep}")
-    if store is None:
-        localizer.source.prepare()  # fail before decoding if a weights file is missing
     root = Path(root).expanduser()
     records = read_records(dataset, root, split)
-    examples: Examples
-    if store is None:
-        examples = DecodedExamples(localizer.source, records, root, workers=workers)
-    else:
-        examples = StoredExamples(localizer.source, records, Path(store).expanduser(), allow_missing=allow_missing)
+    store = None if store is None else Path(store).expanduser()
+    examples = open_examples(localizer.source, records, root, store, workers=workers, allow_missing=allow_missing)
     predictions = SplitPredictions({})
     for each in predict_clips(localizer, examples.iterate(range(len(records))), batch_size=batch_size, keep=keep):
         name = public_name(dataset, records[each.row])

@@ -26,11 +26,13 @@ class PredictionReport(NamedTuple):
         summary: the counts of this task's parts.
         reused: clips of these that an earlier run had predicted.
         missing: number of unfinished parts of all tasks.
+        failures_path: the table of the clips that failed, written with the file.
     """
 
     summary: PartSummary
     reused: int
     missing: int
+    failures_path: Path
 
 
 def predict_to_file(
@@ -78,7 +80,7 @@ def predict_to_file(
     unfinished = sum(not journal.has(part) for part in range(journal.count))
     if n == 1:
         journal.join()
-    return PredictionReport(summary, reused, unfinished)
+    return PredictionReport(summary, reused, unfinished, journal.failures_path)
 
 
 def _fingerprint(settings: PredictionSettings) -> dict[str, Any]:

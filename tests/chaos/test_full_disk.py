@@ -70,6 +70,8 @@ def test_every_verb_names_the_file_that_does_not_fit(tiny_set, tiny_store, tiny_
         "--trainer.max_epochs",
         "1",
     ]
+    scoring = ["evaluate", predictions, metadata, "--protocol", "lavdf", "--split", "test"]
+    training = ["train", "--config", CONFIGS / "demo.yaml", "--data.root", tiny_set, "--data.store", tiny_store]
     model = ["--model.model.width", "8", "--model.model.heads", "2", "--model.model.levels", "1"]
     jobs = [
         (4, ["synth", out / "clips", "--layout", "lavdf", "--clips", "9", "--workers", "1"]),
@@ -78,50 +80,11 @@ def test_every_verb_names_the_file_that_does_not_fit(tiny_set, tiny_store, tiny_
         (4, ["store", "export", tiny_store, "--extractor", "logspec", "--out", out / "npy"]),
         (4, ["store", "merge", out / "merged", tiny_store]),
         (0, ["store", "ls", tiny_store, "--json", out / "ls.json"]),
-        (
-            4,
-            [
-                "train",
-                "--config",
-                CONFIGS / "demo.yaml",
-                "--data.root",
-                tiny_set,
-                "--data.store",
-                tiny_store,
-                *run_folder,
-                *model,
-            ],
-        ),
+        (4, [*training, *run_folder, *model]),
         (0, ["predict", *network, *dataset, "--store", tiny_store, "--split", "test", "--out", out / "p.json"]),
         (0, ["localize", clip, *network, "--out", out / "localized"]),
-        (
-            0,
-            [
-                "evaluate",
-                predictions,
-                metadata,
-                "--protocol",
-                "lavdf",
-                "--split",
-                "test",
-                "--json",
-                out / "scores.json",
-            ],
-        ),
-        (
-            4,
-            [
-                "evaluate",
-                predictions,
-                metadata,
-                "--protocol",
-                "lavdf",
-                "--split",
-                "test",
-                "--report",
-                out / "report.html",
-            ],
-        ),
+        (0, [*scoring, "--json", out / "scores.json"]),
+        (4, [*scoring, "--report", out / "report.html"]),
         (4, ["submit", predictions, "--files", names, "--out", out / "submission.zip"]),
         (4, ["data", "sample", *dataset, "--out", out / "sheet.png"]),
     ]
