@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -31,7 +32,7 @@ SPLITS = ("train", "dev", "test")
 MOST_MINUTES = 15.0  # per speaker, so that no voice outweighs the others
 SHORTEST_S = 0.5
 QUIETEST_RMS = 0.003
-AUDIO_SUFFIXES = {".g722", ".gsm", ".ogg", ".wav"}
+AUDIO_SUFFIXES = {".flac", ".g722", ".gsm", ".mp3", ".oga", ".ogg", ".opus", ".wav"}
 NO_SPEECH = re.compile("silence|beep|monkeys|2tone|cdir-|/test")
 
 
@@ -200,8 +201,8 @@ def read_speaker(speaker: Speaker, packages: Path) -> list[Samples]:
     files = [
         (name, content, source.lowest_rate)
         for source in speaker.sources
-        for name, content in read_files(download(source.package, packages))
-        if is_recording(name) and re.search(source.pattern, name)
+        for name, content in _read_recordings(download(source.package, packages))
+        if re.search(source.pattern, name)
     ]
     recordings: list[Samples] = []
     length = 0
@@ -215,6 +216,12 @@ def read_speaker(speaker: Speaker, packages: Path) -> list[Samples]:
     if not recordings:
         raise AvlocError(f"{speaker.name}: no recording in {', '.join(s.package.name for s in speaker.sources)}")
     return recordings
+
+
+@lru_cache(maxsize=1)
+def _read_recordings(package: Path) -> list[tuple[str, bytes]]:
+    """Name and content of a package's recordings; kept for the package's next speaker."""
+    return [(name, content) for name, content in read_files(package) if is_recording(name)]
 
 
 def is_recording(name: str) -> bool:
