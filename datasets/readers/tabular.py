@@ -24,7 +24,9 @@ from avloc.datasets.readers.entries import Entry, for_each_entry, relative_path
 from avloc.datasets.readers.table import RecordTable, TableBuilder
 from avloc.errors import AvlocError
 
-VIDEO_SUFFIXES = ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .vob .wmv .flv .ts .mts .m2ts .mxf .3gp .ogv .gif .h264 .hevc"
+VIDEO_SUFFIXES = (
+    ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .vob .wmv .flv .ts .mts .m2ts .mxf .3gp .ogv .gif .h264 .hevc"
+)
 AUDIO_SUFFIXES = ".wav .flac .mp3 .m4a .ogg .opus .aac .amr .caf"
 SUFFIXES = frozenset(f"{VIDEO_SUFFIXES} {AUDIO_SUFFIXES}".split())
 LABEL_NAMES = ("labels.csv", "labels.json")
