@@ -127,18 +127,30 @@ class WordBank(NamedTuple):
         return self.words[rng.choice(np.argsort(misfit, kind="stable")[:CANDIDATES])]
 
 
-def speak_bank(path: Path, speak: Speak, voices: Iterable[str]) -> WordBank:
-    """Speak `WORDS` by each voice, or read what an earlier call has written to `path` (npz)."""
-    if not path.is_file():
-        names = [f"{voice} {word}" for voice in voices for word in WORDS]
-        words = [trim(speak(*name.split(" ", 1))) for name in names]
+def speak_bank(folder: Path, name: str, voices: Iterable[str], build: Callable[[], Speak]) -> WordBank:
+    """Speak `WORDS` by each voice, or read what earlier calls have written to `folder/NAME-VOICE.npz`.
+
+    Args:
+        folder: the cache.
+        name: of the synthesizer.
+        voices: names of its voices.
+        build: called for the synthesizer once a voice is missing.
+    """
+    paths = {voice: folder / f"{name}-{voice}.npz" for voice in voices}
+    missing = [voice for voice, path in paths.items() if not path.is_file()]
+    speak = build() if missing else None
+    for voice in missing:
+        words = [trim(speak(voice, word)) for word in WORDS]
         pitches = [median_pitch_hz(word) for word in words]
-        ends = np.cumsum([len(word) for word in words])
-        with replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, samples=np.concatenate(words), ends=ends, pitches_hz=pitches, names=names)
-    with np.load(path) as arrays:
-        words = np.split(arrays["samples"], arrays["ends"][:-1])
-        return WordBank(words, arrays["pitches_hz"], arrays["names"].tolist())
+        with replacing(paths[voice]) as temporary, temporary.open("wb") as file:
+            ends = np.cumsum([len(word) for word in words])
+            np.savez(file, samples=np.concatenate(words), ends=ends, pitches_hz=pitches)
+    bank = WordBank([], np.zeros(0), [f"{voice} {word}" for voice in paths for word in WORDS])
+    for path in paths.values():
+        with np.load(path) as arrays:
+            words = [*bank.words, *np.split(arrays["samples"], arrays["ends"][:-1])]
+            bank = bank._replace(words=words, pitches_hz=np.append(bank.pitches_hz, arrays["pitches_hz"]))
+    return bank
 
 
 def flite_bank(folder: Path) -> WordBank:
@@ -147,28 +159,27 @@ def flite_bank(folder: Path) -> WordBank:
     Raises:
         AvlocError: if Debian's package cannot be had.
     """
-    flite = find_program("flite", FLITE_PACKAGES, folder / "programs")
 
-    def speak(voice: str, word: str) -> Samples:
-        path = folder / "flite.wav"
-        flite.run("-voice", voice, "-t", word, "-o", str(path))
-        return _read_wav(path)
+    def build() -> Speak:
+        flite = find_program("flite", FLITE_PACKAGES, folder / "programs")
 
-    return speak_bank(folder / "flite.npz", speak, FLITE_VOICES)
+        def speak(voice: str, word: str) -> Samples:
+            path = folder / "flite.wav"
+            flite.run("-voice", voice, "-t", word, "-o", str(path))
+            return _read_wav(path)
+
+        return speak
+
+    return speak_bank(folder, "flite", FLITE_VOICES, build)
 
 
 def kokoro_bank(folder: Path) -> WordBank:
-    """The words of Kokoro's voices: about four minutes on one core, once.
+    """The words of Kokoro's voices: about 50 s per voice on one core, once.
 
     Raises:
         AvlocError: if a package cannot be had.
     """
-    path = folder / "kokoro.npz"
-    return speak_bank(path, Kokoro(folder) if not path.is_file() else _no_speech, KOKORO_VOICES)
-
-
-def _no_speech(voice: str, word: str) -> Samples:
-    raise AssertionError("the bank exists")
+    return speak_bank(folder, "kokoro", KOKORO_VOICES, lambda: Kokoro(folder))
 
 
 class Kokoro:

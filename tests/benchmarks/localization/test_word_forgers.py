@@ -97,8 +97,8 @@ def test_bank_is_spoken_once(tmp_path):
         spoken.append((voice, word))
         return vowel(2000 + 16 * len(spoken), 100.0 + 50 * (voice == "b"))
 
-    bank = speak_bank(tmp_path / "bank.npz", speak, ["a", "b"])
-    again = speak_bank(tmp_path / "bank.npz", speak, ["a", "b"])
+    bank = speak_bank(tmp_path, "x", ["a", "b"], lambda: speak)
+    again = speak_bank(tmp_path, "x", ["a", "b"], lambda: speak)
     assert len(spoken) == 2 * len(WORDS)
     assert again.names[0] == f"a {WORDS[0]}"
     assert again.pitches_hz[[0, -1]] == pytest.approx([100, 150], rel=0.05)
