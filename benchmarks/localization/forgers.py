@@ -28,7 +28,7 @@ LPC_ORDER = 18
 PITCH_LAGS = (DEFAULT_SAMPLE_RATE // 400, DEFAULT_SAMPLE_RATE // 70)  # of 400 and of 70 Hz
 
 
-def _match_level(samples: npt.NDArray[np.floating], reference: Samples) -> Samples:
+def match_level(samples: npt.NDArray[np.floating], reference: Samples) -> Samples:
     """Bring samples to the length and the root mean square of a reference (N,)."""
     length = len(reference)
     samples = np.resize(samples, length) if len(samples) < length else samples[:length]
@@ -78,7 +78,7 @@ def lpc(samples: Samples) -> Samples:
         envelope = np.abs(np.fft.rfft(np.concatenate([[1.0], -poles]), 2 * FRAME))
         shaped = np.fft.irfft(np.fft.rfft(excitation, 2 * FRAME) * gain / np.maximum(envelope, 1e-3))[:FRAME]
         out[begin : begin + FRAME] += shaped * np.hanning(FRAME)
-    return _match_level(out[FRAME:], samples)
+    return match_level(out[FRAME:], samples)
 
 
 def _all_pole(autocorrelation: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], float]:
@@ -103,7 +103,7 @@ def band_replication(samples: Samples) -> Samples:
         copy = source[:, np.arange(high - low) % source.shape[1]]
         level = np.sqrt((np.abs(spectrum[:, low:high]) ** 2).mean(1, keepdims=True))
         spectrum[:, low:high] = copy * level / np.maximum(np.sqrt((np.abs(copy) ** 2).mean(1, keepdims=True)), 1e-9)
-    return _match_level(_overlap_add(spectrum, len(samples)), samples)
+    return match_level(_overlap_add(spectrum, len(samples)), samples)
 
 
 def phase_search(samples: Samples) -> Samples:
@@ -116,7 +116,7 @@ def phase_search(samples: Samples) -> Samples:
     spectrum = magnitude * np.exp(2j * np.pi * np.random.default_rng(len(samples)).random(magnitude.shape))
     consistent = _spectrum(_overlap_add(spectrum, len(samples)).astype(np.float32))
     spectrum = magnitude * np.exp(1j * np.angle(consistent))
-    return _match_level(_overlap_add(spectrum, len(samples)), samples)
+    return match_level(_overlap_add(spectrum, len(samples)), samples)
 
 
 def blurred(frames: Frames, mouths: Positions, forged: Mask, side: int, strength: float) -> None:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import io
+import tarfile
+
 import pytest
 import torch
 
@@ -30,3 +33,28 @@ def assert_learns_by_heart():
         assert fake.scores[0] > 2 * real.scores.max(initial=0)
 
     return check
+
+
+@pytest.fixture
+def write_package():
+    """A function that writes a Debian package."""
+
+    def write(path, files, links=()):
+        """Write a Debian package that holds data alone; `links` are (name, target)."""
+        tar = io.BytesIO()
+        with tarfile.open(fileobj=tar, mode="w:xz") as archive:
+            for name, content in files.items():
+                info = tarfile.TarInfo(name)
+                info.size, info.mode = len(content), 0o755
+                archive.addfile(info, io.BytesIO(content))
+            for name, target in links:
+                info = tarfile.TarInfo(name)
+                info.type, info.linkname = tarfile.SYMTYPE, target
+                archive.addfile(info)
+        with path.open("wb") as out:
+            out.write(b"!<arch>\n")
+            for name, content in (("debian-binary", b"2.0"), ("data.tar.xz", tar.getvalue())):
+                out.write(f"{name:16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(content):<10}`\n".encode())
+                out.write(content + b"\n" * (len(content) % 2))
+
+    return write

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import hashlib
+import os
+
+import pytest
+
+from avloc.errors import AvlocError
+
+
+@pytest.fixture
+def package(tmp_path, write_package):
+    """A package that is downloaded already, in its folder."""
+    import debian
+
+    path = tmp_path / "x_1_all.deb"
+    write_package(path, {"./usr/a": b"abc", "./usr/lib/b": b"de"}, [("./usr/c", "a")])
+    return debian.Package("x", "pool/main/x/x/x_1_all.deb", hashlib.sha256(path.read_bytes()).hexdigest(), "MIT")
+
+
+def test_files_are_read_without_links(package, tmp_path):
+    import debian
+
+    path = debian.download(package, tmp_path)
+    assert list(debian.read_files(path)) == [("usr/a", b"abc"), ("usr/lib/b", b"de")]
+
+
+def test_links_are_unpacked(package, tmp_path):
+    import debian
+
+    debian.unpack(debian.download(package, tmp_path), tmp_path / "root")
+    assert (tmp_path / "root" / "usr" / "c").read_bytes() == b"abc"
+
+
+def test_another_package_is_refused(package, tmp_path):
+    import debian
+
+    with pytest.raises(AvlocError, match="not the package of this benchmark, want SHA-256 0; put the file of http"):
+        debian.download(package._replace(sha256="0"), tmp_path)
+
+
+def test_broken_package_is_named(tmp_path):
+    import debian
+
+    (tmp_path / "y.deb").write_bytes(b"<html>")
+    with pytest.raises(AvlocError, match="y.deb: not a Debian package"):
+        next(debian.read_files(tmp_path / "y.deb"))
+
+
+def test_failed_download_names_the_cure(package, tmp_path, monkeypatch):
+    import debian
+
+    monkeypatch.setattr(debian, "MIRROR", "file:///does-not-exist/")
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(AvlocError, match="download failed .*; put the file into"):
+        debian.download(package, tmp_path / "empty")
+
+
+def test_mirror_is_asked_if_apt_has_another_version(package, tmp_path, monkeypatch, write_package):
+    import debian
+
+    mirror, folder = tmp_path / "mirror", tmp_path / "folder"
+    (mirror / package.path).parent.mkdir(parents=True)
+    (tmp_path / "x_1_all.deb").rename(mirror / package.path)
+
+    def download_by_apt(name, apt):
+        apt.mkdir(parents=True)
+        write_package(apt / "x_2_all.deb", {"./usr/a": b"newer"})
+        return apt / "x_2_all.deb"
+
+    monkeypatch.setattr(debian, "download_by_apt", download_by_apt)
+    monkeypatch.setattr(debian, "MIRROR", f"file://{mirror}/")
+    assert next(debian.read_files(debian.download(package, folder))) == ("usr/a", b"abc")
+
+
+def test_installed_program_is_preferred(tmp_path, monkeypatch):
+    import debian
+
+    program = debian.find_program("cat", ["no-such-package"], tmp_path)
+    assert program.environment == {}
+    assert program.run(stdin=b"hello") == b"hello"
+    with pytest.raises(AvlocError, match="no-such-file: failed"):
+        program.run("no-such-file")
+
+
+def test_program_is_unpacked_once_with_its_libraries(tmp_path, monkeypatch, write_package):
+    import debian
+
+    downloads = []
+
+    def download_by_apt(name, folder):
+        downloads.append(name)
+        path = tmp_path / f"{name}.deb"
+        write_package(path, {"./usr/bin/shout": b'#!/bin/sh\necho "$LD_LIBRARY_PATH"\n'})
+        return path
+
+    monkeypatch.setattr(debian, "download_by_apt", download_by_apt)
+    for _ in range(2):
+        program = debian.find_program("shout", ["shout"], tmp_path / "root")
+    assert downloads == ["shout"]
+    assert program.run().decode().split(os.pathsep)[0].startswith(str(tmp_path / "root" / "usr" / "lib"))
+
+
+def test_missing_program_says_which_package(tmp_path, monkeypatch):
+    import debian
+
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(AvlocError, match="shout-package: apt-get download failed"):
+        debian.find_program("shout", ["shout-package"], tmp_path)
