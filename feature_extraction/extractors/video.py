@@ -20,8 +20,7 @@ from avloc.core.timeline import DEFAULT_FPS
 from avloc.errors import AvlocError, one_line
 from avloc.feature_extraction.extractors.base import FeatureArray, Parameters, Stream
 from avloc.feature_extraction.extractors.network import LocalWeights, NetworkExtractor
-from avloc.feature_extraction.media.cropping import needs_face, parse_crop
-from avloc.feature_extraction.media.faces import FaceDetector
+from avloc.feature_extraction.media.cropping import parse_crop
 from avloc.feature_extraction.media.types import VideoFormat
 
 if TYPE_CHECKING:
@@ -80,11 +79,6 @@ class WindowNetwork(NetworkExtractor):
     @property
     def video_format(self) -> VideoFormat:
         return VideoFormat(self.side, self.side, crop=self.crop)
-
-    def load(self) -> None:
-        if needs_face(self.crop):
-            FaceDetector()  # decoding makes its own; a missing OpenCV is reported before the first clip
-        super().load()
 
     @abstractmethod
     def _forward(self, windows: torch.Tensor) -> torch.Tensor:
