@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from avloc.feature_extraction.media.cropping import Face, Picture
+from avloc.feature_extraction.media.cropping import Face, Picture, Pixels
 
 if TYPE_CHECKING:
     from avloc.feature_extraction.media.faces.mtcnn import Faces
 
 LONGEST_SIDE = 480  # pixels of the copy that is searched
 SMALLEST_FACE = 24  # pixels of the same copy
+ENOUGH_CONTRAST = 100  # levels; below that, a copy without a face is searched again with its contrast stretched
 
 
 class FaceDetector:
@@ -39,7 +40,25 @@ class FaceDetector:
             return [[] for _ in pictures]
         zoom = np.array([sides[1] / width, sides[0] / height], dtype=np.float32)
         copies = np.stack([picture.small(height, width) for picture in pictures])
-        return [_to_faces(detected, zoom) for detected in detect(copies, SMALLEST_FACE)]
+        detected = detect(copies, SMALLEST_FACE)
+        stretched = {k: stretch(copies[k]) for k, faces in enumerate(detected) if not len(faces.boxes)}
+        again = {k: copy for k, copy in stretched.items() if copy is not None}
+        if again:
+            for k, faces in zip(again, detect(np.stack(list(again.values())), SMALLEST_FACE), strict=True):
+                detected[k] = faces
+        return [_to_faces(faces, zoom) for faces in detected]
+
+
+def stretch(picture: Pixels) -> Pixels | None:
+    """Stretch the contrast of a dark or pale picture to the whole range; None: it has enough, or none at all.
+
+    >>> stretch(np.uint8([[[10, 20, 30]]])).tolist()
+    [[[0, 127, 255]]]
+    """
+    low, high = np.percentile(picture[::4, ::4], (1, 99))
+    if high - low > ENOUGH_CONTRAST or high - low < 1:
+        return None
+    return np.clip((picture - low) * (255 / (high - low)), 0, 255).astype(np.uint8)
 
 
 def _to_faces(detected: Faces, zoom: npt.NDArray[np.float32]) -> list[Face]:

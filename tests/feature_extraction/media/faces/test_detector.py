@@ -9,7 +9,7 @@ import torch
 from torchvision.transforms.functional import rotate
 
 from avloc.feature_extraction.media.cropping import ArrayPicture, Reformatters
-from avloc.feature_extraction.media.faces.detector import FaceDetector
+from avloc.feature_extraction.media.faces.detector import FaceDetector, stretch
 
 BOX_MIDDLE, BOX_SIDE, MOUTH = (0.49, 0.461), 0.444, (0.492, 0.55)  # of the face, relative to the portrait's side
 
@@ -45,6 +45,16 @@ def test_pictures_of_several_sizes(portrait, portrait_frames):
 @pytest.mark.parametrize("shape", [(8, 30), (1, 1), (4, 2000), (23, 23)])
 def test_pictures_without_room_for_a_face(shape):
     assert FaceDetector()(pictures(np.zeros((*shape, 3), np.uint8))) == [[]]
+
+
+def test_faces_in_the_dark(portrait):
+    """At 5 % of the light the networks detect nothing; the contrast of such pictures alone is stretched."""
+    dark, black = portrait // 20, np.zeros_like(portrait)
+    assert stretch(dark).max() == 255
+    assert stretch(portrait) is stretch(black) is None
+    (bright,), (face,), nobody = FaceDetector()(pictures(portrait, dark, black))
+    assert face == pytest.approx(bright, abs=4)
+    assert nobody == []
 
 
 def test_turned_head_has_its_mouth_where_it_is(portrait):
