@@ -95,6 +95,8 @@ def test_crop_is_requested_from_the_decoder():
     assert extractor.video_format == (224, 224, "rgb24", "swscale", "mouth")
     assert extractor.parameters()["crop"] == "mouth"
     assert build_extractor("s3d", {"random": "true"}).video_format.crop == "none"
+    versions = [build_extractor("r3d_18", {"random": "true", "crop": c}).version for c in ("center", "face", "mouth")]
+    assert versions == [1, 2, 2]
     with pytest.raises(AvlocError, match="crop must be one of none, center, face, mouth, got 'ear'"):
         build_extractor("r3d_18", {"random": "true", "crop": "ear"})
 

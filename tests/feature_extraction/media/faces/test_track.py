@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -174,3 +177,24 @@ def test_one_frame_and_a_cut(tmp_path, portrait_frames):
     error = np.abs(cut - expected_crop(frames, places, "face", 48)).mean(axis=(1, 2, 3))
     assert (error > 25).sum() <= 3  # frames around the cut
     assert error[[0, 25, 35, 59]].max() < 20
+
+
+@pytest.mark.skipif("AVLOC_FOOTAGE" not in os.environ, reason="AVLOC_FOOTAGE names no folder of real clips")
+def test_faces_of_footage_are_followed():
+    """Each clip is of one person who looks into the camera: mouths are mouths, in the lower half of the face."""
+    (clip, *_) = sorted(Path(os.environ["AVLOC_FOOTAGE"]).rglob("*.mpg"))
+    formats = [FACE, VideoFormat(48, 48, crop="mouth")]
+    decoded = decode(clip, formats, audio=False)
+    assert decoded.faceless_frames == 0
+    face, mouth = (decoded.frames[f].astype(float) for f in formats)
+    # A mouth's square is 0.55 / 1.2 as wide as a face's: shrunk to 22 pixels it lies in the lower half of the face's crop.
+    small = torch.nn.functional.interpolate(torch.from_numpy(mouth).permute(0, 3, 1, 2), (22, 22), mode="area")
+    small = small.permute(0, 2, 3, 1).numpy()
+    errors = {
+        (top, left): np.abs(face[:, top : top + 22, left : left + 22] - small).mean()
+        for top in range(27)
+        for left in range(27)
+    }
+    top, left = min(errors, key=lambda place: errors[place])
+    assert 16 <= top <= 26
+    assert left == pytest.approx(13, abs=3)
