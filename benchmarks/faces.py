@@ -27,7 +27,7 @@ from torchvision.transforms import functional as transforms
 
 from avloc.feature_extraction.media.cropping import ArrayPicture, Face, Pixels, Reformatters
 from avloc.feature_extraction.media.faces.detector import FaceDetector
-from avloc.feature_extraction.media.faces.track import BATCH
+from avloc.feature_extraction.media.faces.track import PICTURES_AT_ONCE
 
 SUFFIXES = frozenset({".avi", ".mkv", ".mov", ".mp4", ".mpg", ".webm"})
 Detect = Callable[[Sequence[Pixels]], list[list[Face]]]
@@ -133,7 +133,7 @@ def count(detect: Detect, altered: Sequence[Altered], truth: Sequence[Face]) -> 
     return Count(found, false, float(np.mean(errors)) if errors else np.nan)
 
 
-def mtcnn(frames: Sequence[Pixels], batch: int = BATCH) -> list[list[Face]]:
+def mtcnn(frames: Sequence[Pixels], batch: int = PICTURES_AT_ONCE) -> list[list[Face]]:
     """The package's detector, on a few frames at a time."""
     detector, reformatters = FaceDetector(), Reformatters()
     pictures = [ArrayPicture(frame, reformatters) for frame in frames]
@@ -200,7 +200,7 @@ def measure(frames: Sequence[Pixels]) -> list[str]:
         lines.append(f"| {condition} | {cells} | {100 * counts[0].mouth_error:.1f} % |")
     lines.append("")
     timed: dict[str, Detect | None] = {
-        f"MTCNN, {BATCH} frames at a time": mtcnn,
+        f"MTCNN, {PICTURES_AT_ONCE} frames at a time": mtcnn,
         "MTCNN, one at a time": lambda frames: mtcnn(frames, 1),
         "Haar": detectors["Haar"],
     }

@@ -34,7 +34,7 @@ OVERLAPS = (
     0.7,
 )  # largest ones of P-Net's boxes on a level, of those of all levels, of R-Net's, of O-Net's
 R_SIDE, O_SIDE = 24, 48  # pixels of the networks' inputs
-BATCH = 512  # boxes per pass
+BOXES_AT_ONCE = 512  # boxes per pass
 
 
 class Faces(NamedTuple):
@@ -226,8 +226,8 @@ def _look_into(
     boxes, picture = boxes[has_pixels], picture[has_pixels]
     whole = torch.cat([left_top, right_bottom], dim=1)[has_pixels]
     outputs = []
-    for begin in range(0, max(1, len(boxes)), BATCH):
-        part = slice(begin, begin + BATCH)
+    for begin in range(0, max(1, len(boxes)), BOXES_AT_ONCE):
+        part = slice(begin, begin + BOXES_AT_ONCE)
         outputs.append(network(table.resample(picture[part], whole[part], side, side)))
     return boxes, picture, [torch.cat(values) for values in zip(*outputs, strict=True)]
 

@@ -17,7 +17,7 @@ from avloc.feature_extraction.media.cropping import Face, Picture
 from avloc.feature_extraction.media.faces.detector import FaceDetector
 
 LOOKS_PER_S = 5.0
-BATCH = 3  # pictures that are searched together, which takes two thirds of the time
+PICTURES_AT_ONCE = 3  # pictures that are searched together, which takes two thirds of the time
 CONFIRMING = 2  # the next looks that may confirm a detection
 SMOOTHING = 2  # looks on each side that are averaged: 0.4 s
 MEMORY = 5  # looks for which an undetected face is assumed to stay: 1 s
@@ -219,7 +219,7 @@ class FaceFollower(Generic[T]):
         self._steps = end
         if looks:
             self._pictures.append((picture, looks))
-        if len(self._pictures) == BATCH:
+        if len(self._pictures) == PICTURES_AT_ONCE:
             yield from self._look()
 
     def finish(self) -> Iterator[FollowedFrame[T]]:

@@ -10,7 +10,7 @@ import torch
 from avloc.datasets.synthetic.encode import write_mp4
 from avloc.feature_extraction.media.cropping import Face, crop_square
 from avloc.feature_extraction.media.decode import decode, stream
-from avloc.feature_extraction.media.faces.track import BATCH, FaceFollower
+from avloc.feature_extraction.media.faces.track import PICTURES_AT_ONCE, FaceFollower
 from avloc.feature_extraction.media.types import VideoFormat
 
 FACE = VideoFormat(48, 48, crop="face")
@@ -33,7 +33,7 @@ class ScriptedDetector:
         self.looks = iter(looks)
 
     def __call__(self, pictures):
-        assert len(pictures) <= BATCH
+        assert len(pictures) <= PICTURES_AT_ONCE
         return [next(self.looks) for _ in pictures]
 
 
