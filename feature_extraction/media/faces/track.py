@@ -17,7 +17,7 @@ from avloc.feature_extraction.media.cropping import Face, Picture
 from avloc.feature_extraction.media.faces.detector import FaceDetector
 
 LOOKS_PER_S = 5.0
-PICTURES_AT_ONCE = 3  # pictures that are searched together, which takes two thirds of the time
+PICTURES_AT_ONCE = 3  # pictures that are searched together, in three quarters of the time
 CONFIRMING = 2  # the next looks that may confirm a detection
 SMOOTHING = 2  # looks on each side that are averaged: 0.4 s
 MEMORY = 5  # looks for which an undetected face is assumed to stay: 1 s
