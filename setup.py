@@ -27,5 +27,6 @@ setup(
         "avloc.web": ["*.css", "*.html", "*.js"],
         "avloc.configs": ["*.yaml", "*/*.yaml"],
         "avloc.datasets": ["synthetic/speech/*", "synthetic/speech/*/*"],
+        "avloc.feature_extraction": ["media/faces/weights/*"],
     },
 )

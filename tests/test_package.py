@@ -27,6 +27,8 @@ def test_data_is_installed():
     sizes = [f.stat().st_size for d in speech.iterdir() if d.is_dir() for f in d.iterdir()]
     assert 5_000_000 < sum(sizes) < 6_000_000
     assert (resources.files("avloc") / "configs" / "demo.yaml").is_file()
+    weights = resources.files("avloc.feature_extraction") / "media" / "faces" / "weights"
+    assert {"mtcnn.npz", "CREDITS.md", "LICENSE.MIT.txt"} <= {p.name for p in weights.iterdir()}
 
 
 def test_each_license_stands_beside_its_speech():

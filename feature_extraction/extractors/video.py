@@ -21,7 +21,6 @@ from avloc.errors import AvlocError, one_line
 from avloc.feature_extraction.extractors.base import FeatureArray, Parameters, Stream
 from avloc.feature_extraction.extractors.network import LocalWeights, NetworkExtractor
 from avloc.feature_extraction.media.cropping import needs_face, parse_crop
-from avloc.feature_extraction.media.faces import FaceDetector
 from avloc.feature_extraction.media.types import VideoFormat
 
 if TYPE_CHECKING:
@@ -32,6 +31,7 @@ IMAGENET: tuple[Colour, Colour] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and deviation of red, green and blue in a network's training."""
 KINETICS: tuple[Colour, Colour] = ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
 PLAIN: tuple[Colour, Colour] = ((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
+FACE_VERSION = 2  # of features of faces and mouths; in version 1 another detector placed them
 
 
 def window_frames(frames: int, window: int, stride: int) -> npt.NDArray[np.int64]:
@@ -76,15 +76,11 @@ class WindowNetwork(NetworkExtractor):
         self.window, self.stride, self.batch, self.crop = window, stride, batch, parse_crop(crop)
         self.hop_s = stride / DEFAULT_FPS
         self.receptive_field_s = window / DEFAULT_FPS
+        self.version = FACE_VERSION if needs_face(self.crop) else 1
 
     @property
     def video_format(self) -> VideoFormat:
         return VideoFormat(self.side, self.side, crop=self.crop)
-
-    def load(self) -> None:
-        if needs_face(self.crop):
-            FaceDetector()  # decoding makes its own; a missing OpenCV is reported before the first clip
-        super().load()
 
     @abstractmethod
     def _forward(self, windows: torch.Tensor) -> torch.Tensor:

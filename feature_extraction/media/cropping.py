@@ -21,9 +21,8 @@ Pixels = npt.NDArray[np.uint8]
 """(H, W, 3) RGB, or (H, W) grey."""
 
 
-FACE_MARGIN = 1.3  # side of a face's square, relative to the detector's box from brow to chin
-MOUTH_SIDE = 0.6  # side of a mouth's square, relative to the box; lips take about 0.4
-MOUTH_HEIGHT = 0.8  # from the top of the box down to the middle of the mouth, relative to the box
+FACE_MARGIN = 1.2  # side of a face's square, relative to the face's own side
+MOUTH_SIDE = 0.55  # side of a mouth's square, relative to the face's side; the corners of the lips are about 0.26 apart
 
 
 class Square(NamedTuple):
@@ -46,6 +45,24 @@ class Square(NamedTuple):
         return min(max(left, 0), width - side), min(max(top, 0), height - side), side
 
 
+class Face(NamedTuple):
+    """A detected face, in pixels.
+
+    Attributes:
+        x: the middle of its box from forehead to chin.
+        y: the same.
+        side: the longer side of the box.
+        mouth_x: the point between the corners of the mouth.
+        mouth_y: the same.
+    """
+
+    x: float
+    y: float
+    side: float
+    mouth_x: float
+    mouth_y: float
+
+
 def parse_crop(crop: str) -> Crop:
     """Look up a crop by its name.
 
@@ -63,13 +80,13 @@ def needs_face(crop: Crop) -> bool:
     return crop in ("face", "mouth")
 
 
-def crop_square(crop: Crop, face: Square | None, height: int, width: int) -> Square:
-    """The square to cut out for a crop: placed by the detector's box, or the central square without a box."""
+def crop_square(crop: Crop, face: Face | None, height: int, width: int) -> Square:
+    """The square to cut out for a crop: around the face or its mouth, or the central square without a face."""
     if face is None or not needs_face(crop):
         return Square(width / 2, height / 2, min(height, width))
     if crop == "face":
-        return face._replace(side=face.side * FACE_MARGIN)
-    return Square(face.x, face.y + (MOUTH_HEIGHT - 0.5) * face.side, face.side * MOUTH_SIDE)
+        return Square(face.x, face.y, face.side * FACE_MARGIN)
+    return Square(face.mouth_x, face.mouth_y, face.side * MOUTH_SIDE)
 
 
 class Picture(Protocol):
@@ -88,7 +105,7 @@ class Picture(Protocol):
         ...
 
     def small(self, height: int, width: int) -> Pixels:
-        """The whole picture in grey, in another size: (height, width)."""
+        """The whole picture in RGB, in another size: (height, width, 3)."""
         ...
 
 
@@ -116,7 +133,7 @@ class AvPicture:
         return self.scaled(self.height, self.width, pixel_format)
 
     def small(self, height: int, width: int) -> Pixels:
-        return self.scaled(height, width, "gray")
+        return self.scaled(height, width, "rgb24")
 
     def image(self, f: VideoFormat) -> ImageArray:
         """The picture, or its central square, in a format that needs no face."""
@@ -142,7 +159,7 @@ class ArrayPicture:
         return to_gray(self.rgb) if pixel_format == "gray" else self.rgb
 
     def small(self, height: int, width: int) -> Pixels:
-        return self.reformatters.scaled_array(self.rgb, height, width, "gray")
+        return self.reformatters.scaled_array(self.rgb, height, width, "rgb24")
 
 
 class Reformatters:
@@ -170,7 +187,7 @@ class Reformatters:
         return self.scaled(frame, height, width, pixel_format)
 
 
-def crop_frame(picture: Picture, face: Square | None, f: VideoFormat, reformatters: Reformatters) -> ImageArray:
+def crop_frame(picture: Picture, face: Face | None, f: VideoFormat, reformatters: Reformatters) -> ImageArray:
     """Bring a frame to a format: crop it in its own size, then resize it: (f.height, f.width[, 3])."""
     image = picture.pixels(f.pixel_format)
     if f.crop != "none":

@@ -13,7 +13,7 @@ import numpy as np
 from avloc.core.timeline import Segment
 from avloc.feature_extraction.media.clock import LONGEST_GAP_S, PAST_END_S
 from avloc.feature_extraction.media.cropping import AvPicture, Picture, Reformatters, crop_frame, needs_face
-from avloc.feature_extraction.media.faces import FaceFollower, FollowedFrame
+from avloc.feature_extraction.media.faces.track import FaceFollower, FollowedFrame
 from avloc.feature_extraction.media.sound import MonoResampler, SampleArray
 from avloc.feature_extraction.media.types import Clip, ImageArray, VideoFormat
 
@@ -56,7 +56,7 @@ class _PendingFrame(NamedTuple):
 class FrameSampler:
     """Frames with times > frames on a fixed clock: each step takes the frame shown at its middle.
 
-    For formats that are cut out around a face, frames wait about a second until the face's place is decided.
+    For formats that are cut out around a face, frames wait 1 to 1.6 s until the face's place is decided.
 
     Args:
         formats: the image formats to make of each frame.

@@ -10,6 +10,7 @@ from avloc.errors import AvlocError
 from avloc.feature_extraction.media.cropping import (
     ArrayPicture,
     AvPicture,
+    Face,
     Reformatters,
     Square,
     crop_frame,
@@ -22,10 +23,9 @@ from avloc.feature_extraction.media.types import VideoFormat
 
 
 def test_squares_of_crops():
-    face = Square(100, 100, 50)
-    assert crop_square("face", face, 240, 320).side == 65
-    mouth = crop_square("mouth", face, 240, 320)
-    assert (mouth.x, mouth.y, mouth.side) == pytest.approx((100, 115, 30))
+    face = Face(100, 90, 50, 104, 115)
+    assert crop_square("face", face, 240, 320) == pytest.approx((100, 90, 60))
+    assert crop_square("mouth", face, 240, 320) == pytest.approx((104, 115, 27.5))
     assert crop_square("face", None, 240, 320) == Square(160, 120, 240)
     assert crop_square("center", face, 240, 320) == Square(160, 120, 240)
 
@@ -62,7 +62,7 @@ def test_crop_is_cut_in_the_frames_own_size(quadrants, resize):
     reformatters = Reformatters()
     picture = ArrayPicture(quadrants, reformatters)
     mouth = VideoFormat(10, 10, resize=resize, crop="mouth")
-    face = Square(30, 20 - 0.3 * 30, 30)  # its mouth's middle is (30, 20), its side 18
+    face = Face(28, 11, 32, 30, 20)  # the side of its mouth's square is 18
     image = crop_frame(picture, face, mouth, reformatters)
     assert image.shape == (10, 10, 3)
     assert image == pytest.approx(1.0 if resize == "bicubic" else 255, abs=0.01 if resize == "bicubic" else 2)
@@ -77,7 +77,8 @@ def test_array_picture(quadrants):
     assert (picture.height, picture.width) == (60, 80)
     assert picture.pixels("rgb24") is quadrants
     assert picture.pixels("gray")[:, 45:] == pytest.approx(200, abs=1)
-    assert picture.small(6, 8).shape == (6, 8)
+    assert picture.small(6, 8).shape == (6, 8, 3)
+    assert picture.small(6, 8)[:, 5:] == pytest.approx(200, abs=2)
 
 
 class Rotated:

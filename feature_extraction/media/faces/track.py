@@ -3,93 +3,41 @@
 A look is one run of the detector. The track follows one face: the one nearest to its last place; after a cut, or after a second
 without it, the largest. A face somewhere else is accepted if one of the next two looks detects it too and neither they nor this
 look detect the old one, so a single false alarm moves nothing. Places are averaged over ±0.4 s, never across a cut, and
-interpolated between looks. Frames wait in a queue of about a second for the looks behind them; memory does not depend on the
-clip's length. After a clip's last look the place stays the same.
-
-The detector is OpenCV's cascade of Haar features: Viola and Jones, "Rapid object detection using a boosted cascade of simple
-features", CVPR 2001; its weights come with OpenCV.
+interpolated between looks. Frames wait in a queue of 1 to 1.6 s for the looks behind them, which are taken a few at a time;
+memory does not depend on the clip's length. After a clip's last look the place stays the same.
 """
 
 from __future__ import annotations
 
-import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
-from functools import cache
-from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Generic, NamedTuple, TypeVar
 
-from avloc.errors import AvlocError
-from avloc.feature_extraction.media.cropping import Picture, Pixels, Square
+from avloc.feature_extraction.media.cropping import Face, Picture
+from avloc.feature_extraction.media.faces.detector import FaceDetector
 
 LOOKS_PER_S = 5.0
-LONGEST_SIDE = 320  # pixels of the grey picture that is searched
-SMALLEST_FACE = 24  # pixels of the same picture
+PICTURES_AT_ONCE = 3  # pictures that are searched together, in three quarters of the time
 CONFIRMING = 2  # the next looks that may confirm a detection
 SMOOTHING = 2  # looks on each side that are averaged: 0.4 s
 MEMORY = 5  # looks for which an undetected face is assumed to stay: 1 s
 LOOKAHEAD = SMOOTHING + 1  # looks behind a frame's own look that its place depends on
-_LOCK = threading.Lock()
 
+Detector = Callable[[Sequence[Picture]], Sequence[Sequence[Face]]]
+"""A function from pictures to the faces in each."""
 T = TypeVar("T")
-
-
-class FaceDetector:
-    """A detector of upright frontal faces.
-
-    Raises:
-        AvlocError: if OpenCV is missing.
-    """
-
-    def __init__(self) -> None:
-        self._cascade = _cascade()
-
-    def __call__(self, picture: Picture) -> list[Square]:
-        """Detect the faces in a picture: a square from brow to chin each, in the picture's pixels, in no particular order."""
-        shrink = min(1.0, LONGEST_SIDE / max(picture.height, picture.width))
-        height, width = (max(1, round(side * shrink)) for side in (picture.height, picture.width))
-        x, y = picture.width / width, picture.height / height
-        boxes = self._boxes(picture.small(height, width))
-        return [Square((left + w / 2) * x, (top + h / 2) * y, w * x) for left, top, w, h in boxes]
-
-    def _boxes(self, gray: Pixels) -> Sequence[tuple[int, int, int, int]]:
-        import cv2
-
-        if min(gray.shape) < SMALLEST_FACE:
-            return []
-        smallest = (SMALLEST_FACE, SMALLEST_FACE)
-        # The equalized picture shows faces in bad light, and loses some in good light.
-        for image in (gray, cv2.equalizeHist(gray)):
-            with _LOCK:  # OpenCV's cascades hold buffers of their own
-                boxes = self._cascade.detectMultiScale(image, scaleFactor=1.1, minNeighbors=3, minSize=smallest)
-            if len(boxes):
-                return sorted((int(left), int(top), int(w), int(h)) for left, top, w, h in boxes)
-        return []
-
-
-@cache
-def _cascade() -> Any:
-    """OpenCV's classifier; reading it takes longer than a look."""
-    try:
-        import cv2
-
-        cv2.setNumThreads(1)  # jobs run one process per core
-        folder = Path(cv2.data.haarcascades)  # type: ignore[attr-defined] # not in OpenCV's stubs
-        return cv2.CascadeClassifier(str(folder / "haarcascade_frontalface_alt.xml"))
-    except (ImportError, AttributeError) as error:  # OpenCV 5 has no cascades
-        raise AvlocError(f"crop=face and crop=mouth need OpenCV 4 ({error}): pip install 'avloc[face]'") from error
 
 
 class Point(NamedTuple):
     """The track at one look.
 
     Attributes:
-        box: the face's place, or its last one; None before the first detection.
+        face: in its place, or its last one; None before the first detection.
         segment: a number that changes at a cut.
         is_detected: true if this look detected the face.
     """
 
-    box: Square | None
+    face: Face | None
     segment: int
     is_detected: bool
 
@@ -98,11 +46,11 @@ class Place(NamedTuple):
     """The face's place at a time.
 
     Attributes:
-        face: its square; None before the first detection.
+        face: None before the first detection.
         is_detected: true if a look from 1 s before to 0.4 s after detected it.
     """
 
-    face: Square | None
+    face: Face | None
     is_detected: bool
 
 
@@ -114,22 +62,22 @@ class FaceTrack:
 
     >>> track = FaceTrack()
     >>> for x in (10, 12, 14):
-    ...     track.look([Square(x, 20, 8)])
+    ...     track.look([Face(x, 20, 8, x, 23)])
     >>> track.finish()
     >>> track.place_at(1.0)
-    Place(face=Square(x=12.0, y=20.0, side=8.0), is_detected=True)
+    Place(face=Face(x=12.0, y=20.0, side=8.0, mouth_x=12.0, mouth_y=23.0), is_detected=True)
     """
 
     def __init__(self) -> None:
-        self._detections: dict[int, Sequence[Square]] = {}
+        self._detections: dict[int, Sequence[Face]] = {}
         self._points: dict[int, Point] = {}
-        self._last: Square | None = None
+        self._last: Face | None = None
         self._last_look = 0
         self._segment = 0
         self._looks = 0
         self.decided = 0
 
-    def look(self, faces: Sequence[Square]) -> None:
+    def look(self, faces: Sequence[Face]) -> None:
         """Add the detections of the next look."""
         self._detections[self._looks] = faces
         self._looks += 1
@@ -162,16 +110,16 @@ class FaceTrack:
             self._last, self._last_look = chosen, k
         self._points[k] = Point(self._last, self._segment, chosen is not None)
         for j in range(k - SMOOTHING, k):  # looks shortly before the first detection
-            if chosen is not None and j in self._points and self._points[j].box is None:
+            if chosen is not None and j in self._points and self._points[j].face is None:
                 self._points[j] = Point(chosen, self._segment, False)
 
-    def _reappears(self, following: Sequence[Sequence[Square]], k: int) -> bool:
+    def _reappears(self, following: Sequence[Sequence[Face]], k: int) -> bool:
         """Tell if one of the looks after look k detects the followed face again."""
         if self._last is None:
             return False
         return any(_nearest(self._last, faces, k + n - self._last_look) for n, faces in enumerate(following, 1))
 
-    def _newcomer(self, current: Sequence[Square], following: Sequence[Sequence[Square]], live: bool) -> Square | None:
+    def _newcomer(self, current: Sequence[Face], following: Sequence[Sequence[Face]], live: bool) -> Face | None:
         """The largest of the faces that a following look confirms; it begins a new segment."""
         confirmed = [face for face in current if any(_nearest(face, faces, n) for n, faces in enumerate(following, 1))]
         if not following and not live:  # at the end of the clip nothing can confirm it
@@ -181,18 +129,18 @@ class FaceTrack:
         self._segment += 1
         return max(confirmed, key=lambda face: face.side)
 
-    def smooth(self, k: int) -> Square | None:
+    def smooth(self, k: int) -> Face | None:
         """The place at a look, averaged over the looks on both sides that belong to the same segment."""
         points = self._points
         reach = 0
         while reach < SMOOTHING and all(self._same(k, j) for j in (k - reach - 1, k + reach + 1)):
             reach += 1
-        boxes = [box for j in range(k - reach, k + reach + 1) if (box := points[j].box) is not None]
-        return Square(*(sum(values) / len(boxes) for values in zip(*boxes, strict=True))) if boxes else None
+        faces = [face for j in range(k - reach, k + reach + 1) if (face := points[j].face) is not None]
+        return Face(*(sum(values) / len(faces) for values in zip(*faces, strict=True))) if faces else None
 
     def _same(self, k: int, j: int) -> bool:
         other = self._points.get(j)
-        return other is not None and other.box is not None and other.segment == self._points[k].segment
+        return other is not None and other.face is not None and other.segment == self._points[k].segment
 
     def place_at(self, look: float) -> Place:
         """The place at a look, or between two looks."""
@@ -208,10 +156,10 @@ class FaceTrack:
         first, second = self.smooth(before), self.smooth(after)
         if first is None or second is None:
             return Place(first or second, is_detected)
-        return Place(Square(*(a + share * (b - a) for a, b in zip(first, second, strict=True))), is_detected)
+        return Place(Face(*(a + share * (b - a) for a, b in zip(first, second, strict=True))), is_detected)
 
 
-def _nearest(face: Square, others: Sequence[Square], looks: int) -> Square | None:
+def _nearest(face: Face, others: Sequence[Face], looks: int) -> Face | None:
     """The same face `looks` later, if present: not much larger or smaller, and within half a side per look."""
     reach = face.side * min(1.0, 0.5 * max(1, looks))
     near = [
@@ -229,14 +177,22 @@ class FollowedFrame(NamedTuple, Generic[T]):
     Attributes:
         frame: the object that was pushed.
         steps: the number of steps of the clock for which it is shown.
-        face: the face's square; None before the first detection.
+        face: None before the first detection.
         is_detected: see `Place`.
     """
 
     frame: T
     steps: int
-    face: Square | None
+    face: Face | None
     is_detected: bool
+
+
+class _Waiting(NamedTuple, Generic[T]):
+    """A frame that waits for its place: it is shown for some steps, whose middle is at a look."""
+
+    frame: T
+    steps: int
+    look: float
 
 
 class FaceFollower(Generic[T]):
@@ -244,34 +200,47 @@ class FaceFollower(Generic[T]):
 
     Args:
         fps: steps per second.
-        detector: a function from a picture to its faces; None: `FaceDetector`.
+        detector: None: `FaceDetector`.
     """
 
-    def __init__(self, fps: float, detector: Any = None) -> None:
+    def __init__(self, fps: float, detector: Detector | None = None) -> None:
         self.interval = max(1, round(fps / LOOKS_PER_S))
         self._detector = detector or FaceDetector()
         self._track = FaceTrack()
-        self._queue: deque[tuple[T, int, float]] = deque()  # frame, steps, middle in looks
+        self._queue: deque[_Waiting[T]] = deque()
+        self._pictures: list[tuple[Picture, int]] = []  # that wait for the detector, with their numbers of looks
         self._steps = 0
 
     def push(self, frame: T, picture: Picture, steps: int) -> Iterator[FollowedFrame[T]]:
         """Add the frame that is shown for the next `steps` steps; yield the frames that need not wait any longer."""
         first, end = self._steps, self._steps + steps
         looks = -(-end // self.interval) - -(-first // self.interval)  # multiples of the interval among the steps
-        faces = self._detector(picture) if looks else []
-        self._queue.append((frame, steps, (first + (steps - 1) / 2) / self.interval))
+        self._queue.append(_Waiting(frame, steps, (first + (steps - 1) / 2) / self.interval))
         self._steps = end
-        for _ in range(looks):  # the track keeps a few looks only, so frames leave after each
-            self._track.look(faces)
-            while self._queue and self._track.decided > int(self._queue[0][2]) + LOOKAHEAD:
-                yield self._pop()
+        if looks:
+            self._pictures.append((picture, looks))
+        if len(self._pictures) == PICTURES_AT_ONCE:
+            yield from self._look()
 
     def finish(self) -> Iterator[FollowedFrame[T]]:
         """Yield the remaining frames."""
+        if self._pictures:
+            yield from self._look()
         self._track.finish()
         while self._queue:
             yield self._pop()
 
+    def _look(self) -> Iterator[FollowedFrame[T]]:
+        """Detect the faces in the waiting pictures; yield the frames whose places they decide."""
+        detected = self._detector([picture for picture, _ in self._pictures])
+        looks = [looks for _, looks in self._pictures]
+        self._pictures.clear()
+        for faces, count in zip(detected, looks, strict=True):
+            for _ in range(count):  # the track keeps a few looks only, so frames leave after each
+                self._track.look(faces)
+                while self._queue and self._track.decided > int(self._queue[0].look) + LOOKAHEAD:
+                    yield self._pop()
+
     def _pop(self) -> FollowedFrame[T]:
-        frame, steps, look = self._queue.popleft()
-        return FollowedFrame(frame, steps, *self._track.place_at(look))
+        waiting = self._queue.popleft()
+        return FollowedFrame(waiting.frame, waiting.steps, *self._track.place_at(waiting.look))

@@ -1,0 +1,1 @@
+"""Frames > faces and their landmarks, five times a second > one smooth track."""
