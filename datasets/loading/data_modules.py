@@ -28,6 +28,7 @@ from avloc.datasets.readers.catalog import get_reader, read_records
 from avloc.datasets.readers.table import RecordTable
 from avloc.errors import AvlocError
 from avloc.feature_extraction.store.feature_store import FeatureStore
+from avloc.models.network import check_rates
 
 if TYPE_CHECKING:
     from avloc.models.network import Network
@@ -185,6 +186,9 @@ class FeatureData(SplitData):
         longest_s: cut longer training clips to a random window of this length; null: no limit. A network with a limit of its
             own (`longest_steps`) cuts validation clips too, from their beginning.
         pseudo_forgeries: share of the real training clips that get a pseudo-forgery, drawn again in each epoch.
+        native_rate: give the network the rows of each stream instead of averaging them to its steps. The network's
+            `audio_rows_per_step` and `visual_rows_per_step` must be hop_s divided by the shortest hop of the modality's
+            extractors.
         kwargs: options of `SplitData`.
 
     Raises:
@@ -205,6 +209,7 @@ class FeatureData(SplitData):
         hop_s: float = 0.04,
         longest_s: float | None = 40.0,
         pseudo_forgeries: float = 0.0,
+        native_rate: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(dataset=dataset, root=root, **kwargs)
@@ -213,10 +218,11 @@ class FeatureData(SplitData):
         if not 0 <= pseudo_forgeries <= 1:
             raise AvlocError(f"want pseudo_forgeries within 0 and 1, got {pseudo_forgeries:g}")
         self.extractors, self.hop_s, self.longest_s = list(extractors), hop_s, longest_s
-        self.store, self.pseudo_forgeries = FeatureStore(store), pseudo_forgeries
+        self.store, self.pseudo_forgeries, self.native_rate = FeatureStore(store), pseudo_forgeries, native_rate
 
     def context(self) -> TrainingContext:
-        return TrainingContext(self.hop_s, tuple(self.store.describe(name) for name in self.extractors))
+        extractors = tuple(self.store.describe(name) for name in self.extractors)
+        return TrainingContext(self.hop_s, extractors, native_rate=self.native_rate)
 
     def dims(self) -> dict[str, int]:
         """Return the feature width of each modality: the sum over its extractors."""
@@ -233,6 +239,7 @@ class FeatureData(SplitData):
             expected = network.arguments[f"{modality}_dim"]
             if expected != dim:
                 raise AvlocError(f"the network wants {modality} features of width {expected}, the store's have {dim}")
+        check_rates(network.arguments, self.context())
 
     def split(self, split: str, *, training: bool = False) -> FeatureDataset:
         """Return the clips of a split that have features."""
@@ -249,6 +256,7 @@ class FeatureData(SplitData):
             random_windows=training,
             pseudo_forgeries=self.pseudo_forgeries if training else 0.0,
             allow_missing=self.allow_missing,
+            native_rate=self.native_rate,
         )
         counts = {
             "clips have no features and are left out": len(dataset.missing),
