@@ -29,14 +29,14 @@ ROW_TOLERANCE = 1e-3
 
 
 def rows_in(steps: int, rows_per_step: float) -> int:
-    """Return the number of rows that cover the middles of steps, if the first row starts within half a row of the first step.
+    """Return the number of rows that cover the middles of steps, wherever `TimeGrid.over` lets the first row start.
 
     A rest under 1 % of a row adds no row.
 
     >>> rows_in(3, 4.0), rows_in(10, 1.1988), rows_in(3, 0.25)
     (12, 12, 2)
     """
-    return max(0, math.ceil(steps * rows_per_step + max(0.0, 0.5 - rows_per_step / 2) - 0.01))
+    return max(0, math.ceil(steps * rows_per_step + max(0.0, 1 - rows_per_step) - 0.01))
 
 
 class Segment(NamedTuple):
@@ -168,16 +168,18 @@ class TimeGrid:
         return TimeGrid(self.start_s, self.hop_s * stride, -(-self.length // stride))
 
     def over(self, target: TimeGrid) -> TimeGrid:
-        """Continue this clock over the extent of `target`: the same hop and phase, as many rows as cover it.
+        """Continue this clock over the extent of `target`: the same hop and phase, as many rows as cover its steps' middles.
 
-        The first row starts within half a row of the target's start.
+        The first row starts within half a row of the target's start, or holds the middle of the first step if rows are longer
+        than steps.
 
         >>> rows = TimeGrid(start_s=0.125, hop_s=0.25, length=2).over(TimeGrid(start_s=1.0, hop_s=1.0, length=3))
         >>> rows.start_s, rows.length
         (0.875, 12)
         """
-        # Half a row and some rounding are still half a row.
-        first = math.floor(float(self.to_steps(target.start_s)) + 0.5 - 1e-6)
+        latest = min(0.5, target.hop_s / self.hop_s / 2)  # after the target's start, in rows
+        # With some rounding it is still half a row.
+        first = math.floor(float(self.to_steps(target.start_s)) + latest - 1e-6)
         start_s = self.start_s + first * self.hop_s
         return TimeGrid(start_s, self.hop_s, rows_in(target.length, target.hop_s / self.hop_s))
 

@@ -36,14 +36,14 @@ class StreamInputs(NamedTuple):
     """Cached features at their own rate, as keywords of a network's `forward`.
 
     A stream has a fixed number of rows per step, r. Row i covers [phase + i, phase + i + 1) / r steps of the clip's clock;
-    R = ceil(r · T).
+    R = `avloc.core.timeline.rows_in(T, r)`.
 
     Attributes:
         audio: (B, R, D) float32.
         video: (B, R, D) float32, with an R of its own.
         audio_mask: (B, R) bool, rows that have audio features.
         video_mask: (B, R) bool, rows that have visual features.
-        audio_phase: (B,) float32, start of the first row after the clock's start, in rows: −0.5 … 0.5.
+        audio_phase: (B,) float32, start of the first row after the clock's start, in rows: −0.5 … 0.5 if r ≥ 1.
         video_phase: (B,) float32.
         step_mask: (B, T) bool, steps of the clip; the others are padding.
     """

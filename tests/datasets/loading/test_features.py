@@ -7,6 +7,7 @@ import pytest
 
 from avloc.core.records import VideoRecord
 from avloc.core.timeline import Segment, TimeGrid
+from avloc.datasets.loading.batch import StreamInputs
 from avloc.datasets.loading.example import make_example
 from avloc.datasets.loading.features import FeatureDataset, collate
 from avloc.datasets.loading.samplers import SampleIndex
@@ -97,3 +98,40 @@ def test_real_clips_get_pseudo_forgeries(tiny_set, tiny_store):
     first, again = dataset[SampleIndex(3, 1)], dataset[SampleIndex(3, 1)]
     assert first.record == again.record  # the same for a seed
     np.testing.assert_array_equal(first.streams[0], again.streams[0])
+
+
+def test_batches_of_rows():
+    def features(rows, hop_s, start_s, dim):
+        return Features(np.ones((rows, dim), np.float32), TimeGrid(start_s, hop_s, rows))
+
+    examples = [
+        make_example(
+            VideoRecord("x", "t"),
+            {"audio": [features(100, 0.01, 0.013, 3)], "visual": [features(n, 1 / 29.97, 0.0, 2)]},
+            0.04,
+            native_rate=True,
+        )
+        for n in (45, 0)
+    ]
+    inputs = collate(examples).inputs
+    assert isinstance(inputs, StreamInputs)
+    steps = examples[0].grid.length
+    assert (steps, examples[1].grid.length) == (38, 26)
+    assert inputs.audio.shape == (2, 4 * steps, 3)
+    assert inputs.video.shape == (2, 46, 2)
+    assert inputs.audio_mask.sum(1).tolist() == [100, 100]
+    assert inputs.video_mask.sum(1).tolist() == [45, 0]
+    assert inputs.step_mask.sum(1).tolist() == [38, 26]
+    assert inputs.audio_phase.tolist() == pytest.approx([0.3, 0.3])  # 13 ms are a row and 0.3 of one
+    assert inputs.video_phase[0].item() == 0
+
+
+def test_stored_rows_are_those_of_the_store(tiny_set, tiny_store):
+    records, store = read_records("lavdf", tiny_set), FeatureStore(tiny_store)
+    dataset = FeatureDataset(records, store, EXTRACTORS, hop_s=0.04, native_rate=True, longest_s=1.0)
+    example = dataset[SampleIndex(2, 5)]
+    assert example.grid.length == 25
+    assert [s.shape for s in example.streams] == [(100, 513), (25, 320)]
+    whole = store.read("logspec", records[2].file)
+    first = round((example.rows[0].grid.start_s - whole.grid.start_s) / 0.01)
+    np.testing.assert_array_equal(example.streams[0], whole.values[first : first + 100].astype(np.float32))
