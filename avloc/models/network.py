@@ -112,11 +112,11 @@ def check_rates(arguments: Mapping[str, Any], context: TrainingContext) -> None:
         expected = arguments.get(name)
         if rate is None and expected is not None:
             raise AvlocError(
-                f"the network takes {name} {expected!r}, and the data average all rows to steps: want native_rate true"
+                f"the network takes {name} {expected!r}, and the data average all rows to steps: correct native_rate"
             )
         if rate is not None and not (isinstance(expected, int | float) and math.isclose(expected, rate, rel_tol=1e-6)):
             raise AvlocError(
-                f"the data have {name} {rate:.9g}, the network takes {expected!r}: set its argument {name}"
+                f"the data have {name} {rate:.9g}, the network takes {expected!r}: correct its argument {name}"
             )
 
 
