@@ -28,7 +28,9 @@ FEATURES = ("logspec", "residual_grid")
 DEMO = {  # as configs/demo.yaml
     "audio_dim": 513,
     "visual_dim": 320,
-    "audio_spectral_channels": 24,
+    "audio_spectral_channels": 12,
+    "audio_rows_per_step": 4.0,
+    "visual_rows_per_step": 1.0,
     "visual_grid_channels": 24,
     "stem_layers": 0,
     "first_steps": 24.0,
@@ -206,13 +208,17 @@ def _feature_batch(sizes: Sizes) -> Batch:
     import torch
 
     from avloc.core.records import VideoRecord
-    from avloc.core.timeline import Segment, TimeGrid
-    from avloc.datasets.loading.batch import Batch, FeatureInputs, stack_targets
+    from avloc.core.timeline import Segment, TimeGrid, rows_in
+    from avloc.datasets.loading.batch import Batch, StreamInputs, stack_targets
     from avloc.models import BoundaryTransformer
 
     torch.manual_seed(1)
-    shape, mask = (sizes.batch, sizes.steps), torch.ones(sizes.batch, sizes.steps, dtype=torch.bool)
-    inputs = FeatureInputs(torch.randn(*shape, DEMO["audio_dim"]), torch.randn(*shape, DEMO["visual_dim"]), mask, mask)
+    rows = [rows_in(sizes.steps, DEMO[key]) for key in ("audio_rows_per_step", "visual_rows_per_step")]
+    audio, video = (
+        torch.randn(sizes.batch, n, DEMO[k]) for n, k in zip(rows, ("audio_dim", "visual_dim"), strict=True)
+    )
+    masks = [torch.ones(sizes.batch, n, dtype=torch.bool) for n in (*rows, sizes.steps)]
+    inputs = StreamInputs(audio, video, *masks[:2], torch.zeros(sizes.batch), torch.zeros(sizes.batch), masks[2])
     records = [
         VideoRecord(str(k), "train", audio_segments=(Segment(0.2, 0.6),) if k % 2 else ()) for k in range(sizes.batch)
     ]
@@ -316,7 +322,7 @@ def _write_random_checkpoint(path: Path) -> None:
     torch.manual_seed(0)
     descriptions = tuple(build_extractor(name, {}).describe() for name in FEATURES)
     network = BoundaryTransformer(**DEMO)  # type: ignore[arg-type]
-    write_checkpoint(path, network, TrainingContext(hop_s=0.04, extractors=descriptions))
+    write_checkpoint(path, network, TrainingContext(hop_s=0.04, extractors=descriptions, native_rate=True))
 
 
 CHECKS = (

@@ -160,6 +160,7 @@ class TrainingContext:
         extractors: of the cached features; empty for a network that takes the clips themselves.
         clips: the input format of such a network; None for one on cached features.
         calibration: by `clip`, `audio`, `visual`, the slope and offset that turn a best score into a probability.
+        native_rate: the network takes the rows of each stream of features; otherwise they are averaged to its steps.
 
     >>> TrainingContext(0.04, clips=ClipInputFormat(512, "pad")).to_dict()
     {'hop_s': 0.04, 'extractors': [], 'clips': {'frames': 512, 'fit': 'pad'}}
@@ -169,6 +170,19 @@ class TrainingContext:
     extractors: tuple[ExtractorDescription, ...] = ()
     clips: ClipInputFormat | None = None
     calibration: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    native_rate: bool = False
+
+    def rows_per_step(self) -> dict[str, float | None]:
+        """Return the rows per step of each modality: of its shortest hop; None on the model's clock.
+
+        >>> extractors = (ExtractorDescription("logmel", "audio", 0.01, 64), ExtractorDescription("mvit", "visual", 0.16, 9))
+        >>> TrainingContext(0.04, extractors, native_rate=True).rows_per_step()
+        {'audio': 4.0, 'visual': 0.25}
+        """
+        if not self.native_rate:
+            return dict.fromkeys(MODALITIES, None)
+        hops = {m: [e.hop_s for e in self.extractors if e.modality == m] for m in MODALITIES}
+        return {m: self.hop_s / min(hops_s) if hops_s else None for m, hops_s in hops.items()}
 
     def to_dict(self) -> dict[str, object]:
         """Return the context as plain values, for a checkpoint."""
@@ -177,4 +191,6 @@ class TrainingContext:
             values["clips"] = asdict(self.clips)
         if self.calibration:
             values["calibration"] = dict(self.calibration)
+        if self.native_rate:
+            values["native_rate"] = True
         return values

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,21 @@ DEFAULT_FPS = 25.0
 """Frames per second of the field's datasets, by convention."""
 DEFAULT_SAMPLE_RATE = 16_000
 """Audio samples per second of the field's datasets, by convention."""
+
+
+ROW_TOLERANCE = 1e-3
+"""Rows by which a time may miss the edge of a row and still lie on it."""
+
+
+def rows_in(steps: int, rows_per_step: float) -> int:
+    """Return the number of rows that cover the middles of steps, wherever `TimeGrid.over` lets the first row start.
+
+    A rest under 1 % of a row adds no row.
+
+    >>> rows_in(3, 4.0), rows_in(10, 1.1988), rows_in(3, 0.25)
+    (12, 12, 2)
+    """
+    return max(0, math.ceil(steps * rows_per_step + max(0.0, 1 - rows_per_step) - 0.01))
 
 
 class Segment(NamedTuple):
@@ -151,6 +166,49 @@ class TimeGrid:
         if stride < 1:
             raise AvlocError(f"a stride must be at least 1, got {stride}")
         return TimeGrid(self.start_s, self.hop_s * stride, -(-self.length // stride))
+
+    def over(self, target: TimeGrid) -> TimeGrid:
+        """Continue this clock over the extent of `target`: the same hop and phase, as many rows as cover its steps' middles.
+
+        The first row starts within half a row of the target's start, or holds the middle of the first step if rows are longer
+        than steps.
+
+        >>> rows = TimeGrid(start_s=0.125, hop_s=0.25, length=2).over(TimeGrid(start_s=1.0, hop_s=1.0, length=3))
+        >>> rows.start_s, rows.length
+        (0.875, 12)
+        """
+        latest = min(0.5, target.hop_s / self.hop_s / 2)  # after the target's start, in rows
+        # With some rounding it is still half a row.
+        first = math.floor(float(self.to_steps(target.start_s)) + latest - 1e-6)
+        start_s = self.start_s + first * self.hop_s
+        return TimeGrid(start_s, self.hop_s, rows_in(target.length, target.hop_s / self.hop_s))
+
+    def continues(self, other: TimeGrid) -> bool:
+        """Tell whether the steps of both clocks coincide where both have any."""
+        offset = float(self.to_steps(other.start_s))
+        return math.isclose(self.hop_s, other.hop_s, rel_tol=1e-9) and abs(offset - round(offset)) < 1e-4
+
+    def place(self, values: npt.NDArray[Any], target: TimeGrid) -> npt.NDArray[Any]:
+        """Copy rows (self.length, …) to the same times of `target`, which `continues` this clock; zeros elsewhere."""
+        shift = round(float(self.to_steps(target.start_s)))
+        placed = np.zeros((target.length, *values.shape[1:]), dtype=values.dtype)
+        low, high = max(0, shift), min(self.length, shift + target.length)
+        if low < high:
+            placed[low - shift : high - shift] = values[low:high]
+        return placed
+
+    def present_at(self, present: npt.NDArray[np.bool_], target: TimeGrid) -> npt.NDArray[np.bool_]:
+        """Mark the steps of `target` whose middle lies in a row that is present: (self.length,) → (target.length,).
+
+        A middle between two rows lies in both.
+        """
+        middles = self.to_steps(target.centers_s())
+        marked = np.zeros(target.length, dtype=bool)
+        for position in (middles - ROW_TOLERANCE, middles + ROW_TOLERANCE):
+            rows = np.floor(position).astype(np.int64)
+            exists = (rows >= 0) & (rows < self.length)
+            marked[exists] |= present[rows[exists]]
+        return marked
 
     def resample(self, values: npt.NDArray[np.float32], target: TimeGrid) -> npt.NDArray[np.float32]:
         """Bring `values` (self.length, C), one row per step of this grid, onto `target`: (target.length, C).

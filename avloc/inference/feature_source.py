@@ -35,6 +35,7 @@ class FeatureSource:
         weights: by extractor, the file of its weights, for those that have any; only `open` needs it.
         own_extractors: classes of your own extractors, or their dotted names; those of the package and of installed
             plug-ins need not be named.
+        native_rate: whether the network takes the rows of each stream; otherwise they are averaged to its steps.
     """
 
     windows, batch_size = True, 16
@@ -45,9 +46,11 @@ class FeatureSource:
         hop_s: float,
         weights: Mapping[str, str | Path] | None = None,
         own_extractors: Sequence[type[Extractor] | str] = (),
+        *,
+        native_rate: bool = False,
     ) -> None:
         self.descriptions, self.hop_s, self._weights = tuple(descriptions), hop_s, dict(weights or {})
-        self._own = tuple(own_extractors)
+        self._own, self.native_rate = tuple(own_extractors), native_rate
         self._extractors: list[Extractor] = []
 
     def __getstate__(self) -> dict[str, object]:
@@ -136,7 +139,8 @@ class FeatureSource:
             features: dict[str, list[Features]] = {m: [] for m in MODALITIES}
             for buffer in buffers:
                 features[buffer.extractor.modality].append(buffer.features(grid.start_s, grid.end_s))
-            return example_on_grid(VideoRecord(name, ""), features, grid, min(grid.end_s, end_s()))
+            ends_s = min(grid.end_s, end_s())
+            return example_on_grid(VideoRecord(name, ""), features, grid, ends_s, native_rate=self.native_rate)
 
         def end_s() -> float:
             return max(track.end_s for track in tracks)
@@ -176,4 +180,6 @@ class FeatureSource:
                         f"was trained on {getattr(trained, key)!r}"
                     )
         names = [d.name for d in self.descriptions]
-        return FeatureDataset(records, store, names, hop_s=self.hop_s, allow_missing=allow_missing)
+        return FeatureDataset(
+            records, store, names, hop_s=self.hop_s, allow_missing=allow_missing, native_rate=self.native_rate
+        )

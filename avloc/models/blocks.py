@@ -29,6 +29,46 @@ class MaskedInstanceNorm(nn.Module):
         return (x - mean) * (variance + 1e-2).rsqrt() * weight
 
 
+class MaskedBatchNorm(nn.Module):
+    """Batch norm of maps over the real rows of a batch: (B, C, R, F) → (B, C, R, F).
+
+    Ioffe and Szegedy, "Batch normalization", ICML 2015; padding and absent rows do not count, so that the statistics do not
+    depend on how clips are batched.
+
+    Args:
+        channels: C.
+        momentum: weight of a batch in the running statistics.
+
+    >>> MaskedBatchNorm(3)(torch.zeros(2, 3, 19, 5), torch.ones(2, 19, dtype=torch.bool)).shape
+    torch.Size([2, 3, 19, 5])
+    """
+
+    running_mean: Tensor
+    running_variance: Tensor
+
+    def __init__(self, channels: int, momentum: float = 0.1) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_variance", torch.ones(channels))
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Normalize `x` over the rows of `mask` (B, R), by the running statistics outside of training."""
+        mean, variance = self.running_mean, self.running_variance
+        if self.training:
+            real = mask[:, None, :, None].float()
+            count = (real.sum() * x.shape[3]).clamp_min(1)
+            mean = (x.float() * real).sum((0, 2, 3)) / count
+            variance = ((x.float() - mean[:, None, None]).square() * real).sum((0, 2, 3)) / count
+            with torch.no_grad():
+                momentum = self.momentum * mask.any().to(mean.dtype)  # a batch without rows says nothing
+                self.running_mean.lerp_(mean, momentum)
+                self.running_variance.lerp_(variance, momentum)
+        scale = self.weight * (variance + 1e-5).rsqrt()
+        return x * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]
+
+
 class ChannelDropout(nn.Module):
     """Dropout of whole channels of a clip, at all of its steps: (B, T, D) → (B, T, D).
 

@@ -4,7 +4,8 @@ A point head over a pyramid (Zhang et al., "ActionFormer", ECCV 2022) on two str
 per-modality classes instead of action classes (a point says which modality is forged), 1-D DIoU, a boundary probability at
 every step that weights the scores, and streams that may be missing, as a whole or in part.
 
-Legend: B batch, T steps, C width, L levels, P points of all levels, M modalities (audio, visual), K distance bins.
+Legend: B batch, T steps, R rows of a stream, C width, L levels, P points of all levels, M modalities (audio, visual),
+K distance bins.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from avloc.heads.points import PointTargetMaker, PointTargets, Pyramid, decode_p
 from avloc.models.attention import TransformerBlock, local_attention_mask
 from avloc.models.blocks import ConvBlock, ConvHead, CrossModalPredictor, halve
 from avloc.models.stems import Stem
+from avloc.models.stream_clock import stream_clocks
 
 # Shorter proposals are slips of the regression: no data set of the field labels segments that short.
 SHORTEST_S = 0.04
@@ -83,12 +85,15 @@ class BoundaryTransformer(nn.Module):
         first_steps: segments shorter than this many steps belong to level 0; the limit doubles with each level.
         stem_layers: number of convolutions in each stem.
         audio_spectral_channels: channels of a small convolutional encoder along the frequency axis, for audio features that
-            have one (logspec, logmel); 0: a linear projection (WavLM).
+            have one (logspec, logmel); 0: a linear projection (WavLM). With `audio_rows_per_step`, those of its first layer.
         visual_grid_channels: channels of a small convolutional encoder over the cells, for visual features on a grid
             (residual_grid); 0: a linear projection (MViT).
         audio_layers: number of layers that lie side by side in the cached audio features (`layers=all` of an extractor);
             learned weights mix them.
         visual_layers: number of layers in the cached visual features.
+        audio_rows_per_step: rate of the audio features if they come at their own (`StreamInputs`), brought to steps by learned,
+            strided convolutions; None: their rows are steps.
+        visual_rows_per_step: rate of the visual features; None if `audio_rows_per_step` is None.
         cross_layers: pairs of self- and cross-attention blocks per stream.
         radius: attention sees at most this many steps to each side.
         reconstruction: weight of the loss of predicting each stream from the other on real steps; the residual becomes
@@ -140,6 +145,8 @@ class BoundaryTransformer(nn.Module):
         visual_grid_channels: int = 0,
         audio_layers: int = 1,
         visual_layers: int = 1,
+        audio_rows_per_step: float | None = None,
+        visual_rows_per_step: float | None = None,
         cross_layers: int = 1,
         radius: int = 24,
         reconstruction: float = 0.0,
@@ -165,8 +172,18 @@ class BoundaryTransformer(nn.Module):
         self.reconstruction = reconstruction
         # The modules draw their first weights in this order: another one changes the numbers of every seeded run.
         stem = partial(Stem, width=width, layers=stem_layers, dropout=dropout, input_dropout=input_dropout)
-        audio_stem = stem(features=audio_dim, spectral_channels=audio_spectral_channels, cached_layers=audio_layers)
-        visual_stem = stem(features=visual_dim, grid_channels=visual_grid_channels, cached_layers=visual_layers)
+        audio_stem = stem(
+            features=audio_dim,
+            spectral_channels=audio_spectral_channels,
+            cached_layers=audio_layers,
+            rows_per_step=audio_rows_per_step,
+        )
+        visual_stem = stem(
+            features=visual_dim,
+            grid_channels=visual_grid_channels,
+            cached_layers=visual_layers,
+            rows_per_step=visual_rows_per_step,
+        )
         self.stems = nn.ModuleList([audio_stem, visual_stem])
         self.missing_modality_embedding = nn.Parameter(torch.zeros(2, width))
         block = partial(TransformerBlock, width=width, heads=heads, dropout=dropout)
@@ -184,23 +201,37 @@ class BoundaryTransformer(nn.Module):
         self.step_heads = nn.ModuleList(nn.Linear(width, 1) for _ in range(2))
         self.boundary_head = ConvHead(width=width, outputs=2, bias=RARE_CLASS_BIAS)
 
-    def forward(self, audio: Tensor, video: Tensor, audio_mask: Tensor, video_mask: Tensor) -> BoundaryOutput:
+    def forward(
+        self,
+        audio: Tensor,
+        video: Tensor,
+        audio_mask: Tensor,
+        video_mask: Tensor,
+        audio_phase: Tensor | None = None,
+        video_phase: Tensor | None = None,
+        step_mask: Tensor | None = None,
+    ) -> BoundaryOutput:
         """Run a padded batch.
 
         Args:
-            audio: (B, T, audio_dim) features on the clips' clock; their values outside of `audio_mask` have no effect.
-            video: (B, T, visual_dim).
-            audio_mask: (B, T) bool, True for steps with audio.
-            video_mask: (B, T) bool.
+            audio: (B, R, audio_dim) features; their values outside of `audio_mask` have no effect. R = T unless the streams
+                come at their own rate.
+            video: (B, R, visual_dim), with an R of its own.
+            audio_mask: (B, R) bool, True for rows with audio.
+            video_mask: (B, R) bool.
+            audio_phase: (B,) of `avloc.datasets.loading.batch.StreamInputs`, for a network with rates.
+            video_phase: (B,).
+            step_mask: (B, T) bool, steps of the clip, for a network with rates.
 
         Raises:
-            AvlocError: if both streams do not have the same batch and steps.
+            AvlocError: if the streams do not have the same batch and steps, or do not come at the network's rates.
         """
-        if audio.shape[:2] != video.shape[:2]:
-            raise AvlocError(f"audio and video must have equal (B, T), got {audio.shape[:2]} and {video.shape[:2]}")
-        step_mask = audio_mask | video_mask
-        masks = self._drop_modality(audio_mask, video_mask)
-        streams = self._attend(self._embed((audio, video), masks, step_mask), step_mask)
+        clocks = stream_clocks(self.arguments, (audio, audio_phase), (video, video_phase), step_mask)
+        step_mask = clocks[0].step_mask(audio_mask) | clocks[1].step_mask(video_mask)
+        row_masks = self._drop_modality(audio_mask, video_mask)
+        masks = [clock.step_mask(mask) for clock, mask in zip(clocks, row_masks, strict=True)]
+        embedded = [s(x, m, c) for s, x, m, c in zip(self.stems, (audio, video), row_masks, clocks, strict=True)]
+        streams = self._attend(self._fill_missing(embedded, masks, step_mask), step_mask)
         streams, reconstruction_error = self._add_residuals(streams, masks, step_mask)
         step_logits = torch.cat([head(x) for head, x in zip(self.step_heads, streams, strict=True)], -1)
         x = self.fuse(torch.cat(streams, -1)) * step_mask[..., None]
@@ -219,7 +250,7 @@ class BoundaryTransformer(nn.Module):
         )
 
     def _drop_modality(self, audio_mask: Tensor, video_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """In training, mask one stream of a few clips that have both: (B, T) each."""
+        """In training, mask one stream of a few clips that have both: (B, R) each."""
         if not (self.training and self.modality_dropout):
             return audio_mask, video_mask
         draw = torch.rand(len(audio_mask), 1, device=audio_mask.device)
@@ -227,11 +258,11 @@ class BoundaryTransformer(nn.Module):
         probability = self.modality_dropout / 2
         return audio_mask & ~(both & (draw < probability)), video_mask & ~(both & (draw > 1 - probability))
 
-    def _embed(self, features: Sequence[Tensor], masks: Sequence[Tensor], step_mask: Tensor) -> list[Tensor]:
-        """Embed both modalities; missing steps get a learned vector: (B, T, D) each → (B, T, C) each."""
+    def _fill_missing(self, streams: Sequence[Tensor], masks: Sequence[Tensor], step_mask: Tensor) -> list[Tensor]:
+        """Give missing steps a learned vector: (B, T, C) each."""
         return [
-            torch.where(mask[..., None], stem(x, mask), missing) * step_mask[..., None]
-            for stem, x, mask, missing in zip(self.stems, features, masks, self.missing_modality_embedding, strict=True)
+            torch.where(mask[..., None], x, missing) * step_mask[..., None]
+            for x, mask, missing in zip(streams, masks, self.missing_modality_embedding, strict=True)
         ]
 
     def _attend(self, streams: list[Tensor], step_mask: Tensor) -> list[Tensor]:

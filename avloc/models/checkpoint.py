@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from avloc.core.descriptions import ClipInputFormat, ExtractorDescription, Fit, TrainingContext, is_hop
-from avloc.errors import CheckpointError, one_line
+from avloc.errors import AvlocError, CheckpointError, one_line
 from avloc.io.weights import damaged_part, load_file, save_file
-from avloc.models.network import Network, as_module
+from avloc.models.network import Network, as_module, check_rates
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -197,12 +197,21 @@ def _context(path: Path, values: Mapping[str, Any]) -> TrainingContext:
     calibration = values.get("calibration") or {}
     if not isinstance(calibration, dict) or not all(_is_fit(fit) for fit in calibration.values()):
         raise _damaged(path, "calibration", calibration)
-    return TrainingContext(
+    native_rate = values.get("native_rate", False)
+    if not isinstance(native_rate, bool):
+        raise _damaged(path, "native_rate", native_rate)
+    context = TrainingContext(
         hop_s=float(values["hop_s"]),
         extractors=tuple(extractors),
         clips=None if clips is None else ClipInputFormat(int(clips["frames"]), clips["fit"]),
         calibration={str(name): (float(fit[0]), float(fit[1])) for name, fit in calibration.items()},
+        native_rate=native_rate,
     )
+    try:
+        check_rates(values["arguments"], context)
+    except AvlocError as error:
+        raise CheckpointError(f"{path}: a damaged checkpoint, {error}") from error
+    return context
 
 
 def _damaged(path: Path, name: str, value: object) -> CheckpointError:

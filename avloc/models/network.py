@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -10,6 +11,7 @@ from avloc.errors import AvlocError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from avloc.core.descriptions import TrainingContext
     from avloc.core.proposals import Proposals
     from avloc.core.timeline import TimeGrid
 
@@ -20,9 +22,10 @@ class Network(Protocol):
     A class may simply have them, or inherit `class MyNet(nn.Module, Network)` and thereby the defaults of the last three.
 
     `forward` takes keyword arguments. On cached features these are `audio` (B, T, audio_dim), `video` (B, T, visual_dim),
-    `audio_mask` and `video_mask` (B, T) bool; on clips they are those of `avloc.datasets.loading.batch.ClipInputs`. Its output
-    must have `step_logits` (B, T, M): the fakeness of each step per modality (audio, visual), for the curves of a
-    localization.
+    `audio_mask` and `video_mask` (B, T) bool. A network with `audio_rows_per_step` and `visual_rows_per_step` among its
+    arguments takes each stream at its own rate instead: those of `avloc.datasets.loading.batch.StreamInputs`. On clips they
+    are those of `avloc.datasets.loading.batch.ClipInputs`. Its output must have `step_logits` (B, T, M): the fakeness of each
+    step per modality (audio, visual), for the curves of a localization.
 
     Attributes:
         arguments: the constructor's keyword arguments as plain values, which a checkpoint keeps. On cached features
@@ -92,6 +95,29 @@ def check_network(model: object) -> Network:
     if not isinstance(model.arguments, Mapping):
         raise AvlocError(f"{name}.arguments must be a mapping of the constructor's arguments, got {model.arguments!r}")
     return cast(Network, model)
+
+
+def check_rates(arguments: Mapping[str, Any], context: TrainingContext) -> None:
+    """Check that a network on cached features takes its streams at the rate at which the data give them.
+
+    Args:
+        arguments: the network's.
+        context: of the data.
+
+    Raises:
+        AvlocError: with the rate that the network needs.
+    """
+    for modality, rate in context.rows_per_step().items():
+        name = f"{modality}_rows_per_step"
+        expected = arguments.get(name)
+        if rate is None and expected is not None:
+            raise AvlocError(
+                f"the network takes {name} {expected!r}, and the data average all rows to steps: correct native_rate"
+            )
+        if rate is not None and not (isinstance(expected, int | float) and math.isclose(expected, rate, rel_tol=1e-6)):
+            raise AvlocError(
+                f"the data have {name} {rate:.9g}, the network takes {expected!r}: correct its argument {name}"
+            )
 
 
 def as_module(network: Network) -> nn.Module:

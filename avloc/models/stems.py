@@ -1,15 +1,26 @@
-"""Stems, which bring cached features to the network's width. Legend: B batch, T steps, C width, D input width, L layers."""
+"""Stems, which bring cached features to the network's width and clock.
+
+Legend: B batch, T steps, R rows, C width, D input width, L layers. Without a rate of its own, a stream's rows are steps.
+"""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Sequence
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
-from torch.nn.functional import gelu
+from torch.nn.functional import gelu, pad
 
-from avloc.models.blocks import ChannelDropout, ConvBlock, MaskedInstanceNorm
+from avloc.models.blocks import ChannelDropout, ConvBlock, MaskedBatchNorm, MaskedInstanceNorm
+from avloc.models.stream_clock import StreamClock, check_rows_per_step, pad_rows, split_stride, stride_mask
 
 GRID_CELLS = 8  # per side of the grid of residual_grid
+SPECTRAL_LAYERS = 3
+WIDE_SPECTRUM = 256  # bins from which a `SpectralCNN` strides widely: log-spectra, not mel bands or coefficients
+WIDE_LAYERS = ((15, 6), (5, 3), (5, 3))  # kernel and stride along the frequency axis
+NARROW_LAYERS = ((5, 2), (5, 2), (5, 2))
 
 
 class LayerMix(nn.Module):
@@ -34,9 +45,11 @@ class LayerMix(nn.Module):
 
 
 class Stem(nn.Module):
-    """Cached features > mean of layers > instance norm > projection > local convolutions: (B, T, D) → (B, T, C).
+    """Cached features > mean of layers > instance norm > projection > steps > local convolutions: (B, R, D) → (B, T, C).
 
-    Values outside of the mask have no effect, NaN included.
+    Rows at their own rate are embedded first; strided convolutions then bring them near to the clock of steps, and the last
+    part of a step is interpolated. Each stride covers its rows evenly, so that no layer shifts the time. Values outside of
+    the mask have no effect, NaN included.
 
     Args:
         features: D, all layers together.
@@ -47,6 +60,11 @@ class Stem(nn.Module):
         spectral_channels: project by a `SpectralEncoder` with this many channels; 0: a linear projection.
         grid_channels: project by a `GridEncoder` with this many channels; 0: a linear projection.
         cached_layers: L, a divisor of D; more than 1 are mixed by a `LayerMix`.
+        rows_per_step: rate of a stream that comes at its own; None: its rows are steps. With a rate, `spectral_channels` are
+            those of the first layer of a `SpectralCNN`.
+
+    Raises:
+        AvlocError: if the rate is out of range.
 
     >>> stem = Stem(features=5, width=4, layers=1, dropout=0.1, input_dropout=0.1).eval()
     >>> stem(torch.zeros(2, 19, 5), torch.ones(2, 19, dtype=torch.bool)).shape
@@ -64,27 +82,125 @@ class Stem(nn.Module):
         spectral_channels: int = 0,
         grid_channels: int = 0,
         cached_layers: int = 1,
+        rows_per_step: float | None = None,
     ) -> None:
         super().__init__()
+        check_rows_per_step(rows_per_step)
         self.mix = LayerMix(cached_layers) if cached_layers > 1 else None
         features //= cached_layers
         self.norm = MaskedInstanceNorm()
         self.drop = ChannelDropout(input_dropout)
         self.project: nn.Module = nn.Linear(features, width)
-        if spectral_channels:
+        strides = [] if rows_per_step is None else split_stride(rows_per_step)
+        self.stride = math.prod(strides)
+        if spectral_channels and rows_per_step is not None:
+            time_strides, strides = split_stride(rows_per_step, SPECTRAL_LAYERS), []
+            self.project = SpectralCNN(
+                features=features, width=width, channels=spectral_channels, time_strides=time_strides
+            )
+        elif spectral_channels:
             self.project = SpectralEncoder(features=features, width=width, channels=spectral_channels)
         if grid_channels:
             self.project = GridEncoder(features=features, width=width, channels=grid_channels)
         self.projects_with_mask = bool(spectral_channels or grid_channels)
+        self.strided = nn.ModuleList(StridedConv(width=width, stride=stride) for stride in strides)
         self.blocks = nn.ModuleList(ConvBlock(width=width, kernel=3, dropout=dropout) for _ in range(layers))
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor, clock: StreamClock | None = None) -> Tensor:
+        """Embed a stream.
+
+        Args:
+            x: (B, R, D).
+            mask: (B, R) bool, rows that are present.
+            clock: of the rows; None: they are steps.
+        """
+        clock = clock or StreamClock()
         x = x.masked_fill(~mask[..., None], 0)  # a product with the mask would keep NaN
         x = self.drop(self.norm(x if self.mix is None else self.mix(x), mask))
-        x = gelu(self.project(x, mask) if self.projects_with_mask else self.project(x)) * mask[..., None]
+        x = gelu(self.project(x, mask) if self.projects_with_mask else self.project(x))
+        if not self.strided:
+            x = x * stride_mask(mask, self.stride)[..., None]
+        row_mask = mask
+        for strided in self.strided:
+            x, row_mask = strided(x * row_mask[..., None], row_mask)
+        steps = clock.step_mask(mask)
+        x = clock.to_steps(x, stride_mask(mask, self.stride), self.stride) * steps[..., None]
         for block in self.blocks:
-            x = block(x, mask)
+            x = block(x, steps)
         return x
+
+
+class StridedConv(nn.Module):
+    """Convolution that brings `stride` rows to one, and sees one more on each side: (B, R, C) → (B, ceil(R / stride), C).
+
+    An output lies in the middle of its rows. With an odd kernel at an even stride it would lie half a row early.
+
+    Args:
+        width: C.
+        stride: rows per output.
+
+    >>> x, mask = StridedConv(width=4, stride=2)(torch.zeros(2, 19, 4), torch.ones(2, 19, dtype=torch.bool))
+    >>> x.shape, mask.shape
+    (torch.Size([2, 10, 4]), torch.Size([2, 10]))
+    """
+
+    def __init__(self, *, width: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.norm = nn.LayerNorm(width)
+        self.conv = nn.Conv1d(width, width, stride + 2, stride=stride, padding=1)
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the outputs, and a mask (B, ceil(R / stride)) of those with any row."""
+        x = pad_rows(self.norm(x) * mask[..., None], self.stride)
+        mask = stride_mask(mask, self.stride)
+        return gelu(self.conv(x.transpose(1, 2)).transpose(1, 2)) * mask[..., None], mask
+
+
+class SpectralCNN(nn.Module):
+    """Spectra at their own rate > three convolutions over time and frequency > projection: (B, R, D) → (B, R / stride, C).
+
+    As in `SpectralEncoder`, small filters run along the frequency axis; these also see the rows within a step, of which a mean
+    shows neither clicks nor pitch pulses. The channels double with each layer. Strides in time are centred, as
+    `StridedConv`'s.
+
+    Args:
+        features: D, the number of frequency bins.
+        width: C.
+        channels: of the first layer.
+        time_strides: rows that each layer brings to one.
+
+    >>> encoder = SpectralCNN(features=40, width=4, channels=2, time_strides=(1, 2, 2))
+    >>> encoder(torch.zeros(2, 19, 40), torch.ones(2, 19, dtype=torch.bool)).shape
+    torch.Size([2, 5, 4])
+    """
+
+    def __init__(self, *, features: int, width: int, channels: int, time_strides: Sequence[int]) -> None:
+        super().__init__()
+        self.time_strides = tuple(time_strides)
+        layers = WIDE_LAYERS if features >= WIDE_SPECTRUM else NARROW_LAYERS
+        self.convs, self.norms = nn.ModuleList(), nn.ModuleList()
+        inputs, bands = 1, features
+        for k, ((kernel, stride), time_stride) in enumerate(zip(layers, time_strides, strict=True)):
+            outputs = channels * 2**k
+            conv = nn.Conv2d(
+                inputs, outputs, (time_stride + 2, kernel), (time_stride, stride), (1, kernel // 2), bias=False
+            )
+            self.convs.append(conv)
+            self.norms.append(MaskedBatchNorm(outputs))
+            inputs, bands = outputs, (bands - 1) // stride + 1
+        self.norm = nn.LayerNorm(inputs * bands)
+        self.project = nn.Linear(inputs * bands, width)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        x = pad_rows(x, math.prod(self.time_strides))[:, None]
+        for conv, norm, stride in zip(self.convs, self.norms, self.time_strides, strict=True):
+            mask = stride_mask(mask, stride)
+            y = conv(x)  # B, channels, rows, bands
+            real = pad(mask, (0, y.shape[2] - mask.shape[1]))
+            x = gelu(norm(y, real)) * real[:, None, :, None]
+        y = x[:, :, : mask.shape[1]].transpose(1, 2).flatten(2)
+        return self.project(self.norm(y))
 
 
 class SpectralEncoder(nn.Module):

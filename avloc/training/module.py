@@ -47,7 +47,7 @@ def clips_not_finite(batch: Batch) -> list[str]:
     is_finite = torch.ones(len(batch.records), dtype=torch.bool)
     for values in batch.inputs:
         if values.is_floating_point():
-            is_finite &= values.isfinite().flatten(1).all(dim=1).cpu()
+            is_finite &= values.isfinite().reshape(len(values), -1).all(dim=1).cpu()
     return [record.file for record, finite in zip(batch.records, is_finite.tolist(), strict=True) if not finite]
 
 

@@ -24,6 +24,7 @@ from avloc.models.attention import TransformerBlock, local_attention_mask
 from avloc.models.blocks import ConvBlock, ConvHead, halve
 from avloc.models.boundary_transformer import RARE_CLASS_BIAS, SHORTEST_S
 from avloc.models.stems import Stem
+from avloc.models.stream_clock import stream_clocks
 
 DROPOUT = 0.1
 
@@ -47,14 +48,22 @@ class PointOutput(NamedTuple):
 
 
 class Stems(nn.ModuleList):
-    """Each modality's features to the width: (B, T, D) → (B, T, C), the same for all systems."""
+    """Each modality's features to the width and to steps: (B, R, D) → (B, T, C), the same for all systems."""
 
     def __init__(
-        self, *, audio_dim: int, visual_dim: int, width: int, spectral_channels: int, grid_channels: int
+        self,
+        *,
+        audio_dim: int,
+        visual_dim: int,
+        width: int,
+        spectral_channels: int,
+        grid_channels: int,
+        rows_per_step: tuple[float | None, float | None],
     ) -> None:
         audio = Stem(
             features=audio_dim,
             spectral_channels=spectral_channels,
+            rows_per_step=rows_per_step[0],
             width=width,
             layers=2,
             dropout=DROPOUT,
@@ -63,16 +72,30 @@ class Stems(nn.ModuleList):
         visual = Stem(
             features=visual_dim,
             grid_channels=grid_channels,
+            rows_per_step=rows_per_step[1],
             width=width,
             layers=2,
             dropout=DROPOUT,
             input_dropout=DROPOUT,
         )
         super().__init__([audio, visual])
+        self.rates = dict(zip(("audio_rows_per_step", "visual_rows_per_step"), rows_per_step, strict=True))
 
-    def forward(self, audio: Tensor, video: Tensor, audio_mask: Tensor, video_mask: Tensor) -> list[Tensor]:
-        pairs = zip(self, (audio, video), (audio_mask, video_mask), strict=True)
-        return [stem(x, mask) * mask[..., None] for stem, x, mask in pairs]
+    def forward(
+        self,
+        audio: Tensor,
+        video: Tensor,
+        audio_mask: Tensor,
+        video_mask: Tensor,
+        audio_phase: Tensor | None = None,
+        video_phase: Tensor | None = None,
+        step_mask: Tensor | None = None,
+    ) -> tuple[list[Tensor], Tensor]:
+        """Return both streams (B, T, C), and the steps with either (B, T)."""
+        clocks = stream_clocks(self.rates, (audio, audio_phase), (video, video_phase), step_mask)
+        streams = zip(self, (audio, video), (audio_mask, video_mask), clocks, strict=True)
+        steps = clocks[0].step_mask(audio_mask) | clocks[1].step_mask(video_mask)
+        return [stem(x, mask, clock) * clock.step_mask(mask)[..., None] for stem, x, mask, clock in streams], steps
 
 
 def transformer_blocks(count: int, *, width: int, heads: int, cross: bool = False) -> nn.ModuleList:
@@ -101,6 +124,8 @@ class ActionFormerLike(nn.Module):
         radius: steps that attention reaches to each side.
         audio_spectral_channels: as `BoundaryTransformer`'s.
         visual_grid_channels: as `BoundaryTransformer`'s.
+        audio_rows_per_step: as `BoundaryTransformer`'s.
+        visual_rows_per_step: as `BoundaryTransformer`'s.
     """
 
     cached_features = True
@@ -120,6 +145,8 @@ class ActionFormerLike(nn.Module):
         radius: int = 24,
         audio_spectral_channels: int = 0,
         visual_grid_channels: int = 0,
+        audio_rows_per_step: float | None = None,
+        visual_rows_per_step: float | None = None,
     ) -> None:
         super().__init__()
         self.arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
@@ -131,6 +158,7 @@ class ActionFormerLike(nn.Module):
             width=width,
             spectral_channels=audio_spectral_channels,
             grid_channels=visual_grid_channels,
+            rows_per_step=(audio_rows_per_step, visual_rows_per_step),
         )
         self.join = nn.Linear(2 * width, width)
         self.blocks = transformer_blocks(blocks, width=width, heads=heads)
@@ -139,9 +167,11 @@ class ActionFormerLike(nn.Module):
         self.class_head = ConvHead(width=width, outputs=1, bias=RARE_CLASS_BIAS)
         self.distance_head = ConvHead(width=width, outputs=2, bias=0.5)
 
-    def forward(self, audio: Tensor, video: Tensor, audio_mask: Tensor, video_mask: Tensor) -> PointOutput:
-        mask = audio_mask | video_mask
-        x = self.join(torch.cat(self.stems(audio, video, audio_mask, video_mask), -1)) * mask[..., None]
+    def forward(
+        self, audio: Tensor, video: Tensor, audio_mask: Tensor, video_mask: Tensor, **times: Tensor
+    ) -> PointOutput:
+        streams, mask = self.stems(audio, video, audio_mask, video_mask, **times)
+        x = self.join(torch.cat(streams, -1)) * mask[..., None]
         for block in self.blocks:
             x = block(x, local_attention_mask(mask, self.radius)) * mask[..., None]
         return self._apply_heads(*self._build_pyramid(x, mask), mask, x.new_zeros(()))
@@ -213,6 +243,8 @@ class UMMAFormerLike(ActionFormerLike):
         radius: see `ActionFormerLike`.
         audio_spectral_channels: see `ActionFormerLike`.
         visual_grid_channels: see `ActionFormerLike`.
+        audio_rows_per_step: see `ActionFormerLike`.
+        visual_rows_per_step: see `ActionFormerLike`.
         reconstruction_weight: of the autoencoders' loss.
     """
 
@@ -229,6 +261,8 @@ class UMMAFormerLike(ActionFormerLike):
         radius: int = 24,
         audio_spectral_channels: int = 0,
         visual_grid_channels: int = 0,
+        audio_rows_per_step: float | None = None,
+        visual_rows_per_step: float | None = None,
         reconstruction_weight: float = 0.2,
     ) -> None:
         super().__init__(
@@ -242,6 +276,8 @@ class UMMAFormerLike(ActionFormerLike):
             radius=radius,
             audio_spectral_channels=audio_spectral_channels,
             visual_grid_channels=visual_grid_channels,
+            audio_rows_per_step=audio_rows_per_step,
+            visual_rows_per_step=visual_rows_per_step,
         )
         self.arguments |= {"reconstruction_weight": reconstruction_weight}
         self.reconstruction_weight = reconstruction_weight
@@ -250,13 +286,13 @@ class UMMAFormerLike(ActionFormerLike):
         self.up = transformer_blocks(levels - 1, width=width, heads=heads, cross=True)
         self.down = transformer_blocks(levels - 1, width=width, heads=heads, cross=True)
 
-    def forward(self, audio: Tensor, video: Tensor, audio_mask: Tensor, video_mask: Tensor) -> PointOutput:
-        mask = audio_mask | video_mask
+    def forward(
+        self, audio: Tensor, video: Tensor, audio_mask: Tensor, video_mask: Tensor, **times: Tensor
+    ) -> PointOutput:
+        embedded, mask = self.stems(audio, video, audio_mask, video_mask, **times)
         steps = local_attention_mask(mask, self.radius)
         streams, errors = [], []
-        for x, autoencoder, block in zip(
-            self.stems(audio, video, audio_mask, video_mask), self.autoencoders, self.residual_blocks, strict=True
-        ):
+        for x, autoencoder, block in zip(embedded, self.autoencoders, self.residual_blocks, strict=True):
             reconstructed = autoencoder(x.transpose(1, 2)).transpose(1, 2)
             errors.append(mse_loss(reconstructed, x.detach(), reduction="none").mean(-1))
             streams.append(block(x, steps, x - reconstructed) * mask[..., None])

@@ -45,6 +45,8 @@ class FrameWise(nn.Module):
         radius: steps that attention reaches to each side.
         audio_spectral_channels: as `BoundaryTransformer`'s.
         visual_grid_channels: as `BoundaryTransformer`'s.
+        audio_rows_per_step: as `BoundaryTransformer`'s.
+        visual_rows_per_step: as `BoundaryTransformer`'s.
         thresholds: of the probability.
     """
 
@@ -63,6 +65,8 @@ class FrameWise(nn.Module):
         radius: int = 24,
         audio_spectral_channels: int = 0,
         visual_grid_channels: int = 0,
+        audio_rows_per_step: float | None = None,
+        visual_rows_per_step: float | None = None,
         thresholds: Sequence[float] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
     ) -> None:
         super().__init__()
@@ -75,15 +79,18 @@ class FrameWise(nn.Module):
             width=width,
             spectral_channels=audio_spectral_channels,
             grid_channels=visual_grid_channels,
+            rows_per_step=(audio_rows_per_step, visual_rows_per_step),
         )
         self.join = nn.Linear(2 * width, width)
         self.blocks = transformer_blocks(blocks, width=width, heads=heads)
         self.convs = conv_blocks(blocks, width=width)
         self.head = ConvHead(width=width, outputs=2, bias=RARE_CLASS_BIAS)
 
-    def forward(self, audio: Tensor, video: Tensor, audio_mask: Tensor, video_mask: Tensor) -> StepOutput:
-        mask = audio_mask | video_mask
-        x = self.join(torch.cat(self.stems(audio, video, audio_mask, video_mask), -1)) * mask[..., None]
+    def forward(
+        self, audio: Tensor, video: Tensor, audio_mask: Tensor, video_mask: Tensor, **times: Tensor
+    ) -> StepOutput:
+        streams, mask = self.stems(audio, video, audio_mask, video_mask, **times)
+        x = self.join(torch.cat(streams, -1)) * mask[..., None]
         for conv, block in zip(self.convs, self.blocks, strict=True):
             x = block(conv(x, mask), local_attention_mask(mask, self.radius)) * mask[..., None]
         return StepOutput(self.head(x, mask), mask)

@@ -117,6 +117,7 @@ def build_data(system: System, out: Path, seed: int) -> FeatureData:
         batch_size=BATCH,
         hop_s=system.hop_s,
         pseudo_forgeries=system.pseudo_forgeries,
+        native_rate="audio_rows_per_step" in system.arguments,
     )
 
 

@@ -49,7 +49,14 @@ class System:
         return replace(self.with_arguments(title, **arguments), weights_of="with_convolutions")
 
 
-_INPUTS = {"audio_dim": 513, "visual_dim": 320, "audio_spectral_channels": 24, "visual_grid_channels": 24}
+_INPUTS = {
+    "audio_dim": 513,
+    "visual_dim": 320,
+    "audio_spectral_channels": 12,
+    "visual_grid_channels": 24,
+    "audio_rows_per_step": 4.0,
+    "visual_rows_per_step": 1.0,
+}
 _MAP = {
     **_INPUTS,
     "video_encoder": "projection",
@@ -75,7 +82,7 @@ MAIN: dict[str, System] = {
     "batfd_plus": System(
         "avloc.models.BATFDPlus",
         "BA-TFD+'s map, at 12.5 steps/s",
-        {**_MAP, "frames": 160, "durations": 12},
+        {**_MAP, "frames": 160, "durations": 12, "audio_rows_per_step": 8.0, "visual_rows_per_step": 2.0},
         hop_s=0.08,
     ),
     "actionformer": System("baselines.ActionFormerLike", "ActionFormer-like", _OTHERS),

@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from systems import SYSTEMS, System
 
-from avloc.core.timeline import TimeGrid
-from avloc.datasets.loading.batch import FeatureInputs
+from avloc.core.timeline import TimeGrid, rows_in
+from avloc.datasets.loading.batch import FeatureInputs, StreamInputs
 
 if TYPE_CHECKING:
     from avloc.models import Network
@@ -64,6 +64,17 @@ def build_network(system: System) -> Network:
     return cast("Network", getattr(import_module(module), name)(**system.arguments))
 
 
+def random_inputs(arguments: Mapping[str, Any], steps: int) -> FeatureInputs | StreamInputs:
+    """One clip of noise, at the rates that a network of these arguments takes."""
+    rates = [arguments.get(f"{modality}_rows_per_step") for modality in ("audio", "visual")]
+    rows = [steps if rate is None else rows_in(steps, rate) for rate in rates]
+    audio, video = (torch.randn(1, n, arguments[k]) for n, k in zip(rows, ("audio_dim", "visual_dim"), strict=True))
+    audio_mask, video_mask, step_mask = (torch.ones(1, n, dtype=torch.bool) for n in (*rows, steps))
+    if rates[0] is None:
+        return FeatureInputs(audio, video, audio_mask, video_mask)
+    return StreamInputs(audio, video, audio_mask, video_mask, torch.zeros(1), torch.zeros(1), step_mask)
+
+
 class Speed(NamedTuple):
     """Median milliseconds of the network and of decoding."""
 
@@ -78,13 +89,12 @@ def measure_speed(system: System, threads: int, repeats: int = 9) -> Speed:
     network = build_network(system)
     cast(torch.nn.Module, network).eval()
     grid = TimeGrid(0.0, system.hop_s, round(CLIP_S / system.hop_s))
-    mask = torch.ones(1, grid.length, dtype=torch.bool)
-    audio, video = (torch.randn(1, grid.length, network.arguments[k]) for k in ("audio_dim", "visual_dim"))
+    inputs = random_inputs(network.arguments, grid.length)
     times = []
     for _ in range(repeats + 1):
         begin = time.perf_counter()
         with torch.inference_mode():
-            output = network(**FeatureInputs(audio, video, mask, mask)._asdict())
+            output = network(**inputs._asdict())
         middle = time.perf_counter()
         network.decode(output, [grid])
         times.append((middle - begin, time.perf_counter() - middle))

@@ -1,6 +1,6 @@
 """`Batch`: the input of a training or validation step, from cached features or from pixels.
 
-Legend: B batch, T steps, D feature width.
+Legend: B batch, T steps, R rows, D feature width.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from avloc.core.timeline import TimeGrid
 
 
 class FeatureInputs(NamedTuple):
-    """Cached features, as keywords of a network's `forward`.
+    """Cached features on the model's clock, as keywords of a network's `forward`.
 
     Attributes:
         audio: (B, T, D) float32.
@@ -30,6 +30,31 @@ class FeatureInputs(NamedTuple):
     video: Tensor
     audio_mask: Tensor
     video_mask: Tensor
+
+
+class StreamInputs(NamedTuple):
+    """Cached features at their own rate, as keywords of a network's `forward`.
+
+    A stream has a fixed number of rows per step, r. Row i covers [phase + i, phase + i + 1) / r steps of the clip's clock;
+    R = `avloc.core.timeline.rows_in(T, r)`.
+
+    Attributes:
+        audio: (B, R, D) float32.
+        video: (B, R, D) float32, with an R of its own.
+        audio_mask: (B, R) bool, rows that have audio features.
+        video_mask: (B, R) bool, rows that have visual features.
+        audio_phase: (B,) float32, start of the first row after the clock's start, in rows: −0.5 … 0.5 if r ≥ 1.
+        video_phase: (B,) float32.
+        step_mask: (B, T) bool, steps of the clip; the others are padding.
+    """
+
+    audio: Tensor
+    video: Tensor
+    audio_mask: Tensor
+    video_mask: Tensor
+    audio_phase: Tensor
+    video_phase: Tensor
+    step_mask: Tensor
 
 
 class ClipInputs(NamedTuple):
@@ -76,7 +101,7 @@ class Batch(NamedTuple):
         unassigned_segments: number of segments that the targets cannot carry.
     """
 
-    inputs: FeatureInputs | ClipInputs
+    inputs: FeatureInputs | StreamInputs | ClipInputs
     grids: list[TimeGrid]
     records: list[VideoRecord]
     targets: Any

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -28,6 +29,7 @@ from avloc.datasets.readers.catalog import get_reader, read_records
 from avloc.datasets.readers.table import RecordTable
 from avloc.errors import AvlocError
 from avloc.feature_extraction.store.feature_store import FeatureStore
+from avloc.models.network import check_rates
 
 if TYPE_CHECKING:
     from avloc.models.network import Network
@@ -185,6 +187,9 @@ class FeatureData(SplitData):
         longest_s: cut longer training clips to a random window of this length; null: no limit. A network with a limit of its
             own (`longest_steps`) cuts validation clips too, from their beginning.
         pseudo_forgeries: share of the real training clips that get a pseudo-forgery, drawn again in each epoch.
+        native_rate: give the network the rows of each stream instead of averaging them to its steps; its arguments
+            `audio_rows_per_step` and `visual_rows_per_step` must then be `hop_s` divided by the shortest hop of the
+            modality's extractors. Null: if the network has these arguments, and False without a network.
         kwargs: options of `SplitData`.
 
     Raises:
@@ -205,6 +210,7 @@ class FeatureData(SplitData):
         hop_s: float = 0.04,
         longest_s: float | None = 40.0,
         pseudo_forgeries: float = 0.0,
+        native_rate: bool | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(dataset=dataset, root=root, **kwargs)
@@ -213,10 +219,17 @@ class FeatureData(SplitData):
         if not 0 <= pseudo_forgeries <= 1:
             raise AvlocError(f"want pseudo_forgeries within 0 and 1, got {pseudo_forgeries:g}")
         self.extractors, self.hop_s, self.longest_s = list(extractors), hop_s, longest_s
-        self.store, self.pseudo_forgeries = FeatureStore(store), pseudo_forgeries
+        self.store, self.pseudo_forgeries, self.native_rate = FeatureStore(store), pseudo_forgeries, native_rate
 
     def context(self) -> TrainingContext:
-        return TrainingContext(self.hop_s, tuple(self.store.describe(name) for name in self.extractors))
+        extractors = tuple(self.store.describe(name) for name in self.extractors)
+        return TrainingContext(self.hop_s, extractors, native_rate=self._keeps_rows(self._network()))
+
+    def _keeps_rows(self, network: Network | None) -> bool:
+        """Tell whether a network gets the rows of each stream."""
+        if self.native_rate is not None or network is None:
+            return bool(self.native_rate)
+        return any(network.arguments.get(f"{modality}_rows_per_step") is not None for modality in MODALITIES)
 
     def dims(self) -> dict[str, int]:
         """Return the feature width of each modality: the sum over its extractors."""
@@ -233,6 +246,7 @@ class FeatureData(SplitData):
             expected = network.arguments[f"{modality}_dim"]
             if expected != dim:
                 raise AvlocError(f"the network wants {modality} features of width {expected}, the store's have {dim}")
+        check_rates(network.arguments, replace(self.context(), native_rate=self._keeps_rows(network)))
 
     def split(self, split: str, *, training: bool = False) -> FeatureDataset:
         """Return the clips of a split that have features."""
@@ -249,6 +263,7 @@ class FeatureData(SplitData):
             random_windows=training,
             pseudo_forgeries=self.pseudo_forgeries if training else 0.0,
             allow_missing=self.allow_missing,
+            native_rate=self._keeps_rows(network),
         )
         counts = {
             "clips have no features and are left out": len(dataset.missing),

@@ -1,11 +1,14 @@
-"""Examples: one clip each, ready for a batch. Legend: T steps of a model's clock, D feature width."""
+"""Examples: one clip each, ready for a batch.
+
+Legend: T steps of a model's clock, R rows of a stream's clock, D feature width.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -41,16 +44,29 @@ class Example(Protocol):
         """Return the steps from `begin` to `end`."""
 
 
+class StreamRows(NamedTuple):
+    """The clock and the gaps of one stream of an example that keeps its own rate.
+
+    Attributes:
+        grid: clock of R rows over the example's extent (`TimeGrid.over`).
+        present: (R,) bool, rows that were extracted; the values of the others are zeros.
+    """
+
+    grid: TimeGrid
+    present: npt.NDArray[np.bool_]
+
+
 @dataclass(frozen=True, slots=True)
 class FeatureExample:
-    """Cached features of one clip, on the model's clock.
+    """Cached features of one clip.
 
     Attributes:
         record: metadata of the clip.
         grid: clock of T steps.
-        streams: (T, D) float32 per modality.
+        streams: (R, D) float32 per modality; R = T on the model's clock.
         masks: (T,) bool per modality, steps that have features.
         end_s: end of the longer stream in seconds; the clock's last step may reach past it.
+        rows: the clock of each stream at its own rate; empty if the streams are on the model's clock.
     """
 
     record: VideoRecord
@@ -58,51 +74,89 @@ class FeatureExample:
     streams: tuple[npt.NDArray[np.float32], ...]
     masks: tuple[npt.NDArray[np.bool_], ...]
     end_s: float = math.inf
+    rows: tuple[StreamRows, ...] = ()
 
     def window(self, begin: int, end: int) -> FeatureExample:
         """Return the steps from `begin` to `end`; the record stays that of the whole clip."""
-        part = TimeGrid(self.grid.start_s + begin * self.grid.hop_s, self.grid.hop_s, end - begin)
-        streams, masks = tuple(s[begin:end] for s in self.streams), tuple(m[begin:end] for m in self.masks)
-        return FeatureExample(self.record, part, streams, masks, min(self.end_s, part.end_s))
+        part = self.grid.part(begin, end)
+        masks, end_s = tuple(m[begin:end] for m in self.masks), min(self.end_s, part.end_s)
+        if not self.rows:
+            return FeatureExample(self.record, part, tuple(s[begin:end] for s in self.streams), masks, end_s)
+        grids = [rows.grid.over(part) for rows in self.rows]
+        streams = tuple(r.grid.place(s, grid) for s, r, grid in zip(self.streams, self.rows, grids, strict=True))
+        rows = tuple(StreamRows(g, r.grid.place(r.present, g)) for r, g in zip(self.rows, grids, strict=True))
+        # A step at the window's edge may have its middle in a row of the neighbouring window.
+        masks = tuple(r.grid.present_at(r.present, part) for r in rows)
+        return FeatureExample(self.record, part, streams, masks, end_s, rows)
 
 
-def make_example(record: VideoRecord, features: Mapping[str, Sequence[Features]], hop_s: float) -> FeatureExample:
-    """Bring a clip's streams onto one clock; several extractors of a modality are concatenated along D.
+def make_example(
+    record: VideoRecord, features: Mapping[str, Sequence[Features]], hop_s: float, *, native_rate: bool = False
+) -> FeatureExample:
+    """Put a clip's streams on one clock; several extractors of a modality are concatenated along D.
 
     Args:
         record: the clip.
         features: by modality, those of one or more extractors.
         hop_s: seconds per step of the model.
+        native_rate: keep the rows of each stream instead of averaging them to steps.
 
     Raises:
         AvlocError: if a modality has no features.
     """
     end = max((f.grid.end_s for fs in features.values() for f in fs if f.grid.length), default=0.0)
-    return example_on_grid(record, features, TimeGrid.covering(end, hop_s), end)
+    return example_on_grid(record, features, TimeGrid.covering(end, hop_s), end, native_rate=native_rate)
 
 
 def example_on_grid(
-    record: VideoRecord, features: Mapping[str, Sequence[Features]], grid: TimeGrid, end_s: float
+    record: VideoRecord,
+    features: Mapping[str, Sequence[Features]],
+    grid: TimeGrid,
+    end_s: float,
+    *,
+    native_rate: bool = False,
 ) -> FeatureExample:
-    """Bring a clip's streams onto a given clock; see `make_example`.
+    """Put a clip's streams on a given clock; see `make_example`.
 
     Args:
         record: the clip.
         features: by modality, those of one or more extractors.
         grid: the clock.
         end_s: end of the clip's longer stream in seconds.
+        native_rate: keep the rows of each stream instead of averaging them to steps.
 
     Raises:
         AvlocError: if a modality has no features.
     """
-    streams, masks = [], []
     for modality in MODALITIES:
-        parts = features.get(modality, ())
-        if not parts:
+        if not features.get(modality):
             raise AvlocError(f"the model needs {modality} features; name an extractor for that modality")
-        streams.append(np.concatenate([f.grid.resample(f.values, grid) for f in parts], axis=1))
-        masks.append(np.logical_and.reduce([f.present_on(grid) for f in parts]))
-    return FeatureExample(record, grid, tuple(streams), tuple(masks), end_s)
+    parts = [features[modality] for modality in MODALITIES]
+    if native_rate:
+        streams, rows = zip(*(native_rows(each, grid) for each in parts), strict=True)
+        masks = tuple(r.grid.present_at(r.present, grid) for r in rows)
+        return FeatureExample(record, grid, streams, masks, end_s, rows)
+    streams = tuple(np.concatenate([f.grid.resample(f.values, grid) for f in each], axis=1) for each in parts)
+    masks = tuple(np.logical_and.reduce([f.present_on(grid) for f in each]) for each in parts)
+    return FeatureExample(record, grid, streams, masks, end_s)
+
+
+def native_rows(parts: Sequence[Features], grid: TimeGrid) -> tuple[npt.NDArray[np.float32], StreamRows]:
+    """Put the rows of a modality on their own clock over `grid`; nothing is averaged.
+
+    Of several extractors, the shortest hop gives the clock; longer rows are interpolated onto it.
+
+    Returns:
+        Values (R, D) and their clock; the values of rows that are missing in any extractor are zeros.
+    """
+    hop_s = min(f.grid.hop_s for f in parts)
+    finest = max((f.grid for f in parts if f.grid.hop_s == hop_s), key=lambda clock: clock.length)
+    rows = finest.over(grid)
+    present = np.logical_and.reduce([f.present_on(rows) for f in parts])
+    values = [
+        (f.grid.place if f.grid.continues(rows) else f.grid.resample)(f.values, rows).astype(np.float32) for f in parts
+    ]
+    return np.concatenate(values, axis=1) * present[:, None], StreamRows(rows, present)
 
 
 def random_window(example: FeatureExample, longest_s: float, rng: np.random.Generator) -> FeatureExample:

@@ -1,12 +1,15 @@
 """Cached features + records > batches on one clock.
 
-Each stream is brought onto the model's grid by its own time (`TimeGrid.resample`); where a clip lacks a stream, its mask is
-false. Legend: B batch, T steps, D feature width, V clips.
+Each stream keeps its own rate, with its time on the model's clock (`native_rate`), or is averaged or interpolated to that
+clock's steps (`TimeGrid.resample`); where a clip lacks a stream, its mask is false.
+
+Legend: B batch, T steps, R rows, D feature width, V clips.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +18,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from avloc.core.records import MODALITIES, VideoRecord
-from avloc.datasets.loading.batch import Batch, FeatureInputs, TargetMaker, stack_targets
+from avloc.core.timeline import rows_in
+from avloc.datasets.loading.batch import Batch, FeatureInputs, StreamInputs, TargetMaker, stack_targets
 from avloc.datasets.loading.example import FeatureExample, cut_example, make_example, random_window
 from avloc.datasets.loading.samplers import SampleIndex
 from avloc.datasets.readers.table import as_table
@@ -32,19 +36,36 @@ def collate(examples: Sequence[FeatureExample], maker: TargetMaker | None = None
         maker: makes the targets; None: no targets. There are none either if any labels are hidden.
     """
     length = max(1, *(e.grid.length for e in examples))
-    tensors: list[Tensor] = []
-    for k in range(len(MODALITIES)):
-        padded = np.zeros((len(examples), length, examples[0].streams[k].shape[1]), dtype=np.float32)
-        for b, example in enumerate(examples):
-            padded[b, : example.grid.length] = example.streams[k]
-        tensors.append(torch.from_numpy(padded))
-    for k in range(len(MODALITIES)):
-        mask = np.zeros((len(examples), length), dtype=bool)
-        for b, example in enumerate(examples):
-            mask[b, : example.grid.length] = example.masks[k]
-        tensors.append(torch.from_numpy(mask))
+    inputs = _stream_inputs(examples, length) if examples[0].rows else _feature_inputs(examples, length)
     records, grids = [e.record for e in examples], [e.grid for e in examples]
-    return Batch(FeatureInputs(*tensors), grids, records, *stack_targets(records, grids, length, maker))
+    return Batch(inputs, grids, records, *stack_targets(records, grids, length, maker))
+
+
+def _feature_inputs(examples: Sequence[FeatureExample], length: int) -> FeatureInputs:
+    streams = [_padded([e.streams[k] for e in examples], length) for k in range(len(MODALITIES))]
+    masks = [_padded([e.masks[k] for e in examples], length) for k in range(len(MODALITIES))]
+    return FeatureInputs(*streams, *masks)
+
+
+def _stream_inputs(examples: Sequence[FeatureExample], length: int) -> StreamInputs:
+    streams, masks, phases = [], [], []
+    for k in range(len(MODALITIES)):
+        grids = [e.rows[k].grid for e in examples]
+        count = rows_in(length, examples[0].grid.hop_s / grids[0].hop_s)
+        streams.append(_padded([e.streams[k] for e in examples], count))
+        masks.append(_padded([e.rows[k].present for e in examples], count))
+        starts = [(g.start_s - e.grid.start_s) / g.hop_s for g, e in zip(grids, examples, strict=True)]
+        phases.append(torch.tensor(starts, dtype=torch.float32))
+    steps = _padded([np.ones(e.grid.length, dtype=bool) for e in examples], length)
+    return StreamInputs(*[*streams, *masks, *phases, steps])
+
+
+def _padded(arrays: Sequence[npt.NDArray[Any]], length: int) -> Tensor:
+    """Stack arrays (≤ length, …) with zeros after each: (B, length, …)."""
+    padded = np.zeros((len(arrays), length, *arrays[0].shape[1:]), dtype=arrays[0].dtype)
+    for b, array in enumerate(arrays):
+        padded[b, : len(array)] = array
+    return torch.from_numpy(padded)
 
 
 class FeatureDataset(Dataset[FeatureExample]):
@@ -62,6 +83,7 @@ class FeatureDataset(Dataset[FeatureExample]):
         random_windows: cut such windows at random, between segments where possible; otherwise from the clip's beginning.
         pseudo_forgeries: share of the real clips that get a pseudo-forgery, drawn again in each epoch (`forge_features`).
         allow_missing: leave out clips without features.
+        native_rate: keep the rows of each stream instead of averaging them to steps.
 
     Attributes:
         records: the clips that have features, with their segments cut.
@@ -91,8 +113,10 @@ class FeatureDataset(Dataset[FeatureExample]):
         random_windows: bool = True,
         pseudo_forgeries: float = 0.0,
         allow_missing: bool = False,
+        native_rate: bool = False,
     ) -> None:
         self.store, self.extractors, self.hop_s = store, tuple(extractors), hop_s
+        self.native_rate = native_rate
         self.longest_s = longest_s
         self.random_windows, self.pseudo_forgeries = random_windows, pseudo_forgeries
         self.modalities = {name: store.describe(name).modality for name in extractors}
@@ -139,7 +163,7 @@ class FeatureDataset(Dataset[FeatureExample]):
         features: dict[str, list[Features]] = {m: [] for m in MODALITIES}
         for name in self.extractors:
             features[self.modalities[name]].append(self.store.read_at(name, *self._places[name][clip].tolist()))
-        return make_example(self.records[clip], features, self.hop_s)
+        return make_example(self.records[clip], features, self.hop_s, native_rate=self.native_rate)
 
     def lengths(self) -> npt.NDArray[np.int64]:
         """Return the steps of each clip after cutting, for batches of similar length: (V,)."""

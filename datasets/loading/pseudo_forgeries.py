@@ -188,17 +188,32 @@ def forge_features(
     forged = _draw_modalities(example, other, random)
     streams = [stream.copy() for stream in example.streams]
     for k in forged:
-        old, new = streams[k][first : first + length], other.streams[k][source : source + length]
+        old = streams[k][_rows(example, k, first, length)]
+        new = other.streams[k][_rows(other, k, source, length)]
+        if example.rows:
+            old, new = old[: len(new)], new[: len(old)]  # streams differ in phase
         if kind == "splice":
             old[...] = new
         elif kind == "mix":
             old[...] = (old + new) / 2
         else:
             old[...] = example.streams[k].mean(axis=0)
+        if example.rows:
+            streams[k][~example.rows[k].present] = 0
     begin, end = grid.to_seconds(np.array([first, first + length])).tolist()
     audio, visual = ((Segment(begin, end),) if k in forged else () for k in range(len(MODALITIES)))
     record = replace(example.record, audio_segments=audio, visual_segments=visual)
-    return FeatureExample(record, grid, tuple(streams), example.masks)
+    return replace(example, record=record, streams=tuple(streams))
+
+
+def _rows(example: FeatureExample, stream: int, first: int, length: int) -> slice:
+    """The rows of a stream whose middles lie within `length` steps from `first`."""
+    if not example.rows:
+        return slice(first, first + length)
+    rows = example.rows[stream].grid
+    ends_s = example.grid.to_seconds([first, first + length])
+    begin, end = np.ceil(rows.to_steps(ends_s) - 0.5 - 1e-6).clip(0, rows.length).astype(int).tolist()
+    return slice(begin, end)
 
 
 def _draw_modalities(example: FeatureExample, other: FeatureExample, random: Random) -> list[int]:
@@ -227,4 +242,7 @@ def drop_modality(example: FeatureExample, modality: str) -> FeatureExample:
     record = example.record
     audio, visual = (() if k == dropped else record.modality_segments(m) for k, m in enumerate(MODALITIES))
     record = replace(record, audio_segments=audio, visual_segments=visual)
-    return FeatureExample(record, example.grid, streams, masks)
+    rows = tuple(
+        r._replace(present=np.zeros_like(r.present)) if k == dropped else r for k, r in enumerate(example.rows)
+    )
+    return replace(example, record=record, streams=streams, masks=masks, rows=rows)

@@ -102,14 +102,13 @@ def test_localize_works_on_any_clip(demo: Path, tmp_path: Path, capsys: pytest.C
 
 def test_windows_agree_with_the_whole(demo: Path, monkeypatch: pytest.MonkeyPatch):
     """A clip cut into overlapping windows says the same within them as it does in one piece."""
-    from avloc.datasets.loading.features import FeatureDataset
     from avloc.datasets.readers.catalog import read_records
     from avloc.feature_extraction.store.feature_store import FeatureStore
     from avloc.inference import localizer as inference
 
     localizer = Localizer.from_checkpoint(demo / "checkpoint.ckpt")
     records = read_records("lavdf", demo / "clips", "test")
-    example = FeatureDataset(records, FeatureStore(demo / "features"), ("logspec", "residual_grid"), hop_s=0.04)[0]
+    example = localizer.source.stored(records, FeatureStore(demo / "features"), allow_missing=False)[0]
     whole = next(localizer.run([example]))
     monkeypatch.setattr(inference, "WINDOW_S", 2.0)
     monkeypatch.setattr(inference, "OVERLAP", 0.5)

@@ -58,7 +58,7 @@ def checkpoint(tmp_path_factory):
         tuple(extractor.describe() for extractor in extractors),
         calibration={"clip": (1.0, 0.0), "audio": (1.0, 0.0), "visual": (1.0, -3.0)},
     )
-    source = FeatureSource(context.extractors, context.hop_s)
+    source = FeatureSource(context.extractors, context.hop_s, native_rate=context.native_rate)
     model = BoundaryTransformer(
         audio_dim=extractors[0].dim,
         visual_dim=extractors[1].dim,

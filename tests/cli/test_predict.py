@@ -16,13 +16,13 @@ def test_predictions_pass_the_submission_check(demo: Path, tmp_path: Path, capsy
 
 
 def test_predictions_do_not_depend_on_the_batch(demo: Path):
-    from avloc.datasets.loading.features import FeatureDataset
     from avloc.datasets.readers.catalog import read_records
     from avloc.feature_extraction.store.feature_store import FeatureStore
 
     localizer = Localizer.from_checkpoint(demo / "checkpoint.ckpt")
     records = read_records("lavdf", demo / "clips")
-    examples = list(FeatureDataset(records, FeatureStore(demo / "features"), ("logspec", "residual_grid"), hop_s=0.04))
+    dataset = localizer.source.stored(records, FeatureStore(demo / "features"), allow_missing=False)
+    examples = [dataset[k] for k in range(len(dataset))]
     for example, batched in zip(examples, localizer.run(examples), strict=True):
         alone = next(localizer.run([example]))
         assert batched.proposals.scores == pytest.approx(alone.proposals.scores, abs=1e-5)

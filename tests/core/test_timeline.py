@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avloc.core.timeline import Segment, TimeGrid, interval_iou, segment_array, union
+from avloc.core.timeline import Segment, TimeGrid, interval_iou, rows_in, segment_array, union
 from avloc.errors import AvlocError
 
 
@@ -82,3 +82,36 @@ def test_resampling_an_empty_stream_gives_masked_zeros():
 def test_resampling_a_constant_changes_nothing(n, m, hop_a, hop_b):
     values = np.full((n, 2), 3.5, dtype=np.float32)
     np.testing.assert_allclose(TimeGrid(0, hop_a, n).resample(values, TimeGrid(0, hop_b, m)), 3.5, rtol=1e-5)
+
+
+@given(st.floats(-3, 3), st.sampled_from([0.01, 0.02, 0.04, 0.16, 1 / 29.97]), st.floats(-1, 1), st.integers(0, 40))
+def test_a_clock_continues_over_another(start_s, hop_s, target_start_s, steps):
+    clock, target = TimeGrid(start_s, hop_s, 3), TimeGrid(target_start_s, 0.04, steps)
+    rows = clock.over(target)
+    assert clock.continues(rows)
+    assert -max(hop_s / 2, hop_s - 0.02) - 1e-6 <= rows.start_s - target.start_s <= min(hop_s / 2, 0.02) + 1e-6
+    assert rows.length == rows_in(steps, 0.04 / hop_s)
+    if steps:  # the middle of each step lies in a row
+        assert target.centers_s()[0] >= rows.start_s - 1e-6
+        assert target.centers_s()[-1] <= rows.end_s + 0.01 * hop_s + 1e-6
+
+
+def test_rows_are_copied_to_their_times():
+    clock = TimeGrid(1.0, 0.5, 3)
+    values = np.array([[1], [2], [3]], dtype=np.int16)
+    assert clock.place(values, TimeGrid(0.5, 0.5, 3))[:, 0].tolist() == [0, 1, 2]
+    assert clock.place(values, TimeGrid(2.0, 0.5, 2))[:, 0].tolist() == [3, 0]
+    assert clock.place(values, TimeGrid(9.0, 0.5, 2))[:, 0].tolist() == [0, 0]
+    assert clock.place(np.array([True] * 3), TimeGrid(1.5, 0.5, 1)).tolist() == [True]
+    assert not clock.continues(TimeGrid(1.1, 0.5, 2))
+    assert not clock.continues(TimeGrid(1.0, 0.25, 2))
+
+
+def test_steps_of_present_rows():
+    steps = TimeGrid(0, 1.0, 4)
+    rows = TimeGrid(0, 0.5, 8)
+    present = np.array([True, False, False, False, False, True, True, True])
+    # The middle of a step lies between its two rows: either will do.
+    assert rows.present_at(present, steps).tolist() == [True, False, True, True]
+    assert TimeGrid(0.25, 1.0, 2).present_at(np.array([True, False]), steps).tolist() == [True, False, False, False]
+    assert TimeGrid(0.0, 1.0, 0).present_at(np.zeros(0, bool), steps).tolist() == [False] * 4

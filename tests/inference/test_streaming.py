@@ -47,18 +47,30 @@ def on_features():
 
 
 @pytest.fixture(scope="module")
+def on_rows():
+    """On features at their own rate."""
+    torch.manual_seed(0)
+    extractors = [build_extractor(name, {}) for name in ("logspec", "residual_grid")]
+    rates = {"audio_rows_per_step": 4.0, "visual_rows_per_step": 1.0}
+    model = BoundaryTransformer(
+        audio_dim=513, visual_dim=320, width=12, heads=3, levels=2, audio_spectral_channels=2, **rates
+    )
+    return Localizer(model, FeatureSource([e.describe() for e in extractors], 0.04, native_rate=True))
+
+
+@pytest.fixture(scope="module")
 def on_clips():
     torch.manual_seed(0)
     return Localizer(BATFD(**SMALL, frames=50, durations=9), ClipSource(50, "pad"))
 
 
 @pytest.mark.parametrize("name", ["both", "silent", "blind", "short_sound"])
-@pytest.mark.parametrize("kind", ["features", "clips"])
-def test_streamed_windows_equal_those_of_the_whole_clip(clips, on_features, on_clips, kind, name, monkeypatch):
+@pytest.mark.parametrize("kind", ["features", "rows", "clips"])
+def test_streamed_windows_equal_those_of_the_whole_clip(clips, on_features, on_rows, on_clips, kind, name, monkeypatch):
     """In windows as they are decoded, whatever parts they come in, as the whole clip cut into windows."""
     monkeypatch.setattr(inference, "WINDOW_S", 2.6)
     monkeypatch.setitem(media.stream.__kwdefaults__, "part_s", 0.7)
-    localizer = on_features if kind == "features" else on_clips
+    localizer = {"features": on_features, "rows": on_rows, "clips": on_clips}[kind]
     reported = []
     streamed = localizer.localize(clips / f"{name}.mp4", progress=reported.append)
     (whole,) = localizer.run([read_whole(localizer.source, clips / f"{name}.mp4")])
@@ -259,11 +271,11 @@ def write_with_pause(path, pause_s, seconds=2.0):
     return path
 
 
-@pytest.mark.parametrize("kind", ["features", "clips"])
-def test_pause_is_absent_and_never_judged(tmp_path, on_features, on_clips, kind, monkeypatch):
+@pytest.mark.parametrize("kind", ["features", "rows", "clips"])
+def test_pause_is_absent_and_never_judged(tmp_path, on_features, on_rows, on_clips, kind, monkeypatch):
     """Some windows lie in the pause altogether."""
     monkeypatch.setattr(inference, "WINDOW_S", 1.0)
-    localizer = on_features if kind == "features" else on_clips
+    localizer = {"features": on_features, "rows": on_rows, "clips": on_clips}[kind]
     localization = localizer.localize(write_with_pause(tmp_path / "c.mkv", 5.0))
     assert localization.grid.length == pytest.approx(175, abs=1)
     assert localization.problems == (
@@ -275,3 +287,17 @@ def test_pause_is_absent_and_never_judged(tmp_path, on_features, on_clips, kind,
     assert not is_judged[26:149].any()
     assert is_judged[151:175].all()
     assert np.isfinite(localization.proposals.scores).all()
+
+
+def test_windows_of_rows_are_those_of_the_whole_clip(clips, on_rows):
+    """The inputs themselves, at the rate of each stream, in windows that begin at any step."""
+    source = on_rows.source
+    whole = read_whole(source, clips / "both.mp4")
+    _, windows = source.open(clips / "both.mp4", inference.Windowing(25, 6), inference.Request())
+    for example, begin, _ in windows:
+        expected = whole.window(begin, begin + example.grid.length)
+        for k in range(2):
+            np.testing.assert_allclose(example.streams[k], expected.streams[k], rtol=1e-4, atol=1e-4)
+            np.testing.assert_array_equal(example.rows[k].present, expected.rows[k].present)
+            assert example.rows[k].grid.start_s == pytest.approx(expected.rows[k].grid.start_s)
+            np.testing.assert_array_equal(example.masks[k], expected.masks[k])

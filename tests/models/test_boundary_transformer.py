@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from avloc.core.records import VideoRecord
-from avloc.core.timeline import Segment, TimeGrid
+from avloc.core.timeline import Segment, TimeGrid, rows_in
 from avloc.errors import AvlocError
 from avloc.heads.points import PointTargets
 from avloc.models.boundary_transformer import BoundaryTransformer
@@ -269,3 +269,84 @@ def test_arguments_rebuild_the_network(model):
 def test_sizes_that_no_network_has_are_refused(argument, value):
     with pytest.raises(AvlocError, match=f"want .*{argument} of at most .*, got {value}"):
         BoundaryTransformer(audio_dim=5, visual_dim=7, **{"heads": 2, "width": 8, argument: value})
+
+
+RATES = {"audio_rows_per_step": 4.0, "visual_rows_per_step": 29.97 / 25}
+
+
+def native_inputs(steps=T, padding=0, seed=1):
+    """Noise on rows of 10 ms and of frames at 29.97 fps, with phases; after them, steps of padding."""
+    torch.manual_seed(seed)
+    rows = [rows_in(steps, rate) for rate in RATES.values()]
+    audio, video = (torch.randn(B, n, d) for n, d in zip(rows, (AUDIO, VISUAL), strict=True))
+    more = [rows_in(steps + padding, rate) - n for n, rate in zip(rows, RATES.values(), strict=True)]
+    padded = [torch.cat([x, torch.full((B, n, x.shape[2]), 9.0)], 1) for x, n in zip((audio, video), more, strict=True)]
+    counts = zip((*rows, steps), (*more, padding), strict=True)
+    masks = [torch.cat([torch.ones(B, n), torch.zeros(B, m)], 1) > 0 for n, m in counts]
+    phases = {"audio_phase": torch.tensor([0.3, 0.0]), "video_phase": torch.tensor([-0.5, 0.25])}
+    names = ("audio", "video", "audio_mask", "video_mask", "step_mask")
+    return {**dict(zip(names, (*padded, *masks), strict=True)), **phases}
+
+
+@pytest.fixture
+def native_model():
+    torch.manual_seed(0)
+    return BoundaryTransformer(
+        audio_dim=AUDIO, visual_dim=VISUAL, width=12, heads=3, levels=2, audio_spectral_channels=3, **RATES
+    ).eval()
+
+
+def test_padding_of_streams_at_their_own_rate_changes_nothing(native_model):
+    alone, padded = native_model(**native_inputs()), native_model(**native_inputs(padding=11))
+    assert alone.step_logits.shape == (B, T, 2)
+    assert padded.step_mask.sum(1).tolist() == [T] * B
+    torch.testing.assert_close(padded.step_logits[:, :T], alone.step_logits, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        padded.distances[padded.point_mask], alone.distances[alone.point_mask], atol=1e-5, rtol=1e-4
+    )
+
+
+def test_absent_streams_at_their_own_rate(native_model):
+    inputs = native_inputs()
+    inputs["audio_mask"][0] = False
+    inputs["audio_mask"][1, 8:24] = False
+    output = native_model(**inputs)
+    assert output.step_mask.all()  # there is video
+    other = native_model(
+        **{**inputs, "audio": inputs["audio"].masked_fill(~inputs["audio_mask"][..., None], torch.nan)}
+    )
+    torch.testing.assert_close(other.step_logits, output.step_logits)
+    inputs["video_mask"][0] = False
+    output = native_model(**inputs)
+    assert output.step_mask.any(1).tolist() == [False, True]
+    assert all(torch.isfinite(x).all() for x in output)
+
+
+def test_streams_at_another_rate_are_refused(native_model, model):
+    with pytest.raises(AvlocError, match="takes audio features at 4 rows per step"):
+        native_model(*make_inputs())
+    with pytest.raises(AvlocError, match="takes audio features averaged to its steps"):
+        model(**native_inputs())
+
+
+def test_rows_learn_a_forgery_that_averages_do_not_show():
+    """Noise of 10 ms whose sign alternates in the forged stretch: the mean of a step is the same."""
+    torch.manual_seed(0)
+    model = BoundaryTransformer(
+        audio_dim=AUDIO, visual_dim=VISUAL, width=16, heads=2, levels=1, dropout=0.0, input_dropout=0.0, **RATES
+    )
+    inputs, steps = native_inputs(), 4 * T
+    inputs["audio"], inputs["audio_phase"] = torch.zeros(B, steps, AUDIO), torch.zeros(B)
+    inputs["audio"][0, 12:36] = torch.tensor([1.0, -1.0] * 12)[:, None]
+    inputs["video"] = torch.zeros_like(inputs["video"])
+    assert not inputs["audio"].unflatten(1, (T, 4)).mean(2).any()
+    targets = make_targets(model, VideoRecord("x", "t", None, (Segment(0.12, 0.36),), ()))
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    for _ in range(60):
+        loss = model.loss(model(**inputs), targets)["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    fake, real = model.eval().decode(model(**inputs), [TimeGrid(0, 0.04, T)] * B)
+    assert fake.segments[0] == pytest.approx([0.12, 0.36], abs=0.03)
+    assert fake.scores[0] > 2 * real.scores.max(initial=0)

@@ -248,3 +248,16 @@ def test_failed_write_leaves_no_file(network, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="Input/output error"):
         write_checkpoint(tmp_path / "x.ckpt", network, CONTEXT)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_rate_of_streams_is_kept(tmp_path, damage):
+    mvit = ExtractorDescription("mvit", "visual", hop_s=0.16, dim=7)
+    context = TrainingContext(0.04, extractors=(MEL, mvit), native_rate=True)
+    rates = {"audio_rows_per_step": 4.0, "visual_rows_per_step": 0.25}
+    write_checkpoint(tmp_path / "x.ckpt", build_model("BoundaryTransformer", SMALL | rates), context)
+    assert read_checkpoint(tmp_path / "x.ckpt").context == context
+    write_checkpoint(tmp_path / "x.ckpt", build_model("BoundaryTransformer", SMALL), context)
+    with pytest.raises(CheckpointError, match="damaged checkpoint, the data have audio_rows_per_step 4, the network"):
+        read_checkpoint(tmp_path / "x.ckpt")
+    with pytest.raises(CheckpointError, match="its entry 'native_rate' is 'yes'"):
+        read_checkpoint(damage(native_rate="yes"))

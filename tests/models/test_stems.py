@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from avloc.core.timeline import TimeGrid
 from avloc.models.stems import GridEncoder, LayerMix, SpectralEncoder, Stem
+from avloc.models.stream_clock import StreamClock
 
 
 def test_layer_mix_is_a_weighted_mean():
@@ -47,3 +51,126 @@ def test_grid_encoder_shares_its_filters_over_the_grid():
     x[0, 0, :, 2, 2] = x[0, 1, :, 4, 4] = torch.tensor([1.0, -2.0, 3.0])
     assert encoder(x.flatten(2), torch.ones(1, 2, dtype=torch.bool)).shape == (1, 2, 5)
     torch.testing.assert_close(grids[0][0, :, 1:3, 1:3], grids[0][1, :, 2:4, 2:4])
+
+
+STEP_S = 0.04
+STEMS = {
+    "linear": (5, {}),
+    "layers": (15, {"cached_layers": 3}),
+    "spectrum": (40, {"spectral_channels": 4}),
+    "wide spectrum": (300, {"spectral_channels": 2}),
+    "cells": (128, {"grid_channels": 3}),
+}
+
+
+class _Identity(nn.Module):
+    def forward(self, x, mask):
+        return x
+
+
+def native_stem(name, hop_s, layers=0):
+    """A stem of a stream of rows of `hop_s`, without the norm, which spans the clip."""
+    features, options = STEMS[name]
+    stem = Stem(
+        features=features,
+        width=6,
+        layers=layers,
+        dropout=0.0,
+        input_dropout=0.0,
+        rows_per_step=STEP_S / hop_s,
+        **options,
+    ).eval()
+    stem.norm = _Identity()
+    return stem
+
+
+def stem_inputs(hop_s, start_s, steps, features):
+    """Noise on rows that start at `start_s`, with their mask and clocks."""
+    grid = TimeGrid(0.0, STEP_S, steps)
+    rows = TimeGrid(start_s, hop_s, 1).over(grid)
+    phase = torch.tensor([rows.start_s / hop_s], dtype=torch.float32)
+    clock = StreamClock(STEP_S / hop_s, phase, torch.ones(1, steps, dtype=torch.bool))
+    x, mask = torch.randn(1, rows.length, features), torch.ones(1, rows.length, dtype=torch.bool)
+    return x, mask, clock, grid, rows
+
+
+@pytest.mark.parametrize("hop_s", [0.01, 0.02, 0.04, 0.16, 1 / 29.97])
+@pytest.mark.parametrize("start_s", [0.0, 0.013])
+@pytest.mark.parametrize("name", STEMS)
+def test_an_impulse_appears_at_its_time(name, start_s, hop_s):
+    """The mean over random filters of the time of the response is the impulse's, and its step responds."""
+    torch.manual_seed(0)
+    x, mask, clock, grid, rows = stem_inputs(hop_s, start_s, 40, STEMS[name][0])
+    row = rows.length // 2
+    time_s = rows.centers_s()[row]
+    step = int(grid.to_steps(time_s))
+    times_s = []
+    for _ in range(30):
+        stem = native_stem(name, hop_s)
+        changed = x.clone()
+        changed[0, row] += torch.randn(x.shape[-1])
+        with torch.no_grad():
+            response = (stem(changed, mask, clock) - stem(x, mask, clock)).square().sum(-1)[0].double().numpy()
+        assert response[step] > 0
+        times_s.append((response * grid.centers_s()).sum() / response.sum())
+        x = torch.randn_like(x)
+    # Symmetric in the mean: a layer that were half a row late would shift all of them.
+    assert np.mean(times_s) == pytest.approx(time_s, abs=STEP_S / 2)
+    reach_s = grid.centers_s()[np.flatnonzero(response)]
+    assert np.abs(reach_s - time_s).max() < 4 * max(hop_s, STEP_S) + STEP_S  # three convolutions, and the interpolation
+
+
+@pytest.mark.parametrize("name", ["linear", "spectrum"])
+def test_strides_are_centred(name):
+    """With even filters, a clip played backwards gives the steps backwards: no layer shifts the time."""
+    torch.manual_seed(0)
+    stem = native_stem(name, 0.01, layers=1)
+    with torch.no_grad():
+        for module in stem.modules():
+            if isinstance(module, nn.Conv1d):
+                module.weight.copy_((module.weight + module.weight.flip(-1)) / 2)
+            if isinstance(module, nn.Conv2d):
+                module.weight.copy_((module.weight + module.weight.flip(-2)) / 2)
+    x, mask, clock, _, _ = stem_inputs(0.01, 0.0, 19, STEMS[name][0])
+    torch.testing.assert_close(stem(x.flip(1), mask, clock).flip(1), stem(x, mask, clock), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("hop_s", [0.01, 0.16, 1 / 29.97])
+@pytest.mark.parametrize("name", STEMS)
+def test_absent_rows_and_padding_have_no_effect(name, hop_s):
+    torch.manual_seed(0)
+    stem = native_stem(name, hop_s, layers=1)
+    x, mask, clock, _, rows = stem_inputs(hop_s, 0.013, 40, STEMS[name][0])
+    mask[:, rows.length // 3 : rows.length // 2] = False
+    y = stem(x, mask, clock)
+    torch.testing.assert_close(stem(x.masked_fill(~mask[..., None], torch.nan), mask, clock), y)
+    steps = clock.step_mask(mask)
+    assert 0 < steps.sum() < 40
+    assert not y[~steps].any()
+    assert (y[steps] != 0).any(-1).all()
+    # The same clip in a longer batch.
+    extra = round(12 * STEP_S / hop_s)
+    longer = StreamClock(clock.rows_per_step, clock.phase, torch.cat([clock.inside, torch.zeros(1, 12) > 0], 1))
+    padded = torch.cat([x, torch.full((1, extra, x.shape[-1]), 7.0)], 1)
+    again = stem(padded, torch.cat([mask, torch.zeros(1, extra) > 0], 1), longer)
+    torch.testing.assert_close(again[:, :40], y, atol=1e-5, rtol=1e-5)
+    assert not again[:, 40:].any()
+
+
+def test_rows_within_a_step_are_told_apart():
+    """Two spectra of equal mean over a step, which a stream that is averaged to steps cannot tell apart."""
+    torch.manual_seed(0)
+    stem = native_stem("spectrum", 0.01)
+    x, mask, clock, _, _ = stem_inputs(0.01, 0.0, 9, 40)
+    other = x.unflatten(1, (9, 4)).flip(2).flatten(1, 2)
+    assert not torch.allclose(stem(x, mask, clock), stem(other, mask, clock), atol=1e-3)
+
+
+def test_gradients_reach_every_row():
+    for hop_s in (0.01, 0.02, 1 / 29.97, 0.16):
+        stem = native_stem("linear", hop_s)
+        x, mask, clock, _, rows = stem_inputs(hop_s, 0.013, 40, 5)
+        x.requires_grad_()
+        stem(x, mask, clock).square().sum().backward()
+        inner = x.grad[0, 2 : rows.length - 2].abs().sum(-1)
+        assert (inner > 0).all()

@@ -27,6 +27,7 @@ from avloc.models.batfd.encoders.catalog import (
     build_audio_encoder,
     build_video_encoder,
 )
+from avloc.models.stream_clock import stream_clocks
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,23 @@ class MapOutput:
     def step_logits(self) -> Tensor:
         """Fakeness of each frame, per modality: (B, T, M)."""
         return torch.stack([self.audio_logits, self.video_logits], -1)
+
+
+class StreamTimes(NamedTuple):
+    """Times of cached features at their own rate (`avloc.datasets.loading.batch.StreamInputs`).
+
+    Attributes:
+        audio_phase: (B,); None if rows are steps.
+        video_phase: (B,).
+        step_mask: (B, T) bool.
+    """
+
+    audio_phase: Tensor | None = None
+    video_phase: Tensor | None = None
+    step_mask: Tensor | None = None
+
+
+ROWS_ARE_STEPS = StreamTimes()
 
 
 class Streams(NamedTuple):
@@ -93,6 +111,8 @@ class MapNetwork(nn.Module):
         audio_dim: width of the cached audio features, for `projection`.
         audio_spectral_channels: for cached audio features on a frequency axis (`avloc.models.stems.Stem`).
         visual_grid_channels: for cached visual features on a grid of cells (`avloc.models.stems.Stem`).
+        audio_rows_per_step: for cached audio features at their own rate (`avloc.models.stems.Stem`).
+        visual_rows_per_step: for cached visual features at their own rate.
         dropout: of the projections.
         width: C.
         map_widths: of the folded samples, and of the map's convolutions.
@@ -133,6 +153,8 @@ class MapNetwork(nn.Module):
         audio_dim: int = 0,
         audio_spectral_channels: int = 0,
         visual_grid_channels: int = 0,
+        audio_rows_per_step: float | None = None,
+        visual_rows_per_step: float | None = None,
         dropout: float = 0.1,
         width: int = 256,
         map_widths: Sequence[int] = (512, 128),
@@ -166,12 +188,20 @@ class MapNetwork(nn.Module):
         self.target_maker = MapTargetMaker(durations)
         self.cached_features = video_encoder == PROJECTION
         options = partial(EncoderOptions, width=width, frames=frames, dropout=dropout, checkpointed=checkpointed)
-        self.video_encoder = build_video_encoder(
-            video_encoder, options(widths=video_widths, features=visual_dim, grid_channels=visual_grid_channels)
+        video_options = options(
+            widths=video_widths,
+            features=visual_dim,
+            grid_channels=visual_grid_channels,
+            rows_per_step=visual_rows_per_step,
         )
-        self.audio_encoder = build_audio_encoder(
-            audio_encoder, options(widths=audio_widths, features=audio_dim, spectral_channels=audio_spectral_channels)
+        audio_options = options(
+            widths=audio_widths,
+            features=audio_dim,
+            spectral_channels=audio_spectral_channels,
+            rows_per_step=audio_rows_per_step,
         )
+        self.video_encoder = build_video_encoder(video_encoder, video_options)
+        self.audio_encoder = build_audio_encoder(audio_encoder, audio_options)
         self.video_classifier, self.audio_classifier = nn.Conv1d(width, 1, 1), nn.Conv1d(width, 1, 1)
 
     def sample(self, starts: int, device: torch.device) -> CellSampling:
@@ -186,6 +216,7 @@ class MapNetwork(nn.Module):
         video_mask: Tensor | None,
         audio_mask: Tensor | None,
         *,
+        times: StreamTimes = ROWS_ARE_STEPS,
         local_maps: bool,
     ) -> Streams:
         """Encode both streams to features and frame logits.
@@ -196,13 +227,14 @@ class MapNetwork(nn.Module):
             n_frames: see `BATFD.forward`.
             video_mask: see `BATFD.forward`.
             audio_mask: see `BATFD.forward`.
+            times: of streams at their own rate.
             local_maps: compute maps for starts within the clips only. False for maps whose cells all depend on each other.
 
         Raises:
             AvlocError: if the lengths do not fit the network or each other.
         """
         if self.cached_features:
-            return self._encode_cached(video, audio, video_mask, audio_mask, local_maps)
+            return self._encode_cached((video, audio), (video_mask, audio_mask), times, local_maps)
         length = video.shape[2]
         if length != self.frames or audio.shape[2] != 4 * self.frames:
             raise AvlocError(
@@ -214,19 +246,24 @@ class MapNetwork(nn.Module):
         return Streams(v, a, self.video_classifier(v)[:, 0], self.audio_classifier(a)[:, 0], starts)
 
     def _encode_cached(
-        self, video: Tensor, audio: Tensor, video_mask: Tensor | None, audio_mask: Tensor | None, local_maps: bool
+        self, streams: tuple[Tensor, Tensor], masks: Sequence[Tensor | None], times: StreamTimes, local_maps: bool
     ) -> Streams:
-        length = video.shape[1]
-        if length != audio.shape[1] or length > self.frames:
-            raise AvlocError(
-                f"want video and audio features of equal length, at most {self.frames} steps, "
-                f"got {length} and {audio.shape[1]}"
-            )
-        all_steps = torch.ones(video.shape[:2], dtype=torch.bool, device=video.device)
-        masks = [all_steps if mask is None else mask for mask in (video_mask, audio_mask)]
-        v, a = self.video_encoder(video, masks[0]), self.audio_encoder(audio, masks[1])
+        """Encode cached features: of video and audio, (B, R, D) each."""
+        video, audio = streams
+        arguments = self.arguments
+        audio_clock, video_clock = stream_clocks(
+            arguments, (audio, times.audio_phase), (video, times.video_phase), times.step_mask
+        )
+        video_mask, audio_mask = (
+            torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if mask is None else mask
+            for x, mask in zip(streams, masks, strict=True)
+        )
+        inside = video_clock.step_mask(video_mask) | audio_clock.step_mask(audio_mask)
+        length = inside.shape[1]
+        if length > self.frames:
+            raise AvlocError(f"want cached features of at most {self.frames} steps, got {length}")
+        v, a = self.video_encoder(video, video_mask, video_clock), self.audio_encoder(audio, audio_mask, audio_clock)
         # Zeros after a clip, logits included: its results must not depend on the length of its batch.
-        inside = masks[0] | masks[1]
         starts = min(self.frames, length + 1) if local_maps else self.frames
         return Streams(v, a, self.video_classifier(v)[:, 0] * inside, self.audio_classifier(a)[:, 0] * inside, starts)
 

@@ -20,7 +20,7 @@ from torch.nn.functional import pad
 from avloc.heads.losses import map_error
 from avloc.heads.maps import MapTargets
 from avloc.models.batfd.boundary_module import BoundaryModule, MapFusion
-from avloc.models.batfd.map_network import MapNetwork, MapOutput
+from avloc.models.batfd.map_network import MapNetwork, MapOutput, StreamTimes
 
 
 class BATFD(MapNetwork):
@@ -50,6 +50,9 @@ class BATFD(MapNetwork):
         *,
         video_mask: Tensor | None = None,
         audio_mask: Tensor | None = None,
+        audio_phase: Tensor | None = None,
+        video_phase: Tensor | None = None,
+        step_mask: Tensor | None = None,
     ) -> MapOutput:
         """Run a batch.
 
@@ -60,11 +63,15 @@ class BATFD(MapNetwork):
                 zero there. The output over real frames does not change.
             video_mask: (B, ≤ T) bool, True for steps with cached visual features; None: all steps.
             audio_mask: (B, ≤ T) bool.
+            audio_phase: of cached features at their own rate (`avloc.datasets.loading.batch.StreamInputs`).
+            video_phase: of cached features at their own rate.
+            step_mask: of cached features at their own rate.
 
         Raises:
             AvlocError: if the lengths do not fit the network or each other.
         """
-        streams = self.encode(video, audio, n_frames, video_mask, audio_mask, local_maps=True)
+        times = StreamTimes(audio_phase, video_phase, step_mask)
+        streams = self.encode(video, audio, n_frames, video_mask, audio_mask, times=times, local_maps=True)
         v, a = streams.with_logits(self.frames)
         sampling = self.sample(streams.starts, v.device)
         video_map, audio_map = self.video_boundaries(v, sampling), self.audio_boundaries(a, sampling)

@@ -17,12 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from avloc.core.timeline import rows_in
 from avloc.heads.losses import map_error
 from avloc.heads.maps import MapTargets
 from avloc.models.batfd.boundary_generator import BoundaryGenerator
 from avloc.models.batfd.boundary_module import MapFusion, MapTrunk
 from avloc.models.batfd.boundary_sampling import CellSampling
-from avloc.models.batfd.map_network import MapNetwork, MapOutput
+from avloc.models.batfd.map_network import ROWS_ARE_STEPS, MapNetwork, MapOutput, StreamTimes
 from avloc.models.batfd.proposal_relation import ChannelLayout, ProposalRelation
 
 MAPS = 3  # of the position-aware branch, the channel-aware branch, and both
@@ -185,6 +186,9 @@ class BATFDPlus(MapNetwork):
         *,
         video_mask: Tensor | None = None,
         audio_mask: Tensor | None = None,
+        audio_phase: Tensor | None = None,
+        video_phase: Tensor | None = None,
+        step_mask: Tensor | None = None,
     ) -> PlusOutput:
         """Run a batch and, with a boundary generator, the batch played backwards.
 
@@ -196,8 +200,12 @@ class BATFDPlus(MapNetwork):
             n_frames: see `BATFD.forward`.
             video_mask: see `BATFD.forward`.
             audio_mask: see `BATFD.forward`.
+            audio_phase: see `BATFD.forward`.
+            video_phase: see `BATFD.forward`.
+            step_mask: see `BATFD.forward`.
         """
-        streams = self.encode(video, audio, n_frames, video_mask, audio_mask, local_maps=False)
+        times = StreamTimes(audio_phase, video_phase, step_mask)
+        streams = self.encode(video, audio, n_frames, video_mask, audio_mask, times=times, local_maps=False)
         v, a = streams.with_logits(self.frames)
         sampling = self.sample(streams.starts, v.device)
         video_maps, audio_maps = self.video_boundaries(v, sampling), self.audio_boundaries(a, sampling)
@@ -219,25 +227,42 @@ class BATFDPlus(MapNetwork):
         )
         if self.generators is None:
             return output
-        reverse = self._reverse_boundaries(video, audio, video_mask, audio_mask)
+        reverse = self._reverse_boundaries(video, audio, video_mask, audio_mask, times)
         generator = self._boundaries(v, a)
         return replace(output, generator=generator.first(length), reverse_generator=reverse.first(length))
 
     def _reverse_boundaries(
-        self, video: Tensor, audio: Tensor, video_mask: Tensor | None, audio_mask: Tensor | None
+        self,
+        video: Tensor,
+        audio: Tensor,
+        video_mask: Tensor | None,
+        audio_mask: Tensor | None,
+        times: StreamTimes = ROWS_ARE_STEPS,
     ) -> GeneratorOutput:
         """Predict the boundaries of the whole input, padding included, played backwards."""
         if self.cached_features:  # padded to T first, so that a clip's results do not depend on the length of its batch
-            padding = self.frames - video.shape[1]
-            all_steps = torch.ones(video.shape[:2], dtype=torch.bool, device=video.device)
-            v, a = (pad(x, (0, 0, 0, padding)).flip(1) for x in (video, audio))
-            v_mask, a_mask = (
-                pad(all_steps if m is None else m, (0, padding)).flip(1) for m in (video_mask, audio_mask)
-            )
-            streams = self.encode(v, a, None, v_mask, a_mask, local_maps=False)
+            v, v_mask, v_phase = self._reversed(video, video_mask, times.video_phase, "visual")
+            a, a_mask, a_phase = self._reversed(audio, audio_mask, times.audio_phase, "audio")
+            steps = times.step_mask
+            if steps is not None:
+                steps = pad(steps, (0, self.frames - steps.shape[1])).flip(1)
+            reverse_times = StreamTimes(a_phase, v_phase, steps)
+            streams = self.encode(v, a, None, v_mask, a_mask, times=reverse_times, local_maps=False)
         else:
             streams = self.encode(video.flip(2), audio.flip(2), None, None, None, local_maps=False)
         return self._boundaries(*streams.with_logits(self.frames)).reversed()
+
+    def _reversed(
+        self, x: Tensor, mask: Tensor | None, phase: Tensor | None, modality: str
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Pad cached features (B, R, D) with their mask and phase to all of the network's steps, and play them backwards."""
+        rate = 1.0 if phase is None else float(self.arguments[f"{modality}_rows_per_step"])
+        rows = rows_in(self.frames, rate)
+        all_rows = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+        padding = rows - x.shape[1]
+        x = pad(x, (0, 0, 0, padding)).flip(1)
+        mask = pad(all_rows if mask is None else mask, (0, padding)).flip(1)
+        return x, mask, None if phase is None else self.frames * rate - rows - phase
 
     def _boundaries(self, video: Tensor, audio: Tensor) -> GeneratorOutput:
         """Predict starts and ends from features with logits, (B, C + 1, T) per modality."""

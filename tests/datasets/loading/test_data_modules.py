@@ -17,9 +17,9 @@ from avloc.heads.maps import MapTargetMaker
 EXTRACTORS = ["logspec", "residual_grid"]
 
 
-def attach_network(data, *, longest_steps=None, target_maker=None):
+def attach_network(data, *, longest_steps=None, target_maker=None, arguments=None):
     """Give the data a trainer of a network with these members."""
-    network = SimpleNamespace(longest_steps=longest_steps, target_maker=target_maker)
+    network = SimpleNamespace(longest_steps=longest_steps, target_maker=target_maker, arguments=arguments or {})
     data.trainer = SimpleNamespace(
         lightning_module=SimpleNamespace(model=network), is_global_zero=True, global_rank=0, world_size=1
     )
@@ -168,3 +168,31 @@ def test_wrong_settings():
         feature_data(".", ".", pseudo_forgeries=2.0)
     with pytest.raises(AvlocError, match="want hop_s > 0 and longest_s > 0, got 0 and 40"):
         feature_data(".", ".", hop_s=0.0)
+
+
+def test_streams_at_their_own_rate(tiny_set, tiny_store):
+    data = feature_data(tiny_set, tiny_store, batch_size=2, native_rate=True)
+    assert data.context().rows_per_step() == {"audio": 4.0, "visual": 1.0}
+    batch = next(iter(data.val_dataloader()))
+    steps = batch.inputs.step_mask.shape[1]
+    assert batch.inputs.audio.shape[1:] == (4 * steps, 513)
+    dims = {"audio_dim": 513, "visual_dim": 320}
+    rates = {"audio_rows_per_step": 4, "visual_rows_per_step": 1}
+    data.check_network(SimpleNamespace(cached_features=True, arguments={**dims, **rates}))
+    with pytest.raises(
+        AvlocError, match="data have audio_rows_per_step 4, the network takes None: correct its argument"
+    ):
+        data.check_network(SimpleNamespace(cached_features=True, arguments=dims))
+    averaged = feature_data(tiny_set, tiny_store, native_rate=False)
+    with pytest.raises(AvlocError, match="takes audio_rows_per_step 4, and the data average .* correct native_rate"):
+        averaged.check_network(SimpleNamespace(cached_features=True, arguments={**dims, **rates}))
+
+
+def test_the_network_says_whether_it_takes_rows(tiny_set, tiny_store):
+    data = feature_data(tiny_set, tiny_store)
+    assert not data.context().native_rate
+    attach_network(data)
+    assert not data.split("dev").native_rate
+    attach_network(data, arguments={"audio_rows_per_step": 4.0, "visual_rows_per_step": 1.0})
+    assert data.context().native_rate
+    assert data.split("dev").native_rate

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -94,3 +96,50 @@ def test_steps_of_a_gap_are_masked():
     assert example.masks[0].tolist() == [True, True, False, False, False, *[True] * 5]
     assert example.masks[1].all()
     assert example.streams[0].shape == (10, 3)
+
+
+@pytest.mark.parametrize("hop_s", [0.01, 0.02, 0.04, 0.16, 1 / 29.97])
+@pytest.mark.parametrize("start_s", [0.0, 0.013, 0.2])
+def test_rows_keep_their_values_and_times(hop_s, start_s):
+    features = {"audio": [counting(33, hop_s, 2, start_s)], "visual": [counting(5, 0.04, 3)]}
+    example = make_example(VideoRecord("x", "train"), features, 0.04, native_rate=True)
+    values, rows = example.streams[0], example.rows[0]
+    assert rows.present.sum() == 33
+    assert values[rows.present, 0].tolist() == list(range(33))  # nothing is averaged
+    np.testing.assert_allclose(rows.grid.centers_s()[rows.present], start_s + (np.arange(33) + 0.5) * hop_s)
+    assert not values[~rows.present].any()
+    assert example.masks[1].sum() == 5
+
+
+def test_gaps_of_rows_lead_to_masks_of_steps():
+    gappy = replace(counting(40, 0.01, 2), gaps=((8, 20), (34, 35)))
+    example = make_example(
+        VideoRecord("x", "t"), {"audio": [gappy], "visual": [counting(0, 0.04, 3)]}, 0.04, native_rate=True
+    )
+    present = example.rows[0].present
+    assert np.flatnonzero(~present).tolist() == [*range(8, 20), 34]
+    assert example.masks[0].tolist() == [True, True, False, False, False, True, True, True, True, True]
+    assert not example.masks[1].any()
+    assert not example.rows[1].present.any()
+
+
+def test_several_extractors_share_the_finest_clock():
+    features = {"audio": [counting(8, 0.02, 2), counting(16, 0.01, 3)], "visual": [counting(4, 0.04, 1)]}
+    example = make_example(VideoRecord("x", "train"), features, 0.04, native_rate=True)
+    assert example.streams[0].shape == (16, 5)
+    assert example.streams[0][:, 2].tolist() == list(range(16))
+    np.testing.assert_allclose(example.streams[0][1:15, 0], np.arange(1, 15) / 2 - 0.25)  # between middles
+
+
+@pytest.mark.parametrize("begin", [0, 3, 7])
+def test_a_window_of_rows_equals_rows_of_the_window(begin):
+    """As a window is cut from a long example, and as streaming makes it."""
+    features = {"audio": [counting(100, 0.01, 2, 0.013)], "visual": [counting(29, 1 / 29.97, 3, 0.07)]}
+    example = make_example(VideoRecord("x", "t"), features, 0.04, native_rate=True)
+    window = example.window(begin, begin + 9)
+    direct = example_on_grid(example.record, features, window.grid, window.end_s, native_rate=True)
+    for k in range(2):
+        np.testing.assert_array_equal(window.streams[k], direct.streams[k])
+        np.testing.assert_array_equal(window.rows[k].present, direct.rows[k].present)
+        np.testing.assert_array_equal(window.masks[k], direct.masks[k])
+        assert window.rows[k].grid.start_s == pytest.approx(direct.rows[k].grid.start_s)

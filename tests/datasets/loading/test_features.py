@@ -4,9 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from avloc.core.records import VideoRecord
 from avloc.core.timeline import Segment, TimeGrid
+from avloc.datasets.loading.batch import StreamInputs
 from avloc.datasets.loading.example import make_example
 from avloc.datasets.loading.features import FeatureDataset, collate
 from avloc.datasets.loading.samplers import SampleIndex
@@ -15,8 +18,17 @@ from avloc.errors import StoreError
 from avloc.feature_extraction.extractors.base import Features
 from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.heads.points import PointTargetMaker, Pyramid
+from avloc.models.stems import Stem
+from avloc.models.stream_clock import stream_clocks
 
 EXTRACTORS = ["logspec", "residual_grid"]
+
+
+class Unnormalized(nn.Module):
+    """In place of a norm over the clip, in which every row has an effect on all."""
+
+    def forward(self, x, mask):
+        return x
 
 
 def example(steps, **record):
@@ -97,3 +109,73 @@ def test_real_clips_get_pseudo_forgeries(tiny_set, tiny_store):
     first, again = dataset[SampleIndex(3, 1)], dataset[SampleIndex(3, 1)]
     assert first.record == again.record  # the same for a seed
     np.testing.assert_array_equal(first.streams[0], again.streams[0])
+
+
+def test_batches_of_rows():
+    def features(rows, hop_s, start_s, dim):
+        return Features(np.ones((rows, dim), np.float32), TimeGrid(start_s, hop_s, rows))
+
+    examples = [
+        make_example(
+            VideoRecord("x", "t"),
+            {"audio": [features(100, 0.01, 0.013, 3)], "visual": [features(n, 1 / 29.97, 0.0, 2)]},
+            0.04,
+            native_rate=True,
+        )
+        for n in (45, 0)
+    ]
+    inputs = collate(examples).inputs
+    assert isinstance(inputs, StreamInputs)
+    steps = examples[0].grid.length
+    assert (steps, examples[1].grid.length) == (38, 26)
+    assert inputs.audio.shape == (2, 4 * steps, 3)
+    assert inputs.video.shape == (2, 46, 2)
+    assert inputs.audio_mask.sum(1).tolist() == [100, 100]
+    assert inputs.video_mask.sum(1).tolist() == [45, 0]
+    assert inputs.step_mask.sum(1).tolist() == [38, 26]
+    assert inputs.audio_phase.tolist() == pytest.approx([0.3, 0.3])  # 13 ms are a row and 0.3 of one
+    assert inputs.video_phase[0].item() == 0
+
+
+def test_stored_rows_are_those_of_the_store(tiny_set, tiny_store):
+    records, store = read_records("lavdf", tiny_set), FeatureStore(tiny_store)
+    dataset = FeatureDataset(records, store, EXTRACTORS, hop_s=0.04, native_rate=True, longest_s=1.0)
+    example = dataset[SampleIndex(2, 5)]
+    assert example.grid.length == 25
+    assert [s.shape for s in example.streams] == [(100, 513), (25, 320)]
+    whole = store.read("logspec", records[2].file)
+    first = round((example.rows[0].grid.start_s - whole.grid.start_s) / 0.01)
+    np.testing.assert_array_equal(example.streams[0], whole.values[first : first + 100].astype(np.float32))
+
+
+@pytest.mark.parametrize("hop_s", [0.01, 0.02, 0.04, 0.16, 1 / 29.97])
+@pytest.mark.parametrize("begin", [0, 7])
+def test_an_impulse_at_a_time_reaches_its_step(hop_s, begin):
+    """From a stream that starts at any time, through a window and a batch, to the steps of a stem."""
+    torch.manual_seed(0)
+    start_s, rows = 0.0137, round(2.5 / hop_s)
+    values = np.random.default_rng(0).normal(size=(rows, 3)).astype(np.float32)
+    visual = Features(np.zeros((75, 2), np.float32), TimeGrid(0.0, 0.04, 75))
+    stem = Stem(features=3, width=6, layers=0, dropout=0.0, input_dropout=0.0, rows_per_step=0.04 / hop_s).eval()
+    stem.norm = Unnormalized()
+
+    def steps_of(rows_of_audio):
+        audio = Features(rows_of_audio, TimeGrid(start_s, hop_s, rows))
+        features = {"audio": [audio], "visual": [visual]}
+        example = make_example(VideoRecord("x", "t"), features, 0.04, native_rate=True).window(begin, begin + 50)
+        inputs = collate([example]).inputs
+        arguments = {"audio_rows_per_step": 0.04 / hop_s, "visual_rows_per_step": 1.0}
+        audio_stream, video_stream = (inputs.audio, inputs.audio_phase), (inputs.video, inputs.video_phase)
+        clock, _ = stream_clocks(arguments, audio_stream, video_stream, inputs.step_mask)
+        with torch.no_grad():
+            return stem(inputs.audio, inputs.audio_mask, clock)[0], example.grid
+
+    expected, grid = steps_of(values)
+    for row in range(round(0.5 / hop_s), round(1.9 / hop_s)):
+        changed = values.copy()
+        changed[row] += 5
+        response = (steps_of(changed)[0] - expected).square().sum(-1).numpy()
+        time_s = start_s + (row + 0.5) * hop_s
+        assert response[int(grid.to_steps(time_s))] > 0
+        times_s = grid.centers_s()[response > 0]
+        assert np.abs(times_s - time_s).max() < 1.5 * max(hop_s, 0.04) + 0.04

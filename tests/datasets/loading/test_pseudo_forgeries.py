@@ -27,6 +27,14 @@ def example(seed, steps=50, sound=True, **segments):
     return make_example(VideoRecord(f"{seed}", "t", **segments), {"audio": [audio], "visual": [visual]}, 0.04)
 
 
+def native_example(seed, start_s=0.013, rows=200):
+    """An example at the rate of its streams."""
+    random = np.random.default_rng(seed)
+    audio = Features(random.normal(size=(rows, 3)).astype(np.float32), TimeGrid(start_s, 0.01, rows))
+    visual = Features(random.normal(size=(50, 5)).astype(np.float32), TimeGrid(0, 0.04, 50))
+    return make_example(VideoRecord(f"{seed}", "t"), {"audio": [audio], "visual": [visual]}, 0.04, native_rate=True)
+
+
 @pytest.mark.parametrize("kind", AUDIO_KINDS)
 def test_audio_changes_within_the_window_only(kind):
     random = np.random.default_rng(0)
@@ -118,3 +126,21 @@ def test_errors():
         forge_features(example(0, sound=False), drop_modality(example(1), "visual"), random)
     with pytest.raises(AvlocError, match="is not within"):
         forge_mouth(np.zeros((5, 8, 8, 3), np.uint8), Segment(0, 1), np.zeros((5, 2)), 4, random)
+
+
+@pytest.mark.parametrize("kind", FEATURE_KINDS)
+@pytest.mark.parametrize("seed", range(4))
+def test_rows_change_where_the_label_says(kind, seed):
+    real, other = native_example(0), native_example(1, start_s=0.006)
+    forged = forge_features(real, other, np.random.default_rng(seed), kind=kind)
+    labels = (forged.record.audio_segments, forged.record.visual_segments)
+    for k, segments in enumerate(labels):
+        changed = np.flatnonzero((real.streams[k] != forged.streams[k]).any(axis=1))
+        assert bool(len(changed)) == bool(segments)
+        if segments:
+            times_s, hop_s = real.rows[k].grid.centers_s()[changed], real.rows[k].grid.hop_s
+            assert times_s.min() - segments[0].start_s == pytest.approx(0, abs=1.5 * hop_s)
+            assert segments[0].end_s - times_s.max() == pytest.approx(0, abs=1.5 * hop_s)
+    silent = drop_modality(real, "audio")
+    assert not silent.rows[0].present.any()
+    assert silent.rows[1].present.sum() == 50

@@ -30,6 +30,7 @@ class EncoderOptions:
         dropout: of `projection`.
         spectral_channels: of `projection`, see `avloc.models.stems.Stem`.
         grid_channels: of `projection`, see `avloc.models.stems.Stem`.
+        rows_per_step: of `projection`, see `avloc.models.stems.Stem`.
         checkpointed: save memory in training by computing activations a second time in the backward pass.
     """
 
@@ -40,6 +41,7 @@ class EncoderOptions:
     dropout: float = 0.1
     spectral_channels: int = 0
     grid_channels: int = 0
+    rows_per_step: float | None = None
     checkpointed: bool = False
 
 
@@ -94,4 +96,5 @@ def _projection(options: EncoderOptions) -> ProjectionEncoder:
         dropout=options.dropout,
         spectral_channels=options.spectral_channels,
         grid_channels=options.grid_channels,
+        rows_per_step=options.rows_per_step,
     )

@@ -1,4 +1,7 @@
-"""cached features > stem > one vector per step, so that BA-TFD's head runs on any store. Legend: B batch, T steps, C width."""
+"""cached features > stem > one vector per step, so that BA-TFD's head runs on any store.
+
+Legend: B batch, T steps, R rows, C width.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,11 @@ from torch import Tensor, nn
 
 from avloc.errors import AvlocError
 from avloc.models.stems import Stem
+from avloc.models.stream_clock import StreamClock
 
 
 class ProjectionEncoder(nn.Module):
-    """Features (B, T, features) with a mask (B, T) > (B, C, T), zero outside of the mask.
+    """Features (B, R, features) with a mask (B, R) > (B, C, T), zero outside of the mask.
 
     Args:
         features: width of the cached features.
@@ -18,6 +22,7 @@ class ProjectionEncoder(nn.Module):
         dropout: of the features and between the convolutions.
         spectral_channels: see `avloc.models.stems.Stem`.
         grid_channels: see `avloc.models.stems.Stem`.
+        rows_per_step: see `avloc.models.stems.Stem`.
 
     Raises:
         AvlocError: if the width of the features is missing.
@@ -36,6 +41,7 @@ class ProjectionEncoder(nn.Module):
         dropout: float = 0.1,
         spectral_channels: int = 0,
         grid_channels: int = 0,
+        rows_per_step: float | None = None,
     ) -> None:
         super().__init__()
         if features < 1:
@@ -48,7 +54,10 @@ class ProjectionEncoder(nn.Module):
             input_dropout=dropout,
             spectral_channels=spectral_channels,
             grid_channels=grid_channels,
+            rows_per_step=rows_per_step,
         )
 
-    def forward(self, features: Tensor, mask: Tensor) -> Tensor:
-        return (self.stem(features, mask) * mask[..., None]).transpose(1, 2)
+    def forward(self, features: Tensor, mask: Tensor, clock: StreamClock | None = None) -> Tensor:
+        """Embed features; `clock` is that of their rows (None: they are steps)."""
+        steps = mask if clock is None else clock.step_mask(mask)
+        return (self.stem(features, mask, clock) * steps[..., None]).transpose(1, 2)
