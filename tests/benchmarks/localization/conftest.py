@@ -31,6 +31,27 @@ def assert_learns_by_heart():
         fake, real = network.eval().decode(network(*inputs), [grid] * 2)
         assert fake.segments[0] == pytest.approx([0.12, 0.36], abs=0.045)
         assert fake.scores[0] > 2 * real.scores.max(initial=0)
+        assert fake.modality_scores[0, 0] > 2 * fake.modality_scores[0, 1]  # the forged modality is named
+
+    return check
+
+
+@pytest.fixture
+def assert_padding_changes_nothing():
+    """The best proposal of a network with an `audio_dim` of 7 and a `visual_dim` of 5 does not depend on the batch's length."""
+
+    def check(network) -> None:
+        network.eval()
+        mask = torch.ones(1, 19, dtype=torch.bool)
+        audio, video = torch.randn(1, 19, 7), torch.randn(1, 19, 5)
+        padded = [torch.cat([x, torch.full_like(x[:, :13], 9.0)], 1) for x in (audio, video)]
+        padded_mask = torch.cat([mask, torch.zeros(1, 13, dtype=torch.bool)], 1)
+        grid = TimeGrid(0, 0.04, 19)
+        with torch.inference_mode():
+            (alone,) = network.decode(network(audio, video, mask, mask), [grid])
+            (beside,) = network.decode(network(*padded, padded_mask, padded_mask), [grid])
+        assert beside.segments[0] == pytest.approx(alone.segments[0], abs=1e-4)
+        assert beside.scores[0] == pytest.approx(alone.scores[0], abs=1e-4)
 
     return check
 
