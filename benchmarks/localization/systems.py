@@ -126,11 +126,9 @@ MAIN = BASELINES | {OURS: System("avloc.models.BoundaryTransformer", "BoundaryTr
 # Rows to read beside the main ones. Streams of version 0.1 are averaged to steps before the network.
 REFERENCES = {
     "version_0_1": System("avloc.models.BoundaryTransformer", "version 0.1's network", "v0.1", _VERSION_0_1),
-    "audio_alone": System(
-        "peers.single_stream.AudioAlone", "BoundaryTransformer, audio alone", "a. alone", _OWN, modality="audio"
-    ),
+    "audio_alone": System("peers.single_stream.AudioAlone", "ours, audio alone", "a. alone", _OWN, modality="audio"),
     "visual_alone": System(
-        "peers.single_stream.VisualAlone", "BoundaryTransformer, visual alone", "v. alone", _OWN, modality="visual"
+        "peers.single_stream.VisualAlone", "ours, visual alone", "v. alone", _OWN, modality="visual"
     ),
 }
 TRIALS = {f"{name}_slow": replace(system, title=f"{system.title}, rate 1e-3", lr=1e-3) for name, system in MAIN.items()}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 WIDTH = 80
-GAP = 2
+GAP = 1
 
 Cell = tuple[str, ...]
 """The lines of a cell."""
@@ -36,9 +36,9 @@ class Table:
     >>> print(table.to_text())
     Scores
     <BLANKLINE>
-    system         AP
-    ours     63.0±1.3
-            59.0–67.1
+    system        AP
+    ours    63.0±1.3
+           59.0–67.1
     """
 
     name: str

@@ -5,7 +5,7 @@ import torch
 
 from avloc.models import check_network
 
-SMALL = {"audio_dim": 7, "visual_dim": 5, "width": 16, "heads": 2, "radius": 4}
+SMALL = {"audio_dim": 7, "visual_dim": 5, "width": 16, "heads": 2, "levels": 2, "blocks": 1, "radius": 4}
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import torch
 from avloc.core.timeline import TimeGrid
 from avloc.models import check_network
 
-SMALL = {"audio_dim": 7, "visual_dim": 5, "width": 16, "heads": 2, "radius": 4}
+SMALL = {"audio_dim": 7, "visual_dim": 5, "width": 16, "heads": 2, "blocks": 1, "radius": 4}
 
 
 @pytest.fixture

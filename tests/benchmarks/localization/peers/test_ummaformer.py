@@ -8,7 +8,7 @@ from avloc.core.timeline import Segment, TimeGrid
 from avloc.datasets.loading.batch import stack_targets
 from avloc.models import check_network
 
-SMALL = {"audio_dim": 7, "visual_dim": 5, "width": 16, "heads": 2, "radius": 4}
+SMALL = {"audio_dim": 7, "visual_dim": 5, "width": 16, "heads": 2, "levels": 2, "blocks": 1, "radius": 4}
 
 
 @pytest.fixture

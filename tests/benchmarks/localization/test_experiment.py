@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from avloc.core.records import VideoRecord
+from avloc.core.timeline import Segment
+from avloc.datasets.readers.table import as_table
+from avloc.errors import AvlocError
+
+
+@pytest.fixture
+def small_systems(monkeypatch, small_corpus):
+    """Systems small enough to train in a test, and budgets of one and of three epochs."""
+    import budgets
+    import corpus
+    import experiment
+    import systems
+
+    arguments = {"audio_dim": 513, "visual_dim": 320, "width": 8, "heads": 2, "blocks": 1}
+    frame_wise = replace(systems.SYSTEMS["frame_wise"], arguments=arguments)
+    small = {
+        "frame_wise": frame_wise,
+        "decoded": replace(frame_wise, title="decoded", weights_of="frame_wise"),
+        "alone": replace(frame_wise, title="alone", modality="audio"),
+    }
+    monkeypatch.setattr(experiment, "SYSTEMS", small)
+    patched = {
+        "short": replace(budgets.BUDGETS["short"], epochs=1),
+        "long": replace(budgets.BUDGETS["long"], epochs=4, patience=1, cooldown=1),
+    }
+    monkeypatch.setattr(experiment, "BUDGETS", patched)
+    if not hasattr(corpus, "read_details"):
+
+        def read_details(clips):
+            return {k: SimpleNamespace(**v) for k, v in json.loads((clips / "details.json").read_text()).items()}
+
+        monkeypatch.setattr(corpus, "read_details", read_details, raising=False)
+    threads = torch.get_num_threads()
+    yield small
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def task(small_systems, small_corpus):
+    from experiment import Task
+
+    return Task("frame_wise", 0, "short", small_corpus)
+
+
+def test_a_run_leaves_validation_scores_alone(task, small_corpus, monkeypatch):
+    import experiment
+
+    assert experiment.run(task).startswith("frame_wise, seed 0, short: 1 epochs, validation AP ")
+    result = experiment.read_result(task)
+    assert (result.system, result.seed, result.budget, result.epochs, result.threads) == (
+        "frame_wise",
+        0,
+        "short",
+        1,
+        1,
+    )
+    assert result.train_s > 0
+    assert set(result.validation) == {"ap@0.5", "ap@0.75", "ap@0.9", "ap@0.95", "ap", "ar@10"}
+    assert set(result.thresholds) == {"score", "share"}
+    assert task.weights_file.is_file()
+    assert experiment.SplitPredictions.load(task.predictions_file("val")).files == [
+        f"val/{k:06d}.mp4" for k in range(3)
+    ]
+    assert not (small_corpus / "predictions" / "test").exists()
+
+    # Another system decodes the same network.
+    decoded = task._replace(system="decoded")
+    experiment.run(decoded)
+    again = experiment.read_result(decoded)
+    assert (again.train_s, again.epochs) == (0.0, 0)
+    assert again.validation == result.validation
+
+
+def test_validation_scores_are_those_of_training(task, monkeypatch):
+    """The kept predictions of the best weights have the AP that training saw (single precision apart)."""
+    import experiment
+
+    seen = []
+    train = experiment.train
+
+    def note(task, module, data):
+        training = train(task, module, data)
+        seen.append(float(module.trainer.callback_metrics["val/ap"]))
+        return training
+
+    monkeypatch.setattr(experiment, "train", note)
+    experiment.run(task)
+    assert experiment.read_result(task).validation["ap"] == pytest.approx(seen[0], abs=1e-4)
+
+
+def test_the_long_budget_ends_when_validation_is_flat(task):
+    import experiment
+
+    long = task._replace(budget="long")
+    experiment.run(long)
+    assert 2 <= experiment.read_result(long).epochs <= 4
+    assert long.result_file.parent.name == "long"
+
+
+def test_a_test_is_in_the_ledger_before_its_predictions(task, small_corpus, tmp_path, monkeypatch):
+    import experiment
+    from scoring import ledger
+
+    experiment.run(task)
+    path = tmp_path / "ledger.csv"
+    order = []
+    predict = experiment.predict_split
+    monkeypatch.setattr(experiment, "predict_split", lambda *a: order.append(len(ledger.read(path))) or predict(*a))
+    look = experiment.TestTask(task, "0123456789ab", 21, 0.0, path)
+    assert experiment.test(look) == "frame_wise, seed 0, short: tested"
+    assert order == [1]
+    [line] = ledger.read(path)
+    assert (line["system"], line["seed"], line["budget"], line["clips"], line["shift_ms"]) == (
+        "frame_wise", "0", "short", "21", "0",
+    )  # fmt: skip
+    assert len(experiment.SplitPredictions.load(task.predictions_file("test")).files) == 9
+    experiment.test(look._replace(shift_s=0.013))
+    assert ledger.read(path)[1]["shift_ms"] == "13"
+    assert task.predictions_file("test", 0.013).name == "frame_wise-0+13ms.npz"
+
+
+def test_a_shift_by_a_step_changes_nothing(task):
+    """Proposals of media that come a whole step later are the same, once they are put back."""
+    import experiment
+
+    experiment.run(task)
+    experiment.predict_split(task, "val", 0.04)
+    experiment.predict_split(task, "val", 0.013)
+    here, step, part = (experiment.SplitPredictions.load(task.predictions_file("val", s)) for s in (0.0, 0.04, 0.013))
+    assert step.files == here.files
+    best = [[p.proposals.scores[p.offsets[k]] for k in range(3)] for p in (here, step, part)]
+    assert best[1] == pytest.approx(best[0], abs=0.02)  # a step of padding in front is seen by convolutions
+    starts = [p.proposals.segments[p.offsets[0], 0] for p in (here, step)]
+    assert starts[1] == pytest.approx(starts[0], abs=0.02)
+    assert best[2] != best[0]
+
+
+def test_decoding_needs_the_trained_network(task):
+    import experiment
+
+    with pytest.raises(AvlocError, match="run frame_wise first, decoded is the same network"):
+        experiment.run(task._replace(system="decoded", seed=1))
+
+
+def test_a_system_of_one_modality_sees_its_forgeries_alone(task, small_systems, small_corpus):
+    from experiment import SystemData, only
+
+    data = SystemData(small_systems["alone"], small_corpus, 0)
+    records = data.split("train").records
+    assert [record.modality for record in records] == ["real", "audio", "real", "audio"] * 2 + ["real"]
+    both = SystemData(small_systems["frame_wise"], small_corpus, 0).split("train").records
+    assert [record.modality for record in both] == ["real", "audio", "visual", "both"] * 2 + ["real"]
+    record = VideoRecord("x", "val", None, (Segment(0, 1),), (Segment(2, 3),))
+    assert only(record, "visual").segments == (Segment(2, 3),)
+    assert only(record, "") is record
+
+
+def test_segments_of_one_modality_are_kept():
+    from experiment import keep_modality
+
+    records = [
+        VideoRecord("a", "train", None, (Segment(0, 1), Segment(2, 3)), (Segment(4, 5),)),
+        VideoRecord("b", "train", None, (), (Segment(1, 2),)),
+        VideoRecord("c", "train"),
+    ]
+    table = keep_modality(as_table(records), "visual")
+    assert [record.visual_segments for record in table] == [r.visual_segments for r in records]
+    assert not any(record.audio_segments for record in table)
+    assert table.segments["audio"].counts().tolist() == [0, 0, 0]
+    assert np.array_equal(table.files.take(np.arange(3)), as_table(records).files.take(np.arange(3)))
