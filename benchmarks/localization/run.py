@@ -6,10 +6,11 @@
     python benchmarks/localization/run.py --out /data/loc --final            # tests what is trained, once; notes it in ledger.csv
     python benchmarks/localization/run.py --out /data/loc --final --shift-ms 13
     python benchmarks/localization/run.py --out /data/loc --tables           # draws the tables again from kept predictions
+    python benchmarks/localization/run.py --out /data/loc --tables --budgets all --page docs/model.md    # fills its places
 
 Fetches the recordings (Debian), makes the clips, extracts, trains every system with every seed and budget, and prints the
 validation scores. Choices rest on these: the test split is predicted by `--final` alone, which adds a line per network to
-`ledger.csv` and keeps the predictions in OUT/predictions. Tables go to OUT/tables as Markdown, ready to paste.
+`ledger.csv` and keeps the predictions in OUT/predictions. Tables go to OUT/tables as Markdown, and with `--page` to a page.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from experiment import RunResult, Task, TestTask, predict_split, read_result, ru
 from scoring import ledger
 from scoring.costs import cost_table, trials_table
 from scoring.naming import NamingThresholds
+from scoring.pages import fill_page
 from scoring.predictions import SplitPredictions
 from scoring.report import SplitReport, validation_table
 from scoring.scores import RESAMPLES
@@ -67,6 +69,7 @@ class RunOptions:
         shift_ms: also predict media that come later by this many milliseconds.
         tables: only draw the tables.
         resamples: draws of each bootstrap.
+        page: a page of the documentation whose places get the tables.
     """
 
     out: Path
@@ -82,6 +85,7 @@ class RunOptions:
     shift_ms: float
     tables: bool
     resamples: int
+    page: Path | None
 
     @property
     def folder(self) -> Path:
@@ -142,6 +146,7 @@ def parse(arguments: Sequence[str] | None = None) -> RunOptions:
     add("--shift-ms", type=float, default=0.0, help="also predict media and labels that come later by this")
     add("--tables", action="store_true", help="only draw the tables, from kept predictions")
     add("--resamples", type=int, default=RESAMPLES, help=f"draws of each bootstrap (default: {RESAMPLES})")
+    add("--page", type=Path, help="fill the places of a page of the documentation")
     values = vars(parser.parse_args(arguments))
     systems = parse_names(values.pop("systems"), SYSTEM_GROUPS, "systems")
     budgets = parse_names(values.pop("budgets"), {"all": [*BUDGETS]}, "budgets")
@@ -292,6 +297,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     tables = draw(options)
     print("\n\n".join(table.to_text() for table in tables))
     say(f"{len(tables)} tables in {options.folder / 'tables'}")
+    if options.page is not None:
+        missing = fill_page(options.page, options.folder / "tables")
+        say(f"{options.page}: filled" + (f" but for {', '.join(missing)}, which have no table yet" if missing else ""))
 
 
 if __name__ == "__main__":

@@ -73,7 +73,8 @@ def confusion(predictions: SplitPredictions, truth: SplitTruth, thresholds: Nami
     scores, by_modality = predictions.proposals.scores, predictions.proposals.modality_scores
     source = truth.table.source[video_of_row(truth.table.labels.offsets)]
     counts = np.zeros((int(truth.table.source.max(initial=-1)) + 1, len(NAMES), len(NAMES)), dtype=np.int64)
-    for label in np.flatnonzero((matched >= 0) & (scores[matched] >= thresholds.score)):
+    labels = np.flatnonzero(matched >= 0)
+    for label in labels[scores[matched[labels]] >= thresholds.score]:
         name = modality_name(by_modality[matched[label]], thresholds.share)
         counts[source[label], truth.names[label], NAMES.index(name)] += 1
     return counts

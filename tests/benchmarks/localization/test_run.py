@@ -150,6 +150,17 @@ def test_final_tests_once_and_tables_are_drawn_from_what_it_kept(benchmark_run, 
     assert widest_table_line(capsys.readouterr().out) <= 80
 
 
+def test_a_page_of_the_documentation_is_filled(benchmark_run, tmp_path, capsys):
+    benchmark_run()
+    page = tmp_path / "page.md"
+    page.write_text(
+        "<!-- table: validation-short -->\n<!-- end -->\n<!-- table: trials -->\n<!-- end -->\n<!-- table: x -->\n<!-- end -->\n"
+    )
+    benchmark_run("--tables", "--page", str(page))
+    assert "| TriDet-like<br>2 seeds |" in page.read_text()
+    assert "filled but for x, which have no table yet" in capsys.readouterr().out
+
+
 def test_shifts_of_validation_and_of_the_test(benchmark_run, small_corpus):
     benchmark_run()
     assert benchmark_run("--shift-ms", "13")[1:] == [("shift", "val")] * 4

@@ -125,6 +125,18 @@ def test_intervals_hold_the_population_share_and_come_from_sources():
     assert np.isnan(score.low[1])
 
 
+def test_a_system_that_finds_nothing(small_truth, predict_clips):
+    from scoring.naming import choose_thresholds, confusion, score_naming
+
+    nothing = predict_clips(dict.fromkeys("abcd", ()))
+    chosen = choose_thresholds(nothing, small_truth)
+    assert (chosen.score, chosen.share) == (np.inf, 0.5)
+    assert confusion(nothing, small_truth, thresholds(0.0)).sum() == 0
+    score = score_naming([(nothing, chosen)], small_truth, resamples=5)
+    assert np.isnan(score.right).all()
+    assert score.found.tolist() == [0, 0, 0]
+
+
 def test_other_clips_are_refused(predictions, small_truth):
     from scoring.naming import confusion
 
