@@ -24,7 +24,7 @@ from scoring import ledger
 from scoring.naming import choose_thresholds
 from scoring.predictions import SplitPredictions
 from scoring.shift import ShiftedStore
-from scoring.truth import SplitTruth, read_labels
+from scoring.truth import SplitTruth
 from systems import FEATURES, SYSTEMS, System, build_network
 
 from avloc.core.columns import RaggedIntervals
@@ -207,7 +207,7 @@ def run(task: Task) -> str:
 def validate(task: Task, module: BudgetedModule, training: Training) -> RunResult:
     """Score the predictions of the validation split, and choose thresholds on them."""
     clips, modality = task.out / "clips", SYSTEMS[task.system].modality
-    records = [only(record, modality) for record in read_labels(clips, "val")]
+    records = [only(record, modality) for record in corpus.read_records(clips, "val")]
     truth = SplitTruth.build(records, corpus.read_details(clips))
     predictions = SplitPredictions.load(task.predictions_file("val"))
     scores = score_rows(predictions.rows(), truth.table.labels, mode="strict", ap_ious=IOUS, ar_counts=COUNTS)

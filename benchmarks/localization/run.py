@@ -24,7 +24,7 @@ from typing import Any
 
 import corpus
 import forgers
-import speech
+import materials
 from budgets import BUDGETS
 from experiment import RunResult, Task, TestTask, predict_split, read_result, run, test
 from scoring import ledger
@@ -35,7 +35,7 @@ from scoring.predictions import SplitPredictions
 from scoring.report import SplitReport, validation_table
 from scoring.scores import RESAMPLES
 from scoring.tables import Table
-from scoring.truth import SplitTruth, read_labels
+from scoring.truth import SplitTruth
 from systems import ABLATION, FEATURES, MAIN, OURS, REFERENCES, SYSTEMS, TRIALS
 
 from avloc.errors import AvlocError
@@ -156,12 +156,22 @@ def parse(arguments: Sequence[str] | None = None) -> RunOptions:
     return RunOptions(**values, systems=systems, budgets=budgets, seeds=seeds)
 
 
-def prepare(out: Path, recordings: Path, clips: int, workers: int) -> None:
-    """Make the clips and extract their features; finished parts are kept."""
+def prepare(out: Path, materials_out: Path, clips: int, workers: int) -> None:
+    """Fetch what is missing, make the clips, and extract their features; finished parts are kept.
+
+    Args:
+        out: folder of this set, its features and runs.
+        materials_out: folder of the recordings (`speech`) and of the forgers' packages and words (`cache`).
+        clips: number of clips.
+        workers: processes.
+    """
     from tqdm import tqdm
 
+    speech = materials.fetch(materials_out / "speech", progress=say)
     with tqdm(total=clips, desc="clips", disable=None) as bar:
-        records = corpus.make(out / "clips", recordings, clips=clips, workers=workers, progress=bar.update)
+        records = corpus.make(
+            out / "clips", speech, materials_out / "cache", clips, workers, progress=bar.update, log=say
+        )
     settings = ExtractionSettings(out / "clips", tuple((name, {}) for name in FEATURES), workers=workers)
 
     def count_clips(event: job.JobEvent) -> None:
@@ -270,7 +280,7 @@ def split_tables(options: RunOptions, tasks: dict[str, list[Task]], split: str) 
     report = SplitReport(
         split,
         next(iter(tasks.values()))[0].budget,
-        SplitTruth.build(read_labels(clips, split), corpus.read_details(clips)),
+        SplitTruth.build(corpus.read_records(clips, split), corpus.read_details(clips)),
         runs,
         {name: [NamingThresholds(**read_result(task).thresholds) for task in tasks[name]] for name in runs},
         {options.shift_ms: shifted} if shifted else {},
@@ -287,8 +297,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     commit = ledger.commit_name(allow_dirty=options.allow_dirty) if options.final else ""
     if not options.tables:
-        recordings = speech.fetch(options.out / "speech")
-        prepare(options.folder, recordings, QUICK_CLIPS if options.quick else corpus.CLIPS, options.cores)
+        prepare(options.folder, options.out, QUICK_CLIPS if options.quick else corpus.CLIPS, options.cores)
         train_all(options)
         if options.final:
             test_all(options, commit)

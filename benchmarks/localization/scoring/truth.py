@@ -1,7 +1,5 @@
 """A split's labels and details > columns for scores: fake segments, sources, and the names of what is forged.
 
-The labels of the test split lie apart from its list, as the challenges keep them, and are read by the scores alone.
-
 Legend: V clips, N fake segments of all clips.
 """
 
@@ -9,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -21,7 +18,6 @@ from avloc.core.timeline import Segment, interval_iou, segment_array
 from avloc.errors import AvlocError
 from avloc.evaluation.matching import IntArray, Labels
 from avloc.evaluation.truth import Truth
-from avloc.io.files import read_json
 
 NAMES = ("audio", "visual", "both")
 SAME_SEGMENT_IOU = 0.5  # from which segments of both modalities are one forgery
@@ -51,20 +47,6 @@ class Details(Protocol):
     def source(self) -> str: ...
     @property
     def fps(self) -> str: ...
-
-
-def read_labels(clips: Path, split: str) -> list[VideoRecord]:
-    """Read the records of a split of a set in AV-Deepfake1M's layout, sorted by file; also of the test split.
-
-    Raises:
-        AvlocError: if the metadata are missing.
-    """
-    folder = clips / "truth" if split == "test" else clips
-    records = []
-    for entry in read_json(folder / f"{split}_metadata.json", "metadata"):
-        segments = [tuple(Segment(*pair) for pair in entry[f"{modality}_fake_segments"]) for modality in MODALITIES]
-        records.append(VideoRecord(f"{split}/{entry['file']}", split, None, *segments))
-    return sorted(records, key=lambda record: record.file)
 
 
 def forged_modalities(record: VideoRecord, segment: Segment) -> tuple[bool, ...]:

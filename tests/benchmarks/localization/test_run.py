@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 
@@ -61,13 +60,11 @@ def benchmark_run(monkeypatch, small_corpus):
         return task.name
 
     def keep(task, split, shift_s=0.0):
-        from scoring.truth import read_labels
-
         from avloc.core.proposals import Proposals
         from avloc.core.timeline import segment_array
 
         clips = []
-        for record in read_labels(task.out / "clips", split):
+        for record in corpus.read_records(task.out / "clips", split):
             segments = segment_array(record.segments)
             scores = segments[:, 1] - segments[:, 0] + 0.5
             clips.append((record.file, Proposals(segments, scores, scores[:, None].repeat(2, axis=1))))
@@ -79,24 +76,11 @@ def benchmark_run(monkeypatch, small_corpus):
         return look.task.name
 
     monkeypatch.setattr(run, "prepare", lambda *arguments: calls.append(("prepare", *arguments[2:])))
-    monkeypatch.setattr(run.speech, "fetch", lambda folder: folder, raising=False)
     monkeypatch.setattr(run, "run", train)
     monkeypatch.setattr(run, "test", test)
     monkeypatch.setattr(run, "predict_split", lambda *a: calls.append(("shift", a[1])) or keep(*a))
     monkeypatch.setattr(run, "cost_table", lambda results, tried, threads: run.validation_table({}, "costs"))
     monkeypatch.setattr(ledger, "commit_name", lambda allow_dirty: "dirty" if allow_dirty else "clean")
-    if not hasattr(corpus, "read_details"):
-
-        def read_details(clips):
-            return {k: SimpleNamespace(**v) for k, v in json.loads((clips / "details.json").read_text()).items()}
-
-        monkeypatch.setattr(corpus, "read_details", read_details, raising=False)
-    for name, value in (
-        ("UNSEEN_SOUND", frozenset({"kokoro"})),
-        ("UNSEEN_MOUTH", frozenset({"coded"})),
-        ("NEURAL", frozenset({"kokoro"})),
-    ):
-        monkeypatch.setattr(run.forgers, name, value, raising=False)
 
     def execute(*arguments):
         calls.clear()
@@ -181,10 +165,11 @@ def test_prepare_makes_clips_and_extracts_what_is_left(tmp_path, tiny_set, monke
     records = read_records("lavdf", tiny_set, "train")[:2]
     (tmp_path / "clips").symlink_to(tiny_set)
     made = []
-    monkeypatch.setattr(run.corpus, "make", lambda *arguments, **options: made.append(options["clips"]) or records)
+    monkeypatch.setattr(run.corpus, "make", lambda *arguments, **_: made.append(arguments) or records)
+    monkeypatch.setattr(run.materials, "fetch", lambda folder, progress: folder)
     for _ in range(2):
-        run.prepare(tmp_path, tmp_path, 2, 1)
-    assert made == [2, 2]
+        run.prepare(tmp_path, tmp_path / "all", 2, 1)
+    assert made == [(tmp_path / "clips", tmp_path / "all" / "speech", tmp_path / "all" / "cache", 2, 1)] * 2
     assert len(FeatureStore(tmp_path / "features").files("logspec")) == 2
     records = [VideoRecord("nowhere.mp4", "train")]
     with pytest.raises(AvlocError, match="1 clips could not be read"):

@@ -13,25 +13,33 @@ from avloc.feature_extraction.store.feature_store import FeatureStore
 EXTRACTORS = ("logspec", "residual_grid")
 
 
-def remux(source, target, shift_s):
-    """Copy a file's packets, all of them later."""
-    with av.open(str(source)) as given, av.open(str(target), "w", options={"avoid_negative_ts": "disabled"}) as made:
-        streams = {stream.index: made.add_stream_from_template(stream) for stream in given.streams}
+def delay(source, target, shift_s):
+    """Copy a file so that both streams begin later: the picture's packets as they are, the sound as samples."""
+    with av.open(str(source)) as given, av.open(str(target), "w") as made:
+        rate = given.streams.audio[0].rate
+        picture = made.add_stream_from_template(given.streams.video[0])
+        sound = made.add_stream("pcm_s16le", rate=rate, layout="mono")
+        resampler = av.AudioResampler(format="s16", layout="mono", rate=rate)
         for packet in given.demux():
             if packet.dts is None:
                 continue
-            shift = round(shift_s / packet.time_base)
-            packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
-            packet.stream = streams[packet.stream.index]
-            made.mux(packet)
+            if packet.stream.type == "video":
+                shift = round(shift_s / packet.time_base)
+                packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, picture
+                made.mux(packet)
+                continue
+            for frame in (own for decoded in packet.decode() for own in resampler.resample(decoded)):
+                frame.pts += round(shift_s * rate)
+                made.mux(sound.encode(frame))
+        made.mux(sound.encode())
 
 
 @pytest.fixture
 def clips(tmp_path, tiny_set):
-    """A clip as it is, and the same with both streams 13 ms later; in Matroska, whose clock has milliseconds."""
+    """A clip, and the same with both streams 13 ms later; in Matroska, whose clock has milliseconds."""
     source = tiny_set / read_records("lavdf", tiny_set, "train")[0].file
-    remux(source, tmp_path / "here.mkv", 0.0)
-    remux(source, tmp_path / "later.mkv", 0.013)
+    delay(source, tmp_path / "here.mkv", 0.0)
+    delay(source, tmp_path / "later.mkv", 0.013)
     return tmp_path
 
 

@@ -7,24 +7,6 @@ from avloc.core.timeline import Segment
 from avloc.errors import AvlocError
 
 
-def test_labels_of_every_split_are_read(small_corpus):
-    from scoring.truth import read_labels
-
-    from avloc.datasets.readers.catalog import read_records
-
-    for split in ("train", "val"):
-        expected = {
-            r.file: (r.audio_segments, r.visual_segments)
-            for r in read_records("avdeepfake1m", small_corpus / "clips", split)
-        }
-        assert {
-            r.file: (r.audio_segments, r.visual_segments) for r in read_labels(small_corpus / "clips", split)
-        } == expected
-    test = read_labels(small_corpus / "clips", "test")
-    assert [r.modality for r in test] == ["real", "audio", "visual", "both"] * 2 + ["real"]
-    assert not any(r.labelled for r in read_records("avdeepfake1m", small_corpus / "clips", "test"))
-
-
 def test_a_forgery_of_both_modalities_may_begin_apart(small_truth):
     from scoring.truth import NAMES, forged_name
 
