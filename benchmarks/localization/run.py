@@ -238,19 +238,20 @@ def finished(options: RunOptions, names: Iterable[str], budget: str) -> dict[str
         name: [t for seed in options.seeds if (t := Task(name, seed, budget, options.folder)).result_file.is_file()]
         for name in names
     }
-    return {name: own for name, own in tasks.items() if own}
+    return {name: done for name, done in tasks.items() if done}
 
 
 def draw(options: RunOptions) -> list[Table]:
     """Draw all tables that the finished runs and the kept predictions allow, and write them."""
     tables = []
-    tried = {n: [*map(read_result, own)] for n, own in finished(options, SYSTEMS, "short").items()}
+    tried = {name: [*map(read_result, done)] for name, done in finished(options, SYSTEMS, "short").items()}
     for budget in options.budgets:
         tasks = finished(options, options.systems, budget)
-        results: dict[str, list[RunResult]] = {name: [*map(read_result, own)] for name, own in tasks.items()}
+        results: dict[str, list[RunResult]] = {name: [*map(read_result, done)] for name, done in tasks.items()}
         if not results:
             continue
-        tables.append(validation_table({n: [r.validation for r in own] for n, own in results.items()}, budget))
+        scores = {name: [result.validation for result in seeds] for name, seeds in results.items()}
+        tables.append(validation_table(scores, budget))
         tables.append(cost_table(results, tried, options.cores))
         for split in ("val", "test"):
             tables += split_tables(options, tasks, split)
@@ -266,12 +267,9 @@ def split_tables(options: RunOptions, tasks: dict[str, list[Task]], split: str) 
     shift_s = options.shift_ms / 1000
 
     def load(shift: float) -> dict[str, list[SplitPredictions]]:
-        files = {name: [t.predictions_file(split, shift) for t in own] for name, own in tasks.items()}
-        return {
-            name: [*map(SplitPredictions.load, own)]
-            for name, own in files.items()
-            if all(file.is_file() for file in own)
-        }
+        files = {name: [task.predictions_file(split, shift) for task in done] for name, done in tasks.items()}
+        complete = {name: paths for name, paths in files.items() if all(path.is_file() for path in paths)}
+        return {name: [*map(SplitPredictions.load, paths)] for name, paths in complete.items()}
 
     runs, shifted = load(0.0), load(shift_s) if shift_s else {}
     if not runs or (split == "val" and not shifted):

@@ -67,11 +67,11 @@ def count_settings(name: str, tried: Mapping[str, Sequence[RunResult]]) -> int:
         name: of the system.
         tried: the finished runs of all systems, of the short budget.
     """
-    own = SYSTEMS[name]
+    system = SYSTEMS[name]
     return sum(
         1
         for other, runs in tried.items()
-        if runs and (SYSTEMS[other].network, SYSTEMS[other].modality) == (own.network, own.modality)
+        if runs and (SYSTEMS[other].network, SYSTEMS[other].modality) == (system.network, system.modality)
     )
 
 

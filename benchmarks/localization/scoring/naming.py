@@ -54,9 +54,9 @@ def best_score_threshold(predictions: SplitPredictions, labels: Labels) -> float
     hits = np.sort(scores[matched[matched >= 0]])
     if not len(hits):
         return float("inf")
-    found = len(hits) - np.arange(len(hits))
+    recalled = len(hits) - np.arange(len(hits))
     reported = len(scores) - np.searchsorted(np.sort(scores), hits, side="left")
-    return float(hits[np.argmax(2 * found / (reported + len(labels.segments)))])
+    return float(hits[np.argmax(2 * recalled / (reported + len(labels.segments)))])
 
 
 def confusion(predictions: SplitPredictions, truth: SplitTruth, thresholds: NamingThresholds) -> npt.NDArray[np.int64]:
@@ -137,11 +137,11 @@ def score_naming(
     drawn = right_shares(np.einsum("ds,ksij->dkij", draws, counts))  # draws, seeds, 3
     by_seed = right_shares(counts.sum(axis=1))  # seeds, 3
     total = np.bincount(truth.names, minlength=len(NAMES))
-    found = counts.sum(axis=(1, 3)).mean(axis=0) / np.where(total > 0, total, np.nan)
+    recall = counts.sum(axis=(1, 3)).mean(axis=0) / np.where(total > 0, total, np.nan)
     with np.errstate(invalid="ignore"):
         deviation = by_seed.std(axis=0, ddof=1) if len(runs) > 1 else np.full(len(NAMES), np.nan)
         ends = _percentiles(drawn.mean(axis=1))
-    return NamingScore(counts.sum(axis=1).mean(axis=0), by_seed.mean(axis=0), deviation, ends[0], ends[1], found)
+    return NamingScore(counts.sum(axis=1).mean(axis=0), by_seed.mean(axis=0), deviation, ends[0], ends[1], recall)
 
 
 def _percentiles(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -104,8 +104,8 @@ class SplitReport:
     def _wide_table(self, value: str, scores: Mapping[str, Mapping[str, Score]], mask: npt.NDArray[np.bool_]) -> Table:
         """Systems by metrics."""
         rows = [
-            ((SYSTEMS[name].title, _seeds(self.runs[name])), [score_cell(*own[metric]) for metric in METRICS])
-            for name, own in scores.items()
+            ((SYSTEMS[name].title, _seeds(self.runs[name])), [score_cell(*by_metric[metric]) for metric in METRICS])
+            for name, by_metric in scores.items()
         ]
         title = value[0].upper() + value[1:]
         return self._table(value, title, "system", [*METRICS.values()], rows, self._counts(mask), SCORE_NOTE)
@@ -122,7 +122,9 @@ class SplitReport:
         rows = []
         for value, by_system in scores.items():
             fakes = int(np.diff(offsets)[masks[value] & forged].sum())
-            rows.append(((value, f"{fakes} fakes"), [score_cell(*own[metric]) for own in by_system.values()]))
+            rows.append(
+                ((value, f"{fakes} fakes"), [score_cell(*by_metric[metric]) for by_metric in by_system.values()])
+            )
         columns = [SYSTEMS[name].short or name for name in self.runs]
         title = f"{METRICS[metric]} by {group}"
         return self._table(f"{group}-{metric}", title, group, columns, rows, SCORE_NOTE)
@@ -135,14 +137,14 @@ class SplitReport:
         rows = []
         for name in self._named_systems():
             chosen = [*zip(self.runs[name], self.thresholds[name], strict=True)]
-            product = [(run, own._replace(share=MODALITY_SHARE)) for run, own in chosen]
+            product = [(run, thresholds._replace(share=MODALITY_SHARE)) for run, thresholds in chosen]
             for label, pairs in (("share by validation", chosen), (f"share {MODALITY_SHARE:g}", product)):
                 score = score_naming(pairs, self.truth, resamples=self.resamples)
                 right = [
                     score_cell(*each) for each in zip(score.right, score.deviation, score.low, score.high, strict=True)
                 ]
-                found = (" / ".join(percent(float(value)) for value in score.found),)
-                rows.append(((SYSTEMS[name].title, label), [*right, found]))
+                recall = (" / ".join(percent(float(value)) for value in score.found),)
+                rows.append(((SYSTEMS[name].title, label), [*right, recall]))
         note = (
             "Of the fakes of each kind that are found (strict matching at IoU .5, score above the best F1 on validation), the "
             "share whose proposal names the modality rightly; and the share that is found."

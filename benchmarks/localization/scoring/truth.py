@@ -97,17 +97,17 @@ class SplitTruth:
         missing = [record.file for record in ordered if record.file not in details]
         if missing:
             raise AvlocError(f"{len(missing)} clips have no details, the first is {missing[0]}")
-        own = [details[record.file] for record in ordered]
+        ordered_details = [details[record.file] for record in ordered]
         table = Truth(
             [record.file for record in ordered],
             Labels.from_clips([segment_array(record.segments) for record in ordered]),
             CategoricalColumn.from_strings([record.modality for record in ordered]),
             {},
             np.full(len(ordered), np.nan),
-            CategoricalColumn.from_strings([each.source for each in own]).codes.astype(np.int64),
+            CategoricalColumn.from_strings([each.source for each in ordered_details]).codes.astype(np.int64),
         )
         names = [NAMES.index(forged_name(record, segment)) for record in ordered for segment in record.segments]
-        return cls(ordered, own, table, np.array(names, dtype=np.int64))
+        return cls(ordered, ordered_details, table, np.array(names, dtype=np.int64))
 
     def is_forged(self) -> npt.NDArray[np.bool_]:
         """Mark the clips that have a fake segment: (V,)."""
