@@ -7,7 +7,7 @@ under the curve has an interval by bootstrap over sources.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -110,10 +110,11 @@ def read_facts(clips: Path, workers: int = 1) -> list[Facts]:
     return facts + edits
 
 
-def find_shortcuts(facts: Sequence[Facts]) -> list[Row]:
-    """The result of each group of facts."""
+def find_shortcuts(facts: Sequence[Facts], groups: Iterable[str] | None = None) -> list[Row]:
+    """The result of each group of facts, by default of all `GROUPS`."""
     rows = []
-    for group, modality in GROUPS.items():
+    for group in GROUPS if groups is None else groups:
+        modality = GROUPS[group]
         wanted = [
             fact
             for fact in facts
