@@ -21,13 +21,13 @@ from typing import NamedTuple
 import materials
 import mouth_forgers
 import numpy as np
-import rendering
 import sound_forgers
-from acoustics import Recording
+from composing import rendering
+from composing.acoustics import Recording
+from composing.phrases import LONGEST_PHRASE_S, load_speech
+from composing.rendering import Forgers, Labels
+from composing.utterances import Timeline, draw_change, draw_orders, draw_utterance, edit_utterance, lay_out
 from forgers import UNSEEN_MOUTH, UNSEEN_SOUND
-from phrases import LONGEST_PHRASE_S, load_speech
-from rendering import Forgers, Labels
-from utterances import Timeline, draw_change, draw_orders, draw_utterance, edit_utterance, lay_out
 
 from avloc.core.records import VideoRecord
 from avloc.core.timeline import DEFAULT_SAMPLE_RATE, Segment

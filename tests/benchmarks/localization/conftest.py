@@ -83,6 +83,6 @@ def babble():
 @pytest.fixture
 def speech(babble):
     """Words of a speaker with twelve recordings of babble."""
-    from phrases import find_speech
+    from composing.phrases import find_speech
 
     return find_speech("anna", [babble(seed)[0] for seed in range(12)])

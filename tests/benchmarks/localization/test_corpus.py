@@ -66,7 +66,7 @@ def small():
     """A corpus of methods that need nothing, with small pictures."""
     import corpus
     import forgers
-    import rendering
+    from composing import rendering
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(corpus.sound_forgers, "load_forgers", lambda cache, log: dict(forgers.SOUND))
@@ -156,9 +156,9 @@ def test_command_line_makes_and_checks(monkeypatch, capsys, tmp_path):
 def test_no_shortcut_in_compositions(small, speech_folder):
     """The short form of the check: length, number and place of edits in 240 clips, of which nothing is rendered."""
     import shortcuts
-    from acoustics import Recording
-    from rendering import cut_frames, label
-    from utterances import draw_change
+    from composing.acoustics import Recording
+    from composing.rendering import cut_frames, label
+    from composing.utterances import draw_change
 
     facts = []
     for clip in plan(240, seed=1):

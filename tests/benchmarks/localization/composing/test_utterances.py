@@ -9,7 +9,7 @@ import pytest
 @pytest.fixture
 def edited(speech):
     """A function that draws an utterance and makes edits: seed, orders → edited utterance."""
-    from utterances import draw_utterance, edit_utterance
+    from composing.utterances import draw_utterance, edit_utterance
 
     def draw(seed, *orders):
         tokens = draw_utterance(np.random.default_rng(seed), speech)
@@ -19,7 +19,7 @@ def edited(speech):
 
 
 def test_utterance_without_edits_is_what_was_spoken(speech, edited):
-    from utterances import lay_out
+    from composing.utterances import lay_out
 
     timeline = lay_out(speech, edited(3))
     assert 3 <= len(timeline.samples) / 16000 < 13
@@ -34,7 +34,7 @@ def test_utterance_without_edits_is_what_was_spoken(speech, edited):
 
 @pytest.mark.parametrize("change", ["replace", "insert", "delete"])
 def test_edits_change_the_length_and_lie_apart_on_no_grid(speech, edited, change):
-    from utterances import EditOrder, lay_out
+    from composing.utterances import EditOrder, lay_out
 
     begins = []
     for seed in range(8):
@@ -54,7 +54,7 @@ def test_edits_change_the_length_and_lie_apart_on_no_grid(speech, edited, change
 
 
 def test_a_deletion_joins_the_words_around(speech, edited):
-    from utterances import EditOrder
+    from composing.utterances import EditOrder
 
     utterance = edited(2, EditOrder("delete", audio=True))
     k = next(k for k, token in enumerate(utterance.tokens) if token.edit == 0)
@@ -67,7 +67,7 @@ def test_a_deletion_joins_the_words_around(speech, edited):
 
 
 def test_sound_alone_keeps_the_old_mouth(speech, edited):
-    from utterances import EditOrder, lay_out
+    from composing.utterances import EditOrder, lay_out
 
     for change, differs in (("replace", True), ("insert", True), ("delete", False)):
         timeline = lay_out(speech, edited(4, EditOrder(change, audio=True)))
@@ -79,7 +79,7 @@ def test_sound_alone_keeps_the_old_mouth(speech, edited):
 
 
 def test_mouth_alone_leaves_the_sound_or_splices_genuine_words(speech, edited):
-    from utterances import EditOrder, lay_out
+    from composing.utterances import EditOrder, lay_out
 
     is_sound_kept = []
     for seed in range(10):
@@ -90,7 +90,7 @@ def test_mouth_alone_leaves_the_sound_or_splices_genuine_words(speech, edited):
 
 
 def test_a_new_phrase_is_as_loud_as_the_words_it_replaces(speech, edited):
-    from utterances import LEVEL_RATIO, EditOrder
+    from composing.utterances import LEVEL_RATIO, EditOrder
 
     original, utterance = edited(5), edited(5, EditOrder("replace", audio=True))
     [new] = [token for token in utterance.tokens if token.edit == 0]
@@ -100,7 +100,7 @@ def test_a_new_phrase_is_as_loud_as_the_words_it_replaces(speech, edited):
 
 
 def test_numbers_of_edits_are_alike_in_real_and_forged_clips():
-    from utterances import draw_orders
+    from composing.utterances import draw_orders
 
     rng = np.random.default_rng(0)
     counts = {kind: [draw_orders(rng, kind, "insert") for _ in range(600)] for kind in ("real", "audio", "both")}
@@ -112,7 +112,7 @@ def test_numbers_of_edits_are_alike_in_real_and_forged_clips():
 
 
 def test_lengths_are_log_uniform():
-    from utterances import draw_seconds
+    from composing.utterances import draw_seconds
 
     drawn = np.log([draw_seconds(np.random.default_rng(k)) for k in range(800)])
     low, high = np.log([0.105, 1.5])
@@ -120,8 +120,8 @@ def test_lengths_are_log_uniform():
 
 
 def test_no_room_for_an_edit():
-    from phrases import Span
-    from utterances import EditOrder, Token, edit_utterance
+    from composing.phrases import Span
+    from composing.utterances import EditOrder, Token, edit_utterance
 
     tokens = [Token(Span(0, 0, 2000), is_word=True), Token(Span(0, 2000, 4000), is_word=True)]
     assert edit_utterance(np.random.default_rng(0), None, tokens, [EditOrder("replace")]) == (tokens, [])

@@ -9,7 +9,7 @@ from avloc.errors import AvlocError
 
 
 def test_words_lie_where_it_is_loud_and_on_no_grid(babble):
-    from phrases import STEP, find_words
+    from composing.phrases import STEP, find_words
 
     samples, spans = babble(seed=1)
     words = find_words(samples, np.random.default_rng(0))
@@ -22,7 +22,7 @@ def test_words_lie_where_it_is_loud_and_on_no_grid(babble):
 
 
 def test_phrases_are_rows_of_words_of_one_recording(speech):
-    from phrases import LONGEST_PHRASE_S, MARGIN_SAMPLES
+    from composing.phrases import LONGEST_PHRASE_S, MARGIN_SAMPLES
 
     words = {word for spans in speech.words for word in spans}
     assert words <= set(speech.phrases)
@@ -35,7 +35,7 @@ def test_phrases_are_rows_of_words_of_one_recording(speech):
 
 
 def test_recordings_are_equally_loud(speech):
-    from phrases import WORD_RMS
+    from composing.phrases import WORD_RMS
 
     for spans in speech.words:
         loud = np.concatenate([speech.samples(word) for word in spans])
@@ -52,7 +52,7 @@ def test_a_phrase_of_about_a_length_from_other_recordings(speech):
 
 @pytest.mark.parametrize("highest_hz", [3400, 6000])
 def test_bandwidth(highest_hz):
-    from phrases import find_bandwidth_hz
+    from composing.phrases import find_bandwidth_hz
     from scipy.signal import firwin, lfilter
 
     noise = np.random.default_rng(0).normal(0, 0.1, 64000)
@@ -62,7 +62,7 @@ def test_bandwidth(highest_hz):
 
 
 def test_too_few_words(babble):
-    from phrases import find_speech
+    from composing.phrases import find_speech
 
     with pytest.raises(AvlocError, match=r"anna: want at least 30 words, got \d"):
         find_speech("anna", [babble(seed=1)[0][:40000]])
@@ -70,7 +70,7 @@ def test_too_few_words(babble):
 
 def test_speech_is_read_from_materials(tmp_path, babble):
     import materials
-    from phrases import load_speech
+    from composing.phrases import load_speech
 
     recordings = [babble(seed=k)[0] for k in range(6)]
     materials._save(tmp_path / "anna.npz", recordings)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from phrases import LONGEST_PHRASE_S, SHORTEST_WORD_S, Random, Samples, Span, Speech
+from composing.phrases import LONGEST_PHRASE_S, SHORTEST_WORD_S, Random, Samples, Span, Speech
 
 from avloc.core.timeline import DEFAULT_SAMPLE_RATE
 from avloc.datasets.synthetic.speech_pieces import MARGIN_SAMPLES, join_pieces

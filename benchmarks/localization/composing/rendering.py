@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from acoustics import Recording
-from utterances import Timeline, seconds
+from composing.acoustics import Recording
+from composing.utterances import Timeline, seconds
 
 from avloc.core.timeline import DEFAULT_SAMPLE_RATE
 from avloc.datasets.synthetic import face, forge

@@ -14,7 +14,7 @@ def bursts():
 
 @pytest.mark.parametrize("codec", ["opus", "mp3", "aac"])
 def test_codecs_leave_everything_in_its_place(bursts, codec):
-    from acoustics import CODECS, transcode
+    from composing.acoustics import CODECS, transcode
 
     for bit_rate in CODECS[codec].bit_rates:
         coded = transcode(bursts, codec, bit_rate)
@@ -26,7 +26,7 @@ def test_codecs_leave_everything_in_its_place(bursts, codec):
 
 
 def test_a_room_is_heard_after_the_direct_sound():
-    from acoustics import reverberate
+    from composing.acoustics import reverberate
 
     click = np.zeros(16000, np.float32)
     click[1000] = 1
@@ -40,7 +40,7 @@ def test_a_room_is_heard_after_the_direct_sound():
 
 
 def test_noise_has_its_level_and_colour():
-    from acoustics import draw_noise
+    from composing.acoustics import draw_noise
 
     for colour in (0.0, 2.0):
         noise = draw_noise(np.random.default_rng(0), 64001, colour)
@@ -51,7 +51,7 @@ def test_noise_has_its_level_and_colour():
 
 
 def test_recordings_are_drawn_and_keep_the_length(bursts):
-    from acoustics import Recording
+    from composing.acoustics import Recording
 
     drawn = [Recording.draw(np.random.default_rng(k)) for k in range(300)]
     assert {str(each.fps) for each in drawn} == {"25", "30000/1001", "30"}

@@ -16,7 +16,7 @@ FPS = (Fraction(25), Fraction(30000, 1001), Fraction(30))
 @pytest.fixture
 def recording():
     """Conditions without room and codec, nearly without noise."""
-    from acoustics import Recording
+    from composing.acoustics import Recording
 
     drawn = Recording.draw(np.random.default_rng(0))
     return replace(drawn, fps=FPS[1], video_start_s=0.017, reverberation_s=0.0, snr_db=60.0, codec="", gain_db=0.0)
@@ -25,7 +25,7 @@ def recording():
 @pytest.fixture
 def timeline():
     """Four seconds of noise with three edits: sound, both, and a genuine one."""
-    from utterances import Edit, Timeline
+    from composing.utterances import Edit, Timeline
 
     samples = np.random.default_rng(0).normal(0, 0.08, 64007).astype(np.float32)
     edits = [Edit("replace", True, False), Edit("replace", True, True), Edit("insert", False, False)]
@@ -34,7 +34,7 @@ def timeline():
 
 
 def forgers(**changes):
-    from rendering import Forgers
+    from composing.rendering import Forgers
 
     def paint(frames, mouths, forged, side, strength):
         frames[forged] = 0
@@ -43,7 +43,7 @@ def forgers(**changes):
 
 
 def test_sound_is_forged_from_sample_to_sample(timeline):
-    from rendering import label, revoice
+    from composing.rendering import label, revoice
 
     forged = revoice(timeline, forgers())
     expected = timeline.samples.copy()
@@ -58,15 +58,15 @@ def test_sound_is_forged_from_sample_to_sample(timeline):
 
 
 def _cut(timeline, seed=0, **changes):
-    from acoustics import Recording
-    from rendering import cut_frames
+    from composing.acoustics import Recording
+    from composing.rendering import cut_frames
 
     recording = Recording.draw(np.random.default_rng(0))
     return cut_frames(np.random.default_rng(seed), timeline, replace(recording, **changes))
 
 
 def test_long_phrases_are_forged_in_parts_and_bands_are_kept(timeline):
-    from rendering import MARGIN_SAMPLES, low_pass, revoice
+    from composing.rendering import MARGIN_SAMPLES, low_pass, revoice
 
     lengths = []
 
@@ -83,7 +83,7 @@ def test_long_phrases_are_forged_in_parts_and_bands_are_kept(timeline):
 
 @pytest.mark.parametrize("fps", FPS)
 def test_mouths_are_forged_in_whole_frames_near_the_word(timeline, fps):
-    from rendering import LONGEST_LAG_S, label
+    from composing.rendering import LONGEST_LAG_S, label
 
     lags = []
     for seed in range(20):
@@ -100,7 +100,7 @@ def test_mouths_are_forged_in_whole_frames_near_the_word(timeline, fps):
 
 
 def test_forged_mouths_never_touch(timeline):
-    from utterances import Edit
+    from composing.utterances import Edit
 
     close = replace(
         timeline, edits=[Edit("replace", True, True)] * 3, spans=[(8000, 9700), (9800, 11500), (11600, 13300)]
@@ -113,7 +113,7 @@ def test_forged_mouths_never_touch(timeline):
 
 def test_labels_fit_the_decoded_file(tmp_path, timeline, recording):
     """Blackened frames and inverted samples are found in the file where the labels say, on its own clock."""
-    from rendering import cut_frames, label, render
+    from composing.rendering import cut_frames, label, render
 
     path = tmp_path / "a.mp4"
     cut = cut_frames(np.random.default_rng(1), timeline, recording)
@@ -136,7 +136,7 @@ def test_labels_fit_the_decoded_file(tmp_path, timeline, recording):
 
 
 def test_mouth_opens_where_it_is_loud():
-    from rendering import mouth_shapes
+    from composing.rendering import mouth_shapes
 
     loud = np.where(np.arange(16000) < 8000, 0.15, 0.001) * np.sin(np.arange(16000) * 0.1)
     opening, width = mouth_shapes(loud.astype(np.float32), 0.013 + np.arange(30) / 29.97)
