@@ -21,13 +21,13 @@ from typing import NamedTuple
 import materials
 import mouth_forgers
 import numpy as np
-import rendering
 import sound_forgers
-from acoustics import Recording
+from composing import rendering
+from composing.acoustics import Recording
+from composing.phrases import LONGEST_PHRASE_S, load_speech
+from composing.rendering import Forgers, Labels
+from composing.utterances import Timeline, draw_change, draw_orders, draw_utterance, edit_utterance, lay_out
 from forgers import UNSEEN_MOUTH, UNSEEN_SOUND
-from phrases import LONGEST_PHRASE_S, load_speech
-from rendering import Forgers, Labels
-from utterances import Timeline, draw_change, draw_orders, draw_utterance, edit_utterance, lay_out
 
 from avloc.core.records import VideoRecord
 from avloc.core.timeline import DEFAULT_SAMPLE_RATE, Segment
@@ -100,7 +100,9 @@ def draw_speaker(clip: ClipPlan, folder: Path) -> materials.Speaker:
 
 
 def draw_methods(clip: ClipPlan, present: Methods) -> dict[str, str]:
-    """Draw the method of each forged modality of a clip: for half of the forged test clips unseen ones, otherwise others.
+    """Draw the method of each forged modality of a clip.
+
+    Half of the forged test clips get unseen methods, all other clips the others.
 
     Args:
         clip: the clip.
@@ -196,14 +198,14 @@ def make(
 
 
 def _tasks(plans: Sequence[ClipPlan], out: Path, speech: Path, cache: Path, present: Methods) -> list[_Task]:
-    """Clips of one speaker follow each other, so that his recordings are read once."""
+    """Group the clips by speaker, so that a speaker's recordings are read once."""
     by_speaker: dict[str, list[ClipPlan]] = {}
     for clip in plans:
         by_speaker.setdefault(draw_speaker(clip, speech).name, []).append(clip)
     return [
-        _Task(tuple(own[k : k + TASK_CLIPS]), out, speech, cache, present)
-        for own in by_speaker.values()
-        for k in range(0, len(own), TASK_CLIPS)
+        _Task(tuple(clips[k : k + TASK_CLIPS]), out, speech, cache, present)
+        for clips in by_speaker.values()
+        for k in range(0, len(clips), TASK_CLIPS)
     ]
 
 
@@ -272,7 +274,7 @@ def compose(clip: ClipPlan, speaker: str, change: str, folder: Path) -> Timeline
 
 
 def _clip_forgers(methods: Mapping[str, str], folder: Path, bandwidth_hz: float) -> Forgers:
-    """A clip's methods; those of a genuine modality are never called."""
+    """The functions of a clip's methods. That of a genuine modality is never called."""
     sounds, mouths = _load_sounds(folder, _keep_silent), _load_mouths(_keep_silent)
     sound, mouth = methods.get("audio", "lpc"), methods.get("visual", "blurred")
     longest_s = LONGEST_BANK_WORD_S if sound in WORD_BANKS else LONGEST_PHRASE_S
@@ -312,7 +314,7 @@ def read_details(clips: Path) -> dict[str, ClipDetails]:
 
 
 def read_records(clips: Path, split: str) -> list[VideoRecord]:
-    """Read the labels of a split, those of the test split (which the layout hides) among them.
+    """Read the labels of a split; the layout keeps those of the test split in `truth/`.
 
     Args:
         clips: folder of the set.

@@ -7,8 +7,7 @@ under the curve has an interval by bootstrap over sources.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,10 +19,12 @@ from avloc.core.records import VideoRecord
 from avloc.core.timeline import DEFAULT_SAMPLE_RATE
 from avloc.feature_extraction.media.decode import decode
 from avloc.feature_extraction.media.types import VideoFormat
+from avloc.io import processes
 
 Array = npt.NDArray[np.float64]
 
 SPLITS = ("train", "val", "test")
+TASK_CLIPS = 16
 FOLDS = 5
 RIDGE = 1.0
 BOOTSTRAPS = 1000
@@ -99,29 +100,34 @@ def check(clips: Path, workers: int = 2) -> str:
 def read_facts(clips: Path, workers: int = 1) -> list[Facts]:
     """The facts of all clips of a set, and of their edits."""
     details = read_details(clips)
-    records = [record for split in SPLITS for record in read_records(clips, split)]
-    arguments = [clips] * len(records), records, [details[record.file] for record in records]
-    if workers > 1:
-        with ProcessPoolExecutor(workers) as pool:
-            facts = list(pool.map(clip_facts, *arguments, chunksize=16))
-    else:
-        facts = list(map(clip_facts, *arguments))
-    edits = [fact for record in records for fact in edit_facts(record, details[record.file])]
-    return facts + edits
+    pairs = [(record, details[record.file]) for split in SPLITS for record in read_records(clips, split)]
+    tasks = [_Task(clips, pairs[k : k + TASK_CLIPS]) for k in range(0, len(pairs), TASK_CLIPS)]
+    facts = [fact for measured in processes.run(_measure, tasks, workers) for fact in measured]
+    return facts + [fact for pair in pairs for fact in edit_facts(*pair)]
 
 
-def find_shortcuts(facts: Sequence[Facts]) -> list[Row]:
-    """The result of each group of facts."""
+class _Task(NamedTuple):
+    clips: Path
+    pairs: list[tuple[VideoRecord, ClipDetails]]
+
+
+def _measure(task: _Task) -> list[Facts]:
+    return [clip_facts(task.clips, record, details) for record, details in task.pairs]
+
+
+def find_shortcuts(facts: Sequence[Facts], groups: Iterable[str] | None = None) -> list[Row]:
+    """The result of each group of facts, by default of all `GROUPS`."""
     rows = []
-    for group, modality in GROUPS.items():
-        wanted = [
+    for group in GROUPS if groups is None else groups:
+        modality = GROUPS[group]
+        selected = [
             fact
             for fact in facts
             if group in fact.values and (not modality or not fact.forged or modality in fact.forged)
         ]
-        values = np.array([fact.values[group] for fact in wanted])
-        forged = np.array([bool(fact.forged) for fact in wanted])
-        sources = np.unique([fact.source for fact in wanted], return_inverse=True)[1]
+        values = np.array([fact.values[group] for fact in selected])
+        forged = np.array([bool(fact.forged) for fact in selected])
+        sources = np.unique([fact.source for fact in selected], return_inverse=True)[1]
         scores = held_out_scores(values, forged, sources)
         low, high = bootstrap_interval(scores, forged, sources)
         rows.append(Row(group, area_under_curve(scores, forged), low, high, int((~forged).sum()), int(forged.sum())))

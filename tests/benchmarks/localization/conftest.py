@@ -178,3 +178,30 @@ def predict_clips():
         return SplitPredictions.from_clips(clips)
 
     return build
+
+
+@pytest.fixture(scope="session")
+def babble():
+    """A function of a seed: a recording of 10 s of noise in bursts of 0.13 to 0.5 s (N,), and the bursts in samples."""
+
+    def draw(seed):
+        rng = np.random.default_rng(seed)
+        samples = rng.normal(0, 1e-4, 160_000).astype(np.float32)
+        spans, position = [], 2500
+        while True:
+            length, pause = (int(x * 16000) for x in (rng.uniform(0.13, 0.5), rng.uniform(0.06, 0.2)))
+            if position + length > 155_000:
+                return samples, spans
+            samples[position : position + length] += 0.05 * rng.normal(0, 1, length)
+            spans.append((position, position + length))
+            position += length + pause
+
+    return draw
+
+
+@pytest.fixture
+def speech(babble):
+    """Words of a speaker with twelve recordings of babble."""
+    from composing.phrases import find_speech
+
+    return find_speech("anna", [babble(seed)[0] for seed in range(12)])

@@ -117,7 +117,7 @@ class Recording:
 
 
 def reverberate(samples: Samples, reverberation_s: float, direct_db: float, seed: int) -> Samples:
-    """Add echoes of a room, noise that decays exponentially: (N,) → (N,).
+    """Add the echoes of a room: (N,) → (N,). They are noise with an exponential decay.
 
     Args:
         samples: (N,) at 16 kHz.
@@ -176,7 +176,7 @@ def _decode(buffer: io.BytesIO, container_format: str) -> Samples:
 
 
 def _take_back_delay(decoded: Samples, samples: Samples) -> Samples:
-    """Move decoded samples (M,) to where they correlate best with the original (N,)."""
+    """Shift decoded samples (M,) to the best correlation with the original (N,)."""
     size = 1 << (len(samples) + len(decoded) - 1).bit_length()
     correlation = np.fft.irfft(np.conj(np.fft.rfft(samples, size)) * np.fft.rfft(decoded, size), size)
     delays = np.arange(-LONGEST_DELAY, LONGEST_DELAY)

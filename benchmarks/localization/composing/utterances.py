@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from phrases import LONGEST_PHRASE_S, SHORTEST_WORD_S, Random, Samples, Span, Speech
+from composing.phrases import LONGEST_PHRASE_S, SHORTEST_WORD_S, Random, Samples, Span, Speech
 
 from avloc.core.timeline import DEFAULT_SAMPLE_RATE
 from avloc.datasets.synthetic.speech_pieces import MARGIN_SAMPLES, join_pieces
@@ -112,7 +112,7 @@ def draw_utterance(rng: Random, speech: Speech) -> list[Token]:
 
 
 def _draw_stretch(rng: Random, speech: Speech, number: int, missing: int) -> list[Token]:
-    """Take consecutive words of a recording that last for about the `missing` samples, with what lies around them."""
+    """Take consecutive words of about `missing` samples from a recording, with the sound around them."""
     words = speech.words[number]
     starts = [k for k, word in enumerate(words) if words[-1].end - word.begin >= missing]
     first = int(rng.choice(starts)) if starts else 0
@@ -299,7 +299,7 @@ _EDITORS = {"replace": _replace, "insert": _insert, "delete": _delete}
 
 
 def lay_out(speech: Speech, edited: EditedUtterance) -> Timeline:
-    """Lay tokens on a line: what was spoken together stays together, all other joins are short cross-fades."""
+    """Lay tokens on a line. Neighbours of a recording stay joined as they are, all other joins are short cross-fades."""
     starts, position = [], 0
     for token in edited.tokens:
         position += token.pause
@@ -332,7 +332,7 @@ def _runs(tokens: Sequence[Token], starts: Sequence[int]) -> Iterator[tuple[int,
 
 
 def _mouth_line(samples: Samples, edits: Sequence[Edit], spans: Sequence[tuple[int, int]]) -> Samples:
-    """The sound that moves the mouth: what is heard, but for the edits with another mouth, which is stretched."""
+    """The sound that moves the mouth: the clip's own, with the stretched sound of `Edit.mouth` in its edits."""
     line = samples.copy()
     for edit, (begin, end) in zip(edits, spans, strict=True):
         if edit.mouth is not None:

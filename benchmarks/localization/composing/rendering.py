@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from acoustics import Recording
-from utterances import Timeline, seconds
+from composing.acoustics import Recording
+from composing.utterances import Timeline, seconds
 
 from avloc.core.timeline import DEFAULT_SAMPLE_RATE
 from avloc.datasets.synthetic import face, forge
@@ -59,7 +59,7 @@ class Forgers:
 
 
 class Labels(NamedTuple):
-    """What a file holds, in seconds on its clock.
+    """Labels of a clip, in seconds on the file's clock.
 
     Attributes:
         audio: forged spans of the sound.
@@ -91,7 +91,7 @@ class Cut(NamedTuple):
 
 
 def cut_frames(rng: Random, timeline: Timeline, recording: Recording) -> Cut:
-    """Find the clip's frames, and those of each forged mouth; the same `rng` gives the same result."""
+    """Find the frames of a clip and of each forged mouth; the same `rng` gives the same result."""
     length_s = len(timeline.samples) / DEFAULT_SAMPLE_RATE
     count = int((length_s - recording.video_start_s) * recording.fps)
     edges_s = np.array([recording.video_start_s + float(k / recording.fps) for k in range(count + 1)])
@@ -166,7 +166,7 @@ def revoice(timeline: Timeline, forgers: Forgers) -> Samples:
 
 
 def low_pass(samples: Samples, highest_hz: float) -> Samples:
-    """Take away what lies above a frequency, with an edge of `EDGE_HZ`: (N,) → (N,)."""
+    """Remove frequencies above a limit, with an edge of `EDGE_HZ`: (N,) → (N,)."""
     if highest_hz >= DEFAULT_SAMPLE_RATE / 2:
         return samples
     frequencies = np.fft.rfftfreq(len(samples), 1 / DEFAULT_SAMPLE_RATE)
@@ -175,7 +175,7 @@ def low_pass(samples: Samples, highest_hz: float) -> Samples:
 
 
 def _cross_fade(line: Samples, voiced: Samples) -> None:
-    """Put what lies between the margins of `voiced` into the line, with fades centred on the ends."""
+    """Put the inner part of `voiced`, without its margins, into the line, with fades centred on the ends."""
     half = FADE_SAMPLES // 2
     inner = slice(MARGIN_SAMPLES - half, len(voiced) - MARGIN_SAMPLES + half)
     weight = np.ones(len(line[inner]), dtype=np.float32)
