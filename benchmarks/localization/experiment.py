@@ -285,12 +285,14 @@ def load_weights(module: BudgetedModule, task: Task) -> None:
 
 
 def predict(module: BudgetedModule, data: FeatureData, split: str) -> SplitPredictions:
-    """Predict all clips of a split, in batches of similar length."""
+    """Predict all clips of a split, in batches of similar length; of clips that are too long for the network the beginning."""
     return SplitPredictions.from_clips(_predict_clips(module, data, split))
 
 
 def _predict_clips(module: BudgetedModule, data: FeatureData, split: str) -> Iterator[tuple[str, Proposals]]:
     dataset = data.split(split)
+    if module.model.longest_steps is not None:
+        dataset.longest_s, dataset.random_windows = module.model.longest_steps * data.hop_s, False
     order = np.argsort(dataset.lengths(), kind="stable")
     collate = data.collate_fn(None)
     for begin in range(0, len(order), BATCH):

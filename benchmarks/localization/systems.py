@@ -74,7 +74,7 @@ _MAP = {
     "audio_encoder": "projection",
     "width": 128,
     "map_widths": (128, 64),
-    "frames": 320,
+    "frames": 360,  # 14.4 s
     "durations": 40,  # 1.6 s: all fakes of the corpus
 }
 _PEER = {**_INPUTS, "width": 128}
@@ -114,7 +114,7 @@ BASELINES: dict[str, System] = {
         "avloc.models.BATFDPlus",
         "BA-TFD+'s map, at 12.5 steps/s",
         "BA-TFD+",
-        {**_MAP, "frames": 160, "durations": 20, "audio_rows_per_step": 8.0, "visual_rows_per_step": 2.0},
+        {**_MAP, "frames": 180, "durations": 20, "audio_rows_per_step": 8.0, "visual_rows_per_step": 2.0},
         hop_s=0.08,
     ),
     "actionformer": System("peers.actionformer.ActionFormerLike", "ActionFormer-like", "ActionF.", _PEER),

@@ -157,6 +157,21 @@ def test_a_network_on_averaged_streams(task, small_systems, small_corpus):
     assert len(experiment.SystemData(small_systems["actionformer"], small_corpus, 0).split("val")[0].streams[0]) == 100
 
 
+def test_clips_too_long_for_a_network_are_predicted_on_their_beginning(task, small_systems, small_corpus):
+    import experiment
+
+    experiment.run(task)
+    module = experiment.BudgetedModule(
+        experiment.build_network(small_systems["actionformer"]), experiment.BUDGETS["short"], 1e-3
+    )
+    experiment.load_weights(module, task)
+    module.model.longest_steps = 11
+    data = experiment.SystemData(small_systems["actionformer"], small_corpus, 0)
+    proposals = experiment.predict(module, data, "val").proposals
+    assert len(proposals) > 0
+    assert proposals.segments.max() <= 0.44 + 1e-6
+
+
 def test_decoding_needs_the_trained_network(task):
     import experiment
 
