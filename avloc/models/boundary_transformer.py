@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
@@ -336,7 +335,9 @@ class BoundaryTransformer(nn.Module):
                     keep=before_nms,
                 )
                 parts.append(self._suppress(candidates.with_modalities(columns, len(MODALITIES)), keep))
-            results.append((merge_modalities(*parts, min_iou=self.merge_iou) if len(parts) > 1 else parts[0]).best(keep))
+            results.append(
+                (merge_modalities(*parts, min_iou=self.merge_iou) if len(parts) > 1 else parts[0]).best(keep)
+            )
         return results
 
     def _suppress(self, candidates: Proposals, keep: int) -> Proposals:

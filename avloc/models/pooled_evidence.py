@@ -9,6 +9,7 @@ Legend: B batch, T steps, P points, C width, E channels of evidence, K parts of 
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import torch
@@ -86,7 +87,7 @@ def segment_parts(segments: Tensor) -> Tensor:
     parts = [
         (start - context, start),
         (start - BOUNDARY_STEPS, start + BOUNDARY_STEPS),
-        *zip(edges[:-1], edges[1:], strict=True),
+        *itertools.pairwise(edges),
         (end - BOUNDARY_STEPS, end + BOUNDARY_STEPS),
         (end, end + context),
     ]

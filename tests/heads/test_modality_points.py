@@ -44,7 +44,9 @@ def test_round_trip_of_each_modality(scene, padding):
         scores = targets.point_classes[:, [g]] * targets.positive[:, [g]]
         padded = TimeGrid(grid.start_s, grid.hop_s, grid.length + padding)
         extent = (grid.start_s, grid.end_s)
-        decoded = decode_points(scores, targets.distances[:, g].clip(0), padded, pyramid, threshold=0.5, extent_s=extent)
+        decoded = decode_points(
+            scores, targets.distances[:, g].clip(0), padded, pyramid, threshold=0.5, extent_s=extent
+        )
         expected = np.array(clip.modality_segments(modality)).reshape(-1, 2)
         found = np.unique(decoded.segments.round(3), axis=0)
         assert len(found) == len(expected)

@@ -240,7 +240,8 @@ def test_pooled_evidence_learns_from_every_point():
         other = int((~targets.positive[0, :18, 0]).nonzero()[0, 0])
         output = model(*make_inputs())
         output = output._replace(
-            distances=targets.distances.clamp_min(0), point_logits=torch.zeros_like(output.point_logits).requires_grad_()
+            distances=targets.distances.clamp_min(0),
+            point_logits=torch.zeros_like(output.point_logits).requires_grad_(),
         )
         model.loss(output, targets)["point"].backward()
         gradient = output.point_logits.grad[0, other, 0].item()

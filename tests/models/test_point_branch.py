@@ -81,7 +81,9 @@ def test_refinement_moves_boundaries_in_steps():
 def test_evidence_sees_the_segment_of_its_point():
     branch = PointBranch(**{**TINY, "levels": 1})
     seen = []
-    branch.evidence.forward = lambda x, mask, segments: seen.append(segments) or type("E", (), {"logits": 0.0, "offsets": 0.0})
+    branch.evidence.forward = lambda x, mask, segments: (
+        seen.append(segments) or type("E", (), {"logits": 0.0, "offsets": 0.0})
+    )
     branch.refine = False
     output = branch(torch.randn(1, 6, 4), full(6), full(6))
     centers, strides = point_positions([6], torch.device("cpu"))

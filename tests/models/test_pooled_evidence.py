@@ -74,7 +74,9 @@ def test_padding_changes_nothing():
     segments, mask = torch.tensor([[[2.5, 7.0], [12.0, 19.0]]]), torch.ones(1, T, dtype=torch.bool)
     padded = torch.cat([x, torch.full((1, 7, 4), 9.0)], 1)
     longer = torch.cat([mask, torch.zeros(1, 7, dtype=torch.bool)], 1)
-    torch.testing.assert_close(head(padded, longer, segments).logits, head(x, mask, segments).logits, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        head(padded, longer, segments).logits, head(x, mask, segments).logits, atol=1e-5, rtol=1e-4
+    )
 
 
 def test_half_precision_keeps_long_sums():
