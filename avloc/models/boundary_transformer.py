@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import torch
@@ -153,9 +154,11 @@ class BoundaryTransformer(nn.Module):
         self.arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         _check_widths(width, heads, (audio_dim, audio_layers), (visual_dim, visual_layers))
         _check_sizes(width=width, levels=levels, stem_layers=stem_layers, cross_layers=cross_layers)
-        self.groups = SEPARATE if modality_points else TOGETHER
+        groups = SEPARATE if modality_points else TOGETHER
+        ends = list(accumulate(map(len, groups), initial=0))
+        self._columns = [slice(*pair) for pair in pairwise(ends)]  # of each branch, among the modalities
         self.pyramid = Pyramid(levels=levels, first_steps=first_steps)
-        self.target_maker = ModalityPointTargetMaker(self.pyramid, self.groups, boundary_width_steps)
+        self.target_maker = ModalityPointTargetMaker(self.pyramid, groups, boundary_width_steps)
         self.radius, self.modality_dropout, self.distribution_weight = radius, modality_dropout, distribution_weight
         self.pooled = bool(evidence_channels)
         self.boundary_power, self.voting_iou, self.merge_iou = boundary_power, voting_iou, merge_iou
@@ -191,7 +194,7 @@ class BoundaryTransformer(nn.Module):
                 radius=radius,
                 dropout=dropout,
             )
-            for group in self.groups
+            for group in groups
         )
 
     def forward(
@@ -266,7 +269,8 @@ class BoundaryTransformer(nn.Module):
     def loss(self, output: BoundaryOutput, targets: ModalityPointTargets) -> dict[str, Tensor]:
         """Return the terms of the loss and their weighted sum under `loss`. Real clips are negatives of every head.
 
-        A modality that is missing, or was dropped, has no share in it.
+        Points of a modality have no share in it where that modality is missing or was dropped. Points of both together keep
+        the labels of both: the other stream may still show the forgery.
         """
         positive = targets.positive & output.point_mask
         boundary_losses = binary_cross_entropy_with_logits(
@@ -301,7 +305,8 @@ class BoundaryTransformer(nn.Module):
         iou = torch.where(targets.positive, iou.clamp_min(LOWEST_QUALITY), iou if self.pooled else 0)
         quality = targets.point_classes * iou * output.point_mask
         losses = varifocal(output.point_logits, quality) * output.point_mask
-        return losses.sum() / (targets.positive & output.point_mask).sum().clamp_min(1)
+        found = torch.maximum(quality.sum(), (targets.positive & output.point_mask).sum())
+        return losses.sum() / found.clamp_min(1)
 
     def decode(
         self, output: BoundaryOutput, grids: Sequence[TimeGrid], *, keep: int = 100, before_nms: int = 300
@@ -319,25 +324,23 @@ class BoundaryTransformer(nn.Module):
         boundaries = output.boundary_logits.detach().sigmoid().float().cpu().numpy()
         results = []
         for b, grid in enumerate(grids):
-            parts, first = [], 0
-            for g, group in enumerate(self.groups):
-                columns = slice(first, first + len(group))
-                first += len(group)
-                candidates = decode_points(
-                    scores[b, :, columns],
-                    distances[b, :, g],
-                    TimeGrid(grid.start_s, grid.hop_s, output.step_mask.shape[1]),
-                    self.pyramid,
-                    extent_s=(grid.start_s, grid.end_s),
-                    boundaries=boundaries[b, : grid.length, g],
-                    boundary_power=self.boundary_power,
-                    shortest_s=SHORTEST_S,
-                    keep=before_nms,
-                )
-                parts.append(self._suppress(candidates.with_modalities(columns, len(MODALITIES)), keep))
-            results.append(
-                (merge_modalities(*parts, min_iou=self.merge_iou) if len(parts) > 1 else parts[0]).best(keep)
+            padded = TimeGrid(grid.start_s, grid.hop_s, output.step_mask.shape[1])
+            decode_branch = partial(
+                decode_points,
+                grid=padded,
+                pyramid=self.pyramid,
+                extent_s=(grid.start_s, grid.end_s),
+                boundary_power=self.boundary_power,
+                shortest_s=SHORTEST_S,
+                keep=before_nms,
             )
+            parts = []
+            for g, columns in enumerate(self._columns):
+                ends = boundaries[b, : grid.length, g]
+                rows = decode_branch(scores[b, :, columns], distances[b, :, g], boundaries=ends)
+                parts.append(self._suppress(rows.with_modalities(columns, len(MODALITIES)), keep))
+            merged = parts[0] if len(parts) == 1 else merge_modalities(*parts, min_iou=self.merge_iou)
+            results.append(merged.best(keep))
         return results
 
     def _suppress(self, candidates: Proposals, keep: int) -> Proposals:

@@ -115,6 +115,7 @@ def interval_means(values: Tensor, mask: Tensor, intervals: Tensor) -> Tensor:
     width = integral.shape[-1]
     at = low[..., None].expand(-1, -1, width)
     below, above = integral.gather(1, at), integral.gather(1, at + 1)
-    edges = torch.lerp(below, above, (position - low)[..., None]).unflatten(1, intervals.shape[1:])  # B, P, K, 2, E + 1
+    edges = torch.lerp(below, above, (position - low)[..., None])
+    edges = edges.reshape(*intervals.shape, width)  # B, P, K, 2, E + 1
     total = edges[..., 1, :] - edges[..., 0, :]
     return (total[..., :-1] / total[..., -1:].clamp_min(1e-3)).to(values.dtype)
