@@ -11,7 +11,7 @@ G branches (M, or 1 for both modalities together), K distance bins.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import accumulate, pairwise
 from typing import NamedTuple
@@ -153,7 +153,10 @@ class BoundaryTransformer(nn.Module):
         super().__init__()
         self.arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         _check_widths(width, heads, (audio_dim, audio_layers), (visual_dim, visual_layers))
-        _check_sizes(width=width, levels=levels, stem_layers=stem_layers, cross_layers=cross_layers)
+        _check_sizes(
+            {"width": width, "evidence_channels": evidence_channels, "distance_bins": distance_bins},
+            {"levels": levels, "stem_layers": stem_layers, "cross_layers": cross_layers},
+        )
         groups = SEPARATE if modality_points else TOGETHER
         ends = list(accumulate(map(len, groups), initial=0))
         self._columns = [slice(*pair) for pair in pairwise(ends)]  # of each branch, among the modalities
@@ -349,13 +352,14 @@ class BoundaryTransformer(nn.Module):
         return vote_boundaries(proposals, candidates, self.voting_iou) if self.voting_iou else proposals
 
 
-def _check_sizes(width: int, **layers: int) -> None:
+def _check_sizes(widths: Mapping[str, int], layers: Mapping[str, int]) -> None:
     """Refuse what no network has and a checkpoint may claim: building it would take hours, or all memory."""
-    if width > LARGEST_WIDTH:
-        raise AvlocError(f"want a width of at most {LARGEST_WIDTH}, got {width}")
-    for name, count in layers.items():
-        if count > MOST_LAYERS:
-            raise AvlocError(f"want {name} of at most {MOST_LAYERS}, got {count}")
+    for largest, sizes in ((LARGEST_WIDTH, widths), (MOST_LAYERS, layers)):
+        for name, size in sizes.items():
+            if size > largest:
+                raise AvlocError(f"want {name} of at most {largest}, got {size}")
+    if widths["distance_bins"] < 1:
+        raise AvlocError(f"want at least one of distance_bins, got {widths['distance_bins']}")
 
 
 def _check_widths(width: int, heads: int, audio: tuple[int, int], visual: tuple[int, int]) -> None:

@@ -164,6 +164,8 @@ def test_wrong_arguments(model):
         BoundaryTransformer(audio_dim=1, visual_dim=1, width=12, heads=5)
     with pytest.raises(AvlocError, match="layers must divide the features' width, got 2 of 7 and 1 of 5"):
         BoundaryTransformer(audio_dim=AUDIO, visual_dim=VISUAL, audio_layers=2)
+    with pytest.raises(AvlocError, match="want at least one of distance_bins, got 0"):
+        BoundaryTransformer(audio_dim=1, visual_dim=1, width=12, distance_bins=0)
     audio, *others = make_inputs()
     with pytest.raises(AvlocError, match=r"audio and video must have equal \(B, T\)"):
         model(audio[:, :-1], *others)
@@ -304,7 +306,15 @@ def test_arguments_rebuild_the_network(model):
 
 
 @pytest.mark.parametrize(
-    ("argument", "value"), [("width", 8200), ("levels", 65), ("stem_layers", 10**6), ("cross_layers", 10**6)]
+    ("argument", "value"),
+    [
+        ("width", 8200),
+        ("levels", 65),
+        ("stem_layers", 10**6),
+        ("cross_layers", 10**6),
+        ("evidence_channels", 10**6),
+        ("distance_bins", 10**6),
+    ],
 )
 def test_sizes_that_no_network_has_are_refused(argument, value):
     with pytest.raises(AvlocError, match=f"want .*{argument} of at most .*, got {value}"):
