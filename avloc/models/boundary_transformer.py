@@ -92,6 +92,7 @@ class BoundaryTransformer(nn.Module):
         boundary_width_steps: standard deviation of the labels around each boundary.
         boundary_power: exponent of the boundary probabilities in a proposal's score.
         voting_iou: average a proposal's boundaries with those of proposals that overlap it by at least this IoU; 0: no voting.
+        naming_weight: weight of points whose segment is forged in the other modality only, relative to positives.
         merge_iou: an audio and a visual proposal that overlap by at least this IoU become one.
         dropout: of stems, attention blocks and pyramid; the heads have none.
         input_dropout: of the cached features.
@@ -145,7 +146,8 @@ class BoundaryTransformer(nn.Module):
         boundary_width_steps: float = 1.0,
         boundary_power: float = 0.25,
         voting_iou: float = 0.8,
-        merge_iou: float = 0.8,
+        naming_weight: float = 1.0,
+        merge_iou: float = 0.9,
         dropout: float = 0.1,
         input_dropout: float = 0.1,
         modality_dropout: float = 0.1,
@@ -163,7 +165,7 @@ class BoundaryTransformer(nn.Module):
         self.pyramid = Pyramid(levels=levels, first_steps=first_steps)
         self.target_maker = ModalityPointTargetMaker(self.pyramid, groups, boundary_width_steps)
         self.radius, self.modality_dropout, self.distribution_weight = radius, modality_dropout, distribution_weight
-        self.pooled = bool(evidence_channels)
+        self.pooled, self.naming_weight = bool(evidence_channels), naming_weight
         self.boundary_power, self.voting_iou, self.merge_iou = boundary_power, voting_iou, merge_iou
         stem = partial(Stem, width=width, layers=stem_layers, dropout=dropout, input_dropout=input_dropout)
         audio_stem = stem(
@@ -302,13 +304,16 @@ class BoundaryTransformer(nn.Module):
         """Train the points' scores on the IoU that their segments reach: ().
 
         Pooled evidence judges the segment, and not the point, so every point counts that has found a segment. Without it, only
-        the points that a segment is assigned to do.
+        the points that a segment is assigned to do. A point whose segment is forged in the other modality only is a negative
+        that weighs as much as a positive would (`naming_weight`): it must tell the modality, and not the place.
         """
-        iou = interval_overlap(output.distances, targets.distances).detach()
-        iou = torch.where(targets.positive, iou.clamp_min(LOWEST_QUALITY), iou if self.pooled else 0)
-        quality = targets.point_classes * iou * output.point_mask
-        losses = varifocal(output.point_logits, quality) * output.point_mask
-        found = torch.maximum(quality.sum(), (targets.positive & output.point_mask).sum())
+        mask = output.point_mask
+        ious = _segment_ious(output.distances, targets, all_points=self.pooled)  # B, P, G, G
+        iou = ious.diagonal(dim1=2, dim2=3)
+        quality = targets.point_classes * iou * mask
+        contested = self.naming_weight * ious.amax(3)
+        losses = varifocal(output.point_logits, quality, floor=contested) * mask
+        found = torch.maximum(quality.sum(), (targets.positive & mask).sum())
         return losses.sum() / found.clamp_min(1)
 
     def decode(
@@ -350,6 +355,16 @@ class BoundaryTransformer(nn.Module):
         """Soft-NMS within one branch, then boundary voting."""
         proposals = soft_nms(candidates, keep=keep, floor=0.0)
         return vote_boundaries(proposals, candidates, self.voting_iou) if self.voting_iou else proposals
+
+
+def _segment_ious(distances: Tensor, targets: ModalityPointTargets, *, all_points: bool) -> Tensor:
+    """Return the IoU of each branch's segments with the segments of every group: (B, P, G, 2) → (B, P, G, groups).
+
+    It is 0 at points that no segment is assigned to, unless all points count, and where the group has no segment.
+    """
+    iou = interval_overlap(distances[:, :, :, None], targets.distances[:, :, None]).detach()
+    positive = targets.positive[:, :, None]
+    return torch.where(positive, iou.clamp_min(LOWEST_QUALITY), iou if all_points else 0)
 
 
 def _check_sizes(widths: Mapping[str, int], layers: Mapping[str, int]) -> None:

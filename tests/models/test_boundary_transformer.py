@@ -250,6 +250,30 @@ def test_pooled_evidence_learns_from_every_point():
         assert gradient < 0 if channels else gradient > 0
 
 
+def gradients_of_scores(model, record):
+    """The gradient of the point loss at logits of −2, of segments that are right in both branches: (P, M)."""
+    targets = make_targets(model, record)
+    output = model(*make_inputs())
+    logits = torch.full_like(output.point_logits, -2.0).requires_grad_()
+    own = targets.distances.abs().amax(3, keepdim=True) > 0
+    both = torch.where(own, targets.distances, targets.distances.flip(2)).clamp_min(
+        0
+    )  # the other branch's, without own ones
+    model.loss(output._replace(distances=both, point_logits=logits), targets)["point"].backward()
+    return logits.grad[0], targets.positive[0].any(1)
+
+
+@OPTIONS
+def test_the_genuine_modality_of_a_forgery_is_a_hard_negative(options):
+    record = VideoRecord("x", "t", None, (), (Segment(0.12, 0.36),))
+    quarter, at = gradients_of_scores(build(options, levels=1, naming_weight=0.25), record)
+    full, _ = gradients_of_scores(build(options, levels=1, naming_weight=1.0), record)
+    torch.testing.assert_close(full[at, 0], 4 * quarter[at, 0])
+    without, _ = gradients_of_scores(build(options, levels=1, naming_weight=0.0), record)
+    assert (full[at, 0] > 50 * without[at, 0]).all()
+    torch.testing.assert_close(full[at, 1], without[at, 1])  # the forged modality's stay
+
+
 def test_a_missing_modality_is_not_blamed():
     """Its labels exist, but there is nothing to see: no loss and no gradient from its points."""
     model = build().train()
