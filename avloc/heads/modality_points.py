@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from avloc.core.records import MODALITIES, VideoRecord
 from avloc.core.timeline import TimeGrid, segment_array, union
@@ -28,10 +27,8 @@ class ModalityPointTargets(NamedTuple):
 
     Attributes:
         point_classes: (P, M) 1 where the point's segment is forged in that modality.
-        distances: (P, G, 2) back to the start and on to the end of the point's segment, in strides of its level. Every point
-            has a segment here: the one that it is assigned to, or else the nearest of its group. One of the numbers is
-            negative if the point lies outside of it; both are 0 if the group has no segment.
-        positive: (P, G) bool, points that are assigned to a segment.
+        distances: (P, G, 2) back to the start and on to the end of the point's segment, in strides of its level; 0 without one.
+        positive: (P, G) bool, points that have a segment.
         frame_labels: (T, M) share of each step that is forged.
         boundary_labels: (T, G, 2) closeness of each step to a start and to an end.
     """
@@ -84,15 +81,9 @@ class ModalityPointTargetMaker:
         membership = np.array([[row in part for part in map(set, lists)] for row in rows], dtype=bool)
         membership = membership.reshape(-1, len(group))
         assignment = point_targets(segments, membership, grid, self.pyramid)
-        nearest, distances = nearest_segments(segments, grid, self.pyramid)
-        classes = assignment.classes
-        if len(segments):
-            positive = assignment.positive[:, None]
-            classes = np.where(positive, classes, membership[nearest]).astype(np.float32)
-            distances = np.where(positive, assignment.distances, distances)
         return _GroupTargets(
-            classes,
-            distances,
+            assignment.classes,
+            assignment.distances,
             assignment.positive,
             boundary_labels(segments, grid, self.boundary_width_steps),
             assignment.unassigned_segments,
@@ -107,32 +98,3 @@ class _GroupTargets(NamedTuple):
     positive: Bool
     boundaries: Float
     unassigned_segments: int
-
-
-def nearest_segments(
-    segments: npt.NDArray[np.float64], grid: TimeGrid, pyramid: Pyramid
-) -> tuple[npt.NDArray[np.int64], Float]:
-    """Return the segment nearest to each point, and the signed distances back to its start and on to its end.
-
-    A segment around the point is nearest; of several the shortest.
-
-    Args:
-        segments: (N, 2) seconds.
-        grid: the network's clock.
-        pyramid: of the head.
-
-    Returns:
-        (P,) numbers of segments, and (P, 2) distances in strides of the point's level; zeros if N is 0.
-    """
-    points = pyramid.points(grid)
-    count = len(points.centers_s)
-    if not len(segments):
-        return np.zeros(count, dtype=np.int64), np.zeros((count, 2), dtype=np.float32)
-    by_duration = np.argsort(segments[:, 1] - segments[:, 0], kind="stable")
-    before, behind = (segments[by_duration, side][:, None] for side in (0, 1))
-    centers = points.centers_s[None]
-    gaps = np.maximum(np.maximum(before - centers, centers - behind), 0.0)  # N, P
-    nearest = by_duration[gaps.argmin(axis=0)]
-    back = points.centers_s - segments[nearest, 0]
-    on = segments[nearest, 1] - points.centers_s
-    return nearest, (np.stack([back, on], axis=1) / points.strides_s[:, None]).astype(np.float32)

@@ -85,6 +85,7 @@ class BoundaryTransformer(nn.Module):
         cross_layers: pairs of self- and cross-attention blocks per stream.
         radius: attention sees at most this many steps to each side.
         modality_points: give each modality points of its own, on its own stream; False: one set of points on the fused streams.
+        share_branch: use the same weights for the points of both modalities.
         evidence_channels: channels of the evidence that is pooled over each point's own segment, and scores it; 0: none.
         refine: move each segment's boundaries by the pooled evidence.
         distance_bins: K. Each distance is the mean of a distribution over K strides.
@@ -139,6 +140,7 @@ class BoundaryTransformer(nn.Module):
         cross_layers: int = 1,
         radius: int = 24,
         modality_points: bool = True,
+        share_branch: bool = True,
         evidence_channels: int = 32,
         refine: bool = False,
         distance_bins: int = 24,
@@ -165,7 +167,7 @@ class BoundaryTransformer(nn.Module):
         self.pyramid = Pyramid(levels=levels, first_steps=first_steps)
         self.target_maker = ModalityPointTargetMaker(self.pyramid, groups, boundary_width_steps)
         self.radius, self.modality_dropout, self.distribution_weight = radius, modality_dropout, distribution_weight
-        self.pooled, self.naming_weight = bool(evidence_channels), naming_weight
+        self.naming_weight = naming_weight
         self.boundary_power, self.voting_iou, self.merge_iou = boundary_power, voting_iou, merge_iou
         stem = partial(Stem, width=width, layers=stem_layers, dropout=dropout, input_dropout=input_dropout)
         audio_stem = stem(
@@ -199,7 +201,7 @@ class BoundaryTransformer(nn.Module):
                 radius=radius,
                 dropout=dropout,
             )
-            for group in groups
+            for group in (groups[:1] if share_branch else groups)
         )
 
     def forward(
@@ -236,7 +238,8 @@ class BoundaryTransformer(nn.Module):
         step_logits = torch.cat([head(x) for head, x in zip(self.step_heads, streams, strict=True)], -1)
         if self.fuse is not None:
             streams, masks = [self.fuse(torch.cat(streams, -1)) * clip[..., None]], [clip]
-        parts = [branch(x, clip, mask) for branch, x, mask in zip(self.branches, streams, masks, strict=True)]
+        branches = list(self.branches) * (len(streams) // len(self.branches))
+        parts = [branch(x, clip, mask) for branch, x, mask in zip(branches, streams, masks, strict=True)]
         return BoundaryOutput(
             point_logits=torch.cat([part.logits for part in parts], -1),
             distances=torch.stack([part.distances for part in parts], 2),
@@ -303,18 +306,15 @@ class BoundaryTransformer(nn.Module):
     def _point_loss(self, output: BoundaryOutput, targets: ModalityPointTargets) -> Tensor:
         """Train the points' scores on the IoU that their segments reach: ().
 
-        Pooled evidence judges the segment, and not the point, so every point counts that has found a segment. Without it, only
-        the points that a segment is assigned to do. A point whose segment is forged in the other modality only is a negative
-        that weighs as much as a positive would (`naming_weight`): it must tell the modality, and not the place.
+        An assigned point whose segment is forged in the other modality only is a negative that weighs as much as a positive
+        would (`naming_weight`): it must tell the modality, and not the place.
         """
         mask = output.point_mask
-        ious = _segment_ious(output.distances, targets, all_points=self.pooled)  # B, P, G, G
-        iou = ious.diagonal(dim1=2, dim2=3)
-        quality = targets.point_classes * iou * mask
+        ious = _segment_ious(output.distances, targets)  # B, P, G, G
+        quality = targets.point_classes * ious.diagonal(dim1=2, dim2=3) * mask
         contested = self.naming_weight * ious.amax(3)
         losses = varifocal(output.point_logits, quality, floor=contested) * mask
-        found = torch.maximum(quality.sum(), (targets.positive & mask).sum())
-        return losses.sum() / found.clamp_min(1)
+        return losses.sum() / (targets.positive & mask).sum().clamp_min(1)
 
     def decode(
         self, output: BoundaryOutput, grids: Sequence[TimeGrid], *, keep: int = 100, before_nms: int = 300
@@ -357,14 +357,13 @@ class BoundaryTransformer(nn.Module):
         return vote_boundaries(proposals, candidates, self.voting_iou) if self.voting_iou else proposals
 
 
-def _segment_ious(distances: Tensor, targets: ModalityPointTargets, *, all_points: bool) -> Tensor:
-    """Return the IoU of each branch's segments with the segments of every group: (B, P, G, 2) → (B, P, G, groups).
+def _segment_ious(distances: Tensor, targets: ModalityPointTargets) -> Tensor:
+    """Return the IoU of each branch's segments with each group's: (B, P, G, 2) → (B, P, G, groups).
 
-    It is 0 at points that no segment is assigned to, unless all points count, and where the group has no segment.
+    It is 0 where the group has assigned no segment to the point.
     """
     iou = interval_overlap(distances[:, :, :, None], targets.distances[:, :, None]).detach()
-    positive = targets.positive[:, :, None]
-    return torch.where(positive, iou.clamp_min(LOWEST_QUALITY), iou if all_points else 0)
+    return iou.clamp_min(LOWEST_QUALITY) * targets.positive[:, :, None]
 
 
 def _check_sizes(widths: Mapping[str, int], layers: Mapping[str, int]) -> None:

@@ -94,7 +94,9 @@ _BASE = MAIN[OURS]
 ABLATION = {
     "shared_points": _BASE.with_arguments("− points per modality", modality_points=False),
     "no_evidence": _BASE.with_arguments("− pooled evidence", evidence_channels=0),
-    "version_1": _BASE.with_arguments("− both (version 0.1's network)", modality_points=False, evidence_channels=0),
+    "version_1": _BASE.with_arguments(
+        "− both (version 0.1's network)", modality_points=False, evidence_channels=0, naming_weight=0.0
+    ),
     "refined": _BASE.with_arguments("+ refined boundaries", refine=True),
     "with_convolutions": _BASE.with_arguments("+ convolutions of the stems", stem_layers=2),
     "no_distribution": _BASE.with_arguments("− loss of the distributions", distribution_weight=0.0),
@@ -105,6 +107,7 @@ ABLATION = {
     "smooth_labels": _BASE.with_arguments("boundary labels of two steps", boundary_width_steps=2.0),
     "no_voting": _BASE.decoded_with("− voting", voting_iou=0.0),
     "no_boundaries": _BASE.decoded_with("− boundaries in the score", boundary_power=0.0),
+    "no_naming": _BASE.with_arguments("− genuine modality as a hard negative", naming_weight=0.0),
     "no_merging": _BASE.decoded_with("− merging of modalities", merge_iou=1.01),
     "grid_50": replace(
         _BASE.with_arguments(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from avloc.core.records import VideoRecord
 from avloc.core.timeline import Segment, TimeGrid
-from avloc.heads.modality_points import SEPARATE, TOGETHER, ModalityPointTargetMaker, nearest_segments
+from avloc.heads.modality_points import SEPARATE, TOGETHER, ModalityPointTargetMaker
 from avloc.heads.points import PointTargetMaker, Pyramid, decode_points
 
 GRID = TimeGrid(0.0, 1.0, 4)
@@ -41,12 +41,10 @@ def test_round_trip_of_each_modality(scene, padding):
     targets, unassigned_segments = ModalityPointTargetMaker(pyramid)(clip, grid, grid.length + padding)
     assert unassigned_segments == 0
     for g, (modality,) in enumerate(SEPARATE):
-        scores = targets.point_classes[:, [g]] * targets.positive[:, [g]]
+        scores = targets.point_classes[:, [g]]
         padded = TimeGrid(grid.start_s, grid.hop_s, grid.length + padding)
         extent = (grid.start_s, grid.end_s)
-        decoded = decode_points(
-            scores, targets.distances[:, g].clip(0), padded, pyramid, threshold=0.5, extent_s=extent
-        )
+        decoded = decode_points(scores, targets.distances[:, g], padded, pyramid, threshold=0.5, extent_s=extent)
         expected = np.array(clip.modality_segments(modality)).reshape(-1, 2)
         found = np.unique(decoded.segments.round(3), axis=0)
         assert len(found) == len(expected)
@@ -60,8 +58,7 @@ def test_by_hand():
     assert unassigned_segments == 0
     assert targets.positive.T.tolist() == [[False, True, False, False, False], [True, True, False, False, False]]
     assert targets.distances[1].tolist() == [[0.5, 0.5], [1.25, 0.25]]
-    assert targets.distances[3].tolist() == [[2.5, -1.5], [3.25, -1.75]]  # behind both: the ends lie before the point
-    assert targets.point_classes.tolist() == [[1.0, 1.0]] * 5
+    assert targets.point_classes.tolist() == [[0, 1], [1, 1], [0, 0], [0, 0], [0, 0]]
     assert targets.frame_labels.tolist() == [[0, 0.75], [1, 0.75], [0, 0], [0, 0], [0, 0]]
     assert targets.boundary_labels.shape == (5, 2, 2)
     assert targets.boundary_labels[:, :, 0].argmax(0).tolist() == [0, 0]  # the start at 1.0 is .5 from two middles
@@ -91,8 +88,8 @@ def test_together_as_the_shared_points():
     shared, expected_unassigned = PointTargetMaker(Pyramid())(clip, grid, 75)
     assert unassigned_segments == expected_unassigned
     np.testing.assert_array_equal(targets.positive[:, 0], shared.positive)
-    np.testing.assert_array_equal(targets.distances[:, 0][shared.positive], shared.distances[shared.positive])
-    np.testing.assert_array_equal(targets.point_classes[shared.positive], shared.point_classes[shared.positive])
+    np.testing.assert_array_equal(targets.distances[:, 0], shared.distances)
+    np.testing.assert_array_equal(targets.point_classes, shared.point_classes)
     np.testing.assert_array_equal(targets.boundary_labels[:, 0], shared.boundary_labels)
     np.testing.assert_array_equal(targets.frame_labels, shared.frame_labels)
 
@@ -100,13 +97,6 @@ def test_together_as_the_shared_points():
 def test_unassigned_segments_of_both_modalities_are_counted():
     clip = record([(0.55, 0.95)], [(0.55, 0.95), (2.55, 2.95)])  # between two points each
     assert ModalityPointTargetMaker(Pyramid(levels=1))(clip, GRID, 4)[1] == 3
-
-
-def test_nearest_segment_by_hand():
-    segments = np.array([[0.0, 4.0], [1.0, 2.0]])
-    nearest, distances = nearest_segments(segments, TimeGrid(0.0, 1.0, 6), Pyramid(levels=1))
-    assert nearest.tolist() == [0, 1, 0, 0, 0, 0]  # the shorter one at 1.5
-    assert distances[5].tolist() == [5.5, -1.5]
 
 
 def test_labels_widen_with_their_deviation():
