@@ -23,7 +23,7 @@ TOGETHER: Groups = (MODALITIES,)
 
 
 class ModalityPointTargets(NamedTuple):
-    """Targets of point heads per group for one clip (arrays), or for a batch (tensors with a batch axis in front).
+    """Targets of the point heads of groups of modalities for one clip (arrays), or for a batch (tensors with a batch axis in front).
 
     Attributes:
         point_classes: (P, M) 1 where the point's segment is forged in that modality.
@@ -31,6 +31,12 @@ class ModalityPointTargets(NamedTuple):
         positive: (P, G) bool, points that have a segment.
         frame_labels: (T, M) share of each step that is forged.
         boundary_labels: (T, G, 2) closeness of each step to a start and to an end.
+
+    >>> from avloc.core.timeline import Segment
+    >>> record = VideoRecord("a.mp4", "train", audio_segments=(Segment(1.0, 2.0),))
+    >>> targets, _ = ModalityPointTargetMaker(Pyramid(levels=1))(record, TimeGrid(0.0, 1.0, 3), 3)
+    >>> targets.positive.tolist()
+    [[False, False], [True, False], [False, False]]
     """
 
     point_classes: Array
