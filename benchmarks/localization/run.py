@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,7 @@ class RunOptions:
     Attributes:
         out: folder for everything.
         systems: names of systems.
+        group: name of their group; `selected` for a list of names.
         seeds: seeds of the trainings.
         budgets: names of budgets.
         jobs: runs at a time, each with its share of the cores.
@@ -74,6 +75,7 @@ class RunOptions:
 
     out: Path
     systems: tuple[str, ...]
+    group: str
     seeds: tuple[int, ...]
     budgets: tuple[str, ...]
     jobs: int
@@ -148,12 +150,13 @@ def parse(arguments: Sequence[str] | None = None) -> RunOptions:
     add("--resamples", type=int, default=RESAMPLES, help=f"draws of each bootstrap (default: {RESAMPLES})")
     add("--page", type=Path, help="fill the places of a page of the documentation")
     values = vars(parser.parse_args(arguments))
+    group = values["systems"] if values["systems"] in SYSTEM_GROUPS else "selected"
     systems = parse_names(values.pop("systems"), SYSTEM_GROUPS, "systems")
     budgets = parse_names(values.pop("budgets"), {"all": [*BUDGETS]}, "budgets")
     if values["quick"]:
         systems = tuple(name for name in systems if name not in NOT_QUICK)
     seeds = tuple(int(seed) for seed in values.pop("seeds").split(","))
-    return RunOptions(**values, systems=systems, budgets=budgets, seeds=seeds)
+    return RunOptions(**values, systems=systems, group=group, budgets=budgets, seeds=seeds)
 
 
 def prepare(out: Path, materials_out: Path, clips: int, workers: int) -> None:
@@ -257,6 +260,8 @@ def draw(options: RunOptions) -> list[Table]:
             tables += split_tables(options, tasks, split)
     if len(tried) > 1:
         tables.append(trials_table(tried))
+    if options.group != "main":  # a part must not take the place of the whole
+        tables = [replace(table, name=f"{options.group}-{table.name}") for table in tables]
     for table in tables:
         write_text(options.folder / "tables" / f"{table.name}.md", table.to_markdown() + "\n")
     return tables

@@ -20,8 +20,9 @@ def test_options():
         "version_0_1", "audio_alone", "visual_alone",
     )  # fmt: skip
     assert options.budgets == ("short", "long")
-    assert options.folder.name == "quick"
-    assert parse(["--out", "x", "--systems", "wide,no_cross"]).systems == ("wide", "no_cross")
+    assert (options.folder.name, options.group) == ("quick", "main")
+    options = parse(["--out", "x", "--systems", "wide,no_cross"])
+    assert (options.systems, options.group) == (("wide", "no_cross"), "selected")
     with pytest.raises(AvlocError, match="unknown systems narrow; want main, ablation, trials, all, boundary_map"):
         parse(["--out", "x", "--systems", "wide,narrow"])
     with pytest.raises(AvlocError, match="unknown budgets endless; want all, short, long"):
@@ -116,8 +117,8 @@ def test_a_plain_run_trains_and_validates_what_is_left(benchmark_run, small_corp
     assert "Validation split, short budget" in output
     assert "test split" not in output
     assert widest_table_line(output) <= 80
-    assert not list((small_corpus / "tables").glob("test-*"))
-    assert "50.0±0.0" in (small_corpus / "tables" / "validation-short.md").read_text()
+    assert not list((small_corpus / "tables").glob("*test-*"))
+    assert "50.0±0.0" in (small_corpus / "tables" / "selected-validation-short.md").read_text()
 
 
 def test_final_tests_once_and_tables_are_drawn_from_what_it_kept(benchmark_run, small_corpus, capsys):
@@ -126,20 +127,21 @@ def test_final_tests_once_and_tables_are_drawn_from_what_it_kept(benchmark_run, 
     assert calls[1:] == [("test", "tridet", "clean", 0.0)] * 2
     assert [call[0] for call in benchmark_run("--final", "--systems", "tridet")] == ["prepare"]
     capsys.readouterr()
-    text = (small_corpus / "tables" / "test-short-unseen.md").read_text()
+    text = (small_corpus / "tables" / "selected-test-short-unseen.md").read_text()
     assert "TriDet-like<br>2 seeds" in text
     assert "frame-wise" not in text  # not tested yet
     assert benchmark_run("--tables") == []
-    assert (small_corpus / "tables" / "test-short-unseen.md").read_text() == text
+    assert (small_corpus / "tables" / "selected-test-short-unseen.md").read_text() == text
     assert widest_table_line(capsys.readouterr().out) <= 80
 
 
 def test_a_page_of_the_documentation_is_filled(benchmark_run, tmp_path, capsys):
     benchmark_run()
     page = tmp_path / "page.md"
-    page.write_text(
-        "<!-- table: validation-short -->\n<!-- end -->\n<!-- table: trials -->\n<!-- end -->\n<!-- table: x -->\n<!-- end -->\n"
-    )
+    places = [
+        f"<!-- table: {name} -->\n<!-- end -->\n" for name in ("selected-validation-short", "selected-trials", "x")
+    ]
+    page.write_text("".join(places))
     benchmark_run("--tables", "--page", str(page))
     assert "| TriDet-like<br>2 seeds |" in page.read_text()
     assert "filled but for x, which have no table yet" in capsys.readouterr().out
@@ -148,12 +150,12 @@ def test_a_page_of_the_documentation_is_filled(benchmark_run, tmp_path, capsys):
 def test_shifts_of_validation_and_of_the_test(benchmark_run, small_corpus):
     benchmark_run()
     assert benchmark_run("--shift-ms", "13")[1:] == [("shift", "val")] * 4
-    assert (small_corpus / "tables" / "val-short-shift-13ms.md").is_file()
+    assert (small_corpus / "tables" / "selected-val-short-shift-13ms.md").is_file()
     calls = benchmark_run("--shift-ms", "13", "--final", "--allow-dirty")
     assert calls[1:] == [
         ("test", name, "dirty", s) for _ in range(2) for name in ("tridet", "frame_wise") for s in (0, 0.013)
     ]
-    assert (small_corpus / "tables" / "test-short-shift-13ms.md").is_file()
+    assert (small_corpus / "tables" / "selected-test-short-shift-13ms.md").is_file()
 
 
 def test_prepare_makes_clips_and_extracts_what_is_left(tmp_path, tiny_set, monkeypatch):
