@@ -18,7 +18,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import forgers
 import numpy as np
@@ -44,15 +44,35 @@ NO_FOOTAGE = "real footage is left out: neither --footage nor AVLOC_FOOTAGE name
 KEEP = 100  # rows per clip
 
 
+class UnseenMethods(NamedTuple):
+    """The methods that no training met.
+
+    Attributes:
+        methods: those that can be had here.
+        missing: a line for each of the others.
+    """
+
+    methods: Methods
+    missing: list[str]
+
+
 @cache
-def load_methods(cache_folder: Path) -> Methods:
-    """The methods that no training met, as far as they can be had here."""
+def load_unseen(cache_folder: Path) -> UnseenMethods:
+    """Load the methods that no training met; packages and spoken words are kept in a folder."""
     lines: list[str] = []
     sounds = sound_forgers.load_forgers(cache_folder, lines.append)
-    return Methods(
+    methods = Methods(
         {name: sounds[name] for name in sorted(forgers.UNSEEN_SOUND) if name in sounds},
         {name: forgers.MOUTH[name] for name in sorted(forgers.UNSEEN_MOUTH) if name in forgers.MOUTH},
     )
+    missing = sorted((forgers.UNSEEN_SOUND | forgers.UNSEEN_MOUTH) - {*methods.sound, *methods.mouth})
+    reasons = {line.split()[1]: line for line in lines}
+    return UnseenMethods(methods, [reasons.get(name, f"forger {name} is left out: there is none") for name in missing])
+
+
+def load_methods(cache_folder: Path) -> Methods:
+    """The methods that no training met, as far as they can be had here."""
+    return load_unseen(cache_folder).methods
 
 
 @cache
@@ -222,10 +242,10 @@ def prepare(options: argparse.Namespace) -> tuple[FootageClips, dict[str, Any]]:
     """Make the forged set; also what was decided for it."""
     from tqdm import tqdm
 
-    load = partial(load_methods, options.cache or options.out / "cache")
-    methods = load()
-    for name in sorted((forgers.UNSEEN_SOUND | forgers.UNSEEN_MOUTH) - {*methods.sound, *methods.mouth}):
-        print(f"method {name} is left out: it cannot be had here")
+    cache_folder = options.cache or options.out / "cache"
+    methods, missing = load_unseen(cache_folder)
+    for line in missing:
+        print(line)
     settings = {
         "methods": [*methods.sound, *methods.mouth],
         "language": options.language,
@@ -236,7 +256,7 @@ def prepare(options: argparse.Namespace) -> tuple[FootageClips, dict[str, Any]]:
         clips = pairs.make(
             options.out / "clips",
             folder,
-            load,
+            partial(load_methods, cache_folder),
             partial(load_finder, options.language),
             settings=settings,
             rounds=options.rounds,

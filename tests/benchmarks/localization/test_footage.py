@@ -26,9 +26,8 @@ def script(monkeypatch):
     import footage as script
     from real_footage.forging import Methods
 
-    monkeypatch.setattr(script, "load_methods", lambda cache: Methods({"negative": negative}, {"gray": gray}))
-    monkeypatch.setattr(script.forgers, "UNSEEN_SOUND", frozenset({"negative", "absent"}))
-    monkeypatch.setattr(script.forgers, "UNSEEN_MOUTH", frozenset({"gray"}))
+    unseen = script.UnseenMethods(Methods({"negative": negative}, {"gray": gray}), ["forger absent is left out: why"])
+    monkeypatch.setattr(script, "load_unseen", lambda cache: unseen)
     monkeypatch.setattr(script, "score_footage", partial(script.score_footage, resamples=40))
     monkeypatch.setattr("torch.set_num_threads", lambda threads: None)
     return script
@@ -61,7 +60,7 @@ def test_checkpoint_is_scored_on_forged_footage(
     words = ["--out", str(out), "--checkpoint", str(small_checkpoint), "--language", "it", "--cores", "1"]
     assert script.main([*words, "--validation", *validation]) == 0
     printed = capsys.readouterr().out
-    assert "method absent is left out: it cannot be had here\n" in printed
+    assert "forger absent is left out: why\n" in printed
     assert "**Real footage**, c: 2 clips, 12 versions of them, half of them forged; words by quiet points;" in printed
     assert "Left out: wall (no face in 25 of 25 frames)" in printed
     assert (out / "c.md").read_text() == printed[printed.index("**Real") : -1]
@@ -96,13 +95,19 @@ def test_checkpoint_is_scored_on_forged_footage(
 def test_methods_that_no_training_met(tmp_path, monkeypatch):
     import footage as script
 
-    sounds = {"kokoro": negative, "lpc": np.flip, "codec2": np.flip}
-    monkeypatch.setattr(script.sound_forgers, "load_forgers", lambda cache, log: sounds)
-    monkeypatch.setattr(script.forgers, "UNSEEN_SOUND", frozenset({"kokoro", "codec2", "absent"}))
-    monkeypatch.setattr(script.forgers, "UNSEEN_MOUTH", frozenset({"coded", "absent"}))
+    def load_forgers(cache, log):
+        log("forger lpc is left out: not looked for")
+        log("forger flite is left out: no package")
+        return {"kokoro": negative, "opus": np.flip, "codec2": np.flip}
+
+    monkeypatch.setattr(script.sound_forgers, "load_forgers", load_forgers)
+    monkeypatch.setattr(script.forgers, "UNSEEN_SOUND", frozenset({"kokoro", "codec2", "flite"}))
+    monkeypatch.setattr(script.forgers, "UNSEEN_MOUTH", frozenset({"coded", "painted"}))
     methods = script.load_methods(tmp_path)
     assert methods.sound == {"codec2": np.flip, "kokoro": negative}
     assert methods.mouth == {"coded": script.forgers.coded}
+    missing = ["forger flite is left out: no package", "forger painted is left out: there is none"]
+    assert script.load_unseen(tmp_path).missing == missing
 
 
 def test_kept_results_belong_to_their_key(tmp_path):
