@@ -14,10 +14,12 @@ that the checkpoint makes for the validation split of `--corpus`.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, partial
-from pathlib import Path
+from itertools import groupby
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import forgers
@@ -32,6 +34,7 @@ from real_footage.pairs import FootageClips
 from real_footage.scores import METRICS, FootageResult, score_footage
 from real_footage.words import WordFinder, finder_name, load_word_finder
 
+import avloc
 from avloc.errors import AvlocError
 from avloc.evaluation import read_predictions, read_truth, write_predictions
 from avloc.io.files import file_sha256, read_json, write_json, write_text
@@ -41,7 +44,9 @@ if TYPE_CHECKING:
     from avloc.inference.localizer import Localizer
 
 NO_FOOTAGE = "real footage is left out: neither --footage nor AVLOC_FOOTAGE names a folder of clips"
+METADATA = f"{pairs.SPLIT}_metadata.json"  # of the forged set, and of the corpus's validation split
 KEEP = 100  # rows per clip
+Key = Mapping[str, str]
 
 
 class UnseenMethods(NamedTuple):
@@ -81,7 +86,7 @@ def load_finder(language: str) -> WordFinder:
     return load_word_finder(language)
 
 
-def keep_result(path: Path, key: Mapping[str, str], compute: Callable[[], Any]) -> Any:
+def keep_result(path: Path, key: Key, compute: Callable[[], Any]) -> Any:
     """Compute a value that JSON can hold, or read the one that an earlier call with the same key has written."""
     if path.is_file():
         content = read_json(path, "kept result")
@@ -92,38 +97,48 @@ def keep_result(path: Path, key: Mapping[str, str], compute: Callable[[], Any]) 
     return value
 
 
+def package_sha256() -> str:
+    """The checksum of the package's code, which changes what a checkpoint says."""
+    walk = os.walk(Path(avloc.__file__).parent, followlinks=True)
+    paths = sorted(Path(parent, name) for parent, _, names in walk for name in names if name.endswith(".py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+
+
 # Predictions.
 
 
-def localize_clips(localizer: Localizer, folder: Path, files: Sequence[str]) -> dict[str, list[list[float]]]:
+def localize_clips(load: Callable[[], Localizer], folder: Path, files: Iterable[str]) -> dict[str, list[list[float]]]:
     """By clip, rows of score, start and end in seconds, audio score and visual score: those of `avloc localize`."""
+    rows = {}
+    for file in files:
+        proposals = load().localize(folder / file, keep=KEEP).proposals
+        rows[file] = np.column_stack([proposals.scores, proposals.segments, proposals.modality_scores]).tolist()
+    return rows
+
+
+def predict_footage(load: Callable[[], Localizer], folder: Path, files: Sequence[str], kept: Path, key: Key) -> Rows:
+    """By clip, the rows of `localize_clips`; those of a clip of the footage are kept in a file of the folder `kept`."""
     from tqdm import tqdm
 
-    rows = {}
-    for file in tqdm(files, desc="localize", disable=None):
-        proposals = localizer.localize(folder / file, keep=KEEP).proposals
-        columns = proposals.scores, proposals.segments, proposals.modality_scores
-        rows[file] = np.column_stack(columns).tolist()
-    return rows
+    sources = groupby(files, key=lambda file: PurePosixPath(file).parent.as_posix())
+    values: dict[str, list[list[float]]] = {}
+    for source, group in tqdm([(source, list(group)) for source, group in sources], desc="localize", disable=None):
+        values |= keep_result(kept / f"{source}.json", key, partial(localize_clips, load, folder, group))
+    return {
+        file.partition("/")[2]: np.asarray(rows, dtype=np.float64).reshape(len(rows), -1)
+        for file, rows in values.items()
+    }
 
 
 def predict_validation(localizer: Localizer, corpus: Path) -> Setting:
     """Predict the validation split of a generated set, and choose the threshold there."""
-    from avloc.inference.prediction import predict
+    from avloc.inference.prediction import predict as predict_split
 
     store = corpus.parent / "features"
-    rows = predict(localizer, "avdeepfake1m", corpus, "val", store=store if store.is_dir() else None, keep=KEEP)
+    rows = predict_split(localizer, "avdeepfake1m", corpus, "val", store=store if store.is_dir() else None, keep=KEEP)
     if rows.failures:
         raise AvlocError(f"{corpus}: no predictions for {len(rows.failures)} clips: {rows.failures}")
-    return choose_setting(rows, read_truth(corpus / "val_metadata.json", "fake_segments"))
-
-
-def as_rows(values: Mapping[str, Sequence[Sequence[float]]]) -> Rows:
-    """Rows from JSON, by the clips' names in the metadata."""
-    return {
-        file.removeprefix(f"{pairs.SPLIT}/"): np.asarray(rows, dtype=np.float64).reshape(len(rows), -1)
-        for file, rows in values.items()
-    }
+    return choose_setting(rows, read_truth(corpus / METADATA, "fake_segments"))
 
 
 def rows_of_file(path: Path, files: Sequence[str]) -> Rows:
@@ -266,31 +281,33 @@ def prepare(options: argparse.Namespace) -> tuple[FootageClips, dict[str, Any]]:
     return clips, settings
 
 
-def evaluate(options: argparse.Namespace, clips: FootageClips, name: str) -> FootageResult:
-    """Predict and score a system."""
+def predict(options: argparse.Namespace, files: Sequence[str], name: str) -> tuple[Rows, Setting]:
+    """Predict the set, and choose the threshold."""
     folder, out = options.out / "clips", options.out
-    metadata = folder / f"{pairs.SPLIT}_metadata.json"
-    files = [record.file for record in clips.records]
     if options.predictions:
         rows = rows_of_file(options.predictions, [file.partition("/")[2] for file in files])
-        setting = read_setting(*options.validation)
-    else:
-        from avloc.inference import Localizer
+        return rows, read_setting(*options.validation)
+    from avloc.inference import Localizer
 
-        localizer = cache(partial(Localizer.from_checkpoint, options.checkpoint))
-        key = {"checkpoint": file_sha256(options.checkpoint), "clips": file_sha256(metadata)}
-        values = keep_result(out / f"{name}-rows.json", key, lambda: localize_clips(localizer(), folder, files))
-        rows = as_rows(values)
-        write_predictions(out / f"{name}-predictions.json", {file: each[:, :3] for file, each in rows.items()})
-        if options.corpus:
-            key = {"checkpoint": key["checkpoint"], "clips": file_sha256(options.corpus / "val_metadata.json")}
-            kept = out / f"{name}-threshold.json"
-            setting = Setting(*keep_result(kept, key, lambda: predict_validation(localizer(), options.corpus)))
-        else:
-            setting = read_setting(*options.validation)
+    load = cache(partial(Localizer.from_checkpoint, options.checkpoint))
+    network = {"checkpoint": file_sha256(options.checkpoint), "package": package_sha256()}
+    key = {**network, "clips": file_sha256(folder / METADATA)}
+    rows = predict_footage(load, folder, files, out / f"{name}-rows", key)
+    write_predictions(out / f"{name}-predictions.json", {file: each[:, :3] for file, each in rows.items()})
+    if not options.corpus:
+        return rows, read_setting(*options.validation)
+    key = {**network, "clips": file_sha256(options.corpus / METADATA)}
+    kept = out / f"{name}-threshold.json"
+    return rows, Setting(*keep_result(kept, key, lambda: predict_validation(load(), options.corpus)))
+
+
+def evaluate(options: argparse.Namespace, clips: FootageClips, name: str) -> FootageResult:
+    """Predict and score a system."""
+    folder = options.out / "clips"
+    rows, setting = predict(options, [record.file for record in clips.records], name)
     details = read_json(folder / "details.json", "details of the clips")
     methods = {file.partition("/")[2]: entry["methods"] for file, entry in details.items()}
-    return score_footage(rows, metadata, methods, setting)
+    return score_footage(rows, folder / METADATA, methods, setting)
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -187,6 +187,10 @@ def _write_metadata(out: Path, names: Sequence[str], language: str) -> FootageCl
                 "language": language,
                 "source": name,
                 "fps": str(FPS),
+                "video_start_s": 0.0,
+                "codec": "",
+                "splices": [],
+                "words": content["words"],
             }
     if not records:
         raise AvlocError(f"no clip of the footage can be used: {left_out}")

@@ -119,6 +119,23 @@ def test_kept_results_belong_to_their_key(tmp_path):
     assert keep_result(path, {"checkpoint": "b"}, lambda: [3]) == [3]
 
 
+def test_checksum_changes_with_the_code(tmp_path, monkeypatch):
+    import footage as script
+
+    assert len(script.package_sha256()) == 64
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "linked").symlink_to(tmp_path / "elsewhere")
+    monkeypatch.setattr(script.avloc, "__file__", str(tmp_path / "package" / "__init__.py"))
+    checksums = {script.package_sha256()}
+    for content in ("1", "2"):
+        (tmp_path / "elsewhere" / "module.py").write_text(content)
+        checksums.add(script.package_sha256())
+    (tmp_path / "package" / "notes.txt").touch()
+    checksums.add(script.package_sha256())
+    assert len(checksums) == 3
+
+
 def test_cells_of_the_tables():
     from footage import describe_names, format_interval
 

@@ -94,6 +94,8 @@ def test_metadata_are_those_of_avdeepfake1m(made):
     assert truth.duration_s == pytest.approx([2.0] * 8 + [2.4] * 8)
     details = json.loads((out / "details.json").read_text())
     assert set(details) == {record.file for record in clips.records}
+    words = details["val/people/b/03-real.mp4"].pop("words")
+    assert [word[0] for word in words] == pytest.approx([0.5, 1.0, 1.5], abs=0.05)
     assert details["val/people/b/03-real.mp4"] == {
         "methods": {},
         "change": "none",
@@ -101,6 +103,9 @@ def test_metadata_are_those_of_avdeepfake1m(made):
         "language": "en",
         "source": "people/b",
         "fps": "25",
+        "video_start_s": 0,
+        "codec": "",
+        "splices": [],
     }
     forged = details[clips.records[7].file]
     assert forged["change"] == "replace"
