@@ -138,7 +138,7 @@ class TransposedVocoder(nn.Module):
     def __init__(
         self,
         *,
-        width: int = 192,
+        width: int = 128,
         factors: Sequence[int] = (8, 8, 4),
         kernels: Sequence[int] = (3, 7),
         dilations: Sequence[int] = (1, 3, 5),
