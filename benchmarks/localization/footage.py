@@ -23,9 +23,11 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import forgers
+import mouth_forgers
 import numpy as np
 import sound_forgers
 import torch
+from corpus import read_details
 from real_footage import pairs
 from real_footage.alarms import Rows, Setting, choose_setting, read_setting
 from real_footage.clips import find_clips
@@ -65,14 +67,14 @@ class UnseenMethods(NamedTuple):
 def load_unseen(cache_folder: Path) -> UnseenMethods:
     """Load the methods that no training met; packages and spoken words are kept in a folder."""
     lines: list[str] = []
-    sounds = sound_forgers.load_forgers(cache_folder, lines.append)
+    sounds, mouths = sound_forgers.load_forgers(cache_folder, lines.append), mouth_forgers.load_forgers(lines.append)
     methods = Methods(
         {name: sounds[name] for name in sorted(forgers.UNSEEN_SOUND) if name in sounds},
-        {name: forgers.MOUTH[name] for name in sorted(forgers.UNSEEN_MOUTH) if name in forgers.MOUTH},
+        {name: mouths[name] for name in sorted(forgers.UNSEEN_MOUTH) if name in mouths},
     )
     missing = sorted((forgers.UNSEEN_SOUND | forgers.UNSEEN_MOUTH) - {*methods.sound, *methods.mouth})
     reasons = {line.split()[1]: line for line in lines}
-    return UnseenMethods(methods, [reasons.get(name, f"forger {name} is left out: there is none") for name in missing])
+    return UnseenMethods(methods, [reasons.get(name, f"forger {name} is left out: no such module") for name in missing])
 
 
 def load_methods(cache_folder: Path) -> Methods:
@@ -305,8 +307,7 @@ def evaluate(options: argparse.Namespace, clips: FootageClips, name: str) -> Foo
     """Predict and score a system."""
     folder = options.out / "clips"
     rows, setting = predict(options, [record.file for record in clips.records], name)
-    details = read_json(folder / "details.json", "details of the clips")
-    methods = {file.partition("/")[2]: entry["methods"] for file, entry in details.items()}
+    methods = {file.partition("/")[2]: clip.methods for file, clip in read_details(folder).items()}
     return score_footage(rows, folder / METADATA, methods, setting)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from corpus import ClipDetails
 
 from avloc.core.records import VideoRecord
 from avloc.core.timeline import DEFAULT_SAMPLE_RATE, Segment
@@ -180,22 +181,22 @@ def _write_metadata(out: Path, names: Sequence[str], language: str) -> FootageCl
             record = read_record(entry["record"])
             records.append(record)
             words[record.file] = content["words"]
-            details[record.file] = {
-                "methods": entry["methods"],
-                "change": "replace" if entry["methods"] else "none",
-                "speaker": name,
-                "language": language,
-                "source": name,
-                "fps": str(FPS),
-                "video_start_s": 0.0,
-                "codec": "",
-                "splices": [],
-                "words": content["words"],
-            }
+            details[record.file] = ClipDetails(
+                methods=entry["methods"],
+                change="replace" if entry["methods"] else "none",
+                speaker=name,
+                language=language,
+                source=name,
+                fps=str(FPS),
+                video_start_s=0.0,
+                codec="",
+                splices=[],
+                words=content["words"],
+            )
     if not records:
         raise AvlocError(f"no clip of the footage can be used: {left_out}")
     avdeepfake1m.write(out, records, words)
-    write_json(out / "details.json", details)
+    write_json(out / "details.json", {file: asdict(clip) for file, clip in details.items()})
     return FootageClips(records, left_out)
 
 

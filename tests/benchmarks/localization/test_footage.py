@@ -103,10 +103,11 @@ def test_methods_that_no_training_met(tmp_path, monkeypatch):
     monkeypatch.setattr(script.sound_forgers, "load_forgers", load_forgers)
     monkeypatch.setattr(script.forgers, "UNSEEN_SOUND", frozenset({"kokoro", "codec2", "flite"}))
     monkeypatch.setattr(script.forgers, "UNSEEN_MOUTH", frozenset({"coded", "painted"}))
+    monkeypatch.setattr(script.mouth_forgers, "load_forgers", lambda log: {"coded": gray, "averaged": gray})
     methods = script.load_methods(tmp_path)
     assert methods.sound == {"codec2": np.flip, "kokoro": negative}
-    assert methods.mouth == {"coded": script.forgers.coded}
-    missing = ["forger flite is left out: no package", "forger painted is left out: there is none"]
+    assert methods.mouth == {"coded": gray}
+    missing = ["forger flite is left out: no package", "forger painted is left out: no such module"]
     assert script.load_unseen(tmp_path).missing == missing
 
 
