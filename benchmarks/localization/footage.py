@@ -247,7 +247,9 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--name", help="the system's name (default: that of the checkpoint or the predictions)")
     parser.add_argument("--cache", type=Path, help="packages and spoken words (default: OUT/cache)")
     parser.add_argument("--language", default="en", help="ISO 639 code of the footage (default: en)")
-    parser.add_argument("--rounds", type=int, default=1, help="forgeries of each method per clip (default: 1)")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="forgeries of each method per clip (default: %(default)s)"
+    )
     parser.add_argument("--cores", type=int, default=2, help="default: 2")
     options = parser.parse_args(words)
     if options.corpus and not options.checkpoint:

@@ -57,7 +57,18 @@ def test_checkpoint_is_scored_on_forged_footage(
 ):
     monkeypatch.setenv("AVLOC_FOOTAGE", str(footage))
     out = tmp_path / "out"
-    words = ["--out", str(out), "--checkpoint", str(small_checkpoint), "--language", "it", "--cores", "1"]
+    words = [
+        "--out",
+        str(out),
+        "--checkpoint",
+        str(small_checkpoint),
+        "--language",
+        "it",
+        "--cores",
+        "1",
+        "--rounds",
+        "1",
+    ]
     assert script.main([*words, "--validation", *validation]) == 0
     printed = capsys.readouterr().out
     assert "forger absent is left out: why\n" in printed
@@ -85,7 +96,18 @@ def test_checkpoint_is_scored_on_forged_footage(
     monkeypatch.setattr(script, "predict_validation", fail)
     assert script.main([*words, "--corpus", str(out / "clips")]) == 0
 
-    other = ["--out", str(out), "--predictions", str(predictions), "--name", "other", "--language", "it"]
+    other = [
+        "--out",
+        str(out),
+        "--predictions",
+        str(predictions),
+        "--name",
+        "other",
+        "--language",
+        "it",
+        "--rounds",
+        "1",
+    ]
     assert script.main([*other, "--validation", *validation]) == 0
     same = json.loads((out / "other.json").read_text())
     assert same["groups"]["visual"]["metrics"]["auc"] == document["groups"]["visual"]["metrics"]["auc"]
