@@ -12,15 +12,21 @@ FOLDERS = (BENCHMARKS, BENCHMARKS / "localization")
 @pytest.fixture(scope="module", autouse=True)
 def _importable_benchmarks():
     """A benchmark's modules import each other by bare names, as scripts do; other tests must not see these names."""
-    names = {path.stem for folder in FOLDERS for path in folder.glob("*.py")}
-    hidden = {name: sys.modules.pop(name) for name in names if name in sys.modules}
+    roots = {
+        path.relative_to(folder).parts[0].removesuffix(".py") for folder in FOLDERS for path in folder.rglob("*.py")
+    }
+
+    def benchmark_modules():
+        return [name for name in sys.modules if name.partition(".")[0] in roots]
+
+    hidden = {name: sys.modules.pop(name) for name in benchmark_modules()}
     paths = [str(folder) for folder in FOLDERS]
     sys.path[:0] = paths
     yield
     for path in paths:
         sys.path.remove(path)
-    for name in names:
-        sys.modules.pop(name, None)
+    for name in benchmark_modules():
+        del sys.modules[name]
     sys.modules.update(hidden)
 
 

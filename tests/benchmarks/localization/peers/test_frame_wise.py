@@ -7,12 +7,12 @@ import torch
 from avloc.core.timeline import TimeGrid
 from avloc.models import check_network
 
-SMALL = {"audio_dim": 7, "visual_dim": 5, "width": 16, "heads": 2, "radius": 4}
+SMALL = {"audio_dim": 7, "visual_dim": 5, "width": 16, "heads": 2, "blocks": 1, "radius": 4}
 
 
 @pytest.fixture
 def network():
-    from frame_wise import FrameWise
+    from peers.frame_wise import FrameWise
 
     torch.manual_seed(0)
     return FrameWise(**SMALL)
@@ -28,7 +28,7 @@ def test_frame_wise_learns_one_clip_by_heart(network, assert_learns_by_heart):
 
 
 def test_decoding_by_hand(network):
-    from frame_wise import StepOutput
+    from peers.frame_wise import StepOutput
 
     logits = torch.full((2, 6, 2), -20.0)
     logits[0, 2:4, 1] = 20.0
@@ -40,12 +40,24 @@ def test_decoding_by_hand(network):
     assert len(real) == 0
 
 
+def test_runs_are_named_by_the_means_of_the_modalities(network):
+    from peers.frame_wise import StepOutput
+
+    probabilities = torch.full((1, 5, 2), 0.001)
+    probabilities[0, 1:4, 0] = torch.tensor([0.8, 0.8, 0.8])
+    probabilities[0, 2, 1] = 0.6
+    (forged,) = network.decode(
+        StepOutput(probabilities.logit(), torch.ones(1, 5, dtype=torch.bool)), [TimeGrid(0, 1, 5)]
+    )
+    assert forged.modality_scores[0] == pytest.approx([0.8, 0.602 / 3])
+
+
 def test_runs_by_hand():
-    from frame_wise import runs_above
+    from peers.frame_wise import runs_above
 
     probabilities = np.array([0.0, 0.4, 0.8, 0.4, 0.0])
-    assert runs_above(probabilities, 0.6) == [(2.0, 3.0, pytest.approx(0.8))]
-    assert runs_above(probabilities, 0.2) == [(1.0, 4.0, pytest.approx(1.6 / 3))]
+    assert runs_above(probabilities, 0.6) == [(2.0, 3.0, 2, 2)]
+    assert runs_above(probabilities, 0.2) == [(1.0, 4.0, 1, 3)]
     assert runs_above(probabilities, 0.9) == []
-    assert runs_above(np.ones(3), 0.5) == [(0.0, 3.0, 1.0)]
+    assert runs_above(np.ones(3), 0.5) == [(0.0, 3.0, 0, 2)]
     assert runs_above(np.zeros(0), 0.5) == []

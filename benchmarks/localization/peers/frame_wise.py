@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from baselines import Stems, conv_blocks, transformer_blocks
+from peers.stems import Stems, conv_blocks, transformer_blocks
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -103,32 +103,41 @@ class FrameWise(nn.Module):
     def decode(self, output: StepOutput, grids: list[TimeGrid], *, keep: int = 100) -> list[Proposals]:
         """Proposals of each clip after soft-NMS, at most `keep`, sorted by score."""
         probabilities = output.step_logits.detach().sigmoid().float().cpu().numpy()
-        decoded = []
-        for b, grid in enumerate(grids):
-            fakeness = probabilities[b, : grid.length].max(axis=1)
-            runs = [run for threshold in self.thresholds for run in runs_above(fakeness, threshold)]
-            if not runs:
-                decoded.append(Proposals.empty())
-                continue
-            ends, scores = np.array([run[:2] for run in runs]), np.array([run.score for run in runs])
-            proposals = Proposals(grid.to_seconds(ends), scores, np.repeat(scores[:, None], 2, axis=1))
-            decoded.append(soft_nms(proposals, keep=keep, floor=0.0))
-        return decoded
+        return [self._decode_clip(probabilities[b, : grid.length], grid, keep) for b, grid in enumerate(grids)]
+
+    def _decode_clip(self, probabilities: npt.NDArray[np.floating], grid: TimeGrid, keep: int) -> Proposals:
+        """Cut a clip's probabilities (T, M) at each threshold; a run is named by each modality's mean within it."""
+        fakeness = probabilities.max(axis=1)
+        runs = [run for threshold in self.thresholds for run in runs_above(fakeness, threshold)]
+        if not runs:
+            return Proposals.empty()
+        ends = np.array([(run.start, run.end) for run in runs])
+        scores = np.array([fakeness[run.first : run.last + 1].mean() for run in runs])
+        by_modality = np.stack([probabilities[run.first : run.last + 1].mean(axis=0) for run in runs])
+        return soft_nms(Proposals(grid.to_seconds(ends), scores, by_modality), keep=keep, floor=0.0)
 
 
 class Run(NamedTuple):
-    """A run of steps above a threshold: start and end in steps, and its mean probability."""
+    """A run of steps above a threshold.
+
+    Attributes:
+        start: in fractional steps.
+        end: in fractional steps.
+        first: the first step.
+        last: the last step.
+    """
 
     start: float
     end: float
-    score: float
+    first: int
+    last: int
 
 
 def runs_above(probabilities: npt.NDArray[np.floating], threshold: float) -> list[Run]:
     """Runs of steps (T,) above a threshold; they start and end where the line through the steps' middles crosses it.
 
     >>> runs_above(np.array([0.0, 1.0, 1.0, 0.0]), 0.5)
-    [Run(start=1.0, end=3.0, score=1.0)]
+    [Run(start=1.0, end=3.0, first=1, last=2)]
     """
     padded = np.concatenate([[0.0], probabilities, [0.0]])
     above = padded > threshold
@@ -138,11 +147,9 @@ def runs_above(probabilities: npt.NDArray[np.floating], threshold: float) -> lis
         before, after = padded[first - 1], padded[last + 1]
         begin = first - (padded[first] - threshold) / max(1e-9, padded[first] - before)
         end = last + (padded[last] - threshold) / max(1e-9, padded[last] - after)
-        run = Run(
-            float(max(0.0, begin - 0.5)),
-            float(min(len(probabilities), end - 0.5)),
-            float(padded[first : last + 1].mean()),
-        )
+        # Step k is entry k + 1 of the padded array.
+        start, stop = max(0.0, begin - 0.5), min(len(probabilities), end - 0.5)
+        run = Run(float(start), float(stop), int(first) - 1, int(last) - 1)
         if run.end - run.start > 1e-6:
             runs.append(run)
     return runs
