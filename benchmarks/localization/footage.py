@@ -3,9 +3,11 @@
     AVLOC_FOOTAGE=F python benchmarks/localization/footage.py --out D --checkpoint C --corpus /data/loc/clips
     python benchmarks/localization/footage.py --footage F --out D --checkpoint C --validation val.json val_metadata.json
     python benchmarks/localization/footage.py --footage F --out D --predictions P.json --validation …   # of another program
+    python benchmarks/localization/footage.py --footage F --out D --benchmark /data/loc      # of the systems that run.py trained
 
 F is a folder of clips with one person each, who speaks into the camera. D gets the forged set (`D/clips`, in AV-Deepfake1M's
-layout), and for each system `D/SYSTEM.json` and `D/SYSTEM.md`. Without F the script says so and ends. Finished parts are kept.
+layout), and for each system `D/SYSTEM.json` and `D/SYSTEM.md`. The tables of the benchmark's systems lie beside its own. Without
+F the script says so and ends. Finished parts are kept.
 
 The threshold of the false alarms is chosen on generated clips: on the predictions and the metadata of `--validation`, or on those
 that the checkpoint makes for the validation split of `--corpus`.
@@ -33,16 +35,17 @@ from real_footage.alarms import Rows, Setting, choose_setting, read_setting
 from real_footage.clips import find_clips
 from real_footage.forging import Methods
 from real_footage.pairs import FootageClips
-from real_footage.scores import METRICS, FootageResult, score_footage
+from real_footage.report import document
+from real_footage.scores import score_footage
 from real_footage.words import WordFinder, finder_name, load_word_finder
+from scoring import ledger
 
 import avloc
 from avloc.errors import AvlocError
-from avloc.evaluation import read_predictions, read_truth, write_predictions
+from avloc.evaluation import read_predictions, write_predictions
 from avloc.io.files import file_sha256, read_json, write_json, write_text
 
 if TYPE_CHECKING:
-    from avloc.evaluation.bootstrap import Interval
     from avloc.inference.localizer import Localizer
 
 NO_FOOTAGE = "real footage is left out: neither --footage nor AVLOC_FOOTAGE names a folder of clips"
@@ -134,13 +137,15 @@ def predict_footage(load: Callable[[], Localizer], folder: Path, files: Sequence
 
 def predict_validation(localizer: Localizer, corpus: Path) -> Setting:
     """Predict the validation split of a generated set, and choose the threshold there."""
+    from real_footage.runs import validation_truth
+
     from avloc.inference.prediction import predict as predict_split
 
     store = corpus.parent / "features"
     rows = predict_split(localizer, "avdeepfake1m", corpus, "val", store=store if store.is_dir() else None, keep=KEEP)
     if rows.failures:
         raise AvlocError(f"{corpus}: no predictions for {len(rows.failures)} clips: {rows.failures}")
-    return choose_setting(rows, read_truth(corpus / METADATA, "fake_segments"))
+    return choose_setting(rows, validation_truth(corpus))
 
 
 def rows_of_file(path: Path, files: Sequence[str]) -> Rows:
@@ -148,85 +153,6 @@ def rows_of_file(path: Path, files: Sequence[str]) -> Rows:
     loaded = read_predictions(path).renamed(files)
     values, offsets = np.column_stack([loaded.rows.scores, loaded.rows.segments]), loaded.rows.offsets
     return {file: values[offsets[k] : offsets[k + 1]] for k, file in enumerate(loaded.files)}
-
-
-# Tables.
-
-
-def format_interval(interval: Interval, factor: float = 100, digits: int = 1) -> str:
-    """A value and its interval.
-
-    >>> format_interval(Interval(0.5, 0.25, 0.75, None))
-    '50.0 (25.0–75.0)'
-    """
-    return "{} ({}–{})".format(*(f"{factor * x:.{digits}f}" for x in (interval.value, interval.low, interval.high)))
-
-
-def group_table(result: FootageResult) -> list[str]:
-    """The scores of all groups as lines of Markdown."""
-    head = [
-        "forged",
-        "clips: forged + real",
-        *(name.upper() for name in METRICS),
-        "clip AUC",
-        "flagged",
-        "found",
-        "named",
-    ]
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for name, group in result.groups.items():
-        cells = [name, f"{group.forged} + {group.real}"]
-        cells += [format_interval(group.metrics[metric]) for metric in METRICS]
-        cells += [format_interval(group.metrics["auc"], 1, 2), f"{group.flagged} of {group.forged}"]
-        cells += [f"{group.found} of {group.segments}", describe_names(group.named)]
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
-
-
-def describe_names(named: Mapping[str, int] | None) -> str:
-    """The modalities that found segments are said to be forged in."""
-    return (
-        "" if named is None else ", ".join(f"{count} {name}" for name, count in named.items() if count) or "none found"
-    )
-
-
-def alarm_lines(result: FootageResult) -> list[str]:
-    """The false alarms in words."""
-    setting = result.setting
-    real = result.groups["all"].real
-    return [
-        f"Real clips flagged: {result.real_flagged} of {real}, of {result.sources_flagged} of the {result.sources} clips of the "
-        f"footage. False alarms per minute: {format_interval(result.false_alarms, 1, 2)}, in {result.real_minutes:.1f} minutes "
-        f"({result.footage_minutes:.1f} of different footage).",
-        f"Threshold: a score of {setting.threshold:.4g}, at which the {setting.clips} real clips of the validation split "
-        f"({setting.minutes:.1f} minutes) have {setting.alarms} alarms; one per ten minutes is allowed.",
-    ]
-
-
-def clip_table(result: FootageResult) -> list[str]:
-    """The outcome for each clip as lines of Markdown, without intervals."""
-    lines = ["| clip | methods | best score | alarms | found | named |", "|---|---|---|---|---|---|"]
-    for clip in result.clips:
-        methods = ", ".join(f"{key}: {name}" for key, name in clip.methods.items()) or "real"
-        named = ", ".join(name or "–" for name in clip.named)
-        found = f"{clip.found} of {clip.segments}" if clip.segments else ""
-        lines.append(f"| {clip.file} | {methods} | {clip.score:.3f} | {clip.alarms} | {found} | {named} |")
-    return lines
-
-
-def document(system: str, result: FootageResult, clips: FootageClips, settings: Mapping[str, Any]) -> str:
-    """The tables of a system as Markdown."""
-    lines = [
-        f"**Real footage**, {system}: {result.sources} clips, {len(clips.records)} versions of them, half of them forged; "
-        f"words by {settings['words']}; strict, percent, 95 % intervals over the clips of the footage",
-        "",
-        *group_table(result),
-        "",
-        *(line for text in alarm_lines(result) for line in (text, "")),
-    ]
-    if clips.left_out:
-        lines += [f"Left out: {'; '.join(f'{name} ({reason})' for name, reason in clips.left_out.items())}", ""]
-    return "\n".join([*lines, *clip_table(result), ""])
 
 
 # The script.
@@ -239,11 +165,18 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     system = parser.add_mutually_exclusive_group(required=True)
     system.add_argument("--checkpoint", type=Path, help="checkpoint to evaluate")
     system.add_argument("--predictions", type=Path, help="another program's predictions for OUT/clips")
-    validation = parser.add_mutually_exclusive_group(required=True)
+    system.add_argument(
+        "--benchmark", type=Path, help="folder of the benchmark (`run.py`) whose trained systems to compare"
+    )
+    validation = parser.add_mutually_exclusive_group()
     validation.add_argument(
         "--validation", type=Path, nargs=2, metavar=("PREDICTIONS", "METADATA"), help="predictions for generated clips"
     )
     validation.add_argument("--corpus", type=Path, help="generated set of which the checkpoint predicts the split val")
+    parser.add_argument("--systems", default="main", help="of the benchmark, as of run.py (default: %(default)s)")
+    parser.add_argument("--seeds", default="0,1,2", help="of the benchmark (default: %(default)s)")
+    parser.add_argument("--budget", default="short", help="of the benchmark (default: %(default)s)")
+    parser.add_argument("--allow-dirty", action="store_true", help="with uncommitted changes; the ledger says so")
     parser.add_argument("--name", help="the system's name (default: that of the checkpoint or the predictions)")
     parser.add_argument("--cache", type=Path, help="packages and spoken words (default: OUT/cache)")
     parser.add_argument("--language", default="en", help="ISO 639 code of the footage (default: en)")
@@ -254,6 +187,8 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(words)
     if options.corpus and not options.checkpoint:
         parser.error("--corpus needs --checkpoint; with --predictions, name --validation")
+    if not (options.corpus or options.validation or options.benchmark):
+        parser.error("name --validation or --corpus, on which the threshold is chosen")
     return options
 
 
@@ -305,30 +240,52 @@ def predict(options: argparse.Namespace, files: Sequence[str], name: str) -> tup
     return rows, Setting(*keep_result(kept, key, lambda: predict_validation(load(), options.corpus)))
 
 
-def evaluate(options: argparse.Namespace, clips: FootageClips, name: str) -> FootageResult:
-    """Predict and score a system."""
-    folder = options.out / "clips"
+def evaluate(options: argparse.Namespace, clips: FootageClips, settings: Mapping[str, Any]) -> str:
+    """Predict and score one system, and write its results; returns its tables."""
+    name = options.name or (options.checkpoint or options.predictions).stem
     rows, setting = predict(options, [record.file for record in clips.records], name)
-    methods = {file.partition("/")[2]: clip.methods for file, clip in read_details(folder).items()}
-    return score_footage(rows, folder / METADATA, methods, setting)
+    result = score_footage(rows, options.out / "clips" / METADATA, methods_of_clips(options), setting)
+    text = document(name, result, clips, settings)
+    content = {"system": name, **settings, "left_out": clips.left_out, **result.to_dict()}
+    write_json(options.out / f"{name}.json", content)
+    write_text(options.out / f"{name}.md", text)
+    return text
+
+
+def methods_of_clips(options: argparse.Namespace) -> dict[str, Mapping[str, str]]:
+    """The methods of each clip by modality."""
+    details = read_details(options.out / "clips")
+    return {file.partition("/")[2]: clip.methods for file, clip in details.items()}
+
+
+def compare(options: argparse.Namespace, clips: FootageClips, commit: str) -> str:
+    """Predict and score the benchmark's systems, and write their tables beside its own; returns the tables."""
+    from experiment import Task  # Lightning takes seconds, and the processes that forge do not need it
+    from real_footage import runs
+    from run import SYSTEM_GROUPS, parse_names
+
+    runs.extract(options.out, [record.file for record in clips.records], options.cores)
+    tasks = [
+        Task(name, int(seed), options.budget, options.benchmark, threads=options.cores)
+        for name in parse_names(options.systems, SYSTEM_GROUPS, "systems")
+        for seed in options.seeds.split(",")
+    ]
+    tables = runs.compare(tasks, options.out, methods_of_clips(options), commit)
+    for table in tables:
+        write_text(options.benchmark / "tables" / f"{table.name}.md", table.to_markdown() + "\n")
+    return "\n\n".join(table.to_text() for table in tables)
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Make the set, evaluate the system, and print and write its tables."""
+    """Make the set, evaluate what was named, and print and write its tables."""
     options = parse(words)
     if options.footage is None:
         print(NO_FOOTAGE)
         return 0
+    commit = ledger.commit_name(allow_dirty=options.allow_dirty) if options.benchmark else ""
     torch.set_num_threads(options.cores)
-    name = options.name or (options.checkpoint or options.predictions).stem
     clips, settings = prepare(options)
-    result = evaluate(options, clips, name)
-    text = document(name, result, clips, settings)
-    write_json(
-        options.out / f"{name}.json", {"system": name, **settings, "left_out": clips.left_out, **result.to_dict()}
-    )
-    write_text(options.out / f"{name}.md", text)
-    print(text)
+    print(compare(options, clips, commit) if options.benchmark else evaluate(options, clips, settings))
     return 0
 
 

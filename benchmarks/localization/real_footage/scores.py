@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from avloc.core.timeline import interval_iou
 from avloc.errors import AvlocError
-from avloc.evaluation import Truth, get_protocol, read_truth
+from avloc.evaluation import Evaluation, Truth, get_protocol, read_truth
 from avloc.evaluation.bootstrap import LEVEL, RESAMPLES, Interval, bootstrap_intervals
 from avloc.evaluation.predictions import Predictions, align
 from avloc.evaluation.scoring import evaluate_aligned
@@ -148,10 +148,7 @@ def score_footage(
         AvlocError: if a clip has no predictions (a clip in which nothing is found has an empty list).
     """
     truth = read_truth(metadata, PROTOCOL.segments_field)
-    if missing := [file for file in truth.files if file not in rows]:
-        raise AvlocError(f"no predictions for {len(missing)} clips of {metadata}, the first is {missing[0]}")
-    arrays = [np.asarray(rows[file], dtype=np.float64) for file in truth.files]
-    arrays = [array if array.size else np.zeros((0, 3)) for array in arrays]
+    arrays = rows_in_order(rows, truth)
     clips = [
         _score_clip(file, truth.modality[k], methods[file], truth.segments(k), arrays[k], setting.threshold)
         for k, file in enumerate(truth.files)
@@ -177,6 +174,18 @@ def score_footage(
         groups=groups,
         clips=clips,
     )
+
+
+def rows_in_order(rows: Rows, truth: Truth) -> list[Float]:
+    """The rows of each labelled clip.
+
+    Raises:
+        AvlocError: if a clip has none (a clip in which nothing is found has an empty list).
+    """
+    if missing := [file for file in truth.files if file not in rows]:
+        raise AvlocError(f"no predictions for {len(missing)} clips, the first is {missing[0]}")
+    arrays = [np.asarray(rows[file], dtype=np.float64) for file in truth.files]
+    return [array if array.size else np.zeros((0, 3)) for array in arrays]
 
 
 def _groups(clips: Sequence[ClipScore]) -> dict[str, npt.NDArray[np.bool_]]:
@@ -211,20 +220,24 @@ def _score_clip(
     )
 
 
+def evaluate_clips(truth: Truth, arrays: Sequence[Float], mask: npt.NDArray[np.bool_]) -> Evaluation:
+    """Evaluate the rows of the clips of a mask (V,), strictly."""
+    selected = truth.select(mask)
+    predictions = Predictions.from_dict({truth.files[k]: arrays[k][:, :3] for k in np.flatnonzero(mask)})
+    return evaluate_aligned(selected, align(predictions, selected.files), PROTOCOL, modes=("strict",))
+
+
 def _score_group(
     truth: Truth, arrays: Sequence[Float], clips: Sequence[ClipScore], mask: npt.NDArray[np.bool_], resamples: int
 ) -> GroupResult:
     """Score the clips of a mask (V,)."""
-    selected = truth.select(mask)
-    index = np.flatnonzero(mask)
-    predictions = Predictions.from_dict({truth.files[k]: arrays[k][:, :3] for k in index})
-    evaluation = evaluate_aligned(selected, align(predictions, selected.files), PROTOCOL, modes=("strict",))
+    evaluation, index = evaluate_clips(truth, arrays, mask), np.flatnonzero(mask)
     intervals = bootstrap_intervals(evaluation, resamples=resamples)
     scores = np.array([clips[k].score for k in index])
     forged = [clips[k] for k in index if clips[k].kind != "real"]
     is_forged = np.array([clips[k].kind != "real" for k in index])
     metrics = {name: intervals[name] for name in METRICS}
-    metrics["auc"] = auc_interval(scores, is_forged, selected.source, resamples)
+    metrics["auc"] = auc_interval(scores, is_forged, truth.source[mask], resamples)
     names = [name for clip in forged for name in clip.named if name is not None]
     has_names = any(clip.named for clip in forged)
     return GroupResult(
@@ -264,15 +277,15 @@ def auc_interval(
     """The area under the ROC curve of clips, ties counted half.
 
     Args:
-        scores: (V,).
+        scores: (V,), or (R, V) of several runs, whose mean AUC it is.
         is_forged: (V,).
         source: index of each clip's source (V,).
         resamples: draws.
     """
     source = np.unique(source, return_inverse=True)[1]
     sources = int(source.max(initial=-1)) + 1
-    forged, real = scores[is_forged], scores[~is_forged]
-    wins = (forged[:, None] > real) + 0.5 * (forged[:, None] == real)
+    forged, real = np.atleast_2d(scores)[:, is_forged, None], np.atleast_2d(scores)[:, None, ~is_forged]
+    wins = ((forged > real) + 0.5 * (forged == real)).mean(axis=0)
     by_source = np.zeros((sources, sources))  # of the forged clip, of the real one
     pairs = source[is_forged][:, None], source[~is_forged][None]
     np.add.at(by_source, pairs, wins)

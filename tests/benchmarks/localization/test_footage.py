@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from avloc.evaluation import evaluate
-from avloc.evaluation.bootstrap import Interval
 
 
 def negative(samples):
@@ -50,6 +49,9 @@ def test_without_footage_one_line_says_so(script, tmp_path, monkeypatch, capsys)
     with pytest.raises(SystemExit):
         script.main(["--out", str(tmp_path), "--predictions", "p", "--corpus", "clips"])
     assert "--corpus needs --checkpoint" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        script.main(["--out", str(tmp_path), "--checkpoint", "c"])
+    assert "name --validation or --corpus, on which the threshold is chosen" in capsys.readouterr().err
 
 
 def test_checkpoint_is_scored_on_forged_footage(
@@ -159,11 +161,32 @@ def test_checksum_changes_with_the_code(tmp_path, monkeypatch):
     assert len(checksums) == 3
 
 
-def test_cells_of_the_tables():
-    from footage import describe_names, format_interval
+def test_tables_of_systems_lie_beside_those_of_the_benchmark(script, footage, tmp_path, monkeypatch, capsys):
+    from real_footage import runs
+    from scoring.tables import Table
 
-    assert format_interval(Interval(0.123, 0.0, float("nan"), None)) == "12.3 (0.0–nan)"
-    assert format_interval(Interval(3.5, 1, 7.25, None), 1, 2) == "3.50 (1.00–7.25)"
-    assert describe_names({"audio": 2, "visual": 0, "both": 1}) == "2 audio, 1 both"
-    assert describe_names({"audio": 0, "visual": 0, "both": 0}) == "none found"
-    assert describe_names(None) == ""
+    calls = []
+
+    def compare(tasks, out, methods, commit):
+        calls.append(([task.name for task in tasks], tasks[0].out, len(methods), commit))
+        return [Table("footage-long", "Real footage", "system", ["AP"], [(("ours",), [("1.0",)])])]
+
+    monkeypatch.setattr(runs, "compare", compare)
+    monkeypatch.setattr(runs, "extract", lambda out, files, workers: calls.append((out, len(files), workers)))
+    monkeypatch.setattr(script.ledger, "commit_name", lambda allow_dirty: f"abc-{allow_dirty}")
+    words = [
+        "--footage",
+        str(footage),
+        "--out",
+        str(tmp_path / "out"),
+        "--benchmark",
+        str(tmp_path / "loc"),
+        "--cores",
+        "1",
+    ]
+    options = ["--rounds", "1", "--systems", "boundary_map", "--seeds", "2,4", "--budget", "long", "--allow-dirty"]
+    assert script.main([*words, *options]) == 0
+    assert calls[0] == (tmp_path / "out", 12, 1)
+    assert calls[1] == (["boundary_map, seed 2, long", "boundary_map, seed 4, long"], tmp_path / "loc", 12, "abc-True")
+    assert "| ours | 1.0 |" in (tmp_path / "loc" / "tables" / "footage-long.md").read_text()
+    assert "ours   1.0" in capsys.readouterr().out
