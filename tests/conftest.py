@@ -339,7 +339,7 @@ class Server:
         environment = {**os.environ, "TMPDIR": str(self.folder), "OMP_NUM_THREADS": "1"}
         with self.log.open("w") as log:
             self.process = subprocess.Popen([*command, *words], env=environment, stdout=log, stderr=subprocess.STDOUT)
-        for _ in range(1200):
+        for _ in range(6000):
             if self.process.poll() is not None or "http" in self.log.read_text():
                 break
             time.sleep(0.05)
@@ -347,7 +347,7 @@ class Server:
         self.url = f"http://127.0.0.1:{self.port}"
 
     def request(self, path, method="GET", body=None, headers=()):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
         connection.request(method, path, body, dict(headers))
         answer = connection.getresponse()
         try:
@@ -389,7 +389,7 @@ class Server:
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
+        return self.process.wait(120)
 
 
 @pytest.fixture(scope="session")

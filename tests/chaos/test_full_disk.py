@@ -35,7 +35,7 @@ LINE = re.compile(
 )
 
 
-def run(jobs, timeout_s=300):
+def run(jobs, timeout_s=800):
     """Run verbs in one process, each with its limit in kilobytes: (verb, exit code, last line of its errors) of each."""
     command = [
         sys.executable,
@@ -133,7 +133,7 @@ def test_full_shared_memory_ends_a_training_with_one_line(tiny_set, tiny_store, 
         command,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=800,
         cwd=tmp_path,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         check=False,

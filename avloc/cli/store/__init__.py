@@ -53,7 +53,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def parse(arguments: Sequence[str]) -> StoreOptions:
     """Parse the verb's arguments; the class of the options is that of the action."""
-    options = parser("store", "\n  ".join(action.module.EXAMPLE for action in ACTIONS.values()))
+    options = parser("store", "\n".join(action.module.EXAMPLE for action in ACTIONS.values()))
     actions = options.add_subparsers(
         dest="action", required=True, metavar="|".join(ACTIONS), parser_class=type(options)
     )
