@@ -50,8 +50,8 @@ class System:
         return replace(self, title=title, arguments={**self.arguments, **arguments})
 
     def decoded_with(self, title: str, **arguments: object) -> System:
-        """The trained network of `with_convolutions`, with other arguments that only decoding reads."""
-        return replace(self.with_arguments(title, **arguments), weights_of="with_convolutions")
+        """The trained network of `OURS`, with other arguments that only decoding reads."""
+        return replace(self.with_arguments(title, **arguments), weights_of=OURS)
 
 
 def build_network(system: System) -> Network:
@@ -83,7 +83,6 @@ _OWN = {
     "distance_bins": 24,
     "first_steps": 24.0,
     "levels": 3,
-    "quality": True,
     "voting_iou": 0.8,
     "stem_layers": 0,
 }
@@ -103,7 +102,9 @@ _VERSION_0_1 = {
     "radius": 24,
     "distance_bins": 24,
     "distribution_weight": 0.25,
-    "quality": True,
+    "modality_points": False,
+    "evidence_channels": 0,
+    "naming_weight": 0.0,
     "boundary_power": 0.25,
     "voting_iou": 0.8,
 }
@@ -132,24 +133,37 @@ REFERENCES = {
     ),
 }
 TRIALS = {f"{name}_slow": replace(system, title=f"{system.title}, rate 1e-3", lr=1e-3) for name, system in MAIN.items()}
-# The other pieces were measured with convolutions before the attention, which did not pay in the end.
-_BASE = MAIN[OURS].with_arguments("+ convolutions of the stems", stem_layers=2)
+_BASE = MAIN[OURS]
 ABLATION = {
-    "with_convolutions": _BASE,
-    "plain_distances": _BASE.with_arguments("− bins (distances as numbers)", distance_bins=0),
-    "no_reach": _BASE.with_arguments("− loss of the distributions", distribution_weight=0.0),
+    "shared_points": _BASE.with_arguments("− points per modality", modality_points=False),
+    "no_evidence": _BASE.with_arguments("− pooled evidence", evidence_channels=0),
+    "plain_points": _BASE.with_arguments(
+        "− both, and no hard negatives", modality_points=False, evidence_channels=0, naming_weight=0.0
+    ),
+    "refined": _BASE.with_arguments("+ refined boundaries", refine=True),
+    "with_convolutions": _BASE.with_arguments("+ convolutions of the stems", stem_layers=2),
+    "no_distribution": _BASE.with_arguments("− loss of the distributions", distribution_weight=0.0),
     "pyramid": _BASE.with_arguments("short segments on a pyramid too", first_steps=8.0, distance_bins=16, levels=4),
-    "no_quality": _BASE.with_arguments("− quality (focal loss)", quality=False),
     "no_cross": _BASE.with_arguments("− cross-attention", cross_layers=0),
     "no_grid": _BASE.with_arguments("− encoder for the grid of cells", visual_grid_channels=0),
+    "sharp_labels": _BASE.with_arguments("boundary labels of half a step", boundary_width_steps=0.5),
+    "smooth_labels": _BASE.with_arguments("boundary labels of two steps", boundary_width_steps=2.0),
     "no_voting": _BASE.decoded_with("− voting", voting_iou=0.0),
     "no_boundaries": _BASE.decoded_with("− boundaries in the score", boundary_power=0.0),
+    "no_naming": _BASE.with_arguments("− genuine modality as a hard negative", naming_weight=0.0),
+    "no_merging": _BASE.decoded_with("− merging of modalities", merge_iou=1.01),
     "grid_50": replace(
-        _BASE.with_arguments("50 steps per second", audio_rows_per_step=2.0, visual_rows_per_step=0.5), hop_s=0.02
+        _BASE.with_arguments(
+            "50 steps per second",
+            audio_rows_per_step=2.0,
+            visual_rows_per_step=0.5,
+            first_steps=48.0,
+            distance_bins=48,
+            radius=48,
+        ),
+        hop_s=0.02,
     ),
     "wide": _BASE.with_arguments("width 128", width=128),
-    "with_gate": _BASE.with_arguments("+ gate", clip_gate=True),
-    "with_reconstruction": _BASE.with_arguments("+ reconstruction", reconstruction=0.2),
     "with_pseudo": replace(_BASE, title="+ pseudo-forgeries", pseudo_forgeries=0.3),
 }
 SYSTEMS = MAIN | REFERENCES | TRIALS | ABLATION

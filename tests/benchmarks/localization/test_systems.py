@@ -52,16 +52,16 @@ def test_every_main_system_can_be_built_and_names_modalities():
 
 
 def test_other_arguments_leave_the_system_alone():
-    from systems import System
+    from systems import OURS, System
 
     system = System("a.B", "b", "c", {"width": 3, "heads": 1})
     wide = system.with_arguments("wide", width=9)
     assert (wide.title, wide.arguments, wide.weights_of) == ("wide", {"width": 9, "heads": 1}, "")
     assert system.arguments == {"width": 3, "heads": 1}
-    assert system.decoded_with("other", voting_iou=0.0).weights_of == "with_convolutions"
+    assert system.decoded_with("other", voting_iou=0.0).weights_of == OURS
 
 
-@pytest.mark.parametrize("name", ["no_voting", "no_boundaries"])
+@pytest.mark.parametrize("name", ["no_voting", "no_boundaries", "no_merging"])
 def test_systems_that_share_weights_have_the_same_parameters(name):
     from systems import SYSTEMS, build_network
 
