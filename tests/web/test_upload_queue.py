@@ -60,7 +60,7 @@ def add(queue, name="a.mp4", content=b"x"):
 
 
 def wait(upload, states=("done", "failed")):
-    for _ in range(1000):
+    for _ in range(15_000):  # 5 minutes
         if upload.state in states:
             return upload
         time.sleep(0.02)
