@@ -216,7 +216,7 @@ def test_sigterm_ends_the_job_cleanly(tmp_path, tiny_set):
         "9",
     ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not list((tmp_path / "s").rglob(".*.tmp*")) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.terminate()

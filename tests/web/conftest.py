@@ -106,7 +106,7 @@ class Site:
 
     def wait(self, token, states=("done", "failed")):
         """The state of a clip, once it is one of these."""
-        for _ in range(400):
+        for _ in range(15_000):  # 5 minutes
             if (state := self.state(token))["state"] in states:
                 return state
             time.sleep(0.02)
@@ -114,7 +114,7 @@ class Site:
 
     def stop(self):
         self._server.should_exit = True
-        self._thread.join(20)
+        self._thread.join(120)
         self._listener.close()
 
 

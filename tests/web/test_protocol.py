@@ -24,7 +24,7 @@ def test_a_connection_without_a_whole_request_is_closed(make_site, monkeypatch, 
                 pass
         except ConnectionResetError:
             pass
-        assert 0.1 < time.monotonic() - begin_s < 5
+        assert 0.1 < time.monotonic() - begin_s < 15
 
 
 def test_a_silent_connection_gives_way_to_a_new_one(make_site, monkeypatch):

@@ -32,7 +32,7 @@ def read_answer(connection):
         return status, json.loads(file.read(length))["error"]
 
 
-def is_empty(store, within_s=5.0):
+def is_empty(store, within_s=60.0):
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         if not list(store.folder.iterdir()) and not store.total_bytes:
