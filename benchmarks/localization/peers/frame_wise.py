@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from peers.stems import Stems, conv_blocks, transformer_blocks
+from peers.stems import RARE_CLASS_BIAS, Stems, conv_blocks, transformer_blocks
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -21,7 +21,6 @@ from avloc.heads.losses import masked_mean
 from avloc.heads.points import PointTargetMaker, PointTargets, Pyramid
 from avloc.models.attention import local_attention_mask
 from avloc.models.blocks import ConvHead
-from avloc.models.boundary_transformer import RARE_CLASS_BIAS
 
 
 class StepOutput(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from peers.stems import Stems
+from peers.stems import RARE_CLASS_BIAS, SHORTEST_S, Stems
 from scoring.truth import forged_modalities
 from torch import Tensor, nn
 
@@ -21,7 +21,6 @@ from avloc.core.timeline import TimeGrid, segment_array
 from avloc.heads.losses import diou, focal, masked_mean
 from avloc.heads.points import PointTargetMaker, PointTargets, Pyramid, decode_points, point_targets
 from avloc.models.blocks import ConvHead
-from avloc.models.boundary_transformer import RARE_CLASS_BIAS, SHORTEST_S
 
 BEFORE_NMS = 300
 

@@ -15,6 +15,8 @@ from avloc.models.stems import Stem
 from avloc.models.stream_clock import stream_clocks
 
 DROPOUT = 0.1
+RARE_CLASS_BIAS = -4.0  # of the logit of a rare class: training starts at a probability of 2 %
+SHORTEST_S = 0.04  # shorter proposals are slips of the regression
 
 
 class Stems(nn.ModuleList):
