@@ -105,7 +105,9 @@ def test_features_of_the_footage(tmp_path, footage, monkeypatch):
     (tmp_path / "clips").mkdir()
     shutil.copyfile(footage / "wall.mp4", tmp_path / "clips" / "a.mp4")
     runs.extract(tmp_path, ["a.mp4"], 0)
-    assert FeatureStore(tmp_path / "features").length("logspec", "a.mp4") == pytest.approx(100, abs=7)  # whole packets of AAC
+    assert FeatureStore(tmp_path / "features").length("logspec", "a.mp4") == pytest.approx(
+        100, abs=7
+    )  # whole packets of AAC
     (tmp_path / "clips" / "b.mp4").write_bytes(b"no clip")
     with pytest.raises(AvlocError, match="1 clips could not be read"):
         runs.extract(tmp_path, ["a.mp4", "b.mp4"], 0)
