@@ -103,7 +103,7 @@ def keep_result(path: Path, key: Key, compute: Callable[[], Any]) -> Any:
 
 
 def package_sha256() -> str:
-    """The checksum of the package's code, which changes what a checkpoint says."""
+    """Compute the checksum of the package's code: another version may give other rows for a checkpoint."""
     walk = os.walk(Path(avloc.__file__).parent, followlinks=True)
     paths = sorted(Path(parent, name) for parent, _, names in walk for name in names if name.endswith(".py"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
@@ -193,7 +193,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
 
 
 def prepare(options: argparse.Namespace) -> tuple[FootageClips, dict[str, Any]]:
-    """Make the forged set; also what was decided for it."""
+    """Make the forged set; return it with its settings."""
     from tqdm import tqdm
 
     cache_folder = options.cache or options.out / "cache"
@@ -277,7 +277,7 @@ def compare(options: argparse.Namespace, clips: FootageClips, commit: str) -> st
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Make the set, evaluate what was named, and print and write its tables."""
+    """Make the set, evaluate the named systems, and print and write their tables."""
     options = parse(words)
     if options.footage is None:
         print(NO_FOOTAGE)
