@@ -26,7 +26,7 @@ setup(
         "avloc.localization": ["*.css", "*.js", "*.json"],
         "avloc.web": ["*.css", "*.html", "*.js"],
         "avloc.configs": ["*.yaml", "*/*.yaml"],
-        "avloc.datasets": ["synthetic/speech/*", "synthetic/speech/*/*"],
+        "avloc.datasets": ["synthetic/speech/*", "synthetic/speech/*/*", "synthetic/weights/*"],
         "avloc.feature_extraction": ["media/faces/weights/*"],
     },
 )

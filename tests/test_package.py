@@ -7,6 +7,7 @@ import pkgutil
 import re
 from importlib import import_module, metadata, resources
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -31,6 +32,12 @@ def test_data_is_installed():
     assert {"mtcnn.npz", "CREDITS.md", "LICENSE.MIT.txt"} <= {p.name for p in weights.iterdir()}
 
 
+def test_vocoder_is_installed_with_its_credits():
+    weights = resources.files("avloc.datasets.synthetic") / "weights"
+    assert {p.name for p in weights.iterdir()} == {"spectral_vocoder.pt", "CREDITS.md"}
+    assert (weights / "spectral_vocoder.pt").stat().st_size <= 3_000_000
+
+
 def test_each_license_stands_beside_its_speech():
     credits = (resources.files("avloc.datasets.synthetic") / "speech" / "CREDITS.md").read_text(encoding="utf-8")
     for folder in ("en", "fr", "it", "ru"):
@@ -50,3 +57,17 @@ def test_ruff_is_pinned_once():
     root = Path(__file__).parents[1]
     (pinned,) = re.findall(r'"ruff==([\d.]+)"', (root / "pyproject.toml").read_text(encoding="utf-8"))
     assert f"rev: v{pinned}\n" in (root / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+
+
+def test_folders_are_tested_in_several_processes_and_single_files_in_one(pytestconfig):
+    conftest = pytestconfig.pluginmanager.get_plugin(str(Path(__file__).with_name("conftest.py")))
+
+    def workers(*arguments: Path, capture: str = "fd") -> int:
+        config = SimpleNamespace(args=list(map(str, arguments)), option=SimpleNamespace(capture=capture))
+        return conftest.pytest_xdist_auto_num_workers(config)
+
+    folder = Path(__file__).parent
+    assert 1 <= workers(folder) <= conftest.MOST_WORKERS
+    assert workers(folder, folder / "chaos") == workers(folder)
+    assert workers(Path(__file__)) == workers(folder, Path(f"{__file__}::test_data_is_installed")) == 0
+    assert workers(folder / "chaos", capture="no") == 0

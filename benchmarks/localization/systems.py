@@ -138,8 +138,8 @@ _BASE = MAIN[OURS]
 ABLATION = {
     "shared_points": _BASE.with_arguments("− points per modality", modality_points=False),
     "no_evidence": _BASE.with_arguments("− pooled evidence", evidence_channels=0),
-    "version_1": _BASE.with_arguments(
-        "− both, as in version 0.1", modality_points=False, evidence_channels=0, naming_weight=0.0
+    "plain_points": _BASE.with_arguments(
+        "− both, and no hard negatives", modality_points=False, evidence_channels=0, naming_weight=0.0
     ),
     "refined": _BASE.with_arguments("+ refined boundaries", refine=True),
     "with_convolutions": _BASE.with_arguments("+ convolutions of the stems", stem_layers=2),

@@ -21,7 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
-from vocoders import HOP, TRAINING_RMS, VOCODERS, log_mel, save_weights
+from vocoders import VOCODERS, save_weights
+
+from avloc.datasets.synthetic.vocoder import HOP, TRAINING_RMS, log_mel
 
 CROP = 32 * HOP
 PERIODS = (2, 3, 5, 7, 11)

@@ -35,7 +35,7 @@ class FakeLocalizer:
         for time_s in self.times_s:
             progress(time_s)
         if self.released is not None:
-            assert self.released.wait(20)
+            assert self.released.wait(120)
         if self.error is not None:
             raise self.error
         proposals = Proposals(np.array([[0.2, 0.4]]), np.array([0.9]), np.array([[0.9, 0.1]]))
@@ -87,7 +87,7 @@ class Site:
 
     def request(self, path, method="GET", body=None, headers=()):
         """The status, the body and the headers of an answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         try:
             connection.request(method, path, body, dict(headers))
             answer = connection.getresponse()
@@ -106,7 +106,7 @@ class Site:
 
     def wait(self, token, states=("done", "failed")):
         """The state of a clip, once it is one of these."""
-        for _ in range(400):
+        for _ in range(15_000):  # 5 minutes
             if (state := self.state(token))["state"] in states:
                 return state
             time.sleep(0.02)
@@ -114,7 +114,7 @@ class Site:
 
     def stop(self):
         self._server.should_exit = True
-        self._thread.join(20)
+        self._thread.join(120)
         self._listener.close()
 
 

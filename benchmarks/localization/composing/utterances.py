@@ -149,7 +149,7 @@ class EditOrder(NamedTuple):
 
 
 def draw_orders(rng: Random, kind: str, change: str) -> list[EditOrder]:
-    """Draw the edits of a clip, the forged ones first.
+    """Draw the edits of a clip; the first one is forged, unless the clip is real.
 
     About half of the real clips have three to six genuine edits, as far as they find room, and the others none, so that real
     and forged clips have about equally many on average. A third of the forged clips have one beside the forged ones.
@@ -165,7 +165,8 @@ def draw_orders(rng: Random, kind: str, change: str) -> list[EditOrder]:
     )
     has_genuine = rng.random() < GENUINE_SHARES["real" if kind == "real" else "forged"]
     genuine = int(rng.integers(3, 7)) if kind == "real" else 1
-    return forged + [EditOrder(draw_change(rng)) for _ in range(genuine * has_genuine)]
+    others = forged[1:] + [EditOrder(draw_change(rng)) for _ in range(genuine * has_genuine)]
+    return forged[:1] + [others[k] for k in rng.permutation(len(others))]
 
 
 def draw_change(rng: Random) -> str:
