@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import model_card
 import numpy as np
 import torch
-from alarms import ALARMS_PER_MINUTE, Setting, choose_setting, count_alarms
+from real_footage.alarms import ALARMS_PER_MINUTE, Setting, choose_setting, count_alarms
 
 import avloc
 from avloc.cli.train import parse as parse_training

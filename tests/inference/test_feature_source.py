@@ -92,7 +92,7 @@ def test_a_network_of_one_stream_gets_it_alone_from_clip_and_store(tiny_set, tin
     assert present == [modality == "audio", modality == "visual"]
     for a, b in zip((*stored.streams, *stored.masks), (*decoded.streams, *decoded.masks), strict=True):
         assert a.shape == b.shape
-        np.testing.assert_allclose(a, b, atol=1e-3)
+        np.testing.assert_allclose(a, b, rtol=2e-3, atol=0.01)  # the store keeps half precision
     assert [bool(stored.record.modality_segments(m)) for m in ("audio", "visual")] == present
     left_out = stored.streams[1 if modality == "audio" else 0]
     assert not left_out.any()

@@ -4,7 +4,6 @@ import copy
 import json
 
 import pytest
-from model_card import CARD, configured_extractors, describe_data, render
 
 from avloc.errors import AvlocError
 from avloc.io.files import write_json
@@ -32,31 +31,38 @@ FOOTAGE = {
 
 
 @pytest.fixture
+def script():
+    import model_card
+
+    return model_card
+
+
+@pytest.fixture
 def facts():
     """Those of the package."""
     return json.loads((FOLDER / FACTS).read_text(encoding="utf-8"))
 
 
-def test_the_card_is_what_the_facts_say(facts):
+def test_the_card_is_what_the_facts_say(script, facts):
     """Nobody edits the card by hand; `python benchmarks/localization/model_card.py` writes it again."""
-    assert CARD.read_text(encoding="utf-8") == render(facts)
+    assert script.CARD.read_text(encoding="utf-8") == script.render(facts)
 
 
-def test_figures_that_are_missing_are_said_to_be_missing(facts):
+def test_figures_that_are_missing_are_said_to_be_missing(script, facts):
     facts = {**copy.deepcopy(facts), "footage": None}
     for network in facts["networks"].values():
         network["figures"] = {"val": FIGURES}
-    text = render(facts)
+    text = script.render(facts)
     assert "False alarms per minute, clip AUC and AP on real footage: not measured." in text
     assert text.count("| test | not measured |") == 3
 
 
-def test_figures_are_those_of_the_files(facts):
+def test_figures_are_those_of_the_files(script, facts):
     facts = copy.deepcopy(facts)
     facts["footage"] = FOOTAGE
     for network in facts["networks"].values():
         network["figures"] = {"val": FIGURES, "test": {**FIGURES, "clip_auc": None, "false_alarms_per_minute": None}}
-    text = render(facts)
+    text = script.render(facts)
     row = "| 20 forged, 10 real | 95.1 | 80.0 | 50.0 | 12.3 | 90.0 | 0.987 | 17 of 20 | 1 of 10 | 1.11 in 0.9 minutes |"
     assert text.count(row) == 3
     assert text.count("| not measured | 17 of 20 | 1 of 10 | not measured |") == 3
@@ -66,24 +72,24 @@ def test_figures_are_those_of_the_files(facts):
     assert f"| all | 22 + 33 | 0.50 (0.25–0.75) | 50.0 (25.0–75.0) | {blanks} | 9 of 22 |" in text
 
 
-def test_the_extractors_are_those_of_the_configuration(tmp_path):
-    assert configured_extractors("demo") == ["logspec", "residual_grid"]
+def test_the_extractors_are_those_of_the_configuration(script, tmp_path):
+    assert script.configured_extractors("demo") == ["logspec", "residual_grid"]
     (tmp_path / "own.yaml").write_text("data: {extractors: [logmel]}")
-    assert configured_extractors(str(tmp_path / "own.yaml")) == ["logmel"]
+    assert script.configured_extractors(str(tmp_path / "own.yaml")) == ["logmel"]
     (tmp_path / "clips.yaml").write_text("data: {frames: 3}")
     with pytest.raises(AvlocError, match=r"clips\.yaml: names no extractors"):
-        configured_extractors(str(tmp_path / "clips.yaml"))
+        script.configured_extractors(str(tmp_path / "clips.yaml"))
 
 
-def test_a_generated_set_is_described(tiny_set):
-    data = describe_data("lavdf", tiny_set)
+def test_a_generated_set_is_described(script, tiny_set):
+    data = script.describe_data("lavdf", tiny_set)
     assert data["version"].startswith("synth")
     assert sum(sum(split["clips"].values()) for split in data["splits"].values()) == 9
     assert sum(data["splits"]["train"]["methods"].values()) >= 2
     assert [row[1] for row in data["speech"]] == ["en", "fr", "it", "ru"]
 
 
-def test_a_corpus_is_described_by_its_marker_and_details(tmp_path):
+def test_a_corpus_is_described_by_its_marker_and_details(script, tmp_path):
     write_json(tmp_path / "corpus.json", {"version": 3, "seed": 7, "clips": 2})
     entry = {
         "file": "a.mp4",
@@ -94,12 +100,12 @@ def test_a_corpus_is_described_by_its_marker_and_details(tmp_path):
     entry["fake_segments"] = entry["audio_fake_segments"]
     write_json(tmp_path / "train_metadata.json", [entry])
     write_json(tmp_path / "details.json", {"train/a.mp4": {"methods": {"audio": "opus"}}})
-    data = describe_data("avdeepfake1m", tmp_path)
+    data = script.describe_data("avdeepfake1m", tmp_path)
     assert data["version"] == "corpus3"
     assert data["splits"] == {"train": {"clips": {"audio": 1}, "methods": {"opus": 1}}}
     assert any("GPL" in row[3] for row in data["speech"])
 
 
-def test_another_set_is_refused(tmp_path):
+def test_another_set_is_refused(script, tmp_path):
     with pytest.raises(AvlocError, match=r"neither corpus\.json nor synth\.json"):
-        describe_data("folder", tmp_path)
+        script.describe_data("folder", tmp_path)

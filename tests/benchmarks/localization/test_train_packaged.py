@@ -6,19 +6,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-import train_packaged
-from train_packaged import (
-    Data,
-    SplitScores,
-    check_size,
-    choose_threshold,
-    figures,
-    largest_change,
-    main,
-    note_look,
-    parse,
-    read_labels,
-)
 
 from avloc.errors import AvlocError
 from avloc.inference import Localizer
@@ -41,7 +28,14 @@ trainer: {max_epochs: 1, accelerator: cpu, devices: 1, logger: false}
 
 
 @pytest.fixture
-def scores():
+def script():
+    import train_packaged
+
+    return train_packaged
+
+
+@pytest.fixture
+def scores(script):
     """Three real clips of 5, 4 and 3 minutes, and a forged one of 1 minute, one of whose two segments is found."""
     rows = {
         "r1": np.array([[0.613, 1, 2], [0.612, 1.5, 2.5], [0.4, 9, 10]]),  # two alarms down to 0.4
@@ -51,19 +45,19 @@ def scores():
     }
     segments = {"r1": NONE, "r2": NONE, "r3": NONE, "f": np.array([[1.0, 2.0], [5.0, 6.0]])}
     best = {name: float(each[:, 0].max(initial=0)) for name, each in rows.items()}
-    return SplitScores(rows, segments, best, {"r1": 300.0, "r2": 240.0, "r3": 180.0, "f": 60.0})
+    return script.SplitScores(rows, segments, best, {"r1": 300.0, "r2": 240.0, "r3": 180.0, "f": 60.0})
 
 
-def test_the_operating_point_allows_one_false_alarm_in_ten_minutes(scores):
-    setting = choose_threshold(scores)
+def test_the_operating_point_allows_one_false_alarm_in_ten_minutes(script, scores):
+    setting = script.choose_threshold(scores)
     assert setting.threshold == 0.51  # just above the second alarm, that of r2
     assert (setting.clips, setting.minutes, setting.alarms) == (3, 12.0, 1)
-    strict = choose_threshold(scores, per_minute=0.01)
+    strict = script.choose_threshold(scores, per_minute=0.01)
     assert (strict.threshold, strict.alarms) == (0.62, 0)
 
 
-def test_figures_of_a_split(scores):
-    values = figures(scores, 0.51)
+def test_figures_of_a_split(script, scores):
+    values = script.figures(scores, 0.51)
     assert values["ap@0.5"] == pytest.approx(0.5)
     assert (values["clips"], values["forged_clips"], values["segments"], values["real_minutes"]) == (4, 1, 2, 12.0)
     assert (values["forged_clips_flagged"], values["real_clips_flagged"]) == (1, 1)
@@ -71,58 +65,58 @@ def test_figures_of_a_split(scores):
     assert values["clip_auc"] == 1.0
 
 
-def test_figures_without_real_clips(scores):
-    only = SplitScores(*({"f": each["f"]} for each in scores))
-    values = figures(only, 0.51)
+def test_figures_without_real_clips(script, scores):
+    only = script.SplitScores(*({"f": each["f"]} for each in scores))
+    values = script.figures(only, 0.51)
     assert (values["clip_auc"], values["false_alarms_per_minute"], values["real_minutes"]) == (None, None, 0.0)
 
 
-def test_half_precision_may_change_little(scores):
+def test_half_precision_may_change_little(script, scores):
     near = scores._replace(clip_scores={name: score + 0.01 for name, score in scores.clip_scores.items()})
-    assert largest_change(scores, near) == pytest.approx(0.01)
+    assert script.largest_change(scores, near) == pytest.approx(0.01)
     far = scores._replace(clip_scores={**scores.clip_scores, "f": 0.5})
     with pytest.raises(AvlocError, match=r"changes a clip's best score by 0\.400, want at most 0\.02"):
-        largest_change(scores, far)
+        script.largest_change(scores, far)
 
 
-def test_networks_that_are_too_large_are_refused(tmp_path, monkeypatch):
+def test_networks_that_are_too_large_are_refused(script, tmp_path, monkeypatch):
     for streams in STREAMS:
         (tmp_path / f"{streams}.ckpt").write_bytes(bytes(10))
-    assert check_size(tmp_path) == 30
-    monkeypatch.setattr(train_packaged, "MOST_BYTES", 29)
+    assert script.check_size(tmp_path) == 30
+    monkeypatch.setattr(script, "MOST_BYTES", 29)
     with pytest.raises(AvlocError, match="30 bytes, want at most 29"):
-        check_size(tmp_path)
+        script.check_size(tmp_path)
 
 
-def test_hidden_labels_of_the_benchmarks_test_split_are_found(tmp_path):
+def test_hidden_labels_of_the_benchmarks_test_split_are_found(script, tmp_path):
     write_text(tmp_path / "test_files.txt", "a.mp4\n")
-    data = Data("avdeepfake1m", tmp_path, tmp_path / "store")
+    data = script.Data("avdeepfake1m", tmp_path, tmp_path / "store")
     with pytest.raises(AvlocError, match="hidden labels of the split test"):
-        read_labels(data, "test")
+        script.read_labels(data, "test")
     entry = {"file": "a.mp4", "audio_fake_segments": [[1, 2]], "visual_fake_segments": []}
     write_json(tmp_path / "truth" / "test_metadata.json", [entry])
-    (record,) = read_labels(data, "test")
+    (record,) = script.read_labels(data, "test")
     assert (record.file, record.modality, record.labelled) == ("test/a.mp4", "audio", True)
     assert data.validation == "val"
 
 
-def test_a_look_at_the_test_split_of_the_corpus_is_noted(tmp_path, monkeypatch):
+def test_a_look_at_the_test_split_of_the_corpus_is_noted(script, tmp_path, monkeypatch):
     looks = []
     ledger = SimpleNamespace(
         Look=lambda *values: values, commit_name=lambda allow_dirty: "abc", append=lambda *line: looks.append(line)
     )
     monkeypatch.setitem(sys.modules, "scoring", SimpleNamespace(ledger=ledger))
-    options = parse(["--out", "o", "--root", "r", "--store", "s", "--seed", "5"])
-    data = Data("avdeepfake1m", tmp_path, tmp_path)
-    note_look("audio", data, options)
+    options = script.parse(["--out", "o", "--root", "r", "--store", "s", "--seed", "5"])
+    data = script.Data("avdeepfake1m", tmp_path, tmp_path)
+    script.note_look("audio", data, options)
     assert looks == []  # no corpus
     write_json(tmp_path / "corpus.json", {"version": 3, "clips": 2400})
-    note_look("audio", data, options)
+    script.note_look("audio", data, options)
     assert looks == [((3, 2400, "packaged-audio", 5, "demo"), "abc")]
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_one_command_trains_packs_and_writes_the_card(tiny_set, tiny_store, tmp_path):
+def test_one_command_trains_packs_and_writes_the_card(script, tiny_set, tiny_store, tmp_path):
     """With a tiny network, and an operating point that is chosen on one clip."""
     write_text(tmp_path / "tiny.yaml", TINY)
     words = ["--out", "out", "--root", tiny_set, "--store", tiny_store, "--dataset", "lavdf", "--config", "tiny.yaml"]
@@ -130,7 +124,7 @@ def test_one_command_trains_packs_and_writes_the_card(tiny_set, tiny_store, tmp_
     words = [
         str(tmp_path / word) if word in ("out", "tiny.yaml", "package", "card.md") else str(word) for word in words
     ]
-    main(words)
+    script.main(words)
     facts = read_json(tmp_path / "package" / FACTS, "facts")
     assert set(facts["networks"]) == set(STREAMS)
     for streams, network in facts["networks"].items():
@@ -146,7 +140,7 @@ def test_one_command_trains_packs_and_writes_the_card(tiny_set, tiny_store, tmp_
         assert {parameter.dtype for parameter in localizer.model.parameters()} == {torch.float32}
     assert "| avloc-audio | sound alone |" in (tmp_path / "card.md").read_text()
     trained = (tmp_path / "out" / "both.ckpt").stat().st_mtime_ns
-    main([*words, "--final"])  # trains nothing
+    script.main([*words, "--final"])  # trains nothing
     facts = read_json(tmp_path / "package" / FACTS, "facts")
     assert set(facts["networks"]["both"]["figures"]) == {"dev", "test"}
     assert (tmp_path / "out" / "both.ckpt").stat().st_mtime_ns == trained
