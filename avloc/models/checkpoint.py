@@ -290,10 +290,16 @@ def write_checkpoint(
     if half:
         # Buffers are small, and a batch norm's variances may lie below the smallest number of half precision.
         parameters = {name for name, _ in as_module(model).named_parameters()}
-        weights = {name: value.half() if name in parameters else value for name, value in weights.items()}
+        weights = {name: _compact(value.half()) if name in parameters else value for name, value in weights.items()}
     check_finite(model, weights, str(path))
     state_dict = {f"model.{name}": value for name, value in weights.items()}
     save_file({"state_dict": state_dict, KEY: checkpoint_metadata(model, context, state_dict, description)}, path)
+
+
+def _compact(value: Tensor) -> Tensor:
+    """The same tensor; one whose elements are equal takes the room of one of them in a file."""
+    first = value.detach().flatten()[:1].clone()
+    return first.expand(value.numel()).view(value.shape) if len(first) and bool((value == first).all()) else value
 
 
 def load_weights(model: Network, checkpoint: Checkpoint) -> None:

@@ -26,7 +26,7 @@ from avloc.models.packaged import FACTS, FOLDER
 CARD = Path(__file__).parents[2] / "docs" / "model_card.md"
 TITLES = {"both": "both streams", "audio": "sound alone", "visual": "pictures alone"}
 COLUMNS = {"ap@0.5": "AP@.5", "ap@0.75": "AP@.75", "ap@0.9": "AP@.9", "ap@0.95": "AP@.95", "ar@10": "AR@10"}
-MISSING = "not measured"
+MISSING, UNNAMED = "not measured", "not named by the metadata"
 WIDTH = 136
 DETAILS = "details.json"
 """The benchmark's corpus has it: by clip, `methods` by modality."""
@@ -170,7 +170,7 @@ def _data(facts: Mapping[str, Any]) -> Iterator[str]:
         (
             split,
             ", ".join(f"{count} {kind}" for kind, count in counts["clips"].items()),
-            ", ".join(f"{name} ({count})" for name, count in counts["methods"].items()) or "hidden",
+            ", ".join(f"{name} ({count})" for name, count in counts["methods"].items()) or UNNAMED,
         )
         for split, counts in data["splits"].items()
     ]

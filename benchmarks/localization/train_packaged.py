@@ -35,6 +35,7 @@ from avloc.core.calibration import best_scores
 from avloc.core.descriptions import NetworkDescription
 from avloc.core.timeline import segment_array
 from avloc.datasets import RecordTable, TableBuilder, read_records
+from avloc.datasets.loading.batch import Batch
 from avloc.datasets.readers.catalog import get_reader
 from avloc.errors import AvlocError
 from avloc.evaluation import TemporalAveragePrecision, Truth, score_detection
@@ -42,6 +43,7 @@ from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.inference import Localizer
 from avloc.io.files import read_json, replacing, write_json, write_text
 from avloc.models.checkpoint import write_checkpoint
+from avloc.models.network import as_module
 from avloc.models.packaged import FACTS, FOLDER, STREAMS
 from avloc.training import train
 
@@ -59,6 +61,7 @@ NETWORKS: Mapping[str, tuple[str, ...]] = {
 }
 """The streams that a network judges, and what its training has beside the options of all."""
 MOST_BYTES = 6_000_000  # of all networks
+UNUSED_CLIPS = 8  # tell which parameters a network never uses
 MOST_CHANGE = 0.02  # of a clip's best score, by half precision
 IOUS, ROWS = (0.5, 0.75, 0.9, 0.95), (10,)
 THRESHOLD_DIGITS = 2
@@ -200,6 +203,24 @@ def figures(scores: SplitScores, threshold: float) -> dict[str, Any]:
     }
 
 
+def clear_unused(network: torch.nn.Module, batches: Sequence[Batch]) -> list[str]:
+    """Set to zero the parameters on which no output depends, such as the stem of a stream that a network is never given.
+
+    Returns:
+        Their names.
+    """
+    network.zero_grad()
+    for batch in batches:
+        output = network(**batch.inputs._asdict())
+        sum(values.float().square().sum() for values in output if values.is_floating_point()).backward()
+    unused = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()]
+    with torch.no_grad():
+        for name in unused:
+            network.get_parameter(name).zero_()
+    network.zero_grad(set_to_none=True)
+    return unused
+
+
 def pack(streams: str, checkpoint: Path, data: Data, options: argparse.Namespace) -> dict[str, Any]:
     """Write a network into the package, and return its facts.
 
@@ -209,10 +230,14 @@ def pack(streams: str, checkpoint: Path, data: Data, options: argparse.Namespace
     full = Localizer.from_checkpoint(checkpoint)
     assert full.description is not None
     context = avloc.models.read_checkpoint(checkpoint).context
+    before = score_split(full, data, data.validation)
+    examples = full.source.stored(read_labels(data, data.validation), FeatureStore(data.store), allow_missing=False)
+    batches = [full.source.collate([examples[k] for k in range(min(UNUSED_CLIPS, len(examples)))])]
+    unused = clear_unused(as_module(full.model), batches) if NETWORKS[streams] else []
     description = NetworkDescription(f"{NAME}-{streams}", options.version, options.date, SCOPES[streams])
     write_checkpoint(path, full.model, context, description, half=True)
     validation = score_split(Localizer.from_checkpoint(path), data, data.validation)
-    change = largest_change(score_split(full, data, data.validation), validation)
+    change = largest_change(before, validation)
     setting = choose_threshold(validation)
     write_checkpoint(path, full.model, context, replace(description, threshold=setting.threshold), half=True)
     localizer = Localizer.from_checkpoint(path)
@@ -220,7 +245,8 @@ def pack(streams: str, checkpoint: Path, data: Data, options: argparse.Namespace
     facts = {
         "description": localizer.description.to_dict(),
         "bytes": path.stat().st_size,
-        "parameters": sum(p.numel() for p in localizer.model.parameters()),  # type: ignore[attr-defined]
+        "parameters": sum(p.numel() for p in as_module(localizer.model).parameters() if p.any()),
+        "cleared": len(unused),
         "largest_change_by_half_precision": change,
         "setting": setting._asdict(),
         "figures": {data.validation: figures(validation, setting.threshold)},

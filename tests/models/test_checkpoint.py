@@ -326,3 +326,15 @@ def test_the_only_stream_is_kept(network, tmp_path):
 def test_damaged_identities_are_refused(damage, changes, message):
     with pytest.raises(CheckpointError, match=message):
         read_checkpoint(damage(**changes))
+
+
+def test_a_tensor_of_equal_elements_takes_the_room_of_one(network, tmp_path):
+    write_checkpoint(tmp_path / "used.ckpt", network, CONTEXT, half=True)
+    with torch.no_grad():
+        network.fuse.weight.zero_()
+    write_checkpoint(tmp_path / "unused.ckpt", network, CONTEXT, half=True)
+    sizes = [(tmp_path / f"{name}.ckpt").stat().st_size for name in ("used", "unused")]
+    assert sizes[0] - sizes[1] >= 2 * (network.fuse.weight.numel() - 64)  # but for the padding of an archive
+    again = build_model("BoundaryTransformer", SMALL)
+    load_weights(again, read_checkpoint(tmp_path / "unused.ckpt"))
+    assert torch.equal(again.fuse.weight, torch.zeros_like(network.fuse.weight))

@@ -85,7 +85,7 @@ def test_a_generated_set_is_described(script, tiny_set):
     data = script.describe_data("lavdf", tiny_set)
     assert data["version"].startswith("synth")
     assert sum(sum(split["clips"].values()) for split in data["splits"].values()) == 9
-    assert sum(data["splits"]["train"]["methods"].values()) >= 2
+    assert data["splits"]["train"]["methods"] == {}  # LAV-DF's metadata do not name them
     assert [row[1] for row in data["speech"]] == ["en", "fr", "it", "ru"]
 
 

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from avloc.datasets.loading.batch import Batch, FeatureInputs
 from avloc.errors import AvlocError
 from avloc.inference import Localizer
 from avloc.io.files import read_json, write_json, write_text
-from avloc.models import read_checkpoint
+from avloc.models import BoundaryTransformer, read_checkpoint
 from avloc.models.packaged import FACTS, STREAMS
 
 NONE = np.zeros((0, 2))
@@ -144,3 +145,20 @@ def test_one_command_trains_packs_and_writes_the_card(script, tiny_set, tiny_sto
     facts = read_json(tmp_path / "package" / FACTS, "facts")
     assert set(facts["networks"]["both"]["figures"]) == {"dev", "test"}
     assert (tmp_path / "out" / "both.ckpt").stat().st_mtime_ns == trained
+
+
+def test_parameters_without_effect_are_cleared(script):
+    torch.manual_seed(0)
+    network = BoundaryTransformer(audio_dim=5, visual_dim=7, width=8, heads=2, levels=2).eval()
+    torch.nn.init.normal_(network.missing_modality_embedding)
+    mask = torch.ones(2, 19, dtype=torch.bool)
+    inputs = FeatureInputs(torch.randn(2, 19, 5), torch.zeros(2, 19, 7), mask, torch.zeros_like(mask))
+    before = network(**inputs._asdict())
+    unused = script.clear_unused(network, [Batch(inputs, [], [], None, 0)])
+    names = [name for name, _ in network.named_parameters() if name.startswith("stems.1.")]
+    assert names
+    assert set(names) <= set(unused)
+    assert len(unused) < 2 * len(names)  # nearly all others have an effect
+    for a, b in zip(before, network(**inputs._asdict()), strict=True):
+        assert torch.equal(a, b)
+    assert not any(parameter.any() for parameter in network.stems[1].parameters())
