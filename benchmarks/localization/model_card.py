@@ -137,23 +137,22 @@ def _head(facts: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _identity(facts: Mapping[str, Any]) -> Iterator[str]:
-    training = facts["training"]
     rows = []
     for streams, network in facts["networks"].items():
-        described = network["description"]
+        described, training = network["description"], network["training"]
+        epochs = f", {training['epochs']} epochs" if training["epochs"] else ""
         size = f"{network['parameters']:,} parameters, {network['bytes'] / 1e6:.2f} MB"
-        identity = (described["version"], described["date"], size, f"`{described['sha256'][:12]}`")
+        trained = f"{described['date']}: configuration `{training['config']}`{epochs}, seed {training['seed']}"
+        identity = (described["version"], trained, size, f"`{described['sha256'][:12]}`")
         rows.append((described["name"], TITLES[streams], *identity))
     yield from _table(
         ("network", "judges", "version", "trained", "size (half precision)", "sha256 of the weights"), rows
     )
     yield ""
-    epochs = f", {training['epochs']} epochs" if training["epochs"] else ""
-    names = ", ".join(f"`{name}`" for name in training["extractors"])
+    names = ", ".join(f"`{name}`" for name in facts["extractors"])
     yield _paragraph(
         "A clip with sound and pictures goes to the first network; one with a single stream goes to the network that was trained "
-        f"on that stream. Configuration `{training['config']}`{epochs}, seed {training['seed']}; features {names}, which need no "
-        f"weights. Together {facts['bytes'] / 1e6:.2f} MB."
+        f"on that stream. Features: {names}, which need no weights. Together {facts['bytes'] / 1e6:.2f} MB."
     )
 
 

@@ -121,6 +121,8 @@ def run_training(streams: str, data: Data, options: argparse.Namespace) -> Path:
     if not sys.stderr.isatty():
         words += ["--trainer.enable_progress_bar", "false"]
     best = train(parse_training(words).words)
+    settings = {"config": options.config, "epochs": options.epochs, "seed": options.seed}
+    write_json(options.out / f"{streams}.json", {**settings, "trained": datetime.date.today().isoformat()})
     with replacing(final, best.stat().st_size) as temporary:
         shutil.copyfile(best, temporary)
     return final
@@ -234,7 +236,8 @@ def pack(streams: str, checkpoint: Path, data: Data, options: argparse.Namespace
     examples = full.source.stored(read_labels(data, data.validation), FeatureStore(data.store), allow_missing=False)
     batches = [full.source.collate([examples[k] for k in range(min(UNUSED_CLIPS, len(examples)))])]
     unused = clear_unused(as_module(full.model), batches) if NETWORKS[streams] else []
-    description = NetworkDescription(f"{NAME}-{streams}", options.version, options.date, SCOPES[streams])
+    training = read_json(options.out / f"{streams}.json", "settings of a finished training")
+    description = NetworkDescription(f"{NAME}-{streams}", options.version, training["trained"], SCOPES[streams])
     write_checkpoint(path, full.model, context, description, half=True)
     validation = score_split(Localizer.from_checkpoint(path), data, data.validation)
     change = largest_change(before, validation)
@@ -244,6 +247,7 @@ def pack(streams: str, checkpoint: Path, data: Data, options: argparse.Namespace
     assert localizer.description is not None
     facts = {
         "description": localizer.description.to_dict(),
+        "training": training,
         "bytes": path.stat().st_size,
         "parameters": sum(p.numel() for p in as_module(localizer.model).parameters() if p.any()),
         "cleared": len(unused),
@@ -297,7 +301,6 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of the training (default: 0)")
     parser.add_argument("--threads", type=int, default=2, help="of torch (default: 2)")
     parser.add_argument("--version", help="of the networks (default: avloc's and the corpus's)")
-    parser.add_argument("--date", default=datetime.date.today().isoformat(), help="of the networks (default: today)")
     parser.add_argument("--final", action="store_true", help="score the test split too")
     parser.add_argument("--footage", type=Path, help="result of footage.py for the network of both streams")
     parser.add_argument("--package", type=Path, default=FOLDER, help="folder of the networks (default: the package's)")
@@ -320,12 +323,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     facts = {
         "networks": networks,
         "bytes": check_size(options.package),
-        "training": {
-            "config": options.config,
-            "epochs": options.epochs,
-            "seed": options.seed,
-            "extractors": extractors,
-        },
+        "extractors": extractors,
         "data": description,
         "footage": None if options.footage is None else read_json(options.footage, "result on real footage"),
     }

@@ -121,7 +121,7 @@ def test_one_command_trains_packs_and_writes_the_card(script, tiny_set, tiny_sto
     """With a tiny network, and an operating point that is chosen on one clip."""
     write_text(tmp_path / "tiny.yaml", TINY)
     words = ["--out", "out", "--root", tiny_set, "--store", tiny_store, "--dataset", "lavdf", "--config", "tiny.yaml"]
-    words += ["--package", "package", "--card", "card.md", "--threads", "1", "--date", "2026-01-02"]
+    words += ["--package", "package", "--card", "card.md", "--threads", "1", "--seed", "5"]
     words = [
         str(tmp_path / word) if word in ("out", "tiny.yaml", "package", "card.md") else str(word) for word in words
     ]
@@ -132,7 +132,8 @@ def test_one_command_trains_packs_and_writes_the_card(script, tiny_set, tiny_sto
         path = tmp_path / "package" / f"{streams}.ckpt"
         checkpoint, full = read_checkpoint(path), read_checkpoint(tmp_path / "out" / f"{streams}.ckpt")
         assert checkpoint.description.to_dict() == network["description"]
-        assert checkpoint.description.date == "2026-01-02"
+        assert checkpoint.description.date == network["training"]["trained"]
+        assert (network["training"]["seed"], network["training"]["epochs"]) == (5, None)
         assert checkpoint.context == full.context
         assert checkpoint.context.modality == (None if streams == "both" else streams)
         assert path.stat().st_size < (tmp_path / "out" / f"{streams}.ckpt").stat().st_size / 2
