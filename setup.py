@@ -27,7 +27,12 @@ setup(
         "avloc.web": ["*.css", "*.html", "*.js"],
         "avloc.models": ["pretrained/*"],
         "avloc.configs": ["*.yaml", "*/*.yaml"],
-        "avloc.datasets": ["synthetic/speech/*", "synthetic/speech/*/*", "synthetic/example_clips/*"],
+        "avloc.datasets": [
+            "synthetic/speech/*",
+            "synthetic/speech/*/*",
+            "synthetic/weights/*",
+            "synthetic/example_clips/*",
+        ],
         "avloc.feature_extraction": ["media/faces/weights/*"],
     },
 )

@@ -1,4 +1,4 @@
-"""95 % intervals of scores by bootstrap over source videos, for one system or the difference of two.
+"""95 % intervals of scores by bootstrap over source videos, for one system, the mean of several, or the difference of two.
 
 Efron & Tibshirani, "An introduction to the bootstrap", 1993, the percentile interval. Source videos are drawn, not clips: a
 fake and its original share speaker, words and picture, so they must be drawn together. Both systems of a comparison get the
@@ -12,8 +12,9 @@ Legend: S sources, B bins, C non-empty pairs of source and bin, N labels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -63,8 +64,8 @@ def intervals_to_dict(intervals: Mapping[str, Interval]) -> dict[str, object]:
 
 
 def bootstrap_intervals(
-    evaluation: Evaluation,
-    versus: Evaluation | None = None,
+    evaluation: Evaluation | Sequence[Evaluation],
+    versus: Evaluation | Sequence[Evaluation] | None = None,
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -73,20 +74,23 @@ def bootstrap_intervals(
     """Compute intervals of `ap@…`, `ar@…` and `score` in strict mode, or of the difference to `versus`.
 
     Args:
-        evaluation: scored predictions. Evaluate with `details=True`, which reads the clips' sources.
-        versus: scored predictions of another system on the same clips. The result is `evaluation − versus`, so above 0 the
-            first system is better.
+        evaluation: scored predictions. Evaluate with `details=True`, which reads the clips' sources. Several ones, such as
+            those of one system's training seeds, count by the mean of their scores, under the same draws.
+        versus: scored predictions of another system on the same clips, or several ones. The result is `evaluation − versus`,
+            so above 0 the first system is better.
         resamples: number of draws.
         seed: seed of the draws.
         progress: called with the number of draws done since the last call.
 
     Raises:
-        AvlocError: if the two were scored on different clips.
+        AvlocError: if they were scored on different clips.
     """
-    if versus is not None and versus.truth.files != evaluation.truth.files:
+    groups = [[e] if isinstance(e, Evaluation) else [*e] for e in (evaluation, versus) if e is not None]
+    truth = groups[0][0].truth
+    if any(e.truth.files != truth.files for group in groups for e in group):
         raise AvlocError("both systems must be scored on the same clips")
-    source = np.unique(evaluation.truth.source, return_inverse=True)[1]
-    systems = [_CountedSystem(e, source) for e in (evaluation, versus) if e is not None]
+    source = np.unique(truth.source, return_inverse=True)[1]
+    systems = [_MeanSystem([_CountedSystem(e, source) for e in group]) for group in groups]
     random = np.random.default_rng(seed)
     sources = int(source.max(initial=-1)) + 1
     values = np.zeros((resamples, len(systems[0].names)))
@@ -113,6 +117,18 @@ def _interval(value: float, draws: FloatArray, percents: FloatArray, paired: boo
     # One more draw on each side: a finite number of draws cannot establish a p-value of 0.
     p = 2 * (min(np.count_nonzero(draws <= 0), np.count_nonzero(draws >= 0)) + 1) / (len(draws) + 1)
     return Interval(value, float(low), float(high), float(min(p, 1.0)))
+
+
+class _MeanSystem:
+    """The mean of several systems' scores."""
+
+    def __init__(self, systems: Sequence[_CountedSystem]) -> None:
+        self.systems, self.names = systems, systems[0].names
+        self.exact = np.mean([system.exact for system in systems], axis=0)
+
+    def scores(self, weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Compute the mean of each score of a draw."""
+        return cast("npt.NDArray[np.float64]", np.mean([system.scores(weights) for system in self.systems], axis=0))
 
 
 class _CountedSystem:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import http.client
 import importlib.util
 import json
@@ -24,29 +25,72 @@ import av
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 BATFD_DATA = Path(__file__).parent / "data" / "batfd"
 
 
+MOST_WORKERS = 4  # a worker process takes about 1 GB, and many tests start processes of their own
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return the number of processes for `-n auto`, which the settings give: one per core for folders, none for single files.
+
+    Nor does a run whose output is wanted as it comes (`-s`) have workers.
+    """
+    files = [argument for argument in config.args if not Path(argument).is_dir()]
+    return 0 if files or config.option.capture == "no" else min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+
+
+def pytest_xdist_setupnodes() -> None:
+    """Give each worker, and every process that it starts, one thread, so that they do not fight for the cores."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
 @pytest.fixture(scope="session")
-def render_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], contextlib.AbstractContextManager[None]]:
+def make_once(
+    tmp_path_factory: pytest.TempPathFactory, worker_id: str
+) -> Callable[[str, Callable[[Path], None]], Path]:
+    """A function that returns a folder of the session's, filled once for all worker processes: the others wait.
+
+    Tests must not change what is in it.
+    """
+    root = tmp_path_factory.getbasetemp()
+    root = root if worker_id == "master" else root.parent
+
+    def make(name: str, fill: Callable[[Path], None]) -> Path:
+        folder, filled = root / f"shared-{name}", root / f"shared-{name}.filled"
+        with FileLock(root / f"shared-{name}.lock"):
+            if not filled.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # the rest of a failure
+                folder.mkdir()
+                fill(folder)
+                filled.touch()
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def render_once(make_once) -> Callable[[], contextlib.AbstractContextManager[None]]:
     """A context in which sets of the bundled speech share clips: one of the same plan and seed is rendered once, then copied.
 
-    A clip takes a second to render, and does not depend on the set's layout. It works in this process only, with one worker.
+    A clip takes a second to render, and does not depend on the set's layout. It works without worker processes of `synthesize`.
     """
     from avloc.datasets.synthetic import generate
+    from avloc.io.files import temporary_path
 
-    folder, render = tmp_path_factory.mktemp("rendered"), generate.render
-    rendered: dict[str, Path] = {}
+    folder, render = make_once("rendered", lambda folder: None), generate.render
 
     def copy(composition, path):
-        plan = repr(composition.clip)
-        if plan not in rendered:
-            render(composition, folder / f"{len(rendered)}.mp4")
-            rendered[plan] = folder / f"{len(rendered)}.mp4"
+        rendered = folder / f"{hashlib.sha256(repr(composition.clip).encode()).hexdigest()}.mp4"
+        if not rendered.exists():
+            partial = temporary_path(rendered)
+            render(composition, partial)
+            partial.replace(rendered)
         path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(rendered[plan], path)
+        shutil.copyfile(rendered, path)
 
     @contextlib.contextmanager
     def patched():
@@ -58,43 +102,46 @@ def render_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], contex
 
 
 @pytest.fixture(scope="session")
-def tiny_set(tmp_path_factory: pytest.TempPathFactory, render_once) -> Path:
+def tiny_set(make_once, render_once) -> Path:
     """A generated LAV-DF set of 9 clips: 3 in each split."""
     from avloc.datasets.synthetic.generate import synthesize
 
-    root = tmp_path_factory.mktemp("tiny") / "clips"
-    with render_once():
-        synthesize(root, layout="lavdf", clips=9, seed=3)
-    return root
+    def fill(folder: Path) -> None:
+        with render_once():
+            synthesize(folder / "clips", layout="lavdf", clips=9, seed=3)
+
+    return make_once("tiny", fill) / "clips"
 
 
 @pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def demo(make_once) -> Path:
     """The folder of a demo of 18 clips and one epoch."""
     from avloc.cli.main import main
 
-    out = tmp_path_factory.mktemp("demo") / "out"
-    with warnings.catch_warnings():  # Lightning's own hints, and the deprecations of the libraries under it
-        warnings.simplefilter("ignore")
-        assert main(["demo", "--out", str(out), "--clips", "18", "--epochs", "1", "--workers", "2"]) == 0
-    return out
+    def fill(folder: Path) -> None:
+        with warnings.catch_warnings():  # Lightning's own hints, and the deprecations of the libraries under it
+            warnings.simplefilter("ignore")
+            assert main(["demo", "--out", str(folder / "out"), "--clips", "18", "--epochs", "1", "--workers", "2"]) == 0
+
+    return make_once("demo", fill) / "out"
 
 
 @pytest.fixture(scope="session")
-def tiny_store(tiny_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_store(tiny_set: Path, make_once) -> Path:
     """The features of the tiny set."""
     from avloc.datasets.readers.catalog import read_records
     from avloc.feature_extraction.job.run import extract
     from avloc.feature_extraction.job.worker import ExtractionSettings
     from avloc.feature_extraction.store.feature_store import FeatureStore
 
-    root = tmp_path_factory.mktemp("store")
-    files = [r.file for r in read_records("lavdf", tiny_set)]
-    settings = ExtractionSettings(tiny_set, (("logspec", {}), ("residual_grid", {})))
-    report = extract(files, FeatureStore(root), settings, shard_clips=4)
-    assert report.done == 9
-    assert not report.failures
-    return root
+    def fill(folder: Path) -> None:
+        files = [r.file for r in read_records("lavdf", tiny_set)]
+        settings = ExtractionSettings(tiny_set, (("logspec", {}), ("residual_grid", {})))
+        report = extract(files, FeatureStore(folder), settings, shard_clips=4)
+        assert report.done == 9
+        assert not report.failures
+
+    return make_once("store", fill)
 
 
 @pytest.fixture(scope="session")
@@ -292,7 +339,7 @@ class Server:
         environment = {**os.environ, "TMPDIR": str(self.folder), "OMP_NUM_THREADS": "1"}
         with self.log.open("w") as log:
             self.process = subprocess.Popen([*command, *words], env=environment, stdout=log, stderr=subprocess.STDOUT)
-        for _ in range(1200):
+        for _ in range(6000):
             if self.process.poll() is not None or "http" in self.log.read_text():
                 break
             time.sleep(0.05)
@@ -300,7 +347,7 @@ class Server:
         self.url = f"http://127.0.0.1:{self.port}"
 
     def request(self, path, method="GET", body=None, headers=()):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
         connection.request(method, path, body, dict(headers))
         answer = connection.getresponse()
         try:
@@ -342,7 +389,7 @@ class Server:
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
+        return self.process.wait(120)
 
 
 @pytest.fixture(scope="session")

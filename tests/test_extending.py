@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import shlex
@@ -51,6 +52,19 @@ def folder(tmp_path_factory, tiny_set) -> Path:
     return folder
 
 
+@pytest.fixture
+def forgotten(monkeypatch):
+    """The page's modules, which are not imported when the test begins, and are forgotten when it ends."""
+    names = {name.removesuffix(".py") for name in FILES if name.endswith(".py")}
+    monkeypatch.setattr(sys, "path", [*sys.path])  # a command appends the current folder
+    importlib.invalidate_caches()
+    for name in names:
+        sys.modules.pop(name, None)
+    yield names
+    for name in names:
+        sys.modules.pop(name, None)
+
+
 def test_the_network_of_the_page_is_short():
     assert len(FILES["my_net.py"].splitlines()) <= 55
 
@@ -75,16 +89,18 @@ def test_commands_of_the_page_predict_and_localize(folder):
     assert json.loads(localization.read_text())["segments"]
 
 
-def test_a_checkpoint_alone_imports_nothing(folder):
-    checkpoint = ["--checkpoint", "run/checkpoints/best.ckpt"]
+def test_a_checkpoint_alone_imports_nothing(folder, monkeypatch, forgotten, capsys):
+    monkeypatch.chdir(folder)
     clip = next((folder / "clips" / "test").glob("*.mp4"))
-    run = avloc(["localize", str(clip), *checkpoint, "--out", "x"], folder)
-    assert run.returncode == 2
-    assert "unknown network 'MyNet'" in run.stderr
-    assert "--network my_package.MyNet" in run.stderr
-    run = avloc(["localize", str(clip), *checkpoint, "--network", "my_net.MyNet", "--out", "x"], folder)
-    assert run.returncode == 2
-    assert "name its class: --extractor my_extractor.ZeroCrossings" in run.stderr
+    words = ["localize", str(clip), "--checkpoint", "run/checkpoints/best.ckpt", "--workers", "0", "--out", "x"]
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert "unknown network 'MyNet'" in error
+    assert "--network my_package.MyNet" in error
+    assert forgotten.isdisjoint(sys.modules)
+    assert main([*words, "--network", "my_net.MyNet"]) == 2
+    assert "name its class: --extractor my_extractor.ZeroCrossings" in capsys.readouterr().err
+    assert "my_extractor" not in sys.modules
 
 
 def test_the_functions_take_classes(folder, monkeypatch):
@@ -119,14 +135,15 @@ def test_the_functions_take_classes(folder, monkeypatch):
         ),
     ],
 )
-def test_a_wrong_class_is_one_line(folder, tmp_path, text, message):
+def test_a_wrong_class_is_one_line(folder, tmp_path, monkeypatch, forgotten, capsys, text, message):
     (tmp_path / "my_net.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
     words = ["predict", "--checkpoint", str(folder / "run/checkpoints/best.ckpt"), "--network", "my_net.MyNet"]
     words += ["--dataset", "lavdf", "--root", str(folder / "clips"), "--out", "p.json"]
-    run = avloc(words, tmp_path)
-    assert run.returncode == 2
-    assert message in run.stderr
-    assert run.stderr.count("\n") == 1
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
 
 
 def test_installed_networks_are_found_but_never_replace_ours(monkeypatch):

@@ -59,6 +59,12 @@ def test_all_data_of_the_checkout_is_named_in_the_build():
     assert sorted(data - named) == []
 
 
+def test_vocoder_is_installed_with_its_credits():
+    weights = resources.files("avloc.datasets.synthetic") / "weights"
+    assert {p.name for p in weights.iterdir()} == {"spectral_vocoder.pt", "CREDITS.md"}
+    assert (weights / "spectral_vocoder.pt").stat().st_size <= 3_000_000
+
+
 def test_each_license_stands_beside_its_speech():
     credits = (resources.files("avloc.datasets.synthetic") / "speech" / "CREDITS.md").read_text(encoding="utf-8")
     for folder in ("en", "fr", "it", "ru"):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
-import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
+from avloc.cli.help_texts import wrap_examples, wrap_text
 from avloc.errors import AvlocError
 from avloc.inference.settings import LocalizerSettings
 
@@ -43,21 +42,15 @@ def parser(verb: str, example: str, *, description: str | None = None) -> argpar
 
     Args:
         verb: a key of `VERBS`.
-        example: command lines for the end of the help.
+        example: command lines for the end of the help, as `wrap_examples` takes them.
         description: a longer text than the verb's own line.
     """
     return _Parser(
         prog=f"avloc {verb}",
-        description=_wrapped(description or VERBS[verb]),
-        epilog=f"example:\n  {example}",
+        description=wrap_text(description or VERBS[verb]),
+        epilog=f"example:\n{wrap_examples(example)}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-
-
-def _wrapped(text: str) -> str:
-    """Break the lines of a text to the terminal's width; a line that begins with spaces is an example, and stays."""
-    width = max(40, shutil.get_terminal_size().columns - 2)  # argparse's own
-    return "\n".join(line if line.startswith(" ") else textwrap.fill(line, width) for line in text.split("\n"))
 
 
 def add_action(
@@ -67,8 +60,8 @@ def add_action(
     return actions.add_parser(
         name,
         help=description,
-        description=description,
-        epilog=f"example:\n  {example}",
+        description=wrap_text(description),
+        epilog=f"example:\n{wrap_examples(example)}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 

@@ -111,7 +111,7 @@ _OPTIONS = {"info": InfoOptions, "check": CheckOptions, "sample": SampleOptions}
 
 def parse(arguments: Sequence[str]) -> DataOptions:
     """Parse the verb's arguments into the options of one action."""
-    options = parser("data", "\n  ".join(EXAMPLES.values()))
+    options = parser("data", "\n".join(EXAMPLES.values()))
     actions = options.add_subparsers(
         dest="action", required=True, metavar="info|check|sample", parser_class=type(options)
     )

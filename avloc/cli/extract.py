@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 EXAMPLE = """avloc extract --dataset lavdf --root LAV-DF --extractors logspec,residual_grid --store features
   avloc extract --dataset avdeepfake1m --root R --store S --device cuda --precision 16 \\
-      --extractors 'wavlm_base_plus:/models/wavlm-base-plus,layers=all;mvit_v2_s:/models/mvit_v2_s.pth' --crop face
-  avloc extract … --shard $SLURM_ARRAY_TASK_ID/8        # task of a job array of eight, counted from 0
-  avloc extract … --dry-run                             # estimate time and room"""
+      --extractors 'wavlm_base_plus:wavlm.pt,layers=all;mvit_v2_s:mvit.pth' --crop face
+  avloc extract … --shard $SLURM_ARRAY_TASK_ID/8  # task of a job array of eight, counted from 0
+  avloc extract … --dry-run  # estimate time and room"""
 MAX_LISTED_FAILURES = 10
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,10 +88,16 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _check_folder(out: Path) -> None:
-    """Raise unless a folder exists, or can be made."""
+    """Raise unless a folder exists or can be made, and files can be written into it."""
     existing = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
     if not existing.is_dir():
         raise AvlocError(f"{existing}: is a file, want a folder for the output files; choose another --out")
+    try:
+        tempfile.TemporaryDirectory(prefix=".avloc-", dir=existing).cleanup()
+    except OSError as error:
+        raise AvlocError(
+            f"{out}: cannot be written, {existing} takes no files ({error.strerror}); choose another --out"
+        ) from error
 
 
 def parse(arguments: Sequence[str]) -> LocalizeOptions:

@@ -34,9 +34,9 @@ EXAMPLE = """avloc predict --checkpoint best.ckpt --dataset lavdf --root LAV-DF 
               --out predictions.json
   avloc predict --checkpoint best.ckpt --network my_net.MyNet --dataset folder --root clips --split all \\
               --out predictions.json
-  avloc predict … --device cuda:0,cuda:1                # two GPUs share the work
-  avloc predict … --shard $SLURM_ARRAY_TASK_ID/8        # task of a job array of eight, counted from 0
-  avloc predict …                                       # when all tasks are done: write the file"""
+  avloc predict … --device cuda:0,cuda:1  # two GPUs share the work
+  avloc predict … --shard $SLURM_ARRAY_TASK_ID/8  # task of a job array of eight, counted from 0
+  avloc predict …  # when all tasks are done: write the file"""
 DESCRIPTION = (
     "Predict the fake segments of a split of a dataset. Finished parts wait in a hidden folder beside --out, so that the same "
     "command goes on where it was stopped or killed. Clips that fail get an empty list, and a row in NAME.failures.csv."

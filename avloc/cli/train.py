@@ -8,26 +8,26 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
+from avloc.cli.help_texts import wrap_examples, wrap_text
 from avloc.errors import AvlocError, one_line
 from avloc.io.imports import make_importable
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-HELP = """usage: avloc train --config CONFIG [--data.root R --data.store S …] [--network my_package.MyNet]
-                   [--resume CHECKPOINT | --overwrite true]
+USAGE = """usage: avloc train --config CONFIG [--data.root R --data.store S …]
+                   [--network my_package.MyNet]
+                   [--resume CHECKPOINT | --overwrite true]"""
+DESCRIPTION = """\
+Train a network on cached features, or on the clips. CONFIG is a YAML file, or the name of one that comes with avloc: {names}.
 
-Train a network on cached features, or on the clips. CONFIG is a YAML file, or the name of one that comes with avloc:
-{names}.
-Everything in it can be overridden on the command line (LightningCLI). `avloc train --help-all` lists every option.
---network trains a network of your own: a class that the current folder or an installed package has, with its arguments as
+Everything in it can be overridden on the command line (LightningCLI). `avloc train --help-all` lists every option. --network \
+trains a network of your own: a class that the current folder or an installed package has, with its arguments as \
 --model.model.NAME VALUE.
-Checkpoints, logs (CSV, TensorBoard) and the resolved configuration are written under --trainer.default_root_dir. The same
-command again resumes that run; with another configuration it needs --resume CHECKPOINT, --overwrite true or another folder.
 
-example:
-  avloc train --config demo --data.root clips --data.store features --trainer.default_root_dir run
+Checkpoints, logs (CSV, TensorBoard) and the resolved configuration are written under --trainer.default_root_dir. The same \
+command again resumes that run; with another configuration it needs --resume CHECKPOINT, --overwrite true or another folder."""
+EXAMPLE = """avloc train --config demo --data.root clips --data.store features --trainer.default_root_dir run
   avloc train --config demo --network my_net.MyNet --model.model.audio_dim 513 --model.model.visual_dim 320 \\
-              --data.root clips --data.store features --trainer.default_root_dir run
-"""
+              --data.root clips --data.store features --trainer.default_root_dir run"""
 # The rooms whose public names a configuration may use, and the paths in it that must exist before training begins.
 ROOMS = (
     "avloc.datasets",
@@ -52,7 +52,7 @@ def parse(arguments: Sequence[str]) -> TrainOptions:
     """Resolve the names of packaged configurations and `--network`, and check what can be checked before torch is imported."""
     words = list(arguments)
     if not words or words[0] in ("-h", "--help"):
-        print(HELP.format(names=", ".join(sorted(packaged_configs()))))
+        print(_help())
         return TrainOptions((), 0 if words else 2)
     words = [word for pair in _options(words) for word in _resolved(*pair)]
     if "--help" not in words:
@@ -74,6 +74,11 @@ def run(arguments: Sequence[str]) -> int:
 def packaged_configs() -> dict[str, Path]:
     """The configurations that come with avloc, by name."""
     return {str(p.relative_to(CONFIGS).with_suffix("")): p for p in CONFIGS.rglob("*.yaml")}
+
+
+def _help() -> str:
+    description = wrap_text(DESCRIPTION.format(names=", ".join(sorted(packaged_configs()))))
+    return f"{USAGE}\n\n{description}\n\nexample:\n{wrap_examples(EXAMPLE)}\n"
 
 
 def _options(words: Sequence[str]) -> Iterator[tuple[str, str | None, bool]]:

@@ -70,6 +70,12 @@ class Proposals:
         kept = segments[:, 1] > segments[:, 0]
         return Proposals(segments[kept], self.scores[kept], self.modality_scores[kept])
 
+    def with_modalities(self, columns: slice, modalities: int) -> Proposals:
+        """Return the same rows with scores of M modalities: these at `columns`, 0 for the others."""
+        scores = np.zeros((len(self), modalities))
+        scores[:, columns] = self.modality_scores
+        return Proposals(self.segments, self.scores, scores)
+
     @classmethod
     def concatenate(cls, parts: list[Proposals]) -> Proposals:
         """Return the rows of all parts, in order."""
@@ -156,3 +162,52 @@ def vote_boundaries(picked: Proposals, candidates: Proposals, min_iou: float) ->
     total = weight.sum(axis=1, keepdims=True)
     voted = weight @ candidates.segments / np.maximum(total, 1e-12)
     return Proposals(np.where(total > 1e-12, voted, picked.segments), picked.scores, picked.modality_scores)
+
+
+def merge_modalities(first: Proposals, second: Proposals, *, min_iou: float) -> Proposals:
+    """Merge the proposals of two modalities: rows that overlap by enough become one row with the scores of both.
+
+    Each row merges with at most one of the other modality, the pairs of the highest scores first (ties: the larger IoU). The
+    row of the higher score keeps its score and its ends. A row that overlaps another modality's without being merged, since
+    sound and picture are forged over different times, gets that modality's score, times their IoU.
+
+    Args:
+        first: rows of one modality, the scores of the other one 0.
+        second: rows of the other modality.
+        min_iou: pairs with a smaller IoU stay apart.
+
+    >>> audio = Proposals(np.array([[0.0, 1.0]]), np.array([0.6]), np.array([[0.7, 0.0]]))
+    >>> visual = Proposals(np.array([[0.0, 0.9], [1.5, 2.0]]), np.array([0.8, 0.1]), np.array([[0.0, 0.9], [0.0, 0.2]]))
+    >>> merged = merge_modalities(audio, visual, min_iou=0.8)
+    >>> merged.segments.tolist(), merged.scores.tolist(), merged.modality_scores.tolist()
+    ([[0.0, 0.9], [1.5, 2.0]], [0.8, 0.1], [[0.7, 0.9], [0.0, 0.2]])
+    """
+    iou = interval_iou(first.segments, second.segments)
+    pairs = np.argwhere((iou >= min_iou) & (iou > 0))
+    strength = first.scores[pairs[:, 0]] + second.scores[pairs[:, 1]]
+    partners = np.full(len(first), -1)
+    taken = np.zeros(len(second), dtype=bool)
+    for k in np.lexsort((-iou[tuple(pairs.T)], -strength)):
+        i, j = pairs[k]
+        if partners[i] < 0 and not taken[j]:
+            partners[i], taken[j] = j, True
+    merged = np.flatnonzero(partners >= 0)
+    a, b = first.take(merged), second.take(partners[merged])
+    is_first = a.scores >= b.scores
+    both = Proposals(
+        np.where(is_first[:, None], a.segments, b.segments),
+        np.maximum(a.scores, b.scores),
+        np.maximum(a.modality_scores, b.modality_scores),
+    )
+    return Proposals.concatenate(
+        [both, _with_scores_of(first, second, iou, partners < 0), _with_scores_of(second, first, iou.T, ~taken)]
+    )
+
+
+def _with_scores_of(rows: Proposals, others: Proposals, iou: Float, kept: npt.NDArray[np.bool_]) -> Proposals:
+    """The kept rows, with the modality scores of overlapping rows of another modality, times their IoU (N, others)."""
+    if not len(others):
+        return rows.take(kept)
+    shared = (iou[kept][:, :, None] * others.modality_scores).max(axis=1)
+    part = rows.take(kept)
+    return Proposals(part.segments, part.scores, np.maximum(part.modality_scores, shared))

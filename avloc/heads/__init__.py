@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from avloc.lazy import load
 
 if TYPE_CHECKING:
+    from avloc.core.proposals import merge_modalities as merge_modalities
     from avloc.core.proposals import soft_nms as soft_nms
     from avloc.heads.maps import MapTargetMaker as MapTargetMaker
     from avloc.heads.maps import MapTargets as MapTargets
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from avloc.heads.maps import boundary_overlap as boundary_overlap
     from avloc.heads.maps import decode_map as decode_map
     from avloc.heads.maps import rounded_frame_labels as rounded_frame_labels
+    from avloc.heads.modality_points import ModalityPointTargetMaker as ModalityPointTargetMaker
+    from avloc.heads.modality_points import ModalityPointTargets as ModalityPointTargets
     from avloc.heads.points import PointTargetMaker as PointTargetMaker
     from avloc.heads.points import PointTargets as PointTargets
     from avloc.heads.points import Pyramid as Pyramid
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = [
     "MapTargetMaker",
     "MapTargets",
+    "ModalityPointTargetMaker",
+    "ModalityPointTargets",
     "PointTargetMaker",
     "PointTargets",
     "Pyramid",
@@ -34,6 +39,7 @@ __all__ = [
     "decode_map",
     "decode_points",
     "frame_labels",
+    "merge_modalities",
     "point_targets",
     "rounded_frame_labels",
     "soft_nms",
@@ -42,6 +48,8 @@ __all__ = [
 _MODULES = {
     "MapTargetMaker": "avloc.heads.maps",
     "MapTargets": "avloc.heads.maps",
+    "ModalityPointTargetMaker": "avloc.heads.modality_points",
+    "ModalityPointTargets": "avloc.heads.modality_points",
     "PointTargetMaker": "avloc.heads.points",
     "PointTargets": "avloc.heads.points",
     "Pyramid": "avloc.heads.points",
@@ -51,6 +59,7 @@ _MODULES = {
     "decode_map": "avloc.heads.maps",
     "decode_points": "avloc.heads.points",
     "frame_labels": "avloc.heads.points",
+    "merge_modalities": "avloc.core.proposals",
     "point_targets": "avloc.heads.points",
     "rounded_frame_labels": "avloc.heads.maps",
     "soft_nms": "avloc.core.proposals",

@@ -25,7 +25,9 @@ def focal(logits: Tensor, targets: Tensor, *, alpha: float = 0.25, gamma: float 
     return weight * (1 - correct) ** gamma * binary_cross_entropy_with_logits(logits, targets, reduction="none")
 
 
-def varifocal(logits: Tensor, targets: Tensor, *, alpha: float = 0.75, gamma: float = 2.0) -> Tensor:
+def varifocal(
+    logits: Tensor, targets: Tensor, *, alpha: float = 0.75, gamma: float = 2.0, floor: Tensor | float = 0.0
+) -> Tensor:
     """Return the varifocal loss of each element: positives weigh as much as their quality.
 
     Zhang et al., "VarifocalNet", CVPR 2021, equation 2.
@@ -35,8 +37,10 @@ def varifocal(logits: Tensor, targets: Tensor, *, alpha: float = 0.75, gamma: fl
         targets: same shape; the IoU of a positive with its segment, 0 for negatives.
         alpha: weight of the negatives.
         gamma: exponent of the discount on easy negatives.
+        floor: lowest weight of each element, of a shape that broadcasts.
     """
     weight = torch.where(targets > 0, targets, alpha * logits.detach().sigmoid() ** gamma)
+    weight = torch.maximum(weight, torch.as_tensor(floor, dtype=weight.dtype, device=weight.device))
     return weight * binary_cross_entropy_with_logits(logits, targets, reduction="none")
 
 

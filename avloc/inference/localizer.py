@@ -35,7 +35,7 @@ WINDOW_S = 40.0
 OVERLAP = 0.25  # of a window
 FITTED_ROWS = 100
 PRECISIONS = ("32", "bf16", "16")
-Progress = Callable[[float], object]
+LocalizationProgress = Callable[[float], object]
 """Called with the seconds of a clip that are done."""
 
 
@@ -145,7 +145,7 @@ class Localizer:
         span: Span = WHOLE,
         preview: bool = False,
         info: MediaInfo | None = None,
-        progress: Progress | None = None,
+        progress: LocalizationProgress | None = None,
     ) -> Localization:
         """Find the fake segments of one clip, window by window as it is decoded; a damaged clip gives what decodes.
 
@@ -155,7 +155,7 @@ class Localizer:
             span: the part of a file, and the audio track.
             preview: whether to keep thumbnails and the loudness (`Localization.preview`).
             info: the file's header, if you have probed it: it is not opened for that again.
-            progress: see `Progress`.
+            progress: see `LocalizationProgress`.
 
         Raises:
             MediaError: if neither audio nor video can be decoded, or the span or track does not exist.
@@ -350,7 +350,7 @@ def _failed(example: Example, problem: str) -> Localization:
     return Localization(example.record.file, duration_s, Proposals.empty(), grid, fakeness, (problem,))
 
 
-def _with_progress(windows: Iterator[Window], progress: Progress | None) -> Iterator[Window]:
+def _with_progress(windows: Iterator[Window], progress: LocalizationProgress | None) -> Iterator[Window]:
     """Pass windows on, and report after each the seconds that are done."""
     for window in windows:
         yield window

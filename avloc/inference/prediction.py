@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from avloc.datasets.loading.example import Example
     from avloc.inference.localizer import Localizer
 
-Progress = Callable[[int, int], object]
+PredictionProgress = Callable[[int, int], object]
 """Called with the number of clips that are done, and of all."""
 
 
@@ -94,7 +94,7 @@ def predict(
     batch_size: int | None = None,
     workers: int = 0,
     allow_missing: bool = False,
-    progress: Progress = lambda done, total: None,
+    progress: PredictionProgress = lambda done, total: None,
 ) -> SplitPredictions:
     """Run a network on the clips of a split. `avloc predict` writes as it goes, and resumes; this keeps all in memory.
 
@@ -109,7 +109,7 @@ def predict(
         workers: processes that decode clips, without a store; 0 decodes in this one, where a clip that crashes the decoder
             ends it all.
         allow_missing: give a clip without features an empty list, instead of an error.
-        progress: see `Progress`.
+        progress: see `PredictionProgress`.
 
     Raises:
         AvlocError: if the dataset or the store cannot be read, or lacks what the network needs.

@@ -83,18 +83,19 @@ class LocalizedSegment:
         }
 
 
-def modality_name(scores: npt.NDArray[np.floating]) -> ModalityName:
+def modality_name(scores: npt.NDArray[np.floating], share: float = MODALITY_SHARE) -> ModalityName:
     """Name the modality that a segment is forged in: `audio`, `visual`, or `both`.
-
-    A modality counts if it scores at least `MODALITY_SHARE` of the stronger one.
 
     Args:
         scores: (M,) one score per modality, in the order of `MODALITIES`.
+        share: a modality counts if it scores at least this share of the stronger one.
 
     >>> modality_name(np.array([0.3, 0.31]))
     'both'
+    >>> modality_name(np.array([0.2, 0.31]), share=0.8)
+    'visual'
     """
-    is_named = scores >= MODALITY_SHARE * scores.max()
+    is_named = scores >= share * scores.max()
     return "both" if is_named.all() else cast(ModalityName, MODALITIES[int(scores.argmax())])
 
 

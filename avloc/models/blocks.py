@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, max_pool1d
@@ -140,46 +138,6 @@ class ConvHead(nn.Module):
         for block in self.blocks:
             x = block(x, mask)
         return self.out(self.norm(x))
-
-
-class Residual(NamedTuple):
-    """The part of a stream that could not be predicted.
-
-    Attributes:
-        evidence: (B, T, C) a projection of the residual, to be added to the stream.
-        error: (B, T) mean square of the residual.
-    """
-
-    evidence: Tensor
-    error: Tensor
-
-
-class CrossModalPredictor(nn.Module):
-    """Predict one stream from the other: the residual is large where sound and picture disagree.
-
-    Args:
-        width: C.
-
-    >>> mask = torch.ones(2, 19, dtype=torch.bool)
-    >>> residual = CrossModalPredictor(4)(torch.zeros(2, 19, 4), torch.zeros(2, 19, 4), mask)
-    >>> residual.evidence.shape, residual.error.shape
-    (torch.Size([2, 19, 4]), torch.Size([2, 19]))
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.first = ConvBlock(width=width, kernel=5, dropout=0.0)
-        self.out = nn.Linear(width, width)
-        self.evidence = nn.Linear(width, width)
-
-    def forward(self, source: Tensor, target: Tensor, mask: Tensor) -> Residual:
-        """Predict `target` (B, T, C) from `source` (B, T, C) over the steps of `mask` (B, T)."""
-        expected = self.norm(target)
-        residual = expected - self.out(self.first(source, mask))
-        # Only the predictor learns from the error: the streams must not become easy to predict.
-        error = (expected.detach() - self.out(self.first(source.detach(), mask))).square().mean(-1)
-        return Residual(self.evidence(residual), error * mask)
 
 
 def halve(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,39 +1,40 @@
-"""features > stems > cross-modal attention > temporal pyramid > heads for fakeness, boundaries and distances.
+"""features > stems > cross-modal attention > a branch of points per modality > scored segments, merged.
 
-A point head over a pyramid (Zhang et al., "ActionFormer", ECCV 2022) on two streams that attend to each other. Deviations:
-per-modality classes instead of action classes (a point says which modality is forged), 1-D DIoU, a boundary probability at
-every step that weights the scores, and streams that may be missing, as a whole or in part.
+A point head over a pyramid (Zhang et al., "ActionFormer", ECCV 2022) on two streams that attend to each other. Deviations: each
+modality has points of its own on its own stream, since a forged word's sound and mouth need not lie at the same time, and either
+may be genuine; boundaries as distributions; 1-D DIoU; evidence pooled over each point's own segment; a boundary probability at
+every step that weights the scores; and streams that may be missing, as a whole or in part.
 
 Legend: B batch, T steps, R rows of a stream, C width, L levels, P points of all levels, M modalities (audio, visual),
-K distance bins.
+G branches (M, or 1 for both modalities together), K distance bins.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, pad, softplus
+from torch.nn.functional import binary_cross_entropy_with_logits
 
-from avloc.core.proposals import Proposals, soft_nms, vote_boundaries
+from avloc.core.proposals import Proposals, merge_modalities, soft_nms, vote_boundaries
+from avloc.core.records import MODALITIES
 from avloc.core.timeline import TimeGrid
 from avloc.errors import AvlocError
-from avloc.heads.losses import diou, distribution_focal, focal, interval_overlap, masked_mean, varifocal
-from avloc.heads.points import PointTargetMaker, PointTargets, Pyramid, decode_points
+from avloc.heads.losses import diou, distribution_focal, interval_overlap, masked_mean, varifocal
+from avloc.heads.modality_points import SEPARATE, TOGETHER, ModalityPointTargetMaker, ModalityPointTargets
+from avloc.heads.points import Pyramid, decode_points
 from avloc.models.attention import TransformerBlock, local_attention_mask
-from avloc.models.blocks import ConvBlock, ConvHead, CrossModalPredictor, halve
+from avloc.models.point_branch import PointBranch
 from avloc.models.stems import Stem
 from avloc.models.stream_clock import stream_clocks
 
 # Shorter proposals are slips of the regression: no data set of the field labels segments that short.
 SHORTEST_S = 0.04
-GATE_STEPS = 4  # the clip gate averages the most suspicious steps
-GATE_FLOOR = -20.0  # the lowest logit that enters that average
-MASKED_LOGIT = -1e4  # replaces the logits of padding
-RARE_CLASS_BIAS = -4.0  # of a rare class's logit: training starts at a probability of 2 %
+LOWEST_QUALITY = 0.01  # of an assigned point, however wrong its segment still is
 
 LARGEST_WIDTH, MOST_LAYERS = 8192, 64
 
@@ -43,14 +44,12 @@ class BoundaryOutput(NamedTuple):
 
     Attributes:
         point_logits: (B, P, M) fakeness of the segment around each point, per modality.
-        distances: (B, P, 2) from the point back to the segment's start and on to its end, in strides of the point's level, >= 0.
+        distances: (B, P, G, 2) from the point back to the segment's start and on to its end, in strides of the point's level.
         step_logits: (B, T, M) fakeness of each step, per modality.
-        boundary_logits: (B, T, 2) a fake segment starts, ends at this step.
-        point_mask: (B, P) True for points within the clip.
-        step_mask: (B, T) True for steps within the clip.
-        clip_logits: (B,) the clip has a fake segment; 0 without a clip gate.
-        distance_log_probs: (B, P, 2, K) log-probabilities of the distance bins; K = 0 if distances are regressed directly.
-        reconstruction_error: (B, T) error of predicting each modality from the other; 0 without reconstruction.
+        boundary_logits: (B, T, G, 2) a fake segment starts, ends at this step.
+        point_mask: (B, P, G) True for points where the branch has its modality.
+        step_mask: (B, T, G) True for steps where the branch has its modality; within the clip if it has both.
+        distance_log_probs: (B, P, G, 2, K) log-probabilities of the distance bins.
     """
 
     point_logits: Tensor
@@ -59,18 +58,7 @@ class BoundaryOutput(NamedTuple):
     boundary_logits: Tensor
     point_mask: Tensor
     step_mask: Tensor
-    clip_logits: Tensor
     distance_log_probs: Tensor
-    reconstruction_error: Tensor
-
-
-class _Points(NamedTuple):
-    """Outputs at the points of one level, or of all: the point fields of `BoundaryOutput`."""
-
-    logits: Tensor
-    distances: Tensor
-    distance_log_probs: Tensor
-    mask: Tensor
 
 
 class BoundaryTransformer(nn.Module):
@@ -96,15 +84,17 @@ class BoundaryTransformer(nn.Module):
         visual_rows_per_step: rate of the visual features; None if `audio_rows_per_step` is None.
         cross_layers: pairs of self- and cross-attention blocks per stream.
         radius: attention sees at most this many steps to each side.
-        reconstruction: weight of the loss of predicting each stream from the other on real steps; the residual becomes
-            evidence of forgery. 0: no prediction.
-        clip_gate: multiply a clip's scores by its own probability of holding any forgery.
-        distance_bins: K, or 0 to regress the distances directly. Each distance is then the mean of a distribution over K
-            strides, which adds the responses of the steps there (as a start, as an end) to the point's own logits.
+        modality_points: give each modality points of its own, on its own stream; False: one set of points on the fused streams.
+        share_branch: use the same weights for the points of both modalities.
+        evidence_channels: channels of the evidence that is pooled over each point's own segment, and scores it; 0: none.
+        refine: move each segment's boundaries by the pooled evidence.
+        distance_bins: K. Each distance is the mean of a distribution over K strides.
         distribution_weight: weight of the loss on that distribution.
-        quality: train a point's score on the IoU that its segment reaches, instead of on lying in a fake segment.
+        boundary_width_steps: standard deviation of the labels around each boundary.
         boundary_power: exponent of the boundary probabilities in a proposal's score.
         voting_iou: average a proposal's boundaries with those of proposals that overlap it by at least this IoU; 0: no voting.
+        naming_weight: weight of points whose segment is forged in the other modality only, relative to positives.
+        merge_iou: an audio and a visual proposal that overlap by at least this IoU become one.
         dropout: of stems, attention blocks and pyramid; the heads have none.
         input_dropout: of the cached features.
         modality_dropout: fraction of training clips that lose one stream, so that the network works with either alone.
@@ -112,7 +102,7 @@ class BoundaryTransformer(nn.Module):
     Attributes:
         arguments: the constructor's keyword arguments, which a checkpoint keeps.
         pyramid: points of the head; the targets are made for it.
-        target_maker: turns a clip's labels into `PointTargets`.
+        target_maker: turns a clip's labels into `ModalityPointTargets`.
         cached_features: True, the inputs are cached features.
         longest_steps: None, clips may have any length.
         longest_segment_steps: 0, segments may have any length.
@@ -124,7 +114,7 @@ class BoundaryTransformer(nn.Module):
     >>> mask = torch.ones(1, 19, dtype=torch.bool)
     >>> output = network(audio=torch.zeros(1, 19, 5), video=torch.zeros(1, 19, 7), audio_mask=mask, video_mask=mask)
     >>> output.step_logits.shape, output.distances.shape  # 19 points on level 0, 10 on level 1
-    (torch.Size([1, 19, 2]), torch.Size([1, 29, 2]))
+    (torch.Size([1, 19, 2]), torch.Size([1, 29, 2, 2]))
     """
 
     cached_features = True
@@ -140,7 +130,7 @@ class BoundaryTransformer(nn.Module):
         heads: int = 4,
         levels: int = 4,
         first_steps: float = 8.0,
-        stem_layers: int = 2,
+        stem_layers: int = 0,
         audio_spectral_channels: int = 0,
         visual_grid_channels: int = 0,
         audio_layers: int = 1,
@@ -149,13 +139,17 @@ class BoundaryTransformer(nn.Module):
         visual_rows_per_step: float | None = None,
         cross_layers: int = 1,
         radius: int = 24,
-        reconstruction: float = 0.0,
-        clip_gate: bool = False,
-        distance_bins: int = 0,
+        modality_points: bool = True,
+        share_branch: bool = True,
+        evidence_channels: int = 32,
+        refine: bool = False,
+        distance_bins: int = 24,
         distribution_weight: float = 0.25,
-        quality: bool = False,
+        boundary_width_steps: float = 1.0,
         boundary_power: float = 0.25,
-        voting_iou: float = 0.0,
+        voting_iou: float = 0.8,
+        naming_weight: float = 1.0,
+        merge_iou: float = 0.9,
         dropout: float = 0.1,
         input_dropout: float = 0.1,
         modality_dropout: float = 0.1,
@@ -163,14 +157,18 @@ class BoundaryTransformer(nn.Module):
         super().__init__()
         self.arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         _check_widths(width, heads, (audio_dim, audio_layers), (visual_dim, visual_layers))
-        _check_sizes(width=width, levels=levels, stem_layers=stem_layers, cross_layers=cross_layers)
+        _check_sizes(
+            {"width": width, "evidence_channels": evidence_channels, "distance_bins": distance_bins},
+            {"levels": levels, "stem_layers": stem_layers, "cross_layers": cross_layers},
+        )
+        groups = SEPARATE if modality_points else TOGETHER
+        ends = list(accumulate(map(len, groups), initial=0))
+        self._columns = [slice(*pair) for pair in pairwise(ends)]  # of each branch, among the modalities
         self.pyramid = Pyramid(levels=levels, first_steps=first_steps)
-        self.target_maker = PointTargetMaker(self.pyramid)
-        self.radius, self.modality_dropout = radius, modality_dropout
-        self.distance_bins, self.distribution_weight = distance_bins, distribution_weight
-        self.quality, self.boundary_power, self.voting_iou = quality, boundary_power, voting_iou
-        self.reconstruction = reconstruction
-        # The modules draw their first weights in this order: another one changes the numbers of every seeded run.
+        self.target_maker = ModalityPointTargetMaker(self.pyramid, groups, boundary_width_steps)
+        self.radius, self.modality_dropout, self.distribution_weight = radius, modality_dropout, distribution_weight
+        self.naming_weight = naming_weight
+        self.boundary_power, self.voting_iou, self.merge_iou = boundary_power, voting_iou, merge_iou
         stem = partial(Stem, width=width, layers=stem_layers, dropout=dropout, input_dropout=input_dropout)
         audio_stem = stem(
             features=audio_dim,
@@ -189,17 +187,22 @@ class BoundaryTransformer(nn.Module):
         block = partial(TransformerBlock, width=width, heads=heads, dropout=dropout)
         self.self_blocks = nn.ModuleList(block() for _ in range(2 * cross_layers))
         self.cross_blocks = nn.ModuleList(block(cross=True) for _ in range(2 * cross_layers))
-        self.predictors = nn.ModuleList(CrossModalPredictor(width) for _ in range(2)) if reconstruction else None
-        self.fuse = nn.Linear(2 * width, width)
-        self.gate_head = nn.Linear(width, 1) if clip_gate else None
-        self.level_convs = nn.ModuleList(ConvBlock(width=width, kernel=3, dropout=dropout) for _ in range(levels))
-        self.level_blocks = nn.ModuleList(block() for _ in range(levels))
-        self.point_head = ConvHead(width=width, outputs=2, bias=RARE_CLASS_BIAS)
-        self.distance_head = ConvHead(width=width, outputs=2 * distance_bins or 2, bias=0.0 if distance_bins else 0.5)
-        self.response_head = ConvHead(width=width, outputs=2) if distance_bins else None
-        self.level_scale = nn.Parameter(torch.ones(levels))
         self.step_heads = nn.ModuleList(nn.Linear(width, 1) for _ in range(2))
-        self.boundary_head = ConvHead(width=width, outputs=2, bias=RARE_CLASS_BIAS)
+        self.fuse = None if modality_points else nn.Linear(2 * width, width)
+        self.branches = nn.ModuleList(
+            PointBranch(
+                width=width,
+                heads=heads,
+                levels=levels,
+                outputs=len(group),
+                distance_bins=distance_bins,
+                evidence_channels=evidence_channels,
+                refine=refine,
+                radius=radius,
+                dropout=dropout,
+            )
+            for group in (groups[:1] if share_branch else groups)
+        )
 
     def forward(
         self,
@@ -227,26 +230,24 @@ class BoundaryTransformer(nn.Module):
             AvlocError: if the streams do not have the same batch and steps, or do not come at the network's rates.
         """
         clocks = stream_clocks(self.arguments, (audio, audio_phase), (video, video_phase), step_mask)
-        step_mask = clocks[0].step_mask(audio_mask) | clocks[1].step_mask(video_mask)
+        clip = clocks[0].step_mask(audio_mask) | clocks[1].step_mask(video_mask)
         row_masks = self._drop_modality(audio_mask, video_mask)
         masks = [clock.step_mask(mask) for clock, mask in zip(clocks, row_masks, strict=True)]
         embedded = [s(x, m, c) for s, x, m, c in zip(self.stems, (audio, video), row_masks, clocks, strict=True)]
-        streams = self._attend(self._fill_missing(embedded, masks, step_mask), step_mask)
-        streams, reconstruction_error = self._add_residuals(streams, masks, step_mask)
+        streams = self._attend(self._fill_missing(embedded, masks, clip), clip)
         step_logits = torch.cat([head(x) for head, x in zip(self.step_heads, streams, strict=True)], -1)
-        x = self.fuse(torch.cat(streams, -1)) * step_mask[..., None]
-        boundary_logits = self.boundary_head(x, step_mask)
-        points = self._points(x, step_mask)
+        if self.fuse is not None:
+            streams, masks = [self.fuse(torch.cat(streams, -1)) * clip[..., None]], [clip]
+        branches = list(self.branches) * (len(streams) // len(self.branches))
+        parts = [branch(x, clip, mask) for branch, x, mask in zip(branches, streams, masks, strict=True)]
         return BoundaryOutput(
-            point_logits=points.logits,
-            distances=points.distances,
+            point_logits=torch.cat([part.logits for part in parts], -1),
+            distances=torch.stack([part.distances for part in parts], 2),
             step_logits=step_logits,
-            boundary_logits=boundary_logits,
-            point_mask=points.mask,
-            step_mask=step_mask,
-            clip_logits=self._clip_logits(x, step_mask),
-            distance_log_probs=points.distance_log_probs,
-            reconstruction_error=reconstruction_error,
+            boundary_logits=torch.stack([part.boundary_logits for part in parts], 2),
+            point_mask=torch.stack([part.mask for part in parts], 2),
+            step_mask=torch.stack(masks, 2),
+            distance_log_probs=torch.stack([part.distance_log_probs for part in parts], 2),
         )
 
     def _drop_modality(self, audio_mask: Tensor, video_mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -273,94 +274,47 @@ class BoundaryTransformer(nn.Module):
             streams = [self.cross_blocks[k + m](x, near, streams[1 - m]) for m, x in enumerate(streams)]
         return streams
 
-    def _add_residuals(
-        self, streams: list[Tensor], masks: Sequence[Tensor], step_mask: Tensor
-    ) -> tuple[list[Tensor], Tensor]:
-        """Add to each stream the residual of its prediction from the other, where both exist.
-
-        Returns:
-            The streams, (B, T, C) each, and the reconstruction error (B, T).
-        """
-        if self.predictors is None:
-            return streams, torch.zeros_like(step_mask, dtype=streams[0].dtype)
-        # Both predictions start from the streams without residuals.
-        residuals = [predictor(streams[1 - m], streams[m], step_mask) for m, predictor in enumerate(self.predictors)]
-        both = (masks[0] & masks[1])[..., None]
-        streams = [x + torch.where(both, r.evidence, 0) for x, r in zip(streams, residuals, strict=True)]
-        return streams, torch.where(both[..., 0], sum(r.error for r in residuals), 0)
-
-    def _clip_logits(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Average the logits of a clip's most suspicious steps: (B, T, C) → (B,)."""
-        if self.gate_head is None:
-            return x.new_zeros(len(x))
-        logits = self.gate_head(x)[..., 0].masked_fill(~mask, MASKED_LOGIT)
-        return logits.topk(min(GATE_STEPS, logits.shape[1]), dim=1).values.clamp_min(GATE_FLOOR).mean(1)
-
-    def _points(self, x: Tensor, mask: Tensor) -> _Points:
-        """Run the pyramid and its heads: (B, T, C) → (B, P, M), (B, P, 2), (B, P, 2, K), (B, P)."""
-        levels = []
-        for level, (conv, block) in enumerate(zip(self.level_convs, self.level_blocks, strict=True)):
-            if level:
-                x, mask = halve(x, mask)
-            x = block(conv(x, mask), local_attention_mask(mask, self.radius)) * mask[..., None]
-            logits = self.point_head(x, mask)
-            levels.append(_Points(logits, *self._distances(x, mask, level), mask))
-        return _Points(*(torch.cat(parts, 1) for parts in zip(*levels, strict=True)))
-
-    def _distances(self, x: Tensor, mask: Tensor, level: int) -> tuple[Tensor, Tensor]:
-        """Predict how far the segment reaches from each point of a level: (B, T, C) → (B, T, 2), (B, T, 2, K).
-
-        The first tensor holds the distances back to the start and on to the end, in the level's strides; the second the
-        log-probabilities of the distance bins, after Shi et al., "TriDet: temporal action detection with relative boundary
-        modeling", CVPR 2023, equation 4. A bin is an edge of a step, half a stride from its middle.
-        """
-        prediction = self.distance_head(x, mask)
-        if self.response_head is None:
-            return softplus(prediction * self.level_scale[level]), x.new_zeros(*x.shape[:2], 2, 0)
-        bins = self.distance_bins
-        response = self.response_head(x, mask).masked_fill(~mask[..., None], MASKED_LOGIT)  # B, T, 2
-        starts = pad(response[..., 0], (bins - 1, 0), value=MASKED_LOGIT).unfold(1, bins, 1).flip(-1)  # B, T, K
-        ends = pad(response[..., 1], (0, bins - 1), value=MASKED_LOGIT).unfold(1, bins, 1)  # B, T, K
-        log_probs = (torch.stack([starts, ends], 2) + prediction.unflatten(-1, (2, bins))).log_softmax(-1)
-        edges = torch.arange(bins, device=x.device, dtype=log_probs.dtype) + 0.5
-        return (log_probs.exp() * edges).sum(-1), log_probs
-
-    def loss(self, output: BoundaryOutput, targets: PointTargets) -> dict[str, Tensor]:
+    def loss(self, output: BoundaryOutput, targets: ModalityPointTargets) -> dict[str, Tensor]:
         """Return the terms of the loss and their weighted sum under `loss`. Real clips are negatives of every head.
 
-        A clip that lost a stream to dropout keeps its labels of both modalities: the other stream may still show the forgery.
+        Points of a modality have no share in it where that modality is missing or was dropped. Points of both together keep
+        the labels of both: the other stream may still show the forgery.
         """
         positive = targets.positive & output.point_mask
+        boundary_losses = binary_cross_entropy_with_logits(
+            output.boundary_logits, targets.boundary_labels, reduction="none"
+        )
+        step_losses = binary_cross_entropy_with_logits(output.step_logits, targets.frame_labels, reduction="none")
         terms = {
-            "point": self._point_loss(output, targets) / positive.sum().clamp_min(1),
+            "point": self._point_loss(output, targets),
             "distance": masked_mean(diou(output.distances, targets.distances), positive),
-            "step": _masked_cross_entropy(output.step_logits, targets.frame_labels, output.step_mask),
-            "boundary": _masked_cross_entropy(output.boundary_logits, targets.boundary_labels, output.step_mask),
-        }
-        terms["loss"] = terms["point"] + terms["distance"] + terms["step"] + 0.5 * terms["boundary"]
-        if self.distance_bins:
-            terms["distribution"] = masked_mean(
+            "step": masked_mean(step_losses, output.step_mask.expand_as(step_losses)),
+            "boundary": masked_mean(boundary_losses, output.step_mask),
+            "distribution": masked_mean(
                 distribution_focal(output.distance_log_probs, targets.distances - 0.5), positive
-            )
-            terms["loss"] = terms["loss"] + self.distribution_weight * terms["distribution"]
-        if self.gate_head is not None:
-            is_fake = targets.frame_labels.amax(dim=(1, 2)).gt(0).to(output.clip_logits.dtype)
-            terms["clip"] = binary_cross_entropy_with_logits(output.clip_logits, is_fake)
-            terms["loss"] = terms["loss"] + 0.2 * terms["clip"]
-        if self.reconstruction:
-            real = output.step_mask & (targets.frame_labels.amax(-1) == 0)
-            terms["reconstruction"] = masked_mean(output.reconstruction_error, real)
-            terms["loss"] = terms["loss"] + self.reconstruction * terms["reconstruction"]
+            ),
+        }
+        terms["loss"] = (
+            terms["point"]
+            + terms["distance"]
+            + terms["step"]
+            + 0.5 * terms["boundary"]
+            + self.distribution_weight * terms["distribution"]
+        )
         return terms
 
-    def _point_loss(self, output: BoundaryOutput, targets: PointTargets) -> Tensor:
-        """Sum the classification loss over all points of the batch: ()."""
-        if self.quality:
-            iou = interval_overlap(output.distances, targets.distances).detach()[..., None]
-            losses = varifocal(output.point_logits, targets.point_classes * iou.clamp_min(0.01))
-        else:
-            losses = focal(output.point_logits, targets.point_classes)
-        return (losses * output.point_mask[..., None]).sum()
+    def _point_loss(self, output: BoundaryOutput, targets: ModalityPointTargets) -> Tensor:
+        """Train the points' scores on the IoU that their segments reach: ().
+
+        An assigned point whose segment is forged in the other modality only is a negative that weighs as much as a positive
+        would (`naming_weight`): it must tell the modality, and not the place.
+        """
+        mask = output.point_mask
+        ious = _segment_ious(output.distances, targets)  # B, P, G, G
+        quality = targets.point_classes * ious.diagonal(dim1=2, dim2=3) * mask
+        contested = self.naming_weight * ious.amax(3)
+        losses = varifocal(output.point_logits, quality, floor=contested) * mask
+        return losses.sum() / (targets.positive & mask).sum().clamp_min(1)
 
     def decode(
         self, output: BoundaryOutput, grids: Sequence[TimeGrid], *, keep: int = 100, before_nms: int = 300
@@ -371,42 +325,55 @@ class BoundaryTransformer(nn.Module):
             output: of a batch padded to T steps.
             grids: the clock of each clip, of at most T steps.
             keep: return at most this many proposals per clip.
-            before_nms: soft-NMS gets at most this many proposals per clip.
+            before_nms: soft-NMS gets at most this many proposals per clip and branch.
         """
-        scores = output.point_logits.detach().sigmoid().float().cpu().numpy()
+        scores = output.point_logits.detach().sigmoid().mul(output.point_mask).float().cpu().numpy()
         distances = output.distances.detach().float().cpu().numpy()
         boundaries = output.boundary_logits.detach().sigmoid().float().cpu().numpy()
-        if self.gate_head is not None:
-            scores = scores * output.clip_logits.detach().sigmoid().float().cpu().numpy()[:, None, None]
         results = []
         for b, grid in enumerate(grids):
-            candidates = decode_points(
-                scores[b],
-                distances[b],
-                TimeGrid(grid.start_s, grid.hop_s, output.step_mask.shape[1]),
-                self.pyramid,
+            padded = TimeGrid(grid.start_s, grid.hop_s, output.step_mask.shape[1])
+            decode_branch = partial(
+                decode_points,
+                grid=padded,
+                pyramid=self.pyramid,
                 extent_s=(grid.start_s, grid.end_s),
-                boundaries=boundaries[b, : grid.length],
                 boundary_power=self.boundary_power,
                 shortest_s=SHORTEST_S,
                 keep=before_nms,
             )
-            proposals = soft_nms(candidates, keep=keep, floor=0.0)
-            results.append(vote_boundaries(proposals, candidates, self.voting_iou) if self.voting_iou else proposals)
+            parts = []
+            for g, columns in enumerate(self._columns):
+                ends = boundaries[b, : grid.length, g]
+                rows = decode_branch(scores[b, :, columns], distances[b, :, g], boundaries=ends)
+                parts.append(self._suppress(rows.with_modalities(columns, len(MODALITIES)), keep))
+            merged = parts[0] if len(parts) == 1 else merge_modalities(*parts, min_iou=self.merge_iou)
+            results.append(merged.best(keep))
         return results
 
+    def _suppress(self, candidates: Proposals, keep: int) -> Proposals:
+        """Soft-NMS within one branch, then boundary voting."""
+        proposals = soft_nms(candidates, keep=keep, floor=0.0)
+        return vote_boundaries(proposals, candidates, self.voting_iou) if self.voting_iou else proposals
 
-def _masked_cross_entropy(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
-    return masked_mean(binary_cross_entropy_with_logits(logits, labels, reduction="none"), mask)
+
+def _segment_ious(distances: Tensor, targets: ModalityPointTargets) -> Tensor:
+    """Return the IoU of each branch's segments with each group's: (B, P, G, 2) → (B, P, G, groups).
+
+    It is 0 where the group has assigned no segment to the point.
+    """
+    iou = interval_overlap(distances[:, :, :, None], targets.distances[:, :, None]).detach()
+    return iou.clamp_min(LOWEST_QUALITY) * targets.positive[:, :, None]
 
 
-def _check_sizes(width: int, **layers: int) -> None:
+def _check_sizes(widths: Mapping[str, int], layers: Mapping[str, int]) -> None:
     """Refuse what no network has and a checkpoint may claim: building it would take hours, or all memory."""
-    if width > LARGEST_WIDTH:
-        raise AvlocError(f"want a width of at most {LARGEST_WIDTH}, got {width}")
-    for name, count in layers.items():
-        if count > MOST_LAYERS:
-            raise AvlocError(f"want {name} of at most {MOST_LAYERS}, got {count}")
+    for largest, sizes in ((LARGEST_WIDTH, widths), (MOST_LAYERS, layers)):
+        for name, size in sizes.items():
+            if size > largest:
+                raise AvlocError(f"want {name} of at most {largest}, got {size}")
+    if widths["distance_bins"] < 1:
+        raise AvlocError(f"want at least one of distance_bins, got {widths['distance_bins']}")
 
 
 def _check_widths(width: int, heads: int, audio: tuple[int, int], visual: tuple[int, int]) -> None:

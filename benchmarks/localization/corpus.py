@@ -1,161 +1,363 @@
-"""The benchmark's clips: recorded speech > words of which some are forged > mp4 files in LAV-DF's layout.
+"""The benchmark's clips, version 3: recorded speech > edits, forged and genuine > mp4 files in AV-Deepfake1M's layout.
 
-Harder than the demo: people, sources and speakers are split (three languages to train on, one to validate, one to test); words
-last 0.1 to 0.8 s; four methods forge the sound and four the mouth, one of each in the test split only; compression and noise are
-stronger. Each source gives a real clip and two forged ones. Fixed by `VERSION` and the seed.
+    python benchmarks/localization/corpus.py --out /data/loc --clips 2400 --workers 2     # resumes where it stopped
+    python benchmarks/localization/corpus.py --out /data/loc --check                      # looks for shortcuts
+
+A source is an utterance of a speaker; it gives a real clip and two forged ones of different kinds (sound, mouth, both). Speakers
+and faces are split; some languages and some methods are met in the test alone. Sound is cut at any sample, the picture at frames
+of clips of three frame rates, many of which start late. Fixed by `VERSION`, the seed, and the methods that are there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from functools import cache
+import argparse
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+import materials
+import mouth_forgers
 import numpy as np
-from forgers import MOUTH, SOUND, UNSEEN_MOUTH, UNSEEN_SOUND
+import sound_forgers
+from composing import rendering
+from composing.acoustics import Recording
+from composing.phrases import LONGEST_PHRASE_S, load_speech
+from composing.rendering import Forgers, Labels
+from composing.utterances import Timeline, draw_change, draw_orders, draw_utterance, edit_utterance, lay_out
+from forgers import UNSEEN_MOUTH, UNSEEN_SOUND
 
 from avloc.core.records import VideoRecord
-from avloc.datasets.readers import lavdf
-from avloc.datasets.synthetic import speech_pieces
-from avloc.datasets.synthetic.composition import (
-    CLIP_KINDS,
-    CLIPS_PER_SOURCE,
-    ClipPlan,
-    clip_rng,
-    compose_from,
-    plan,
-)
-from avloc.datasets.synthetic.generate import Style, render
-from avloc.datasets.synthetic.speech_pieces import SpeechPiece
+from avloc.core.timeline import DEFAULT_SAMPLE_RATE, Segment
+from avloc.datasets.readers import avdeepfake1m
+from avloc.datasets.synthetic.composition import CLIP_KINDS, CLIPS_PER_SOURCE, ClipPlan, clip_rng, plan
+from avloc.datasets.synthetic.generate import clip_file
 from avloc.errors import AvlocError
 from avloc.io import processes
-from avloc.io.files import read_json, write_json
+from avloc.io.files import read_json, remove_stale, write_json
 
-VERSION = 2
-SEED = 7
-CLIPS = 1536
-SPEAKERS = {"train": ("en", "fr", "it"), "dev": ("ru",), "test": ("es",)}
-SHORTEST_S, LONGEST_S = 0.1, 0.8
-UNSEEN_SHARE = 0.4  # of the test clips
-MOST_PIECES = 1500  # per speaker
-TASK_CLIPS = 8
+VERSION = 3
+SEED = 11
+CLIPS = 2400
+LAYOUT = "avdeepfake1m"
+UNSEEN_SHARE = 0.5  # of the forged test clips
+TASK_CLIPS = 12
+WORD_BANKS = ("flite", "kokoro")
+LONGEST_BANK_WORD_S = 0.7
 
 
-@cache
-def split_pieces(speech: str, split: str) -> dict[str, list[SpeechPiece]]:
-    """A split's words by speaker, at most `MOST_PIECES` of each in random order."""
-    pieces = {}
-    for name in SPEAKERS[split]:
-        words = [
-            piece
-            for [samples] in speech_pieces.load_speakers(Path(speech) / name).values()
-            for piece in speech_pieces.cut_pieces(samples, name, shortest_s=SHORTEST_S, longest_s=LONGEST_S)
-        ]
-        order = np.random.default_rng(SEED).permutation(len(words))[:MOST_PIECES]
-        pieces[name] = [words[k] for k in order]
-    return pieces
+@dataclass(frozen=True, slots=True)
+class ClipDetails:
+    """Facts about a clip that its metadata do not hold.
+
+    Attributes:
+        methods: `audio` and `visual` → the method's name; a genuine modality is missing.
+        change: `none`, `replace`, `insert` or `delete`.
+        speaker: a name of `materials.SPEAKERS`.
+        language: ISO 639 code, or several with `+` between.
+        source: the same for the clips of one utterance.
+        fps: frames per second, as a fraction.
+        video_start_s: time of the first frame; the first sample is at 0.
+        codec: of the sound before the file's own codec, or empty.
+        splices: start and end of each genuine edit, in seconds.
+        words: start and end of each word, in seconds.
+    """
+
+    methods: dict[str, str]
+    change: str
+    speaker: str
+    language: str
+    source: str
+    fps: str
+    video_start_s: float
+    codec: str
+    splices: list[tuple[float, float]]
+    words: list[tuple[float, float]]
 
 
 class Methods(NamedTuple):
-    """A method for the sound and one for the mouths, by name."""
+    """Names of methods for the sound and for the mouths."""
 
-    sound: str
-    mouth: str
+    sound: tuple[str, ...]
+    mouth: tuple[str, ...]
 
 
-def draw_methods(clip: ClipPlan) -> Methods:
-    """Draw a clip's methods: for two in five test clips the unseen ones, otherwise any of the others."""
+# Plans.
+
+
+def draw_speaker(clip: ClipPlan, folder: Path) -> materials.Speaker:
+    """The speaker of a clip's person.
+
+    Those of whom there is more speech have more persons (by the square root), spread by the golden ratio, so that the shares
+    hold in small sets as well.
+    """
+    speakers = materials.speakers_of_split(clip.split)
+    shares = np.cumsum(np.sqrt([(folder / f"{speaker.name}.npz").stat().st_size for speaker in speakers]))
+    position = clip.person * (np.sqrt(5) - 1) / 2 % 1
+    return speakers[int(np.searchsorted(shares / shares[-1], position, side="right"))]
+
+
+def draw_methods(clip: ClipPlan, present: Methods) -> dict[str, str]:
+    """Draw the method of each forged modality of a clip.
+
+    Half of the forged test clips get unseen methods, all other clips the others.
+
+    Args:
+        clip: the clip.
+        present: all methods that are there.
+    """
     rng = clip_rng(clip, 6, CLIP_KINDS.index(clip.kind))
-    if clip.split == "test" and rng.random() < UNSEEN_SHARE:
-        return Methods(UNSEEN_SOUND, UNSEEN_MOUTH)
-    sounds, mouths = [*SOUND][:-1], [*MOUTH][:-1]
-    return Methods(sounds[rng.integers(len(sounds))], mouths[rng.integers(len(mouths))])
-
-
-def methods_by_modality(clip: ClipPlan) -> dict[str, str]:
-    """The method of each forged modality of a clip; empty for a real one."""
-    sound, mouth = draw_methods(clip)
-    return ({"audio": sound} if clip.kind in ("audio", "both") else {}) | (
-        {"visual": mouth} if clip.kind in ("visual", "both") else {}
-    )
+    unseen = clip.split == "test" and bool(rng.random() < UNSEEN_SHARE)
+    methods = {}
+    for modality, names, unseen_names in (
+        ("audio", present.sound, UNSEEN_SOUND),
+        ("visual", present.mouth, UNSEEN_MOUTH),
+    ):
+        drawn = str(rng.choice(sorted(name for name in names if (name in unseen_names) == unseen)))
+        if clip.kind in (modality, "both"):
+            methods[modality] = drawn
+    return methods
 
 
 def is_unseen(methods: Mapping[str, str]) -> bool:
     """True for a forged clip whose methods all are absent from the training split.
 
-    >>> is_unseen({"audio": UNSEEN_SOUND}), is_unseen({"audio": "lpc", "visual": UNSEEN_MOUTH}), is_unseen({})
+    >>> is_unseen({"audio": "kokoro"}), is_unseen({"audio": "lpc", "visual": "coded"}), is_unseen({})
     (True, False, False)
     """
-    return bool(methods) and set(methods.values()) <= {UNSEEN_SOUND, UNSEEN_MOUTH}
+    return bool(methods) and set(methods.values()) <= UNSEEN_SOUND | UNSEEN_MOUTH
 
 
-def clip_style(clip: ClipPlan) -> Style:
-    """The recording, the same for the three clips of a source, and the clip's own methods."""
-    sound, mouth = draw_methods(clip)
-    rate = (48_000, 64_000, 96_000)[clip_rng(clip, 7).integers(3)]
-    return Style(SOUND[sound], MOUTH[mouth], room_db=(-68.0, -52.0), crf=(20, 28), audio_bit_rate=rate)
+# Clips.
 
 
 class GeneratedClip(NamedTuple):
-    """A clip's record, and start and end of each of its words in seconds."""
+    """A clip's record and details."""
 
     record: VideoRecord
-    words: list[tuple[float, float]]
+    details: ClipDetails
 
 
 class _Task(NamedTuple):
     plans: tuple[ClipPlan, ...]
     out: Path
-    speech: str
+    speech: Path
+    cache: Path
+    present: Methods
 
 
-def make(out: Path, speech: Path, *, clips: int, workers: int, progress: Callable[[int], object]) -> list[VideoRecord]:
+def make(
+    out: Path,
+    speech: Path,
+    cache: Path,
+    clips: int = CLIPS,
+    workers: int = 1,
+    progress: Callable[[int], object] = lambda clips: None,
+    log: Callable[[str], object] = print,
+) -> list[VideoRecord]:
     """Make the set; existing clips are kept.
 
     Args:
         out: folder of the set.
-        speech: folder of the recordings, one sub-folder per speaker.
+        speech: folder of the recordings, from `materials.fetch`.
+        cache: folder for the packages and the spoken words of the forgers.
         clips: number of clips.
         workers: processes.
         progress: called with the number of clips that are done, some at a time.
+        log: called with a line for each method that is left out.
 
     Raises:
         AvlocError: if the folder holds another set.
     """
-    settings = {"version": VERSION, "seed": SEED, "clips": clips}
+    present = Methods(tuple(sorted(_load_sounds(cache, log))), tuple(sorted(_load_mouths(log))))
+    settings = {
+        "version": VERSION,
+        "seed": SEED,
+        "clips": clips,
+        "sound": [*present.sound],
+        "mouth": [*present.mouth],
+    }
     marker = out / "corpus.json"
     if marker.is_file() and read_json(marker, "marker of the benchmark's set") != settings:
         raise AvlocError(f"{out}: holds another set, want {settings}; name another folder")
     write_json(marker, settings)
     plans = plan(clips, SEED)
-    tasks = [_Task(tuple(plans[k : k + TASK_CLIPS]), out, str(speech)) for k in range(0, len(plans), TASK_CLIPS)]
+    for folder in {(out / clip_file(clip, LAYOUT)[0]).parent for clip in plans}:
+        remove_stale(folder)
     generated: dict[str, GeneratedClip] = {}
-    for results in processes.run(_make_clips, tasks, workers):
+    for results in processes.run(_make_clips, _tasks(plans, out, speech, cache, present), workers):
         generated.update({clip.record.file: clip for clip in results})
         progress(len(results))
-    ordered = [generated[clip_file(clip)] for clip in plans]
+    ordered = [generated[clip_file(clip, LAYOUT)[0]] for clip in plans]
     records = [clip.record for clip in ordered]
-    lavdf.write(out, records, {clip.record.file: clip.words for clip in ordered})
-    write_json(out / "methods.json", {clip_file(clip): methods_by_modality(clip) for clip in plans})
+    avdeepfake1m.write(out, records, {clip.record.file: clip.details.words for clip in ordered})
+    write_json(out / "details.json", {clip.record.file: dataclasses.asdict(clip.details) for clip in ordered})
     return records
 
 
-def clip_file(clip: ClipPlan) -> str:
-    """A clip's file, relative to the set's folder."""
-    return f"{clip.split}/{clip.number:06d}.mp4"
+def _tasks(plans: Sequence[ClipPlan], out: Path, speech: Path, cache: Path, present: Methods) -> list[_Task]:
+    """Group the clips by speaker, so that a speaker's recordings are read once."""
+    by_speaker: dict[str, list[ClipPlan]] = {}
+    for clip in plans:
+        by_speaker.setdefault(draw_speaker(clip, speech).name, []).append(clip)
+    return [
+        _Task(tuple(clips[k : k + TASK_CLIPS]), out, speech, cache, present)
+        for clips in by_speaker.values()
+        for k in range(0, len(clips), TASK_CLIPS)
+    ]
+
+
+@lru_cache(maxsize=1)
+def _load_sounds(cache: Path, log: Callable[[str], object]) -> dict[str, sound_forgers.Forger]:
+    return sound_forgers.load_forgers(cache, log)
+
+
+@cache
+def _load_mouths(log: Callable[[str], object]) -> dict[str, mouth_forgers.Repaint]:
+    return mouth_forgers.load_forgers(log)
+
+
+def _keep_silent(line: str) -> None:
+    """Workers repeat no lines."""
 
 
 def _make_clips(task: _Task) -> list[GeneratedClip]:
-    generated = []
-    for clip in task.plans:
-        composition = compose_from(clip, split_pieces(task.speech, clip.split))
-        path = task.out / clip_file(clip)
-        if not path.exists():
-            render(composition, path, clip_style(clip))
+    return [_make_clip(clip, task) for clip in task.plans]
+
+
+def _make_clip(clip: ClipPlan, task: _Task) -> GeneratedClip:
+    """Compose a clip, and render it unless its file exists."""
+    speaker = draw_speaker(clip, task.speech)
+    kind = CLIP_KINDS.index(clip.kind)
+    change = draw_change(clip_rng(clip, 8, kind)) if clip.kind != "real" else "none"
+    recording = Recording.draw(clip_rng(clip, 7))
+    timeline = compose(clip, speaker.name, change, task.speech)
+    cut = rendering.cut_frames(clip_rng(clip, 3, kind), timeline, recording)
+    methods = draw_methods(clip, task.present)
+    file = clip_file(clip, LAYOUT)[0]
+    if not (task.out / file).exists():
+        person = int(np.random.default_rng([clip.seed, clip.person, 102]).integers(2**31))
+        forgers = _clip_forgers(methods, task.cache, load_speech(task.speech, speaker.name).bandwidth_hz)
+        rendering.render(clip_rng(clip, 4, kind), timeline, cut, recording, person, forgers, task.out / file)
+    labels = rendering.label(timeline, cut)
+    details = ClipDetails(
+        methods=methods,
+        change=change,
+        speaker=speaker.name,
+        language="+".join(speaker.languages),
+        source=f"{clip.split}-{clip.source}",
+        fps=str(recording.fps),
+        video_start_s=recording.video_start_s,
+        codec=recording.codec,
+        splices=labels.splices,
+        words=labels.words,
+    )
+    return GeneratedClip(_record(clip, labels, methods), details)
+
+
+def compose(clip: ClipPlan, speaker: str, change: str, folder: Path) -> Timeline:
+    """The words of a clip in time.
+
+    Args:
+        clip: the clip.
+        speaker: name of the speaker.
+        change: of the forged edits.
+        folder: of the recordings.
+    """
+    speech = load_speech(folder, speaker)
+    rng = clip_rng(clip, 2, CLIP_KINDS.index(clip.kind))
+    utterance = draw_utterance(clip_rng(clip, 1), speech)
+    edited = edit_utterance(rng, speech, utterance, draw_orders(rng, clip.kind, change))
+    return lay_out(speech, edited)
+
+
+def _clip_forgers(methods: Mapping[str, str], folder: Path, bandwidth_hz: float) -> Forgers:
+    """The functions of a clip's methods. That of a genuine modality is never called."""
+    sounds, mouths = _load_sounds(folder, _keep_silent), _load_mouths(_keep_silent)
+    sound, mouth = methods.get("audio", "lpc"), methods.get("visual", "blurred")
+    longest_s = LONGEST_BANK_WORD_S if sound in WORD_BANKS else LONGEST_PHRASE_S
+    return Forgers(sounds[sound], mouths[mouth], longest_s, bandwidth_hz)
+
+
+def _record(clip: ClipPlan, labels: Labels, methods: Mapping[str, str]) -> VideoRecord:
+    file, split = clip_file(clip, LAYOUT)
+    attributes = {"video_frames": str(labels.frames), "audio_frames": str(labels.samples)}
+    if clip.kind != "real":
         real = replace(clip, kind="real", number=clip.number - clip.number % CLIPS_PER_SOURCE)
-        original = None if clip.kind == "real" else clip_file(real)
-        record = composition.record(clip_file(clip), clip.split, original)
-        generated.append(GeneratedClip(record, composition.spans()))
-    return generated
+        attributes["original"] = clip_file(real, LAYOUT)[0].partition("/")[2]
+    for modality, name in (("audio", "audio_model"), ("visual", "video_model")):
+        if modality in methods:
+            attributes[name] = methods[modality]
+    return VideoRecord(
+        file=file,
+        split=split,
+        duration_s=labels.samples / DEFAULT_SAMPLE_RATE,
+        audio_segments=tuple(Segment(*span) for span in labels.audio),
+        visual_segments=tuple(Segment(*span) for span in labels.visual),
+        attributes=tuple(attributes.items()),
+    )
+
+
+# Reading.
+
+
+def read_details(clips: Path) -> dict[str, ClipDetails]:
+    """Read the details of a set by file."""
+    entries = read_json(clips / "details.json", "details of the benchmark's set")
+    spans = ("splices", "words")
+    return {
+        file: ClipDetails(**{**entry, **{name: [(s, e) for s, e in entry[name]] for name in spans}})
+        for file, entry in entries.items()
+    }
+
+
+def read_records(clips: Path, split: str) -> list[VideoRecord]:
+    """Read the labels of a split; the layout keeps those of the test split in `truth/`.
+
+    Args:
+        clips: folder of the set.
+        split: `train`, `val` or `test`.
+    """
+    folder = clips / "truth" if split == "test" else clips
+    return [
+        VideoRecord(
+            file=f"{split}/{entry['file']}",
+            split=split,
+            duration_s=entry["audio_frames"] / DEFAULT_SAMPLE_RATE,
+            audio_segments=tuple(Segment(*span) for span in entry["audio_fake_segments"]),
+            visual_segments=tuple(Segment(*span) for span in entry["visual_fake_segments"]),
+            attributes=(("video_frames", str(entry["video_frames"])), ("audio_frames", str(entry["audio_frames"]))),
+        )
+        for entry in read_json(folder / f"{split}_metadata.json", "metadata file")
+    ]
+
+
+# Command line.
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Make the set, or look for shortcuts in it."""
+    from tqdm import tqdm
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder for everything; the set is OUT/clips")
+    parser.add_argument("--speech", type=Path, help="folder of the recordings (default: OUT/speech)")
+    parser.add_argument("--cache", type=Path, help="folder of packages and spoken words (default: OUT/cache)")
+    parser.add_argument("--clips", type=int, default=CLIPS, help="number of clips (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
+    parser.add_argument("--check", action="store_true", help="look for shortcuts in the set that is there")
+    args = parser.parse_args(arguments)
+    if args.check:
+        import shortcuts
+
+        print(shortcuts.check(args.out / "clips"))
+        return
+    speech = materials.fetch(args.speech or args.out / "speech", progress=print)
+    with tqdm(total=args.clips, desc="clips", disable=None) as bar:
+        make(args.out / "clips", speech, args.cache or args.out / "cache", args.clips, args.workers, bar.update)
+
+
+if __name__ == "__main__":
+    main()

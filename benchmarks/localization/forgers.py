@@ -1,4 +1,4 @@
-"""Methods that forge a word's sound or a mouth's picture. The last one of each is for the test split only.
+"""Methods that forge a word's sound or a mouth's picture without trained weights; which methods are met in the test alone.
 
 The methods for sound lose detail as vocoders of different kinds do; those for mouths leave the traces of different generators.
 All keep the length and the level, so that only a method's own traces give it away (splices are in real clips too).
@@ -106,19 +106,6 @@ def band_replication(samples: Samples) -> Samples:
     return match_level(_overlap_add(spectrum, len(samples)), samples)
 
 
-def phase_search(samples: Samples) -> Samples:
-    """Magnitudes of 32 ms frames, smoothed over time, with random phases after one iteration of phase search.
-
-    Griffin and Lim, "Signal estimation from modified short-time Fourier transform", 1984.
-    """
-    magnitude = np.abs(_spectrum(samples))
-    magnitude = np.mean([np.roll(magnitude, k, axis=0) for k in range(-2, 3)], axis=0)
-    spectrum = magnitude * np.exp(2j * np.pi * np.random.default_rng(len(samples)).random(magnitude.shape))
-    consistent = _spectrum(_overlap_add(spectrum, len(samples)).astype(np.float32))
-    spectrum = magnitude * np.exp(1j * np.angle(consistent))
-    return match_level(_overlap_add(spectrum, len(samples)), samples)
-
-
 def blurred(frames: Frames, mouths: Positions, forged: Mask, side: int, strength: float) -> None:
     """Repaint as a generator without fine detail: a Gaussian blur, with new grain. Arguments as of `Style.repaint`."""
     from scipy.ndimage import gaussian_filter
@@ -157,7 +144,6 @@ SOUND: dict[str, Callable[[Samples], Samples]] = {
     "mel-griffin-lim": forge.revoice,
     "lpc": lpc,
     "band-replication": band_replication,
-    "phase-search": phase_search,
 }
 MOUTH: dict[str, Callable[[Frames, Positions, Mask, int, float], None]] = {
     "low-resolution": low_resolution,
@@ -165,4 +151,7 @@ MOUTH: dict[str, Callable[[Frames, Positions, Mask, int, float], None]] = {
     "averaged": averaged,
     "coded": coded,
 }
-UNSEEN_SOUND, UNSEEN_MOUTH = [*SOUND][-1], [*MOUTH][-1]
+# All methods of the benchmark, those of other modules included.
+UNSEEN_SOUND = frozenset({"kokoro", "codec2", "band-replication"})
+UNSEEN_MOUTH = frozenset({"coded", "transposed-generator"})
+NEURAL = frozenset({"spectral-vocoder", "transposed-vocoder", "kokoro", "nearest-generator", "transposed-generator"})

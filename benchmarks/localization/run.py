@@ -1,96 +1,177 @@
-"""BoundaryTransformer beside five baselines on one generated corpus: the same features, budget, seeds and evaluation.
+"""BoundaryTransformer beside its peers on one generated corpus: the same features, labels, budgets, seeds and evaluation.
 
-    python benchmarks/localization/run.py --out /data/loc            # everything; resumes where it stopped
-    python benchmarks/localization/run.py --out /data/loc --quick    # small, minutes: the order of the systems
-    python benchmarks/localization/run.py --out /data/loc --systems ablation --seeds 0
+    python benchmarks/localization/run.py --out /data/loc                    # trains and validates; resumes where it stopped
+    python benchmarks/localization/run.py --out /data/loc --quick            # small, minutes: the order of the systems
+    python benchmarks/localization/run.py --out /data/loc --systems trials --seeds 0
+    python benchmarks/localization/run.py --out /data/loc --final            # tests what is trained, once; notes it in ledger.csv
+    python benchmarks/localization/run.py --out /data/loc --final --shift-ms 13
+    python benchmarks/localization/run.py --out /data/loc --tables           # draws the tables again from kept predictions
+    python benchmarks/localization/run.py --out /data/loc --tables --budgets all --page docs/model.md    # fills its places
 
-Downloads the recordings (51 MB, Debian), makes the clips, extracts, trains every system with every seed, tests, and prints the
-table, which is also written to OUT/table.md. Each finished run leaves OUT/runs/SYSTEM-SEED.json and is not repeated.
+Fetches the recordings (Debian), makes the clips, extracts, trains every system with every seed and budget, and prints the
+validation scores. Choices rest on these: the test split is predicted by `--final` alone, which adds a line per network to
+`ledger.csv` and keeps the predictions in OUT/predictions. Tables go to OUT/tables as Markdown, and with `--page` to a page.
 """
 
 from __future__ import annotations
 
 import argparse
-import logging
-import shutil
-import tempfile
 import time
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import Any
 
 import corpus
-import numpy as np
-import speech
-import torch
-from systems import ABLATION, BASELINES, FEATURES, OURS, SYSTEMS, TRIALS, System
-from tables import SUBSETS, RunResult, Scores, build_network, cost_table, read_results, score_table
+import forgers
+import materials
+from budgets import BUDGETS
+from experiment import RunResult, Task, TestTask, predict_split, read_result, run, test
+from scoring import ledger
+from scoring.costs import cost_table, trials_table
+from scoring.naming import NamingThresholds
+from scoring.pages import fill_page
+from scoring.predictions import SplitPredictions
+from scoring.report import SplitReport, validation_table
+from scoring.scores import RESAMPLES
+from scoring.tables import Table
+from scoring.truth import SplitTruth
+from systems import ABLATION, FEATURES, MAIN, OURS, REFERENCES, SYSTEMS, TRIALS
 
-from avloc.core.timeline import segment_array
-from avloc.datasets.loading.data_modules import FeatureData
 from avloc.errors import AvlocError
-from avloc.evaluation.torchmetric import TemporalAveragePrecision
 from avloc.feature_extraction.job import run as job
 from avloc.feature_extraction.job.pipeline import ClipReport
 from avloc.feature_extraction.job.plan import ReusedClips
 from avloc.feature_extraction.job.worker import ExtractionSettings
 from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.io import processes
-from avloc.io.files import read_json, replacing, write_json, write_text
-from avloc.training.module import LocalizationModule
+from avloc.io.files import read_json, write_text
 
-if TYPE_CHECKING:
-    from avloc.core.proposals import Proposals
-    from avloc.core.records import VideoRecord
-    from avloc.models import Network
-
-IOUS, COUNTS = (0.5, 0.75, 0.9, 0.95), (10, 20)
-BATCH = 16
-QUICK_CLIPS, QUICK_EPOCHS = 240, 6
+QUICK_CLIPS = 240
 NOT_QUICK = ("batfd_plus",)  # attention over all cells of its map: more than five minutes even in the quick form
 
 
-class Task(NamedTuple):
-    """A run: one system with one seed.
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """Options of the command line.
 
     Attributes:
-        system: a name of `SYSTEMS`.
-        seed: of the training.
-        out: folder of the benchmark.
-        epochs: passes over the training split; None: the system's own.
+        out: folder for everything.
+        systems: names of systems.
+        seeds: seeds of the trainings.
+        budgets: names of budgets.
+        jobs: runs at a time, each with its share of the cores.
+        cores: cores for all.
         device: `cpu` or `gpu`.
-        threads: of torch.
+        quick: a small set.
+        final: predict the test split.
+        allow_dirty: also with uncommitted changes; the ledger says so.
+        shift_ms: also predict media that come later by this many milliseconds.
+        tables: only draw the tables.
+        resamples: draws of each bootstrap.
+        page: a page of the documentation whose places get the tables.
     """
 
-    system: str
-    seed: int
     out: Path
-    epochs: int | None
+    systems: tuple[str, ...]
+    seeds: tuple[int, ...]
+    budgets: tuple[str, ...]
+    jobs: int
+    cores: int
     device: str
-    threads: int
+    quick: bool
+    final: bool
+    allow_dirty: bool
+    shift_ms: float
+    tables: bool
+    resamples: int
+    page: Path | None
 
     @property
-    def result_file(self) -> Path:
-        """The run's result; it exists once the run is finished."""
-        return self.out / "runs" / f"{self.system}-{self.seed}.json"
+    def folder(self) -> Path:
+        """The folder of this corpus."""
+        return self.out / "quick" if self.quick else self.out
 
-    @property
-    def weights_file(self) -> Path:
-        """The trained network, which may be another system's."""
-        return self.out / "runs" / f"{SYSTEMS[self.system].weights_of or self.system}-{self.seed}.ckpt"
+    def tasks(self) -> list[Task]:
+        """All runs, seed by seed, so that an interrupted benchmark has whole seeds."""
+        threads = max(1, self.cores // self.jobs)
+        return [
+            Task(name, seed, budget, self.folder, self.device, threads)
+            for budget in self.budgets
+            for seed in self.seeds
+            for name in self.systems
+        ]
 
 
-# Data.
+def parse_names(text: str, groups: dict[str, Sequence[str]], what: str) -> tuple[str, ...]:
+    """Return names from a group's name, or from a list with commas.
+
+    Args:
+        text: of the command line.
+        groups: names by group; those of `all` are the known ones.
+        what: the names, in a message.
+
+    Raises:
+        AvlocError: if a name is unknown.
+    """
+    names = groups.get(text) or text.split(",")
+    unknown = [name for name in names if name not in groups["all"]]
+    if unknown:
+        raise AvlocError(f"unknown {what} {', '.join(unknown)}; want {', '.join((*groups, *groups['all']))}")
+    return tuple(names)
 
 
-def prepare(out: Path, recordings: Path, clips: int, workers: int) -> None:
-    """Make the clips and extract their features; finished parts are kept."""
+SYSTEM_GROUPS: dict[str, Sequence[str]] = {
+    "main": [*MAIN, *REFERENCES],
+    "ablation": [OURS, *ABLATION],
+    "trials": [*TRIALS],
+    "all": [*SYSTEMS],
+}
+
+
+def parse(arguments: Sequence[str] | None = None) -> RunOptions:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--out", type=Path, required=True, help="folder for everything")
+    add("--systems", default="main", help="main, ablation, trials, all, or names (default: main)")
+    add("--seeds", default="0,1,2", help="seeds of the trainings (default: 0,1,2)")
+    add("--budgets", default="short", help="short, long, all, or both with a comma (default: short)")
+    add("--jobs", type=int, default=1, help="runs at a time, each with its share of the cores (default: 1)")
+    add("--cores", type=int, default=2, help="cores for all (default: 2)")
+    add("--device", default="cpu", choices=["cpu", "gpu"], help="device of the networks (default: cpu)")
+    add("--quick", action="store_true", help="a small set")
+    add("--final", action="store_true", help="predict the test split, with a line in the ledger")
+    add("--allow-dirty", action="store_true", help="also with uncommitted changes; the ledger says so")
+    add("--shift-ms", type=float, default=0.0, help="also predict media and labels that come later by this")
+    add("--tables", action="store_true", help="only draw the tables, from kept predictions")
+    add("--resamples", type=int, default=RESAMPLES, help=f"draws of each bootstrap (default: {RESAMPLES})")
+    add("--page", type=Path, help="fill the places of a page of the documentation")
+    values = vars(parser.parse_args(arguments))
+    systems = parse_names(values.pop("systems"), SYSTEM_GROUPS, "systems")
+    budgets = parse_names(values.pop("budgets"), {"all": [*BUDGETS]}, "budgets")
+    if values["quick"]:
+        systems = tuple(name for name in systems if name not in NOT_QUICK)
+    seeds = tuple(int(seed) for seed in values.pop("seeds").split(","))
+    return RunOptions(**values, systems=systems, budgets=budgets, seeds=seeds)
+
+
+def prepare(out: Path, materials_out: Path, clips: int, workers: int) -> None:
+    """Fetch what is missing, make the clips, and extract their features; finished parts are kept.
+
+    Args:
+        out: folder of this set, its features and runs.
+        materials_out: folder of the recordings (`speech`) and of the forgers' packages and words (`cache`).
+        clips: number of clips.
+        workers: processes.
+    """
     from tqdm import tqdm
 
+    speech = materials.fetch(materials_out / "speech", progress=say)
     with tqdm(total=clips, desc="clips", disable=None) as bar:
-        records = corpus.make(out / "clips", recordings, clips=clips, workers=workers, progress=bar.update)
+        records = corpus.make(
+            out / "clips", speech, materials_out / "cache", clips, workers, progress=bar.update, log=say
+        )
     settings = ExtractionSettings(out / "clips", tuple((name, {}) for name in FEATURES), workers=workers)
 
     def count_clips(event: job.JobEvent) -> None:
@@ -106,204 +187,126 @@ def prepare(out: Path, recordings: Path, clips: int, workers: int) -> None:
         raise AvlocError(f"{out}: {report.failed} clips could not be read: {report.failures}")
 
 
-def build_data(system: System, out: Path, seed: int) -> FeatureData:
-    """The batches of a system."""
-    return FeatureData(
-        dataset="lavdf",
-        root=str(out / "clips"),
-        store=str(out / "features"),
-        extractors=list(FEATURES),
-        seed=seed,
-        batch_size=BATCH,
-        hop_s=system.hop_s,
-        pseudo_forgeries=system.pseudo_forgeries,
-        native_rate="audio_rows_per_step" in system.arguments,
-    )
+def say(text: str) -> None:
+    """Print a line with the time."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
 
-# Training and test.
+def run_all(function: Callable[[Any], str], tasks: Iterable[Any], jobs: int) -> None:
+    """Run tasks in processes of their own, and print a line about each."""
+    for line in processes.run(function, [*tasks], jobs):
+        say(line)
 
 
-class Training(NamedTuple):
-    """The cost of training and its outcome: the best validation AP."""
-
-    seconds: float
-    validation_ap: float
-
-
-def train(task: Task, module: LocalizationModule, data: FeatureData) -> Training:
-    """Train a network, and keep the weights of the epoch with the best validation AP."""
-    import pytorch_lightning as pl
-    from pytorch_lightning.callbacks import ModelCheckpoint
-
-    with tempfile.TemporaryDirectory() as folder:
-        best = ModelCheckpoint(folder, monitor="val/ap", mode="max", save_weights_only=True)
-        trainer = pl.Trainer(
-            max_epochs=task.epochs or SYSTEMS[task.system].epochs,
-            logger=False,
-            callbacks=[best],
-            gradient_clip_val=1.0,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            accelerator=task.device,
-            devices=1,
-        )
-        begin = time.perf_counter()
-        trainer.fit(module, datamodule=data)
-        seconds = time.perf_counter() - begin
-        assert best.best_model_score is not None
-        with replacing(task.weights_file) as temporary:
-            shutil.copyfile(best.best_model_path, temporary)
-        return Training(seconds, float(best.best_model_score))
-
-
-def run(task: Task) -> str:
-    """Train and test one system with one seed; returns the name of its result."""
-    import pytorch_lightning as pl
-
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore")
-    torch.set_num_threads(task.threads)
-    system = SYSTEMS[task.system]
-    pl.seed_everything(task.seed, verbose=False)
-    data, network = build_data(system, task.out, task.seed), build_network(system)
-    module = LocalizationModule(network, lr=system.lr)
-    if system.weights_of and not task.weights_file.is_file():
-        raise AvlocError(f"{task.weights_file}: run {system.weights_of} first, {task.system} is the same network")
-    training = None if system.weights_of else train(task, module, data)
-    module.load_state_dict(torch.load(task.weights_file, map_location="cpu", weights_only=True)["state_dict"])
-    module.eval().to(task.device if task.device != "gpu" else "cuda")
-    result = RunResult(
-        system=task.system,
-        title=system.title,
-        seed=task.seed,
-        epochs=task.epochs or system.epochs,
-        parameters=sum(p.numel() for p in module.parameters()),
-        train_s=0.0 if training is None else training.seconds,
-        validation_ap=None if training is None else training.validation_ap,
-        scores=test(network, data, task.out),
-        threads=task.threads,
-    )
-    write_json(task.result_file, asdict(result))
-    return task.result_file.stem
-
-
-def predict(network: Network, data: FeatureData) -> Iterator[tuple[VideoRecord, Proposals]]:
-    """Each test clip's record and proposals, in batches of similar length."""
-    device = next(cast(torch.nn.Module, network).parameters()).device
-    dataset = data.split("test")
-    order = np.argsort(dataset.lengths(), kind="stable")
-    collate = data.collate_fn(None)
-    for begin in range(0, len(order), BATCH):
-        batch = collate([dataset[int(k)] for k in order[begin : begin + BATCH]]).to(device)
-        with torch.inference_mode():
-            proposals = network.decode(network(**batch.inputs._asdict()), batch.grids)
-        yield from zip(batch.records, proposals, strict=True)
-
-
-def clip_subsets(methods: Mapping[str, str]) -> list[str]:
-    """The subsets of the test split that a clip belongs to, from its methods by modality. Real clips are in each.
-
-    >>> clip_subsets({"audio": "lpc"})
-    ['all', 'audio']
-    """
-    if not methods:
-        return list(SUBSETS)
-    kind = "both" if len(methods) > 1 else next(iter(methods))
-    return [name for name in SUBSETS if name in ("all", kind)] + (["unseen"] if corpus.is_unseen(methods) else [])
-
-
-def test(network: Network, data: FeatureData, out: Path) -> Scores:
-    """Strict AP and AR of the test split and of its subsets."""
-    methods = read_json(out / "clips" / "methods.json", "methods")
-    metrics = {name: TemporalAveragePrecision(ap_ious=IOUS, ar_counts=COUNTS) for name in SUBSETS}
-    for record, proposals in predict(network, data):
-        for name in clip_subsets(methods[record.file]):
-            metrics[name].update([(proposals.scores, proposals.segments)], [segment_array(record.segments)])
-    return {name: {k: float(v) for k, v in metric.compute().items()} for name, metric in metrics.items()}
-
-
-# Command line.
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """Options of the command line.
-
-    Attributes:
-        out: folder for everything.
-        systems: names of systems.
-        seeds: seeds of the trainings.
-        jobs: runs at a time, each with its share of the cores.
-        cores: cores for all.
-        device: `cpu` or `gpu`.
-        quick: a small set and short training.
-    """
-
-    out: Path
-    systems: tuple[str, ...]
-    seeds: tuple[int, ...]
-    jobs: int
-    cores: int
-    device: str
-    quick: bool
-
-
-def parse_systems(text: str) -> tuple[str, ...]:
-    """Names of systems from `main`, `ablation`, `trials`, `all`, or a list with commas.
-
-    Raises:
-        AvlocError: if a name is unknown.
-    """
-    groups = {"main": [*BASELINES, OURS], "ablation": [OURS, *ABLATION], "trials": [*TRIALS], "all": [*SYSTEMS]}
-    names = groups.get(text) or text.split(",")
-    unknown = [name for name in names if name not in SYSTEMS]
-    if unknown:
-        raise AvlocError(f"unknown systems {', '.join(unknown)}; want {', '.join((*groups, *SYSTEMS))}")
-    return tuple(names)
-
-
-def parse(arguments: Sequence[str] | None = None) -> RunOptions:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder for everything")
-    parser.add_argument("--systems", default="main", help="main, ablation, trials, all, or names (default: main)")
-    parser.add_argument("--seeds", default="0,1,2", help="seeds of the trainings (default: 0,1,2)")
-    parser.add_argument(
-        "--jobs", type=int, default=1, help="runs at a time, each with its share of the cores (default: 1)"
-    )
-    parser.add_argument("--cores", type=int, default=2, help="cores for all (default: 2)")
-    parser.add_argument(
-        "--device", default="cpu", choices=["cpu", "gpu"], help="device of the trainings (default: cpu)"
-    )
-    parser.add_argument("--quick", action="store_true", help="a small set and short training")
-    values = parser.parse_args(arguments)
-    systems, seeds = parse_systems(values.systems), tuple(int(seed) for seed in values.seeds.split(","))
-    if values.quick:
-        systems = tuple(name for name in systems if name not in NOT_QUICK)
-    return RunOptions(**{**vars(values), "systems": systems, "seeds": seeds})
-
-
-def main() -> None:
-    """Prepare the data, run the tasks that are left, and print the table."""
-    options = parse()
-    out = options.out / "quick" if options.quick else options.out
-    clips = QUICK_CLIPS if options.quick else corpus.CLIPS
-    prepare(out, speech.fetch(options.out / "speech"), clips, options.cores)
-    epochs, threads = QUICK_EPOCHS if options.quick else None, max(1, options.cores // options.jobs)
-    tasks = [
-        Task(name, seed, out, epochs, options.device, threads) for seed in options.seeds for name in options.systems
-    ]
-    tasks = [task for task in tasks if not task.result_file.is_file()]
+def train_all(options: RunOptions) -> None:
+    """Train and validate the runs that are left."""
+    left = [task for task in options.tasks() if not task.result_file.is_file()]
+    say(f"{len(left)} of {len(options.tasks())} runs to train")
     for decodes_another in (False, True):  # networks are trained before they are decoded in other ways
-        group = [task for task in tasks if bool(SYSTEMS[task.system].weights_of) == decodes_another]
-        for name in processes.run(run, group, options.jobs):
-            print(f"{time.strftime('%H:%M:%S')} {name}", flush=True)
-    results = read_results(out, options.systems)
-    lines = [line for subset in SUBSETS for line in score_table(results, subset)] + cost_table(results, options.cores)
-    text = "\n".join(lines)
-    write_text(out / "table.md", text + "\n")
-    print(text)
+        group = [task for task in left if bool(SYSTEMS[task.system].weights_of) == decodes_another]
+        run_all(run, group, options.jobs)
+
+
+def test_all(options: RunOptions, commit: str) -> None:
+    """Predict the test split by the trained networks that have not done so."""
+    clips = int(read_json(options.folder / "clips" / "corpus.json", "marker of the set")["clips"])
+    shifts_s = [0.0, *([options.shift_ms / 1000] if options.shift_ms else [])]
+    looks = [
+        TestTask(task, commit, clips, shift_s)
+        for task in options.tasks()
+        for shift_s in shifts_s
+        if not task.predictions_file("test", shift_s).is_file()
+    ]
+    say(f"{len(looks)} looks at the test split at commit {commit}")
+    run_all(test, looks, options.jobs)
+
+
+def shift_validation(options: RunOptions) -> None:
+    """Predict the validation split with shifted media, where that is left."""
+    for task in options.tasks():
+        if not task.predictions_file("val", options.shift_ms / 1000).is_file():
+            predict_split(task, "val", options.shift_ms / 1000)
+            say(f"{task.name}: validated {options.shift_ms:g} ms later")
+
+
+# Tables.
+
+
+def finished(options: RunOptions, names: Iterable[str], budget: str) -> dict[str, list[Task]]:
+    """List the finished runs of systems in one budget, with any of the seeds."""
+    tasks = {
+        name: [t for seed in options.seeds if (t := Task(name, seed, budget, options.folder)).result_file.is_file()]
+        for name in names
+    }
+    return {name: done for name, done in tasks.items() if done}
+
+
+def draw(options: RunOptions) -> list[Table]:
+    """Draw all tables that the finished runs and the kept predictions allow, and write them."""
+    tables = []
+    tried = {name: [*map(read_result, done)] for name, done in finished(options, SYSTEMS, "short").items()}
+    for budget in options.budgets:
+        tasks = finished(options, options.systems, budget)
+        results: dict[str, list[RunResult]] = {name: [*map(read_result, done)] for name, done in tasks.items()}
+        if not results:
+            continue
+        scores = {name: [result.validation for result in seeds] for name, seeds in results.items()}
+        tables.append(validation_table(scores, budget))
+        tables.append(cost_table(results, tried, options.cores))
+        for split in ("val", "test"):
+            tables += split_tables(options, tasks, split)
+    if len(tried) > 1:
+        tables.append(trials_table(tried))
+    for table in tables:
+        write_text(options.folder / "tables" / f"{table.name}.md", table.to_markdown() + "\n")
+    return tables
+
+
+def split_tables(options: RunOptions, tasks: dict[str, list[Task]], split: str) -> list[Table]:
+    """Draw the tables of a split and budget: all of the test, once it was predicted; the shift alone of validation."""
+    shift_s = options.shift_ms / 1000
+
+    def load(shift: float) -> dict[str, list[SplitPredictions]]:
+        files = {name: [task.predictions_file(split, shift) for task in done] for name, done in tasks.items()}
+        complete = {name: paths for name, paths in files.items() if all(path.is_file() for path in paths)}
+        return {name: [*map(SplitPredictions.load, paths)] for name, paths in complete.items()}
+
+    runs, shifted = load(0.0), load(shift_s) if shift_s else {}
+    if not runs or (split == "val" and not shifted):
+        return []
+    clips = options.folder / "clips"
+    report = SplitReport(
+        split,
+        next(iter(tasks.values()))[0].budget,
+        SplitTruth.build(corpus.read_records(clips, split), corpus.read_details(clips)),
+        runs,
+        {name: [NamingThresholds(**read_result(task).thresholds) for task in tasks[name]] for name in runs},
+        {options.shift_ms: shifted} if shifted else {},
+        unseen=forgers.UNSEEN_SOUND | forgers.UNSEEN_MOUTH,
+        neural=forgers.NEURAL,
+        resamples=options.resamples,
+        progress=say,
+    )
+    return report.tables() if split == "test" else [report.shift_table(options.shift_ms, shifted)]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prepare the data, run what is left, and print the tables."""
+    options = parse(arguments)
+    commit = ledger.commit_name(allow_dirty=options.allow_dirty) if options.final else ""
+    if not options.tables:
+        prepare(options.folder, options.out, QUICK_CLIPS if options.quick else corpus.CLIPS, options.cores)
+        train_all(options)
+        if options.final:
+            test_all(options, commit)
+        elif options.shift_ms:
+            shift_validation(options)
+    tables = draw(options)
+    print("\n\n".join(table.to_text() for table in tables))
+    say(f"{len(tables)} tables in {options.folder / 'tables'}")
+    if options.page is not None:
+        missing = fill_page(options.page, options.folder / "tables")
+        say(f"{options.page}: filled" + (f" but for {', '.join(missing)}, which have no table yet" if missing else ""))
 
 
 if __name__ == "__main__":

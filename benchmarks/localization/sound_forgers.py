@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from codec_forgers import Codec2, opus
 from forgers import SOUND
-from vocoders import VOCODERS, VocoderForger, load_vocoder
+from vocoders import load_vocoder
 from word_forgers import flite_bank, kokoro_bank
 
+from avloc.datasets.synthetic.vocoder import VocoderForger, bundled_forger
 from avloc.errors import AvlocError
 
 Samples = npt.NDArray[np.float32]
@@ -35,9 +36,9 @@ def load_forgers(cache: Path, log: Callable[[str], object]) -> dict[str, Forger]
         "codec2": lambda: Codec2.fetch(cache / "programs"),
         "flite": lambda: flite_bank(cache),
         "kokoro": lambda: kokoro_bank(cache),
+        "spectral-vocoder": bundled_forger,
+        "transposed-vocoder": lambda: VocoderForger(load_vocoder("transposed", WEIGHTS)),
     }
-    for name in VOCODERS:
-        builders[f"{name}-vocoder"] = lambda name=name: VocoderForger(load_vocoder(name, WEIGHTS))
     forgers: dict[str, Forger] = {**SOUND, "opus": opus}
     for name, build in builders.items():
         try:

@@ -1,18 +1,21 @@
 """The systems to compare: for each a network's class, its arguments, and its training; all on the same cached features.
 
-The budget is the same for all: `EPOCHS` passes over the training split, the same encoders for the features, optimizer, schedule
-and clock, and the checkpoint with the best validation AP. Each had the same two trials with seed 0: learning rates of 2e-3 and
-of 1e-3 (group `trials`). The one with the better validation AP was chosen: for all of them the first.
+All get the same labels (which modality is forged), the same front ends for the features, clock, optimizer, schedules and budgets
+(`budgets.BUDGETS`), and keep the weights of the best validation AP. Each had the same two trials with seed 0 and the short
+budget: learning rates of 2e-3 and of 1e-3 (group `trials`), of which the better validation AP counts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from avloc.models import Network
 
 FEATURES = ("logspec", "residual_grid")
-EPOCHS = 6
-BASELINES = ("boundary_map", "batfd_plus", "actionformer", "ummaformer", "frame_wise")
 OURS = "boundary_transformer"
 
 
@@ -22,22 +25,24 @@ class System:
 
     Attributes:
         network: dotted path of its class.
-        title: in the table.
+        title: in the tables.
+        short: in the head of a column.
         arguments: of the class.
         lr: the highest learning rate.
         hop_s: seconds per step.
         pseudo_forgeries: share of the real training clips that get a pseudo-forgery.
-        epochs: passes over the training split.
+        modality: the only modality of its labels and forgeries; empty: both.
         weights_of: another system, whose trained network this one decodes; empty: it is trained itself.
     """
 
     network: str
     title: str
+    short: str = ""
     arguments: Mapping[str, object] = field(default_factory=dict)
     lr: float = 2e-3
     hop_s: float = 0.04
     pseudo_forgeries: float = 0.0
-    epochs: int = EPOCHS
+    modality: str = ""
     weights_of: str = ""
 
     def with_arguments(self, title: str, **arguments: object) -> System:
@@ -45,13 +50,19 @@ class System:
         return replace(self, title=title, arguments={**self.arguments, **arguments})
 
     def decoded_with(self, title: str, **arguments: object) -> System:
-        """The trained network of `with_convolutions`, with other arguments that only decoding reads."""
-        return replace(self.with_arguments(title, **arguments), weights_of="with_convolutions")
+        """The trained network of `OURS`, with other arguments that only decoding reads."""
+        return replace(self.with_arguments(title, **arguments), weights_of=OURS)
 
 
+def build_network(system: System) -> Network:
+    """Make a system's network, with random weights."""
+    module, _, name = system.network.rpartition(".")
+    return cast("Network", getattr(import_module(module), name)(**system.arguments))
+
+
+_FEATURES = {"audio_dim": 513, "visual_dim": 320}
 _INPUTS = {
-    "audio_dim": 513,
-    "visual_dim": 320,
+    **_FEATURES,
     "audio_spectral_channels": 12,
     "visual_grid_channels": 24,
     "audio_rows_per_step": 4.0,
@@ -63,50 +74,96 @@ _MAP = {
     "audio_encoder": "projection",
     "width": 128,
     "map_widths": (128, 64),
-    "frames": 320,
-    "durations": 24,
+    "frames": 360,  # 14.4 s
+    "durations": 40,  # 1.6 s: all fakes of the corpus
 }
-_OTHERS = {**_INPUTS, "width": 128}
+_PEER = {**_INPUTS, "width": 128}
 _OWN = {
     **_INPUTS,
     "distance_bins": 24,
     "first_steps": 24.0,
     "levels": 3,
-    "quality": True,
     "voting_iou": 0.8,
     "stem_layers": 0,
 }
-MAIN: dict[str, System] = {
-    "boundary_map": System("avloc.models.BATFD", "boundary map (BA-TFD's head)", _MAP),
+# All arguments that matter, so that new defaults of the class do not change it.
+_VERSION_0_1 = {
+    **_FEATURES,
+    "audio_spectral_channels": 24,
+    "visual_grid_channels": 24,
+    "audio_rows_per_step": None,
+    "visual_rows_per_step": None,
+    "width": 96,
+    "heads": 4,
+    "levels": 3,
+    "first_steps": 24.0,
+    "stem_layers": 0,
+    "cross_layers": 1,
+    "radius": 24,
+    "distance_bins": 24,
+    "distribution_weight": 0.25,
+    "modality_points": False,
+    "evidence_channels": 0,
+    "naming_weight": 0.0,
+    "boundary_power": 0.25,
+    "voting_iou": 0.8,
+}
+BASELINES: dict[str, System] = {
+    "boundary_map": System("avloc.models.BATFD", "boundary map (BA-TFD's head)", "map", _MAP),
     # Half as many steps: its relation block compares all cells of a map, which at 25 steps per second takes hours a run.
     "batfd_plus": System(
         "avloc.models.BATFDPlus",
         "BA-TFD+'s map, at 12.5 steps/s",
-        {**_MAP, "frames": 160, "durations": 12, "audio_rows_per_step": 8.0, "visual_rows_per_step": 2.0},
+        "BA-TFD+",
+        {**_MAP, "frames": 180, "durations": 20, "audio_rows_per_step": 8.0, "visual_rows_per_step": 2.0},
         hop_s=0.08,
     ),
-    "actionformer": System("baselines.ActionFormerLike", "ActionFormer-like", _OTHERS),
-    "ummaformer": System("baselines.UMMAFormerLike", "UMMAFormer-like", _OTHERS),
-    "frame_wise": System("frame_wise.FrameWise", "frame-wise, thresholds", _OTHERS),
-    OURS: System("avloc.models.BoundaryTransformer", "BoundaryTransformer", _OWN),
+    "actionformer": System("peers.actionformer.ActionFormerLike", "ActionFormer-like", "ActionF.", _PEER),
+    "ummaformer": System("peers.ummaformer.UMMAFormerLike", "UMMAFormer-like", "UMMAF.", _PEER),
+    "tridet": System("peers.tridet.TriDetLike", "TriDet-like", "TriDet", _PEER),
+    "frame_wise": System("peers.frame_wise.FrameWise", "frame-wise, thresholds", "frames", _PEER),
+}
+MAIN = BASELINES | {OURS: System("avloc.models.BoundaryTransformer", "BoundaryTransformer", "ours", _OWN)}
+# Rows to read beside the main ones. Streams of version 0.1 are averaged to steps before the network.
+REFERENCES = {
+    "version_0_1": System("avloc.models.BoundaryTransformer", "version 0.1's network", "v0.1", _VERSION_0_1),
+    "audio_alone": System("peers.single_stream.AudioAlone", "ours, audio alone", "a. alone", _OWN, modality="audio"),
+    "visual_alone": System(
+        "peers.single_stream.VisualAlone", "ours, visual alone", "v. alone", _OWN, modality="visual"
+    ),
 }
 TRIALS = {f"{name}_slow": replace(system, title=f"{system.title}, rate 1e-3", lr=1e-3) for name, system in MAIN.items()}
-# The other pieces were measured with convolutions before the attention, which did not pay in the end.
-_BASE = MAIN[OURS].with_arguments("+ convolutions of the stems", stem_layers=2)
+_BASE = MAIN[OURS]
 ABLATION = {
-    "with_convolutions": _BASE,
-    "plain_distances": _BASE.with_arguments("− bins (distances as numbers)", distance_bins=0),
-    "no_reach": _BASE.with_arguments("− loss of the distributions", distribution_weight=0.0),
+    "shared_points": _BASE.with_arguments("− points per modality", modality_points=False),
+    "no_evidence": _BASE.with_arguments("− pooled evidence", evidence_channels=0),
+    "plain_points": _BASE.with_arguments(
+        "− both, and no hard negatives", modality_points=False, evidence_channels=0, naming_weight=0.0
+    ),
+    "refined": _BASE.with_arguments("+ refined boundaries", refine=True),
+    "with_convolutions": _BASE.with_arguments("+ convolutions of the stems", stem_layers=2),
+    "no_distribution": _BASE.with_arguments("− loss of the distributions", distribution_weight=0.0),
     "pyramid": _BASE.with_arguments("short segments on a pyramid too", first_steps=8.0, distance_bins=16, levels=4),
-    "no_quality": _BASE.with_arguments("− quality (focal loss)", quality=False),
     "no_cross": _BASE.with_arguments("− cross-attention", cross_layers=0),
     "no_grid": _BASE.with_arguments("− encoder for the grid of cells", visual_grid_channels=0),
+    "sharp_labels": _BASE.with_arguments("boundary labels of half a step", boundary_width_steps=0.5),
+    "smooth_labels": _BASE.with_arguments("boundary labels of two steps", boundary_width_steps=2.0),
     "no_voting": _BASE.decoded_with("− voting", voting_iou=0.0),
     "no_boundaries": _BASE.decoded_with("− boundaries in the score", boundary_power=0.0),
-    "grid_50": replace(_BASE, title="50 steps per second", hop_s=0.02),
+    "no_naming": _BASE.with_arguments("− genuine modality as a hard negative", naming_weight=0.0),
+    "no_merging": _BASE.decoded_with("− merging of modalities", merge_iou=1.01),
+    "grid_50": replace(
+        _BASE.with_arguments(
+            "50 steps per second",
+            audio_rows_per_step=2.0,
+            visual_rows_per_step=0.5,
+            first_steps=48.0,
+            distance_bins=48,
+            radius=48,
+        ),
+        hop_s=0.02,
+    ),
     "wide": _BASE.with_arguments("width 128", width=128),
-    "with_gate": _BASE.with_arguments("+ gate", clip_gate=True),
-    "with_reconstruction": _BASE.with_arguments("+ reconstruction", reconstruction=0.2),
     "with_pseudo": replace(_BASE, title="+ pseudo-forgeries", pseudo_forgeries=0.3),
 }
-SYSTEMS = MAIN | TRIALS | ABLATION
+SYSTEMS = MAIN | REFERENCES | TRIALS | ABLATION

@@ -3,7 +3,8 @@
     python benchmarks/localization/train_vocoders.py --speech /data/loc/speech --out benchmarks/localization/weights
 
 Losses as in HiFi-GAN and Vocos: L1 of log-mel spectrograms, least-squares adversaries over periods and over resolutions, L1 of
-their features. The adversaries begin after a tenth of the steps.
+their features. The adversaries begin after a tenth of the steps. The kept weights were trained
+on a CPU with fewer and narrower adversaries (weights/README.md has the commands).
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
-from vocoders import HOP, TRAINING_RMS, VOCODERS, log_mel, save_weights
+from vocoders import VOCODERS, save_weights
+
+from avloc.datasets.synthetic.vocoder import HOP, TRAINING_RMS, log_mel
 
 CROP = 32 * HOP
 PERIODS = (2, 3, 5, 7, 11)
 RESOLUTIONS = (256, 512, 1024)
 MEL_WEIGHT, FEATURE_WEIGHT = 45.0, 2.0
-WARM_UP_SHARE = 0.1  # of the steps, without adversaries
 REPORT_STEPS = 500
 
 
@@ -40,6 +42,9 @@ class Options:
         learning_rate: at the start; it falls to a hundredth along a cosine.
         device: of the training.
         seed: of weights and crops.
+        warm_up: share of the steps without adversaries.
+        adversary_width: channels of the adversaries' first layers.
+        periods_only: leave out the adversaries over resolutions, which cost the most on a CPU.
     """
 
     steps: int = 20_000
@@ -47,6 +52,9 @@ class Options:
     learning_rate: float = 4e-4
     device: str = "cpu"
     seed: int = 0
+    warm_up: float = 0.1
+    adversary_width: int = 16
+    periods_only: bool = False
 
 
 class PeriodAdversary(nn.Module):
@@ -89,9 +97,12 @@ def _features(x: Tensor, layers: nn.ModuleList) -> list[Tensor]:
     return features
 
 
-def build_adversaries() -> nn.ModuleList:
-    """All adversaries: one per period and one per resolution."""
-    return nn.ModuleList([*map(PeriodAdversary, PERIODS), *map(ResolutionAdversary, RESOLUTIONS)])
+def build_adversaries(width: int = 16, *, periods_only: bool = False) -> nn.ModuleList:
+    """All adversaries: one per period and, unless they are left out, one per resolution."""
+    resolutions = () if periods_only else RESOLUTIONS
+    return nn.ModuleList(
+        [*(PeriodAdversary(p, width) for p in PERIODS), *(ResolutionAdversary(r, width) for r in resolutions)]
+    )
 
 
 def crops(
@@ -148,7 +159,8 @@ def train(
         The mean L1 of the last `REPORT_STEPS` steps, in nepers.
     """
     network.to(options.device).train()
-    adversaries = build_adversaries().to(options.device)
+    adversaries = build_adversaries(options.adversary_width, periods_only=options.periods_only)
+    adversaries.to(options.device)
     optimizers = [
         torch.optim.AdamW(module.parameters(), options.learning_rate, (0.8, 0.99)) for module in (network, adversaries)
     ]
@@ -158,7 +170,7 @@ def train(
     errors: list[float] = []
     for step, samples in enumerate(itertools.islice(batches, options.steps), 1):
         real = samples.to(options.device)
-        is_adversarial = step > WARM_UP_SHARE * options.steps
+        is_adversarial = step > options.warm_up * options.steps
         errors.append(_step(network, adversaries if is_adversarial else None, optimizers, real))
         for schedule in schedules if is_adversarial else schedules[:1]:
             schedule.step()
@@ -206,6 +218,14 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=defaults.batch, help="default: %(default)s")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=defaults.seed, help="default: %(default)s")
+    parser.add_argument(
+        "--warm-up",
+        type=float,
+        default=defaults.warm_up,
+        help="share of the steps without adversaries; default: %(default)s",
+    )
+    parser.add_argument("--adversary-width", type=int, default=defaults.adversary_width, help="default: %(default)s")
+    parser.add_argument("--periods-only", action="store_true", help="no adversaries over resolutions")
     return parser.parse_args(arguments)
 
 
@@ -214,7 +234,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     speakers = materials.speakers_of_split("train")
     materials.fetch(args.speech, speakers, print)
     recordings = [materials.load(args.speech, speaker.name) for speaker in speakers]
-    options = Options(args.steps, args.batch, device=args.device, seed=args.seed)
+    options = Options(
+        args.steps,
+        args.batch,
+        device=args.device,
+        seed=args.seed,
+        warm_up=args.warm_up,
+        adversary_width=args.adversary_width,
+        periods_only=args.periods_only,
+    )
     for name in args.vocoders:
         torch.manual_seed(options.seed)
         network = VOCODERS[name].network()

@@ -19,7 +19,7 @@ from avloc.feature_extraction.media.completeness import IS_SHORT, missing_bytes
 from avloc.feature_extraction.media.decode import stream
 from avloc.feature_extraction.media.limits import check_claims
 from avloc.feature_extraction.media.probe import media_errors, open_container, probe
-from avloc.feature_extraction.media.types import LONGEST_S, NO_STREAM, MediaInfo, Span, VideoFormat
+from avloc.feature_extraction.media.types import LONGEST_S, NO_DECODER, NO_STREAM, MediaInfo, Span, VideoFormat
 from avloc.io.files import resolve_inside
 from avloc.io.pool import TaskResult, run_tasks
 from avloc.io.worker_process import Pulse, TaskFunction
@@ -146,7 +146,7 @@ class _CheckJob:
             path = resolve_inside(self.root, file)
         except AvlocError as error:
             return _CheckedClip(None, [("outside", str(error))])
-        if not path.is_file():
+        if not path.exists():
             return _CheckedClip(None, [("missing", str(path))])
         try:
             info = probe(path)
@@ -171,7 +171,8 @@ class _CheckJob:
                 failures, lines = part.failures, part.problems
         except MediaError as error:
             return [("unreadable", str(error))]
-        problems = [("stream", f"{modality}: {reason}") for modality, reason in failures.items()]
+        # A stream without a decoder is among the problems of the header.
+        problems = [("stream", f"{m}: {reason}") for m, reason in failures.items() if reason != NO_DECODER[m]]
         others = [line for line in lines if line not in (*NO_STREAM.values(), *failures.values())]
         return problems + [("cut off" if IS_SHORT in line else "damaged", line) for line in others]
 
@@ -191,9 +192,9 @@ def _result_problems(file: str, result: TaskResult) -> Iterator[ClipProblem]:
 
 
 def _stream_problems(file: str, info: MediaInfo) -> Iterator[ClipProblem]:
-    if info.sample_rate is None:
+    if info.sample_rate is None and NO_DECODER["audio"] not in info.problems:
         yield ClipProblem("no sound", file, "no audio stream")
-    if info.width is None:
+    if info.width is None and NO_DECODER["visual"] not in info.problems:
         yield ClipProblem("no picture", file, "no video stream")
     if info.fps is not None and abs(info.fps - DEFAULT_FPS) > FPS_TOLERANCE:
         yield ClipProblem("fps", file, f"{info.fps:g} frames per second")

@@ -34,6 +34,8 @@ PIECES_PER_VOICE = 60
 VOICE_RATES = tuple(Fraction(n, 20) for n in (17, 18, 19, 20, 21, 22, 23))
 FORGED_KINDS = ("audio", "visual", "both")
 CLIP_KINDS = ("real", *FORGED_KINDS)
+AUDIO_MODELS = ("mel-griffin-lim", "spectral-vocoder")
+"""Methods that forge the words of a clip; see `generate.AUDIO_FORGERS`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +180,7 @@ class Composition:
         if original is not None:
             attributes["original"] = original
         if kind in ("audio", "both"):
-            attributes["audio_model"] = "mel-griffin-lim"
+            attributes["audio_model"] = audio_model(self.clip)
         if kind in ("visual", "both"):
             attributes["video_model"] = "low-resolution mouth"
         return VideoRecord(
@@ -212,6 +214,16 @@ def compose_from(clip: ClipPlan, pool: Mapping[str, list[SpeechPiece]]) -> Compo
 def clip_rng(clip: ClipPlan, *purpose: int) -> Random:
     """Return the random generator of a clip's source for one purpose."""
     return np.random.default_rng([clip.seed, clip.source, *purpose])
+
+
+def audio_model(clip: ClipPlan) -> str:
+    """Draw the method that forges the words of a clip, one of `AUDIO_MODELS`.
+
+    >>> [audio_model(ClipPlan(0, "train", source, "audio", 0, 0)) for source in range(3)]
+    ['spectral-vocoder', 'spectral-vocoder', 'mel-griffin-lim']
+    """
+    rng = clip_rng(clip, 6, CLIP_KINDS.index(clip.kind))
+    return AUDIO_MODELS[rng.integers(len(AUDIO_MODELS))]
 
 
 def _voice_pieces(clip: ClipPlan, pool: Mapping[str, list[SpeechPiece]]) -> list[SpeechPiece]:

@@ -1,4 +1,4 @@
-"""Forgers: words through a vocoder, mouths through a low-resolution generator.
+"""Forgers without training: words through a vocoder, mouths through a low-resolution generator.
 
 Both leave the traces of such methods: a vocoder driven by a mel spectrogram loses the harmonics' fine structure and their
 phases, a mouth generator loses the camera's grain and the finest detail where it paints.

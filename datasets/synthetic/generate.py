@@ -1,8 +1,9 @@
 """A labelled set of real media files: compositions > audio and video > mp4 clips and the dataset's own metadata.
 
 As in the published datasets, one to three word-long spans are forged. `audio`: the word is replaced by another one that
-went through a vocoder, the mouth keeps the old word. `visual`: the mouth is repainted for another word, the audio stays.
-`both`: both, for the same new word. Where the audio is replaced, the clip's length changes with the word's.
+went through a vocoder (by clip, a neural one or that of Griffin and Lim), the mouth keeps the old word. `visual`: the mouth is
+repainted for another word, the audio stays. `both`: both, for the same new word. Where the audio is replaced, the clip's length
+changes with the word's.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from avloc.datasets.synthetic.composition import (
     Composition,
     Random,
     Word,
+    audio_model,
     clip_rng,
     compose,
     piece_pools,
@@ -42,7 +44,7 @@ from avloc.io.files import read_json, remove_stale, write_json
 Spans = list[tuple[float, float]]
 """Start and end of each word in seconds."""
 
-GENERATOR_VERSION = 2
+GENERATOR_VERSION = 3
 SIZE = 192
 
 
@@ -77,12 +79,26 @@ def low_resolution(
     forge.repaint_mouths(frames, frames.copy(), mouths, where, side, strength)
 
 
-DEFAULT_STYLE = Style(forge.revoice, low_resolution)
+def revoice_neurally(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Re-synthesize a word by the bundled neural vocoder; see `vocoder.revoice`."""
+    from avloc.datasets.synthetic import vocoder
+
+    return vocoder.revoice(samples)
 
 
-def render(composition: Composition, path: Path, style: Style = DEFAULT_STYLE) -> None:
-    """Render a clip into an mp4 file."""
+AUDIO_FORGERS = {"mel-griffin-lim": forge.revoice, "spectral-vocoder": revoice_neurally}
+"""The functions that forge words, by the names in `composition.AUDIO_MODELS`."""
+
+
+def clip_style(clip: ClipPlan) -> Style:
+    """Return the style of a clip: its own method for the words, and the low-resolution generator for the mouths."""
+    return Style(AUDIO_FORGERS[audio_model(clip)], low_resolution)
+
+
+def render(composition: Composition, path: Path, style: Style | None = None) -> None:
+    """Render a clip into an mp4 file, by default in the style of `clip_style`."""
     clip = composition.clip
+    style = style or clip_style(clip)
     kind = CLIP_KINDS.index(clip.kind)
     samples = _render_audio(clip_rng(clip, 3, kind), composition, style)
     rng = clip_rng(clip, 4, kind)
@@ -98,7 +114,7 @@ def render(composition: Composition, path: Path, style: Style = DEFAULT_STYLE) -
     )
 
 
-def _render_audio(rng: Random, composition: Composition, style: Style = DEFAULT_STYLE) -> npt.NDArray[np.float32]:
+def _render_audio(rng: Random, composition: Composition, style: Style) -> npt.NDArray[np.float32]:
     pieces = []
     for start, word in zip(composition.starts, composition.words, strict=True):
         samples = word.voice.samples

@@ -30,7 +30,7 @@ from avloc.feature_extraction.media.probe import (
     select_tracks,
 )
 from avloc.feature_extraction.media.sampling import PART_S, FrameSampler, SampleCollector, clip_parts
-from avloc.feature_extraction.media.types import WHOLE, Clip, ImageArray, MediaInfo, Span, VideoFormat
+from avloc.feature_extraction.media.types import UNDECODED, WHOLE, Clip, ImageArray, MediaInfo, Span, VideoFormat
 
 # `decode` keeps all raw frames of a clip in memory, so their size is bounded before memory is taken.
 MAX_DECODED_BYTES = 8 << 30
@@ -167,14 +167,14 @@ class _Decoding:
         yield from clip_parts(whole, last_frames, last_samples)
         whole.problems += self.clock.problems()
         results = (
-            ("visual", "frame", self.picture, frames.steps, frames.gaps, frames.damage),
-            ("audio", "sound", self.sound, samples.count, samples.gaps, samples.damage),
+            ("visual", self.picture, frames.steps, frames.gaps, frames.damage),
+            ("audio", self.sound, samples.count, samples.gaps, samples.damage),
         )
-        for modality, kind, selected, count, gaps, damage in results:
+        for modality, selected, count, gaps, damage in results:
             if selected is not None and not count:
-                whole.problems.append(f"no {kind} could be decoded")
+                whole.problems.append(UNDECODED[modality])
                 whole.failures[modality] = whole.problems[-1] + (f" ({damage})" if damage else "")
-            whole.problems += _describe_gaps(kind, gaps)
+            whole.problems += _describe_gaps(modality, gaps)
         ends_s = {
             "visual": (frames.start_s, frames.steps / whole.fps),
             "audio": (samples.start_s, samples.count / whole.sample_rate),
@@ -204,12 +204,12 @@ def _note_missing(whole: Clip, tracks: Tracks, requested: dict[str, bool]) -> No
         whole.problems.append(tracks.failures.get(modality, f"no {kind} stream"))
 
 
-def _describe_gaps(kind: str, gaps: Sequence[Segment]) -> list[str]:
+def _describe_gaps(modality: str, gaps: Sequence[Segment]) -> list[str]:
     """Describe gaps for people: one by one, or their number and sum if they are many."""
     if len(gaps) > LISTED_GAPS:
         total_s = sum(gap.duration_s for gap in gaps)
-        return [f"no {kind} could be decoded in {len(gaps)} gaps, {total_s:.2f} s in all"]
-    return [f"no {kind} could be decoded from {gap.start_s:.2f} to {gap.end_s:.2f} s" for gap in gaps]
+        return [f"{UNDECODED[modality]} in {len(gaps)} gaps, {total_s:.2f} s in all"]
+    return [f"{UNDECODED[modality]} from {gap.start_s:.2f} to {gap.end_s:.2f} s" for gap in gaps]
 
 
 def decode(

@@ -11,12 +11,9 @@ from typing import Any, NamedTuple
 from avloc.errors import AvlocError, MediaError, one_line
 from avloc.feature_extraction.media.clock import has_reliable_header, scan_end_s
 from avloc.feature_extraction.media.containers import OPENING_OPTIONS
-from avloc.feature_extraction.media.types import MediaInfo, Span
+from avloc.feature_extraction.media.types import NO_DECODER, MediaInfo, Span
 
 NO_CLIP = "invalid, or not a format of clips: playlists, pictures and scripts are not opened"
-NO_DECODER = "no decoder for its {} codec"
-KINDS = {"audio": "audio", "visual": "video"}
-"""Modality → FFmpeg's name of its streams."""
 
 
 @contextmanager
@@ -41,8 +38,12 @@ def open_container(path: Path) -> Any:
     # FFmpeg reports each damaged packet on stderr; callers get them as `problems` instead.
     logging.getLogger("libav").setLevel(logging.CRITICAL)
     with media_errors(path, "cannot be opened as media"):
-        if not path.is_file():
+        if path.is_dir():
+            raise MediaError(f"{path}: is a folder, want a media file")
+        if not path.exists():
             raise MediaError(f"{path}: no such file")
+        if not path.is_file():  # it could be waited for without end
+            raise MediaError(f"{path}: is a device or a pipe, want a media file")
         # FFmpeg takes the a: of a relative a:b.mp4 for a protocol. Titles in an old encoding are no reason to refuse a file.
         try:
             return av.open(str(path.absolute()), options=dict(OPENING_OPTIONS), metadata_errors="replace")
@@ -93,7 +94,7 @@ def select_tracks(container: Any, audio_track: int | None = None) -> Tracks:
     sound = _default(sounds if audio_track is None else sounds[audio_track : audio_track + 1])
     for modality, stream in (("visual", picture), ("audio", sound)):
         if stream is not None and stream.codec_context is None:
-            failures[modality] = NO_DECODER.format(KINDS[modality])
+            failures[modality] = NO_DECODER[modality]
     return Tracks(
         None if "visual" in failures else picture,
         None if "audio" in failures else sound,

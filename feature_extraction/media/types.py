@@ -52,6 +52,14 @@ NO_STREAM = {"audio": "no audio stream", "visual": "no video stream"}
 """The problem of a clip that does not have a requested stream, by modality."""
 
 
+NO_DECODER = {"audio": "no decoder for its audio codec", "visual": "no decoder for its video codec"}
+"""The problem of a clip whose stream has no decoder, by modality."""
+
+
+UNDECODED = {"audio": "no sound could be decoded", "visual": "no frame could be decoded"}
+"""The beginning of a clip's problems about spans of a stream without data, by modality."""
+
+
 LONGEST_S = 6 * 3600.0
 """The default limit of a clip's length, in seconds."""
 

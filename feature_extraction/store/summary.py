@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from avloc.core.descriptions import ExtractorDescription
 from avloc.errors import StoreError
+from avloc.feature_extraction.media.types import UNDECODED
 from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.feature_extraction.store.index import name_keys
 from avloc.feature_extraction.store.shard_tables import OK, ShardTables, read_tables
@@ -139,8 +140,12 @@ def iter_failures(store: FeatureStore, extractor: str) -> Iterator[tuple[str, st
 
 
 def iter_problems(store: FeatureStore, extractor: str) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield the clips that were decoded with problems, each once, with the problems and the spans of rows without data."""
-    hop_s = store.describe(extractor).hop_s
+    """Yield the clips that were decoded with problems, each once, with the problems.
+
+    Spans of rows without data are among them, in the words of the decoder if it told them.
+    """
+    description = store.describe(extractor)
+    hop_s, undecoded = description.hop_s, UNDECODED[description.modality]
     files: set[str] = set()
     for path in store.shards(extractor):
         try:
@@ -151,8 +156,11 @@ def iter_problems(store: FeatureStore, extractor: str) -> Iterator[tuple[str, tu
             file, start_s = tables.files[k], float(tables.starts[k])
             if file not in files:
                 files.add(file)
-                spans = [(start_s + first * hop_s, start_s + end * hop_s) for first, end in tables.gaps_of(k)]
-                yield file, (*tables.problems[k], *_describe_spans(spans))
+                problems = tables.problems[k]
+                is_told = any(problem.startswith(undecoded) for problem in problems)
+                gaps = () if is_told else tables.gaps_of(k)
+                spans = [(start_s + first * hop_s, start_s + end * hop_s) for first, end in gaps]
+                yield file, (*problems, *_describe_spans(spans))
 
 
 def _describe_spans(spans: list[tuple[float, float]]) -> list[str]:

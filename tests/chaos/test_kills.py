@@ -60,7 +60,7 @@ def runs(pid):
 
 
 def wait_for_end(processes):
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while any(map(runs, processes)):
         assert time.monotonic() < deadline, "workers outlive their parent"
         time.sleep(0.05)
@@ -86,7 +86,7 @@ def kill_in_turn(words, folder, kills, random, *, pause_s=0.0):
             return given, finished(process)
         given.append(number)
         process.send_signal(number)
-        errors = process.communicate(timeout=60)[1]
+        errors = process.communicate(timeout=300)[1]
         if number is not signal.SIGKILL:
             assert process.returncode == 130, errors
             assert errors.count("\n") == 1, errors
@@ -116,7 +116,7 @@ def test_a_killed_prediction_leaves_no_workers(tiny_checkpoint, tiny_set, tmp_pa
             time.sleep(0.02)  # two workers, and Python's resource tracker
         time.sleep(0.3)
         process.send_signal(number)
-        assert "Traceback" not in process.communicate(timeout=60)[1]
+        assert "Traceback" not in process.communicate(timeout=300)[1]
         wait_for_end(workers)
 
 

@@ -49,7 +49,7 @@ NAMES = [
 
 def send_raw(port, sent):
     """The first line of the answer to bytes; empty if the connection is closed without one."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=120) as connection:
         try:
             connection.sendall(sent)
             connection.shutdown(socket.SHUT_WR)
@@ -67,7 +67,7 @@ class SlowUploads:
 
     def __init__(self, port, count):
         head = b"POST /clips HTTP/1.1\r\nHost: x\r\n" + BODY + b"Content-Length: 900000\r\n\r\n"
-        self.connections = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(count)]
+        self.connections = [socket.create_connection(("127.0.0.1", port), timeout=120) for _ in range(count)]
         for connection in self.connections:
             connection.sendall(head)
             connection.setblocking(False)
@@ -149,7 +149,7 @@ def test_more_than_the_server_keeps(server):
     held = SlowUploads(server.port, 0)
     head = b"POST /clips HTTP/1.1\r\nHost: x\r\n" + BODY + b"Content-Length: 900001\r\n\r\n"
     for _ in range(40):
-        connection = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+        connection = socket.create_connection(("127.0.0.1", server.port), timeout=120)
         connection.sendall(head + bytes(900_000))
         held.connections.append(connection)
     sizes = [0]

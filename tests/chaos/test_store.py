@@ -340,7 +340,7 @@ def test_two_containers_with_one_host_name_never_remove_each_other(tmp_path):
         container.stdin.flush()
     assert [container.stdout.readline() for container in containers] == ["removed 0\n"] * 2
     for container in containers:
-        out, _ = container.communicate("\n", timeout=60)
+        out, _ = container.communicate("\n", timeout=600)
         assert container.returncode == 0
         assert out.strip() in ("one", "two")
     assert [path.name for path in tmp_path.iterdir()] == ["00000-3f2a9c1d.h5"]

@@ -48,7 +48,7 @@ def test_networks_train_on_clips(tiny_set, tmp_path, config, network):
         int(frames),
         "pad" if config.startswith("lavdf") else "squeeze",
     )
-    predict = ["predict", "--checkpoint", str(best), "--dataset", "lavdf", "--root", str(tiny_set), "--workers", "2"]
+    predict = ["predict", "--checkpoint", str(best), "--dataset", "lavdf", "--root", str(tiny_set), "--workers", "1"]
     assert main([*predict, "--out", str(tmp_path / "p.json")]) == 0
     predictions = json.loads((tmp_path / "p.json").read_text())
     assert len(predictions) == 3
@@ -76,7 +76,7 @@ def test_map_trains_on_features(tiny_set, tiny_store, tmp_path, capsys):
     arguments += ["--trainer.default_root_dir", str(tmp_path)]
     assert main(arguments) == 0
     best = tmp_path / "checkpoints" / "best.ckpt"
-    predict = ["predict", "--checkpoint", str(best), "--dataset", "lavdf", "--root", str(tiny_set)]
+    predict = ["predict", "--checkpoint", str(best), "--dataset", "lavdf", "--root", str(tiny_set), "--workers", "1"]
     assert main([*predict, "--store", str(tiny_store), "--out", str(tmp_path / "a.json")]) == 0
     assert main([*predict, "--out", str(tmp_path / "b.json")]) == 0
     cached, decoded = (json.loads((tmp_path / n).read_text()) for n in ("a.json", "b.json"))

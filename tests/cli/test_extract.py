@@ -220,7 +220,7 @@ def test_sigterm_ends_the_job_cleanly(tmp_path, tiny_set):
     while not list((tmp_path / "s").rglob(".*.tmp*")) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.terminate()
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 130
     assert "avloc extract: stopped; finished work is kept, run the same command again to continue" in err
     assert "Traceback" not in err

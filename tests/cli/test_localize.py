@@ -282,6 +282,17 @@ def test_an_output_folder_that_is_a_file_is_one_line(checkpoint, clips, tmp_path
         assert error.count("\n") == 1
 
 
+def test_an_output_folder_that_cannot_be_made_is_named(checkpoint, clips, tmp_path, capsys):
+    """Not even root can make folders in /proc."""
+    call(clips, "--checkpoint", checkpoint, "--out", "/proc/avloc/x", expect=2)
+    error = capsys.readouterr().err
+    assert error.startswith("avloc localize: error: /proc/avloc/x: cannot be written, /proc takes no files (")
+    assert error.endswith("); choose another --out\n")
+    assert error.count("\n") == 1
+    call(clips / "tone.mp4", "--checkpoint", checkpoint, "--out", tmp_path / "new", "--start", "60", expect=2)
+    assert list(tmp_path.iterdir()) == []  # the check leaves nothing
+
+
 def test_a_start_behind_the_end_says_so(checkpoint, clips, tmp_path, capsys):
     call(clips / "tone.mp4", "--checkpoint", checkpoint, "--out", tmp_path, "--start", "60", expect=2)
     error = capsys.readouterr().err

@@ -6,7 +6,9 @@ import sys
 
 import pytest
 
+from avloc.cli.data import EXAMPLES as DATA_EXAMPLES
 from avloc.cli.main import VERBS, main
+from avloc.cli.store import ACTIONS as STORE_ACTIONS
 
 
 def test_help_and_version(capsys):
@@ -51,14 +53,19 @@ def test_closed_streams_are_no_error():
         assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
-@pytest.mark.parametrize("verb", list(VERBS))
-def test_each_verb_has_help_with_an_example(verb, capsys):
+@pytest.mark.parametrize(
+    "words", [*VERBS, *(f"data {a}" for a in DATA_EXAMPLES), *(f"store {a}" for a in STORE_ACTIONS)]
+)
+def test_each_help_has_an_example_and_fits_eighty_columns(words, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     try:
-        code = main([verb, "--help"])
+        code = main([*words.split(), "--help"])
     except SystemExit as stop:
         code = stop.code
     assert code == 0
-    assert f"avloc {verb} " in capsys.readouterr().out.partition("example:")[2]
+    text = capsys.readouterr().out
+    assert f"avloc {words} " in text.partition("example:")[2]
+    assert [line for line in text.splitlines() if len(line) > 80] == []
 
 
 @pytest.mark.parametrize(

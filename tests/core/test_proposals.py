@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avloc.core.proposals import Proposals, soft_nms, vote_boundaries
+from avloc.core.proposals import Proposals, merge_modalities, soft_nms, vote_boundaries
 from avloc.errors import AvlocError
 
 
@@ -99,3 +99,47 @@ def test_vote_boundaries_by_hand():
     assert len(vote_boundaries(proposals([]), candidates, 0.5)) == 0
     far = vote_boundaries(picked, proposals([(1.0, 5.0, 6.0)]), 0.5)
     assert far.segments.tolist() == picked.segments.tolist()
+
+
+def modality_rows(rows, column):
+    """Rows of (score, start, end, score of their modality), which is audio (0) or visual (1)."""
+    array = np.asarray(rows, dtype=np.float64).reshape(-1, 4)
+    return Proposals(array[:, 1:3], array[:, 0], array[:, 3:]).with_modalities(slice(column, column + 1), 2)
+
+
+def rows_of(proposals):
+    return sorted(
+        (*np.round(row, 4).tolist(), round(float(score), 4), *np.round(each, 4).tolist())
+        for row, score, each in zip(proposals.segments, proposals.scores, proposals.modality_scores, strict=True)
+    )
+
+
+def test_merged_modalities_by_hand():
+    """A word with both forged over nearly the same time, one with the sound alone, one with different times."""
+    audio = modality_rows([(0.4, 1.0, 2.0, 0.5), (0.9, 3.0, 4.0, 0.95), (0.6, 6.0, 7.0, 0.6)], 0)
+    visual = modality_rows([(0.7, 1.0, 1.9, 0.8), (0.5, 6.5, 7.5, 0.5)], 1)
+    merged = merge_modalities(audio, visual, min_iou=0.8)
+    assert rows_of(merged) == [
+        (1.0, 1.9, 0.7, 0.5, 0.8),  # the stronger's ends and score, both modality scores
+        (3.0, 4.0, 0.9, 0.95, 0.0),
+        (6.0, 7.0, 0.6, 0.6, round(0.5 / 3, 4)),  # IoU 1/3: two rows, each told of the other
+        (6.5, 7.5, 0.5, round(0.6 / 3, 4), 0.5),
+    ]
+    assert rows_of(merge_modalities(visual, audio, min_iou=0.8)) == rows_of(merged)
+    assert len(merge_modalities(audio, visual, min_iou=1.01)) == 5
+
+
+def test_each_row_merges_once_the_strongest_pair_first():
+    audio = modality_rows([(0.9, 1.0, 2.0, 0.9), (0.3, 1.0, 2.0, 0.9)], 0)
+    visual = modality_rows([(0.2, 1.0, 2.0, 0.2), (0.8, 1.0, 1.9, 0.8)], 1)
+    assert rows_of(merge_modalities(audio, visual, min_iou=0.5)) == [
+        (1.0, 2.0, 0.3, 0.9, 0.2),
+        (1.0, 2.0, 0.9, 0.9, 0.8),
+    ]
+
+
+def test_merging_with_nothing():
+    audio, nothing = modality_rows([(0.9, 1.0, 2.0, 0.9)], 0), modality_rows([], 1)
+    for merged in (merge_modalities(audio, nothing, min_iou=0.8), merge_modalities(nothing, audio, min_iou=0.8)):
+        assert rows_of(merged) == [(1.0, 2.0, 0.9, 0.9, 0.0)]
+    assert len(merge_modalities(nothing, nothing, min_iou=0.0)) == 0

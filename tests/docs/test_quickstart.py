@@ -48,7 +48,7 @@ def run(command, folder, environment):
         for _ in range(900):
             assert server.poll() is None
             try:
-                with urllib.request.urlopen(url, timeout=5) as answer:
+                with urllib.request.urlopen(url, timeout=60) as answer:
                     assert answer.status == 200
                     break
             except OSError:
@@ -56,7 +56,7 @@ def run(command, folder, environment):
         else:
             raise AssertionError(f"{command}: no answer")
         server.send_signal(signal.SIGINT)
-        assert server.wait(30) in (0, 130, -signal.SIGINT)
+        assert server.wait(120) in (0, 130, -signal.SIGINT)
     finally:
         server.kill()
         server.wait()

@@ -106,6 +106,21 @@ def test_a_paired_difference():
         bootstrap_intervals(good, generate(40, noise=0.1))
 
 
+def test_several_evaluations_count_by_their_mean_under_the_same_draws():
+    seeds = [generate(200, noise=noise) for noise in (0.01, 0.05, 0.2)]
+    mean, alone = bootstrap_intervals(seeds, resamples=50), [bootstrap_intervals(e, resamples=50) for e in seeds]
+    assert mean["ap@0.75"].value == pytest.approx(np.mean([e["ap@0.75"].value for e in alone]))
+    thrice = bootstrap_intervals([seeds[0]] * 3, resamples=50)["ap@0.75"]
+    assert (thrice.value, thrice.low, thrice.high) == pytest.approx(
+        [getattr(alone[0]["ap@0.75"], end) for end in ("value", "low", "high")]
+    )
+    better = bootstrap_intervals(seeds[:2], seeds[1:], resamples=50)["ap@0.75"]
+    assert better.value == pytest.approx((alone[0]["ap@0.75"].value - alone[2]["ap@0.75"].value) / 2)
+    assert better.p is not None
+    with pytest.raises(ValueError, match="must be scored on the same clips"):
+        bootstrap_intervals([seeds[0], generate(40, noise=0.1)])
+
+
 def test_without_labels():
     evaluation = generate(40, noise=0.05)
     truth = evaluation.truth.select(evaluation.truth.modality.isin("real"))

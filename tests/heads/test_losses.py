@@ -71,6 +71,8 @@ def test_varifocal_weights_positives_by_their_quality():
     probability = torch.sigmoid(torch.tensor(0.3)).item()
     weights = torch.tensor([0.8, 0.4, 0.75 * probability**2])
     torch.testing.assert_close(varifocal(logits, targets), weights * plain)
+    raised = torch.tensor([0.8, 0.6, 0.6])
+    torch.testing.assert_close(varifocal(logits, targets, floor=torch.tensor([0.6])), raised * plain)
 
 
 def test_distribution_focal_by_hand():

@@ -171,7 +171,7 @@ def test_workers_end_with_their_parent(toy_job, tmp_path, number):
     workers = [int(pid) for pid in parent.stdout.readline().split()]
     assert len(workers) == 2
     parent.send_signal(number)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while any(state(pid) != "Z" for pid in workers):
         assert time.monotonic() < deadline, "workers outlive their parent"
         time.sleep(0.05)

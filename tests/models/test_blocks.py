@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from avloc.models.blocks import ChannelDropout, ConvBlock, ConvHead, CrossModalPredictor, MaskedInstanceNorm, halve
+from avloc.models.blocks import ChannelDropout, ConvBlock, ConvHead, MaskedInstanceNorm, halve
 
 
 def test_instance_norm_uses_real_steps_only():
@@ -39,34 +39,6 @@ def test_conv_head_starts_at_its_bias():
     head = ConvHead(width=4, outputs=3, bias=-4.0)
     assert head.out.bias.tolist() == [-4.0] * 3
     assert head(torch.zeros(2, 1, 4), torch.ones(2, 1, dtype=torch.bool)).shape == (2, 1, 3)
-
-
-def test_residual_of_an_exact_prediction_is_zero():
-    torch.manual_seed(0)
-    predictor = CrossModalPredictor(4)
-    with torch.no_grad():
-        for p in predictor.first.conv.parameters():
-            p.zero_()
-        predictor.out.weight.copy_(torch.eye(4))
-        predictor.out.bias.zero_()
-    source = predictor.norm(torch.randn(1, 5, 4))
-    mask = torch.tensor([[True] * 4 + [False]])
-    agreement = predictor(source, 3 * source, mask)
-    assert agreement.error.max() < 1e-6
-    torch.testing.assert_close(agreement.evidence, predictor.evidence.bias.expand(1, 5, 4), atol=1e-3, rtol=0)
-    disagreement = predictor(source, -source, mask)
-    assert disagreement.error[0, :4].tolist() == pytest.approx([4.0] * 4, rel=1e-3)
-    assert disagreement.error[0, 4] == 0
-
-
-def test_only_the_predictor_learns_from_its_error():
-    torch.manual_seed(0)
-    predictor = CrossModalPredictor(4)
-    source, target = (torch.randn(1, 5, 4, requires_grad=True) for _ in range(2))
-    predictor(source, target, torch.ones(1, 5, dtype=torch.bool)).error.sum().backward()
-    assert source.grad is None
-    assert target.grad is None
-    assert predictor.out.weight.grad.any()
 
 
 @pytest.mark.parametrize("length", [1, 2, 7])

@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from avloc.core.timeline import TimeGrid
+from avloc.core.timeline import TimeGrid, rows_in
 from avloc.errors import AvlocError, CheckpointError
 from avloc.models import catalog
 from avloc.models.boundary_transformer import BoundaryTransformer
@@ -90,7 +90,13 @@ def test_networks_of_the_configurations_run(name):
     settings = yaml.safe_load(path.read_text())["model"]["model"]
     network = build_model(settings["class_path"].rpartition(".")[2], settings["init_args"]).eval()
     length, arguments = 13, network.arguments
-    mask = torch.ones(1, length, dtype=torch.bool)
-    audio, video = torch.randn(1, length, arguments["audio_dim"]), torch.randn(1, length, arguments["visual_dim"])
-    output = network(audio=audio, video=video, audio_mask=mask, video_mask=mask)
+    inputs = {}
+    for keyword, modality in (("audio", "audio"), ("video", "visual")):
+        rate = arguments.get(f"{modality}_rows_per_step")
+        rows = length if rate is None else rows_in(length, rate)
+        inputs[keyword] = torch.randn(1, rows, arguments[f"{modality}_dim"])
+        inputs[f"{keyword}_mask"] = torch.ones(1, rows, dtype=torch.bool)
+        if rate is not None:
+            inputs |= {f"{keyword}_phase": torch.zeros(1), "step_mask": torch.ones(1, length, dtype=torch.bool)}
+    output = network(**inputs)
     assert len(network.decode(output, [TimeGrid(0, 0.02, length)])[0]) > 0

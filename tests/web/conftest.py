@@ -35,7 +35,7 @@ class FakeLocalizer:
         for time_s in self.times_s:
             progress(time_s)
         if self.released is not None:
-            assert self.released.wait(20)
+            assert self.released.wait(120)
         if self.error is not None:
             raise self.error
         proposals = Proposals(np.array([[0.2, 0.4]]), np.array([0.9]), np.array([[0.9, 0.1]]))
@@ -87,7 +87,7 @@ class Site:
 
     def request(self, path, method="GET", body=None, headers=()):
         """The status, the body and the headers of an answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         try:
             connection.request(method, path, body, dict(headers))
             answer = connection.getresponse()

@@ -16,7 +16,7 @@ def test_a_connection_without_a_whole_request_is_closed(make_site, monkeypatch, 
     monkeypatch.setattr(protocol, "IDLE_S", 0.2)
     monkeypatch.setattr(protocol, "CHECK_S", 0.05)
     site = make_site()
-    with socket.create_connection(("127.0.0.1", site.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", site.port), timeout=120) as connection:
         begin_s = time.monotonic()
         connection.sendall(sent)
         try:
@@ -30,7 +30,7 @@ def test_a_connection_without_a_whole_request_is_closed(make_site, monkeypatch, 
 def test_a_silent_connection_gives_way_to_a_new_one(make_site, monkeypatch):
     monkeypatch.setattr(protocol, "MAX_CONNECTIONS", 4)
     site = make_site()
-    silent = [socket.create_connection(("127.0.0.1", site.port), timeout=10) for _ in range(9)]
+    silent = [socket.create_connection(("127.0.0.1", site.port), timeout=120) for _ in range(9)]
     assert site.request("/")[0] == 200
     for connection in silent:
         connection.close()
@@ -44,7 +44,7 @@ def test_an_answer_that_nobody_reads_is_given_up(make_site, monkeypatch):
     upload.clip.write_bytes(bytes(40_000_000))
     upload.page.touch()
     site.store.finish(upload)
-    with socket.create_connection(("127.0.0.1", site.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", site.port), timeout=120) as connection:
         connection.sendall(f"GET /timeline/{upload.token}/clip HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         time.sleep(0.6)
         received = 0

@@ -16,7 +16,7 @@ IMPATIENT = ReceiveLimits(max_open=2, stall_s=0.3, grace_s=0.3, min_bytes_per_s=
 
 def open_upload(site, declared_bytes, sent=b""):
     """A connection on which an upload has begun."""
-    connection = socket.create_connection(("127.0.0.1", site.port), timeout=20)
+    connection = socket.create_connection(("127.0.0.1", site.port), timeout=120)
     head = f"POST /clips HTTP/1.1\r\nHost: x\r\nContent-Type: {BODY_TYPE}\r\nContent-Length: {declared_bytes}\r\n\r\n"
     connection.sendall(head.encode() + sent)
     return connection

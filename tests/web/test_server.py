@@ -57,7 +57,7 @@ def test_url():
 def test_requests_in_progress_do_not_hold_up_the_end(make_site, monkeypatch, capsys):
     monkeypatch.setattr(server, "SHUTDOWN_S", 0.2)
     site = make_site()
-    unfinished = socket.create_connection(("127.0.0.1", site.port), timeout=10)
+    unfinished = socket.create_connection(("127.0.0.1", site.port), timeout=120)
     unfinished.sendall(b"POST /clips HTTP/1.1\r\nHost: x\r\nContent-Type: application/octet-stream\r\n")
     unfinished.sendall(b"Content-Length: 9\r\n\r\nx")
     while not site.store.total_bytes:

@@ -70,7 +70,8 @@ def choose_setting(rows: Rows, truth: Truth, per_minute: float = ALARMS_PER_MINU
     minutes = float(truth.duration_s[is_real].sum()) / 60
     if not minutes:
         raise AvlocError("the set that the threshold is chosen on has no real clip of known length")
-    real = [np.asarray(rows[truth.files[k]], dtype=np.float64).reshape(-1, 3) for k in np.flatnonzero(is_real)]
+    arrays = [np.asarray(rows[truth.files[k]], dtype=np.float64) for k in np.flatnonzero(is_real)]
+    real = [array if array.size else np.zeros((0, 3)) for array in arrays]
     allowed = math.floor(per_minute * minutes + 1e-9)
     candidates = sorted(
         ((score, clip) for clip, each in enumerate(real) for score in each[:, 0].tolist()), reverse=True

@@ -11,7 +11,7 @@ def vowel(length, seed=0):
     return (0.1 * tone + np.random.default_rng(seed).normal(0, 0.005, length)).astype(np.float32)
 
 
-@pytest.mark.parametrize("name", ["mel-griffin-lim", "lpc", "band-replication", "phase-search"])
+@pytest.mark.parametrize("name", ["mel-griffin-lim", "lpc", "band-replication"])
 def test_forged_words_keep_length_and_level_and_nothing_else(name):
     from forgers import SOUND
 
@@ -42,7 +42,11 @@ def test_mouths_are_repainted_in_place_and_in_forged_frames_only(name):
     assert not changed.any()
 
 
-def test_unseen_methods_are_the_last_ones():
-    from forgers import UNSEEN_MOUTH, UNSEEN_SOUND
+def test_enough_methods_are_met_in_the_test_alone():
+    from forgers import NEURAL, UNSEEN_MOUTH, UNSEEN_SOUND
 
-    assert (UNSEEN_SOUND, UNSEEN_MOUTH) == ("phase-search", "coded")
+    assert len(UNSEEN_SOUND) >= 3
+    assert len(UNSEEN_MOUTH) >= 2
+    assert UNSEEN_SOUND & NEURAL
+    assert UNSEEN_MOUTH & NEURAL
+    assert NEURAL - UNSEEN_SOUND - UNSEEN_MOUTH

@@ -3,102 +3,191 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import replace
 
 import pytest
-import torch
 
+from avloc.core.records import VideoRecord
 from avloc.errors import AvlocError
-
-
-@pytest.fixture
-def small_system(monkeypatch):
-    """A system small enough to train in a test, under the name of `frame_wise`."""
-    import run
-    import systems
-    import tables
-
-    arguments = {"audio_dim": 513, "visual_dim": 320, "width": 8, "heads": 2, "blocks": 1}
-    small = {"frame_wise": replace(systems.SYSTEMS["frame_wise"], arguments=arguments)}
-    small["decoded"] = replace(small["frame_wise"], title="decoded", weights_of="frame_wise")
-    for module in (run, tables):
-        monkeypatch.setattr(module, "SYSTEMS", small)
-
-
-@pytest.fixture
-def out(tmp_path, tiny_set, tiny_store):
-    """A prepared folder of the benchmark, with the tiny set as its clips."""
-    from avloc.datasets.readers.catalog import read_records
-
-    (tmp_path / "clips").symlink_to(tiny_set)
-    (tmp_path / "features").symlink_to(tiny_store)
-    methods = {
-        record.file: {"audio": "phase-search"} if record.segments else {} for record in read_records("lavdf", tiny_set)
-    }
-    assert not (tiny_set / "methods.json").exists()
-    (tiny_set / "methods.json").write_text(json.dumps(methods))
-    yield tmp_path
-    (tiny_set / "methods.json").unlink()
-
-
-def test_run_trains_tests_and_leaves_its_result(out, small_system):
-    import run
-
-    torch_threads = torch.get_num_threads()
-    task = run.Task("frame_wise", 0, out, 1, "cpu", 1)
-    assert run.run(task) == "frame_wise-0"
-    result = json.loads(task.result_file.read_text())
-    assert (result["system"], result["seed"], result["epochs"], result["threads"]) == ("frame_wise", 0, 1, 1)
-    assert result["train_s"] > 0
-    assert set(result["scores"]) == {"all", "audio", "visual", "both", "unseen"}
-    assert result["scores"]["all"].keys() >= {"ap@0.5", "ar@10"}
-    assert task.weights_file.is_file()
-    decoded = task._replace(system="decoded")
-    assert run.run(decoded) == "decoded-0"
-    again = json.loads(decoded.result_file.read_text())
-    assert (again["train_s"], again["validation_ap"]) == (0.0, None)
-    assert again["scores"] == result["scores"]
-    torch.set_num_threads(torch_threads)
-
-
-def test_decoding_needs_the_trained_network(out, small_system):
-    import run
-
-    with pytest.raises(AvlocError, match="run frame_wise first, decoded is the same network"):
-        run.run(run.Task("decoded", 1, out, 1, "cpu", 1))
-
-
-def test_subsets_of_a_clip():
-    from run import clip_subsets
-
-    assert clip_subsets({}) == ["all", "audio", "visual", "both", "unseen"]
-    assert clip_subsets({"audio": "lpc"}) == ["all", "audio"]
-    assert clip_subsets({"audio": "lpc", "visual": "coded"}) == ["all", "both"]
-    assert clip_subsets({"visual": "coded"}) == ["all", "visual", "unseen"]
 
 
 def test_options():
     from run import parse
 
-    options = parse(["--out", "x", "--systems", "main", "--seeds", "3,4", "--quick"])
+    options = parse(["--out", "x", "--systems", "main", "--seeds", "3,4", "--quick", "--budgets", "all"])
     assert options.seeds == (3, 4)
-    assert options.systems == ("boundary_map", "actionformer", "ummaformer", "frame_wise", "boundary_transformer")
+    assert options.systems == (
+        "boundary_map", "actionformer", "ummaformer", "tridet", "frame_wise", "boundary_transformer",
+        "version_0_1", "audio_alone", "visual_alone",
+    )  # fmt: skip
+    assert options.budgets == ("short", "long")
+    assert options.folder.name == "quick"
     assert parse(["--out", "x", "--systems", "wide,no_cross"]).systems == ("wide", "no_cross")
     with pytest.raises(AvlocError, match="unknown systems narrow; want main, ablation, trials, all, boundary_map"):
         parse(["--out", "x", "--systems", "wide,narrow"])
+    with pytest.raises(AvlocError, match="unknown budgets endless; want all, short, long"):
+        parse(["--out", "x", "--budgets", "endless"])
+
+
+def test_tasks_are_whole_seeds():
+    from run import parse
+
+    options = parse(["--out", "x", "--systems", "tridet,frame_wise", "--seeds", "0,1", "--jobs", "2", "--cores", "6"])
+    tasks = options.tasks()
+    assert [(t.system, t.seed) for t in tasks] == [("tridet", 0), ("frame_wise", 0), ("tridet", 1), ("frame_wise", 1)]
+    assert {(t.threads, t.budget, t.device) for t in tasks} == {(3, "short", "cpu")}
+
+
+@pytest.fixture
+def benchmark_run(monkeypatch, small_corpus):
+    """Run the command on a prepared folder, with training and prediction replaced by files."""
+    import corpus
+    import experiment
+    import run
+    from scoring import ledger
+
+    from avloc.io.files import write_json
+
+    calls = []
+
+    def train(task):
+        calls.append(("train", task.system, task.seed, task.budget))
+        keep(task, "val")
+        validation = dict.fromkeys(["ap", "ap@0.5", "ap@0.75", "ap@0.9", "ap@0.95", "ar@10"], 0.5)
+        result = experiment.RunResult(
+            task.system, task.seed, task.budget, 6, 1000, 10.0, validation, {"score": 0.5, "share": 0.5}, 1
+        )
+        write_json(task.result_file, experiment.asdict(result))
+        return task.name
+
+    def keep(task, split, shift_s=0.0):
+        from avloc.core.proposals import Proposals
+        from avloc.core.timeline import segment_array
+
+        clips = []
+        for record in corpus.read_records(task.out / "clips", split):
+            segments = segment_array(record.segments)
+            scores = segments[:, 1] - segments[:, 0] + 0.5
+            clips.append((record.file, Proposals(segments, scores, scores[:, None].repeat(2, axis=1))))
+        experiment.SplitPredictions.from_clips(clips).save(task.predictions_file(split, shift_s))
+
+    def test(look):
+        calls.append(("test", look.task.system, look.commit, look.shift_s))
+        keep(look.task, "test", look.shift_s)
+        return look.task.name
+
+    monkeypatch.setattr(run, "prepare", lambda *arguments: calls.append(("prepare", *arguments[2:])))
+    monkeypatch.setattr(run, "run", train)
+    monkeypatch.setattr(run, "test", test)
+    monkeypatch.setattr(run, "predict_split", lambda *a: calls.append(("shift", a[1])) or keep(*a))
+    monkeypatch.setattr(run, "cost_table", lambda results, tried, threads: run.validation_table({}, "costs"))
+    monkeypatch.setattr(ledger, "commit_name", lambda allow_dirty: "dirty" if allow_dirty else "clean")
+
+    def execute(*arguments):
+        calls.clear()
+        run.main(
+            [
+                "--out",
+                str(small_corpus),
+                "--systems",
+                "tridet,frame_wise",
+                "--seeds",
+                "0,1",
+                "--resamples",
+                "5",
+                *arguments,
+            ]
+        )
+        return [*calls]
+
+    return execute
+
+
+def widest_table_line(output):
+    """The length of the longest line that is not a dated message, which may name a long path."""
+    return max(len(line) for line in output.splitlines() if line[2:3] != ":")
+
+
+def test_a_plain_run_trains_and_validates_what_is_left(benchmark_run, small_corpus, capsys):
+    calls = benchmark_run()
+    names = [("tridet", 0), ("frame_wise", 0), ("tridet", 1), ("frame_wise", 1)]
+    assert calls[1:] == [("train", *name, "short") for name in names]
+    assert [call[0] for call in benchmark_run()] == ["prepare"]
+    output = capsys.readouterr().out
+    assert "Validation split, short budget" in output
+    assert "test split" not in output
+    assert widest_table_line(output) <= 80
+    assert not list((small_corpus / "tables").glob("test-*"))
+    assert "50.0±0.0" in (small_corpus / "tables" / "validation-short.md").read_text()
+
+
+def test_final_tests_once_and_tables_are_drawn_from_what_it_kept(benchmark_run, small_corpus, capsys):
+    benchmark_run()
+    calls = benchmark_run("--final", "--systems", "tridet")
+    assert calls[1:] == [("test", "tridet", "clean", 0.0)] * 2
+    assert [call[0] for call in benchmark_run("--final", "--systems", "tridet")] == ["prepare"]
+    capsys.readouterr()
+    text = (small_corpus / "tables" / "test-short-unseen.md").read_text()
+    assert "TriDet-like<br>2 seeds" in text
+    assert "frame-wise" not in text  # not tested yet
+    assert benchmark_run("--tables") == []
+    assert (small_corpus / "tables" / "test-short-unseen.md").read_text() == text
+    assert widest_table_line(capsys.readouterr().out) <= 80
+
+
+def test_a_page_of_the_documentation_is_filled(benchmark_run, tmp_path, capsys):
+    benchmark_run()
+    page = tmp_path / "page.md"
+    page.write_text(
+        "<!-- table: validation-short -->\n<!-- end -->\n<!-- table: trials -->\n<!-- end -->\n<!-- table: x -->\n<!-- end -->\n"
+    )
+    benchmark_run("--tables", "--page", str(page))
+    assert "| TriDet-like<br>2 seeds |" in page.read_text()
+    assert "filled but for x, which have no table yet" in capsys.readouterr().out
+
+
+def test_shifts_of_validation_and_of_the_test(benchmark_run, small_corpus):
+    benchmark_run()
+    assert benchmark_run("--shift-ms", "13")[1:] == [("shift", "val")] * 4
+    assert (small_corpus / "tables" / "val-short-shift-13ms.md").is_file()
+    calls = benchmark_run("--shift-ms", "13", "--final", "--allow-dirty")
+    assert calls[1:] == [
+        ("test", name, "dirty", s) for _ in range(2) for name in ("tridet", "frame_wise") for s in (0, 0.013)
+    ]
+    assert (small_corpus / "tables" / "test-short-shift-13ms.md").is_file()
+
+
+def test_prepare_makes_clips_and_extracts_what_is_left(tmp_path, tiny_set, monkeypatch):
+    import run
+
+    from avloc.datasets.readers.catalog import read_records
+    from avloc.feature_extraction.store.feature_store import FeatureStore
+
+    records = read_records("lavdf", tiny_set, "train")[:2]
+    (tmp_path / "clips").symlink_to(tiny_set)
+    made = []
+    monkeypatch.setattr(run.corpus, "make", lambda *arguments, **_: made.append(arguments) or records)
+    monkeypatch.setattr(run.materials, "fetch", lambda folder, progress: folder)
+    for _ in range(2):
+        run.prepare(tmp_path, tmp_path / "all", 2, 1)
+    assert made == [(tmp_path / "clips", tmp_path / "all" / "speech", tmp_path / "all" / "cache", 2, 1)] * 2
+    assert len(FeatureStore(tmp_path / "features").files("logspec")) == 2
+    records = [VideoRecord("nowhere.mp4", "train")]
+    with pytest.raises(AvlocError, match="1 clips could not be read"):
+        run.prepare(tmp_path, tmp_path, 1, 1)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_order_of_the_systems(tmp_path, benchmarks):
-    """The small form of the benchmark, one seed: ours is not behind where boundaries count."""
+    """The small form of the benchmark, one seed, on validation: ours is not behind where boundaries count."""
     script = benchmarks / "localization" / "run.py"
     subprocess.run(
         [sys.executable, str(script), "--out", str(tmp_path), "--quick", "--seeds", "0", "--jobs", "2"], check=True
     )
     scores = {
-        path.stem[:-2]: json.loads(path.read_text())["scores"]["all"]["ap@0.75"]
-        for path in (tmp_path / "quick" / "runs").glob("*.json")
+        path.stem[:-2]: json.loads(path.read_text())["validation"]["ap@0.75"]
+        for path in (tmp_path / "quick" / "runs" / "short").glob("*.json")
     }
-    ours = scores.pop("boundary_transformer")
-    assert ours > max(scores.values())
+    from systems import BASELINES, OURS
+
+    assert scores[OURS] > max(scores[name] for name in BASELINES if name in scores)

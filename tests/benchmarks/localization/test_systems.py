@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import pytest
+import torch
+
+from avloc.models import check_network
 
 
 def test_every_system_differs_from_the_others():
@@ -14,32 +17,65 @@ def test_every_system_differs_from_the_others():
     assert all(settings.count(setting) == 1 for setting in settings)
 
 
-def test_all_systems_have_one_budget():
-    from systems import EPOCHS, MAIN, TRIALS
+def test_main_systems_have_the_same_trials_front_ends_and_short_heads():
+    from systems import BASELINES, MAIN, OURS, REFERENCES, TRIALS
 
-    assert {system.epochs for system in MAIN.values()} == {EPOCHS}
     assert {system.lr for system in MAIN.values()} == {2e-3}
     assert {system.lr for system in TRIALS.values()} == {1e-3}
     assert [f"{name}_slow" for name in MAIN] == list(TRIALS)
+    assert [*MAIN] == [*BASELINES, OURS]
+    fronts = {(s.arguments["audio_spectral_channels"], s.arguments["visual_grid_channels"]) for s in MAIN.values()}
+    assert len(fronts) == 1
+    heads = [system.short for system in (MAIN | REFERENCES).values()]
+    assert all(0 < len(head) <= 8 for head in heads)
+    assert len(set(heads)) == len(heads)
+
+
+def test_streams_come_at_their_own_rate_but_for_version_0_1():
+    from systems import SYSTEMS
+
+    for name, system in SYSTEMS.items():
+        rates = [system.arguments[f"{modality}_rows_per_step"] for modality in ("audio", "visual")]
+        expected = [None, None] if name == "version_0_1" else [system.hop_s / 0.01, system.hop_s / 0.04]
+        assert rates == pytest.approx(expected), name
+
+
+def test_every_main_system_can_be_built_and_names_modalities():
+    from systems import MAIN, REFERENCES, build_network
+
+    for system in (MAIN | REFERENCES).values():
+        network = check_network(build_network(system))
+        targets = network.target_maker
+        assert targets is not None
+        if network.longest_segment_steps:  # the corpus has fakes of 1.5 s
+            assert network.longest_segment_steps * system.hop_s >= 1.5
 
 
 def test_other_arguments_leave_the_system_alone():
-    from systems import System
+    from systems import OURS, System
 
-    system = System("a.B", "b", {"width": 3, "heads": 1})
+    system = System("a.B", "b", "c", {"width": 3, "heads": 1})
     wide = system.with_arguments("wide", width=9)
     assert (wide.title, wide.arguments, wide.weights_of) == ("wide", {"width": 9, "heads": 1}, "")
     assert system.arguments == {"width": 3, "heads": 1}
-    assert system.decoded_with("other", voting_iou=0.0).weights_of == "with_convolutions"
+    assert system.decoded_with("other", voting_iou=0.0).weights_of == OURS
 
 
-@pytest.mark.parametrize("name", ["no_voting", "no_boundaries"])
+@pytest.mark.parametrize("name", ["no_voting", "no_boundaries", "no_merging"])
 def test_systems_that_share_weights_have_the_same_parameters(name):
-    from systems import SYSTEMS
-    from tables import build_network
+    from systems import SYSTEMS, build_network
 
     shapes = [
         {key: value.shape for key, value in build_network(SYSTEMS[n]).state_dict().items()}
         for n in (name, SYSTEMS[name].weights_of)
     ]
     assert shapes[0] == shapes[1]
+
+
+def test_weights_of_version_0_1_depend_on_no_default():
+    """The network has the 0.98 million parameters of version 0.1's table."""
+    from systems import SYSTEMS, build_network
+
+    torch.manual_seed(0)
+    network = build_network(SYSTEMS["version_0_1"])
+    assert sum(p.numel() for p in network.parameters()) == 978_203

@@ -24,9 +24,10 @@ def test_adversaries_score_each_sample():
     import train_vocoders
 
     torch.manual_seed(0)
-    adversaries = train_vocoders.build_adversaries()
+    adversaries = train_vocoders.build_adversaries(3)
     real, voiced = torch.randn(2, 4001), torch.randn(2, 4001)
     assert len(adversaries) == 8
+    assert len(train_vocoders.build_adversaries(3, periods_only=True)) == 5
     assert all(len(features) >= 5 for features in (adversary(real) for adversary in adversaries))
     assert train_vocoders.adversary_loss(adversaries, real, voiced) > 0
     same, other = (train_vocoders.vocoder_loss(adversaries, real, x) for x in (real, voiced))
@@ -41,7 +42,7 @@ def test_spectral_error_falls_with_and_without_adversaries(name):
     torch.manual_seed(0)
     network = SpectralVocoder(width=16, blocks=1) if name == "spectral" else TransposedVocoder(width=16)
     batches = train_vocoders.crops([[tone(9000)]], 2, np.random.default_rng(0))
-    options = train_vocoders.Options(steps=20, batch=2, learning_rate=3e-3)
+    options = train_vocoders.Options(steps=20, batch=2, learning_rate=3e-3, warm_up=0.6, adversary_width=2)
     errors = {}
     train_vocoders.REPORT_STEPS = 2
     try:
@@ -58,6 +59,7 @@ def test_script_writes_weights(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(train_vocoders.materials, "fetch", lambda folder, speakers, progress: folder)
     monkeypatch.setattr(train_vocoders.materials, "load", lambda folder, name: [tone(9000)])
     arguments = ["--speech", "cache", "--out", str(tmp_path), "--steps", "2", "--batch", "1", "--device", "cpu"]
+    arguments += ["--adversary-width", "2", "--warm-up", "0.5"]
     train_vocoders.main([*arguments, "--vocoders", "spectral"])
     assert [path.name for path in tmp_path.iterdir()] == ["spectral_vocoder.pt"]
     assert "spectral: mel L1" in capsys.readouterr().out

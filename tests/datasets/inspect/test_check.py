@@ -127,6 +127,24 @@ def test_decoding_finds_what_headers_do_not_tell(tmp_path, root, frames):
     assert any(re.match(r"the picture ends at [12]\.\d+ s, its header claims 3\.\d+ s", p.detail) for p in problems)
 
 
+@pytest.mark.parametrize("kind", ["video", "audio"])
+@pytest.mark.parametrize("decode", [False, True])
+def test_a_stream_without_a_decoder_is_one_problem(tmp_path, frames, kind, decode):
+    write_mp4(tmp_path / "odd.mp4", np.concatenate([frames, frames, frames[:15]]), SOUND)
+    data = (tmp_path / "odd.mp4").read_bytes()
+    at = data.index(b"\x40", data.index(b"esds"))  # MPEG-4's number of AAC
+    odd = data.replace(b"avc1", b"Xyzw") if kind == "video" else data[:at] + b"\x3f" + data[at + 1 :]
+    (tmp_path / "odd.mp4").write_bytes(odd.replace(b"mp4a", b"Xyzw") if kind == "audio" else odd)
+    os.mkfifo(tmp_path / "pipe.mp4")
+    builder = TableBuilder()
+    for file in ("odd.mp4", "pipe.mp4"):
+        builder.add(file, "train", duration_s=3.0)
+    stream, pipe = check_clips(tmp_path, builder.build(), workers=0, decode=decode)
+    assert stream == ("stream", "odd.mp4", f"no decoder for its {kind} codec")
+    assert pipe[:2] == ("unreadable", "pipe.mp4")
+    assert pipe.detail.endswith("pipe.mp4: is a device or a pipe, want a media file")
+
+
 def test_a_file_that_crashes_or_hangs_its_reader_fails_alone(tmp_path, root, table):
     """A named pipe hangs a reader, but is no file; so the decoder is made to crash, in the workers only."""
     patch = tmp_path / "patch"

@@ -90,6 +90,15 @@ def test_visual_forgeries_begin_and_end_on_frames(kind):
     assert composed.length % FRAME_SAMPLES == 0
 
 
+def test_methods_are_equally_frequent_and_drawn_by_clip():
+    plans = [p for p in plan(960, seed=0) if p.kind in ("audio", "both")]
+    models = [composition.audio_model(p) for p in plans]
+    assert {*models} == {*composition.AUDIO_MODELS}
+    assert abs(np.mean([model == composition.AUDIO_MODELS[0] for model in models]) - 0.5) < 0.08
+    for p, model in zip(plans[:20], models, strict=False):
+        assert dict(compose(p).record("x.mp4", p.split, None).attributes)["audio_model"] == model
+
+
 def test_spans_and_labels_by_hand():
     words = [
         Word(GRID_SAMPLES, piece(10), piece(10), 1.0),
@@ -105,7 +114,7 @@ def test_spans_and_labels_by_hand():
         "video_frames": "20",
         "audio_frames": "12800",
         "original": "dev/0.mp4",
-        "audio_model": "mel-griffin-lim",
+        "audio_model": "spectral-vocoder",
     }
     assert composition._word_starts(words) == ([4 * GRID_SAMPLES + GRID_SAMPLES, 15 * GRID_SAMPLES], 14 * FRAME_SAMPLES)
 

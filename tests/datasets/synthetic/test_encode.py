@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from fractions import Fraction
+
+import av
 import numpy as np
 import pytest
 
@@ -7,6 +10,7 @@ from avloc.datasets.synthetic.encode import write_mp4
 from avloc.errors import AvlocError
 from avloc.feature_extraction.media.decode import decode
 from avloc.feature_extraction.media.probe import probe
+from avloc.feature_extraction.media.types import VideoFormat
 
 
 def test_same_frames_give_the_same_bytes(tmp_path):
@@ -34,6 +38,24 @@ def test_audio_is_in_place_after_decoding(tmp_path, beep):
     loud = np.flatnonzero(np.abs(samples) > 0.25) / 16_000
     assert loud[0] == pytest.approx(0.5, abs=0.02)
     assert loud[-1] == pytest.approx(0.6, abs=0.02)
+
+
+@pytest.mark.parametrize("fps", [25, Fraction(30000, 1001), 30])
+@pytest.mark.parametrize("video_start_s", [0.0, 0.013, 0.039])
+def test_late_picture_keeps_its_place(tmp_path, frames, beep, fps, video_start_s):
+    write_mp4(tmp_path / "a.mp4", frames, beep, fps=fps, video_start_s=video_start_s)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        times = [frame.time for frame in container.decode(video=0)]
+    np.testing.assert_allclose(times, video_start_s + np.arange(len(frames)) / float(fps), atol=1e-5)
+    clip = decode(tmp_path / "a.mp4", [VideoFormat(16, 16, "gray")])
+    assert clip.video_start_s == pytest.approx(video_start_s, abs=1e-3)
+    lag = np.argmax(np.correlate(clip.samples[7000:11000], beep[7100:10900], "valid"))
+    assert lag == 100
+
+
+def test_picture_before_the_sound_is_refused(tmp_path, frames, beep):
+    with pytest.raises(ValueError, match="video_start_s must not be negative, got -0.01"):
+        write_mp4(tmp_path / "a.mp4", frames, beep, video_start_s=-0.01)
 
 
 def test_clip_without_audio(tmp_path, frames):

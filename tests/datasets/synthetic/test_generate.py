@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import shutil
 
@@ -76,11 +77,44 @@ def test_same_seed_gives_the_same_files(tiny_set, tmp_path):
     assert other.length != composition.compose(plan).length
 
 
+def test_style_follows_the_label():
+    for source in range(20):
+        clip = composition.ClipPlan(0, "train", source, "audio", 1, 0)
+        style = generate.clip_style(clip)
+        assert style.revoice is generate.AUDIO_FORGERS[composition.audio_model(clip)]
+        assert style.repaint is generate.low_resolution
+    assert [*generate.AUDIO_FORGERS] == [*composition.AUDIO_MODELS]
+
+
+@pytest.mark.parametrize("model", composition.AUDIO_MODELS)
+def test_forged_words_have_the_level_of_genuine_ones_and_no_clicks_at_joins(model):
+    """Measured against the same clips without a forger: loudness within words, and steps from sample to sample at their ends."""
+    plans = (p for p in composition.plan(180, seed=1) if p.kind == "audio")
+    ratios = []
+    for plan in itertools.islice(plans, 6):
+        composed = composition.compose(plan)
+        measures = []
+        for revoice in (generate.AUDIO_FORGERS[model], lambda samples: samples):
+            style = generate.Style(revoice, generate.low_resolution, room_db=(-120.0, -119.0))
+            samples = generate._render_audio(np.random.default_rng(0), composed, style)
+            for start, word in zip(composed.starts, composed.words, strict=True):
+                if word.forged:
+                    ends = [samples[max(0, end - 80) : end + 80] for end in (start, start + word.voice.length)]
+                    steps = [np.abs(np.diff(end)).max() for end in ends]
+                    measures.append([np.std(samples[start : start + word.voice.length]), max(steps)])
+        forged, genuine = np.split(np.array(measures), 2)
+        ratios.append((forged / genuine).mean(axis=0))
+    level, step = np.median(ratios, axis=0)
+    assert level == pytest.approx(1, abs=0.05)
+    assert step < 1.5
+
+
 def test_audio_lies_at_its_labels(tiny_set):
     """Outside of its forged words a clip equals what was composed, sample by sample but for the codec."""
     plan = next(p for p in composition.plan(9, seed=3) if p.kind == "audio")
     composed = composition.compose(plan)
-    expected = generate._render_audio(composition.clip_rng(plan, 3, composition.CLIP_KINDS.index("audio")), composed)
+    rng = composition.clip_rng(plan, 3, composition.CLIP_KINDS.index("audio"))
+    expected = generate._render_audio(rng, composed, generate.clip_style(plan))
     decoded = decode(tiny_set / generate.clip_file(plan, "lavdf")[0]).samples[: len(expected)]
     lags = range(-40, 41)
     match = [np.dot(expected[100:-100], np.roll(decoded, -lag)[100:-100]) for lag in lags]
@@ -157,7 +191,7 @@ def test_home_folder_is_expanded(tiny_set, tmp_path, monkeypatch):
     assert [record.file for record in records] == [record.file for record in read_records("lavdf", tiny_set)]
     assert sum(progress) == 9
     settings = json.loads((tmp_path / "clips" / "synth.json").read_text())
-    assert settings == {"version": 2, "layout": "lavdf", "clips": 9, "seed": 3, "speech": None, "corruptions": False}
+    assert settings == {"version": 3, "layout": "lavdf", "clips": 9, "seed": 3, "speech": None, "corruptions": False}
 
 
 def test_no_shortcut_separates_fake_from_real():
@@ -167,7 +201,7 @@ def test_no_shortcut_separates_fake_from_real():
     for plan in plans:
         composed = composition.compose(plan)
         rng = composition.clip_rng(plan, 3, composition.CLIP_KINDS.index(plan.kind))
-        samples = generate._render_audio(rng, composed)
+        samples = generate._render_audio(rng, composed, generate.clip_style(plan))
         loudness = [np.sqrt(np.mean(samples**2)), np.abs(samples).max(), np.mean(np.abs(np.diff(samples)))]
         table.append([composed.length, len(composed.words), *loudness])
     fake = np.array([p.kind != "real" for p in plans])

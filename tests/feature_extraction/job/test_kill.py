@@ -106,7 +106,7 @@ def survive(toys, root, count, kills, seed, *, device):
     reference = FeatureStore(root.parent / "reference")
     assert job.extract(files, reference, settings, shard_clips=5).failed == 1
     rng, store, killed = np.random.default_rng(seed), root.parent / "killed", {"job": 0, "worker": 0}
-    deadline = time.monotonic() + 60 + 20 * kills
+    deadline = time.monotonic() + 300 + 60 * kills
     process = start(root, store, toys, device=device)
     try:
         while sum(killed.values()) < kills and time.monotonic() < deadline:

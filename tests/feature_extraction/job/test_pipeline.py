@@ -175,7 +175,7 @@ def test_clips_that_disappear_are_no_failures(toys, clips, names, tmp_path):
 def test_a_pipe_among_the_clips_is_not_waited_for(toys, clips, names, tmp_path):
     os.mkfifo(clips / "pipe.mp4")
     report = run(clips, ["pipe.mp4", *names], tmp_path / "s", [("Toy", {})])[0]
-    assert dict(report.failures)["pipe.mp4"] == "no such file"
+    assert dict(report.failures)["pipe.mp4"] == "is a device or a pipe, want a media file"
     assert (report.done, report.failed) == (7, 2)
 
 

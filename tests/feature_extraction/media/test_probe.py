@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import struct
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -42,9 +44,18 @@ def test_other_files_are_one_error(tmp_path, content):
     (tmp_path / "x.mp4").write_bytes(content)
     with pytest.raises(MediaError, match=r"x\.mp4: cannot be opened as media \("):
         probe(tmp_path / "x.mp4")
-    for missing in (tmp_path / "y.mp4", tmp_path):
-        with pytest.raises(MediaError, match="no such file"):
-            open_container(missing)
+
+
+def test_what_is_no_file_is_named(tmp_path):
+    os.mkfifo(tmp_path / "pipe.mp4")  # opening it would wait for a writer
+    for path, message in (
+        (tmp_path / "y.mp4", r"y\.mp4: no such file"),
+        (tmp_path, "is a folder, want a media file"),
+        (tmp_path / "pipe.mp4", r"pipe\.mp4: is a device or a pipe, want a media file"),
+        (Path("/dev/null"), "/dev/null: is a device or a pipe, want a media file"),
+    ):
+        with pytest.raises(MediaError, match=message):
+            open_container(path)
 
 
 def test_file_without_picture_and_sound(tmp_path):

@@ -61,6 +61,20 @@ def test_problems_count_once(tmp_path):
     ]
 
 
+def test_a_gap_that_the_decoder_told_is_not_told_again(tmp_path):
+    """The problems are the clip's; the gaps are those of `toy`, which are of the sound."""
+    store, told = FeatureStore(tmp_path / "s"), "no sound could be decoded from 1.52 to 2.48 s"
+    path = store.prepare(TOY) / shard_name(0, ["a", "b"])
+    with ShardWriter(path, 3, store.fingerprint("toy")) as shard:
+        for file, problems in (("a", [told]), ("b", ["no frame could be decoded from 0.04 to 0.08 s"])):
+            shard.append(np.ones((4, 3), np.float32))
+            shard.end(file, 1.0, problems=problems, gaps=[(1, 3)])
+    assert list(iter_problems(store, "toy")) == [
+        ("a", (told,)),
+        ("b", ("no frame could be decoded from 0.04 to 0.08 s", "no data from 1.50 to 2.50 s")),
+    ]
+
+
 def test_many_spans_without_data_are_counted_only(tmp_path):
     store = FeatureStore(tmp_path / "s")
     path = store.prepare(TOY) / shard_name(0, ["a"])

@@ -55,6 +55,8 @@ def test_threshold_lets_one_alarm_pass_in_ten_minutes(tmp_path):
     assert strict.threshold > 0.9
     loose = choose_setting(rows, truth, per_minute=1)
     assert (loose.threshold, loose.alarms) == (0, 4)
+    wide = {file: np.column_stack([each, each[:, :2]]) for file, each in rows.items()}  # with scores of modalities
+    assert choose_setting(wide, truth) == setting
     assert choose_setting({"a": [], "b": [], "fake": []}, truth).threshold == 0
 
 

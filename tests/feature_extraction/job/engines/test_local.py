@@ -100,7 +100,7 @@ def test_many_events_and_large_shards_and_any_end(clips, tmp_path, end):
         process.stdout.readline()
         children = [int(c) for c in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
         process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=600)
     if end == "whole":
         assert (process.returncode, out.count("event"), err) == (0, 1200 + 3, "")
     else:

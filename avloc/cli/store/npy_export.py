@@ -1,0 +1,71 @@
+"""`avloc store export`: write a folder with a .npy file per clip."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from avloc.cli.arguments import path
+from avloc.cli.store.folders import open_store
+
+EXAMPLE = "avloc store export features --extractor logspec --out npy/logspec"
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """The options of `avloc store export`.
+
+    Attributes:
+        store: the store's folder.
+        extractor: a name in it.
+        out: the folder to write.
+        dtype: of the values, `float32` or `float16`.
+        overwrite: rewrite existing files.
+    """
+
+    store: Path
+    extractor: str
+    out: Path
+    dtype: str
+    overwrite: bool
+
+
+def add_options(action: argparse.ArgumentParser) -> None:
+    """Add the action's options."""
+    action.add_argument("store", type=path, help="folder of the store")
+    action.add_argument("--extractor", required=True, metavar="E", help="extractor whose features to export")
+    action.add_argument(
+        "--out", required=True, type=path, metavar="DIR", help="folder to write; clip a/b.mp4 becomes a/b.npy"
+    )
+    action.add_argument(
+        "--dtype", default="float32", choices=("float32", "float16"), help="type of the values (default: float32)"
+    )
+    action.add_argument("--overwrite", action="store_true", help="rewrite existing files")
+
+
+def read_options(namespace: argparse.Namespace) -> ExportOptions:
+    """Read the parsed options."""
+    return ExportOptions(namespace.store, namespace.extractor, namespace.out, namespace.dtype, namespace.overwrite)
+
+
+def run(options: ExportOptions) -> int:
+    """Export features to a folder of .npy files."""
+    from tqdm import tqdm
+
+    from avloc.feature_extraction.store.npy_export import EXPORT_FILE, plan_export, run_export
+
+    store = open_store(options.store)
+    plan = plan_export(store, options.extractor, options.out, dtype=options.dtype, overwrite=options.overwrite)
+    with tqdm(total=plan.clips, unit="clip", desc="export", disable=None) as bar:
+        report = run_export(plan, overwrite=options.overwrite, progress=bar.update)
+    print(
+        f"{options.out}: {report.written} clips exported, {report.kept} already there; {EXPORT_FILE} describes the files"
+    )
+    if plan.failures:
+        print(
+            f"{plan.failures} clips of the store could not be read and have no file; {EXPORT_FILE} lists them",
+            file=sys.stderr,
+        )
+    return 0

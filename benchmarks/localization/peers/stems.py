@@ -1,0 +1,72 @@
+"""The parts that all peers share with each other and with `BoundaryTransformer`: front ends, blocks of layers.
+
+Legend: B batch, T steps, R rows of a stream, C width, D feature width.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from torch import Tensor, nn
+
+from avloc.models.attention import TransformerBlock
+from avloc.models.blocks import ConvBlock
+from avloc.models.stems import Stem
+from avloc.models.stream_clock import stream_clocks
+
+DROPOUT = 0.1
+
+
+class Stems(nn.ModuleList):
+    """Each modality's features to the width and to steps: (B, R, D) → (B, T, C), the same for all systems.
+
+    Args:
+        audio_dim: D of the cached audio features.
+        visual_dim: D of the cached visual features.
+        width: C.
+        spectral_channels: as `BoundaryTransformer`'s `audio_spectral_channels`.
+        grid_channels: as `BoundaryTransformer`'s `visual_grid_channels`.
+        rows_per_step: of both streams, as `BoundaryTransformer`'s.
+    """
+
+    def __init__(
+        self,
+        *,
+        audio_dim: int,
+        visual_dim: int,
+        width: int,
+        spectral_channels: int,
+        grid_channels: int,
+        rows_per_step: tuple[float | None, float | None],
+    ) -> None:
+        stem = partial(Stem, width=width, layers=2, dropout=DROPOUT, input_dropout=DROPOUT)
+        audio = stem(features=audio_dim, spectral_channels=spectral_channels, rows_per_step=rows_per_step[0])
+        visual = stem(features=visual_dim, grid_channels=grid_channels, rows_per_step=rows_per_step[1])
+        super().__init__([audio, visual])
+        self.rates = dict(zip(("audio_rows_per_step", "visual_rows_per_step"), rows_per_step, strict=True))
+
+    def forward(
+        self,
+        audio: Tensor,
+        video: Tensor,
+        audio_mask: Tensor,
+        video_mask: Tensor,
+        audio_phase: Tensor | None = None,
+        video_phase: Tensor | None = None,
+        step_mask: Tensor | None = None,
+    ) -> tuple[list[Tensor], Tensor]:
+        """Return both streams (B, T, C), and the steps with either (B, T)."""
+        clocks = stream_clocks(self.rates, (audio, audio_phase), (video, video_phase), step_mask)
+        streams = zip(self, (audio, video), (audio_mask, video_mask), clocks, strict=True)
+        steps = clocks[0].step_mask(audio_mask) | clocks[1].step_mask(video_mask)
+        return [stem(x, mask, clock) * clock.step_mask(mask)[..., None] for stem, x, mask, clock in streams], steps
+
+
+def transformer_blocks(count: int, *, width: int, heads: int, cross: bool = False) -> nn.ModuleList:
+    """Make transformer blocks; with `cross` they attend to another sequence."""
+    return nn.ModuleList(TransformerBlock(width=width, heads=heads, dropout=DROPOUT, cross=cross) for _ in range(count))
+
+
+def conv_blocks(count: int, *, width: int) -> nn.ModuleList:
+    """Make convolution blocks of kernel 3."""
+    return nn.ModuleList(ConvBlock(width=width, kernel=3, dropout=DROPOUT) for _ in range(count))

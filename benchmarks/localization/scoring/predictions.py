@@ -1,0 +1,91 @@
+"""Proposals of a split's clips > one npz file, from which all tables are drawn.
+
+Legend: V clips, R proposals of all clips, M modalities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from avloc.core.proposals import Proposals
+from avloc.errors import AvlocError
+from avloc.evaluation.matching import PredictionRows
+from avloc.io.files import replacing
+
+Int = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class SplitPredictions:
+    """The proposals of all clips of a split, clip by clip, each clip's by falling score.
+
+    Attributes:
+        files: names of the clips (V).
+        offsets: proposals `offsets[v]` to `offsets[v + 1]` belong to clip v: (V + 1,).
+        proposals: R rows.
+
+    >>> one = Proposals(np.array([[0.0, 1.0]]), np.array([0.9]), np.array([[0.9, 0.1]]))
+    >>> predictions = SplitPredictions.from_clips([("b.mp4", one), ("a.mp4", Proposals.empty())])
+    >>> predictions.files, predictions.offsets.tolist()
+    (['a.mp4', 'b.mp4'], [0, 0, 1])
+    """
+
+    files: list[str]
+    offsets: Int
+    proposals: Proposals
+
+    @classmethod
+    def from_clips(cls, clips: Iterable[tuple[str, Proposals]]) -> SplitPredictions:
+        """Collect clips, in any order; they are sorted by name.
+
+        Raises:
+            AvlocError: if a clip comes twice.
+        """
+        ordered = sorted(clips, key=lambda clip: clip[0])
+        files, parts = [file for file, _ in ordered], [part for _, part in ordered]
+        if len(set(files)) < len(files):
+            raise AvlocError(f"want each clip once, got {len(files)} clips of {len(set(files))} names")
+        offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
+        return cls(files, offsets, Proposals.concatenate(parts))
+
+    def rows(self) -> PredictionRows:
+        """Return scores and segments for `avloc.evaluation`."""
+        return PredictionRows(self.proposals.scores, self.proposals.segments, self.offsets)
+
+    def take(self, index: Int) -> SplitPredictions:
+        """Return the clips of an index, in its order."""
+        counts = np.diff(self.offsets)[index]
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        at = np.repeat(self.offsets[:-1][index] - offsets[:-1], counts) + np.arange(offsets[-1])
+        return SplitPredictions([self.files[k] for k in index.tolist()], offsets, self.proposals.take(at))
+
+    def save(self, path: Path) -> None:
+        """Write the file as a whole. Times are kept to the microsecond's order, in single precision."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary, open(temporary, "wb") as out:
+            np.savez_compressed(
+                out,
+                files=np.array(self.files),
+                offsets=self.offsets,
+                segments=self.proposals.segments.astype(np.float32),
+                scores=self.proposals.scores.astype(np.float32),
+                modality_scores=self.proposals.modality_scores.astype(np.float32),
+            )
+
+    @classmethod
+    def load(cls, path: Path) -> SplitPredictions:
+        """Read a file of `save`.
+
+        Raises:
+            AvlocError: if it does not exist.
+        """
+        if not path.is_file():
+            raise AvlocError(f"{path}: no predictions; run the system first")
+        with np.load(path) as content:
+            columns = (content[name].astype(np.float64) for name in ("segments", "scores", "modality_scores"))
+            return cls(content["files"].tolist(), content["offsets"], Proposals(*columns))

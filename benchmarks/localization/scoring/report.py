@@ -1,0 +1,238 @@
+"""Kept predictions and results > all tables of one split and budget.
+
+Legend: V clips.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from scoring.naming import NamingThresholds, score_naming
+from scoring.predictions import SplitPredictions
+from scoring.scores import METRICS, RESAMPLES, Score, evaluate_runs, margins, score_runs
+from scoring.subsets import EVERYTHING, group_masks
+from scoring.tables import Cell, Table, percent, score_cell
+from scoring.truth import NAMES, SplitTruth
+from systems import BASELINES, OURS, SYSTEMS
+
+from avloc.evaluation.scoring import Evaluation
+from avloc.localization.segment import MODALITY_SHARE
+
+WIDE_GROUPS = ("", "modality", "methods")
+"""Groups with a table of all metrics for each value; the others have a table of systems for each of `NARROW_METRICS`."""
+NARROW_METRICS = ("ap@0.5", "ap@0.95")
+SCORE_NOTE = (
+    "Strict, percent: mean ± deviation over the seeds, and the 95 % interval of the mean by bootstrap over sources."
+)
+
+Runs = Mapping[str, Sequence[SplitPredictions]]
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """The tables of one split and budget.
+
+    Args:
+        split: `val` or `test`.
+        budget: name of the budget.
+        truth: labels and details of the split.
+        runs: the predictions of each system's seeds.
+        thresholds: of each of these.
+        shifted: the predictions for media and labels that come later, by milliseconds.
+        unseen: methods that no training clip has.
+        neural: methods that are neural networks.
+        resamples: draws of each bootstrap.
+        progress: called with a sentence at each step.
+    """
+
+    split: str
+    budget: str
+    truth: SplitTruth
+    runs: Runs
+    thresholds: Mapping[str, Sequence[NamingThresholds]]
+    shifted: Mapping[float, Runs] = field(default_factory=dict)
+    unseen: Collection[str] = ()
+    neural: Collection[str] = ()
+    resamples: int = RESAMPLES
+    progress: Callable[[str], object] = lambda text: None
+
+    def tables(self) -> list[Table]:
+        """Draw all tables."""
+        groups = group_masks(self.truth, unseen=self.unseen, neural=self.neural)
+        tables = []
+        for group, masks in groups.items():
+            self.progress(f"{self.split}, {self.budget}: {group or EVERYTHING}")
+            scores = {value: self._scores(mask) for value, mask in masks.items()}
+            if group in WIDE_GROUPS:
+                tables += [self._wide_table(value, scores[value], masks[value]) for value in masks]
+            elif scores:
+                tables += [self._narrow_table(group, metric, scores, masks) for metric in NARROW_METRICS]
+        wide = {value: mask for group in WIDE_GROUPS for value, mask in groups[group].items()}
+        tables += [self.naming_table(), self.confusion_table()]
+        tables += self.margin_tables(wide)
+        return tables + [self.shift_table(shift_ms, runs) for shift_ms, runs in self.shifted.items()]
+
+    def _scores(self, mask: npt.NDArray[np.bool_]) -> dict[str, dict[str, Score]]:
+        return {
+            name: score_runs(evaluate_runs(runs, self.truth, mask), resamples=self.resamples)
+            for name, runs in self.runs.items()
+        }
+
+    def _table(
+        self,
+        name: str,
+        title: str,
+        corner: str,
+        columns: Sequence[str],
+        rows: Sequence[tuple[Cell, Sequence[Cell]]],
+        *notes: str,
+    ) -> Table:
+        where = f"{self.split} split, {self.budget} budget"
+        return Table(
+            f"{self.split}-{self.budget}-{name.replace(' ', '-')}", f"{title} ({where})", corner, columns, rows, notes
+        )
+
+    def _counts(self, mask: npt.NDArray[np.bool_]) -> str:
+        forged = self.truth.is_forged() & mask
+        fakes = int(np.diff(self.truth.table.labels.offsets)[mask].sum())
+        return f"{int(forged.sum())} forged clips, {fakes} fakes, {int((mask & ~forged).sum())} real clips."
+
+    def _wide_table(self, value: str, scores: Mapping[str, Mapping[str, Score]], mask: npt.NDArray[np.bool_]) -> Table:
+        """Systems by metrics."""
+        rows = [
+            ((SYSTEMS[name].title, _seeds(self.runs[name])), [score_cell(*by_metric[metric]) for metric in METRICS])
+            for name, by_metric in scores.items()
+        ]
+        title = value[0].upper() + value[1:]
+        return self._table(value, title, "system", [*METRICS.values()], rows, self._counts(mask), SCORE_NOTE)
+
+    def _narrow_table(
+        self,
+        group: str,
+        metric: str,
+        scores: Mapping[str, Mapping[str, Mapping[str, Score]]],
+        masks: Mapping[str, npt.NDArray[np.bool_]],
+    ) -> Table:
+        """Values of a property by systems, for one metric."""
+        offsets, forged = self.truth.table.labels.offsets, self.truth.is_forged()
+        rows = []
+        for value, by_system in scores.items():
+            fakes = int(np.diff(offsets)[masks[value] & forged].sum())
+            rows.append(
+                ((value, f"{fakes} fakes"), [score_cell(*by_metric[metric]) for by_metric in by_system.values()])
+            )
+        columns = [SYSTEMS[name].short or name for name in self.runs]
+        title = f"{METRICS[metric]} by {group}"
+        return self._table(f"{group}-{metric}", title, group, columns, rows, SCORE_NOTE)
+
+    def _named_systems(self) -> list[str]:
+        return [name for name in self.runs if not SYSTEMS[name].modality]
+
+    def naming_table(self) -> Table:
+        """Draw the share of found segments whose modality is named rightly, with the chosen share and with the product's."""
+        rows = []
+        for name in self._named_systems():
+            chosen = [*zip(self.runs[name], self.thresholds[name], strict=True)]
+            product = [(run, thresholds._replace(share=MODALITY_SHARE)) for run, thresholds in chosen]
+            for label, pairs in (("share by validation", chosen), (f"share {MODALITY_SHARE:g}", product)):
+                score = score_naming(pairs, self.truth, resamples=self.resamples)
+                right = [
+                    score_cell(*each) for each in zip(score.right, score.deviation, score.low, score.high, strict=True)
+                ]
+                recall = (" / ".join(percent(float(value)) for value in score.found),)
+                rows.append(((SYSTEMS[name].title, label), [*right, recall]))
+        note = (
+            "Of the fakes of each kind that are found (strict matching at IoU .5, score above the best F1 on validation), the "
+            "share whose proposal names the modality rightly; and the share that is found."
+        )
+        columns = [*NAMES, "found (a / v / b)"]
+        return self._table("named modality", "Named modality", "system", columns, rows, note, SCORE_NOTE)
+
+    def confusion_table(self) -> Table:
+        """Draw the counts behind `naming_table`, with the share by validation."""
+        rows = []
+        for name in self._named_systems():
+            pairs = [*zip(self.runs[name], self.thresholds[name], strict=True)]
+            counts = score_naming(pairs, self.truth, resamples=1).confusion
+            for kind, row in zip(NAMES, counts, strict=True):
+                rows.append(((f"{SYSTEMS[name].short or name}, {kind}",), [(f"{value:.1f}",) for value in row]))
+        columns = [f"named {name}" for name in NAMES]
+        note = "Found fakes, mean over the seeds; a row for each forged kind."
+        return self._table("confusion", "Forged and named modality", "forged", columns, rows, note)
+
+    def margin_tables(self, masks: Mapping[str, npt.NDArray[np.bool_]]) -> list[Table]:
+        """Draw our lead over the best baseline, and over version 0.1's network."""
+        tables = []
+        baselines = [name for name in BASELINES if name in self.runs]
+        for title, others in (("the best baseline", baselines), ("version 0.1's network", ["version_0_1"])):
+            if OURS in self.runs and others and all(name in self.runs for name in others):
+                tables.append(self._margin_table(title, others, masks))
+        return tables
+
+    def _margin_table(self, title: str, others: Sequence[str], masks: Mapping[str, npt.NDArray[np.bool_]]) -> Table:
+        rows = []
+        for value, mask in masks.items():
+            self.progress(f"{self.split}, {self.budget}: margin over {title}, {value}")
+            evaluations = {name: evaluate_runs(self.runs[name], self.truth, mask) for name in (OURS, *others)}
+            ours: list[Evaluation] = evaluations.pop(OURS)
+            for metric, margin in margins(ours, evaluations, resamples=self.resamples).items():
+                ratio = f"{margin.ours / margin.theirs:.2f}" if margin.theirs > 0 else "–"
+                cells = [
+                    (percent(margin.ours),),
+                    (percent(margin.theirs),),
+                    (SYSTEMS[margin.best].short or margin.best,),
+                    (ratio,),
+                    (f"{100 * margin.difference:+.1f}", f"{100 * margin.low:+.1f}…{100 * margin.high:+.1f}"),
+                ]
+                rows.append(((f"{value}, {METRICS[metric]}",), cells))
+        columns = ["ours", "theirs", "system", "ratio", "difference"]
+        note = "Means over the seeds; the difference with its 95 % interval of paired draws of sources."
+        return self._table(f"margin over {title.split()[-1]}", f"Margin over {title}", "clips", columns, rows, note)
+
+    def shift_table(self, shift_ms: float, shifted: Runs) -> Table:
+        """Draw the change of AP@.95 when media and labels come later, beside the interval of the score itself."""
+        metric, everything, rows = "ap@0.95", np.ones(len(self.truth.records), dtype=bool), []
+        for name, runs in shifted.items():
+            before, after = (evaluate_runs(each, self.truth, everything) for each in (self.runs[name], runs))
+            score = score_runs(before, resamples=self.resamples)[metric]
+            margin = margins(after, {name: before}, resamples=self.resamples)[metric]
+            half = (score.high - score.low) / 2
+            cells = [
+                score_cell(*score),
+                (percent(margin.ours),),
+                (f"{100 * margin.difference:+.1f}", f"{100 * margin.low:+.1f}…{100 * margin.high:+.1f}"),
+                (f"±{percent(half)}",),
+            ]
+            rows.append(((SYSTEMS[name].title, _seeds(runs)), cells))
+        columns = ["AP@.95", "shifted", "change", "half interval"]
+        title = f"Media and labels {shift_ms:g} ms later"
+        return self._table(f"shift {shift_ms:g}ms", title, "system", columns, rows, SCORE_NOTE)
+
+
+def _seeds(runs: Sequence[object]) -> str:
+    return f"{len(runs)} seed{'' if len(runs) == 1 else 's'}"
+
+
+def validation_table(results: Mapping[str, Sequence[Mapping[str, float]]], budget: str) -> Table:
+    """Draw the validation scores of finished runs.
+
+    Args:
+        results: by system, the validation scores of each seed.
+        budget: name of the budget.
+    """
+    metrics = {"ap": "AP", **METRICS}
+    rows = []
+    for name, seeds in results.items():
+        cells: list[Cell] = []
+        for metric in metrics:
+            values = [seed[metric] for seed in seeds]
+            spread = f"±{percent(statistics.stdev(values))}" if len(values) > 1 else ""
+            cells.append((f"{percent(statistics.fmean(values))}{spread}",))
+        rows.append(((SYSTEMS[name].title, _seeds(seeds)), cells))
+    note = "Strict, percent: mean ± standard deviation over the seeds. AP is the mean over the four thresholds."
+    title = f"Validation split, {budget} budget"
+    return Table(f"validation-{budget}", title, "system", [*metrics.values()], rows, (note,))

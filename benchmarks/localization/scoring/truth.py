@@ -1,0 +1,114 @@
+"""A split's labels and details > columns for scores: fake segments, sources, and the names of what is forged.
+
+Legend: V clips, N fake segments of all clips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from avloc.core.columns import CategoricalColumn
+from avloc.core.records import MODALITIES, VideoRecord
+from avloc.core.timeline import Segment, interval_iou, segment_array
+from avloc.errors import AvlocError
+from avloc.evaluation.matching import IntArray, Labels
+from avloc.evaluation.truth import Truth
+
+NAMES = ("audio", "visual", "both")
+SAME_SEGMENT_IOU = 0.5  # from which segments of both modalities are one forgery
+
+
+class Details(Protocol):
+    """The facts about a clip that tables are broken down by (`corpus.ClipDetails`).
+
+    Attributes:
+        methods: the method of each forged modality.
+        change: `none`, `replace`, `insert`, `delete`.
+        speaker: name of the speaker.
+        language: of the speech.
+        source: unit of the bootstrap: the clips made of the same utterance.
+        fps: frames per second.
+    """
+
+    @property
+    def methods(self) -> Mapping[str, str]: ...
+    @property
+    def change(self) -> str: ...
+    @property
+    def speaker(self) -> str: ...
+    @property
+    def language(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def fps(self) -> str: ...
+
+
+def forged_modalities(record: VideoRecord, segment: Segment) -> tuple[bool, ...]:
+    """Tell which modalities are forged at a segment of a record: (M,).
+
+    Sound and mouth of one forgery need not begin and end together: a modality is forged there if one of its segments has an
+    IoU of at least `SAME_SEGMENT_IOU` with the segment.
+
+    >>> record = VideoRecord("a.mp4", "test", None, (Segment(1.0, 2.0), Segment(4.0, 5.0)), (Segment(1.04, 2.08),))
+    >>> [forged_modalities(record, segment) for segment in record.segments]
+    [(True, True), (True, True), (True, False)]
+    """
+    pair = np.array([segment], dtype=np.float64)
+    overlaps = [interval_iou(pair, segment_array(record.modality_segments(m))) for m in MODALITIES]
+    return tuple(bool((iou >= SAME_SEGMENT_IOU).any()) for iou in overlaps)
+
+
+def forged_name(record: VideoRecord, segment: Segment) -> str:
+    """Name the modalities that are forged at a segment of a record: `audio`, `visual` or `both`."""
+    forged = forged_modalities(record, segment)
+    return "both" if all(forged) else MODALITIES[forged.index(True)]
+
+
+@dataclass(frozen=True, slots=True)
+class SplitTruth:
+    """The labels of a split with the details of its clips.
+
+    Attributes:
+        records: V records, sorted by file.
+        details: of each record.
+        table: the same as columns for `avloc.evaluation`, with the sources.
+        names: what is forged at each label, as an index into `NAMES`: (N,).
+    """
+
+    records: Sequence[VideoRecord]
+    details: Sequence[Details]
+    table: Truth
+    names: IntArray
+
+    @classmethod
+    def build(cls, records: Sequence[VideoRecord], details: Mapping[str, Details]) -> SplitTruth:
+        """Join records with their details.
+
+        Raises:
+            AvlocError: if a record has no details.
+        """
+        ordered = sorted(records, key=lambda record: record.file)
+        missing = [record.file for record in ordered if record.file not in details]
+        if missing:
+            raise AvlocError(f"{len(missing)} clips have no details, the first is {missing[0]}")
+        ordered_details = [details[record.file] for record in ordered]
+        table = Truth(
+            [record.file for record in ordered],
+            Labels.from_clips([segment_array(record.segments) for record in ordered]),
+            CategoricalColumn.from_strings([record.modality for record in ordered]),
+            {},
+            np.full(len(ordered), np.nan),
+            CategoricalColumn.from_strings([each.source for each in ordered_details]).codes.astype(np.int64),
+        )
+        names = [NAMES.index(forged_name(record, segment)) for record in ordered for segment in record.segments]
+        return cls(ordered, ordered_details, table, np.array(names, dtype=np.int64))
+
+    def is_forged(self) -> npt.NDArray[np.bool_]:
+        """Mark the clips that have a fake segment: (V,)."""
+        return np.diff(self.table.labels.offsets) > 0

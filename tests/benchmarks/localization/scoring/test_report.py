@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import pytest
+
+ROWS = {
+    "a": [(0.7, 0.0, 1.0, 0.7, 0.1)],
+    "b": [(0.9, 1.0, 2.0, 0.9, 0.1)],
+    "c": [(0.6, 1.0, 2.0, 0.2, 0.6)],
+    "d": [(0.5, 1.0, 2.0, 0.45, 0.5)],
+}
+
+
+@pytest.fixture
+def report(small_truth, predict_clips):
+    from scoring.naming import NamingThresholds
+    from scoring.report import SplitReport
+
+    good, bad = predict_clips(ROWS), predict_clips({**ROWS, "b": [], "c": [(0.6, 1.0, 1.6, 0.2, 0.6)]})
+    runs = {
+        "boundary_transformer": [good, good],
+        "tridet": [bad, bad],
+        "frame_wise": [bad],
+        "audio_alone": [bad],
+        "version_0_1": [bad],
+    }
+    thresholds = {name: [NamingThresholds(0.5, 0.6)] * len(own) for name, own in runs.items()}
+    shifted = {13.0: {"boundary_transformer": [bad, bad]}}
+    return SplitReport(
+        "test",
+        "short",
+        small_truth,
+        runs,
+        thresholds,
+        shifted,
+        unseen={"coded", "kokoro"},
+        neural={"kokoro"},
+        resamples=5,
+    )
+
+
+@pytest.fixture
+def tables(report):
+    return {table.name.removeprefix("test-short-"): table for table in report.tables()}
+
+
+def test_every_group_has_its_tables(tables):
+    assert [*tables] == [
+        "all-clips", "audio", "visual", "both", "seen", "unseen",
+        "audio-method-ap@0.5", "audio-method-ap@0.95", "visual-method-ap@0.5", "visual-method-ap@0.95",
+        "length-ap@0.5", "length-ap@0.95", "change-ap@0.5", "change-ap@0.95", "speaker-ap@0.5", "speaker-ap@0.95",
+        "language-ap@0.5", "language-ap@0.95", "fps-ap@0.5", "fps-ap@0.95",
+        "named-modality", "confusion", "margin-over-baseline", "margin-over-network", "shift-13ms",
+    ]  # fmt: skip
+
+
+def test_systems_by_metrics(tables):
+    table = tables["audio"]
+    assert table.notes[0] == "1 forged clips, 1 fakes, 1 real clips."
+    (label, cells), *_ = table.rows
+    assert label == ("BoundaryTransformer", "2 seeds")
+    assert [cell[0] for cell in cells] == ["100.0±0.0"] * 5
+    assert "frame-wise, thresholds" in table.rows[2][0]
+    assert all(line.startswith("0.0") for line in (cell[0] for cell in table.rows[2][1]))
+    assert max(map(len, table.to_text().splitlines())) <= 80
+
+
+def test_values_by_systems(tables):
+    table = tables["speaker-ap@0.5"]
+    assert table.columns == ["ours", "TriDet", "frames", "a. alone", "v0.1"]
+    assert [label for label, _ in table.rows] == [("x", "1 fakes"), ("y", "4 fakes")]
+
+
+def test_names_with_both_shares(tables):
+    table = tables["named-modality"]
+    assert table.columns == ["audio", "visual", "both", "found (a / v / b)"]
+    assert [label for label, _ in table.rows[:2]] == [
+        ("BoundaryTransformer", "share by validation"),
+        ("BoundaryTransformer", "share 0.5"),
+    ]
+    assert [cell[0] for cell in table.rows[0][1]] == ["100.0±0.0"] * 3 + ["100.0 / 50.0 / 50.0"]
+    assert not any(label[0].endswith("audio alone") for label, _ in table.rows)  # it has one name alone
+    assert [cell[0] for cell in tables["confusion"].rows[0][1]] == ["1.0", "0.0", "0.0"]
+
+
+def test_margins(tables):
+    rows = {label[0]: [cell[0] for cell in cells] for label, cells in tables["margin-over-baseline"].rows}
+    ours, theirs, system, ratio, difference = rows["all clips, AP@.95"]
+    assert system in ("TriDet", "frames")
+    assert float(ours) > float(theirs)
+    assert float(ratio) == pytest.approx(float(ours) / float(theirs), rel=0.02)
+    assert float(difference) == pytest.approx(float(ours) - float(theirs), abs=0.11)
+    assert rows["audio, AP@.5"] == ["100.0", "0.0", "TriDet", "–", "+100.0"]
+
+
+def test_shift_beside_the_interval(tables):
+    [(label, cells)] = tables["shift-13ms"].rows
+    assert label == ("BoundaryTransformer", "2 seeds")
+    before, after = float(cells[0][0].partition("±")[0]), float(cells[1][0])
+    assert float(cells[2][0]) == pytest.approx(after - before, abs=0.11)
+    assert cells[3][0].startswith("±")
+
+
+def test_progress(report, capsys):
+    from dataclasses import replace
+
+    replace(report, progress=print).tables()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["test, short: all clips", "test, short: modality"]
+
+
+def test_validation_table():
+    from scoring.report import validation_table
+    from scoring.scores import METRICS
+
+    seeds = [dict.fromkeys(["ap", *METRICS], value) for value in (0.25, 0.75)]
+    [(label, cells)] = validation_table({"tridet": seeds}, "long").rows
+    assert label == ("TriDet-like", "2 seeds")
+    assert cells == [("50.0±35.4",)] * 6
+    [(label, cells)] = validation_table({"tridet": seeds[:1]}, "long").rows
+    assert (label[1], cells[0]) == ("1 seed", ("25.0",))
