@@ -10,7 +10,7 @@ from avloc.core.records import MODALITIES
 from avloc.feature_extraction.media.arrays import ClipArrays
 from avloc.feature_extraction.media.probe import probe
 from avloc.feature_extraction.media.types import WHOLE, MediaInfo, Span
-from avloc.inference.localizer import Localizer, Progress
+from avloc.inference.localizer import LocalizationProgress, Localizer
 from avloc.models.packaged import packaged_checkpoint
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class PackagedLocalizer(Localizer):
         span: Span = WHOLE,
         preview: bool = False,
         info: MediaInfo | None = None,
-        progress: Progress | None = None,
+        progress: LocalizationProgress | None = None,
     ) -> Localization:
         """Find the fake segments of one clip by the network for its streams; see `Localizer.localize`."""
         if not isinstance(clip, ClipArrays):

@@ -158,7 +158,8 @@ def _identity(facts: Mapping[str, Any]) -> Iterator[str]:
 
 def _data(facts: Mapping[str, Any]) -> Iterator[str]:
     data = facts["data"]
-    settings = ", ".join(f"{key} {value}" for key, value in data["settings"].items() if value not in (None, False))
+    numbers = {key: value for key, value in data["settings"].items() if value and isinstance(value, int | str)}
+    settings = ", ".join(f"{key} {value}" for key, value in numbers.items())
     yield "## Data"
     yield ""
     yield _paragraph(

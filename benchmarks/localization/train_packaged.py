@@ -1,9 +1,9 @@
 """The networks of the package: corpus > features > training > operating point > half precision > package and model card.
 
-    python benchmarks/localization/train_packaged.py --out /data/packaged --root /data/loc/clips --store /data/loc/features
-    python benchmarks/localization/train_packaged.py … --final                        # also score the test split, into the card
-    python benchmarks/localization/train_packaged.py … --footage /data/footage/both.json     # real footage, into the card
-    python benchmarks/localization/train_packaged.py … --dataset lavdf --config demo --epochs 8   # of a demo's folder
+    python benchmarks/localization/train_packaged.py --out /data/loc            # everything; OUT may be that of run.py
+    python benchmarks/localization/train_packaged.py --out /data/loc --final    # also score the test split, into the card
+    python benchmarks/localization/train_packaged.py --out /data/loc --footage /data/footage/both.json   # also real footage
+    python benchmarks/localization/train_packaged.py --out own --dataset lavdf --root demo/clips --store demo/features
 
 Trains a network for both streams, one for sound alone and one for pictures alone, with the same configuration. Probabilities
 are calibrated on the validation split while training; there the operating point is chosen too: the lowest score at which
@@ -48,6 +48,8 @@ from avloc.models.packaged import FACTS, FOLDER, STREAMS
 from avloc.training import train
 
 NAME = "avloc"
+TRAININGS = "packaged"
+"""The folder of the trainings, in OUT."""
 SCOPES = {
     "both": "generated and re-voiced speech and drawn faces",
     "audio": "generated and re-voiced speech",
@@ -110,19 +112,20 @@ class SplitScores(NamedTuple):
 
 def run_training(streams: str, data: Data, options: argparse.Namespace) -> Path:
     """Train a network, or continue, or return the checkpoint of a finished training."""
-    final, folder = options.out / f"{streams}.ckpt", options.out / f"training-{streams}"
+    folder = options.out / TRAININGS
+    final = folder / f"{streams}.ckpt"
     if final.is_file():
         return final
     words = ["--config", options.config, "--data.dataset", data.dataset, "--data.root", str(data.root)]
     words += ["--data.store", str(data.store), "--data.seed", str(options.seed), "--seed_everything", str(options.seed)]
-    words += ["--trainer.default_root_dir", str(folder), *NETWORKS[streams]]
+    words += ["--trainer.default_root_dir", str(folder / f"training-{streams}"), *NETWORKS[streams]]
     if options.epochs is not None:
         words += ["--trainer.max_epochs", str(options.epochs)]
     if not sys.stderr.isatty():
         words += ["--trainer.enable_progress_bar", "false"]
     best = train(parse_training(words).words)
     settings = {"config": options.config, "epochs": options.epochs, "seed": options.seed}
-    write_json(options.out / f"{streams}.json", {**settings, "trained": datetime.date.today().isoformat()})
+    write_json(folder / f"{streams}.json", {**settings, "trained": datetime.date.today().isoformat()})
     with replacing(final, best.stat().st_size) as temporary:
         shutil.copyfile(best, temporary)
     return final
@@ -236,7 +239,7 @@ def pack(streams: str, checkpoint: Path, data: Data, options: argparse.Namespace
     examples = full.source.stored(read_labels(data, data.validation), FeatureStore(data.store), allow_missing=False)
     batches = [full.source.collate([examples[k] for k in range(min(UNUSED_CLIPS, len(examples)))])]
     unused = clear_unused(as_module(full.model), batches) if NETWORKS[streams] else []
-    training = read_json(options.out / f"{streams}.json", "settings of a finished training")
+    training = read_json(checkpoint.with_suffix(".json"), "settings of a finished training")
     description = NetworkDescription(f"{NAME}-{streams}", options.version, training["trained"], SCOPES[streams])
     write_checkpoint(path, full.model, context, description, half=True)
     validation = score_split(Localizer.from_checkpoint(path), data, data.validation)
@@ -273,6 +276,11 @@ def largest_change(full: SplitScores, half: SplitScores) -> float:
     return change
 
 
+def read_footage(path: Path) -> dict[str, Any]:
+    """Read a result of footage.py without that of each clip."""
+    return {key: value for key, value in read_json(path, "result on real footage").items() if key != "clips"}
+
+
 def check_size(folder: Path) -> int:
     """Return the size of all networks.
 
@@ -287,14 +295,20 @@ def check_size(folder: Path) -> int:
     return size
 
 
+def make_corpus(options: argparse.Namespace) -> None:
+    """Make the benchmark's corpus and its features; finished parts are kept."""
+    import corpus
+    import run
+
+    run.prepare(options.out, options.out, corpus.CLIPS, options.threads)
+
+
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder of the trainings")
-    parser.add_argument("--root", type=Path, required=True, help="folder of the clips")
-    parser.add_argument(
-        "--store", type=Path, required=True, help="folder of their features; missing ones are extracted"
-    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for everything")
+    parser.add_argument("--root", type=Path, help="folder of the clips (default: OUT/clips, the corpus, which is made)")
+    parser.add_argument("--store", type=Path, help="folder of their features (default: OUT/features)")
     parser.add_argument("--dataset", default="avdeepfake1m", help="layout of the clips (default: avdeepfake1m)")
     parser.add_argument("--config", default="demo", help="configuration of the training (default: demo)")
     parser.add_argument("--epochs", type=int, help="default: the configuration's")
@@ -312,7 +326,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Train what is missing, write the package's files and the card."""
     options = parse(arguments)
     torch.set_num_threads(options.threads)
-    data = Data(options.dataset, options.root, options.store)
+    if options.root is None:
+        make_corpus(options)
+    data = Data(options.dataset, options.root or options.out / "clips", options.store or options.out / "features")
     extractors = model_card.configured_extractors(options.config)
     report = avloc.extract(data.dataset, data.root, store=data.store, extractors=extractors, workers=options.threads)
     if report.failed:
@@ -325,7 +341,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "bytes": check_size(options.package),
         "extractors": extractors,
         "data": description,
-        "footage": None if options.footage is None else read_json(options.footage, "result on real footage"),
+        "footage": None if options.footage is None else read_footage(options.footage),
     }
     write_json(options.package / FACTS, facts)
     write_text(options.card, model_card.render(facts))

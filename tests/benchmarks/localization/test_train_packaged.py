@@ -80,6 +80,11 @@ def test_half_precision_may_change_little(script, scores):
         script.largest_change(scores, far)
 
 
+def test_the_footage_is_read_without_its_clips(script, tmp_path):
+    write_json(tmp_path / "both.json", {"sources": 11, "clips": [{"file": "a"}]})
+    assert script.read_footage(tmp_path / "both.json") == {"sources": 11}
+
+
 def test_networks_that_are_too_large_are_refused(script, tmp_path, monkeypatch):
     for streams in STREAMS:
         (tmp_path / f"{streams}.ckpt").write_bytes(bytes(10))
@@ -116,6 +121,18 @@ def test_a_look_at_the_test_split_of_the_corpus_is_noted(script, tmp_path, monke
     assert looks == [((3, 2400, "packaged-audio", 5, "demo"), "abc")]
 
 
+def test_the_corpus_is_made_unless_clips_are_named(script, tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setitem(sys.modules, "run", SimpleNamespace(prepare=lambda *values: calls.append(values)))
+    monkeypatch.setitem(sys.modules, "corpus", SimpleNamespace(CLIPS=2400))
+    monkeypatch.setattr(
+        script.avloc, "extract", lambda *_, **options: SimpleNamespace(failed=1, failures={"x": options})
+    )
+    with pytest.raises(AvlocError, match=r"clips: 1 clips could not be read: .*features"):
+        script.main(["--out", str(tmp_path)])
+    assert calls == [(tmp_path, tmp_path, 2400, 2)]
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_one_command_trains_packs_and_writes_the_card(script, tiny_set, tiny_store, tmp_path):
     """With a tiny network, and an operating point that is chosen on one clip."""
@@ -130,22 +147,22 @@ def test_one_command_trains_packs_and_writes_the_card(script, tiny_set, tiny_sto
     assert set(facts["networks"]) == set(STREAMS)
     for streams, network in facts["networks"].items():
         path = tmp_path / "package" / f"{streams}.ckpt"
-        checkpoint, full = read_checkpoint(path), read_checkpoint(tmp_path / "out" / f"{streams}.ckpt")
+        checkpoint, full = read_checkpoint(path), read_checkpoint(tmp_path / "out" / "packaged" / f"{streams}.ckpt")
         assert checkpoint.description.to_dict() == network["description"]
         assert checkpoint.description.date == network["training"]["trained"]
         assert (network["training"]["seed"], network["training"]["epochs"]) == (5, None)
         assert checkpoint.context == full.context
         assert checkpoint.context.modality == (None if streams == "both" else streams)
-        assert path.stat().st_size < (tmp_path / "out" / f"{streams}.ckpt").stat().st_size / 2
+        assert path.stat().st_size < (tmp_path / "out" / "packaged" / f"{streams}.ckpt").stat().st_size / 2
         assert set(network["figures"]) == {"dev"}
         localizer = Localizer.from_checkpoint(path)
         assert {parameter.dtype for parameter in localizer.model.parameters()} == {torch.float32}
     assert "| avloc-audio | sound alone |" in (tmp_path / "card.md").read_text()
-    trained = (tmp_path / "out" / "both.ckpt").stat().st_mtime_ns
+    trained = (tmp_path / "out" / "packaged" / "both.ckpt").stat().st_mtime_ns
     script.main([*words, "--final"])  # trains nothing
     facts = read_json(tmp_path / "package" / FACTS, "facts")
     assert set(facts["networks"]["both"]["figures"]) == {"dev", "test"}
-    assert (tmp_path / "out" / "both.ckpt").stat().st_mtime_ns == trained
+    assert (tmp_path / "out" / "packaged" / "both.ckpt").stat().st_mtime_ns == trained
 
 
 def test_parameters_without_effect_are_cleared(script):
