@@ -95,6 +95,8 @@ class BoundaryTransformer(nn.Module):
         voting_iou: average a proposal's boundaries with those of proposals that overlap it by at least this IoU; 0: no voting.
         naming_weight: weight of points whose segment is forged in the other modality only, relative to positives.
         merge_iou: an audio and a visual proposal that overlap by at least this IoU become one.
+        merge_hull: a merged row reaches from the earlier start to the later end, instead of having those of the stronger one;
+            for labels whose fake segment is the time in which either modality is forged, and differs between them.
         dropout: of stems, attention blocks and pyramid; the heads have none.
         input_dropout: of the cached features.
         modality_dropout: fraction of training clips that lose one stream, so that the network works with either alone.
@@ -150,6 +152,7 @@ class BoundaryTransformer(nn.Module):
         voting_iou: float = 0.8,
         naming_weight: float = 1.0,
         merge_iou: float = 0.9,
+        merge_hull: bool = False,
         dropout: float = 0.1,
         input_dropout: float = 0.1,
         modality_dropout: float = 0.1,
@@ -168,7 +171,8 @@ class BoundaryTransformer(nn.Module):
         self.target_maker = ModalityPointTargetMaker(self.pyramid, groups, boundary_width_steps)
         self.radius, self.modality_dropout, self.distribution_weight = radius, modality_dropout, distribution_weight
         self.naming_weight = naming_weight
-        self.boundary_power, self.voting_iou, self.merge_iou = boundary_power, voting_iou, merge_iou
+        self.boundary_power, self.voting_iou = boundary_power, voting_iou
+        self.merge = partial(merge_modalities, min_iou=merge_iou, hull=merge_hull)
         stem = partial(Stem, width=width, layers=stem_layers, dropout=dropout, input_dropout=input_dropout)
         audio_stem = stem(
             features=audio_dim,
@@ -349,7 +353,7 @@ class BoundaryTransformer(nn.Module):
                 ends = boundaries[b, : grid.length, g]
                 rows = decode_branch(scores[b, :, columns], distances[b, :, g], boundaries=ends)
                 parts.append(self._suppress(rows.with_modalities(columns, len(MODALITIES)), keep))
-            merged = parts[0] if len(parts) == 1 else merge_modalities(*parts, min_iou=self.merge_iou)
+            merged = parts[0] if len(parts) == 1 else self.merge(*parts)
             results.append(merged.best(keep))
         return results
 
