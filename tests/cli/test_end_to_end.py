@@ -204,7 +204,6 @@ def test_a_network_on_pretrained_features_runs_on_clips(demo: Path, tmp_path: Pa
     torch.save(checkpoint, tmp_path / "c.ckpt")
     clip = str(demo / "clips" / "test" / "000000.mp4")
     arguments = ["localize", clip, "--checkpoint", str(tmp_path / "c.ckpt"), "--out", str(tmp_path / "o"), "--end", "1"]
-    arguments += ["--workers", "0"]
     assert main(arguments) == 2
     assert "r3d_18 needs the weights file it was trained with: give --weights r3d_18=FILE" in capsys.readouterr().err
     assert main([*arguments, "--weights", f"r3d_18={other}"]) == 2

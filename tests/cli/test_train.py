@@ -138,7 +138,7 @@ def test_packaged_configurations_are_resolved_by_name(tmp_path, monkeypatch):
 def test_help_lists_the_configurations(capsys):
     assert parse(["--help"]).exit_code == 0
     assert parse([]).exit_code == 2
-    assert "demo_batfd, lavdf/batfd" in capsys.readouterr().out
+    assert "demo_batfd, lavdf/batfd" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize("name", sorted(packaged_configs()))

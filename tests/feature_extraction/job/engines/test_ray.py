@@ -29,14 +29,18 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Two nodes of one CPU each."""
+    """Two nodes of one CPU each. On a busy machine a node may need minutes to start: Ray alone would wait for half a minute."""
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    cluster.add_node(num_cpus=1)
-    yield cluster
-    ray.shutdown()
-    cluster.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_gcs_server_port_wait_time_s", "300")
+        head = {"num_cpus": 1, "include_dashboard": False, "wait": False}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        cluster.add_node(num_cpus=1, wait=False)
+        cluster.wait_for_nodes(timeout=300)
+        yield cluster
+        ray.shutdown()
+        cluster.shutdown()
 
 
 @pytest.fixture
