@@ -25,8 +25,14 @@ setup(
         "avloc": ["py.typed"],
         "avloc.localization": ["*.css", "*.js", "*.json"],
         "avloc.web": ["*.css", "*.html", "*.js"],
+        "avloc.models": ["pretrained/*"],
         "avloc.configs": ["*.yaml", "*/*.yaml"],
-        "avloc.datasets": ["synthetic/speech/*", "synthetic/speech/*/*", "synthetic/weights/*"],
+        "avloc.datasets": [
+            "synthetic/speech/*",
+            "synthetic/speech/*/*",
+            "synthetic/weights/*",
+            "synthetic/example_clips/*",
+        ],
         "avloc.feature_extraction": ["media/faces/weights/*"],
     },
 )

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 def localize(
     clip: str | Path | ClipArrays,
     *,
-    checkpoint: str | Path,
+    checkpoint: str | Path | None = None,
+    streams: str | None = None,
     keep: int = 100,
     preview: bool = True,
     start_s: float = 0.0,
@@ -33,11 +34,16 @@ def localize(
     network: type[Any] | str | None = None,
     own_extractors: Sequence[type[Extractor] | str] = (),
 ) -> Localization:
-    """Find the fake segments of one clip. For many clips, load the network once: `Localizer.from_checkpoint`.
+    """Find the fake segments of one clip.
+
+    For many clips, load the network once: `avloc.inference.load_packaged` or `Localizer.from_checkpoint`.
 
     Args:
         clip: a file, or a clip in memory.
-        checkpoint: a file that `avloc train` or `avloc convert` wrote.
+        checkpoint: a file that `avloc train` or `avloc convert` wrote; None: the networks that come with avloc, which know
+            generated and re-voiced speech only.
+        streams: `both`, `audio` or `visual`: judge these streams by the package's network for them; None: those that the clip
+            has.
         keep: at most this many segments per 40 s of the clip.
         preview: whether to keep thumbnails and the loudness, for the page.
         start_s: start of the part of the file to look at, in seconds.
@@ -59,12 +65,14 @@ def localize(
         CheckpointError: if the checkpoint cannot be used.
 
     >>> import avloc
-    >>> avloc.localize("suspicious.mp4", checkpoint="demo/checkpoint.ckpt").segments(threshold=0.5)  # doctest: +SKIP
+    >>> avloc.localize("suspicious.mp4").segments(threshold=0.5)  # doctest: +SKIP
     """
     from avloc.feature_extraction.media.types import Span
     from avloc.inference.settings import LocalizerSettings
 
-    settings = LocalizerSettings(checkpoint, network, own_extractors, weights or {}, device, precision, decoding)
+    settings = LocalizerSettings(
+        checkpoint, network, own_extractors, weights or {}, device, precision, decoding, streams
+    )
     return settings.load().localize(clip, keep=keep, span=Span(start_s, end_s, audio_track, longest_s), preview=preview)
 
 
@@ -127,12 +135,13 @@ def extract(
 
 
 def predict(
-    checkpoint: str | Path,
+    checkpoint: str | Path | None,
     dataset: str,
     root: str | Path,
     split: str = "test",
     *,
     store: str | Path | None = None,
+    streams: str | None = None,
     keep: int = 100,
     batch_size: int | None = None,
     workers: int = 0,
@@ -147,11 +156,12 @@ def predict(
     """Predict the fake segments of all clips of a split.
 
     Args:
-        checkpoint: a file that `avloc train` or `avloc convert` wrote.
+        checkpoint: a file that `avloc train` or `avloc convert` wrote; None: the networks that come with avloc.
         dataset: the dataset's layout, as `avloc.datasets.read_records` takes it.
         root: the dataset's folder.
         split: the split.
         store: cached features; None: each clip is decoded.
+        streams: of the networks that come with avloc, the one for `both`, `audio` or `visual`; None: for both.
         keep: at most this many rows per 40 s of a clip.
         batch_size: clips per batch; None: 16 of features, 4 of pixels.
         workers: processes that decode clips, without a store.
@@ -176,7 +186,9 @@ def predict(
     from avloc.inference.prediction import predict as run_prediction
     from avloc.inference.settings import LocalizerSettings
 
-    settings = LocalizerSettings(checkpoint, network, own_extractors, weights or {}, device, precision, decoding)
+    settings = LocalizerSettings(
+        checkpoint, network, own_extractors, weights or {}, device, precision, decoding, streams
+    )
     return run_prediction(
         settings.load(),
         dataset,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from avloc.datasets.readers.reader import DatasetReader as DatasetReader
     from avloc.datasets.readers.table import RecordTable as RecordTable
     from avloc.datasets.readers.table import TableBuilder as TableBuilder
+    from avloc.datasets.synthetic.examples import examples_folder as examples_folder
     from avloc.datasets.synthetic.generate import synthesize as synthesize
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "FeatureDataset",
     "RecordTable",
     "TableBuilder",
+    "examples_folder",
     "read_records",
     "synthesize",
 ]
@@ -40,6 +42,7 @@ _MODULES = {
     "FeatureDataset": "avloc.datasets.loading.features",
     "RecordTable": "avloc.datasets.readers.table",
     "TableBuilder": "avloc.datasets.readers.table",
+    "examples_folder": "avloc.datasets.synthetic.examples",
     "read_records": "avloc.datasets.readers.catalog",
     "synthesize": "avloc.datasets.synthetic.generate",
 }

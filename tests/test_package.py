@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import pkgutil
 import re
+import subprocess
 from importlib import import_module, metadata, resources
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,6 +31,33 @@ def test_data_is_installed():
     assert (resources.files("avloc") / "configs" / "demo.yaml").is_file()
     weights = resources.files("avloc.feature_extraction") / "media" / "faces" / "weights"
     assert {"mtcnn.npz", "CREDITS.md", "LICENSE.MIT.txt"} <= {p.name for p in weights.iterdir()}
+    networks = resources.files("avloc.models") / "pretrained"
+    assert {"both.ckpt", "audio.ckpt", "visual.ckpt", "networks.json"} <= {p.name for p in networks.iterdir()}
+    examples = resources.files("avloc.datasets") / "synthetic" / "example_clips"
+    assert {"both-1.mp4", "labels.csv", "CREDITS.md"} <= {p.name for p in examples.iterdir()}
+
+
+def test_all_data_of_the_checkout_is_named_in_the_build():
+    """Each folder's files that are no Python are package data of `setup.py`, or they would be missing from the wheel."""
+    root = Path(__file__).parents[1]
+    text = (root / "setup.py").read_text(encoding="utf-8")
+    patterns = re.findall(r'"(avloc\.?[\w.]*)": \[([^\]]*)\]', text[text.index("package_data") :])
+    named = set()
+    for package, globs in patterns:
+        folder = package.partition(".")[2].replace(".", "/")
+        beside = folder.split("/")[0] in ("configs", "datasets", "evaluation", "feature_extraction")
+        base = root / folder if beside else root / "avloc" / folder
+        named |= {path for pattern in re.findall(r'"([^"]+)"', globs) for path in base.glob(pattern)}
+    listed = subprocess.run(["git", "-C", str(root), "ls-files", "-z"], capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("no checkout")
+    folders = ("avloc/", "configs/", "datasets/", "evaluation/", "feature_extraction/")
+    data = {
+        root / name
+        for name in listed.stdout.split("\0")
+        if name.startswith(folders) and not name.endswith(".py") and (root / name).is_file()
+    }
+    assert sorted(data - named) == []
 
 
 def test_vocoder_is_installed_with_its_credits():

@@ -11,6 +11,7 @@ from avloc.core.descriptions import TrainingContext
 from avloc.feature_extraction import FeatureStore, build_extractor
 from avloc.models import BoundaryTransformer
 from avloc.models.checkpoint import write_checkpoint
+from avloc.models.packaged import packaged_description
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +67,15 @@ def test_predict_without_a_store_decodes(checkpoint, tiny_set):
 def test_a_device_that_does_not_exist_is_one_line(checkpoint, tiny_set):
     with pytest.raises(avloc.AvlocError, match="device 'warp' cannot be used here"):
         avloc.localize(tiny_set / "x.mp4", checkpoint=checkpoint, device="warp")
+
+
+def test_without_a_checkpoint_the_package_localizes_and_predicts(tmp_path):
+    folder = avloc.datasets.examples_folder()
+    localization = avloc.localize(folder / "both-1.mp4")
+    assert localization.network == packaged_description("both")
+    assert "which knows" in str(localization._repr_html_())
+    predictions = avloc.predict(None, "folder", folder, "all", keep=5)
+    assert len(predictions) == 12
+    assert not predictions.failures
+    best = predictions["both-1.mp4"][0]
+    assert best[0] == pytest.approx(localization.proposals.scores[0], abs=1e-3)

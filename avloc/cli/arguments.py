@@ -164,7 +164,9 @@ def pop_localizer_settings(namespace: argparse.Namespace) -> LocalizerSettings:
     """Take the options that `add_localizer_options` added out of a namespace."""
     values = {field.name: vars(namespace).pop(field.name) for field in fields(LocalizerSettings)}
     values |= {"own_extractors": tuple(values["own_extractors"]), "weights": dict(values["weights"])}
-    return LocalizerSettings(**values)
+    settings = LocalizerSettings(**values)
+    settings.check()
+    return settings
 
 
 def add_localizer_options(options: argparse.ArgumentParser) -> None:
@@ -175,12 +177,20 @@ def add_localizer_options(options: argparse.ArgumentParser) -> None:
 
 
 def add_checkpoint_option(options: argparse.ArgumentParser) -> None:
-    """Add `--checkpoint`, and `--network` and `--extractor` for your own classes."""
+    """Add `--checkpoint` and `--streams`, and `--network` and `--extractor` for your own classes."""
+    from avloc.models.packaged import STREAMS
+
     options.add_argument(
         "--checkpoint",
-        required=True,
         type=existing("checkpoint"),
-        help="a file that `avloc train` or `avloc convert` wrote",
+        help="a file that `avloc train` or `avloc convert` wrote (default: the networks that come with avloc, which know "
+        "generated and re-voiced speech only)",
+    )
+    options.add_argument(
+        "--streams",
+        choices=STREAMS,
+        help="judge both streams, or one alone, by the network of the package that was trained for them (default: the streams "
+        "that a clip has)",
     )
     options.add_argument(
         "--network",

@@ -28,13 +28,17 @@ from avloc.localization.options import EMBEDS, THRESHOLD, OutputOptions
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+    from avloc.core.descriptions import NetworkDescription
     from avloc.feature_extraction.media.types import Span
     from avloc.inference.folder import LocalizedClip
     from avloc.localization.result import Localization
     from avloc.localization.result_folder import ClipJob, ResultFolder
     from avloc.localization.summary import FailedClip, SummaryEntry
 
-EXAMPLE = "avloc localize suspicious.mp4 --checkpoint demo/checkpoint.ckpt --out timelines --format json,html"
+EXAMPLE = """avloc localize --example --out timelines                        # a clip of avloc's with a planted forgery
+  avloc localize suspicious.mp4 --out timelines --format json,html
+  avloc localize speech.wav interview.mp4 --streams audio --out timelines
+  avloc localize suspicious.mp4 --checkpoint demo/checkpoint.ckpt --out timelines"""
 DEFAULT_FORMATS = ("json", "png", "html")
 
 
@@ -44,6 +48,7 @@ class LocalizeOptions:
 
     localizer: LocalizerSettings
     clips: tuple[Path, ...]
+    example: bool
     out: Path
     formats: tuple[str, ...]
     output: OutputOptions
@@ -99,18 +104,21 @@ def parse(arguments: Sequence[str]) -> LocalizeOptions:
     """Parse the command line.
 
     Raises:
-        AvlocError: if the threshold lies outside [0, 1], or the span is empty.
+        AvlocError: if the threshold lies outside [0, 1], the span is empty, or no clip is named.
     """
     from avloc.feature_extraction.media.types import Span
 
     namespace = _parser().parse_args(arguments)
     if not 0 <= namespace.start < namespace.end:
         raise AvlocError(f"want 0 ≤ --start < --end, got {namespace.start:g} and {namespace.end:g}")
-    if not 0 <= namespace.threshold <= 1:
+    if namespace.threshold is not None and not 0 <= namespace.threshold <= 1:
         raise AvlocError(f"want a --threshold within 0 and 1, got {namespace.threshold:g}")
+    if bool(namespace.clips) == namespace.example:
+        raise AvlocError("want clips to localize, or --example alone (see avloc localize --help)")
     return LocalizeOptions(
         localizer=pop_localizer_settings(namespace),
-        clips=tuple(namespace.clips),
+        clips=(_example_clip(),) if namespace.example else tuple(namespace.clips),
+        example=namespace.example,
         out=namespace.out,
         formats=namespace.format,
         output=OutputOptions(namespace.threshold, namespace.embed),
@@ -123,14 +131,25 @@ def parse(arguments: Sequence[str]) -> LocalizeOptions:
     )
 
 
+def _example_clip() -> Path:
+    from avloc.datasets.synthetic.examples import EXAMPLE_CLIP, examples_folder
+
+    return examples_folder() / EXAMPLE_CLIP
+
+
 def _parser() -> argparse.ArgumentParser:
     options = parser("localize", EXAMPLE)
     options.add_argument(
         "clips",
         type=path,
-        nargs="+",
+        nargs="*",
         metavar="CLIP",
         help="a media file, or a folder of media files with its subfolders",
+    )
+    options.add_argument(
+        "--example",
+        action="store_true",
+        help="localize a clip that comes with avloc, and tell which forgery was planted",
     )
     options.add_argument(
         "--out", type=path, default=Path("."), help="folder of the output files (default: this folder)"
@@ -149,8 +168,8 @@ def _parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--threshold",
         type=float,
-        default=THRESHOLD,
-        help=f"lowest score to print and to write to csv, vtt and labels (default: {THRESHOLD:g})",
+        help="lowest score to print and to write to csv, vtt and labels (default: the operating point of the network, or "
+        f"{THRESHOLD:g} for one without)",
     )
     _add_span_options(options)
     options.add_argument(
@@ -207,9 +226,10 @@ def _localize_and_summarize(
     """Localize clips, print each, and write the summary even if the run is interrupted; return the clips that failed."""
     from avloc.inference.folder import LocalizedClip
     from avloc.localization.summary import SummaryEntry, SummaryRow
+    from avloc.localization.text import network_text
 
-    threshold = options.output.threshold
     entries: list[SummaryEntry] = []
+    networks: list[NetworkDescription] = []
     failed: list[FailedClip] = []
     try:
         for outcome in _localize(options, results, jobs):
@@ -217,10 +237,16 @@ def _localize_and_summarize(
                 failed.append(outcome)
                 continue
             job, localization = outcome
+            threshold = options.output.threshold_for(localization)
             if len(jobs) > 1:
+                if localization.network is not None and localization.network not in networks:
+                    networks.append(localization.network)
+                    print(f"network: {shown(network_text(localization.network))}", flush=True)
                 print(summary_line(localization, threshold), flush=True)
             else:
                 print(report(localization, threshold, results.paths(job)), flush=True)
+                if options.example:
+                    print(planted_line(job.clip), flush=True)
             entries.append(SummaryEntry(job.name, SummaryRow.from_localization(localization, threshold)))
     finally:
         if summary and (entries or failed or earlier):
@@ -280,13 +306,14 @@ def report(localization: Localization, threshold: float, paths: Sequence[Path]) 
         paths: the output files.
     """
     from avloc.localization.segment import by_time
-    from avloc.localization.text import verdict
+    from avloc.localization.text import network_text, verdict
 
     segments = by_time(localization.segments(threshold))
     lines = [
         f"{localization.file}: {localization.duration_s:.2f} s, {len(segments)} segment{'s' * (len(segments) != 1)} "
         f"with a score of {threshold:g} or more → {', '.join(map(str, paths))}",
         f"  {verdict(localization)}",
+        *(f"  network: {network_text(network)}" for network in (localization.network,) if network is not None),
         *(f"  note: {problem}" for problem in localization.problems),
         *(
             f"  {segment.start_s:8.2f} – {segment.end_s:8.2f} s   score {segment.score:.2f}   {segment.modality_label}"
@@ -294,3 +321,14 @@ def report(localization: Localization, threshold: float, paths: Sequence[Path]) 
         ),
     ]
     return "\n".join(map(shown, lines))
+
+
+def planted_line(clip: Path) -> str:
+    """Format the forgeries that were planted in a clip of the package."""
+    from avloc.core.records import MODALITIES
+    from avloc.datasets.synthetic.examples import example_record
+
+    record = example_record(clip)
+    segments = [(m, segment) for m in MODALITIES for segment in record.modality_segments(m)]
+    planted = ", ".join(f"{modality} {segment.start_s:.2f} – {segment.end_s:.2f} s" for modality, segment in segments)
+    return f"  planted in this clip: {planted or 'nothing'}"

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from avloc.io.workers import Workers
     from avloc.web.limits import UploadLimits
 
-EXAMPLE = "avloc serve --checkpoint demo/checkpoint.ckpt"
+EXAMPLE = """avloc serve
+  avloc serve --checkpoint demo/checkpoint.ckpt --port 8000"""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SILENCE_S = 120.0  # a decoder that reports nothing for longer hangs
 MAX_PORT = 65535
@@ -40,7 +41,7 @@ class ServeOptions:
     keep: float
     time_limit: float
     memory: float
-    threshold: float
+    threshold: float | None
 
     def limits(self) -> UploadLimits:
         """The limits of the page."""
@@ -75,7 +76,7 @@ def run(arguments: Sequence[str]) -> int:
         from avloc.web.upload_store import UploadStore
 
         queue = UploadQueue(UploadStore(folder, options.limits()), _worker_starter(options))
-        server = make_server(create_app(queue))
+        server = make_server(create_app(queue, network=network_name(options.localizer)))
         queue.start()
         try:
             if options.host not in LOOPBACK:
@@ -88,6 +89,16 @@ def run(arguments: Sequence[str]) -> int:
         finally:
             queue.close()
     return 0
+
+
+def network_name(localizer: LocalizerSettings) -> str:
+    """Name the network that serves, for the page; each timeline names it in full."""
+    if localizer.checkpoint is not None:
+        return f"the checkpoint {localizer.file.name}"
+    from avloc.localization.text import network_text
+    from avloc.models.packaged import packaged_description
+
+    return network_text(packaged_description(localizer.streams or "both"))
 
 
 def _worker_starter(options: ServeOptions) -> Callable[[], Workers]:
@@ -126,8 +137,7 @@ def parse(arguments: Sequence[str]) -> ServeOptions:
     options.add_argument(
         "--threshold",
         type=float,
-        default=THRESHOLD,
-        help=f"score that a timeline's slider starts at (default: {THRESHOLD:g})",
+        help=f"score that a timeline's slider starts at (default: the operating point of the network, or {THRESHOLD:g})",
     )
     namespace = options.parse_args(arguments)
     for name in ("longest", "keep", "time_limit", "memory"):

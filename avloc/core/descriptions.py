@@ -1,4 +1,4 @@
-"""Descriptions that travel with data: of an extractor in a store, and of the data that a network was trained on."""
+"""Descriptions that travel with data: of an extractor in a store, of a network, and of the data that it was trained on."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ SHORTEST_HOP_S, LONGEST_HOP_S = 1e-5, 60.0
 """Bounds on the seconds per row of features: anything else is damage, or an attempt to fill the memory."""
 Fit = Literal["pad", "squeeze"]
 """How a clip is brought to a fixed number of frames: cut or padded (LAV-DF), or resampled (AV-Deepfake1M)."""
+MAX_TEXT = 500
+"""Most characters of a text in a network's description."""
 
 
 def is_hop(value: object) -> bool:
@@ -136,6 +138,55 @@ class ExtractorDescription:
 
 
 @dataclass(frozen=True, slots=True)
+class NetworkDescription:
+    """The identity of a trained network: kept by its checkpoint, and shown with every result of it.
+
+    Attributes:
+        name: a release's name; for another checkpoint the network's class.
+        version: of the release; empty for another checkpoint.
+        date: the day of the training, as 2026-11-26; empty if unknown.
+        scope: the kinds of clips that it was trained on, in a few words; empty if unknown.
+        sha256: hash of the weights; empty if unknown.
+        threshold: operating point, the lowest score that counts as a detection; None: none was chosen.
+
+    >>> network = NetworkDescription("avloc-av", "1", scope="generated and re-voiced speech", threshold=0.6)
+    >>> NetworkDescription.from_dict(network.to_dict()) == network
+    True
+    """
+
+    name: str
+    version: str = ""
+    date: str = ""
+    scope: str = ""
+    sha256: str = ""
+    threshold: float | None = None
+
+    def to_dict(self) -> dict[str, str | float | None]:
+        """Return the description as plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, object]) -> NetworkDescription:
+        """Rebuild a description from the values of `to_dict`; keys that are no attribute are ignored.
+
+        Raises:
+            ValueError: if the name is missing, or an attribute is of the wrong type or out of its range.
+        """
+        attributes = {f.name: values[f.name] for f in fields(cls) if f.name in values}
+        for name, value in attributes.items():
+            valid = _is_threshold(value) if name == "threshold" else isinstance(value, str) and len(value) <= MAX_TEXT
+            if not valid:
+                raise ValueError(f"a network's description cannot have {name} {str(value)[:80]!r}")
+        if not attributes.get("name"):
+            raise ValueError("a network's description lacks its name")
+        return cls(**attributes)  # type: ignore[arg-type]
+
+
+def _is_threshold(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1)
+
+
+@dataclass(frozen=True, slots=True)
 class ClipInputFormat:
     """Input format of a network that takes pixels and log-mels.
 
@@ -161,6 +212,7 @@ class TrainingContext:
         clips: the input format of such a network; None for one on cached features.
         calibration: by `clip`, `audio`, `visual`, the slope and offset that turn a best score into a probability.
         native_rate: the network takes the rows of each stream of features; otherwise they are averaged to its steps.
+        modality: the only stream that the network was given, `audio` or `visual`; None: both.
 
     >>> TrainingContext(0.04, clips=ClipInputFormat(512, "pad")).to_dict()
     {'hop_s': 0.04, 'extractors': [], 'clips': {'frames': 512, 'fit': 'pad'}}
@@ -171,6 +223,7 @@ class TrainingContext:
     clips: ClipInputFormat | None = None
     calibration: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     native_rate: bool = False
+    modality: str | None = None
 
     def rows_per_step(self) -> dict[str, float | None]:
         """Return the rows per step of each modality: of its shortest hop; None on the model's clock.
@@ -193,4 +246,6 @@ class TrainingContext:
             values["calibration"] = dict(self.calibration)
         if self.native_rate:
             values["native_rate"] = True
+        if self.modality is not None:
+            values["modality"] = self.modality
         return values

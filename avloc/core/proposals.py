@@ -164,17 +164,18 @@ def vote_boundaries(picked: Proposals, candidates: Proposals, min_iou: float) ->
     return Proposals(np.where(total > 1e-12, voted, picked.segments), picked.scores, picked.modality_scores)
 
 
-def merge_modalities(first: Proposals, second: Proposals, *, min_iou: float) -> Proposals:
+def merge_modalities(first: Proposals, second: Proposals, *, min_iou: float, hull: bool = False) -> Proposals:
     """Merge the proposals of two modalities: rows that overlap by enough become one row with the scores of both.
 
     Each row merges with at most one of the other modality, the pairs of the highest scores first (ties: the larger IoU). The
-    row of the higher score keeps its score and its ends. A row that overlaps another modality's without being merged, since
-    sound and picture are forged over different times, gets that modality's score, times their IoU.
+    row of the higher score gives the score, and the ends unless `hull`. A row that overlaps another modality's without being
+    merged, since sound and picture are forged over different times, gets that modality's score, times their IoU.
 
     Args:
         first: rows of one modality, the scores of the other one 0.
         second: rows of the other modality.
         min_iou: pairs with a smaller IoU stay apart.
+        hull: a merged row reaches from the earlier start to the later end: the time in which either modality is forged.
 
     >>> audio = Proposals(np.array([[0.0, 1.0]]), np.array([0.6]), np.array([[0.7, 0.0]]))
     >>> visual = Proposals(np.array([[0.0, 0.9], [1.5, 2.0]]), np.array([0.8, 0.1]), np.array([[0.0, 0.9], [0.0, 0.2]]))
@@ -193,9 +194,12 @@ def merge_modalities(first: Proposals, second: Proposals, *, min_iou: float) -> 
             partners[i], taken[j] = j, True
     merged = np.flatnonzero(partners >= 0)
     a, b = first.take(merged), second.take(partners[merged])
-    is_first = a.scores >= b.scores
+    stronger = np.where((a.scores >= b.scores)[:, None], a.segments, b.segments)
+    outer = np.stack(
+        [np.minimum(a.segments[:, 0], b.segments[:, 0]), np.maximum(a.segments[:, 1], b.segments[:, 1])], axis=1
+    )
     both = Proposals(
-        np.where(is_first[:, None], a.segments, b.segments),
+        outer if hull else stronger,
         np.maximum(a.scores, b.scores),
         np.maximum(a.modality_scores, b.modality_scores),
     )

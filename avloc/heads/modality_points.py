@@ -23,7 +23,7 @@ TOGETHER: Groups = (MODALITIES,)
 
 
 class ModalityPointTargets(NamedTuple):
-    """Targets of the point heads of groups of modalities for a clip (arrays), or a batch (tensors with a batch axis in front).
+    """Targets of the points of each group for one clip (arrays), or for a batch (tensors with a batch axis in front).
 
     Attributes:
         point_classes: (P, M) 1 where the point's segment is forged in that modality.

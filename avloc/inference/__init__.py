@@ -8,18 +8,21 @@ from avloc.lazy import load
 
 if TYPE_CHECKING:
     from avloc.inference.localizer import Localizer as Localizer
+    from avloc.inference.packaged import load_packaged as load_packaged
     from avloc.inference.prediction import SplitPredictions as SplitPredictions
     from avloc.inference.prediction import predict as predict
 
 __all__ = [
     "Localizer",
     "SplitPredictions",
+    "load_packaged",
     "predict",
 ]
 
 _MODULES = {
     "Localizer": "avloc.inference.localizer",
     "SplitPredictions": "avloc.inference.prediction",
+    "load_packaged": "avloc.inference.packaged",
     "predict": "avloc.inference.prediction",
 }
 

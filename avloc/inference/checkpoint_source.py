@@ -30,7 +30,14 @@ def build_source(
     _check_used(checkpoint, weights or {}, own_extractors)
     if context.clips is not None:
         return ClipSource(context.clips.frames, context.clips.fit)
-    return FeatureSource(context.extractors, context.hop_s, weights, own_extractors, native_rate=context.native_rate)
+    return FeatureSource(
+        context.extractors,
+        context.hop_s,
+        weights,
+        own_extractors,
+        native_rate=context.native_rate,
+        modality=context.modality,
+    )
 
 
 def _check_used(

@@ -33,6 +33,7 @@ class ClipSource:
 
     hop_s = 1 / DEFAULT_FPS
     crop: Crop = "none"
+    modality: str | None = None
     batch_size = 4  # pixels and the encoders' first layers take hundreds of megabytes per clip
 
     def __init__(self, frames: int, fit: Fit) -> None:

@@ -36,6 +36,7 @@ class FeatureSource:
         own_extractors: classes of your own extractors, or their dotted names; those of the package and of installed
             plug-ins need not be named.
         native_rate: whether the network takes the rows of each stream; otherwise they are averaged to its steps.
+        modality: decode and give this stream alone; None: both.
     """
 
     windows, batch_size = True, 16
@@ -48,9 +49,10 @@ class FeatureSource:
         own_extractors: Sequence[type[Extractor] | str] = (),
         *,
         native_rate: bool = False,
+        modality: str | None = None,
     ) -> None:
         self.descriptions, self.hop_s, self._weights = tuple(descriptions), hop_s, dict(weights or {})
-        self._own, self.native_rate = tuple(own_extractors), native_rate
+        self._own, self.native_rate, self.modality = tuple(own_extractors), native_rate, modality
         self._extractors: list[Extractor] = []
 
     def __getstate__(self) -> dict[str, object]:
@@ -132,7 +134,7 @@ class FeatureSource:
         formats = [f for buffer in buffers if (f := buffer.extractor.video_format) is not None]
         audio = [b for b in buffers if b.extractor.video_format is None]
         video = [b for b in buffers if b.extractor.video_format is not None]
-        tracks = request.open_tracks(clip, formats, audio, video, backend)
+        tracks = request.open_tracks(clip, formats, audio, video, backend, self.modality)
         name = clip_name(clip)
 
         def example_at(grid: TimeGrid) -> Example:
@@ -181,5 +183,11 @@ class FeatureSource:
                     )
         names = [d.name for d in self.descriptions]
         return FeatureDataset(
-            records, store, names, hop_s=self.hop_s, allow_missing=allow_missing, native_rate=self.native_rate
+            records,
+            store,
+            names,
+            hop_s=self.hop_s,
+            allow_missing=allow_missing,
+            native_rate=self.native_rate,
+            modality=self.modality,
         )

@@ -24,6 +24,7 @@ from avloc.localization.preview import Preview
 from avloc.localization.result import Localization
 
 if TYPE_CHECKING:
+    from avloc.core.descriptions import NetworkDescription
     from avloc.datasets.loading.example import Example
     from avloc.feature_extraction.extractors.base import Extractor
     from avloc.feature_extraction.media.arrays import ClipArrays
@@ -51,6 +52,7 @@ class Localizer:
         device: device of the network.
         precision: `32`, or `bf16` or `16` to run it under autocast.
         calibration: the fits that turn best scores into probabilities (`avloc.core.calibration`).
+        description: the identity of the network, which its results name.
 
     Raises:
         AvlocError: if the model lacks members of `avloc.models.Network`, or the precision is unknown.
@@ -69,6 +71,7 @@ class Localizer:
         device: str = "cpu",
         precision: str = "32",
         calibration: Mapping[str, PlattFit] | None = None,
+        description: NetworkDescription | None = None,
     ) -> None:
         from avloc.models.network import as_module, check_network
 
@@ -77,7 +80,7 @@ class Localizer:
         self.model: Network = check_network(model)
         as_module(self.model).eval().to(device)
         self.source, self.device, self.precision = source, device, precision
-        self.calibration = dict(calibration or {})
+        self.calibration, self.description = dict(calibration or {}), description
         self.pulse: Callable[[], object] = lambda: None  # called with each decoded part
 
     def __repr__(self) -> str:
@@ -86,8 +89,9 @@ class Localizer:
 
     @property
     def is_calibrated(self) -> bool:
-        """True if the clip and both modalities have a calibration."""
-        return set(self.calibration) >= set(CALIBRATED)
+        """True if the clip and each modality that the network is given have a calibration."""
+        judged = CALIBRATED if self.source.modality is None else ("clip", self.source.modality)
+        return set(self.calibration) >= set(judged)
 
     @classmethod
     def from_checkpoint(
@@ -131,7 +135,7 @@ class Localizer:
             raise CheckpointError(f"{path}: {error}; was it trained by another version? Train it again") from error
         load_weights(model, checkpoint)
         source = build_source(checkpoint, weights, own_extractors)
-        return cls(model, source, device, precision, checkpoint.context.calibration)
+        return cls(model, source, device, precision, checkpoint.context.calibration, checkpoint.description)
 
     def localize(
         self,
@@ -287,7 +291,16 @@ class Localizer:
     ) -> Localization:
         probabilities = clip_probabilities(proposals, self.calibration)
         file = example.record.file
-        return Localization(file, duration_s, proposals, grid, fakeness, (), probabilities, self.is_calibrated)
+        return Localization(
+            file,
+            duration_s,
+            proposals,
+            grid,
+            fakeness,
+            probabilities=probabilities,
+            calibrated=self.is_calibrated,
+            network=self.description,
+        )
 
     def _overlap(self, size: int | None) -> int:
         """Steps that windows share: the longest segment of a map fits in, so that one window has all of it."""

@@ -62,7 +62,9 @@ class PredictionSettings:
     def absolute(self) -> PredictionSettings:
         """The same settings with absolute paths, which do not depend on the folder in which the job was started."""
         weights = {name: str(absolute_path(file)) for name, file in self.localizer.weights.items()}
-        localizer = replace(self.localizer, checkpoint=Path(self.localizer.checkpoint).absolute(), weights=weights)
+        checkpoint = self.localizer.checkpoint  # each machine has its own networks of the package
+        checkpoint = None if checkpoint is None else Path(checkpoint).absolute()
+        localizer = replace(self.localizer, checkpoint=checkpoint, weights=weights)
         store = None if self.store is None else self.store.absolute()
         return replace(self, localizer=localizer, root=self.root.absolute(), store=store)
 

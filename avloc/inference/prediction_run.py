@@ -91,7 +91,7 @@ def _fingerprint(settings: PredictionSettings) -> dict[str, Any]:
     localizer = settings.localizer
     return {
         "avloc": __version__,
-        "checkpoint": file_sha256(localizer.checkpoint),
+        "checkpoint": file_sha256(localizer.file),
         "network": None if localizer.network is None else str(localizer.network),
         "precision": localizer.precision,
         "decoding": localizer.decoding,

@@ -1,4 +1,4 @@
-"""`LocalizerSettings`: a checkpoint and how to run it, as plain values that can be sent to other processes."""
+"""`LocalizerSettings`: a network and how to run it, as plain values that can be sent to other processes."""
 
 from __future__ import annotations
 
@@ -16,40 +16,69 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LocalizerSettings:
-    """The arguments of `Localizer.from_checkpoint`. Making one imports and reads nothing.
+    """The arguments of `Localizer.from_checkpoint`, or those of `load_packaged`. Making one imports and reads nothing.
 
     Attributes:
-        checkpoint: the checkpoint.
+        checkpoint: the checkpoint; None: the networks of the package.
         network: the class of the network or its dotted name, if it is the user's own.
         own_extractors: the same for the user's own extractors.
         weights: by extractor, the file of its weights.
         device: device of the network.
         precision: `32`, `bf16` or `16`.
         decoding: decoding of boundary maps; None: the checkpoint's own.
+        streams: `both`, `audio` or `visual`, of the package's networks; None: the one for the streams that a clip has.
 
     >>> LocalizerSettings("best.ckpt").device
     'cpu'
     """
 
-    checkpoint: str | Path
+    checkpoint: str | Path | None = None
     network: type[Any] | str | None = None
     own_extractors: Sequence[type[Extractor] | str] = ()
     weights: Mapping[str, str | Path] = field(default_factory=dict)
     device: str = "cpu"
     precision: str = "32"
     decoding: str | None = None
+    streams: str | None = None
 
-    def load(self) -> Localizer:
-        """Load the checkpoint on its device.
+    @property
+    def file(self) -> Path:
+        """The checkpoint's file; for the networks of the package, that of the one for both streams unless another is named."""
+        if self.checkpoint is not None:
+            return Path(self.checkpoint).expanduser()
+        from avloc.models.packaged import packaged_checkpoint
+
+        return packaged_checkpoint(self.streams or "both")
+
+    def check(self) -> None:
+        """Check that the options go together.
 
         Raises:
-            AvlocError: if the device cannot be used, or the checkpoint cannot be loaded.
+            AvlocError: if one of them would have no effect.
+        """
+        if self.checkpoint is not None and self.streams is not None:
+            raise AvlocError("--streams chooses among the networks of the package; leave it out with a --checkpoint")
+        own = {"network": self.network, "extractor": self.own_extractors, "weights": self.weights}
+        unused = next((f"--{name}" for name, value in own.items() if value), None)
+        if self.checkpoint is None and unused is not None:
+            raise AvlocError(f"{unused} belongs to a checkpoint of your own; name it with --checkpoint")
+
+    def load(self) -> Localizer:
+        """Load the network on its device.
+
+        Raises:
+            AvlocError: if the device cannot be used, the options do not go together, or the checkpoint cannot be loaded.
         """
         from avloc.inference.localizer import Localizer
+        from avloc.inference.packaged import load_packaged
 
+        self.check()
+        device = require_device(self.device)
+        if self.checkpoint is None and self.decoding is None:
+            return load_packaged(self.streams, device=device, precision=self.precision)
         return Localizer.from_checkpoint(
-            self.checkpoint,
-            device=require_device(self.device),
+            self.file,
+            device=device,
             weights=self.weights,
             precision=self.precision,
             decoding=self.decoding,

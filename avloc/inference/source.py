@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from avloc.core.records import MODALITIES
 from avloc.errors import MediaError
 from avloc.feature_extraction.media.types import WHOLE
 
@@ -47,6 +48,7 @@ class Request:
         audio: Sequence[StreamConsumer],
         video: Sequence[StreamConsumer],
         backend: str,
+        modality: str | None = None,
     ) -> list[Track]:
         """Open a clip's audio and its video, each once, for those that consume them.
 
@@ -56,6 +58,7 @@ class Request:
             audio: consumers of the audio.
             video: consumers of the video.
             backend: the decoder of the video.
+            modality: decode this stream alone; None: both.
 
         Raises:
             MediaError: if the file is missing, is no media file, or lacks the span or the track.
@@ -76,6 +79,7 @@ class Request:
                 stream(clip, (), span=self.span),
                 stream(clip, pictures, audio=False, backend=backend, span=self.span),
             ]
+        parts = [p if modality in (None, m) else iter(()) for m, p in zip(MODALITIES, parts, strict=True)]
         return [Track(p, consumers, self.observe) for p, consumers in zip(parts, (audio, video), strict=True)]
 
     def probed(self, clip: str | Path) -> MediaInfo:
@@ -92,12 +96,14 @@ class InputSource(Protocol):
         hop_s: seconds per step of an example.
         windows: whether a long clip runs in windows; otherwise it is one input whatever its length.
         batch_size: clips that a network runs at once by default.
+        modality: the only stream that the network is given, `audio` or `visual`; None: both.
         crop: the part of the frame that the network looks at.
     """
 
     hop_s: float
     windows: bool
     batch_size: int
+    modality: str | None
 
     @property
     def crop(self) -> Crop: ...

@@ -39,21 +39,21 @@ def _write_csv(localization: Localization, path: Path, options: OutputOptions) -
     from avloc.io.files import write_text
     from avloc.localization.text import csv_text
 
-    write_text(path, csv_text(localization, options.threshold))
+    write_text(path, csv_text(localization, options.threshold_for(localization)))
 
 
 def _write_vtt(localization: Localization, path: Path, options: OutputOptions) -> None:
     from avloc.io.files import write_text
     from avloc.localization.text import vtt_text
 
-    write_text(path, vtt_text(localization, options.threshold))
+    write_text(path, vtt_text(localization, options.threshold_for(localization)))
 
 
 def _write_audacity(localization: Localization, path: Path, options: OutputOptions) -> None:
     from avloc.io.files import write_text
     from avloc.localization.text import audacity_text
 
-    write_text(path, audacity_text(localization, options.threshold))
+    write_text(path, audacity_text(localization, options.threshold_for(localization)))
 
 
 def _write_png(localization: Localization, path: Path, options: OutputOptions) -> None:

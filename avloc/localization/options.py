@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from avloc.localization.result import Localization
 
 Embed = Literal["auto", "always", "never"]
 EMBEDS: tuple[Embed, ...] = ("auto", "always", "never")
 THRESHOLD = 0.2
+"""The lowest score that is shown for a network without an operating point."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +20,7 @@ class OutputOptions:
 
     Attributes:
         threshold: the lowest score, in [0, 1]. Segments below it are left out of csv, vtt and labels; the page hides them
-            until its slider is moved.
+            until its slider is moved. None: the network's operating point (`Localization.threshold`).
         embed: `auto` embeds a small clip in the page and links to a larger one by a relative path; `always` embeds;
             `never` links.
 
@@ -24,5 +28,9 @@ class OutputOptions:
     OutputOptions(threshold=0.5, embed='auto')
     """
 
-    threshold: float = THRESHOLD
+    threshold: float | None = None
     embed: Embed = "auto"
+
+    def threshold_for(self, localization: Localization) -> float:
+        """Return the lowest score to show of a clip."""
+        return localization.threshold if self.threshold is None else self.threshold

@@ -19,9 +19,8 @@ from urllib.parse import quote
 from avloc.core.records import MODALITIES
 from avloc.io.files import write_text
 from avloc.localization.lanes import LANE_ORDER, lanes_html, timeline_extent
-from avloc.localization.options import THRESHOLD
 from avloc.localization.segment import LocalizedSegment, by_time
-from avloc.localization.text import likelihood, probability_text
+from avloc.localization.text import likelihood, network_text, operating_text, probability_text
 
 if TYPE_CHECKING:
     from avloc.localization.options import OutputOptions
@@ -61,12 +60,14 @@ def save_page(localization: Localization, path: Path, options: OutputOptions) ->
     Raises:
         OSError: if the clip is to be embedded and cannot be read.
     """
-    write_text(path, page(localization, _clip_url(Path(localization.file), path, options), options.threshold))
+    write_text(
+        path, page(localization, _clip_url(Path(localization.file), path, options), options.threshold_for(localization))
+    )
 
 
 def as_iframe(localization: Localization) -> str:
     """Return the page without the clip in an iframe, for a notebook."""
-    document = html.escape(page(localization, None, THRESHOLD), quote=True)
+    document = html.escape(page(localization, None, localization.threshold), quote=True)
     return f'<iframe sandbox="allow-scripts" style="width:100%;height:{FRAME_HEIGHT}px;border:0" srcdoc="{document}"></iframe>'
 
 
@@ -133,19 +134,21 @@ def _body_html(localization: Localization, clip_url: str | None, name: str) -> I
 
 def _verdict_html(localization: Localization) -> Iterator[str]:
     if localization.probabilities:
-        clip = probability_text(localization, "clip")
+        clip, likely = probability_text(localization, "clip"), likelihood(localization)
         yield '<ul class="verdict">'
-        if localization.calibrated:
-            yield f"<li><b>{likelihood(localization)}</b></li><li><b>{clip}</b> probability</li>"
-        else:
-            yield f"<li><b>{clip}</b> strongest score</li>"
+        yield f"<li><b>{likely}</b></li>" if likely is not None else ""
+        yield f"<li><b>{clip}</b> {'probability' if localization.calibrated else 'strongest score'}</li>"
         yield from (f"<li><b>{probability_text(localization, modality)}</b> {modality}</li>" for modality in LANE_ORDER)
         yield "</ul>"
+        operating = operating_text(localization)
+        yield f'<p class="faint">{operating[:1].upper()}{operating[1:]}.</p>' if operating else ""
         yield (
             '<p class="faint">Probabilities, fitted on the validation split of the network’s training.</p>'
             if localization.calibrated
             else '<p class="faint">These are scores, not probabilities: the checkpoint is not calibrated.</p>'
         )
+    if localization.network is not None:
+        yield f'<p class="faint network">Network: {html.escape(network_text(localization.network))}.</p>'
     spans = [
         f"{modality} {span[0]:.2f}–{span[1]:.2f} s"
         for modality in LANE_ORDER

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from avloc.core.descriptions import NetworkDescription
 from avloc.core.proposals import Proposals
 from avloc.core.records import MODALITIES
 from avloc.core.timeline import TimeGrid
 from avloc.errors import AvlocError
+from avloc.localization.options import THRESHOLD
 from avloc.localization.segment import LocalizedSegment
 
 if TYPE_CHECKING:
@@ -23,9 +25,9 @@ if TYPE_CHECKING:
     from avloc.localization.options import OutputOptions
     from avloc.localization.preview import Preview
 
-SCHEMA = "avloc.localization/3"
-EARLIER_SCHEMA = "avloc.localization/2"
-"""The same document with `chance` in place of `probability`; `from_dict` still reads it."""
+SCHEMA = "avloc.localization/4"
+EARLIER_SCHEMAS = {"avloc.localization/3": "probability", "avloc.localization/2": "chance"}
+"""Documents without `network`, and the key of their probabilities; `from_dict` still reads them."""
 DecodedSpan = tuple[float, float] | None
 
 
@@ -44,6 +46,7 @@ class Localization:
         calibrated: true if the probabilities were fitted on a validation split; otherwise they are the strongest scores.
         decoded_s: the decoded span of each modality; None if nothing was decoded.
         preview: thumbnails and loudness, if `Localizer.localize` was asked for them.
+        network: the network that was asked; None if unknown.
 
     >>> proposals = Proposals(np.array([[0.5, 0.8]]), np.array([0.9]), np.array([[0.05, 0.91]]))
     >>> localization = Localization("clip.mp4", 2.0, proposals, TimeGrid(0.0, 0.5, 4), np.zeros((4, 2), np.float32))
@@ -63,6 +66,7 @@ class Localization:
     calibrated: bool = False
     decoded_s: Mapping[str, DecodedSpan] = field(default_factory=dict)
     preview: Preview | None = None
+    network: NetworkDescription | None = None
 
     def __repr__(self) -> str:
         count = len(self.proposals)
@@ -96,6 +100,12 @@ class Localization:
             return None
         return LocalizedSegment.from_scores(proposals.segments[0], proposals.scores[0], proposals.modality_scores[0])
 
+    @property
+    def threshold(self) -> float:
+        """The lowest score that counts as a detection: the network's operating point, or else `THRESHOLD`."""
+        chosen = None if self.network is None else self.network.threshold
+        return THRESHOLD if chosen is None else chosen
+
     def lacks(self, modality: str) -> bool:
         """Return whether nothing of a modality was decoded. A modality that `decoded_s` does not mention counts as present."""
         return modality in self.decoded_s and self.decoded_s[modality] is None
@@ -116,17 +126,18 @@ class Localization:
             "step": {"start": self.grid.start_s, "hop": self.grid.hop_s, **curves},
             "decoded": {modality: _rounded(self.decoded_s.get(modality)) for modality in MODALITIES},
             "problems": list(self.problems),
+            "network": None if self.network is None else self.network.to_dict(),
         }
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Localization:
-        """Read a document of `to_dict` back, up to its rounding; also the earlier schema `avloc.localization/2`.
+        """Read a document of `to_dict` back, up to its rounding; also one of the earlier schemas.
 
         Raises:
             AvlocError: if the document has another schema.
         """
         schema = document.get("schema")
-        if schema not in (SCHEMA, EARLIER_SCHEMA):
+        if schema not in (SCHEMA, *EARLIER_SCHEMAS):
             raise AvlocError(f"want a localization of schema {SCHEMA}, got {schema!r}")
         step, rows = document["step"], document["segments"]
         fakeness = np.array([step[m] for m in MODALITIES], dtype=np.float32).T  # None becomes NaN
@@ -146,9 +157,10 @@ class Localization:
             grid=TimeGrid(step["start"], step["hop"], len(fakeness)),
             fakeness=fakeness,
             problems=tuple(document["problems"]),
-            probabilities=document["probability" if schema == SCHEMA else "chance"],
+            probabilities=document[EARLIER_SCHEMAS.get(schema, "probability")],
             calibrated=document["calibrated"],
             decoded_s=decoded_s,
+            network=None if document.get("network") is None else NetworkDescription.from_dict(document["network"]),
         )
 
     def plot(self) -> Figure:

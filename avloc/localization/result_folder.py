@@ -124,7 +124,7 @@ class ResultFolder:
         for job in jobs:
             try:
                 localization = Localization.from_dict(read_json(self._path(job, "json"), "localization"))
-                row = SummaryRow.from_localization(localization, self.options.threshold)
+                row = SummaryRow.from_localization(localization, self.options.threshold_for(localization))
             except (AvlocError, OSError, AttributeError, KeyError, TypeError, IndexError, ValueError):
                 earlier_row = rows.get(
                     str(job.clip).encode("utf-8", "backslashreplace").decode()

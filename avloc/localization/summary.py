@@ -119,7 +119,7 @@ def is_summary(path: Path) -> bool:
 
 
 def save_summary(
-    folder: Path, entries: Sequence[SummaryEntry], failed: Sequence[FailedClip], threshold: float, *, index: bool
+    folder: Path, entries: Sequence[SummaryEntry], failed: Sequence[FailedClip], threshold: float | None, *, index: bool
 ) -> None:
     """Write `summary.csv`, one row per clip, and `index.html`, the most suspicious clip first.
 
@@ -127,7 +127,7 @@ def save_summary(
         folder: the folder to write to.
         entries: the clips that were localized.
         failed: the clips that could not be localized.
-        threshold: the lowest score of a segment that counts.
+        threshold: the lowest score of a segment that counts; None: the operating point of the network.
         index: whether to write `index.html`; it links to each clip's page.
     """
     buffer = io.StringIO()
@@ -141,7 +141,8 @@ def save_summary(
         write_text(folder / INDEX, _index_page(by_suspicion, failed, threshold))
 
 
-def _index_page(entries: Sequence[SummaryEntry], failed: Sequence[FailedClip], threshold: float) -> str:
+def _index_page(entries: Sequence[SummaryEntry], failed: Sequence[FailedClip], threshold: float | None) -> str:
+    counted = "segments detected" if threshold is None else f"segments of {threshold:g} or more"
     style = resources.files("avloc.localization").joinpath("page.css").read_text(encoding="utf-8")
     lines = [
         f'<tr><td class="left"><a href="{quote(os.fsencode(name))}.html">{html.escape(row.file)}</a></td>'
@@ -157,7 +158,7 @@ def _index_page(entries: Sequence[SummaryEntry], failed: Sequence[FailedClip], t
         '<p class="faint">The columns forged, visual and audio hold probabilities if the checkpoint is calibrated, '
         "otherwise the strongest scores.</p>"
         '<div class="table"><table><thead><tr><th class="left">clip</th><th>forged</th><th>visual</th><th>audio</th>'
-        f'<th class="wide">segments of {threshold:g} or more</th><th class="wide">seconds</th></tr></thead>'
+        f'<th class="wide">{counted}</th><th class="wide">seconds</th></tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
         "</main></body></html>\n"
     )

@@ -1,9 +1,9 @@
 """features > stems > cross-modal attention > a branch of points per modality > scored segments, merged.
 
 A point head over a pyramid (Zhang et al., "ActionFormer", ECCV 2022) on two streams that attend to each other. Deviations: each
-modality has points of its own on its own stream, since a forged word's sound and mouth need not lie at the same time, and either
-may be genuine; boundaries as distributions; 1-D DIoU; evidence pooled over each point's own segment; a boundary probability at
-every step that weights the scores; and streams that may be missing, as a whole or in part.
+modality has points of its own, judged by its own stream, since a forged word's sound and mouth need not lie at the same time,
+and either may be genuine; boundaries as distributions; 1-D DIoU; evidence pooled over each point's own segment; a boundary
+probability at every step that weights the scores; and streams that may be missing, as a whole or in part.
 
 Legend: B batch, T steps, R rows of a stream, C width, L levels, P points of all levels, M modalities (audio, visual),
 G branches (M, or 1 for both modalities together), K distance bins.
@@ -84,7 +84,7 @@ class BoundaryTransformer(nn.Module):
         visual_rows_per_step: rate of the visual features; None if `audio_rows_per_step` is None.
         cross_layers: pairs of self- and cross-attention blocks per stream.
         radius: attention sees at most this many steps to each side.
-        modality_points: give each modality points of its own, on its own stream; False: one set of points on the fused streams.
+        modality_points: give each modality points of its own, judged by its own stream; False: one set of points for both.
         share_branch: use the same weights for the points of both modalities.
         evidence_channels: channels of the evidence that is pooled over each point's own segment, and scores it; 0: none.
         refine: move each segment's boundaries by the pooled evidence.
@@ -95,6 +95,8 @@ class BoundaryTransformer(nn.Module):
         voting_iou: average a proposal's boundaries with those of proposals that overlap it by at least this IoU; 0: no voting.
         naming_weight: weight of points whose segment is forged in the other modality only, relative to positives.
         merge_iou: an audio and a visual proposal that overlap by at least this IoU become one.
+        merge_hull: a merged row reaches from the earlier start to the later end, instead of having those of the stronger one;
+            for labels whose fake segment is the time in which either modality is forged, and differs between them.
         dropout: of stems, attention blocks and pyramid; the heads have none.
         input_dropout: of the cached features.
         modality_dropout: fraction of training clips that lose one stream, so that the network works with either alone.
@@ -150,6 +152,7 @@ class BoundaryTransformer(nn.Module):
         voting_iou: float = 0.8,
         naming_weight: float = 1.0,
         merge_iou: float = 0.9,
+        merge_hull: bool = False,
         dropout: float = 0.1,
         input_dropout: float = 0.1,
         modality_dropout: float = 0.1,
@@ -168,7 +171,8 @@ class BoundaryTransformer(nn.Module):
         self.target_maker = ModalityPointTargetMaker(self.pyramid, groups, boundary_width_steps)
         self.radius, self.modality_dropout, self.distribution_weight = radius, modality_dropout, distribution_weight
         self.naming_weight = naming_weight
-        self.boundary_power, self.voting_iou, self.merge_iou = boundary_power, voting_iou, merge_iou
+        self.boundary_power, self.voting_iou = boundary_power, voting_iou
+        self.merge = partial(merge_modalities, min_iou=merge_iou, hull=merge_hull)
         stem = partial(Stem, width=width, layers=stem_layers, dropout=dropout, input_dropout=input_dropout)
         audio_stem = stem(
             features=audio_dim,
@@ -188,7 +192,7 @@ class BoundaryTransformer(nn.Module):
         self.self_blocks = nn.ModuleList(block() for _ in range(2 * cross_layers))
         self.cross_blocks = nn.ModuleList(block(cross=True) for _ in range(2 * cross_layers))
         self.step_heads = nn.ModuleList(nn.Linear(width, 1) for _ in range(2))
-        self.fuse = None if modality_points else nn.Linear(2 * width, width)
+        self.fuse = nn.ModuleList(nn.Linear(2 * width, width) for _ in groups)
         self.branches = nn.ModuleList(
             PointBranch(
                 width=width,
@@ -236,10 +240,12 @@ class BoundaryTransformer(nn.Module):
         embedded = [s(x, m, c) for s, x, m, c in zip(self.stems, (audio, video), row_masks, clocks, strict=True)]
         streams = self._attend(self._fill_missing(embedded, masks, clip), clip)
         step_logits = torch.cat([head(x) for head, x in zip(self.step_heads, streams, strict=True)], -1)
-        if self.fuse is not None:
-            streams, masks = [self.fuse(torch.cat(streams, -1)) * clip[..., None]], [clip]
-        branches = list(self.branches) * (len(streams) // len(self.branches))
-        parts = [branch(x, clip, mask) for branch, x, mask in zip(branches, streams, masks, strict=True)]
+        # The points of each branch see both streams, its own one first; its evidence is pooled of its own one alone.
+        fused = [fuse(torch.cat(streams[:: 1 - 2 * m], -1)) * clip[..., None] for m, fuse in enumerate(self.fuse)]
+        if len(fused) == 1:
+            streams, masks = fused, [clip]
+        branches = list(self.branches) * (len(fused) // len(self.branches))
+        parts = [branch(x, y, clip, m) for branch, x, y, m in zip(branches, fused, streams, masks, strict=True)]
         return BoundaryOutput(
             point_logits=torch.cat([part.logits for part in parts], -1),
             distances=torch.stack([part.distances for part in parts], 2),
@@ -347,7 +353,7 @@ class BoundaryTransformer(nn.Module):
                 ends = boundaries[b, : grid.length, g]
                 rows = decode_branch(scores[b, :, columns], distances[b, :, g], boundaries=ends)
                 parts.append(self._suppress(rows.with_modalities(columns, len(MODALITIES)), keep))
-            merged = parts[0] if len(parts) == 1 else merge_modalities(*parts, min_iou=self.merge_iou)
+            merged = parts[0] if len(parts) == 1 else self.merge(*parts)
             results.append(merged.best(keep))
         return results
 

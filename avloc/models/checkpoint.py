@@ -9,11 +9,19 @@ import contextlib
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from avloc.core.descriptions import ClipInputFormat, ExtractorDescription, Fit, TrainingContext, is_hop
+from avloc.core.descriptions import (
+    ClipInputFormat,
+    ExtractorDescription,
+    Fit,
+    NetworkDescription,
+    TrainingContext,
+    is_hop,
+)
+from avloc.core.records import MODALITIES
 from avloc.errors import AvlocError, CheckpointError, one_line
 from avloc.io.weights import damaged_part, load_file, save_file
 from avloc.models.network import Network, as_module, check_rates
@@ -36,6 +44,7 @@ class Checkpoint:
         arguments: the constructor's.
         context: the data that the network was trained on.
         weights: state dict of the network.
+        description: the identity of the network; `read_checkpoint` always gives one.
 
     >>> Checkpoint(Path("best.ckpt"), "BATFD", {"frames": 100}, TrainingContext(hop_s=0.04), {})
     Checkpoint('best.ckpt': BATFD, 0 tensors)
@@ -46,21 +55,27 @@ class Checkpoint:
     arguments: Mapping[str, Any]
     context: TrainingContext
     weights: Mapping[str, Tensor]
+    description: NetworkDescription | None = None
 
     def __repr__(self) -> str:
         return f"Checkpoint({str(self.path)!r}: {self.model}, {len(self.weights)} tensors)"
 
 
 def checkpoint_metadata(
-    model: Network, context: TrainingContext, state_dict: Mapping[str, Tensor]
+    model: Network,
+    context: TrainingContext,
+    state_dict: Mapping[str, Tensor],
+    description: NetworkDescription | None = None,
 ) -> dict[str, object]:
-    """The entry that `avloc train` adds to a checkpoint with these weights."""
+    """The entry that `avloc train` adds to a checkpoint with these weights; a release also has a description."""
+    identity = {} if description is None else {"network": replace(description, sha256="").to_dict()}
     return {
         "version": VERSION,
         "model": type(model).__name__,
         "arguments": dict(model.arguments),
         "weights_sha256": weights_sha256(state_dict),
         **context.to_dict(),
+        **identity,
     }
 
 
@@ -153,11 +168,20 @@ def parse_checkpoint(path: Path, content: Any) -> Checkpoint:
         raise _damaged(path, "arguments", values["arguments"])
     context = _context(path, values)
     state_dict = _state_dict(path, content.get("state_dict"))
+    sha256 = weights_sha256(state_dict)
     # Checkpoints of earlier releases have no hash.
-    if values.get("weights_sha256") not in (None, weights_sha256(state_dict)):
+    if values.get("weights_sha256") not in (None, sha256):
         raise CheckpointError(f"{path}: a damaged checkpoint, its weights do not have their sha256: they were changed")
     weights = {k.removeprefix("model."): v for k, v in state_dict.items()}
-    return Checkpoint(path, values["model"], values["arguments"], context, weights)
+    description = _description(path, values.get("network", {"name": values["model"]}))
+    return Checkpoint(path, values["model"], values["arguments"], context, weights, replace(description, sha256=sha256))
+
+
+def _description(path: Path, values: Any) -> NetworkDescription:
+    try:
+        return NetworkDescription.from_dict(values)
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{path}: a damaged checkpoint, {one_line(error)}") from error
 
 
 def _state_dict(path: Path, state_dict: Any) -> dict[str, Tensor]:
@@ -197,21 +221,30 @@ def _context(path: Path, values: Mapping[str, Any]) -> TrainingContext:
     calibration = values.get("calibration") or {}
     if not isinstance(calibration, dict) or not all(_is_fit(fit) for fit in calibration.values()):
         raise _damaged(path, "calibration", calibration)
-    native_rate = values.get("native_rate", False)
-    if not isinstance(native_rate, bool):
-        raise _damaged(path, "native_rate", native_rate)
+    native_rate, modality = _stream_options(path, values)
     context = TrainingContext(
         hop_s=float(values["hop_s"]),
         extractors=tuple(extractors),
         clips=None if clips is None else ClipInputFormat(int(clips["frames"]), clips["fit"]),
         calibration={str(name): (float(fit[0]), float(fit[1])) for name, fit in calibration.items()},
         native_rate=native_rate,
+        modality=modality,
     )
     try:
         check_rates(values["arguments"], context)
     except AvlocError as error:
         raise CheckpointError(f"{path}: a damaged checkpoint, {error}") from error
     return context
+
+
+def _stream_options(path: Path, values: Mapping[str, Any]) -> tuple[bool, str | None]:
+    """Check the options of a network's streams: whether they keep their rate, and the only one that it was given."""
+    native_rate, modality = values.get("native_rate", False), values.get("modality")
+    if not isinstance(native_rate, bool):
+        raise _damaged(path, "native_rate", native_rate)
+    if modality is not None and (modality not in MODALITIES or values.get("clips") is not None):
+        raise _damaged(path, "modality", modality)
+    return native_rate, modality
 
 
 def _damaged(path: Path, name: str, value: object) -> CheckpointError:
@@ -233,21 +266,40 @@ def _is_fit(value: Any) -> bool:
     return is_pair and all(isinstance(v, int | float) and math.isfinite(v) for v in value)
 
 
-def write_checkpoint(path: str | Path, model: Network, context: TrainingContext) -> None:
+def write_checkpoint(
+    path: str | Path,
+    model: Network,
+    context: TrainingContext,
+    description: NetworkDescription | None = None,
+    *,
+    half: bool = False,
+) -> None:
     """Write a network so that `read_checkpoint` reads it.
 
     Args:
         path: the file.
         model: the network.
         context: the data that it was trained on.
+        description: its identity, for a release; the hash is added.
+        half: keep the parameters in half precision; the network that is loaded from them has full precision again.
 
     Raises:
         CheckpointError: if the weights are not finite numbers.
     """
     weights = as_module(model).state_dict()
+    if half:
+        # Buffers are small, and a batch norm's variances may lie below the smallest number of half precision.
+        parameters = {name for name, _ in as_module(model).named_parameters()}
+        weights = {name: _compact(value.half()) if name in parameters else value for name, value in weights.items()}
     check_finite(model, weights, str(path))
     state_dict = {f"model.{name}": value for name, value in weights.items()}
-    save_file({"state_dict": state_dict, KEY: checkpoint_metadata(model, context, state_dict)}, path)
+    save_file({"state_dict": state_dict, KEY: checkpoint_metadata(model, context, state_dict, description)}, path)
+
+
+def _compact(value: Tensor) -> Tensor:
+    """The same tensor; one whose elements are equal takes the room of one of them in a file."""
+    first = value.detach().flatten()[:1].clone()
+    return first.expand(value.numel()).view(value.shape) if len(first) and bool((value == first).all()) else value
 
 
 def load_weights(model: Network, checkpoint: Checkpoint) -> None:

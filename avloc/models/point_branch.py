@@ -39,7 +39,7 @@ class BranchOutput(NamedTuple):
 
 
 class PointBranch(nn.Module):
-    """Points over a temporal pyramid on one stream.
+    """Points over a temporal pyramid.
 
     Args:
         width: C.
@@ -80,15 +80,16 @@ class PointBranch(nn.Module):
             PooledEvidence(width=width, channels=evidence_channels, outputs=outputs) if evidence_channels else None
         )
 
-    def forward(self, x: Tensor, clip: Tensor, mask: Tensor) -> BranchOutput:
+    def forward(self, x: Tensor, stream: Tensor, clip: Tensor, mask: Tensor) -> BranchOutput:
         """Run the pyramid and its heads.
 
         Args:
-            x: (B, T, C).
+            x: (B, T, C) for the pyramid.
+            stream: (B, T, C) of which the evidence is pooled.
             clip: (B, T) bool, steps of the clip.
             mask: (B, T) bool, steps that count: those that have the branch's modality.
         """
-        stream, step_mask, levels, masks = x, mask, [], []
+        step_mask, levels, masks = mask, [], []
         boundary_logits = self.boundary_head(x, clip)
         for level, (conv, block) in enumerate(zip(self.level_convs, self.level_blocks, strict=True)):
             if level:

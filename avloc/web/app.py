@@ -44,12 +44,13 @@ FORM_FILES = {"/": "form.html", "/form.css": "form.css", "/form.js": "form.js"}
 OWN_SITES = ("same-origin", "none")
 
 
-def create_app(queue: UploadQueue, receive_limits: ReceiveLimits | None = None) -> Starlette:
+def create_app(queue: UploadQueue, receive_limits: ReceiveLimits | None = None, *, network: str = "") -> Starlette:
     """Create the application.
 
     Args:
         queue: localizes the uploads of its store; the application closes both when it stops.
         receive_limits: the limits of unfinished uploads.
+        network: the network that localizes, in words for the page.
 
     Raises:
         AvlocError: if the extra `web` is not installed.
@@ -61,7 +62,7 @@ def create_app(queue: UploadQueue, receive_limits: ReceiveLimits | None = None) 
     except ImportError as error:
         raise missing_extra(error) from error
 
-    pages = Pages(queue, Receiver(queue.store, receive_limits or ReceiveLimits()))
+    pages = Pages(queue, Receiver(queue.store, receive_limits or ReceiveLimits()), network)
     routes = [
         *(Route(path, _form_file(name)) for path, name in FORM_FILES.items()),
         Route("/room", pages.room),
@@ -85,19 +86,23 @@ class Pages:
     Args:
         queue: the uploads that wait.
         receiver: takes uploads.
+        network: the network that localizes, in words.
     """
 
-    def __init__(self, queue: UploadQueue, receiver: Receiver) -> None:
-        self.queue, self.store, self.receiver = queue, queue.store, receiver
+    def __init__(self, queue: UploadQueue, receiver: Receiver, network: str = "") -> None:
+        self.queue, self.store, self.receiver, self.network = queue, queue.store, receiver, network
 
     async def room(self, request: Request) -> Response:
-        """Report the limits, or refuse a clip of `bytes` before it is sent: browsers lose an answer that comes meanwhile."""
+        """Report the limits and the network, or refuse a clip of `bytes` before it is sent.
+
+        Browsers lose an answer that comes while they send.
+        """
         limits = self.store.limits
         size_bytes = parse_size(request.query_params.get("bytes", "0"))
         self.queue.check_room()
         limits.check_size(size_bytes, clip_name(request.headers.get(NAME_HEADER, "")))
         self.store.check_room(size_bytes)
-        return _json({"megabytes": limits.max_megabytes, "minutes": limits.max_minutes})
+        return _json({"megabytes": limits.max_megabytes, "minutes": limits.max_minutes, "network": self.network})
 
     async def upload(self, request: Request) -> Response:
         """Take the body of the request as a clip, and answer with its token."""

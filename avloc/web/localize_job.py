@@ -60,13 +60,13 @@ class LocalizeJob:
     Attributes:
         load: loads the network; called with a function to call during long work (`LocalizerSettings.load_for_work`); picklable.
         limits: the limits of a clip.
-        threshold: the score that a timeline's slider starts at.
+        threshold: the score that a timeline's slider starts at; None: the operating point of the network.
         clip_url: the clip, as its timeline names it.
     """
 
     load: Callable[[Callable[[], None]], Localizer]
     limits: UploadLimits
-    threshold: float
+    threshold: float | None
     clip_url: str = "clip"
 
     def build(self, pulse: Pulse) -> Callable[[UploadTask], Iterator[Localized | Refused]]:
@@ -120,7 +120,8 @@ class LocalizeJob:
         span = Span(longest_s=self.limits.max_duration_s + LONGEST_WINDOW_S)
         localization = localizer.localize(task.clip, span=span, preview=True, info=info, progress=progress)
         problems = tuple(hide_paths(problem, task) for problem in localization.problems)
-        document = page(replace(localization, file=task.name, problems=problems), self.clip_url, self.threshold)
+        threshold = localization.threshold if self.threshold is None else self.threshold
+        document = page(replace(localization, file=task.name, problems=problems), self.clip_url, threshold)
         task.page.write_text(document, encoding="utf-8")
 
 

@@ -24,14 +24,13 @@ from scoring import ledger
 from scoring.naming import choose_thresholds
 from scoring.predictions import SplitPredictions
 from scoring.shift import ShiftedStore
-from scoring.truth import SplitTruth
+from scoring.truth import SplitTruth, forgeries
 from systems import FEATURES, SYSTEMS, System, build_network
 
-from avloc.core.columns import RaggedIntervals
 from avloc.core.proposals import Proposals
 from avloc.core.records import MODALITIES, VideoRecord
 from avloc.datasets.loading.data_modules import FeatureData
-from avloc.datasets.readers.table import RecordTable
+from avloc.datasets.readers.table import RecordTable, as_table
 from avloc.errors import AvlocError
 from avloc.evaluation.metrics import score_rows
 from avloc.io.files import read_json, replacing, write_json
@@ -113,7 +112,9 @@ class RunResult:
 
 
 class SystemData(FeatureData):
-    """The batches of a system; one for a single modality sees the forgeries of that modality alone.
+    """The batches of a system.
+
+    A network with points per modality is trained on the segments of each; all others, and all scores, take one per forgery.
 
     Args:
         system: for its clock and modality.
@@ -133,20 +134,15 @@ class SystemData(FeatureData):
             hop_s=system.hop_s,
             pseudo_forgeries=system.pseudo_forgeries,
             native_rate=system.arguments.get("audio_rows_per_step") is not None,
+            modality=system.modality or None,
         )
-        self.modality = system.modality
+        self.labels_per_modality = system.labels_per_modality
         if shift_s:
             self.store = ShiftedStore(out / "features", shift_s)
 
     def _records(self, split: str, *, training: bool) -> RecordTable:
         records = super()._records(split, training=training)
-        return keep_modality(records, self.modality) if self.modality else records
-
-
-def keep_modality(records: RecordTable, modality: str) -> RecordTable:
-    """Remove the fake segments of the other modality; clips forged in it alone become real."""
-    nothing = RaggedIntervals(np.zeros((0, 2)), np.zeros(len(records) + 1, dtype=np.int64))
-    return replace(records, segments={m: records.segments[m] if m == modality else nothing for m in MODALITIES})
+        return records if training and self.labels_per_modality else as_table([*map(forgeries, records)])
 
 
 # Training.

@@ -45,6 +45,11 @@ class System:
     modality: str = ""
     weights_of: str = ""
 
+    @property
+    def labels_per_modality(self) -> bool:
+        """True if the network is trained on the segments of each modality, which may differ for one forgery."""
+        return bool(self.arguments.get("modality_points", False))
+
     def with_arguments(self, title: str, **arguments: object) -> System:
         """The same system with other arguments of its class."""
         return replace(self, title=title, arguments={**self.arguments, **arguments})
@@ -77,6 +82,7 @@ _MAP = {
     "frames": 360,  # 14.4 s
     "durations": 40,  # 1.6 s: all fakes of the corpus
 }
+_CLASS = "avloc.models.BoundaryTransformer"
 _PEER = {**_INPUTS, "width": 128}
 _OWN = {
     **_INPUTS,
@@ -85,6 +91,9 @@ _OWN = {
     "levels": 3,
     "voting_iou": 0.8,
     "stem_layers": 0,
+    "modality_points": True,
+    "merge_iou": 0.5,
+    "merge_hull": True,
 }
 # All arguments that matter, so that new defaults of the class do not change it.
 _VERSION_0_1 = {
@@ -124,14 +133,12 @@ BASELINES: dict[str, System] = {
     "tridet": System("peers.tridet.TriDetLike", "TriDet-like", "TriDet", _PEER),
     "frame_wise": System("peers.frame_wise.FrameWise", "frame-wise, thresholds", "frames", _PEER),
 }
-MAIN = BASELINES | {OURS: System("avloc.models.BoundaryTransformer", "BoundaryTransformer", "ours", _OWN)}
+MAIN = BASELINES | {OURS: System(_CLASS, "BoundaryTransformer", "ours", _OWN)}
 # Rows to read beside the main ones. Streams of version 0.1 are averaged to steps before the network.
 REFERENCES = {
-    "version_0_1": System("avloc.models.BoundaryTransformer", "version 0.1's network", "v0.1", _VERSION_0_1),
-    "audio_alone": System("peers.single_stream.AudioAlone", "ours, audio alone", "a. alone", _OWN, modality="audio"),
-    "visual_alone": System(
-        "peers.single_stream.VisualAlone", "ours, visual alone", "v. alone", _OWN, modality="visual"
-    ),
+    "version_0_1": System(_CLASS, "version 0.1's network", "v0.1", _VERSION_0_1),
+    "audio_alone": System(_CLASS, "ours, audio alone", "a. alone", _OWN, modality="audio"),
+    "visual_alone": System(_CLASS, "ours, visual alone", "v. alone", _OWN, modality="visual"),
 }
 TRIALS = {f"{name}_slow": replace(system, title=f"{system.title}, rate 1e-3", lr=1e-3) for name, system in MAIN.items()}
 _BASE = MAIN[OURS]
@@ -152,6 +159,7 @@ ABLATION = {
     "no_voting": _BASE.decoded_with("− voting", voting_iou=0.0),
     "no_boundaries": _BASE.decoded_with("− boundaries in the score", boundary_power=0.0),
     "no_naming": _BASE.with_arguments("− genuine modality as a hard negative", naming_weight=0.0),
+    "stronger_ends": _BASE.decoded_with("− both modalities' ends (those of the stronger)", merge_hull=False),
     "no_merging": _BASE.decoded_with("− merging of modalities", merge_iou=1.01),
     "grid_50": replace(
         _BASE.with_arguments(

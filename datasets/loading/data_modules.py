@@ -190,6 +190,8 @@ class FeatureData(SplitData):
         native_rate: give the network the rows of each stream instead of averaging them to its steps; its arguments
             `audio_rows_per_step` and `visual_rows_per_step` must then be `hop_s` divided by the shortest hop of the
             modality's extractors. Null: if the network has these arguments, and False without a network.
+        modality: train a network for `audio` or for `visual` alone: the other stream is left out, and its segments do not
+            count. Null: both.
         kwargs: options of `SplitData`.
 
     Raises:
@@ -211,6 +213,7 @@ class FeatureData(SplitData):
         longest_s: float | None = 40.0,
         pseudo_forgeries: float = 0.0,
         native_rate: bool | None = None,
+        modality: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(dataset=dataset, root=root, **kwargs)
@@ -218,12 +221,15 @@ class FeatureData(SplitData):
             raise AvlocError(f"want hop_s > 0 and longest_s > 0, got {hop_s:g} and {longest_s}")
         if not 0 <= pseudo_forgeries <= 1:
             raise AvlocError(f"want pseudo_forgeries within 0 and 1, got {pseudo_forgeries:g}")
-        self.extractors, self.hop_s, self.longest_s = list(extractors), hop_s, longest_s
+        if modality not in (None, *MODALITIES):
+            raise AvlocError(f"want modality of {', '.join(MODALITIES)}, or none for both, got {modality!r}")
+        self.extractors, self.hop_s, self.longest_s, self.modality = list(extractors), hop_s, longest_s, modality
         self.store, self.pseudo_forgeries, self.native_rate = FeatureStore(store), pseudo_forgeries, native_rate
 
     def context(self) -> TrainingContext:
         extractors = tuple(self.store.describe(name) for name in self.extractors)
-        return TrainingContext(self.hop_s, extractors, native_rate=self._keeps_rows(self._network()))
+        native_rate = self._keeps_rows(self._network())
+        return TrainingContext(self.hop_s, extractors, native_rate=native_rate, modality=self.modality)
 
     def _keeps_rows(self, network: Network | None) -> bool:
         """Tell whether a network gets the rows of each stream."""
@@ -264,6 +270,7 @@ class FeatureData(SplitData):
             pseudo_forgeries=self.pseudo_forgeries if training else 0.0,
             allow_missing=self.allow_missing,
             native_rate=self._keeps_rows(network),
+            modality=self.modality,
         )
         counts = {
             "clips have no features and are left out": len(dataset.missing),

@@ -24,7 +24,7 @@ from avloc.datasets.loading.example import FeatureExample, cut_example, make_exa
 from avloc.datasets.loading.samplers import SampleIndex
 from avloc.datasets.readers.table import as_table
 from avloc.errors import StoreError
-from avloc.feature_extraction.extractors.base import Features
+from avloc.feature_extraction.extractors.base import Features, no_features
 from avloc.feature_extraction.store.feature_store import FeatureStore
 
 
@@ -84,6 +84,7 @@ class FeatureDataset(Dataset[FeatureExample]):
         pseudo_forgeries: share of the real clips that get a pseudo-forgery, drawn again in each epoch (`forge_features`).
         allow_missing: leave out clips without features.
         native_rate: keep the rows of each stream instead of averaging them to steps.
+        modality: give the network this stream alone, and only the segments of this modality; None: both.
 
     Attributes:
         records: the clips that have features, with their segments cut.
@@ -114,24 +115,26 @@ class FeatureDataset(Dataset[FeatureExample]):
         pseudo_forgeries: float = 0.0,
         allow_missing: bool = False,
         native_rate: bool = False,
+        modality: str | None = None,
     ) -> None:
         self.store, self.extractors, self.hop_s = store, tuple(extractors), hop_s
-        self.native_rate = native_rate
+        self.native_rate, self.modality = native_rate, modality
         self.longest_s = longest_s
         self.random_windows, self.pseudo_forgeries = random_windows, pseudo_forgeries
         self.modalities = {name: store.describe(name).modality for name in extractors}
-        table = as_table(records)
-        places = {name: store.locate(name, table.files) for name in extractors}
+        table = as_table(records) if modality is None else as_table(records).restricted_to(modality)
+        used = [name for name in extractors if modality in (None, self.modalities[name])]
+        places = {name: store.locate(name, table.files) for name in used}
         present = np.logical_and.reduce([p[:, 0] >= 0 for p in places.values()])
         self.missing = list(table.files.take(np.flatnonzero(~present)))
         if self.missing and not allow_missing:
             raise StoreError(
                 f"{store.root}: {len(self.missing)} of {len(table)} clips have no features of "
-                f"{', '.join(extractors)} ({self._reasons()}), the first is {self.missing[0]}; "
+                f"{', '.join(used)} ({self._reasons()}), the first is {self.missing[0]}; "
                 "extract them, or go on without them with --allow-missing"
             )
         if not present.any():
-            raise StoreError(f"{store.root}: none of the {len(table)} clips has features of {', '.join(extractors)}")
+            raise StoreError(f"{store.root}: none of the {len(table)} clips has features of {', '.join(used)}")
         self._places = {name: p[present] for name, p in places.items()}
         self.ends_s = np.max([store.ends_s(name, p) for name, p in self._places.items()], axis=0)
         self.records, self.clamped = (table if present.all() else table.take(present)).clamped(self.ends_s)
@@ -162,7 +165,11 @@ class FeatureDataset(Dataset[FeatureExample]):
     def _read(self, clip: int) -> FeatureExample:
         features: dict[str, list[Features]] = {m: [] for m in MODALITIES}
         for name in self.extractors:
-            features[self.modalities[name]].append(self.store.read_at(name, *self._places[name][clip].tolist()))
+            if name in self._places:
+                rows = self.store.read_at(name, *self._places[name][clip].tolist())
+            else:
+                rows = no_features(self.store.describe(name))
+            features[self.modalities[name]].append(rows)
         return make_example(self.records[clip], features, self.hop_s, native_rate=self.native_rate)
 
     def lengths(self) -> npt.NDArray[np.int64]:

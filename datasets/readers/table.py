@@ -116,6 +116,11 @@ class RecordTable(Sequence[VideoRecord]):
             segments[modality] = RaggedIntervals(values[np.diff(kept) > 0], kept[intervals.offsets].astype(np.int64))
         return (replace(self, segments=segments) if count else self), count
 
+    def restricted_to(self, modality: str) -> RecordTable:
+        """Return the table with the segments of one modality only: a clip that is forged in the other one counts as real."""
+        empty = RaggedIntervals(np.zeros((0, 2)), np.zeros(len(self) + 1, dtype=np.int64))
+        return replace(self, segments={m: v if m == modality else empty for m, v in self.segments.items()})
+
     def with_permuted_segments(self, order: Int) -> RecordTable:
         """Return the table with the segments of clip `order[k]` at clip k: a control from which nothing can be learned."""
         return replace(self, segments={m: intervals.take(order) for m, intervals in self.segments.items()})

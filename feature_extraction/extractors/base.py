@@ -64,6 +64,11 @@ class Features:
         return present
 
 
+def no_features(description: ExtractorDescription) -> Features:
+    """The features of a clip without the extractor's stream: (0, dim)."""
+    return Features(np.zeros((0, description.dim), np.float32), TimeGrid(0.0, description.hop_s, 0))
+
+
 def gap_rows(gaps: Iterable[Segment], grid: TimeGrid) -> tuple[tuple[int, int], ...]:
     """Find the rows whose middle lies in a gap.
 

@@ -19,6 +19,7 @@ from avloc.core.descriptions import TrainingContext
 from avloc.core.proposals import Proposals
 from avloc.core.records import VideoRecord
 from avloc.core.timeline import Segment, TimeGrid
+from avloc.datasets import examples_folder
 from avloc.datasets.synthetic.encode import write_mp4
 from avloc.feature_extraction.extractors.catalog import build_extractor
 from avloc.feature_extraction.media.arrays import ClipArrays
@@ -29,7 +30,8 @@ from avloc.inference.source import read_whole
 from avloc.localization.options import OutputOptions
 from avloc.localization.result import Localization
 from avloc.models import BoundaryTransformer
-from avloc.models.checkpoint import write_checkpoint
+from avloc.models.checkpoint import read_checkpoint, write_checkpoint
+from avloc.models.packaged import packaged_description
 
 TURN_S, TONE = 4.0, Segment(1.0, 1.6)
 EXTRACTORS = (("logmel", {}), ("residual_grid", {"size": 32, "cells": 4}))
@@ -375,3 +377,64 @@ def test_two_hours_with_the_memory_of_minutes(checkpoint, clips, loop, tmp_path)
     long = _peak_mb(checkpoint, tmp_path / "hours.mp4", tmp_path)
     _check(json.loads((tmp_path / "hours.json").read_text()), tmp_path / "hours.mp4", 3600 + 37 * 60 + 5)
     assert long < 1.15 * short
+
+
+def test_a_network_without_a_release_is_named_by_its_class_and_hash(checkpoint, clips, tmp_path, capsys):
+    sha256 = read_checkpoint(checkpoint).description.sha256
+    call(clips / "tone.mp4", "--checkpoint", checkpoint, "--out", tmp_path / "one", "--format", "json")
+    line = f"network: BoundaryTransformer (sha256 {sha256[:12]})"
+    assert f"\n  {line}\n" in capsys.readouterr().out
+    assert json.loads((tmp_path / "one" / "tone.json").read_text())["network"]["sha256"] == sha256
+    call(clips / "deep", "--checkpoint", checkpoint, "--out", tmp_path / "all", "--format", "json", expect=1)
+    assert capsys.readouterr().out.count(line) == 1  # once for all clips
+
+
+def test_the_example_shows_a_planted_forgery_without_any_other_file(tmp_path, capsys):
+    call("--example", "--out", tmp_path, workers=1)
+    out = capsys.readouterr().out
+    network = packaged_description("both")
+    assert "  likely forged (strongest score " in out
+    assert (
+        f"  network: {network.name} {network.version} ({network.date}, sha256 {network.sha256[:12]}), which knows "
+        in out
+    )
+    assert "  planted in this clip: audio 1.68 – 2.04 s, " in out
+    document = json.loads((tmp_path / "both-1.json").read_text())
+    assert document["network"] == network.to_dict()
+    assert {path.name for path in tmp_path.iterdir()} == {"both-1.json", "both-1.png", "both-1.html"}
+    page = (tmp_path / "both-1.html").read_text()
+    assert f"Network: {network.name}" in page
+    assert f'"threshold": {network.threshold}' in page
+
+
+def test_the_packages_networks_judge_clips_of_all_streams(tmp_path, capsys):
+    clips = [examples_folder() / f"{name}.mp4" for name in ("real-sound-alone", "visual-picture-alone")]
+    call(*clips, "--out", tmp_path, "--format", "csv")
+    out = capsys.readouterr().out
+    assert [line.split(" ")[1] for line in out.splitlines() if line.startswith("network: ")] == [
+        packaged_description("audio").name,
+        packaged_description("visual").name,
+    ]
+    assert "real-sound-alone.mp4: not clearly forged (strongest score " in out
+
+
+def test_streams_choose_a_network_of_the_package(tmp_path, capsys):
+    call(examples_folder() / "both-1.mp4", "--streams", "visual", "--out", tmp_path, "--format", "json")
+    assert f"network: {packaged_description('visual').name}" in capsys.readouterr().out
+    assert json.loads((tmp_path / "both-1.json").read_text())["decoded"]["audio"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "want clips to localize, or --example alone"),
+        (["x.mp4", "--example"], "want clips to localize, or --example alone"),
+        (["--example", "--network", "my_net.MyNet"], "--network belongs to a checkpoint of your own"),
+        (["--example", "--streams", "smell"], "invalid choice: 'smell'"),
+    ],
+)
+def test_words_that_do_not_go_together_give_one_line(tmp_path, capsys, words, message):
+    call(*words, "--out", tmp_path, expect=2)
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1

@@ -15,9 +15,12 @@ import numpy as np
 import pytest
 
 from avloc.cli.main import main
-from avloc.cli.serve import parse
+from avloc.cli.serve import network_name, parse
 from avloc.datasets.synthetic.encode import write_mp4
 from avloc.errors import AvlocError
+from avloc.inference.settings import LocalizerSettings
+from avloc.localization.text import network_text
+from avloc.models.packaged import packaged_description
 from avloc.web.server import listen
 
 CASES = Path(__file__).parents[1] / "data" / "cases"
@@ -86,6 +89,7 @@ def test_upload_and_timeline_in_a_browser(server, clip, browser, screenshot):
     page.on("request", lambda request: requested.append(request.url))
     page.goto(server.url)
     page.get_by_text("Up to 1 MB and 0.5 minutes").wait_for()
+    page.get_by_text("Network: the checkpoint").wait_for()
     start = page.get_by_role("button", name="Localize", exact=True)
     start.click()
     page.get_by_text("Choose a clip first.").wait_for()
@@ -228,3 +232,9 @@ def test_limits_must_be_positive(no_checkpoint, option, value):
 def test_the_total_must_hold_the_largest_clip(no_checkpoint):
     with pytest.raises(AvlocError, match=r"want --total of at least --largest \(50 MB\), got 49"):
         parse([*no_checkpoint, "--largest", "50", "--total", "49"])
+
+
+def test_the_page_names_the_network():
+    assert network_name(LocalizerSettings("folder/c.ckpt")) == "the checkpoint c.ckpt"
+    assert network_name(LocalizerSettings()) == network_text(packaged_description("both"))
+    assert network_name(LocalizerSettings(streams="audio")) == network_text(packaged_description("audio"))

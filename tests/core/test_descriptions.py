@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from avloc.core.descriptions import ClipInputFormat, ExtractorDescription, TrainingContext
+from avloc.core.descriptions import ClipInputFormat, ExtractorDescription, NetworkDescription, TrainingContext
 
 MEL = ExtractorDescription("logmel", "audio", hop_s=0.01, dim=64, parameters={"n_mels": 64})
 WAVLM = ExtractorDescription(
@@ -74,3 +74,36 @@ def test_context_of_features():
 def test_context_of_clips():
     context = TrainingContext(0.04, clips=ClipInputFormat(512, "squeeze"))
     assert context.to_dict() == {"hop_s": 0.04, "extractors": [], "clips": {"frames": 512, "fit": "squeeze"}}
+
+
+NETWORK = NetworkDescription("avloc-both", "3", "2026-11-26", "generated speech", "ab" * 32, 0.62)
+
+
+@pytest.mark.parametrize("description", [NETWORK, NetworkDescription("BATFD")])
+def test_a_networks_description_survives_json(description):
+    assert NetworkDescription.from_dict(json.loads(json.dumps(description.to_dict()))) == description
+
+
+def test_unknown_keys_of_a_networks_description_are_ignored():
+    assert NetworkDescription.from_dict({"name": "x", "future": 3}) == NetworkDescription("x")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": ""}, "lacks its name"),
+        ({"name": 3}, "cannot have name '3'"),
+        ({"scope": "x" * 501}, "cannot have scope"),
+        ({"threshold": 1.1}, "cannot have threshold '1.1'"),
+        ({"threshold": True}, "cannot have threshold 'True'"),
+        ({"threshold": "0.5"}, "cannot have threshold '0.5'"),
+    ],
+)
+def test_wrong_values_of_a_networks_description_raise(change, message):
+    with pytest.raises(ValueError, match=message):
+        NetworkDescription.from_dict({**NETWORK.to_dict(), **change})
+
+
+def test_the_only_stream_of_a_training_is_kept_if_there_is_one():
+    assert "modality" not in TrainingContext(0.04, extractors=(MEL,)).to_dict()
+    assert TrainingContext(0.04, extractors=(MEL,), modality="audio").to_dict()["modality"] == "audio"

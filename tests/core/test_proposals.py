@@ -127,6 +127,9 @@ def test_merged_modalities_by_hand():
     ]
     assert rows_of(merge_modalities(visual, audio, min_iou=0.8)) == rows_of(merged)
     assert len(merge_modalities(audio, visual, min_iou=1.01)) == 5
+    late = modality_rows([(0.7, 1.2, 2.1, 0.8)], 1)
+    hull = merge_modalities(audio, late, min_iou=0.5, hull=True)
+    assert rows_of(hull)[0] == (1.0, 2.1, 0.7, 0.5, 0.8)  # IoU 0.8 / 1.1
 
 
 def test_each_row_merges_once_the_strongest_pair_first():

@@ -10,6 +10,7 @@ from avloc.datasets import read_records
 from avloc.errors import CheckpointError
 from avloc.feature_extraction import Extractor, FeatureStore, build_extractor
 from avloc.inference.feature_source import FeatureSource
+from avloc.inference.source import read_whole
 
 
 class Loudness(Extractor):
@@ -75,3 +76,23 @@ def test_features_other_than_in_training_are_refused(key, value):
         CheckpointError, match=f"logmel: the network was trained on features whose {key} was {value}, it is"
     ):
         FeatureSource([described], 0.04).extractors()
+
+
+@pytest.mark.parametrize("modality", ["audio", "visual"])
+@pytest.mark.parametrize("native_rate", [False, True])
+def test_a_network_of_one_stream_gets_it_alone_from_clip_and_store(tiny_set, tiny_store, modality, native_rate):
+    """The same example comes from the clip and from the store; the other stream is empty, and its segments do not count."""
+    store, records = FeatureStore(tiny_store), read_records("lavdf", tiny_set)
+    described = [store.describe(name) for name in ("logspec", "residual_grid")]
+    source = FeatureSource(described, 0.04, native_rate=native_rate, modality=modality)
+    k = next(k for k, record in enumerate(records) if record.modality == "both")
+    stored = source.stored(records, store, allow_missing=False)[k]
+    decoded = read_whole(source, tiny_set / records[k].file)
+    present = [mask.any() for mask in stored.masks]
+    assert present == [modality == "audio", modality == "visual"]
+    for a, b in zip((*stored.streams, *stored.masks), (*decoded.streams, *decoded.masks), strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, rtol=2e-3, atol=0.01)  # the store keeps half precision
+    assert [bool(stored.record.modality_segments(m)) for m in ("audio", "visual")] == present
+    left_out = stored.streams[1 if modality == "audio" else 0]
+    assert not left_out.any()

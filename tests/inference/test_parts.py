@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,5 +89,7 @@ def test_settings_travel(settings, tmp_path, monkeypatch):
     assert near.absolute().root == tmp_path / "set"
     assert near.absolute().localizer.checkpoint == tmp_path / "c.ckpt"
     assert near.absolute().store is None
+    packaged = replace(near, localizer=LocalizerSettings(streams="audio"))
+    assert packaged.absolute().localizer == packaged.localizer  # each machine has its own networks of the package
     assert PartSpec(0, 1, Path("x.part")).absolute().path == tmp_path / "x.part"
     assert len(settings.records()) == len(read_records("lavdf", settings.root, "test"))

@@ -7,9 +7,11 @@ import torch
 
 from avloc.core.descriptions import ClipInputFormat, TrainingContext
 from avloc.errors import AvlocError, CheckpointError
+from avloc.inference.packaged import PackagedLocalizer
 from avloc.inference.settings import LocalizerSettings
 from avloc.models import BATFD
 from avloc.models.checkpoint import write_checkpoint
+from avloc.models.packaged import packaged_checkpoint, packaged_description
 
 SMALL = {"video_widths": (3, 4, 5, 4), "audio_widths": (3, 4, 2), "width": 8, "map_widths": (4, 3), "samples": 4}
 
@@ -43,3 +45,31 @@ def test_wrong_settings_are_refused_as_they_load(tmp_path, checkpoint):
         LocalizerSettings(tmp_path / "none.ckpt").load()
     with pytest.raises(AvlocError, match="device 'warp' cannot be used here"):
         LocalizerSettings(checkpoint, device="warp").load()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (LocalizerSettings("c.ckpt", streams="audio"), "--streams chooses among the networks of the package"),
+        (LocalizerSettings(network="my_net.MyNet"), "--network belongs to a checkpoint of your own"),
+        (LocalizerSettings(weights={"r3d_18": "x.pth"}), "--weights belongs to a checkpoint of your own"),
+        (LocalizerSettings(own_extractors=["my.Extractor"]), "--extractor belongs to a checkpoint of your own"),
+        (LocalizerSettings(decoding="published"), "has no boundary maps"),
+        (LocalizerSettings(streams="smell"), "want a network of the package, both, audio, visual, got 'smell'"),
+    ],
+)
+def test_options_without_effect_are_refused(settings, message):
+    with pytest.raises(AvlocError, match=message):
+        settings.load()
+
+
+def test_the_file_is_the_checkpoint_or_the_packages(checkpoint):
+    assert LocalizerSettings(str(checkpoint)).file == checkpoint
+    assert LocalizerSettings().file == packaged_checkpoint("both")
+    assert LocalizerSettings(streams="audio").file == packaged_checkpoint("audio")
+
+
+def test_without_a_checkpoint_the_package_judges():
+    assert isinstance(LocalizerSettings().load(), PackagedLocalizer)
+    localizer = LocalizerSettings(streams="visual").load()
+    assert localizer.description == packaged_description("visual")

@@ -8,7 +8,7 @@ import pytest
 
 from avloc.datasets.synthetic.encode import write_mp4
 from avloc.errors import MediaError
-from avloc.feature_extraction import ClipArrays, Span, build_extractor, probe
+from avloc.feature_extraction import ClipArrays, Span, VideoFormat, build_extractor, probe
 from avloc.inference.feature_source import FeatureSource
 from avloc.inference.localizer import Localizer
 from avloc.inference.source import Request, clip_name, read_whole
@@ -68,3 +68,17 @@ def test_a_whole_clip_is_one_example(localizer, beep):
     assert example.grid.length == 30  # 1.2 s
     assert example.masks[0].all()
     assert not example.masks[1].any()
+
+
+@pytest.mark.parametrize(("modality", "decoded"), [("audio", [True, False]), ("visual", [False, True])])
+def test_one_stream_alone_is_opened(tmp_path, frames, beep, opened, modality, decoded):
+    path = tmp_path / "a.mp4"
+    write_mp4(path, frames, beep)
+    info = probe(path)
+    opened.clear()
+    tracks = Request(info=info).open_tracks(path, [VideoFormat(8, 8)], [], [], "pyav", modality)
+    for track in tracks:
+        track.decode_until(np.inf)
+    assert [track.decoded_s is not None for track in tracks] == decoded
+    assert [track.error for track in tracks] == [None, None]
+    assert opened == {str(path): 1}

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from avloc.core.descriptions import NetworkDescription
 from avloc.core.proposals import Proposals
 from avloc.localization.options import OutputOptions
 from avloc.localization.page import MAX_LISTED_SEGMENTS, as_iframe, listed_segments, page, save_page
@@ -94,3 +95,17 @@ def test_a_notebook_shows_the_page_in_a_sandboxed_iframe(localization, read_html
     assert iframe["sandbox"] == "allow-scripts"
     assert iframe["srcdoc"] == page(localization, None, 0.2)
     assert localization._repr_html_() == as_iframe(localization)
+
+
+def test_the_page_names_the_network_and_its_operating_point(localization, read_html):
+    network = NetworkDescription("avloc-both", "<3>", "2026-11-26", "drawn faces", "ab" * 32, 0.75)
+    text = page(replace(localization, network=network), None, 0.75)
+    assert "Network: avloc-both &lt;3&gt; (2026-11-26, sha256 abababababab), which knows drawn faces only." in text
+    assert "Strongest score 0.90, threshold 0.75." in text
+    assert '"threshold": 0.75' in as_iframe(replace(localization, network=network)).replace("&quot;", '"')
+    assert read_html(text).open == []
+
+
+def test_a_page_of_an_unknown_network_names_none(localization):
+    assert "Network:" not in page(localization, None, 0.2)
+    assert "threshold 0" not in page(localization, None, 0.2)

@@ -10,7 +10,9 @@ import jsonschema
 import numpy as np
 import pytest
 
+from avloc.core.descriptions import NetworkDescription
 from avloc.errors import AvlocError
+from avloc.localization.options import THRESHOLD
 from avloc.localization.result import Localization
 
 SCHEMA = json.loads(resources.files("avloc.localization").joinpath("localization.schema.json").read_text())
@@ -41,14 +43,20 @@ def test_json_keeps_its_schema_and_comes_back(fixture, request):
     np.testing.assert_allclose(back.fakeness, localization.fakeness, atol=1e-4)
 
 
-def test_from_dict_reads_the_earlier_schema():
+def test_from_dict_reads_the_schema_without_a_network(localization):
+    document = localization.to_dict()
+    earlier = {key: value for key, value in document.items() if key != "network"}
+    assert Localization.from_dict({**earlier, "schema": "avloc.localization/3"}).to_dict() == document
+
+
+def test_from_dict_reads_the_earliest_schema():
     localization = Localization.from_dict(EARLIER_DOCUMENT)
     assert localization.probabilities == {"clip": 0.62, "audio": 0.05, "visual": 0.6}
     assert localization.calibrated
     assert np.isnan(localization.fakeness[2, 0])
     document = localization.to_dict()
     jsonschema.validate(document, SCHEMA)
-    assert document["schema"] == "avloc.localization/3"
+    assert document["schema"] == "avloc.localization/4"
     assert document["probability"] == EARLIER_DOCUMENT["chance"]
     unchanged = EARLIER_DOCUMENT.keys() - {"schema", "chance"}
     assert {key: document[key] for key in unchanged} == {key: EARLIER_DOCUMENT[key] for key in unchanged}
@@ -56,7 +64,7 @@ def test_from_dict_reads_the_earlier_schema():
 
 @pytest.mark.parametrize("schema", ["x/1", None, "avloc.localization/1"])
 def test_from_dict_refuses_another_schema(localization, schema):
-    with pytest.raises(AvlocError, match=f"want a localization of schema avloc.localization/3, got {schema!r}"):
+    with pytest.raises(AvlocError, match=f"want a localization of schema avloc.localization/4, got {schema!r}"):
         Localization.from_dict({**localization.to_dict(), "schema": schema})
 
 
@@ -98,3 +106,14 @@ def test_save_writes_the_format_of_the_suffix(localization, tmp_path):
 def test_plot_has_one_lane_per_modality(localization, empty_localization):
     assert [axes.get_ylabel() for axes in localization.plot().axes] == ["audio", "visual"]
     assert len(empty_localization.plot().axes) == 2
+
+
+def test_the_network_comes_back_with_its_operating_point(localization):
+    named = replace(localization, network=NetworkDescription("avloc-both", "3", "2026-11-26", "speech", "ab", 0.75))
+    document = json.loads(json.dumps(named.to_dict()))
+    jsonschema.validate(document, SCHEMA)
+    back = Localization.from_dict(document)
+    assert back.network == named.network
+    assert back.threshold == 0.75
+    assert [segment.score for segment in back.segments(back.threshold)] == [0.9]
+    assert localization.threshold == THRESHOLD

@@ -102,3 +102,8 @@ def test_names_like_formulas_are_quoted_and_read_back(localization, tmp_path):
     assert cells == ["'=1+1.mp4", "'-x.mp4", "''=quoted.mp4", "a\nb.mp4", "undecodable\\udcff.mp4", "'@bad.mp4"]
     assert list(read_summary(tmp_path)) == [*names[:-1], "undecodable\\udcff.mp4", "@bad.mp4"]
     assert 'href="0%FF.html"' in (tmp_path / "index.html").read_text()
+
+
+def test_the_index_counts_detections_if_no_threshold_was_asked_for(localization, tmp_path):
+    save_summary(tmp_path, entries(("a", localization)), [], None, index=True)
+    assert '<th class="wide">segments detected</th>' in (tmp_path / "index.html").read_text()

@@ -4,10 +4,21 @@ import csv
 import io
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import webvtt
 
-from avloc.localization.text import audacity_text, csv_text, likelihood, probability_text, verdict, vtt_text
+from avloc.core.descriptions import NetworkDescription
+from avloc.core.proposals import Proposals
+from avloc.localization.text import (
+    audacity_text,
+    csv_text,
+    likelihood,
+    network_text,
+    probability_text,
+    verdict,
+    vtt_text,
+)
 
 
 def read_vtt(text):
@@ -72,3 +83,37 @@ def test_an_uncalibrated_verdict_names_scores_only(empty_localization):
 
 def test_a_missing_stream_has_no_probability(empty_localization):
     assert [probability_text(empty_localization, key) for key in ("clip", "visual", "audio")] == ["0.00", "–", "0.00"]
+
+
+def with_threshold(localization, threshold):
+    return replace(localization, network=NetworkDescription("net", threshold=threshold))
+
+
+def test_with_an_operating_point_the_strongest_score_decides(localization):
+    assert verdict(with_threshold(localization, 0.9)) == (
+        "likely forged (strongest score 0.90, threshold 0.90; probability 0.93; visual 0.90, audio 0.80)"
+    )
+    assert likelihood(with_threshold(localization, 0.91)) == "not clearly forged"  # whatever the probability
+
+
+def test_with_an_operating_point_calibration_is_not_needed(localization, empty_localization):
+    assert verdict(with_threshold(replace(localization, calibrated=False), 0.5)) == (
+        "likely forged (strongest score 0.90, threshold 0.50; visual 0.90, audio 0.80)"
+    )
+    assert verdict(with_threshold(empty_localization, 0.5)) == (
+        "not clearly forged (strongest score 0.00, threshold 0.50; visual –, audio 0.00)"
+    )
+
+
+def test_a_clip_is_likely_forged_exactly_if_a_segment_is_shown(localization):
+    """Scores are rounded for people, the comparison is not."""
+    proposals = Proposals(np.array([[0.5, 0.8]]), np.array([0.619999]), np.array([[0.6, 0.6]]))
+    near = with_threshold(replace(localization, proposals=proposals), 0.62)
+    assert near.segments(near.threshold) == []
+    assert likelihood(near) == "not clearly forged"
+
+
+def test_a_network_is_named_as_far_as_it_is_known():
+    named = NetworkDescription("avloc-both", "3", "2026-11-26", "speech", "0123456789abcdef")
+    assert network_text(named) == "avloc-both 3 (2026-11-26, sha256 0123456789ab), which knows speech only"
+    assert network_text(NetworkDescription("BATFD", sha256="ab")) == "BATFD (sha256 ab)"

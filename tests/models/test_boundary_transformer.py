@@ -42,7 +42,7 @@ def make_targets(model, record, length=T):
 
 def test_shapes(model):
     output = model(*make_inputs())
-    points, branches = T + 10 + 5, 2 if model.fuse is None else 1
+    points, branches = T + 10 + 5, len(model.fuse)
     assert output.point_logits.shape == (B, points, 2)
     assert output.distances.shape == (B, points, branches, 2)
     assert output.step_logits.shape == (B, T, 2)
@@ -95,7 +95,7 @@ def test_missing_modality_has_no_effect(model, missing):
     assert output.point_mask.any(2).all()
     rows = model.decode(output, [TimeGrid(0, 0.04, T)] * B)[0]
     assert len(rows)
-    if model.fuse is None:  # a missing modality has no proposals
+    if len(model.fuse) == 2:  # a missing modality has no proposals
         assert not output.point_mask[..., missing].any()
         assert not rows.modality_scores[:, missing].any()
 
@@ -268,12 +268,17 @@ def test_a_missing_modality_is_not_blamed():
     assert losses[0].item() == losses[1].item()
 
 
-def test_branches_see_their_own_stream():
-    """Without attention between them, the sound's points do not depend on the picture."""
+def test_evidence_is_of_the_own_stream():
+    """Without attention between the streams and without the other one in the pyramid, sound is judged by sound."""
     model = build(cross_layers=0)
+    torch.nn.init.normal_(model.branches[0].evidence.out.weight)
     audio, visual, *masks = make_inputs()
+    with torch.no_grad():
+        for fuse in model.fuse:
+            fuse.weight[:, 12:] = 0
     first, second = model(audio, visual, *masks), model(audio, visual + torch.randn_like(visual), *masks)
     torch.testing.assert_close(first.point_logits[..., 0], second.point_logits[..., 0])
+    assert not torch.allclose(first.point_logits[..., 1], second.point_logits[..., 1])
     assert not torch.allclose(first.distances[:, :, 1], second.distances[:, :, 1])
 
 

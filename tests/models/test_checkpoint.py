@@ -3,12 +3,13 @@ from __future__ import annotations
 import errno
 import hashlib
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from avloc.core.descriptions import ClipInputFormat, ExtractorDescription, TrainingContext
+from avloc.core.descriptions import ClipInputFormat, ExtractorDescription, NetworkDescription, TrainingContext
 from avloc.errors import CheckpointError
 from avloc.models import build_model
 from avloc.models.checkpoint import KEY, load_weights, read_checkpoint, weights_sha256, write_checkpoint
@@ -261,3 +262,79 @@ def test_the_rate_of_streams_is_kept(tmp_path, damage):
         read_checkpoint(tmp_path / "x.ckpt")
     with pytest.raises(CheckpointError, match="its entry 'native_rate' is 'yes'"):
         read_checkpoint(damage(native_rate="yes"))
+
+
+DESCRIPTION = NetworkDescription("avloc-both", "3", "2026-11-26", "generated speech", threshold=0.62)
+
+
+def test_the_description_of_a_release_is_kept_with_the_hash_of_its_weights(network, tmp_path):
+    write_checkpoint(tmp_path / "x.ckpt", network, CONTEXT, DESCRIPTION)
+    checkpoint = read_checkpoint(tmp_path / "x.ckpt")
+    state_dict = {f"model.{name}": value for name, value in network.state_dict().items()}
+    assert checkpoint.description == replace(DESCRIPTION, sha256=weights_sha256(state_dict))
+
+
+def test_another_checkpoint_is_described_by_its_class_and_weights(network, tmp_path):
+    write_checkpoint(tmp_path / "x.ckpt", network, CONTEXT)
+    description = read_checkpoint(tmp_path / "x.ckpt").description
+    assert (description.name, description.threshold, len(description.sha256)) == ("BoundaryTransformer", None, 64)
+
+
+def test_half_precision_halves_parameters_and_keeps_buffers(network, tmp_path):
+    """A batch norm's variance below the smallest number of half precision survives, and the network gets full precision."""
+
+    def with_variance(network):
+        network.register_buffer("variance", torch.tensor([1e-9]))
+        return network
+
+    write_checkpoint(tmp_path / "half.ckpt", with_variance(network), CONTEXT, half=True)
+    checkpoint = read_checkpoint(tmp_path / "half.ckpt")
+    parameters = dict(network.named_parameters())
+    for name, value in checkpoint.weights.items():
+        expected = network.state_dict()[name]
+        assert value.dtype == (torch.float16 if name in parameters else torch.float32)
+        assert torch.equal(value, expected.to(value.dtype))
+    again = with_variance(build_model(checkpoint.model, checkpoint.arguments))
+    load_weights(again, checkpoint)
+    assert {value.dtype for value in again.parameters()} == {torch.float32}
+    assert again.variance.item() == torch.tensor(1e-9).item()
+    for name, value in again.named_parameters():
+        assert torch.allclose(value, parameters[name], rtol=2**-10, atol=2**-24)
+
+
+def test_weights_too_large_for_half_precision_are_refused(network, tmp_path):
+    with torch.no_grad():
+        network.fuse.weight[0, 0] = 70_000.0
+    with pytest.raises(CheckpointError, match=r"x\.ckpt: the weights fuse\.weight are not finite numbers"):
+        write_checkpoint(tmp_path / "x.ckpt", network, CONTEXT, half=True)
+
+
+def test_the_only_stream_is_kept(network, tmp_path):
+    write_checkpoint(tmp_path / "x.ckpt", network, replace(CONTEXT, modality="audio"))
+    assert read_checkpoint(tmp_path / "x.ckpt").context.modality == "audio"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"modality": "smell"}, "its entry 'modality' is 'smell'"),
+        ({"network": {"name": "x", "threshold": 7}}, "a network's description cannot have threshold '7'"),
+        ({"network": ["x"]}, "a damaged checkpoint"),
+        ({"network": {}}, "a network's description lacks its name"),
+    ],
+)
+def test_damaged_identities_are_refused(damage, changes, message):
+    with pytest.raises(CheckpointError, match=message):
+        read_checkpoint(damage(**changes))
+
+
+def test_a_tensor_of_equal_elements_takes_the_room_of_one(network, tmp_path):
+    write_checkpoint(tmp_path / "used.ckpt", network, CONTEXT, half=True)
+    with torch.no_grad():
+        network.fuse.weight.zero_()
+    write_checkpoint(tmp_path / "unused.ckpt", network, CONTEXT, half=True)
+    sizes = [(tmp_path / f"{name}.ckpt").stat().st_size for name in ("used", "unused")]
+    assert sizes[0] - sizes[1] >= 2 * (network.fuse.weight.numel() - 64)  # but for the padding of an archive
+    again = build_model("BoundaryTransformer", SMALL)
+    load_weights(again, read_checkpoint(tmp_path / "unused.ckpt"))
+    assert torch.equal(again.fuse.weight, torch.zeros_like(network.fuse.weight))

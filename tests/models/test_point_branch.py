@@ -31,10 +31,26 @@ def full(length):
     return torch.ones(1, length, dtype=torch.bool)
 
 
+def run(branch, x):
+    """The output of a branch that looks twice at the same stream."""
+    return branch(x, x, full(x.shape[1]), full(x.shape[1]))
+
+
+def test_evidence_is_of_the_branch_s_own_stream():
+    """What both streams show moves the points, but the second look at a segment sees one of them."""
+    torch.manual_seed(0)
+    branch, x = PointBranch(**TINY), torch.randn(1, 6, 4)
+    torch.nn.init.normal_(branch.evidence.out.weight)
+    branch.refine = False
+    first, second = (branch(x, stream, full(6), full(6)) for stream in (x, torch.randn(1, 6, 4)))
+    torch.testing.assert_close(first.distances, second.distances)
+    assert not torch.allclose(first.logits, second.logits)
+
+
 @pytest.mark.parametrize("length", [1, 2, 19])
 def test_shapes(length):
     points = length + (length + 1) // 2
-    output = PointBranch(**TINY)(torch.randn(1, length, 4), full(length), full(length))
+    output = run(PointBranch(**TINY), torch.randn(1, length, 4))
     assert output.logits.shape == (1, points, 1)
     assert output.distances.shape == (1, points, 2)
     assert output.distance_log_probs.shape == (1, points, 2, 5)
@@ -60,7 +76,8 @@ def test_distance_bins_by_hand():
 def test_points_count_where_the_modality_exists():
     mask = full(19)
     mask[0, 7:] = False
-    output = PointBranch(**TINY)(torch.randn(1, 19, 4), full(19), mask)
+    x = torch.randn(1, 19, 4)
+    output = PointBranch(**TINY)(x, x, full(19), mask)
     assert output.mask[0, :19].sum() == 7
     assert output.mask[0, 19:].tolist() == [True] * 4 + [False] * 6
 
@@ -69,10 +86,10 @@ def test_refinement_moves_boundaries_in_steps():
     """Offsets of the pooled evidence are in steps, at every level, and move the ends and not the point."""
     torch.manual_seed(0)
     branch, x = PointBranch(**TINY), torch.randn(1, 8, 4)
-    before = branch(x, full(8), full(8)).distances
+    before = run(branch, x).distances
     with torch.no_grad():
         branch.evidence.out.bias[1:] = torch.tensor([-0.25, 0.5])
-    moved = branch(x, full(8), full(8)).distances - before
+    moved = run(branch, x).distances - before
     offsets = torch.tensor([-0.25, 0.5]).tanh()
     torch.testing.assert_close(moved[0, :8], (offsets * torch.tensor([-1.0, 1.0])).expand(8, 2))
     torch.testing.assert_close(moved[0, 8:], (offsets * torch.tensor([-0.5, 0.5])).expand(4, 2))
@@ -85,7 +102,7 @@ def test_evidence_sees_the_segment_of_its_point():
         seen.append(segments) or type("E", (), {"logits": 0.0, "offsets": 0.0})
     )
     branch.refine = False
-    output = branch(torch.randn(1, 6, 4), full(6), full(6))
+    output = run(branch, torch.randn(1, 6, 4))
     centers, strides = point_positions([6], torch.device("cpu"))
     torch.testing.assert_close(seen[0][0, :, 0], centers - output.distances[0, :, 0])
     torch.testing.assert_close(seen[0][0, :, 1], centers + output.distances[0, :, 1])
@@ -95,4 +112,4 @@ def test_evidence_sees_the_segment_of_its_point():
 def test_without_evidence():
     branch = PointBranch(**{**TINY, "evidence_channels": 0, "refine": False})
     assert branch.evidence is None
-    assert branch(torch.randn(1, 6, 4), full(6), full(6)).logits.shape == (1, 9, 1)
+    assert run(branch, torch.randn(1, 6, 4)).logits.shape == (1, 9, 1)

@@ -80,7 +80,7 @@ class Site:
         self.queue, self.store = queue, queue.store
         self._listener = listen("127.0.0.1", 0)
         self.port = self._listener.getsockname()[1]
-        self._server = make_server(create_app(queue, receive_limits))
+        self._server = make_server(create_app(queue, receive_limits, network="a network"))
         queue.start()
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._listener]})
         self._thread.start()

@@ -88,7 +88,7 @@ def test_the_form_loads_from_this_server_only(make_site):
         assert (status, headers["content-type"]) == (200, f"{media_type}; charset=utf-8")
         assert headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'")
         assert b"http" not in content.replace(b"https or of this machine", b"")
-    assert json.loads(site.request("/room")[1]) == {"megabytes": 7, "minutes": 2.5}
+    assert json.loads(site.request("/room")[1]) == {"megabytes": 7, "minutes": 2.5, "network": "a network"}
     assert "server" not in headers
 
 

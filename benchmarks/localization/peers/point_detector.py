@@ -6,20 +6,16 @@ Legend: B batch, T steps, C width, L levels, P points of all levels, M modalitie
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from peers.stems import RARE_CLASS_BIAS, SHORTEST_S, Stems
-from scoring.truth import forged_modalities
 from torch import Tensor, nn
 
 from avloc.core.proposals import Proposals, soft_nms
-from avloc.core.records import VideoRecord
-from avloc.core.timeline import TimeGrid, segment_array
+from avloc.core.timeline import TimeGrid
 from avloc.heads.losses import diou, focal, masked_mean
-from avloc.heads.points import PointTargetMaker, PointTargets, Pyramid, decode_points, point_targets
+from avloc.heads.points import PointTargetMaker, PointTargets, Pyramid, decode_points
 from avloc.models.blocks import ConvHead
 
 BEFORE_NMS = 300
@@ -41,28 +37,6 @@ class PointOutput(NamedTuple):
     point_mask: Tensor
     step_mask: Tensor
     reconstruction: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class PeerTargetMaker:
-    """Makes the `PointTargets` of a clip; a point's classes are all modalities that are forged at its segment.
-
-    `PointTargetMaker` names the modalities that have the very segment, and so never both if sound and mouth of a forgery
-    begin or end apart.
-
-    Args:
-        pyramid: of the head.
-    """
-
-    pyramid: Pyramid
-
-    def __call__(self, record: VideoRecord, grid: TimeGrid, length: int) -> tuple[PointTargets, int]:
-        """Return the targets of a clip on `grid`, padded to `length` steps, and its number of unassigned segments."""
-        targets, unassigned_segments = PointTargetMaker(self.pyramid)(record, grid, length)
-        forged = np.array([forged_modalities(record, segment) for segment in record.segments], dtype=bool)
-        padded = TimeGrid(grid.start_s, grid.hop_s, length)
-        assignment = point_targets(segment_array(record.segments), forged.reshape(-1, 2), padded, self.pyramid)
-        return targets._replace(point_classes=assignment.classes), unassigned_segments
 
 
 class PointDetector(nn.Module):
@@ -102,7 +76,7 @@ class PointDetector(nn.Module):
         super().__init__()
         self.arguments: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         self.pyramid = Pyramid(levels=levels, first_steps=first_steps)
-        self.target_maker = PeerTargetMaker(self.pyramid)
+        self.target_maker = PointTargetMaker(self.pyramid)
         self.stems = Stems(
             audio_dim=audio_dim,
             visual_dim=visual_dim,

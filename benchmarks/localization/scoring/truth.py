@@ -6,7 +6,7 @@ Legend: V clips, N fake segments of all clips.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -49,25 +49,30 @@ class Details(Protocol):
     def fps(self) -> str: ...
 
 
-def forged_modalities(record: VideoRecord, segment: Segment) -> tuple[bool, ...]:
-    """Tell which modalities are forged at a segment of a record: (M,).
+def forgeries(record: VideoRecord) -> VideoRecord:
+    """Give the sound and the picture of one forgery the same segment: the time in which either of them is forged.
 
-    Sound and mouth of one forgery need not begin and end together: a modality is forged there if one of its segments has an
-    IoU of at least `SAME_SEGMENT_IOU` with the segment.
+    Sound and mouth of a forged word need not begin and end together. They are one forgery if their segments have an IoU of at
+    least `SAME_SEGMENT_IOU`. Otherwise such a word would count as two fakes, and a system that reports it once would miss one.
 
     >>> record = VideoRecord("a.mp4", "test", None, (Segment(1.0, 2.0), Segment(4.0, 5.0)), (Segment(1.04, 2.08),))
-    >>> [forged_modalities(record, segment) for segment in record.segments]
-    [(True, True), (True, True), (True, False)]
+    >>> forgeries(record).audio_segments, forgeries(record).visual_segments == forgeries(record).audio_segments[:1]
+    ((Segment(start_s=1.0, end_s=2.08), Segment(start_s=4.0, end_s=5.0)), True)
     """
-    pair = np.array([segment], dtype=np.float64)
-    overlaps = [interval_iou(pair, segment_array(record.modality_segments(m))) for m in MODALITIES]
-    return tuple(bool((iou >= SAME_SEGMENT_IOU).any()) for iou in overlaps)
+    audio, visual = (segment_array(record.modality_segments(m)) for m in MODALITIES)
+    iou = interval_iou(audio, visual)
+    while iou.size and iou.max() >= SAME_SEGMENT_IOU:  # each segment has at most one partner, the closest pairs first
+        i, j = np.unravel_index(iou.argmax(), iou.shape)
+        audio[i] = visual[j] = min(audio[i, 0], visual[j, 0]), max(audio[i, 1], visual[j, 1])
+        iou[i], iou[:, j] = 0.0, 0.0
+    segments = (tuple(Segment(*pair) for pair in rows.tolist()) for rows in (audio, visual))
+    return replace(record, **{f"{m}_segments": each for m, each in zip(MODALITIES, segments, strict=True)})
 
 
 def forged_name(record: VideoRecord, segment: Segment) -> str:
-    """Name the modalities that are forged at a segment of a record: `audio`, `visual` or `both`."""
-    forged = forged_modalities(record, segment)
-    return "both" if all(forged) else MODALITIES[forged.index(True)]
+    """Name the modalities that are forged at a segment of a record of `forgeries`: `audio`, `visual` or `both`."""
+    forged = [m for m in MODALITIES if segment in record.modality_segments(m)]
+    return "both" if len(forged) > 1 else forged[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,7 @@ class SplitTruth:
     """The labels of a split with the details of its clips.
 
     Attributes:
-        records: V records, sorted by file.
+        records: V records, sorted by file, with one segment per forgery.
         details: of each record.
         table: the same as columns for `avloc.evaluation`, with the sources.
         names: what is forged at each label, as an index into `NAMES`: (N,).
@@ -93,7 +98,7 @@ class SplitTruth:
         Raises:
             AvlocError: if a record has no details.
         """
-        ordered = sorted(records, key=lambda record: record.file)
+        ordered = sorted(map(forgeries, records), key=lambda record: record.file)
         missing = [record.file for record in ordered if record.file not in details]
         if missing:
             raise AvlocError(f"{len(missing)} clips have no details, the first is {missing[0]}")

@@ -8,7 +8,6 @@ import torch
 
 from avloc.core.records import VideoRecord
 from avloc.core.timeline import Segment
-from avloc.datasets.readers.table import as_table
 from avloc.errors import AvlocError
 
 
@@ -192,16 +191,15 @@ def test_a_system_of_one_modality_sees_its_forgeries_alone(task, small_systems, 
     assert only(record, "") is record
 
 
-def test_segments_of_one_modality_are_kept():
-    from experiment import keep_modality
+def test_a_forgery_has_one_label_but_for_training_points_per_modality(small_systems, small_corpus):
+    from experiment import SystemData
 
-    records = [
-        VideoRecord("a", "train", None, (Segment(0, 1), Segment(2, 3)), (Segment(4, 5),)),
-        VideoRecord("b", "train", None, (), (Segment(1, 2),)),
-        VideoRecord("c", "train"),
-    ]
-    table = keep_modality(as_table(records), "visual")
-    assert [record.visual_segments for record in table] == [r.visual_segments for r in records]
-    assert not any(record.audio_segments for record in table)
-    assert table.segments["audio"].counts().tolist() == [0, 0, 0]
-    assert np.array_equal(table.files.take(np.arange(3)), as_table(records).files.take(np.arange(3)))
+    system = small_systems["actionformer"]
+    own = replace(system, arguments={**system.arguments, "modality_points": True})
+    shared, apart = (
+        SystemData(each, small_corpus, 0).split("train", training=True).records[3] for each in (system, own)
+    )
+    assert len(shared.segments) == 1
+    assert shared.audio_segments == shared.visual_segments
+    assert len(apart.segments) == 2
+    assert len(SystemData(own, small_corpus, 0).split("train").records[3].segments) == 1

@@ -11,7 +11,7 @@ def test_every_system_differs_from_the_others():
 
     assert len({system.title for system in SYSTEMS.values()}) == len(SYSTEMS)
     settings = [
-        (s.network, sorted(map(str, s.arguments.items())), s.lr, s.hop_s, s.pseudo_forgeries, s.weights_of)
+        (s.network, sorted(map(str, s.arguments.items())), s.lr, s.hop_s, s.pseudo_forgeries, s.modality, s.weights_of)
         for s in SYSTEMS.values()
     ]
     assert all(settings.count(setting) == 1 for setting in settings)

@@ -196,3 +196,20 @@ def test_the_network_says_whether_it_takes_rows(tiny_set, tiny_store):
     attach_network(data, arguments={"audio_rows_per_step": 4.0, "visual_rows_per_step": 1.0})
     assert data.context().native_rate
     assert data.split("dev").native_rate
+
+
+def test_a_modality_leaves_out_the_other_stream_and_its_segments(tiny_set, tiny_store):
+    data = feature_data(str(tiny_set), str(tiny_store), modality="audio")
+    attach_network(data)
+    assert data.context().modality == "audio"
+    assert data.dims() == {"audio": 513, "visual": 320}  # the network's sizes stay
+    batch = data.collate_fn(None)([data.split("train")[k] for k in range(3)])
+    assert batch.inputs.audio_mask.any()
+    assert not batch.inputs.video_mask.any()
+    assert not batch.inputs.video.any()
+    assert {record.modality for record in batch.records} <= {"real", "audio"}
+
+
+def test_an_unknown_modality_is_refused():
+    with pytest.raises(AvlocError, match="want modality of audio, visual, or none for both, got 'smell'"):
+        feature_data("set", "store", modality="smell")

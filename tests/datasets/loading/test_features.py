@@ -179,3 +179,19 @@ def test_an_impulse_at_a_time_reaches_its_step(hop_s, begin):
         assert response[int(grid.to_steps(time_s))] > 0
         times_s = grid.centers_s()[response > 0]
         assert np.abs(times_s - time_s).max() < 1.5 * max(hop_s, 0.04) + 0.04
+
+
+def test_features_of_the_stream_that_is_left_out_need_not_be_complete(tiny_set, tiny_store):
+    records = read_records("lavdf", tiny_set)
+    places = FeatureStore.locate
+
+    def locate(self, extractor, files):
+        assert extractor == "logspec"
+        return places(self, extractor, files)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FeatureStore, "locate", locate)
+        dataset = FeatureDataset(
+            records, FeatureStore(tiny_store), ["logspec", "residual_grid"], hop_s=0.04, modality="audio"
+        )
+    assert dataset[0].streams[1].shape[1] == 320

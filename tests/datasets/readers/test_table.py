@@ -83,3 +83,10 @@ def test_arrays_and_back():
     table = from_arrays(arrays.__getitem__, arrays)
     assert list(table) == RECORDS
     assert table.repaired == {"fault ä": 3}
+
+
+def test_segments_of_one_modality():
+    table = as_table(RECORDS).restricted_to("visual")
+    assert [table.modality()[k] for k in range(3)] == ["visual", "real", "visual"]
+    assert table[0].visual_segments == BOTH.visual_segments
+    assert [as_table(RECORDS).restricted_to("audio").modality()[k] for k in range(3)] == ["audio", "real", "real"]

@@ -46,25 +46,3 @@ def test_a_wrong_modality_costs(network, output):
     assert wrong["point"] > 5 * right["point"]
     masked = network.loss(output._replace(point_mask=torch.zeros(1, 5, dtype=torch.bool)), targets)
     assert masked["loss"].item() == 0
-
-
-def test_a_point_names_all_modalities_that_are_forged_at_its_segment():
-    from peers.point_detector import PeerTargetMaker
-
-    from avloc.core.records import VideoRecord
-    from avloc.core.timeline import Segment
-    from avloc.heads.points import PointTargetMaker, Pyramid
-
-    audio, visual = (Segment(0.1, 0.5), Segment(0.7, 0.74)), (Segment(0.13, 0.48),)
-    record = VideoRecord("x", "train", None, audio, visual)
-    grid = TimeGrid(0, 0.04, 19)
-    targets, unassigned = PeerTargetMaker(Pyramid(levels=2))(record, grid, 23)
-    plain, _ = PointTargetMaker(Pyramid(levels=2))(record, grid, 23)
-    assert unassigned == 0
-    names = {tuple(row) for row in targets.point_classes[targets.positive].tolist()}
-    assert names == {(1.0, 1.0), (1.0, 0.0)}
-    assert (plain.point_classes.sum(axis=1) <= 1).all()
-    for name in ("distances", "positive", "frame_labels", "boundary_labels"):
-        assert (getattr(targets, name) == getattr(plain, name)).all()
-    real, _ = PeerTargetMaker(Pyramid(levels=2))(VideoRecord("y", "train"), grid, 23)
-    assert not real.point_classes.any()

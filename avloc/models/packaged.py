@@ -1,0 +1,60 @@
+"""The networks of the package: name > checkpoint and description. `benchmarks/localization/train_packaged.py` writes them."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Literal, get_args
+
+from avloc.core.descriptions import NetworkDescription
+from avloc.errors import AvlocError, CheckpointError
+from avloc.io.files import read_json
+
+Streams = Literal["both", "audio", "visual"]
+"""The streams that a network judges together."""
+STREAMS: tuple[Streams, ...] = get_args(Streams)
+FOLDER = Path(__file__).parent / "pretrained"
+FACTS = "networks.json"
+"""The networks' descriptions, readable without torch, and the figures of the model card."""
+
+
+def packaged_checkpoint(streams: str = "both") -> Path:
+    """Return the checkpoint of the package that judges these streams.
+
+    Raises:
+        AvlocError: if no such network exists.
+
+    >>> packaged_checkpoint("audio").name
+    'audio.ckpt'
+    """
+    return FOLDER / f"{check_streams(streams)}.ckpt"
+
+
+def packaged_description(streams: str = "both") -> NetworkDescription:
+    """Return the description of the network that judges these streams; it equals the one in its checkpoint.
+
+    Raises:
+        AvlocError: if no such network exists.
+    """
+    return _descriptions()[check_streams(streams)]
+
+
+def check_streams(streams: str) -> Streams:
+    """Return the name of a network of the package.
+
+    Raises:
+        AvlocError: if no such network exists.
+    """
+    if streams not in STREAMS:
+        raise AvlocError(f"want a network of the package, {', '.join(STREAMS)}, got {streams!r}")
+    return streams
+
+
+@cache
+def _descriptions() -> dict[str, NetworkDescription]:
+    path = FOLDER / FACTS
+    networks = read_json(path, "list of the package's networks")["networks"]
+    try:
+        return {streams: NetworkDescription.from_dict(networks[streams]["description"]) for streams in STREAMS}
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: not the list that the package needs ({error}); install avloc again") from error

@@ -1,0 +1,288 @@
+"""The facts of the package's networks > docs/model_card.md, every figure of which comes from a file that a run has left.
+
+    python benchmarks/localization/model_card.py     # write the card again from the package's facts
+
+`train_packaged.py` writes the facts. A figure that was not measured is said to be missing.
+"""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from materials import SPEAKERS
+
+from avloc.cli.train import packaged_configs
+from avloc.datasets.readers.catalog import read_records
+from avloc.errors import AvlocError
+from avloc.io.files import read_json, write_text
+from avloc.models.packaged import FACTS, FOLDER
+
+CARD = Path(__file__).parents[2] / "docs" / "model_card.md"
+TITLES = {"both": "both streams", "audio": "sound alone", "visual": "pictures alone"}
+COLUMNS = {"ap@0.5": "AP@.5", "ap@0.75": "AP@.75", "ap@0.9": "AP@.9", "ap@0.95": "AP@.95", "ar@10": "AR@10"}
+MISSING, UNNAMED = "not measured", "not named by the metadata"
+WIDTH = 136
+DETAILS = "details.json"
+"""The benchmark's corpus has it: by clip, `methods` by modality."""
+BUNDLED_SPEECH = (
+    ("Allison Smith", "en", "bundled", "CC-BY-SA-3.0"),
+    ("June Wallack", "fr", "bundled", "CC-BY-SA-3.0"),
+    ("Carlo Flora", "it", "bundled", "CC-BY-3.0"),
+    ("Maxim Topal", "ru", "bundled", "CC-BY-3.0"),
+)
+
+
+# Facts.
+
+
+def configured_extractors(config: str) -> list[str]:
+    """The extractors of a training's configuration, a file or a name.
+
+    >>> configured_extractors("demo")
+    ['logspec', 'residual_grid']
+
+    Raises:
+        AvlocError: if the configuration names none.
+    """
+    path = packaged_configs().get(config, Path(config))
+    settings = yaml.safe_load(path.read_text(encoding="utf-8"))["data"]
+    names = settings.get("init_args", settings).get("extractors")
+    if not names:
+        raise AvlocError(f"{path}: names no extractors, want a configuration on cached features")
+    return list(names)
+
+
+def describe_data(dataset: str, root: Path) -> dict[str, Any]:
+    """Describe a set of the benchmark or of the demo: its version, the clips of each split, methods, and speech.
+
+    Raises:
+        AvlocError: if the set is neither.
+    """
+    corpus, demo = root / "corpus.json", root / "synth.json"
+    if corpus.is_file():
+        marker = read_json(corpus, "marker of the benchmark's set")
+        title, version = "the benchmark’s corpus (`benchmarks/localization`)", f"corpus{marker['version']}"
+        speech = [
+            (s.name, ", ".join(s.languages), s.split, ", ".join(sorted({x.package.licence for x in s.sources})))
+            for s in SPEAKERS
+        ]
+    elif demo.is_file():
+        marker = read_json(demo, "marker of a generated set")
+        title, version, speech = "clips of `avloc synth`", f"synth{marker['version']}", [*BUNDLED_SPEECH]
+    else:
+        raise AvlocError(
+            f"{root}: want a set of benchmarks/localization or of avloc synth; neither corpus.json nor synth.json"
+        )
+    return {
+        "title": title,
+        "version": version,
+        "settings": marker,
+        "splits": _count_splits(dataset, root),
+        "speech": [list(row) for row in speech],
+    }
+
+
+def _count_splits(dataset: str, root: Path) -> dict[str, dict[str, Any]]:
+    """By split, the number of clips of each kind and of those that each method has forged."""
+    details = read_json(root / DETAILS, "details of the clips") if (root / DETAILS).is_file() else {}
+    clips: dict[str, Counter[str]] = {}
+    methods: dict[str, Counter[str]] = {}
+    for record in read_records(dataset, root):
+        named = dict(details.get(record.file, {}).get("methods", {}))
+        attributes = dict(record.attributes)
+        forgers = named.values() or [attributes[key] for key in ("audio_model", "video_model") if key in attributes]
+        clips.setdefault(record.split, Counter())[record.modality if record.labelled else "hidden"] += 1
+        methods.setdefault(record.split, Counter()).update(forgers)
+    return {
+        split: {"clips": dict(sorted(clips[split].items())), "methods": dict(sorted(methods[split].items()))}
+        for split in clips
+    }
+
+
+# The card.
+
+
+def render(facts: Mapping[str, Any]) -> str:
+    """The card as Markdown."""
+    sections = (_head, _identity, _data, _speech, _figures, _footage, _failures)
+    return "\n".join(line for section in sections for line in (*section(facts), "")).rstrip("\n") + "\n"
+
+
+def _paragraph(text: str) -> str:
+    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str]:
+    yield f"| {' | '.join(head)} |"
+    yield "|---" * len(head) + "|"
+    yield from (f"| {' | '.join(map(str, row))} |" for row in rows)
+
+
+def _head(facts: Mapping[str, Any]) -> Iterator[str]:
+    yield "# Model card"
+    yield ""
+    yield "<!-- Written by benchmarks/localization/train_packaged.py; not by hand. -->"
+    yield ""
+    yield _paragraph(
+        "avloc comes with three small networks, so that `avloc localize clip.mp4` and `avloc serve` work at once. They know "
+        f"**{facts['networks']['both']['description']['scope']} only**. On other footage they show how the tool works, not "
+        "whether the footage is genuine: read the [limits](limits.md) before you tell anyone of a result."
+    )
+
+
+def _identity(facts: Mapping[str, Any]) -> Iterator[str]:
+    rows = []
+    for streams, network in facts["networks"].items():
+        described, training = network["description"], network["training"]
+        epochs = f", {training['epochs']} epochs" if training["epochs"] else ""
+        size = f"{network['parameters']:,} parameters, {network['bytes'] / 1e6:.2f} MB"
+        trained = f"{described['date']}: configuration `{training['config']}`{epochs}, seed {training['seed']}"
+        identity = (described["version"], trained, size, f"`{described['sha256'][:12]}`")
+        rows.append((described["name"], TITLES[streams], *identity))
+    yield from _table(
+        ("network", "judges", "version", "trained", "size (half precision)", "sha256 of the weights"), rows
+    )
+    yield ""
+    names = ", ".join(f"`{name}`" for name in facts["extractors"])
+    yield _paragraph(
+        "A clip with sound and pictures goes to the first network; one with a single stream goes to the network that was trained "
+        f"on that stream. Features: {names}, which need no weights. Together {facts['bytes'] / 1e6:.2f} MB."
+    )
+
+
+def _data(facts: Mapping[str, Any]) -> Iterator[str]:
+    data = facts["data"]
+    numbers = {key: value for key, value in data["settings"].items() if value and isinstance(value, int | str)}
+    settings = ", ".join(f"{key} {value}" for key, value in numbers.items())
+    yield "## Data"
+    yield ""
+    yield _paragraph(
+        f"Trained, calibrated and set on {data['title']}: {settings}. Faces are drawn; words are forged by these methods:"
+    )
+    yield ""
+    rows = [
+        (
+            split,
+            ", ".join(f"{count} {kind}" for kind, count in counts["clips"].items()),
+            ", ".join(f"{name} ({count})" for name, count in counts["methods"].items()) or UNNAMED,
+        )
+        for split, counts in data["splits"].items()
+    ]
+    yield from _table(("split", "clips, by forged modality", "methods (clips)"), rows)
+
+
+def _speech(facts: Mapping[str, Any]) -> Iterator[str]:
+    yield "### Speech"
+    yield ""
+    yield _paragraph(
+        "Recordings of these speakers, of which none is part of the networks' files. The networks are distributed under the "
+        "package's licence."
+    )
+    yield ""
+    yield from _table(("speaker", "languages", "split", "licence of the recordings"), facts["data"]["speech"])
+
+
+def _figures(facts: Mapping[str, Any]) -> Iterator[str]:
+    yield "## Measured on generated clips"
+    yield ""
+    yield _paragraph(
+        "Strict AP and AR, percent, of the half-precision networks. A clip counts as forged if it is forged in what the network "
+        "judges. One training each, no interval. The operating point is the lowest score at which the genuine clips of the "
+        "validation split have at most one false alarm per ten minutes; an alarm is a stretch of time that segments of at least "
+        "that score cover."
+    )
+    yield ""
+    flagged = ("forged clips flagged", "real clips flagged", "false alarms per minute")
+    head = ("network", "split", "clips", *COLUMNS.values(), "clip AUC", *flagged)
+    rows: list[tuple[str, ...]] = []
+    for network in facts["networks"].values():
+        name, measured = network["description"]["name"], network["figures"]
+        rows += [(name, split, *_figure_cells(values)) for split, values in measured.items()]
+        if "test" not in measured:
+            rows.append((name, "test", MISSING, *[""] * (len(head) - 3)))
+    yield from _table(head, rows)
+    yield ""
+    for network in facts["networks"].values():
+        setting = network["setting"]
+        yield _paragraph(
+            f"- {network['description']['name']}: operating point {setting['threshold']:.2f}, at which {setting['clips']} "
+            f"genuine clips ({setting['minutes']:.1f} minutes) of the validation split have {setting['alarms']} false alarms; "
+            f"half precision changes a clip's best score there by at most {network['largest_change_by_half_precision']:.1g}."
+        )
+
+
+def _figure_cells(values: Mapping[str, Any]) -> list[str]:
+    real = values["clips"] - values["forged_clips"]
+    alarms, auc = values["false_alarms_per_minute"], values["clip_auc"]
+    return [
+        f"{values['forged_clips']} forged, {real} real",
+        *(f"{100 * values[column]:.1f}" for column in COLUMNS),
+        MISSING if auc is None else f"{auc:.3f}",
+        f"{values['forged_clips_flagged']} of {values['forged_clips']}",
+        f"{values['real_clips_flagged']} of {real}",
+        MISSING if alarms is None else f"{alarms:.2f} in {values['real_minutes']:.1f} minutes",
+    ]
+
+
+def _footage(facts: Mapping[str, Any]) -> Iterator[str]:
+    yield "## Measured on real footage"
+    yield ""
+    footage = facts["footage"]
+    if footage is None:
+        yield f"False alarms per minute, clip AUC and AP on real footage: {MISSING}."
+        return
+    total, setting = footage["groups"]["all"], footage["setting"]
+    alarms = _interval(footage["false_alarms_per_minute"], 1, 2)
+    yield _paragraph(
+        f"{footage['sources']} real talking-head clips ({footage['footage_minutes']:.1f} minutes), versions of which were forged "
+        f"by methods that no training met: {', '.join(footage['methods'])}. Threshold {setting['threshold']:.3g}. Of "
+        f"{total['real']} real clips {footage['real_flagged']} were flagged; false alarms per minute: {alarms}. 95 % intervals "
+        "over the clips of the footage."
+    )
+    yield ""
+    rows = [
+        (
+            name,
+            f"{group['forged']} + {group['real']}",
+            _interval(group["metrics"].get("auc"), 1, 2),
+            *(_interval(group["metrics"].get(metric)) for metric in COLUMNS),
+            f"{group['flagged']} of {group['forged']}",
+        )
+        for name, group in footage["groups"].items()
+    ]
+    yield from _table(("forged", "clips: forged + real", "clip AUC", *COLUMNS.values(), "forged clips flagged"), rows)
+
+
+def _interval(value: Mapping[str, float | None] | None, factor: float = 100, digits: int = 1) -> str:
+    if value is None or value.get("value") is None:
+        return MISSING
+    point, low, high = (value.get(key) for key in ("value", "low", "high"))
+    text = f"{factor * float(point or 0.0):.{digits}f}"
+    return text if low is None or high is None else f"{text} ({factor * low:.{digits}f}–{factor * high:.{digits}f})"
+
+
+def _failures(facts: Mapping[str, Any]) -> Iterator[str]:
+    yield "## Where they fail"
+    yield ""
+    yield "- They were trained on drawn faces: nothing but the table above tells what they say of the pictures of real people."
+    yield "- A forgery by a method that is not in the table of the data is found less often, or not at all."
+    yield "- Strong compression, noise reduction, cuts, dubbing and filters look like forgery, or hide it."
+    yield "- Voices, languages and recordings unlike those of the table may be judged worse."
+    yield "- The operating point holds for clips like those of the validation split, and for no others."
+    yield ""
+    yield "To judge real forgeries, train a network on real sets ([LAV-DF](lavdf.md), [your own clips](your-clips.md))."
+
+
+def main() -> None:
+    write_text(CARD, render(json.loads((FOLDER / FACTS).read_text(encoding="utf-8"))))
+    print(CARD)
+
+
+if __name__ == "__main__":
+    main()

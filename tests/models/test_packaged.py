@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from avloc.errors import AvlocError
+from avloc.models import read_checkpoint
+from avloc.models.packaged import FOLDER, STREAMS, packaged_checkpoint, packaged_description
+
+MOST_BYTES = 6_000_000
+
+
+def test_all_networks_fit_into_six_megabytes_of_half_precision():
+    assert sum(packaged_checkpoint(streams).stat().st_size for streams in STREAMS) <= MOST_BYTES
+    for streams in STREAMS:
+        kinds = [weight.dtype for weight in read_checkpoint(packaged_checkpoint(streams)).weights.values()]
+        assert kinds.count(torch.float16) > kinds.count(torch.float32)
+
+
+@pytest.mark.parametrize("streams", STREAMS)
+def test_descriptions_equal_those_in_the_checkpoints(streams):
+    checkpoint = read_checkpoint(packaged_checkpoint(streams))
+    assert packaged_description(streams) == checkpoint.description
+    assert checkpoint.context.modality == (None if streams == "both" else streams)
+    assert {"clip", *(["audio", "visual"] if streams == "both" else [streams])} <= set(checkpoint.context.calibration)
+
+
+def test_every_network_says_what_it_knows_and_when_it_counts_as_a_detection():
+    names = {packaged_description(streams).name for streams in STREAMS}
+    assert len(names) == 3
+    for streams in STREAMS:
+        description = packaged_description(streams)
+        assert description.scope
+        assert description.version
+        assert description.date
+        assert 0 < description.threshold <= 1
+
+
+def test_they_need_no_weights_of_others():
+    for streams in STREAMS:
+        extractors = read_checkpoint(packaged_checkpoint(streams)).context.extractors
+        assert [extractor.weights_sha256 for extractor in extractors] == [None] * len(extractors)
+
+
+def test_an_unknown_network_is_refused():
+    for function in (packaged_checkpoint, packaged_description):
+        with pytest.raises(AvlocError, match="want a network of the package, both, audio, visual, got 'smell'"):
+            function("smell")
+
+
+def test_descriptions_cost_no_torch():
+    code = "import sys; from avloc.models.packaged import packaged_description as d; d('audio'); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_folder_holds_nothing_else():
+    assert {path.name for path in FOLDER.iterdir()} == {"networks.json", *(f"{streams}.ckpt" for streams in STREAMS)}
