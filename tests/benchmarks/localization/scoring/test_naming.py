@@ -144,7 +144,7 @@ def test_a_seed_that_finds_nothing_of_a_kind_does_not_count_there(predictions, s
     runs = [(predictions, thresholds(0.0, 0.6)), (nothing, thresholds(0.0, 0.6))]
     score = score_naming(runs, small_truth, resamples=20)
     assert score.right.tolist() == [1, 1, 1]
-    assert score.found.tolist() == [0.5, 0.5, 0.25]
+    assert score.found.tolist() == [0.5, 0.5, 0.5]
     assert np.isfinite(score.low).all()
 
 
