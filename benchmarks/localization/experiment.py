@@ -262,7 +262,7 @@ def test(look: TestTask) -> str:
     line = ledger.Look(corpus.VERSION, look.clips, task.system, task.seed, task.budget, 1000 * look.shift_s)
     ledger.append(line, look.commit, look.ledger)
     predict_split(task, "test", look.shift_s)
-    return f"{task.name}: tested"
+    return f"{task.name}: tested" + (f" {1000 * look.shift_s:g} ms later" if look.shift_s else "")
 
 
 def predict_split(task: Task, split: str, shift_s: float = 0.0) -> None:

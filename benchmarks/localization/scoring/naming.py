@@ -104,7 +104,7 @@ class NamingScore(NamedTuple):
 
     Attributes:
         confusion: (3, 3) found labels by forged name and named one, mean over the seeds.
-        right: (3,) share of each forged kind that is named rightly, mean over the seeds.
+        right: (3,) share of each forged kind that is named rightly, mean over the seeds that found any.
         deviation: (3,) standard deviation over the seeds; NaN for one seed.
         low: (3,) lower ends of the 95 % intervals of `right`.
         high: (3,) upper ends.
@@ -140,8 +140,21 @@ def score_naming(
     recall = counts.sum(axis=(1, 3)).mean(axis=0) / np.where(total > 0, total, np.nan)
     with np.errstate(invalid="ignore"):
         deviation = by_seed.std(axis=0, ddof=1) if len(runs) > 1 else np.full(len(NAMES), np.nan)
-        ends = _percentiles(drawn.mean(axis=1))
-    return NamingScore(counts.sum(axis=1).mean(axis=0), by_seed.mean(axis=0), deviation, ends[0], ends[1], recall)
+        ends = _percentiles(mean_of_known(drawn, axis=1))
+    return NamingScore(
+        counts.sum(axis=1).mean(axis=0), mean_of_known(by_seed, axis=0), deviation, ends[0], ends[1], recall
+    )
+
+
+def mean_of_known(values: npt.NDArray[np.float64], axis: int) -> npt.NDArray[np.float64]:
+    """Return the mean without NaN (seeds that found no fake of a kind); NaN where nothing is left.
+
+    >>> mean_of_known(np.array([[0.5, np.nan], [1.0, np.nan]]), axis=0).tolist()
+    [0.75, nan]
+    """
+    known = np.isfinite(values)
+    total = np.where(known, values, 0.0).sum(axis=axis)
+    return np.divide(total, known.sum(axis=axis), out=np.full(total.shape, np.nan), where=known.any(axis=axis))
 
 
 def _percentiles(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -233,6 +233,9 @@ def validation_table(results: Mapping[str, Sequence[Mapping[str, float]]], budge
             spread = f"±{percent(statistics.stdev(values))}" if len(values) > 1 else ""
             cells.append((f"{percent(statistics.fmean(values))}{spread}",))
         rows.append(((SYSTEMS[name].title, _seeds(seeds)), cells))
-    note = "Strict, percent: mean ± standard deviation over the seeds. AP is the mean over the four thresholds."
+    note = (
+        "Strict, percent: mean ± standard deviation over the seeds. AP is the mean over the four thresholds. A system of one "
+        "modality is validated on that modality's fakes."
+    )
     title = f"Validation split, {budget} budget"
     return Table(f"validation-{budget}", title, "system", [*metrics.values()], rows, (note,))

@@ -137,6 +137,17 @@ def test_a_system_that_finds_nothing(small_truth, predict_clips):
     assert score.found.tolist() == [0, 0, 0]
 
 
+def test_a_seed_that_finds_nothing_of_a_kind_does_not_count_there(predictions, small_truth, predict_clips):
+    from scoring.naming import score_naming
+
+    nothing = predict_clips(dict.fromkeys("abcd", ()))
+    runs = [(predictions, thresholds(0.0, 0.6)), (nothing, thresholds(0.0, 0.6))]
+    score = score_naming(runs, small_truth, resamples=20)
+    assert score.right.tolist() == [1, 1, 1]
+    assert score.found.tolist() == [0.5, 0.5, 0.5]
+    assert np.isfinite(score.low).all()
+
+
 def test_other_clips_are_refused(predictions, small_truth):
     from scoring.naming import confusion
 
