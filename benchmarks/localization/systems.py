@@ -93,6 +93,7 @@ TRIALS = {f"{name}_slow": replace(system, title=f"{system.title}, rate 1e-3", lr
 _BASE = MAIN[OURS]
 ABLATION = {
     "shared_points": _BASE.with_arguments("− points per modality", modality_points=False),
+    "own_weights": _BASE.with_arguments("a branch's weights per modality", share_branch=False),
     "no_evidence": _BASE.with_arguments("− pooled evidence", evidence_channels=0),
     "version_1": _BASE.with_arguments(
         "− both (version 0.1's network)", modality_points=False, evidence_channels=0, naming_weight=0.0
