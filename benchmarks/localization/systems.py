@@ -144,6 +144,7 @@ TRIALS = {f"{name}_slow": replace(system, title=f"{system.title}, rate 1e-3", lr
 _BASE = MAIN[OURS]
 ABLATION = {
     "shared_points": _BASE.with_arguments("− points per modality", modality_points=False),
+    "own_weights": _BASE.with_arguments("a branch's weights per modality", share_branch=False),
     "no_evidence": _BASE.with_arguments("− pooled evidence", evidence_channels=0),
     "plain_points": _BASE.with_arguments(
         "− both, and no hard negatives", modality_points=False, evidence_channels=0, naming_weight=0.0
