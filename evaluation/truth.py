@@ -33,7 +33,7 @@ MODALITY_OF_TYPE = {
 }
 MODALITY_OF_FLAGS = {(False, False): "real", (True, False): "audio", (False, True): "visual", (True, True): "both"}
 GENERATORS = ("audio_model", "video_model")
-DURATIONS = (("duration", 1.0), ("video_frames", DEFAULT_FPS), ("audio_frames", float(DEFAULT_SAMPLE_RATE)))
+DURATIONS = (("duration", 1.0), ("audio_frames", float(DEFAULT_SAMPLE_RATE)), ("video_frames", DEFAULT_FPS))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -46,7 +46,7 @@ class Truth:
         modality: `real`, `audio`, `visual`, `both`, or "" if the metadata do not say.
         generators: for each of the metadata's fields `audio_model` and `video_model` that has values, the model that made
             each forgery.
-        duration_s: seconds, from `duration`, else from the number of frames or samples; NaN if unknown: (V,).
+        duration_s: seconds, from `duration`, else from the number of samples or, at 25 fps, of frames; NaN if unknown: (V,).
         source: index of the original video, shared by a fake and its original: (V,).
 
     >>> truth = Truth.from_dict({"a.mp4": [[1.0, 1.5]], "b.mp4": []})

@@ -52,7 +52,8 @@ def _example_lines(line: str, width: int) -> Iterator[str]:
     # The command and each option, with its values. The last one needs no room for a backslash.
     first, *options = re.split(r"\s+(?=--)", command.rstrip())
     part = first
-    for option, room in zip(options, [width - 2] * (len(options) - 1) + [width], strict=True):
+    rooms = [width - 2] * (len(options) - 1) + [width]
+    for option, room in zip(options, rooms, strict=False):  # without options there is one room too many
         if len(f"{part} {option}") > room:
             yield f"{part} \\"
             part = f"{CONTINUATION}{option}"
