@@ -195,7 +195,7 @@ def test_a_network_on_pretrained_features_runs_on_clips(demo: Path, tmp_path: Pa
     checkpoint = torch.load(demo / "checkpoint.ckpt", weights_only=True)
     extractor = build_extractor("r3d_18", {"weights": str(weights)})
     checkpoint["avloc"]["extractors"][1] = extractor.describe().to_dict()
-    checkpoint["avloc"]["arguments"]["visual_dim"] = 512
+    checkpoint["avloc"]["arguments"] |= {"visual_dim": 512, "visual_rows_per_step": 0.25}  # 4 frames per row
     from avloc.models import build_model
 
     state = build_model("BoundaryTransformer", checkpoint["avloc"]["arguments"]).state_dict()

@@ -94,7 +94,14 @@ def test_many_events_and_large_shards_and_any_end(clips, tmp_path, end):
     """However the job ends, no process is left, and only the reason is printed."""
     (tmp_path / "job.py").write_text(JOB)
     command = [sys.executable, str(tmp_path / "job.py"), str(clips), str(tmp_path / "s"), end]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background jobs ignore Ctrl-C, as does what they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert process.stdout is not None
     if end == "stop":
         process.stdout.readline()
