@@ -58,8 +58,8 @@ SCOPES = {
 """The kinds of clips that a network knows."""
 NETWORKS: Mapping[str, tuple[str, ...]] = {
     "both": (),
-    "audio": ("--data.modality", "audio"),
-    "visual": ("--data.modality", "visual"),
+    "audio": ("--data.modality", "audio", "--model.model.width", "80"),
+    "visual": ("--data.modality", "visual", "--model.model.width", "80"),
 }
 """The streams that a network judges, and what its training has beside the options of all."""
 MOST_BYTES = 6_000_000  # of all networks
