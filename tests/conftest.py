@@ -313,7 +313,7 @@ def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     extractors = [build_extractor(name, {}) for name in ("logspec", "residual_grid")]
     model = BoundaryTransformer(audio_dim=513, visual_dim=320, width=12, heads=3, levels=2)
     with torch.no_grad():
-        model.point_head.out.bias += 4
+        model.branches[0].point_head.out.bias += 4
     write_checkpoint(path, model, TrainingContext(0.04, tuple(extractor.describe() for extractor in extractors)))
     return path
 

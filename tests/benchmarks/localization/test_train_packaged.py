@@ -169,6 +169,7 @@ def test_parameters_without_effect_are_cleared(script):
     torch.manual_seed(0)
     network = BoundaryTransformer(audio_dim=5, visual_dim=7, width=8, heads=2, levels=2).eval()
     torch.nn.init.normal_(network.missing_modality_embedding)
+    torch.nn.init.normal_(network.branches[0].evidence.out.weight)  # 0 before any training
     mask = torch.ones(2, 19, dtype=torch.bool)
     inputs = FeatureInputs(torch.randn(2, 19, 5), torch.zeros(2, 19, 7), mask, torch.zeros_like(mask))
     before = network(**inputs._asdict())
