@@ -28,6 +28,7 @@ from composing.phrases import LONGEST_PHRASE_S, load_speech
 from composing.rendering import Forgers, Labels
 from composing.utterances import Timeline, draw_change, draw_orders, draw_utterance, edit_utterance, lay_out
 from forgers import UNSEEN_MOUTH, UNSEEN_SOUND
+from word_forgers import WordBank
 
 from avloc.core.records import VideoRecord
 from avloc.core.timeline import DEFAULT_SAMPLE_RATE, Segment
@@ -239,7 +240,7 @@ def _make_clip(clip: ClipPlan, task: _Task) -> GeneratedClip:
     file = clip_file(clip, LAYOUT)[0]
     if not (task.out / file).exists():
         person = int(np.random.default_rng([clip.seed, clip.person, 102]).integers(2**31))
-        forgers = _clip_forgers(methods, task.cache, load_speech(task.speech, speaker.name).bandwidth_hz)
+        forgers = _clip_forgers(clip.split, methods, task.cache, load_speech(task.speech, speaker.name).bandwidth_hz)
         rendering.render(clip_rng(clip, 4, kind), timeline, cut, recording, person, forgers, task.out / file)
     labels = rendering.label(timeline, cut)
     details = ClipDetails(
@@ -273,12 +274,15 @@ def compose(clip: ClipPlan, speaker: str, change: str, folder: Path) -> Timeline
     return lay_out(speech, edited)
 
 
-def _clip_forgers(methods: Mapping[str, str], folder: Path, bandwidth_hz: float) -> Forgers:
+def _clip_forgers(split: str, methods: Mapping[str, str], folder: Path, bandwidth_hz: float) -> Forgers:
     """The functions of a clip's methods. That of a genuine modality is never called."""
     sounds, mouths = _load_sounds(folder, _keep_silent), _load_mouths(_keep_silent)
     sound, mouth = methods.get("audio", "lpc"), methods.get("visual", "blurred")
     longest_s = LONGEST_BANK_WORD_S if sound in WORD_BANKS else LONGEST_PHRASE_S
-    return Forgers(sounds[sound], mouths[mouth], longest_s, bandwidth_hz)
+    forger = sounds[sound]
+    if isinstance(forger, WordBank) and sound not in UNSEEN_SOUND:  # no split hears the recordings of another
+        forger = forger.of_split(split)
+    return Forgers(forger, mouths[mouth], longest_s, bandwidth_hz)
 
 
 def _record(clip: ClipPlan, labels: Labels, methods: Mapping[str, str]) -> VideoRecord:

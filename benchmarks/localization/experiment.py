@@ -142,7 +142,10 @@ class SystemData(FeatureData):
 
     def _records(self, split: str, *, training: bool) -> RecordTable:
         records = super()._records(split, training=training)
-        return records if training and self.labels_per_modality else as_table([*map(forgeries, records)])
+        if training and self.labels_per_modality:
+            return records
+        # A system of one modality must not learn how far the other one's forgery reaches.
+        return as_table([forgeries(only(record, self.modality or "")) for record in records])
 
 
 # Training.

@@ -33,6 +33,7 @@ MARGIN = 0.05
 """A shortcut is an area under the curve whose whole interval lies above one half by more than this."""
 BAND_EDGES_HZ = (100, 300, 700, 1500, 3000, 5000, 7900)
 PICTURE_SIDE = 48
+MOST_COUNTED = 6  # edits
 
 
 class Facts(NamedTuple):
@@ -166,7 +167,7 @@ def clip_facts(clips: Path, record: VideoRecord, details: ClipDetails) -> Facts:
         "spectral tilt": tilt_db(clip.samples).tolist(),
         "spectral tilt of words": [*tilts.mean(axis=0), *tilts.std(axis=0)],
         "picture": [frames.mean(), frames.std(), np.abs(np.diff(frames, axis=0)).mean(), _sharpness(frames)],
-        "number of edits": [float(edits)],
+        "number of edits": one_hot(edits),
     }
     forged = frozenset(details.methods)
     return Facts(values, forged, details.source)
@@ -188,6 +189,11 @@ def edit_facts(record: VideoRecord, details: ClipDetails) -> list[Facts]:
         for start, end, modalities in spans
         for begin_share in [(start + end) / 2 / record.duration_s]
     ]
+
+
+def one_hot(edits: int) -> list[float]:
+    """The number of edits as a vector with one 1, so that a linear classifier sees any use of it; at most `MOST_COUNTED`."""
+    return [float(k == min(edits, MOST_COUNTED)) for k in range(MOST_COUNTED + 1)]
 
 
 def level_db(samples: npt.NDArray[np.floating]) -> float:

@@ -117,6 +117,12 @@ class WordBank(NamedTuple):
         word = match_level(match_channel(_stretch(word, len(victim)), victim), victim)
         return _insert(samples, word, margin)
 
+    def of_split(self, split: str) -> WordBank:
+        """The part of the words that a split hears: three fifths in training, one in validation, one in the test."""
+        fifths = {"train": (0, 1, 2), "dev": (3,), "test": (4,)}[split]
+        chosen = [k for k in range(len(self.words)) if k % len(WORDS) % 5 in fifths]
+        return WordBank([self.words[k] for k in chosen], self.pitches_hz[chosen], [self.names[k] for k in chosen])
+
     def _choose(self, victim: Samples, rng: np.random.Generator) -> Samples:
         """Draw one of the words whose pitch is the victim's once they are resampled to the victim's length."""
         pitch = median_pitch_hz(victim)

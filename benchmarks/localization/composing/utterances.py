@@ -22,7 +22,7 @@ from avloc.datasets.synthetic.speech_pieces import MARGIN_SAMPLES, join_pieces
 CHANGES = ("replace", "insert", "delete")
 CHANGE_SHARES = (0.5, 0.3, 0.2)
 FORGED_COUNT_SHARES = (0.5, 0.3, 0.2)  # of clips with one, two and three forged edits
-GENUINE_SHARES = {"real": 0.55, "forged": 1 / 3}  # of clips with genuine edits
+MOST_EDITS = 4  # forged and genuine
 SHORTEST_CLIP_S, LONGEST_CLIP_S = 3.0, 10.0
 FEWEST_WORDS = 10
 PAUSE_S = (0.05, 0.4)  # between stretches of two recordings
@@ -151,8 +151,8 @@ class EditOrder(NamedTuple):
 def draw_orders(rng: Random, kind: str, change: str) -> list[EditOrder]:
     """Draw the edits of a clip; the first one is forged, unless the clip is real.
 
-    About half of the real clips have three to six genuine edits, as far as they find room, and the others none, so that real
-    and forged clips have about equally many on average. A third of the forged clips have one beside the forged ones.
+    Real clips have genuine edits where forged clips have forged ones, and otherwise the same, so that neither the number of
+    edits nor their changes tell them apart.
 
     Args:
         rng: source of randomness.
@@ -160,13 +160,11 @@ def draw_orders(rng: Random, kind: str, change: str) -> list[EditOrder]:
         change: of the forged edits, one of `CHANGES`.
     """
     audio, visual = kind in ("audio", "both"), kind in ("visual", "both")
-    forged = (
-        [] if kind == "real" else [EditOrder(change, audio, visual)] * int(rng.choice([1, 2, 3], p=FORGED_COUNT_SHARES))
-    )
-    has_genuine = rng.random() < GENUINE_SHARES["real" if kind == "real" else "forged"]
-    genuine = int(rng.integers(3, 7)) if kind == "real" else 1
-    others = forged[1:] + [EditOrder(draw_change(rng)) for _ in range(genuine * has_genuine)]
-    return forged[:1] + [others[k] for k in rng.permutation(len(others))]
+    main = EditOrder(draw_change(rng) if kind == "real" else change, audio, visual)
+    alike = int(rng.choice([1, 2, 3], p=FORGED_COUNT_SHARES))
+    total = max(alike, int(rng.integers(1, MOST_EDITS + 1)))
+    others = [main] * (alike - 1) + [EditOrder(draw_change(rng)) for _ in range(total - alike)]
+    return [main, *(others[k] for k in rng.permutation(len(others)))]
 
 
 def draw_change(rng: Random) -> str:

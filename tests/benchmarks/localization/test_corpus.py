@@ -173,7 +173,7 @@ def test_no_shortcut_in_compositions(small, speech_folder):
         details = small.ClipDetails(methods, change, "", "", str(clip.source), "25", 0.0, "", labels.splices, [])
         values = {
             "length, frames, start": [record.duration_s, labels.frames, recording.video_start_s, len(labels.words)],
-            "number of edits": [len(timeline.edits)],
+            "number of edits": shortcuts.one_hot(len(timeline.edits)),
         }
         facts.append(shortcuts.Facts(values, frozenset(methods), details.source))
         facts += shortcuts.edit_facts(record, details)

@@ -203,3 +203,13 @@ def test_a_forgery_has_one_label_but_for_training_points_per_modality(small_syst
     assert shared.audio_segments == shared.visual_segments
     assert len(apart.segments) == 2
     assert len(SystemData(own, small_corpus, 0).split("train").records[3].segments) == 1
+
+
+def test_a_system_of_one_modality_has_its_own_ends(small_systems, small_corpus):
+    from experiment import SystemData
+
+    data = SystemData(small_systems["alone"], small_corpus, 0)
+    clips = [data.split("val").records[k] for k in range(3)], [data.split("train").records[k] for k in range(9)]
+    for record in (*clips[0], *clips[1]):
+        assert not record.visual_segments
+        assert all(segment.end_s - segment.start_s == pytest.approx(0.25) for segment in record.audio_segments)

@@ -173,3 +173,17 @@ def test_phonemes_are_asked_of_the_unpacked_data(tmp_path):
     data = tmp_path / "usr" / "lib" / "x" / "espeak-ng-data"
     data.mkdir(parents=True)
     assert phonemize(Program(str(script), {}, tmp_path), "no") == f"--path={data} -q --ipa -v en-us no"
+
+
+def test_splits_hear_different_words():
+    from word_forgers import WORDS, WordBank
+
+    names = [f"{voice} {word}" for voice in ("a", "b") for word in WORDS]
+    bank = WordBank([np.full(k + 1, 0.1, np.float32) for k in range(len(names))], np.arange(len(names)) + 100.0, names)
+    parts = {split: bank.of_split(split) for split in ("train", "dev", "test")}
+    assert sorted(name for part in parts.values() for name in part.names) == sorted(names)
+    heard = {split: {name.split()[1] for name in part.names} for split, part in parts.items()}
+    assert not heard["train"] & heard["dev"] | heard["train"] & heard["test"] | heard["dev"] & heard["test"]
+    assert len(parts["train"].names) > 2 * len(parts["test"].names) > 30
+    for part in parts.values():
+        assert [len(word) for word in part.words] == (part.pitches_hz - 99).tolist()
