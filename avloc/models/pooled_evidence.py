@@ -110,7 +110,8 @@ def interval_means(values: Tensor, mask: Tensor, intervals: Tensor) -> Tensor:
     """
     weight = mask.to(torch.float32)[..., None]
     integral = pad(torch.cat([values.float() * weight, weight], -1).cumsum(1), (0, 0, 1, 0))  # B, T + 1, E + 1
-    position = intervals.float().clamp(0, values.shape[1]).flatten(1)  # B, P·K·2
+    # NaN is no index. It stays in the distances, which decoding refuses with one line.
+    position = intervals.float().nan_to_num(0.0).clamp(0, values.shape[1]).flatten(1)  # B, P·K·2
     low = position.floor().long().clamp_max(values.shape[1] - 1)
     width = integral.shape[-1]
     at = low[..., None].expand(-1, -1, width)

@@ -212,7 +212,7 @@ def test_a_checkpoint_that_is_none_is_one_line(tmp_path, small_checkpoint):
 
 def test_defaults(no_checkpoint):
     options = parse(no_checkpoint)
-    assert (options.host, options.port, options.threshold) == ("127.0.0.1", 7860, 0.2)
+    assert (options.host, options.port, options.threshold) == ("127.0.0.1", 7860, None)
     assert (options.largest, options.longest, options.parallel, options.queue, options.keep) == (200, 30.0, 1, 20, 30.0)
     assert (options.total, options.clips, options.time_limit, options.memory) == (4000, 500, 30.0, 8.0)
     limits = options.limits()

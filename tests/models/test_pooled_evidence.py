@@ -86,3 +86,9 @@ def test_half_precision_keeps_long_sums():
     mask = torch.ones(1, 4000, dtype=torch.bool)
     mean = interval_means(values, mask, torch.tensor([[[[3990.0, 3996.0]]]]))
     assert mean.item() == pytest.approx(values[0, 3990:3996].float().mean().item(), rel=1e-2)
+
+
+def test_intervals_that_are_not_finite_are_no_index():
+    intervals = torch.tensor([[[[float("nan"), 2.0], [float("-inf"), float("inf")]]]])
+    means = interval_means(torch.arange(5.0)[None, :, None], torch.ones(1, 5, dtype=torch.bool), intervals)
+    assert means.flatten().tolist() == [0.5, 2.0]
