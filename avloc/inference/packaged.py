@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING
 from avloc.core.records import MODALITIES
 from avloc.feature_extraction.media.arrays import ClipArrays
 from avloc.feature_extraction.media.probe import probe
-from avloc.feature_extraction.media.types import WHOLE, MediaInfo, Span
+from avloc.feature_extraction.media.types import NO_STREAM, WHOLE, MediaInfo, Span
 from avloc.inference.localizer import LocalizationProgress, Localizer
 from avloc.models.packaged import packaged_checkpoint
 
 if TYPE_CHECKING:
     from avloc.localization.result import Localization
-
-MISSING_STREAM = {"audio": "no audio stream", "visual": "no video stream"}
 
 
 def load_packaged(streams: str | None = None, *, device: str = "cpu", precision: str = "32") -> Localizer:
@@ -73,7 +71,7 @@ class PackagedLocalizer(Localizer):
         localization = localize(clip, keep=keep, span=span, preview=preview, info=info, progress=progress)
         if modality is None:
             return localization
-        missing = next(MISSING_STREAM[m] for m in MODALITIES if m != modality)
+        missing = next(NO_STREAM[m] for m in MODALITIES if m != modality)
         problems = (info.problems if info is not None else ()) or (missing,)
         return replace(localization, problems=tuple(dict.fromkeys((*problems, *localization.problems))))
 

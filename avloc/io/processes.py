@@ -94,6 +94,19 @@ def prepare_process(threads: int | None = 1) -> None:
         threading.Thread(target=_exit_with_parent, args=(parent.sentinel,), daemon=True).start()
 
 
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread within this block: sums keep their order, whatever the number of workers."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _limit_threads(threads: int) -> None:
     torch = sys.modules.get("torch")
     if torch is not None:

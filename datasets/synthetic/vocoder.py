@@ -11,8 +11,6 @@ Legend: B batch, N samples, F frames, M mel bands, C width.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from functools import cache
 from importlib import resources
 from typing import NamedTuple
@@ -24,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avloc.core.timeline import DEFAULT_SAMPLE_RATE
+from avloc.io.processes import one_thread
 from avloc.io.weights import load_file
 
 Samples = npt.NDArray[np.float32]
@@ -127,7 +126,7 @@ class VocoderForger(NamedTuple):
         wave = torch.from_numpy(np.ascontiguousarray(samples))[None]
         # Vocoders are trained at one level; words come at any.
         rms = wave.square().mean().sqrt()
-        with _one_thread(), torch.inference_mode():
+        with one_thread(), torch.inference_mode():
             mel = log_mel(wave * (TRAINING_RMS / rms.clamp_min(1e-5)))
             voiced = self.vocoder(mel)[0, : len(samples)].numpy()
         voiced = match_channel(_scale(voiced, float(rms)), samples)
@@ -156,17 +155,6 @@ def match_channel(samples: Samples, reference: Samples) -> Samples:
     middles = (edges[:-1] + edges[1:]) / 2
     gain = 10 ** (np.interp(np.arange(size // 2 + 1), middles, gain_db) / 20)
     return np.fft.irfft(spectra[0] * gain, size)[:length].astype(np.float32)
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Run torch in one thread: a word is too short for more, and sums keep their order, whatever the number of workers."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 @cache

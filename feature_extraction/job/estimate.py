@@ -22,6 +22,7 @@ from avloc.feature_extraction.media.probe import probe
 from avloc.feature_extraction.media.types import Span
 from avloc.feature_extraction.store.shards import to_half
 from avloc.io.pool import run_tasks
+from avloc.io.processes import one_thread
 from avloc.io.worker_process import Pulse, TaskFunction
 
 PROBED_CLIPS = 32
@@ -205,19 +206,6 @@ def _sample_costs(files: Sequence[str], settings: ExtractionSettings) -> list[_C
     with one_thread() if not workers else contextlib.nullcontext():
         results = run_tasks(job, files, workers=workers, timeout_s=settings.timeout_s)
         return [result.result for result in results]
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch use one thread within this block."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True, slots=True)

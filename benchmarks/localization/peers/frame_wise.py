@@ -72,14 +72,7 @@ class FrameWise(nn.Module):
         self.arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         self.target_maker = PointTargetMaker(Pyramid(levels=1))
         self.radius, self.thresholds = radius, tuple(thresholds)
-        self.stems = Stems(
-            audio_dim=audio_dim,
-            visual_dim=visual_dim,
-            width=width,
-            spectral_channels=audio_spectral_channels,
-            grid_channels=visual_grid_channels,
-            rows_per_step=(audio_rows_per_step, visual_rows_per_step),
-        )
+        self.stems = Stems.of_network(self.arguments)
         self.join = nn.Linear(2 * width, width)
         self.blocks = transformer_blocks(blocks, width=width, heads=heads)
         self.convs = conv_blocks(blocks, width=width)

@@ -77,14 +77,7 @@ class PointDetector(nn.Module):
         self.arguments: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         self.pyramid = Pyramid(levels=levels, first_steps=first_steps)
         self.target_maker = PointTargetMaker(self.pyramid)
-        self.stems = Stems(
-            audio_dim=audio_dim,
-            visual_dim=visual_dim,
-            width=width,
-            spectral_channels=audio_spectral_channels,
-            grid_channels=visual_grid_channels,
-            rows_per_step=(audio_rows_per_step, visual_rows_per_step),
-        )
+        self.stems = Stems.of_network(self.arguments)
         self.join = nn.Linear(2 * width, width)
         self.class_head = ConvHead(width=width, outputs=2, bias=RARE_CLASS_BIAS)
 

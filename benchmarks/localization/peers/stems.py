@@ -5,7 +5,9 @@ Legend: B batch, T steps, R rows of a stream, C width, D feature width.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -46,6 +48,18 @@ class Stems(nn.ModuleList):
         visual = stem(features=visual_dim, grid_channels=grid_channels, rows_per_step=rows_per_step[1])
         super().__init__([audio, visual])
         self.rates = dict(zip(("audio_rows_per_step", "visual_rows_per_step"), rows_per_step, strict=True))
+
+    @classmethod
+    def of_network(cls, arguments: Mapping[str, Any]) -> Stems:
+        """Build the stems of a network from its arguments, which are named as `BoundaryTransformer`'s."""
+        return cls(
+            audio_dim=arguments["audio_dim"],
+            visual_dim=arguments["visual_dim"],
+            width=arguments["width"],
+            spectral_channels=arguments["audio_spectral_channels"],
+            grid_channels=arguments["visual_grid_channels"],
+            rows_per_step=(arguments["audio_rows_per_step"], arguments["visual_rows_per_step"]),
+        )
 
     def forward(
         self,
