@@ -67,18 +67,29 @@ class Task(NamedTuple):
     @property
     def result_file(self) -> Path:
         """The run's result; it exists once the run is finished."""
-        return self.out / "runs" / self.budget / f"{self.system}-{self.seed}.json"
+        return self.out / "runs" / self.budget / f"{self._stem(self.system)}.json"
 
     @property
     def weights_file(self) -> Path:
         """The trained network, which may be another system's."""
         name = SYSTEMS[self.system].weights_of or self.system
-        return self.out / "runs" / self.budget / f"{name}-{self.seed}.ckpt"
+        return self.out / "runs" / self.budget / f"{self._stem(name)}.ckpt"
 
     def predictions_file(self, split: str, shift_s: float = 0.0) -> Path:
         """The proposals of a split's clips, with media and labels shifted by some time."""
         shift = f"+{1000 * shift_s:g}ms" if shift_s else ""
-        return self.out / "predictions" / split / self.budget / f"{self.system}-{self.seed}{shift}.npz"
+        return self.out / "predictions" / split / self.budget / f"{self._stem(self.system)}{shift}.npz"
+
+    def forget(self) -> None:
+        """Remove what an earlier training of this run left, so that no table pairs it with new weights or thresholds."""
+        decoded = [name for name, system in SYSTEMS.items() if system.weights_of == self.system]
+        for name in (self.system, *decoded):
+            self._replace(system=name).result_file.unlink(missing_ok=True)
+            for path in (self.out / "predictions").glob(f"*/{self.budget}/{self._stem(name)}*.npz"):
+                path.unlink()
+
+    def _stem(self, system: str) -> str:
+        return f"{system}-{self.seed}-{SYSTEMS[system].key}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +206,7 @@ def run(task: Task) -> str:
     module = BudgetedModule(cast(torch.nn.Module, network), BUDGETS[task.budget], system.lr)
     if system.weights_of and not task.weights_file.is_file():
         raise AvlocError(f"{task.weights_file}: run {system.weights_of} first, {task.system} is the same network")
+    task.forget()
     training = Training(0.0, 0) if system.weights_of else train(task, module, data)
     load_weights(module, task)
     predict(module, data, data.val_split).save(task.predictions_file("val"))

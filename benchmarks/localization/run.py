@@ -36,7 +36,7 @@ from scoring.report import SplitReport, validation_table
 from scoring.scores import RESAMPLES
 from scoring.tables import Table
 from scoring.truth import SplitTruth
-from systems import ABLATION, FEATURES, MAIN, OURS, REFERENCES, SYSTEMS, TRIALS
+from systems import ABLATION, FEATURES, MAIN, OURS, RANGE_TRIALS, REFERENCES, SYSTEMS, TRIALS
 
 from avloc.errors import AvlocError
 from avloc.feature_extraction.job import run as job
@@ -126,7 +126,7 @@ def parse_names(text: str, groups: dict[str, Sequence[str]], what: str) -> tuple
 SYSTEM_GROUPS: dict[str, Sequence[str]] = {
     "main": [*MAIN, *REFERENCES],
     "ablation": [OURS, *ABLATION],
-    "trials": [*TRIALS],
+    "trials": [*TRIALS, *RANGE_TRIALS],
     "all": [*SYSTEMS],
 }
 

@@ -7,6 +7,8 @@ budget: learning rates of 2e-3 and of 1e-3 (group `trials`), of which the better
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
@@ -44,6 +46,12 @@ class System:
     pseudo_forgeries: float = 0.0
     modality: str = ""
     weights_of: str = ""
+
+    @property
+    def key(self) -> str:
+        """A short name of everything that changes what is trained or decoded: files of other settings are another run's."""
+        settings = [self.network, self.arguments, self.lr, self.hop_s, self.pseudo_forgeries, self.modality]
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
 
     @property
     def labels_per_modality(self) -> bool:
@@ -141,6 +149,13 @@ REFERENCES = {
     "visual_alone": System(_CLASS, "ours, visual alone", "v. alone", _OWN, modality="visual"),
 }
 TRIALS = {f"{name}_slow": replace(system, title=f"{system.title}, rate 1e-3", lr=1e-3) for name, system in MAIN.items()}
+# Ours and TriDet's ranges suit the corpus's short segments; these get the same.
+RANGE_TRIALS = {
+    f"{name}_fine": MAIN[name].with_arguments(
+        f"{MAIN[name].title}, short segments at full resolution", first_steps=24.0, levels=3
+    )
+    for name in ("actionformer", "ummaformer")
+}
 _BASE = MAIN[OURS]
 ABLATION = {
     "shared_points": _BASE.with_arguments("− points per modality", modality_points=False),
@@ -176,4 +191,4 @@ ABLATION = {
     "wide": _BASE.with_arguments("width 128", width=128),
     "with_pseudo": replace(_BASE, title="+ pseudo-forgeries", pseudo_forgeries=0.3),
 }
-SYSTEMS = MAIN | REFERENCES | TRIALS | ABLATION
+SYSTEMS = MAIN | REFERENCES | TRIALS | RANGE_TRIALS | ABLATION

@@ -119,7 +119,7 @@ def test_a_test_is_in_the_ledger_before_its_predictions(task, small_corpus, tmp_
     assert len(experiment.SplitPredictions.load(task.predictions_file("test")).files) == 9
     experiment.test(look._replace(shift_s=0.013))
     assert ledger.read(path)[1]["shift_ms"] == "13"
-    assert task.predictions_file("test", 0.013).name == "actionformer-0+13ms.npz"
+    assert task.predictions_file("test", 0.013).name == f"actionformer-0-{small_systems['actionformer'].key}+13ms.npz"
 
 
 def test_proposals_of_shifted_media_are_put_back(task, monkeypatch):
