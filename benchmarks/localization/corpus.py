@@ -5,13 +5,14 @@
 
 A source is an utterance of a speaker; it gives a real clip and two forged ones of different kinds (sound, mouth, both). Speakers
 and faces are split; some languages and some methods are met in the test alone. Sound is cut at any sample, the picture at frames
-of clips of three frame rates, many of which start late. Fixed by `VERSION`, the seed, and the methods that are there.
+of clips of three frame rates, many of which start late. Fixed by `VERSION`, the seed, the methods and the materials.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
@@ -35,6 +36,7 @@ from avloc.core.timeline import DEFAULT_SAMPLE_RATE, Segment
 from avloc.datasets.readers import avdeepfake1m
 from avloc.datasets.synthetic.composition import CLIP_KINDS, CLIPS_PER_SOURCE, ClipPlan, clip_rng, plan
 from avloc.datasets.synthetic.generate import clip_file
+from avloc.datasets.synthetic.vocoder import WEIGHTS_FOLDER
 from avloc.errors import AvlocError
 from avloc.io import processes
 from avloc.io.files import read_json, remove_stale, write_json
@@ -179,10 +181,13 @@ def make(
         "clips": clips,
         "sound": [*present.sound],
         "mouth": [*present.mouth],
+        "materials": digest_materials(speech, cache),
     }
     marker = out / "corpus.json"
     if marker.is_file() and read_json(marker, "marker of the benchmark's set") != settings:
-        raise AvlocError(f"{out}: holds another set, want {settings}; name another folder")
+        raise AvlocError(
+            f"{out}: holds a set of other clips, methods or materials, want {settings}; name another folder"
+        )
     write_json(marker, settings)
     plans = plan(clips, SEED)
     for folder in {(out / clip_file(clip, LAYOUT)[0]).parent for clip in plans}:
@@ -196,6 +201,20 @@ def make(
     avdeepfake1m.write(out, records, {clip.record.file: clip.details.words for clip in ordered})
     write_json(out / "details.json", {clip.record.file: dataclasses.asdict(clip.details) for clip in ordered})
     return records
+
+
+def digest_materials(speech: Path, cache: Path) -> dict[str, str]:
+    """Hash what clips are made of: recordings, spoken words and trained weights (a change of the code raises `VERSION`)."""
+    weights = [path for folder in (mouth_forgers.WEIGHTS, WEIGHTS_FOLDER) for path in sorted(folder.glob("*.pt"))]
+    files = {"speech": sorted(speech.glob("*.npz")), "words": sorted(cache.glob("*.npz")), "weights": weights}
+    digests = {}
+    for name, paths in files.items():
+        total = hashlib.sha256()
+        for path in paths:
+            with path.open("rb") as file:
+                total.update(hashlib.file_digest(file, "sha256").digest())
+        digests[name] = total.hexdigest()[:12]
+    return digests
 
 
 def _tasks(plans: Sequence[ClipPlan], out: Path, speech: Path, cache: Path, present: Methods) -> list[_Task]:

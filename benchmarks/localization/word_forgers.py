@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from debian import Program, find_program
-from forgers import PITCH_LAGS, match_level
+from forgers import PITCH_LAGS
 
 from avloc.core.timeline import DEFAULT_SAMPLE_RATE
+from avloc.datasets.synthetic.channel import match_channel
 from avloc.datasets.synthetic.speech_pieces import FADE_SAMPLES, MARGIN_SAMPLES
 from avloc.errors import AvlocError
 from avloc.io.files import replacing
@@ -92,8 +93,6 @@ KOKORO_RATE = 24_000
 TRIM_DB = 35.0
 CANDIDATES = 6  # words that fit best, of which one is drawn
 LARGEST_PITCH_RATIO = 1.35  # beyond it, a resampled voice sounds like a child's or a giant's
-BAND_EDGES_HZ = (80, 250, 450, 700, 1000, 1400, 1900, 2500, 3200, 4000, 5000, 6200, 7600)
-CHANNEL_GAIN_DB = (-40.0, 12.0)
 
 
 class WordBank(NamedTuple):
@@ -114,7 +113,7 @@ class WordBank(NamedTuple):
         margin = MARGIN_SAMPLES if len(samples) > 3 * MARGIN_SAMPLES else 0
         victim = samples[margin : len(samples) - margin]
         word = self._choose(victim, np.random.default_rng(len(samples) + int(1e6 * np.abs(samples).sum())))
-        word = match_level(match_channel(_stretch(word, len(victim)), victim), victim)
+        word = match_channel(_stretch(word, len(victim)), victim)
         return _insert(samples, word, margin)
 
     def of_split(self, split: str) -> WordBank:
@@ -305,26 +304,6 @@ def _stretch(samples: Samples, length: int) -> Samples:
 def _centre(samples: Samples, length: int) -> slice:
     first = round(160 * length / len(samples))
     return slice(first, first + length)
-
-
-def match_channel(samples: Samples, reference: Samples) -> Samples:
-    """Bring the levels of twelve bands to a reference's, within `CHANNEL_GAIN_DB`: (N,) → (N,)."""
-    edges = np.asarray(BAND_EDGES_HZ, dtype=np.float64)
-    wanted, given = (_band_levels_db(x, edges) for x in (reference, samples))
-    difference = wanted - given
-    gains = np.clip(difference - np.median(difference), *CHANNEL_GAIN_DB)
-    frequencies = np.fft.rfftfreq(len(samples), 1 / DEFAULT_SAMPLE_RATE)
-    centres = np.sqrt(edges[:-1] * edges[1:])
-    gain_db = np.interp(frequencies, centres, gains)
-    spectrum = np.fft.rfft(samples) * 10 ** (gain_db / 20)
-    return np.fft.irfft(spectrum, len(samples)).astype(np.float32)
-
-
-def _band_levels_db(samples: Samples, edges_hz: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    power = np.abs(np.fft.rfft(samples, max(2048, len(samples)))) ** 2 / len(samples)
-    bins = np.searchsorted(np.fft.rfftfreq(max(2048, len(samples)), 1 / DEFAULT_SAMPLE_RATE), edges_hz)
-    sums = np.add.reduceat(power, bins)[:-1]
-    return 10 * np.log10(sums / np.diff(bins) + 1e-10)
 
 
 def _insert(samples: Samples, word: Samples, margin: int) -> Samples:

@@ -12,7 +12,7 @@ Legend: B batch, N samples, F frames, M mel bands, C width.
 from __future__ import annotations
 
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avloc.core.timeline import DEFAULT_SAMPLE_RATE
+from avloc.datasets.synthetic.channel import match_channel
 from avloc.io.processes import one_thread
 from avloc.io.weights import load_file
 
@@ -31,12 +32,12 @@ N_FFT, HOP, MEL_BANDS = 1024, 256, 80
 SMALLEST_POWER = 1e-5
 LARGEST_LOG_MAGNITUDE = 4.6
 TRAINING_RMS = 0.08
-CHANNEL_BANDS = 24
-LARGEST_CHANNEL_DB = 18.0
+WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 WEIGHTS_FILE = "spectral_vocoder.pt"
 
 
 @cache
+@torch.inference_mode(False)  # the first caller's mode must not stay with a cached tensor: training could not use it
 def _mel_filters() -> Tensor:
     """The filters (M, N_FFT / 2 + 1)."""
     import torchaudio
@@ -129,39 +130,13 @@ class VocoderForger(NamedTuple):
         with one_thread(), torch.inference_mode():
             mel = log_mel(wave * (TRAINING_RMS / rms.clamp_min(1e-5)))
             voiced = self.vocoder(mel)[0, : len(samples)].numpy()
-        voiced = match_channel(_scale(voiced, float(rms)), samples)
-        return _scale(voiced, float(rms))
-
-
-def _scale(samples: Samples, rms: float) -> Samples:
-    return (samples * (rms / max(1e-6, float(np.sqrt(np.mean(samples**2)))))).astype(np.float32)
-
-
-def match_channel(samples: Samples, reference: Samples) -> Samples:
-    """Give samples (N,) the mean spectrum of a reference (N,), in `CHANNEL_BANDS` bands of equal width in mel.
-
-    A vocoder fills bands that a microphone or a codec left empty, which an average spectrum would tell.
-    """
-    length = len(samples)
-    size = max(2 * N_FFT, length)
-    spectra = [np.fft.rfft(signal, size) for signal in (samples, reference)]
-    # Mel: O'Shaughnessy, "Speech communication", 1987.
-    top = np.log1p(DEFAULT_SAMPLE_RATE / 2 / 700)
-    edges = 700 * np.expm1(np.linspace(0, top, CHANNEL_BANDS + 1)) / DEFAULT_SAMPLE_RATE * size
-    first = edges[:-1].astype(int)
-    powers = [np.add.reduceat(np.abs(spectrum) ** 2, first) for spectrum in spectra]
-    actual, desired = (power + 1e-12 * max(1e-12, float(power.sum())) for power in powers)
-    gain_db = np.clip(10 * np.log10(desired / actual), -LARGEST_CHANNEL_DB, LARGEST_CHANNEL_DB)
-    middles = (edges[:-1] + edges[1:]) / 2
-    gain = 10 ** (np.interp(np.arange(size // 2 + 1), middles, gain_db) / 20)
-    return np.fft.irfft(spectra[0] * gain, size)[:length].astype(np.float32)
+        return match_channel(voiced, samples)
 
 
 @cache
 def bundled_forger() -> VocoderForger:
     """Load the vocoder that comes with the package, once per process."""
-    with resources.as_file(resources.files(__package__) / "weights" / WEIGHTS_FILE) as path:
-        weights = load_file(path)
+    weights = load_file(WEIGHTS_FOLDER / WEIGHTS_FILE)
     vocoder = SpectralVocoder()
     vocoder.load_state_dict({name: value.float() for name, value in weights.items()})
     return VocoderForger(vocoder.eval().requires_grad_(False))

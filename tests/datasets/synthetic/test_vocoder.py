@@ -35,6 +35,15 @@ def test_overlap_add_inverts_the_transform():
     torch.testing.assert_close(SpectralVocoder(width=8, blocks=1)._overlap_add(spectrum), samples, atol=1e-4, rtol=0)
 
 
+def test_spectrogram_after_inference_still_trains():
+    vocoder._mel_filters.cache_clear()
+    with torch.inference_mode():
+        log_mel(torch.randn(1, 700))
+    samples = torch.randn(1, 700, requires_grad=True)
+    log_mel(samples).sum().backward()
+    assert samples.grad.abs().sum() > 0
+
+
 @pytest.mark.parametrize("length", [1, 1600, 4321])
 def test_forger_keeps_length_and_level(length):
     torch.manual_seed(0)
@@ -46,26 +55,14 @@ def test_forger_keeps_length_and_level(length):
     assert np.sqrt(np.mean(forged**2)) == pytest.approx(np.sqrt(np.mean(samples**2)), rel=1e-3)
 
 
-def band_levels(samples):
-    """Mean power in eight bands, in dB."""
-    power = np.abs(np.fft.rfft(samples)) ** 2
-    return 10 * np.log10([band.mean() for band in np.array_split(power, 8)])
-
-
-def test_channel_is_matched_up_to_a_limit():
-    noise = np.random.default_rng(0).normal(0, 0.1, 7001).astype(np.float32)
-    tilted = np.diff(noise, prepend=np.float32(0)) + 0.5 * noise
-    np.testing.assert_allclose(band_levels(vocoder.match_channel(noise, tilted)), band_levels(tilted), atol=0.5)
-    np.testing.assert_allclose(vocoder.match_channel(noise, noise), noise, atol=1e-6)
-    quiet = vocoder.match_channel(noise, 1e-4 * noise)
-    np.testing.assert_allclose(quiet, noise * 10 ** (-18 / 20), atol=1e-6)
-
-
 def test_words_of_a_telephone_stay_on_the_telephone(word):
     spectrum = np.fft.rfft(word)
     spectrum *= 1 / (1 + (np.linspace(0, 8, len(spectrum)) / 3.4) ** 12)
     narrow = np.fft.irfft(spectrum, len(word)).astype(np.float32)
-    forged, genuine = band_levels(vocoder.revoice(narrow)), band_levels(narrow)
+    forged, genuine = (
+        10 * np.log10([band.mean() for band in np.array_split(np.abs(np.fft.rfft(x)) ** 2, 8)])
+        for x in (vocoder.revoice(narrow), narrow)
+    )
     assert np.abs(forged - genuine)[:4].max() < 2
     assert forged[5:].max() < forged.max() - 50
 
