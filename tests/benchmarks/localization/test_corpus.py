@@ -133,12 +133,12 @@ def test_stopped_set_is_finished_and_another_one_refused(small, made, speech_fol
     assert small.make(out, speech_folder, out / "cache", 9) == records
     assert first.read_bytes() == b"kept"
     assert second.read_bytes() == content
-    with pytest.raises(AvlocError, match="holds a set of other methods or materials, want .*'clips': 15"):
+    with pytest.raises(AvlocError, match="holds a set of other clips, methods or materials, want .*'clips': 15"):
         small.make(out, speech_folder, out / "cache", 15)
     other = tmp_path / "cache"
     other.mkdir()
     (other / "flite-slt.npz").write_bytes(b"other words")
-    with pytest.raises(AvlocError, match="holds a set of other methods or materials"):
+    with pytest.raises(AvlocError, match="holds a set of other clips, methods or materials"):
         small.make(out, speech_folder, other, 9)
     marker = json.loads((out / "corpus.json").read_text())
     assert (marker["version"], marker["mouth"]) == (3, ["averaged", "blurred", "coded", "low-resolution"])
