@@ -21,11 +21,12 @@ import numpy as np
 import torch
 from budgets import BUDGETS, BudgetedModule, StopWhenFlat
 from scoring import ledger
+from scoring.choices import TRIAL_BUDGET, TRIAL_SEED, Choice, choose
 from scoring.naming import choose_thresholds
 from scoring.predictions import SplitPredictions
 from scoring.shift import ShiftedStore
 from scoring.truth import SplitTruth, forgeries
-from systems import FEATURES, SYSTEMS, System, build_network
+from systems import FEATURES, SYSTEMS, TRIALS_OF, System, build_network
 
 from avloc.core.proposals import Proposals
 from avloc.core.records import MODALITIES, VideoRecord
@@ -247,6 +248,12 @@ def only(record: VideoRecord, modality: str) -> VideoRecord:
 def read_result(task: Task) -> RunResult:
     """Read the result of a finished run."""
     return RunResult(**cast("dict[str, Any]", read_json(task.result_file, "result of a run")))
+
+
+def read_choices(out: Path) -> dict[str, Choice]:
+    """Read the finished trials of all systems, and choose a setting for each."""
+    tasks = [Task(name, TRIAL_SEED, TRIAL_BUDGET, out) for trials in TRIALS_OF.values() for name in trials]
+    return choose({task.system: read_result(task).validation["ap"] for task in tasks if task.result_file.is_file()})
 
 
 # Predictions.

@@ -117,3 +117,8 @@ class SplitTruth:
     def is_forged(self) -> npt.NDArray[np.bool_]:
         """Mark the clips that have a fake segment: (V,)."""
         return np.diff(self.table.labels.offsets) > 0
+
+    def by_speaker(self) -> SplitTruth:
+        """The same labels with speakers for sources, so that a bootstrap draws speakers."""
+        codes = CategoricalColumn.from_strings([each.speaker for each in self.details]).codes.astype(np.int64)
+        return replace(self, table=replace(self.table, source=codes))
