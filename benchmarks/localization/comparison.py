@@ -28,7 +28,7 @@ def parse_names(text: str, groups: dict[str, Sequence[str]], what: str) -> tuple
 
     Args:
         text: of the command line.
-        groups: names by group; those of `all` are the known ones.
+        groups: names by group; the group `all` has every name that exists.
         what: the names, in a message.
 
     Raises:

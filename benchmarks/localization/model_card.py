@@ -105,7 +105,7 @@ def describe_data(dataset: str, root: Path) -> dict[str, Any]:
 
 
 def _count_splits(dataset: str, root: Path) -> dict[str, dict[str, Any]]:
-    """By split, the number of clips of each kind and of those that each method has forged."""
+    """By split, the number of clips of each kind, and of clips that each method has forged."""
     details = read_json(root / DETAILS, "details of the clips") if (root / DETAILS).is_file() else {}
     clips: dict[str, Counter[str]] = {}
     methods: dict[str, Counter[str]] = {}

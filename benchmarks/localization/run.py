@@ -125,7 +125,7 @@ def run_all(function: Callable[[Any], str], tasks: Iterable[Any], jobs: int) -> 
 
 
 def train_all(options: RunOptions) -> None:
-    """Train and validate the runs that are left; first those that decide about the setting of the others."""
+    """Train and validate the runs that are left; first the trials, which decide about the settings."""
     if TRIAL_SEED in options.seeds and TRIAL_BUDGET in options.budgets:
         train_left(replace(options, seeds=(TRIAL_SEED,), budgets=(TRIAL_BUDGET,)))
     train_left(options)
@@ -235,18 +235,20 @@ def split_tables(
         resamples=options.resamples,
         progress=say,
     )
-    tables = noted(options, report.tables(), budget, split) if split == "test" else []
+    tables = with_missing(options, report.tables(), budget, split) if split == "test" else []
     if complete:
         shifted = {
             name: [SplitPredictions.load(task.predictions_file(split, shift_s)) for task in done]
             for name, done in complete.items()
         }
-        tables += noted(options, [report.shift_table(options.shift_ms, shifted)], budget, split, shift_s)
+        tables += with_missing(options, [report.shift_table(options.shift_ms, shifted)], budget, split, shift_s)
     return tables
 
 
-def noted(options: RunOptions, tables: Iterable[Table], budget: str, split: str, shift_s: float = 0.0) -> list[Table]:
-    """Say which predictions are missing, and note it under the tables; the arguments are those of `describe_missing`."""
+def with_missing(
+    options: RunOptions, tables: Iterable[Table], budget: str, split: str, shift_s: float = 0.0
+) -> list[Table]:
+    """Say which predictions are missing, and note it under the tables; the arguments are as for `describe_missing`."""
     missing = describe_missing(options, budget, split, shift_s)
     if missing:
         say(f"{budget} budget, {split}: {missing}")

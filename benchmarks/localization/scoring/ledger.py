@@ -43,7 +43,7 @@ def commit_name(ledger: Path = LEDGER, *, allow_dirty: bool = False, outputs: It
     Args:
         ledger: a file in the repository; it may have changes itself.
         allow_dirty: name the commit although tracked files have changes, or Python files are untracked.
-        outputs: other files that may have changes: those that the caller writes.
+        outputs: other files that may have changes, because the caller writes them.
 
     Raises:
         AvlocError: if the code differs and `allow_dirty` is not set, or the ledger does not lie in a git repository.

@@ -70,7 +70,7 @@ class SplitReport:
     progress: Callable[[str], object] = lambda text: None
 
     def tables(self) -> list[Table]:
-        """Draw all tables but those of shifted media."""
+        """Draw all tables; `shift_table` draws the one of shifted media."""
         groups = group_masks(self.truth, unseen=self.unseen, neural=self.neural)
         tables = []
         for group, masks in groups.items():
@@ -174,7 +174,7 @@ class SplitReport:
                 right = [
                     score_cell(*each) for each in zip(score.right, score.deviation, score.low, score.high, strict=True)
                 ]
-                recall = (" / ".join(percent(float(value)) for value in score.found),)
+                recall = (" / ".join(percent(float(value)) for value in score.recall),)
                 rows.append(((SYSTEMS[name].title, label), [*right, recall]))
         note = (
             "Of the fakes of each kind that are found (strict matching at IoU .5, score above the best F1 on validation), the "

@@ -19,7 +19,7 @@ def ledger_file(tmp_path, monkeypatch):
     (folder / "ledger.csv").write_text("")
     (folder / "code.py").write_text("x = 1\n")
     for arguments in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "first"]):
-        subprocess.run(["git", "-C", str(folder), *arguments], check=True)
+        subprocess.run(["git", "-C", str(folder.parent), *arguments], check=True)
     return folder / "ledger.csv"
 
 
