@@ -142,14 +142,16 @@ def describe_missing(options: RunOptions, budget: str, split: str = "", shift_s:
         options: of the command line.
         budget: name of the budget.
         split: of the predictions; empty: only the training counts.
-        shift_s: shift of the media.
+        shift_s: shift of the media; a comparison needs the predictions without it, too.
     """
     settings = dict.fromkeys(options.settings().values())
     tasks = [Task(setting, seed, budget, options.folder) for setting in settings for seed in options.seeds]
     untrained = [task for task in tasks if not task.result_file.is_file()]
     trained = [task for task in tasks if task.result_file.is_file()] if split else []
-    unpredicted = [task for task in trained if not task.predictions_file(split, shift_s).is_file()]
-    shift = f", {1000 * shift_s:g} ms later" if shift_s else ""
+    unpredicted = [
+        task for task in trained if not all(task.predictions_file(split, each).is_file() for each in (0.0, shift_s))
+    ]
+    shift = f" with and without a shift of {1000 * shift_s:g} ms" if shift_s else ""
     return describe_tasks({"not trained": untrained, f"no predictions of {split}{shift}": unpredicted})
 
 

@@ -175,9 +175,10 @@ def draw(options: RunOptions) -> list[Table]:
     """Draw all tables that the finished runs and the kept predictions allow, and write them."""
     tables, settings = [], options.settings()
     labels = {name: choice.label for name, choice in options.choices().items()}
+    with_trials = replace(options, seeds=tuple(dict.fromkeys((TRIAL_SEED, *options.seeds))))
     tried = {
         name: [*map(read_result, done)]
-        for name, done in finished(options, {name: name for name in SYSTEMS}, TRIAL_BUDGET).items()
+        for name, done in finished(with_trials, {name: name for name in SYSTEMS}, TRIAL_BUDGET).items()
     }
     for budget in options.budgets:
         tasks = finished(options, settings, budget)
@@ -220,6 +221,8 @@ def split_tables(
         for name, done in predicted.items()
         if shift_s and all(task.predictions_file(split, shift_s).is_file() for task in done)
     }
+    if not predicted and (options.final or options.tables):
+        say(f"{budget} budget: no run has predictions of {split}")
     if not predicted or (split == "val" and not complete):
         return []
     clips = options.folder / "clips"
@@ -229,19 +232,20 @@ def split_tables(
         SplitTruth.build(corpus.read_records(clips, split), corpus.read_details(clips)),
         {name: [SplitPredictions.load(t.predictions_file(split)) for t in done] for name, done in predicted.items()},
         {name: [NamingThresholds(**read_result(task).thresholds) for task in done] for name, done in predicted.items()},
-        settings=labels,
+        labels=labels,
         unseen=forgers.UNSEEN_SOUND | forgers.UNSEEN_MOUTH,
         neural=forgers.NEURAL,
         resamples=options.resamples,
         progress=say,
     )
     tables = with_missing(options, report.tables(), budget, split) if split == "test" else []
-    if complete:
+    if shift_s:
         shifted = {
             name: [SplitPredictions.load(task.predictions_file(split, shift_s)) for task in done]
             for name, done in complete.items()
         }
-        tables += with_missing(options, [report.shift_table(options.shift_ms, shifted)], budget, split, shift_s)
+        drawn = [report.shift_table(options.shift_ms, shifted)] if shifted else []
+        tables += with_missing(options, drawn, budget, split, shift_s)
     return tables
 
 

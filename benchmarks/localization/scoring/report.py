@@ -51,7 +51,7 @@ class SplitReport:
         truth: labels and details of the split.
         runs: the predictions of each system's seeds.
         thresholds: of each of these.
-        settings: the setting of a system that was chosen among its trials, for its rows.
+        labels: the setting of a system that was chosen among its trials, for its rows.
         unseen: methods that no training clip has.
         neural: methods that are neural networks.
         resamples: draws of each bootstrap.
@@ -63,7 +63,7 @@ class SplitReport:
     truth: SplitTruth
     runs: Runs
     thresholds: Mapping[str, Sequence[NamingThresholds]]
-    settings: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
     unseen: Collection[str] = ()
     neural: Collection[str] = ()
     resamples: int = RESAMPLES
@@ -89,7 +89,7 @@ class SplitReport:
 
     def _label(self, name: str, runs: Sequence[object]) -> Cell:
         """The label of a system's row: title, chosen setting, seeds."""
-        return row_label(name, runs, self.settings)
+        return row_label(name, runs, self.labels)
 
     def _scores(self, mask: npt.NDArray[np.bool_]) -> dict[str, dict[str, Score]]:
         return {
@@ -119,7 +119,7 @@ class SplitReport:
     def _wide_table(self, value: str, scores: Mapping[str, Mapping[str, Score]], mask: npt.NDArray[np.bool_]) -> Table:
         """Systems by metrics."""
         rows, title = self._metric_rows(scores), value[0].upper() + value[1:]
-        notes = [self._counts(mask), SCORE_NOTE, *([TRIALS_NOTE] if self.settings else [])]
+        notes = [self._counts(mask), SCORE_NOTE, *([TRIALS_NOTE] if self.labels else [])]
         return self._table(value, title, "system", [*METRICS.values()], rows, *notes)
 
     def _metric_rows(self, scores: Mapping[str, Mapping[str, Score]]) -> list[tuple[Cell, list[Cell]]]:
@@ -230,7 +230,8 @@ class SplitReport:
             f"Compared with {', '.join(f'{SYSTEMS[name].title} ({_seeds(self.runs[name])})' for name in others)}."
         )
         notes = [note]
-        if left_out := [SYSTEMS[name].title for name in BASELINES if name not in self.runs]:
+        left_out = [SYSTEMS[name].title for name in BASELINES if name not in others]
+        if left_out and set(others) <= set(BASELINES):
             notes.append(f"Baselines left out: {', '.join(left_out)}.")
         name = f"margin over {title.split()[-1]}"
         return self._table(name, f"Margin over {title}", "clips", columns, rows, *notes)
@@ -264,26 +265,26 @@ def _seeds(runs: Sequence[object]) -> str:
     return f"{len(runs)} seed{'' if len(runs) == 1 else 's'}"
 
 
-def row_label(name: str, runs: Sequence[object], settings: Mapping[str, str]) -> Cell:
+def row_label(name: str, runs: Sequence[object], labels: Mapping[str, str]) -> Cell:
     """Label a system's row: its title, the setting that was chosen among its trials, and the number of its seeds.
 
     Args:
         name: of the system.
         runs: its seeds.
-        settings: the chosen settings, by name of the system.
+        labels: the chosen settings, by name of the system.
     """
-    return (SYSTEMS[name].title, *([settings[name]] if name in settings else []), _seeds(runs))
+    return (SYSTEMS[name].title, *([labels[name]] if name in labels else []), _seeds(runs))
 
 
 def validation_table(
-    results: Mapping[str, Sequence[Mapping[str, float]]], budget: str, settings: Mapping[str, str] | None = None
+    results: Mapping[str, Sequence[Mapping[str, float]]], budget: str, labels: Mapping[str, str] | None = None
 ) -> Table:
     """Draw the validation scores of finished runs.
 
     Args:
         results: by system, the validation scores of each seed.
         budget: name of the budget.
-        settings: the settings that were chosen among trials, by name of the system.
+        labels: the settings that were chosen among trials, by name of the system.
     """
     metrics = {"ap": "AP", **METRICS}
     rows = []
@@ -293,7 +294,7 @@ def validation_table(
             values = [seed[metric] for seed in seeds]
             spread = f"±{percent(statistics.stdev(values))}" if len(values) > 1 else ""
             cells.append((f"{percent(statistics.fmean(values))}{spread}",))
-        rows.append((row_label(name, seeds, settings or {}), cells))
+        rows.append((row_label(name, seeds, labels or {}), cells))
     note = (
         "Strict, percent: mean ± standard deviation over the seeds. AP is the mean over the four thresholds. A system of one "
         "modality is validated on that modality's fakes."

@@ -90,9 +90,15 @@ def test_missing_runs_are_named(tmp_path, finish):
     )
     tasks = [finish(name, 0.4, seed) for name in options.systems for seed in (0, 3)]
     assert describe_missing(options, "short") == ""
-    for task in tasks[1:]:
-        path = task.predictions_file("test", 0.013)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    expected = "Missing: tridet seed 0 (no predictions of test, 13 ms later)."
+    for task in tasks:
+        for shift_s in (0.0, 0.013):
+            path = task.predictions_file("test", shift_s)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    assert describe_missing(options, "short", "test", 0.013) == ""
+    tasks[0].predictions_file("test", 0.013).unlink()
+    tasks[3].predictions_file("test").unlink()
+    assert describe_missing(options, "short", "test") == "Missing: frame_wise seed 3 (no predictions of test)."
+    reason = "no predictions of test with and without a shift of 13 ms"
+    expected = f"Missing: tridet seed 0 ({reason}); frame_wise seed 3 ({reason})."
     assert describe_missing(options, "short", "test", 0.013) == expected

@@ -199,6 +199,26 @@ def test_missing_seeds_are_listed(benchmark_run, small_corpus, capsys):
     )
 
 
+def test_a_budget_without_predictions_is_said_to_have_none(benchmark_run, small_corpus, capsys):
+    benchmark_run("--budgets", "all")
+    benchmark_run("--final", "--shift-ms", "13")
+    capsys.readouterr()
+    benchmark_run("--tables", "--budgets", "all", "--shift-ms", "7")
+    output = capsys.readouterr().out
+    assert "long budget: no run has predictions of test" in output
+    missing = "no predictions of test with and without a shift of 7 ms"
+    assert f"short budget, test: Missing: tridet seeds 0, 1 ({missing}); frame_wise seeds 0, 1 ({missing})." in output
+    assert not list((small_corpus / "tables").glob("*shift-7ms*"))
+
+
+def test_settings_tried_are_counted_whatever_the_seeds(benchmark_run, small_corpus):
+    benchmark_run("--systems", "tridet_slow", "--seeds", "0")
+    benchmark_run("--seeds", "0,1")
+    benchmark_run("--tables", "--seeds", "1")
+    text = (small_corpus / "tables" / "selected-trials.md").read_text()
+    assert text.count("\n| ") == 1 + 3
+
+
 def test_a_shift_compares_the_same_seeds(benchmark_run, small_corpus, capsys):
     from experiment import Task
 
@@ -207,7 +227,7 @@ def test_a_shift_compares_the_same_seeds(benchmark_run, small_corpus, capsys):
     benchmark_run("--shift-ms", "13", "--tables")
     text = (small_corpus / "tables" / "selected-val-short-shift-13ms.md").read_text()
     assert "TriDet" not in text
-    assert text.endswith("\nMissing: tridet seed 1 (no predictions of val, 13 ms later).\n")
+    assert text.endswith("\nMissing: tridet seed 1 (no predictions of val with and without a shift of 13 ms).\n")
 
 
 def test_shifts_of_validation_and_of_the_test(benchmark_run, small_corpus):
@@ -250,7 +270,7 @@ def test_order_of_the_systems(tmp_path, benchmarks):
         [sys.executable, str(script), "--out", str(tmp_path), "--quick", "--seeds", "0", "--jobs", "2"], check=True
     )
     scores = {
-        path.stem[:-2]: json.loads(path.read_text())["validation"]["ap@0.75"]
+        path.stem.rsplit("-", 2)[0]: json.loads(path.read_text())["validation"]["ap@0.75"]
         for path in (tmp_path / "quick" / "runs" / "short").glob("*.json")
     }
     from systems import BASELINES, OURS

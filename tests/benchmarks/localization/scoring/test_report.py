@@ -33,7 +33,7 @@ def report(small_truth, predict_clips):
         small_truth,
         runs,
         thresholds,
-        settings={"tridet": "rate 1e-3, best of 2 trials"},
+        labels={"tridet": "rate 1e-3, best of 2 trials"},
         unseen={"coded", "kokoro"},
         neural={"kokoro"},
         resamples=5,
@@ -131,6 +131,7 @@ def test_margins_name_the_compared_baselines(tables):
         "UMMAFormer-like",
     ]
     assert notes[1] == f"Baselines left out: {', '.join(left_out)}."
+    assert len(tables["margin-over-network"].notes) == 1
 
 
 def test_a_margin_without_predictions_is_said_to_be_missing(report, capsys):
