@@ -82,7 +82,7 @@ class Task(NamedTuple):
         return self.out / "predictions" / split / self.budget / f"{self._stem(self.system)}{shift}.npz"
 
     def forget(self) -> None:
-        """Remove what an earlier training of this run left, so that no table pairs it with new weights or thresholds."""
+        """Remove the files of an earlier training of this run, so that no table pairs it with new weights or thresholds."""
         decoded = [name for name, system in SYSTEMS.items() if system.weights_of == self.system]
         for name in (self.system, *decoded):
             self._replace(system=name).result_file.unlink(missing_ok=True)

@@ -122,7 +122,7 @@ def _count_splits(dataset: str, root: Path) -> dict[str, dict[str, Any]]:
 
 
 def score_examples(folder: Path) -> dict[str, int]:
-    """Count what the networks of a folder find in the package's clips, each at its operating point.
+    """Count the forgeries that the networks of a folder find in the package's clips, each at its operating point.
 
     A clip goes to the network for the streams that it has, as by `avloc localize`. It is flagged if a segment reaches the
     operating point, and a forged segment is found if such a segment overlaps it with an IoU of at least `FOUND_IOU`.

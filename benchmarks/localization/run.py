@@ -3,7 +3,7 @@
     python benchmarks/localization/run.py --out /data/loc --systems trials --seeds 0     # the settings to choose from
     python benchmarks/localization/run.py --out /data/loc                    # trains and validates; resumes where it stopped
     python benchmarks/localization/run.py --out /data/loc --quick            # small, minutes: the order of the systems
-    python benchmarks/localization/run.py --out /data/loc --final            # tests what is trained, once; notes it in ledger.csv
+    python benchmarks/localization/run.py --out /data/loc --final            # tests the trained networks; notes it in ledger.csv
     python benchmarks/localization/run.py --out /data/loc --final --shift-ms 13
     python benchmarks/localization/run.py --out /data/loc --tables           # draws the tables again from kept predictions
     python benchmarks/localization/run.py --out /data/loc --tables --budgets all --page docs/model.md    # fills its places
@@ -83,7 +83,7 @@ def parse(arguments: Sequence[str] | None = None) -> RunOptions:
 
 
 def prepare(out: Path, materials_out: Path, clips: int, workers: int) -> None:
-    """Fetch what is missing, make the clips, and extract their features; finished parts are kept.
+    """Fetch missing recordings, make the clips, and extract their features; finished parts are kept.
 
     Args:
         out: folder of this set, its features and runs.
@@ -260,7 +260,7 @@ def with_missing(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Prepare the data, run what is left, and print the tables."""
+    """Prepare the data, do the runs that are left, and print the tables."""
     options = parse(arguments)
     commit = ledger.commit_name(allow_dirty=options.allow_dirty) if options.final else ""
     if not options.tables:

@@ -52,7 +52,7 @@ class System:
 
     @property
     def key(self) -> str:
-        """A short name of everything that changes what is trained or decoded: files of other settings are another run's."""
+        """A checksum of all settings of the training and the decoding: files of other settings are another run's."""
         settings = [self.network, self.arguments, self.lr, self.hop_s, self.pseudo_forgeries, self.modality]
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
 

@@ -201,7 +201,7 @@ def choose_threshold(scores: SplitScores, per_minute: float = ALARMS_PER_MINUTE)
 
 
 def figures(scores: SplitScores, threshold: float) -> dict[str, Any]:
-    """The figures of a split: strict AP and AR, clip AUC, and what the operating point finds and flags wrongly."""
+    """The figures of a split: strict AP and AR, clip AUC, and the clips that the operating point flags, rightly and wrongly."""
     metric = TemporalAveragePrecision(ap_ious=IOUS, ar_counts=ROWS)
     for file, rows in scores.rows.items():
         metric.update([(rows[:, 0], rows[:, 1:])], [scores.segments[file]])
@@ -339,7 +339,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train what is missing, write the package's files and the card."""
+    """Train missing networks, write the package's files and the card."""
     options = parse(arguments)
     torch.set_num_threads(options.threads)
     commit = name_commit(options)

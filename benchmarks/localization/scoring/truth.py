@@ -1,4 +1,4 @@
-"""A split's labels and details > columns for scores: fake segments, sources, and the names of what is forged.
+"""A split's labels and details > columns for scores: fake segments, sources, and forged modalities.
 
 Legend: V clips, N fake segments of all clips.
 """
@@ -83,7 +83,7 @@ class SplitTruth:
         records: V records, sorted by file, with one segment per forgery.
         details: of each record.
         table: the same as columns for `avloc.evaluation`, with the sources.
-        names: what is forged at each label, as an index into `NAMES`: (N,).
+        names: the forged modalities of each label, as an index into `NAMES`: (N,).
     """
 
     records: Sequence[VideoRecord]

@@ -147,3 +147,15 @@ def test_a_corpus_is_described_by_its_marker_and_details(script, tmp_path):
 def test_another_set_is_refused(script, tmp_path):
     with pytest.raises(AvlocError, match=r"neither corpus\.json nor synth\.json"):
         script.describe_data("folder", tmp_path)
+
+
+def test_the_command_scores_the_clips_if_asked(script, facts, tmp_path, monkeypatch):
+    monkeypatch.setattr(script, "FOLDER", tmp_path)
+    monkeypatch.setattr(script, "CARD", tmp_path / "card.md")
+    monkeypatch.setattr(script, "score_examples", lambda folder: EXAMPLES)
+    write_json(tmp_path / FACTS, facts)
+    script.main([])
+    assert (tmp_path / "card.md").read_text(encoding="utf-8") == script.render(facts)
+    script.main(["--examples"])
+    assert json.loads((tmp_path / FACTS).read_text())["examples"] == EXAMPLES
+    assert "1 of 4 genuine clips are flagged" in flat((tmp_path / "card.md").read_text(encoding="utf-8"))
