@@ -21,11 +21,12 @@ import numpy as np
 import torch
 from budgets import BUDGETS, BudgetedModule, StopWhenFlat
 from scoring import ledger
+from scoring.choices import TRIAL_BUDGET, TRIAL_SEED, Choice, choose
 from scoring.naming import choose_thresholds
 from scoring.predictions import SplitPredictions
 from scoring.shift import ShiftedStore
 from scoring.truth import SplitTruth, forgeries
-from systems import FEATURES, SYSTEMS, System, build_network
+from systems import FEATURES, SYSTEMS, TRIALS_OF, System, build_network
 
 from avloc.core.proposals import Proposals
 from avloc.core.records import MODALITIES, VideoRecord
@@ -81,7 +82,7 @@ class Task(NamedTuple):
         return self.out / "predictions" / split / self.budget / f"{self._stem(self.system)}{shift}.npz"
 
     def forget(self) -> None:
-        """Remove what an earlier training of this run left, so that no table pairs it with new weights or thresholds."""
+        """Remove the files of an earlier training of this run, so that no table pairs it with new weights or thresholds."""
         decoded = [name for name, system in SYSTEMS.items() if system.weights_of == self.system]
         for name in (self.system, *decoded):
             self._replace(system=name).result_file.unlink(missing_ok=True)
@@ -247,6 +248,12 @@ def only(record: VideoRecord, modality: str) -> VideoRecord:
 def read_result(task: Task) -> RunResult:
     """Read the result of a finished run."""
     return RunResult(**cast("dict[str, Any]", read_json(task.result_file, "result of a run")))
+
+
+def read_choices(out: Path) -> dict[str, Choice]:
+    """Read the finished trials of all systems, and choose a setting for each."""
+    tasks = [Task(name, TRIAL_SEED, TRIAL_BUDGET, out) for trials in TRIALS_OF.values() for name in trials]
+    return choose({task.system: read_result(task).validation["ap"] for task in tasks if task.result_file.is_file()})
 
 
 # Predictions.

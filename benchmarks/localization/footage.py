@@ -10,7 +10,8 @@ layout), and for each system `D/SYSTEM.json` and `D/SYSTEM.md`. The tables of th
 F the script says so and ends. Finished parts are kept.
 
 The threshold of the false alarms is chosen on generated clips: on the predictions and the metadata of `--validation`, or on those
-that the checkpoint makes for the validation split of `--corpus`.
+that the checkpoint makes for the validation split of `--corpus`. A look at the footage is noted in `ledger.csv`, once for each
+network, version of the code, and set of clips; uncommitted changes are refused unless `--allow-dirty` is given.
 """
 
 from __future__ import annotations
@@ -19,17 +20,18 @@ import argparse
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import corpus
 import forgers
 import mouth_forgers
 import numpy as np
 import sound_forgers
 import torch
-from corpus import read_details
 from real_footage import pairs
 from real_footage.alarms import Rows, Setting, choose_setting, read_setting
 from real_footage.clips import find_clips
@@ -135,17 +137,17 @@ def predict_footage(load: Callable[[], Localizer], folder: Path, files: Sequence
     }
 
 
-def predict_validation(localizer: Localizer, corpus: Path) -> Setting:
+def predict_validation(localizer: Localizer, folder: Path) -> Setting:
     """Predict the validation split of a generated set, and choose the threshold there."""
     from real_footage.runs import validation_truth
 
     from avloc.inference.prediction import predict as predict_split
 
-    store = corpus.parent / "features"
-    rows = predict_split(localizer, "avdeepfake1m", corpus, "val", store=store if store.is_dir() else None, keep=KEEP)
+    store = folder.parent / "features"
+    rows = predict_split(localizer, "avdeepfake1m", folder, "val", store=store if store.is_dir() else None, keep=KEEP)
     if rows.failures:
-        raise AvlocError(f"{corpus}: no predictions for {len(rows.failures)} clips: {rows.failures}")
-    return choose_setting(rows, validation_truth(corpus))
+        raise AvlocError(f"{folder}: no predictions for {len(rows.failures)} clips: {rows.failures}")
+    return choose_setting(rows, validation_truth(folder))
 
 
 def rows_of_file(path: Path, files: Sequence[str]) -> Rows:
@@ -220,6 +222,14 @@ def prepare(options: argparse.Namespace) -> tuple[FootageClips, dict[str, Any]]:
     return clips, settings
 
 
+def note_look(options: argparse.Namespace, name: str, clips: int, commit: str) -> None:
+    """Add a line to the ledger before a system is scored, unless the same one was noted for the same clips and code."""
+    checksum = file_sha256(options.checkpoint or options.predictions)
+    key = {"system": checksum, "package": package_sha256(), "clips": file_sha256(options.out / "clips" / METADATA)}
+    look = ledger.Look(corpus.VERSION, clips, f"{name} {checksum[:12]} on footage", None, "")
+    keep_result(options.out / f"{name}-look.json", key, lambda: ledger.append(look, commit))
+
+
 def predict(options: argparse.Namespace, files: Sequence[str], name: str) -> tuple[Rows, Setting]:
     """Predict the set, and choose the threshold."""
     folder, out = options.out / "clips", options.out
@@ -240,9 +250,10 @@ def predict(options: argparse.Namespace, files: Sequence[str], name: str) -> tup
     return rows, Setting(*keep_result(kept, key, lambda: predict_validation(load(), options.corpus)))
 
 
-def evaluate(options: argparse.Namespace, clips: FootageClips, settings: Mapping[str, Any]) -> str:
+def evaluate(options: argparse.Namespace, clips: FootageClips, settings: Mapping[str, Any], commit: str) -> str:
     """Predict and score one system, and write its results; returns its tables."""
     name = options.name or (options.checkpoint or options.predictions).stem
+    note_look(options, name, len(clips.records), commit)
     rows, setting = predict(options, [record.file for record in clips.records], name)
     result = score_footage(rows, options.out / "clips" / METADATA, methods_of_clips(options), setting)
     text = document(name, result, clips, settings)
@@ -254,23 +265,33 @@ def evaluate(options: argparse.Namespace, clips: FootageClips, settings: Mapping
 
 def methods_of_clips(options: argparse.Namespace) -> dict[str, Mapping[str, str]]:
     """The methods of each clip by modality."""
-    details = read_details(options.out / "clips")
+    details = corpus.read_details(options.out / "clips")
     return {file.partition("/")[2]: clip.methods for file, clip in details.items()}
 
 
 def compare(options: argparse.Namespace, clips: FootageClips, commit: str) -> str:
     """Predict and score the benchmark's systems, and write their tables beside its own; returns the tables."""
+    from comparison import SYSTEM_GROUPS, apply_choices, parse_names, select_choices
     from experiment import Task  # Lightning takes seconds, and the processes that forge do not need it
     from real_footage import runs
-    from run import SYSTEM_GROUPS, parse_names
 
     runs.extract(options.out, [record.file for record in clips.records], options.cores)
-    tasks = [
-        Task(name, int(seed), options.budget, options.benchmark, threads=options.cores)
-        for name in parse_names(options.systems, SYSTEM_GROUPS, "systems")
-        for seed in options.seeds.split(",")
-    ]
-    tables = runs.compare(tasks, options.out, methods_of_clips(options), commit)
+    names = parse_names(options.systems, SYSTEM_GROUPS, "systems")
+    group = options.systems if options.systems in SYSTEM_GROUPS else "selected"
+    choices = select_choices(names, group, options.benchmark)
+    for choice in choices.values():
+        print(choice.sentence())
+    tasks = {
+        name: [
+            Task(setting, int(seed), options.budget, options.benchmark, threads=options.cores)
+            for seed in options.seeds.split(",")
+        ]
+        for name, setting in apply_choices(names, choices).items()
+    }
+    labels = {name: choice.label for name, choice in choices.items()}
+    tables = runs.compare(tasks, options.out, methods_of_clips(options), commit, labels=labels)
+    if group != "main":  # a part must not take the place of the whole
+        tables = [replace(table, name=f"{group}-{table.name}") for table in tables]
     for table in tables:
         write_text(options.benchmark / "tables" / f"{table.name}.md", table.to_markdown() + "\n")
     return "\n\n".join(table.to_text() for table in tables)
@@ -282,10 +303,10 @@ def main(words: Sequence[str] | None = None) -> int:
     if options.footage is None:
         print(NO_FOOTAGE)
         return 0
-    commit = ledger.commit_name(allow_dirty=options.allow_dirty) if options.benchmark else ""
+    commit = ledger.commit_name(allow_dirty=options.allow_dirty)
     torch.set_num_threads(options.cores)
     clips, settings = prepare(options)
-    print(compare(options, clips, commit) if options.benchmark else evaluate(options, clips, settings))
+    print(compare(options, clips, commit) if options.benchmark else evaluate(options, clips, settings, commit))
     return 0
 
 

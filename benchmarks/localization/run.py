@@ -1,24 +1,26 @@
 """BoundaryTransformer beside its peers on one generated corpus: the same features, labels, budgets, seeds and evaluation.
 
+    python benchmarks/localization/run.py --out /data/loc --systems trials --seeds 0     # the settings to choose from
     python benchmarks/localization/run.py --out /data/loc                    # trains and validates; resumes where it stopped
     python benchmarks/localization/run.py --out /data/loc --quick            # small, minutes: the order of the systems
-    python benchmarks/localization/run.py --out /data/loc --systems trials --seeds 0
-    python benchmarks/localization/run.py --out /data/loc --final            # tests what is trained, once; notes it in ledger.csv
+    python benchmarks/localization/run.py --out /data/loc --final            # tests the trained networks; notes it in ledger.csv
     python benchmarks/localization/run.py --out /data/loc --final --shift-ms 13
     python benchmarks/localization/run.py --out /data/loc --tables           # draws the tables again from kept predictions
     python benchmarks/localization/run.py --out /data/loc --tables --budgets all --page docs/model.md    # fills its places
 
 Fetches the recordings (Debian), makes the clips, extracts, trains every system with every seed and budget, and prints the
-validation scores. Choices rest on these: the test split is predicted by `--final` alone, which adds a line per network to
-`ledger.csv` and keeps the predictions in OUT/predictions. Tables go to OUT/tables as Markdown, and with `--page` to a page.
+validation scores. Choices rest on these: the setting of a system is the one of its trials that has the best validation AP
+(`scoring.choices`), except in the groups trials, ablation and all, which list settings. The test split is predicted by `--final`
+alone, which adds a line per network to `ledger.csv` and keeps the predictions in OUT/predictions. Tables go to OUT/tables as
+Markdown, and with `--page` to a page.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +28,10 @@ import corpus
 import forgers
 import materials
 from budgets import BUDGETS
-from experiment import RunResult, Task, TestTask, predict_split, read_result, run, test
+from comparison import NOT_QUICK, SYSTEM_GROUPS, RunOptions, describe_missing, finished, parse_names
+from experiment import RunResult, Task, TestTask, predict_split, read_choices, read_result, run, test
 from scoring import ledger
+from scoring.choices import TRIAL_BUDGET, TRIAL_SEED, choices_table
 from scoring.costs import cost_table, trials_table
 from scoring.naming import NamingThresholds
 from scoring.pages import fill_page
@@ -36,7 +40,7 @@ from scoring.report import SplitReport, validation_table
 from scoring.scores import RESAMPLES
 from scoring.tables import Table
 from scoring.truth import SplitTruth
-from systems import ABLATION, FEATURES, MAIN, OURS, RANGE_TRIALS, REFERENCES, SYSTEMS, TRIALS
+from systems import FEATURES, SYSTEMS
 
 from avloc.errors import AvlocError
 from avloc.feature_extraction.job import run as job
@@ -48,87 +52,6 @@ from avloc.io import processes
 from avloc.io.files import read_json, write_text
 
 QUICK_CLIPS = 240
-NOT_QUICK = ("batfd_plus",)  # attention over all cells of its map: more than five minutes even in the quick form
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """Options of the command line.
-
-    Attributes:
-        out: folder for everything.
-        systems: names of systems.
-        group: name of their group; `selected` for a list of names.
-        seeds: seeds of the trainings.
-        budgets: names of budgets.
-        jobs: runs at a time, each with its share of the cores.
-        cores: cores for all.
-        device: `cpu` or `gpu`.
-        quick: a small set.
-        final: predict the test split.
-        allow_dirty: also with uncommitted changes; the ledger says so.
-        shift_ms: also predict media that come later by this many milliseconds.
-        tables: only draw the tables.
-        resamples: draws of each bootstrap.
-        page: a page of the documentation whose places get the tables.
-    """
-
-    out: Path
-    systems: tuple[str, ...]
-    group: str
-    seeds: tuple[int, ...]
-    budgets: tuple[str, ...]
-    jobs: int
-    cores: int
-    device: str
-    quick: bool
-    final: bool
-    allow_dirty: bool
-    shift_ms: float
-    tables: bool
-    resamples: int
-    page: Path | None
-
-    @property
-    def folder(self) -> Path:
-        """The folder of this corpus."""
-        return self.out / "quick" if self.quick else self.out
-
-    def tasks(self) -> list[Task]:
-        """All runs, seed by seed, so that an interrupted benchmark has whole seeds."""
-        threads = max(1, self.cores // self.jobs)
-        return [
-            Task(name, seed, budget, self.folder, self.device, threads)
-            for budget in self.budgets
-            for seed in self.seeds
-            for name in self.systems
-        ]
-
-
-def parse_names(text: str, groups: dict[str, Sequence[str]], what: str) -> tuple[str, ...]:
-    """Return names from a group's name, or from a list with commas.
-
-    Args:
-        text: of the command line.
-        groups: names by group; those of `all` are the known ones.
-        what: the names, in a message.
-
-    Raises:
-        AvlocError: if a name is unknown.
-    """
-    names = groups.get(text) or text.split(",")
-    unknown = [name for name in names if name not in groups["all"]]
-    if unknown:
-        raise AvlocError(f"unknown {what} {', '.join(unknown)}; want {', '.join((*groups, *groups['all']))}")
-    return tuple(names)
-
-
-SYSTEM_GROUPS: dict[str, Sequence[str]] = {
-    "main": [*MAIN, *REFERENCES],
-    "ablation": [OURS, *ABLATION],
-    "trials": [*TRIALS, *RANGE_TRIALS],
-    "all": [*SYSTEMS],
-}
 
 
 def parse(arguments: Sequence[str] | None = None) -> RunOptions:
@@ -160,7 +83,7 @@ def parse(arguments: Sequence[str] | None = None) -> RunOptions:
 
 
 def prepare(out: Path, materials_out: Path, clips: int, workers: int) -> None:
-    """Fetch what is missing, make the clips, and extract their features; finished parts are kept.
+    """Fetch missing recordings, make the clips, and extract their features; finished parts are kept.
 
     Args:
         out: folder of this set, its features and runs.
@@ -202,9 +125,17 @@ def run_all(function: Callable[[Any], str], tasks: Iterable[Any], jobs: int) -> 
 
 
 def train_all(options: RunOptions) -> None:
+    """Train and validate the runs that are left; first the trials, which decide about the settings."""
+    if TRIAL_SEED in options.seeds and TRIAL_BUDGET in options.budgets:
+        train_left(replace(options, seeds=(TRIAL_SEED,), budgets=(TRIAL_BUDGET,)))
+    train_left(options)
+
+
+def train_left(options: RunOptions) -> None:
     """Train and validate the runs that are left."""
-    left = [task for task in options.tasks() if not task.result_file.is_file()]
-    say(f"{len(left)} of {len(options.tasks())} runs to train")
+    tasks = options.tasks()
+    left = [task for task in tasks if not task.result_file.is_file()]
+    say(f"{len(left)} of {len(tasks)} runs to train")
     for decodes_another in (False, True):  # networks are trained before they are decoded in other ways
         group = [task for task in left if bool(SYSTEMS[task.system].weights_of) == decodes_another]
         run_all(run, group, options.jobs)
@@ -235,31 +166,34 @@ def shift_validation(options: RunOptions) -> None:
 # Tables.
 
 
-def finished(options: RunOptions, names: Iterable[str], budget: str) -> dict[str, list[Task]]:
-    """List the finished runs of systems in one budget, with any of the seeds."""
-    tasks = {
-        name: [t for seed in options.seeds if (t := Task(name, seed, budget, options.folder)).result_file.is_file()]
-        for name in names
-    }
-    return {name: done for name, done in tasks.items() if done}
+def with_note(tables: Iterable[Table], note: str) -> list[Table]:
+    """Add a note to tables; an empty one adds nothing."""
+    return [replace(table, notes=(*table.notes, note)) if note else table for table in tables]
 
 
 def draw(options: RunOptions) -> list[Table]:
     """Draw all tables that the finished runs and the kept predictions allow, and write them."""
-    tables = []
-    tried = {name: [*map(read_result, done)] for name, done in finished(options, SYSTEMS, "short").items()}
+    tables, settings = [], options.settings()
+    labels = {name: choice.label for name, choice in options.choices().items()}
+    with_trials = replace(options, seeds=tuple(dict.fromkeys((TRIAL_SEED, *options.seeds))))
+    tried = {
+        name: [*map(read_result, done)]
+        for name, done in finished(with_trials, {name: name for name in SYSTEMS}, TRIAL_BUDGET).items()
+    }
     for budget in options.budgets:
-        tasks = finished(options, options.systems, budget)
+        tasks = finished(options, settings, budget)
+        missing = describe_missing(options, budget)
+        say(f"{budget} budget: {missing or 'all runs are trained'}")
         results: dict[str, list[RunResult]] = {name: [*map(read_result, done)] for name, done in tasks.items()}
         if not results:
             continue
         scores = {name: [result.validation for result in seeds] for name, seeds in results.items()}
-        tables.append(validation_table(scores, budget))
-        tables.append(cost_table(results, tried, options.cores))
+        trained = [validation_table(scores, budget, labels), cost_table(results, tried, options.cores)]
+        tables += with_note(trained, missing)
         for split in ("val", "test"):
-            tables += split_tables(options, tasks, split)
+            tables += split_tables(options, tasks, split, labels)
     if len(tried) > 1:
-        tables.append(trials_table(tried))
+        tables += [choices_table(read_choices(options.folder).values()), trials_table(tried)]
     if options.group != "main":  # a part must not take the place of the whole
         tables = [replace(table, name=f"{options.group}-{table.name}") for table in tables]
     for table in tables:
@@ -267,41 +201,74 @@ def draw(options: RunOptions) -> list[Table]:
     return tables
 
 
-def split_tables(options: RunOptions, tasks: dict[str, list[Task]], split: str) -> list[Table]:
-    """Draw the tables of a split and budget: all of the test, once it was predicted; the shift alone of validation."""
-    shift_s = options.shift_ms / 1000
+def split_tables(
+    options: RunOptions, tasks: Mapping[str, Sequence[Task]], split: str, labels: Mapping[str, str]
+) -> list[Table]:
+    """Draw the tables of a split and budget: all of the test, once it was predicted; the shift alone of validation.
 
-    def load(shift: float) -> dict[str, list[SplitPredictions]]:
-        files = {name: [task.predictions_file(split, shift) for task in done] for name, done in tasks.items()}
-        complete = {name: paths for name, paths in files.items() if all(path.is_file() for path in paths)}
-        return {name: [*map(SplitPredictions.load, paths)] for name, paths in complete.items()}
-
-    runs, shifted = load(0.0), load(shift_s) if shift_s else {}
-    if not runs or (split == "val" and not shifted):
+    Args:
+        options: of the command line.
+        tasks: the finished runs of each system.
+        split: `val` or `test`.
+        labels: the chosen settings, for the rows.
+    """
+    budget, shift_s = next(iter(tasks.values()))[0].budget, options.shift_ms / 1000
+    predicted = {name: [t for t in done if t.predictions_file(split).is_file()] for name, done in tasks.items()}
+    predicted = {name: done for name, done in predicted.items() if done}
+    # A change by the shift compares the same seeds.
+    complete = {
+        name: done
+        for name, done in predicted.items()
+        if shift_s and all(task.predictions_file(split, shift_s).is_file() for task in done)
+    }
+    if not predicted and (options.final or options.tables):
+        say(f"{budget} budget: no run has predictions of {split}")
+    if not predicted or (split == "val" and not complete):
         return []
     clips = options.folder / "clips"
     report = SplitReport(
         split,
-        next(iter(tasks.values()))[0].budget,
+        budget,
         SplitTruth.build(corpus.read_records(clips, split), corpus.read_details(clips)),
-        runs,
-        {name: [NamingThresholds(**read_result(task).thresholds) for task in tasks[name]] for name in runs},
-        {options.shift_ms: shifted} if shifted else {},
+        {name: [SplitPredictions.load(t.predictions_file(split)) for t in done] for name, done in predicted.items()},
+        {name: [NamingThresholds(**read_result(task).thresholds) for task in done] for name, done in predicted.items()},
+        labels=labels,
         unseen=forgers.UNSEEN_SOUND | forgers.UNSEEN_MOUTH,
         neural=forgers.NEURAL,
         resamples=options.resamples,
         progress=say,
     )
-    return report.tables() if split == "test" else [report.shift_table(options.shift_ms, shifted)]
+    tables = with_missing(options, report.tables(), budget, split) if split == "test" else []
+    if shift_s:
+        shifted = {
+            name: [SplitPredictions.load(task.predictions_file(split, shift_s)) for task in done]
+            for name, done in complete.items()
+        }
+        drawn = [report.shift_table(options.shift_ms, shifted)] if shifted else []
+        tables += with_missing(options, drawn, budget, split, shift_s)
+    return tables
+
+
+def with_missing(
+    options: RunOptions, tables: Iterable[Table], budget: str, split: str, shift_s: float = 0.0
+) -> list[Table]:
+    """Say which predictions are missing, and note it under the tables; the arguments are as for `describe_missing`."""
+    missing = describe_missing(options, budget, split, shift_s)
+    if missing:
+        say(f"{budget} budget, {split}: {missing}")
+    return with_note(tables, missing)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Prepare the data, run what is left, and print the tables."""
+    """Prepare the data, do the runs that are left, and print the tables."""
     options = parse(arguments)
     commit = ledger.commit_name(allow_dirty=options.allow_dirty) if options.final else ""
     if not options.tables:
         prepare(options.folder, options.out, QUICK_CLIPS if options.quick else corpus.CLIPS, options.cores)
         train_all(options)
+    for choice in options.choices().values():
+        say(choice.sentence())
+    if not options.tables:
         if options.final:
             test_all(options, commit)
         elif options.shift_ms:

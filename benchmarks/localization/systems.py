@@ -1,8 +1,9 @@
 """The systems to compare: for each a network's class, its arguments, and its training; all on the same cached features.
 
 All get the same labels (which modality is forged), the same front ends for the features, clock, optimizer, schedules and budgets
-(`budgets.BUDGETS`), and keep the weights of the best validation AP. Each had the same two trials with seed 0 and the short
-budget: learning rates of 2e-3 and of 1e-3 (group `trials`), of which the better validation AP counts.
+(`budgets.BUDGETS`), and keep the weights of the best validation AP. Each has the same two trials with seed 0 and the short
+budget: learning rates of 2e-3 and of 1e-3. Two peers have a third one, with the ranges of BoundaryTransformer. `TRIALS_OF` lists
+them, and `scoring.choices` takes the one of the best validation AP.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class System:
         pseudo_forgeries: share of the real training clips that get a pseudo-forgery.
         modality: the only modality of its labels and forgeries; empty: both.
         weights_of: another system, whose trained network this one decodes; empty: it is trained itself.
+        setting: the difference between the trials of a system, in the tables.
     """
 
     network: str
@@ -46,10 +48,11 @@ class System:
     pseudo_forgeries: float = 0.0
     modality: str = ""
     weights_of: str = ""
+    setting: str = "rate 2e-3"
 
     @property
     def key(self) -> str:
-        """A short name of everything that changes what is trained or decoded: files of other settings are another run's."""
+        """A checksum of all settings of the training and the decoding: files of other settings are another run's."""
         settings = [self.network, self.arguments, self.lr, self.hop_s, self.pseudo_forgeries, self.modality]
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
 
@@ -148,13 +151,21 @@ REFERENCES = {
     "audio_alone": System(_CLASS, "ours, audio alone", "a. alone", _OWN, modality="audio"),
     "visual_alone": System(_CLASS, "ours, visual alone", "v. alone", _OWN, modality="visual"),
 }
-TRIALS = {f"{name}_slow": replace(system, title=f"{system.title}, rate 1e-3", lr=1e-3) for name, system in MAIN.items()}
+TRIALS = {
+    f"{name}_slow": replace(system, title=f"{system.title}, rate 1e-3", lr=1e-3, setting="rate 1e-3")
+    for name, system in MAIN.items()
+}
 # Ours and TriDet's ranges suit the corpus's short segments; these get the same.
 RANGE_TRIALS = {
-    f"{name}_fine": MAIN[name].with_arguments(
-        f"{MAIN[name].title}, short segments at full resolution", first_steps=24.0, levels=3
+    f"{name}_fine": replace(
+        MAIN[name].with_arguments(f"{MAIN[name].title}, short ranges", first_steps=24.0, levels=3),
+        setting="short ranges",
     )
     for name in ("actionformer", "ummaformer")
+}
+TRIALS_OF = {
+    name: tuple(trial for trial in (name, f"{name}_slow", f"{name}_fine") if trial in MAIN | TRIALS | RANGE_TRIALS)
+    for name in MAIN
 }
 _BASE = MAIN[OURS]
 ABLATION = {

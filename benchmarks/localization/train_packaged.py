@@ -28,6 +28,7 @@ import model_card
 import numpy as np
 import torch
 from real_footage.alarms import ALARMS_PER_MINUTE, Setting, choose_setting, count_alarms
+from scoring import ledger
 
 import avloc
 from avloc.cli.train import parse as parse_training
@@ -67,6 +68,8 @@ UNUSED_CLIPS = 8  # tell which parameters a network never uses
 MOST_CHANGE = 0.02  # of a clip's best score, by half precision
 IOUS, ROWS = (0.5, 0.75, 0.9, 0.95), (10,)
 THRESHOLD_DIGITS = 2
+MARKER = "corpus.json"
+"""A file that every set of the benchmark has."""
 CARD = Path(__file__).parents[2] / "docs" / "model_card.md"
 
 
@@ -148,16 +151,28 @@ def read_labels(data: Data, split: str) -> RecordTable:
     return builder.build()
 
 
-def note_look(streams: str, data: Data, options: argparse.Namespace) -> None:
-    """Add a line to the benchmark's ledger before a network is tested on its corpus; a demo's set has no ledger."""
-    marker = data.root / "corpus.json"
-    if not marker.is_file():
-        return
-    from scoring import ledger
+def name_commit(options: argparse.Namespace) -> str:
+    """Name the commit for the ledger; empty if the test split stays unseen, or the set has no ledger, as that of a demo.
 
-    corpus = read_json(marker, "marker of the benchmark's set")
-    look = ledger.Look(corpus["version"], corpus["clips"], f"packaged-{streams}", options.seed, options.config)
-    ledger.append(look, ledger.commit_name(allow_dirty=True))  # the networks themselves are not committed yet
+    The files that this script writes may have changes: a training is tested before they are committed.
+
+    Raises:
+        AvlocError: if other files have uncommitted changes.
+    """
+    if not options.final or not (options.root is None or (options.root / MARKER).is_file()):
+        return ""
+    outputs = (options.card, options.package / FACTS, *(options.package / f"{streams}.ckpt" for streams in STREAMS))
+    return ledger.commit_name(allow_dirty=options.allow_dirty, outputs=outputs)
+
+
+def note_look(description: NetworkDescription, data: Data, options: argparse.Namespace, commit: str) -> None:
+    """Add a line to the benchmark's ledger before a network is tested on its corpus; without a commit, none."""
+    if not commit:
+        return
+    corpus = read_json(data.root / MARKER, "marker of the benchmark's set")
+    system = f"{description.name} {description.sha256[:12]}"
+    look = ledger.Look(corpus["version"], corpus["clips"], system, options.seed, options.config)
+    ledger.append(look, commit)
 
 
 def score_split(localizer: Localizer, data: Data, split: str) -> SplitScores:
@@ -186,7 +201,7 @@ def choose_threshold(scores: SplitScores, per_minute: float = ALARMS_PER_MINUTE)
 
 
 def figures(scores: SplitScores, threshold: float) -> dict[str, Any]:
-    """The figures of a split: strict AP and AR, clip AUC, and what the operating point finds and flags wrongly."""
+    """The figures of a split: strict AP and AR, clip AUC, and the clips that the operating point flags, rightly and wrongly."""
     metric = TemporalAveragePrecision(ap_ious=IOUS, ar_counts=ROWS)
     for file, rows in scores.rows.items():
         metric.update([(rows[:, 0], rows[:, 1:])], [scores.segments[file]])
@@ -226,8 +241,8 @@ def clear_unused(network: torch.nn.Module, batches: Sequence[Batch]) -> list[str
     return unused
 
 
-def pack(streams: str, checkpoint: Path, data: Data, options: argparse.Namespace) -> dict[str, Any]:
-    """Write a network into the package, and return its facts.
+def pack(streams: str, checkpoint: Path, data: Data, options: argparse.Namespace, commit: str) -> dict[str, Any]:
+    """Write a network into the package, and return its facts; a test notes the commit.
 
     The operating point is chosen, and all figures are measured, with the half-precision weights that users get.
     """
@@ -259,7 +274,7 @@ def pack(streams: str, checkpoint: Path, data: Data, options: argparse.Namespace
         "figures": {data.validation: figures(validation, setting.threshold)},
     }
     if options.final:
-        note_look(streams, data, options)
+        note_look(localizer.description, data, options, commit)
         facts["figures"]["test"] = figures(score_split(localizer, data, "test"), setting.threshold)
     return facts
 
@@ -316,6 +331,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2, help="of torch (default: 2)")
     parser.add_argument("--version", help="of the networks (default: avloc's and the corpus's)")
     parser.add_argument("--final", action="store_true", help="score the test split too")
+    parser.add_argument("--allow-dirty", action="store_true", help="also with uncommitted changes; the ledger says so")
     parser.add_argument("--footage", type=Path, help="result of footage.py for the network of both streams")
     parser.add_argument("--package", type=Path, default=FOLDER, help="folder of the networks (default: the package's)")
     parser.add_argument("--card", type=Path, default=CARD, help="the card to write (default: docs/model_card.md)")
@@ -323,9 +339,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train what is missing, write the package's files and the card."""
+    """Train missing networks, write the package's files and the card."""
     options = parse(arguments)
     torch.set_num_threads(options.threads)
+    commit = name_commit(options)
     if options.root is None:
         make_corpus(options)
     data = Data(options.dataset, options.root or options.out / "clips", options.store or options.out / "features")
@@ -335,12 +352,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise AvlocError(f"{data.root}: {report.failed} clips could not be read: {report.failures}")
     description = model_card.describe_data(data.dataset, data.root)
     options.version = options.version or f"{avloc.__version__}+{description['version']}"
-    networks = {streams: pack(streams, run_training(streams, data, options), data, options) for streams in NETWORKS}
+    networks = {
+        streams: pack(streams, run_training(streams, data, options), data, options, commit) for streams in NETWORKS
+    }
     facts = {
         "networks": networks,
         "bytes": check_size(options.package),
         "extractors": extractors,
         "data": description,
+        "examples": model_card.score_examples(options.package),
         "footage": None if options.footage is None else read_footage(options.footage),
     }
     write_json(options.package / FACTS, facts)

@@ -56,7 +56,7 @@ def count_alarms(rows: Float, threshold: float) -> int:
 
 
 def choose_setting(rows: Rows, truth: Truth, per_minute: float = ALARMS_PER_MINUTE) -> Setting:
-    """Choose the lowest threshold down to which the real clips of a set have at most so many alarms per minute.
+    """Choose the lowest threshold down to which a set's real clips have at most `per_minute` alarms per minute.
 
     Args:
         rows: the predictions.

@@ -74,7 +74,7 @@ def choose_words(words: Sequence[Word], length: int, rng: Random) -> list[Word]:
 
 
 def whole_frames(word: Word, frames: int) -> Word:
-    """Widen a word to the frames that it touches, of a clip of so many frames.
+    """Widen a word to the frames that it touches, of a clip with `frames` frames.
 
     >>> whole_frames(Word(700, 1900), frames=9)
     Word(start=640, end=1920)
@@ -155,10 +155,10 @@ def transplant(clip: RealClip, frames: Frames, k: int, donor: int) -> float:
     """
     height, width = frames.shape[1:3]
     left, top = square_corner(clip.mouths[k], clip.side, height, width)
-    own = clip.frames[k, top : top + clip.side, left : left + clip.side].astype(np.float32)
+    original = clip.frames[k, top : top + clip.side, left : left + clip.side].astype(np.float32)
     moved = cut_mouth(clip.frames[donor], clip.mouths[donor], (left, top), clip.mouths[k], clip.side)
     ring = forge.mouth_mask(clip.side)[..., 0] < 0.5
-    difference = own - moved
+    difference = original - moved
     shift = difference[ring].mean(axis=0)
     frames[k, top : top + clip.side, left : left + clip.side] = np.clip(np.rint(moved + shift), 0, 255)
     return float(np.abs(difference[ring] - shift).mean())

@@ -35,7 +35,7 @@ def group_table(result: FootageResult) -> list[str]:
         cells = [name, f"{group.forged} + {group.real}"]
         cells += [format_interval(group.metrics[metric]) for metric in METRICS]
         cells += [format_interval(group.metrics["auc"], 1, 2), f"{group.flagged} of {group.forged}"]
-        cells += [f"{group.found} of {group.segments}", describe_names(group.named)]
+        cells += [f"{group.segments_found} of {group.segments}", describe_names(group.named)]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
@@ -66,8 +66,8 @@ def clip_table(result: FootageResult) -> list[str]:
     for clip in result.clips:
         methods = ", ".join(f"{key}: {name}" for key, name in clip.methods.items()) or "real"
         named = ", ".join(name or "–" for name in clip.named)
-        found = f"{clip.found} of {clip.segments}" if clip.segments else ""
-        lines.append(f"| {clip.file} | {methods} | {clip.score:.3f} | {clip.alarms} | {found} | {named} |")
+        segments = f"{clip.segments_found} of {clip.segments}" if clip.segments else ""
+        lines.append(f"| {clip.file} | {methods} | {clip.score:.3f} | {clip.alarms} | {segments} | {named} |")
     return lines
 
 

@@ -19,9 +19,11 @@ import corpus
 import numpy as np
 import torch
 from budgets import BUDGETS, BudgetedModule
+from comparison import describe_tasks
 from experiment import SystemData, Task, load_weights, predict
 from scoring import ledger
 from scoring.predictions import SplitPredictions
+from scoring.report import row_label
 from scoring.tables import Cell, Table
 from systems import FEATURES, SYSTEMS, build_network
 
@@ -32,6 +34,7 @@ from avloc.evaluation.scoring import Evaluation
 from avloc.feature_extraction.job import run as job
 from avloc.feature_extraction.job.worker import ExtractionSettings
 from avloc.feature_extraction.store.feature_store import FeatureStore
+from avloc.io.files import file_sha256
 from real_footage.alarms import Rows, Setting, choose_setting
 from real_footage.scores import (
     METRICS,
@@ -44,6 +47,7 @@ from real_footage.scores import (
 )
 
 SPLIT = "val"
+METADATA = f"{SPLIT}_metadata.json"
 NOTE = (
     "Strict AP and AR in percent, AUC of clips, and false alarms per minute of real clips at a threshold that was chosen on the "
     "generated validation split (one per ten minutes): means over the seeds, with the 95 % intervals of the mean by bootstrap "
@@ -53,7 +57,7 @@ NOTE = (
 
 def validation_truth(clips: Path) -> Truth:
     """The labels of a generated set's validation split; a clip lasts as long as its sound, whatever its frames per second."""
-    truth = read_truth(clips / f"{SPLIT}_metadata.json", "fake_segments")
+    truth = read_truth(clips / METADATA, "fake_segments")
     duration_s = {record.file: record.duration_s for record in corpus.read_records(clips, SPLIT)}
     return replace(truth, duration_s=np.array([duration_s[f"{SPLIT}/{file}"] for file in truth.files]))
 
@@ -79,12 +83,17 @@ def extract(out: Path, files: Sequence[str], workers: int) -> None:
 
 
 def predictions_file(task: Task, out: Path) -> Path:
-    """The file that keeps a network's predictions for the footage."""
-    return out / "predictions" / task.budget / f"{task.system}-{task.seed}.npz"
+    """The file that keeps the predictions of a network for the footage, named by the content of both.
+
+    A network that was trained again, and footage that was forged again, have another file.
+    """
+    checksums = file_sha256(task.weights_file), file_sha256(out / "clips" / METADATA)
+    name = "-".join((task.result_file.stem, *(checksum[:12] for checksum in checksums)))
+    return out / "predictions" / task.budget / f"{name}.npz"
 
 
 def predict_footage(task: Task, out: Path, clips: int, commit: str, ledger_file: Path = ledger.LEDGER) -> Rows:
-    """Predict the footage by a trained network, after a line in the ledger; predictions newer than the network are kept.
+    """Predict the footage by a trained network, after a line in the ledger; predictions of the same weights are kept.
 
     Args:
         task: the trained run.
@@ -94,7 +103,7 @@ def predict_footage(task: Task, out: Path, clips: int, commit: str, ledger_file:
         ledger_file: the ledger.
     """
     path = predictions_file(task, out)
-    if not path.is_file() or path.stat().st_mtime < task.weights_file.stat().st_mtime:
+    if not path.is_file():
         look = ledger.Look(corpus.VERSION, clips, f"{task.system} on footage", task.seed, task.budget)
         ledger.append(look, commit, ledger_file)
         system = SYSTEMS[task.system]
@@ -167,71 +176,104 @@ def interval_cell(interval: Interval, factor: float = 100, digits: int = 1) -> C
     return (value, f"{low}–{high}")
 
 
-def system_table(systems: Mapping[str, SystemRuns], truth: Truth, budget: str, resamples: int) -> Table:
-    """Systems by metrics, for all forged clips."""
-    columns = [*(name.upper() for name in METRICS), "clip AUC", "false alarms / min", "real flagged", "forged flagged"]
-    rows = []
-    for name, runs in systems.items():
-        metrics = mean_metrics(runs, truth, "all", resamples)
-        cells: list[Cell] = [interval_cell(metrics[metric]) for metric in METRICS]
-        cells += [interval_cell(metrics["auc"], 1, 2), interval_cell(mean_rate(runs, truth, resamples), 1, 2)]
-        everything = [result.groups["all"] for result in runs.results]
-        real = statistics.fmean(result.real_flagged for result in runs.results)
-        forged = statistics.fmean(group.flagged for group in everything)
-        cells += [(f"{real:.1f} of {everything[0].real}",), (f"{forged:.1f} of {everything[0].forged}",)]
-        rows.append(((SYSTEMS[name].title, f"{len(runs.rows)} seeds"), cells))
-    return Table(f"footage-{budget}", f"Real footage ({budget} budget)", "system", columns, rows, (NOTE,))
+class FootageTables(NamedTuple):
+    """The tables of some systems' runs of one budget.
 
+    Attributes:
+        systems: their runs.
+        truth: labels of the footage.
+        budget: its name.
+        labels: the chosen settings, for the rows.
+        resamples: draws of the bootstrap.
+        notes: sentences below each table.
+    """
 
-def group_table(systems: Mapping[str, SystemRuns], truth: Truth, metric: str, budget: str, resamples: int) -> Table:
-    """Groups of forged clips by systems, for one metric."""
-    groups = next(iter(systems.values())).results[0].groups
-    scale = (1.0, 2) if metric == "auc" else (100.0, 1)
-    rows: list[tuple[Cell, list[Cell]]] = [
-        (
-            (group, f"{counts.forged} clips"),
-            [interval_cell(mean_metrics(runs, truth, group, resamples)[metric], *scale) for runs in systems.values()],
-        )
-        for group, counts in groups.items()
-    ]
-    columns = [SYSTEMS[name].short or name for name in systems]
-    title = f"{'Clip AUC' if metric == 'auc' else metric.upper()} on real footage by forgery ({budget} budget)"
-    return Table(f"footage-{budget}-{metric}", title, "forged", columns, rows, (NOTE,))
+    systems: Mapping[str, SystemRuns]
+    truth: Truth
+    budget: str
+    labels: Mapping[str, str]
+    resamples: int
+    notes: Sequence[str]
+
+    def by_system(self) -> Table:
+        """Systems by metrics, for all forged clips."""
+        columns = [
+            *(name.upper() for name in METRICS),
+            "clip AUC",
+            "false alarms / min",
+            "real flagged",
+            "forged flagged",
+        ]
+        rows = []
+        for name, runs in self.systems.items():
+            metrics = mean_metrics(runs, self.truth, "all", self.resamples)
+            cells: list[Cell] = [interval_cell(metrics[metric]) for metric in METRICS]
+            alarms = mean_rate(runs, self.truth, self.resamples)
+            cells += [interval_cell(metrics["auc"], 1, 2), interval_cell(alarms, 1, 2)]
+            everything = [result.groups["all"] for result in runs.results]
+            real = statistics.fmean(result.real_flagged for result in runs.results)
+            forged = statistics.fmean(group.flagged for group in everything)
+            cells += [(f"{real:.1f} of {everything[0].real}",), (f"{forged:.1f} of {everything[0].forged}",)]
+            rows.append((row_label(name, runs.rows, self.labels), cells))
+        title = f"Real footage ({self.budget} budget)"
+        return Table(f"footage-{self.budget}", title, "system", columns, rows, self.notes)
+
+    def by_forgery(self, metric: str) -> Table:
+        """Groups of forged clips by systems, for one metric."""
+        groups = next(iter(self.systems.values())).results[0].groups
+        scale = (1.0, 2) if metric == "auc" else (100.0, 1)
+        rows: list[tuple[Cell, list[Cell]]] = []
+        for group, counts in groups.items():
+            metrics = [mean_metrics(runs, self.truth, group, self.resamples)[metric] for runs in self.systems.values()]
+            rows.append(((group, f"{counts.forged} clips"), [interval_cell(each, *scale) for each in metrics]))
+        columns = [SYSTEMS[name].short or name for name in self.systems]
+        head = "Clip AUC" if metric == "auc" else metric.upper()
+        title = f"{head} on real footage by forgery ({self.budget} budget)"
+        return Table(f"footage-{self.budget}-{metric}", title, "forged", columns, rows, self.notes)
 
 
 def compare(
-    tasks: Sequence[Task],
+    tasks: Mapping[str, Sequence[Task]],
     out: Path,
     methods: Mapping[str, Mapping[str, str]],
     commit: str,
     *,
+    labels: Mapping[str, str] | None = None,
     resamples: int = RESAMPLES,
     ledger_file: Path = ledger.LEDGER,
 ) -> list[Table]:
     """Predict and score trained runs of one budget on the footage, whose features are extracted, and draw their tables.
 
     Args:
-        tasks: the runs.
+        tasks: the runs of each system.
         out: folder of the footage's clips and features.
         methods: by clip, its methods by modality.
         commit: of the code, for the ledger.
+        labels: the settings that were chosen among trials, by name of the system.
         resamples: draws of the bootstrap.
         ledger_file: the ledger.
 
     Raises:
         AvlocError: if none of the runs is trained.
     """
-    metadata = out / "clips" / f"{SPLIT}_metadata.json"
+    metadata, every = out / "clips" / METADATA, [task for runs in tasks.values() for task in runs]
+    untrained = [task for task in every if not task.weights_file.is_file()]
+    unpredicted = [task for task in every if task not in untrained and not task.predictions_file(SPLIT).is_file()]
+    missing = describe_tasks({"not trained": untrained, "no predictions of the validation split": unpredicted})
     systems: dict[str, SystemRuns] = {}
-    for task in tasks:
-        if not task.weights_file.is_file() or not task.predictions_file(SPLIT).is_file():
-            continue
-        rows = predict_footage(task, out, len(methods), commit, ledger_file)
-        result = score_footage(rows, metadata, methods, validation_setting(task), resamples=1)
-        own = systems.setdefault(task.system, SystemRuns([], []))
-        systems[task.system] = SystemRuns([*own.rows, rows], [*own.results, result])
+    for name, runs in tasks.items():
+        trained = [task for task in runs if task not in (*untrained, *unpredicted)]
+        rows = [predict_footage(task, out, len(methods), commit, ledger_file) for task in trained]
+        results = [
+            score_footage(each, metadata, methods, validation_setting(task), resamples=1)
+            for each, task in zip(rows, trained, strict=True)
+        ]
+        if trained:
+            systems[name] = SystemRuns(rows, results)
     if not systems:
-        raise AvlocError(f"none of {len(tasks)} runs is trained, the first is {tasks[0].name}; run the benchmark first")
-    truth, budget = read_truth(metadata, "fake_segments"), tasks[0].budget
-    groups = [group_table(systems, truth, metric, budget, resamples) for metric in ("ap@0.5", "auc")]
-    return [system_table(systems, truth, budget, resamples), *groups]
+        raise AvlocError(f"none of {len(every)} runs is trained, the first is {every[0].name}; run the benchmark first")
+    notes = [NOTE, *([missing] if missing else [])]
+    tables = FootageTables(
+        systems, read_truth(metadata, "fake_segments"), every[0].budget, labels or {}, resamples, notes
+    )
+    return [tables.by_system(), *(tables.by_forgery(metric) for metric in ("ap@0.5", "auc"))]

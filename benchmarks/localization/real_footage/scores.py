@@ -35,6 +35,7 @@ FOUND_IOU = 0.5
 METRICS = ("ap@0.5", "ap@0.75", "ap@0.9", "ap@0.95", "ar@10")
 PROTOCOL = get_protocol("avdeepfake1m")
 KINDS = ("audio", "visual", "both")
+GROUP_COUNTS = ("forged", "real", "segments", "flagged", "segments_found", "named")
 
 
 class ClipScore(NamedTuple):
@@ -47,7 +48,7 @@ class ClipScore(NamedTuple):
         segments: forged segments.
         score: of its best row; 0 without rows.
         alarms: alarms at the threshold.
-        found: forged segments that a row of at least the threshold overlaps with an IoU of at least `FOUND_IOU`.
+        segments_found: forged segments that a row of at least the threshold overlaps with an IoU of at least `FOUND_IOU`.
         named: by forged segment, the modality named by the best row of such an IoU at any score; None if no row has it.
     """
 
@@ -57,7 +58,7 @@ class ClipScore(NamedTuple):
     segments: int
     score: float
     alarms: int
-    found: int
+    segments_found: int
     named: tuple[str | None, ...]
 
 
@@ -71,7 +72,7 @@ class GroupResult:
         segments: forged segments.
         metrics: strict AP and AR, and the clip AUC as `auc`.
         flagged: forged clips with an alarm.
-        found: see `ClipScore.found`.
+        segments_found: see `ClipScore.segments_found`.
         named: by named modality, the number of segments found at any score; None: the predictions name none.
     """
 
@@ -80,7 +81,7 @@ class GroupResult:
     segments: int
     metrics: dict[str, Interval]
     flagged: int
-    found: int
+    segments_found: int
     named: dict[str, int] | None
 
 
@@ -114,7 +115,7 @@ class FootageResult:
         """Convert to JSON: null for NaN."""
         groups = {
             name: {
-                **{key: getattr(group, key) for key in ("forged", "real", "segments", "flagged", "found", "named")},
+                **{key: getattr(group, key) for key in GROUP_COUNTS},
                 "metrics": {metric: interval.to_dict() for metric, interval in group.metrics.items()},
             }
             for name, group in self.groups.items()
@@ -203,7 +204,7 @@ def _score_clip(
 ) -> ClipScore:
     iou = interval_iou(segments, rows[:, 1:3])
     scores = rows[:, 0]
-    found = ((iou >= FOUND_IOU) & (scores >= threshold)).any(axis=1)
+    is_found = ((iou >= FOUND_IOU) & (scores >= threshold)).any(axis=1)
     named = []
     for overlaps in iou >= FOUND_IOU if rows.shape[1] == 5 else ():
         best = int(np.argmax(np.where(overlaps, scores, -np.inf))) if overlaps.any() else None
@@ -215,7 +216,7 @@ def _score_clip(
         segments=len(segments),
         score=float(scores.max(initial=0)),
         alarms=count_alarms(rows, threshold),
-        found=int(found.sum()),
+        segments_found=int(is_found.sum()),
         named=tuple(named),
     )
 
@@ -246,7 +247,7 @@ def _score_group(
         segments=sum(clip.segments for clip in forged),
         metrics=metrics,
         flagged=sum(clip.alarms > 0 for clip in forged),
-        found=sum(clip.found for clip in forged),
+        segments_found=sum(clip.segments_found for clip in forged),
         named={kind: names.count(kind) for kind in KINDS} if has_names else None,
     )
 

@@ -81,13 +81,14 @@ def cost_table(
     """Draw the table of one budget.
 
     Args:
-        results: the finished runs of each system in the budget.
+        results: the finished runs of each system in the budget, with its chosen setting.
         tried: the finished runs of all systems in the short budget, for the number of trials.
         threads: of the speed.
     """
     rows = []
     for name, runs in results.items():
-        speed, train_s = measure_speed(SYSTEMS[name], threads), statistics.median(run.train_s for run in runs)
+        system = SYSTEMS[runs[0].system]  # the chosen setting
+        speed, train_s = measure_speed(system, threads), statistics.median(run.train_s for run in runs)
         cells = [
             (f"{runs[0].parameters / 1e6:.2f} M",),
             (f"{count_settings(name, tried)}",),
@@ -96,7 +97,7 @@ def cost_table(
             (f"{speed.network_ms:.1f} ms",),
             (f"{speed.decode_ms:.1f} ms",),
         ]
-        rows.append(((SYSTEMS[name].title,), cells))
+        rows.append(((system.title,), cells))
     columns = ["parameters", "settings tried", "epochs", "training", "network", "decoding"]
     used = sorted({run.threads for runs in results.values() for run in runs})
     note = (
@@ -108,7 +109,7 @@ def cost_table(
 
 
 def trials_table(tried: Mapping[str, Sequence[RunResult]]) -> Table:
-    """Draw the validation AP of each setting that was tried, with seed 0: what the choices rest on."""
+    """Draw the validation AP of each setting that was tried, with seed 0, on which the choices rest."""
     rows = []
     for name, runs in tried.items():
         first = [run.validation for run in runs if run.seed == 0]

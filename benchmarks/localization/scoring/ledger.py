@@ -7,6 +7,7 @@ import io
 import os
 import subprocess
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,38 +22,44 @@ class Look(NamedTuple):
 
     Attributes:
         corpus: version of the corpus.
-        clips: number of clips of the whole corpus.
+        clips: number of clips of the whole corpus, or of the footage.
         system: name of the system.
-        seed: of its training.
-        budget: name of its budget.
+        seed: of its training; None: unknown.
+        budget: name of its budget; empty: unknown.
         shift_ms: shift of media and labels.
     """
 
     corpus: int
     clips: int
     system: str
-    seed: int
+    seed: int | None
     budget: str
     shift_ms: float = 0.0
 
 
-def commit_name(ledger: Path = LEDGER, *, allow_dirty: bool = False) -> str:
-    """Name the commit that tests run at, for the ledger; `…-dirty` if tracked files beside the ledger differ from it.
+def commit_name(ledger: Path = LEDGER, *, allow_dirty: bool = False, outputs: Iterable[Path] = ()) -> str:
+    """Name the commit that tests run at, for the ledger; `…-dirty` if the code beside it differs from that commit.
+
+    Args:
+        ledger: a file in the repository; it may have changes itself.
+        allow_dirty: name the commit although tracked files have changes, or Python files are untracked.
+        outputs: other files that may have changes, because the caller writes them.
 
     Raises:
-        AvlocError: if they do and `allow_dirty` is not set, or the ledger does not lie in a git repository.
+        AvlocError: if the code differs and `allow_dirty` is not set, or the ledger does not lie in a git repository.
     """
-    folder = ledger.parent
-    commit = _git(folder, "rev-parse", "--short=12", "HEAD").strip()
-    root = Path(_git(folder, "rev-parse", "--show-toplevel").strip())
-    changed = [line[3:] for line in _git(folder, "status", "--porcelain", "--untracked-files=no").splitlines()]
-    others = [name for name in changed if (root / name).resolve() != ledger.resolve()]
-    if not others:
+    commit = _git(ledger.parent, "rev-parse", "--short=12", "HEAD").strip()
+    root = Path(_git(ledger.parent, "rev-parse", "--show-toplevel").strip())
+    changed = _git(root, "diff", "--name-only", "--no-renames", "-z", "HEAD")
+    untracked = _git(root, "ls-files", "--others", "--exclude-standard", "-z", "--", "*.py")
+    allowed = {path.resolve() for path in (ledger, *outputs)}
+    files = [name for name in (changed + untracked).split("\0") if name and (root / name).resolve() not in allowed]
+    if not files:
         return commit
     if not allow_dirty:
         raise AvlocError(
-            f"a test needs a commit to name, and {len(others)} tracked files have uncommitted changes, the first is "
-            f"{others[0]}; commit them, or let the ledger say so with --allow-dirty"
+            f"a test needs a commit to name, and {len(files)} files have uncommitted changes or are untracked Python files, the "
+            f"first is {files[0]}; commit them, or let the ledger say so with --allow-dirty"
         )
     return f"{commit}-dirty"
 

@@ -108,7 +108,7 @@ class NamingScore(NamedTuple):
         deviation: (3,) standard deviation over the seeds; NaN for one seed.
         low: (3,) lower ends of the 95 % intervals of `right`.
         high: (3,) upper ends.
-        found: (3,) share of the labels of each kind that are found, mean over the seeds.
+        recall: (3,) share of the labels of each kind that are found, mean over the seeds.
     """
 
     confusion: npt.NDArray[np.float64]
@@ -116,7 +116,7 @@ class NamingScore(NamedTuple):
     deviation: npt.NDArray[np.float64]
     low: npt.NDArray[np.float64]
     high: npt.NDArray[np.float64]
-    found: npt.NDArray[np.float64]
+    recall: npt.NDArray[np.float64]
 
 
 def score_naming(
@@ -152,9 +152,9 @@ def mean_of_known(values: npt.NDArray[np.float64], axis: int) -> npt.NDArray[np.
     >>> mean_of_known(np.array([[0.5, np.nan], [1.0, np.nan]]), axis=0).tolist()
     [0.75, nan]
     """
-    known = np.isfinite(values)
-    total = np.where(known, values, 0.0).sum(axis=axis)
-    return np.divide(total, known.sum(axis=axis), out=np.full(total.shape, np.nan), where=known.any(axis=axis))
+    finite = np.isfinite(values)
+    total = np.where(finite, values, 0.0).sum(axis=axis)
+    return np.divide(total, finite.sum(axis=axis), out=np.full(total.shape, np.nan), where=finite.any(axis=axis))
 
 
 def _percentiles(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

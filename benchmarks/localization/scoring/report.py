@@ -26,7 +26,16 @@ WIDE_GROUPS = ("", "modality", "methods")
 """Groups with a table of all metrics for each value; the others have a table of systems for each of `NARROW_METRICS`."""
 NARROW_METRICS = ("ap@0.5", "ap@0.95")
 SCORE_NOTE = (
-    "Strict, percent: mean ± deviation over the seeds, and the 95 % interval of the mean by bootstrap over sources."
+    "Strict, percent: mean ± deviation over the seeds, and the 95 % interval of the mean by bootstrap over utterances "
+    "(sources), not speakers."
+)
+TRIALS_NOTE = (
+    "Trials: settings of a system that were validated with one seed and the short budget; the table of costs counts all settings "
+    "of a network that were tried."
+)
+SPEAKER_NOTE = (
+    "Strict, percent: mean ± deviation over the seeds, and the 95 % interval of the mean by bootstrap over the {} speakers, "
+    "each with all of their utterances. So few speakers give a wide interval, and a rough one."
 )
 
 Runs = Mapping[str, Sequence[SplitPredictions]]
@@ -42,7 +51,7 @@ class SplitReport:
         truth: labels and details of the split.
         runs: the predictions of each system's seeds.
         thresholds: of each of these.
-        shifted: the predictions for media and labels that come later, by milliseconds.
+        labels: the setting of a system that was chosen among its trials, for its rows.
         unseen: methods that no training clip has.
         neural: methods that are neural networks.
         resamples: draws of each bootstrap.
@@ -54,14 +63,14 @@ class SplitReport:
     truth: SplitTruth
     runs: Runs
     thresholds: Mapping[str, Sequence[NamingThresholds]]
-    shifted: Mapping[float, Runs] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
     unseen: Collection[str] = ()
     neural: Collection[str] = ()
     resamples: int = RESAMPLES
     progress: Callable[[str], object] = lambda text: None
 
     def tables(self) -> list[Table]:
-        """Draw all tables."""
+        """Draw all tables; `shift_table` draws the one of shifted media."""
         groups = group_masks(self.truth, unseen=self.unseen, neural=self.neural)
         tables = []
         for group, masks in groups.items():
@@ -72,9 +81,15 @@ class SplitReport:
             elif scores:
                 tables += [self._narrow_table(group, metric, scores, masks) for metric in NARROW_METRICS]
         wide = {value: mask for group in WIDE_GROUPS for value, mask in groups[group].items()}
-        tables += [self.naming_table(), self.confusion_table()]
-        tables += self.margin_tables(wide)
-        return tables + [self.shift_table(shift_ms, runs) for shift_ms, runs in self.shifted.items()]
+        tables += [self.speaker_table(), self.naming_table(), self.confusion_table()]
+        return tables + self.margin_tables(wide)
+
+    def _everything(self) -> npt.NDArray[np.bool_]:
+        return np.ones(len(self.truth.records), dtype=bool)
+
+    def _label(self, name: str, runs: Sequence[object]) -> Cell:
+        """The label of a system's row: title, chosen setting, seeds."""
+        return row_label(name, runs, self.labels)
 
     def _scores(self, mask: npt.NDArray[np.bool_]) -> dict[str, dict[str, Score]]:
         return {
@@ -103,12 +118,28 @@ class SplitReport:
 
     def _wide_table(self, value: str, scores: Mapping[str, Mapping[str, Score]], mask: npt.NDArray[np.bool_]) -> Table:
         """Systems by metrics."""
-        rows = [
-            ((SYSTEMS[name].title, _seeds(self.runs[name])), [score_cell(*by_metric[metric]) for metric in METRICS])
+        rows, title = self._metric_rows(scores), value[0].upper() + value[1:]
+        notes = [self._counts(mask), SCORE_NOTE, *([TRIALS_NOTE] if self.labels else [])]
+        return self._table(value, title, "system", [*METRICS.values()], rows, *notes)
+
+    def _metric_rows(self, scores: Mapping[str, Mapping[str, Score]]) -> list[tuple[Cell, list[Cell]]]:
+        return [
+            (self._label(name, self.runs[name]), [score_cell(*by_metric[metric]) for metric in METRICS])
             for name, by_metric in scores.items()
         ]
-        title = value[0].upper() + value[1:]
-        return self._table(value, title, "system", [*METRICS.values()], rows, self._counts(mask), SCORE_NOTE)
+
+    def speaker_table(self) -> Table:
+        """Draw the scores of all clips with intervals over speakers, which are wider than those over utterances."""
+        truth, everything = self.truth.by_speaker(), self._everything()
+        self.progress(f"{self.split}, {self.budget}: intervals over speakers")
+        scores = {
+            name: score_runs(evaluate_runs(runs, truth, everything), resamples=self.resamples)
+            for name, runs in self.runs.items()
+        }
+        note = SPEAKER_NOTE.format(len(np.unique(truth.table.source)))
+        title, columns = f"{EVERYTHING[0].upper()}{EVERYTHING[1:]}, intervals over speakers", [*METRICS.values()]
+        rows = self._metric_rows(scores)
+        return self._table(f"{EVERYTHING} speakers", title, "system", columns, rows, self._counts(everything), note)
 
     def _narrow_table(
         self,
@@ -143,7 +174,7 @@ class SplitReport:
                 right = [
                     score_cell(*each) for each in zip(score.right, score.deviation, score.low, score.high, strict=True)
                 ]
-                recall = (" / ".join(percent(float(value)) for value in score.found),)
+                recall = (" / ".join(percent(float(value)) for value in score.recall),)
                 rows.append(((SYSTEMS[name].title, label), [*right, recall]))
         note = (
             "Of the fakes of each kind that are found (strict matching at IoU .5, score above the best F1 on validation), the "
@@ -171,6 +202,10 @@ class SplitReport:
         for title, others in (("the best baseline", baselines), ("version 0.1's network", ["version_0_1"])):
             if OURS in self.runs and others and all(name in self.runs for name in others):
                 tables.append(self._margin_table(title, others, masks))
+            else:
+                self.progress(
+                    f"{self.split}, {self.budget}: no margin over {title}, its predictions or ours are missing"
+                )
         return tables
 
     def _margin_table(self, title: str, others: Sequence[str], masks: Mapping[str, npt.NDArray[np.bool_]]) -> Table:
@@ -190,12 +225,25 @@ class SplitReport:
                 ]
                 rows.append(((f"{value}, {METRICS[metric]}",), cells))
         columns = ["ours", "theirs", "system", "ratio", "difference"]
-        note = "Means over the seeds; the difference with its 95 % interval of paired draws of sources."
-        return self._table(f"margin over {title.split()[-1]}", f"Margin over {title}", "clips", columns, rows, note)
+        note = (
+            "Means over the seeds; the difference with its 95 % interval of paired draws of utterances (sources), not speakers. "
+            f"Compared with {', '.join(f'{SYSTEMS[name].title} ({_seeds(self.runs[name])})' for name in others)}."
+        )
+        notes = [note]
+        left_out = [SYSTEMS[name].title for name in BASELINES if name not in others]
+        if left_out and set(others) <= set(BASELINES):
+            notes.append(f"Baselines left out: {', '.join(left_out)}.")
+        name = f"margin over {title.split()[-1]}"
+        return self._table(name, f"Margin over {title}", "clips", columns, rows, *notes)
 
     def shift_table(self, shift_ms: float, shifted: Runs) -> Table:
-        """Draw the change of AP@.95 when media and labels come later, beside the interval of the score itself."""
-        metric, everything, rows = "ap@0.95", np.ones(len(self.truth.records), dtype=bool), []
+        """Draw the change of AP@.95 when media and labels come later, beside the interval of the score itself.
+
+        Args:
+            shift_ms: the shift.
+            shifted: the predictions for shifted media, of the seeds that `runs` has.
+        """
+        metric, everything, rows = "ap@0.95", self._everything(), []
         for name, runs in shifted.items():
             before, after = (evaluate_runs(each, self.truth, everything) for each in (self.runs[name], runs))
             score = score_runs(before, resamples=self.resamples)[metric]
@@ -207,7 +255,7 @@ class SplitReport:
                 (f"{100 * margin.difference:+.1f}", f"{100 * margin.low:+.1f}…{100 * margin.high:+.1f}"),
                 (f"±{percent(half)}",),
             ]
-            rows.append(((SYSTEMS[name].title, _seeds(runs)), cells))
+            rows.append((self._label(name, runs), cells))
         columns = ["AP@.95", "shifted", "change", "half interval"]
         title = f"Media and labels {shift_ms:g} ms later"
         return self._table(f"shift {shift_ms:g}ms", title, "system", columns, rows, SCORE_NOTE)
@@ -217,12 +265,26 @@ def _seeds(runs: Sequence[object]) -> str:
     return f"{len(runs)} seed{'' if len(runs) == 1 else 's'}"
 
 
-def validation_table(results: Mapping[str, Sequence[Mapping[str, float]]], budget: str) -> Table:
+def row_label(name: str, runs: Sequence[object], labels: Mapping[str, str]) -> Cell:
+    """Label a system's row: its title, the setting that was chosen among its trials, and the number of its seeds.
+
+    Args:
+        name: of the system.
+        runs: its seeds.
+        labels: the chosen settings, by name of the system.
+    """
+    return (SYSTEMS[name].title, *([labels[name]] if name in labels else []), _seeds(runs))
+
+
+def validation_table(
+    results: Mapping[str, Sequence[Mapping[str, float]]], budget: str, labels: Mapping[str, str] | None = None
+) -> Table:
     """Draw the validation scores of finished runs.
 
     Args:
         results: by system, the validation scores of each seed.
         budget: name of the budget.
+        labels: the settings that were chosen among trials, by name of the system.
     """
     metrics = {"ap": "AP", **METRICS}
     rows = []
@@ -232,7 +294,7 @@ def validation_table(results: Mapping[str, Sequence[Mapping[str, float]]], budge
             values = [seed[metric] for seed in seeds]
             spread = f"±{percent(statistics.stdev(values))}" if len(values) > 1 else ""
             cells.append((f"{percent(statistics.fmean(values))}{spread}",))
-        rows.append(((SYSTEMS[name].title, _seeds(seeds)), cells))
+        rows.append((row_label(name, seeds, labels or {}), cells))
     note = (
         "Strict, percent: mean ± standard deviation over the seeds. AP is the mean over the four thresholds. A system of one "
         "modality is validated on that modality's fakes."

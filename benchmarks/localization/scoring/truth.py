@@ -1,4 +1,4 @@
-"""A split's labels and details > columns for scores: fake segments, sources, and the names of what is forged.
+"""A split's labels and details > columns for scores: fake segments, sources, and forged modalities.
 
 Legend: V clips, N fake segments of all clips.
 """
@@ -83,7 +83,7 @@ class SplitTruth:
         records: V records, sorted by file, with one segment per forgery.
         details: of each record.
         table: the same as columns for `avloc.evaluation`, with the sources.
-        names: what is forged at each label, as an index into `NAMES`: (N,).
+        names: the forged modalities of each label, as an index into `NAMES`: (N,).
     """
 
     records: Sequence[VideoRecord]
@@ -117,3 +117,8 @@ class SplitTruth:
     def is_forged(self) -> npt.NDArray[np.bool_]:
         """Mark the clips that have a fake segment: (V,)."""
         return np.diff(self.table.labels.offsets) > 0
+
+    def by_speaker(self) -> SplitTruth:
+        """The same labels with speakers for sources, so that a bootstrap draws speakers."""
+        codes = CategoricalColumn.from_strings([each.speaker for each in self.details]).codes.astype(np.int64)
+        return replace(self, table=replace(self.table, source=codes))

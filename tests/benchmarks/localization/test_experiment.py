@@ -100,7 +100,7 @@ def test_the_long_budget_ends_when_validation_is_flat(task):
     assert long.result_file.parent.name == "long"
 
 
-def test_a_test_is_in_the_ledger_before_its_predictions(task, small_corpus, tmp_path, monkeypatch):
+def test_a_test_is_in_the_ledger_before_its_predictions(task, small_systems, tmp_path, monkeypatch):
     import experiment
     from scoring import ledger
 

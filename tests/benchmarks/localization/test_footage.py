@@ -29,7 +29,16 @@ def script(monkeypatch):
     monkeypatch.setattr(script, "load_unseen", lambda cache: unseen)
     monkeypatch.setattr(script, "score_footage", partial(script.score_footage, resamples=40))
     monkeypatch.setattr("torch.set_num_threads", lambda threads: None)
+    monkeypatch.setattr(script.ledger, "commit_name", lambda allow_dirty: f"abc-{allow_dirty}")
     return script
+
+
+@pytest.fixture
+def looks(script, monkeypatch):
+    """The lines that the script adds to the ledger."""
+    lines = []
+    monkeypatch.setattr(script.ledger, "append", lambda look, commit: lines.append((look, commit)))
+    return lines
 
 
 @pytest.fixture
@@ -55,7 +64,7 @@ def test_without_footage_one_line_says_so(script, tmp_path, monkeypatch, capsys)
 
 
 def test_checkpoint_is_scored_on_forged_footage(
-    script, footage, tmp_path, validation, small_checkpoint, monkeypatch, capsys
+    script, footage, tmp_path, validation, small_checkpoint, looks, monkeypatch, capsys
 ):
     monkeypatch.setenv("AVLOC_FOOTAGE", str(footage))
     out = tmp_path / "out"
@@ -73,6 +82,9 @@ def test_checkpoint_is_scored_on_forged_footage(
     ]
     assert script.main([*words, "--validation", *validation]) == 0
     printed = capsys.readouterr().out
+    [(look, commit)] = looks
+    assert look.system == f"c {script.file_sha256(small_checkpoint)[:12]} on footage"
+    assert (look.clips, look.seed, look.budget, commit) == (12, None, "", "abc-False")
     assert "forger absent is left out: why\n" in printed
     assert "**Real footage**, c: 2 clips, 12 versions of them, half of them forged; words by quiet points;" in printed
     assert "Left out: wall (no face in 25 of 25 frames)" in printed
@@ -97,6 +109,7 @@ def test_checkpoint_is_scored_on_forged_footage(
     assert (again["setting"]["clips"], again["setting"]["alarms"], again["real_flagged"]) == (6, 0, 0)
     monkeypatch.setattr(script, "predict_validation", fail)
     assert script.main([*words, "--corpus", str(out / "clips")]) == 0
+    assert len(looks) == 1  # the same look
 
     other = [
         "--out",
@@ -111,6 +124,7 @@ def test_checkpoint_is_scored_on_forged_footage(
         "1",
     ]
     assert script.main([*other, "--validation", *validation]) == 0
+    assert [look.system.split()[0] for look, _ in looks] == ["c", "other"]
     same = json.loads((out / "other.json").read_text())
     assert same["groups"]["visual"]["metrics"]["auc"] == document["groups"]["visual"]["metrics"]["auc"]
     assert same["groups"]["visual"]["named"] is None
@@ -162,18 +176,23 @@ def test_checksum_changes_with_the_code(tmp_path, monkeypatch):
 
 
 def test_tables_of_systems_lie_beside_those_of_the_benchmark(script, footage, tmp_path, monkeypatch, capsys):
+    import comparison
     from real_footage import runs
+    from scoring.choices import Choice
     from scoring.tables import Table
 
     calls = []
 
-    def compare(tasks, out, methods, commit):
-        calls.append(([task.name for task in tasks], tasks[0].out, len(methods), commit))
+    def compare(tasks, out, methods, commit, labels):
+        runs = [task for own in tasks.values() for task in own]
+        calls.append(([task.name for task in runs], runs[0].out, len(methods), commit, labels))
         return [Table("footage-long", "Real footage", "system", ["AP"], [(("ours",), [("1.0",)])])]
 
     monkeypatch.setattr(runs, "compare", compare)
     monkeypatch.setattr(runs, "extract", lambda out, files, workers: calls.append((out, len(files), workers)))
-    monkeypatch.setattr(script.ledger, "commit_name", lambda allow_dirty: f"abc-{allow_dirty}")
+    aps = {"boundary_map": 0.3, "boundary_map_slow": 0.4}
+    choice = Choice("boundary_map", aps)
+    monkeypatch.setattr(comparison, "read_choices", lambda folder: {"boundary_map": choice})
     words = [
         "--footage",
         str(footage),
@@ -187,6 +206,24 @@ def test_tables_of_systems_lie_beside_those_of_the_benchmark(script, footage, tm
     options = ["--rounds", "1", "--systems", "boundary_map", "--seeds", "2,4", "--budget", "long", "--allow-dirty"]
     assert script.main([*words, *options]) == 0
     assert calls[0] == (tmp_path / "out", 12, 1)
-    assert calls[1] == (["boundary_map, seed 2, long", "boundary_map, seed 4, long"], tmp_path / "loc", 12, "abc-True")
-    assert "| ours | 1.0 |" in (tmp_path / "loc" / "tables" / "footage-long.md").read_text()
-    assert "ours   1.0" in capsys.readouterr().out
+    names = ["boundary_map_slow, seed 2, long", "boundary_map_slow, seed 4, long"]
+    labels = {"boundary_map": "rate 1e-3, best of 2 trials"}
+    assert calls[1] == (names, tmp_path / "loc", 12, "abc-True", labels)
+    assert "| ours | 1.0 |" in (tmp_path / "loc" / "tables" / "selected-footage-long.md").read_text()
+    output = capsys.readouterr().out
+    assert "ours   1.0" in output
+    assert "boundary_map: boundary_map_slow, of 2 trials by validation AP" in output
+    assert script.main([*words, *options[:2], "--systems", "main", "--budget", "long"]) == 0
+    assert (tmp_path / "loc" / "tables" / "footage-long.md").is_file()
+
+
+def test_a_changed_network_is_another_look(script, looks, tmp_path):
+    words = ["--footage", "f", "--out", str(tmp_path), "--checkpoint", str(tmp_path / "c.ckpt"), "--corpus", "x"]
+    options = script.parse(words)
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "val_metadata.json").write_text("[]")
+    for content in ("1", "1", "2"):
+        (tmp_path / "c.ckpt").write_text(content)
+        script.note_look(options, "c", 12, "abc")
+    assert len(looks) == 2
+    assert len({look.system for look, _ in looks}) == 2

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from avloc.datasets import examples_folder, read_records
 from avloc.errors import AvlocError
 from avloc.io.files import write_json
 from avloc.models.packaged import FACTS, FOLDER
@@ -13,6 +14,9 @@ FIGURES = {
     "clips": 30, "forged_clips": 20, "segments": 31, "real_minutes": 0.9, "ap@0.5": 0.951, "ap@0.75": 0.8, "ap@0.9": 0.5,
     "ap@0.95": 0.123, "ar@10": 0.9, "clip_auc": 0.987, "forged_clips_flagged": 17, "real_clips_flagged": 1,
     "false_alarms_per_minute": 1.111,
+}  # fmt: skip
+EXAMPLES = {
+    "real_clips": 4, "real_clips_flagged": 1, "forged_clips": 8, "forged_clips_flagged": 6, "segments": 9, "segments_found": 7,
 }  # fmt: skip
 INTERVAL = {"value": 0.5, "low": 0.25, "high": 0.75}
 FOOTAGE = {
@@ -28,6 +32,10 @@ FOOTAGE = {
         "all": {"forged": 22, "real": 33, "flagged": 9, "metrics": {"auc": INTERVAL, "ap@0.5": INTERVAL}},
     },
 }
+
+
+def flat(text):
+    return text.replace("\n", " ")
 
 
 @pytest.fixture
@@ -50,16 +58,18 @@ def test_the_card_is_what_the_facts_say(script, facts):
 
 def test_figures_that_are_missing_are_said_to_be_missing(script, facts):
     facts = {**copy.deepcopy(facts), "footage": None}
+    facts.pop("examples", None)
     for network in facts["networks"].values():
         network["figures"] = {"val": FIGURES}
     text = script.render(facts)
     assert "False alarms per minute, clip AUC and AP on real footage: not measured." in text
     assert text.count("| test | not measured |") == 3
+    assert "The clips of `avloc.datasets.examples_folder()`: not measured." in text
 
 
 def test_figures_are_those_of_the_files(script, facts):
     facts = copy.deepcopy(facts)
-    facts["footage"] = FOOTAGE
+    facts["footage"], facts["examples"] = FOOTAGE, EXAMPLES
     for network in facts["networks"].values():
         network["figures"] = {"val": FIGURES, "test": {**FIGURES, "clip_auc": None, "false_alarms_per_minute": None}}
     text = script.render(facts)
@@ -68,8 +78,36 @@ def test_figures_are_those_of_the_files(script, facts):
     assert text.count("| not measured | 17 of 20 | 1 of 10 | not measured |") == 3
     assert "kokoro, codec2. Threshold 0.62." in text.replace("\n", " ")
     assert "2 were flagged; false alarms per minute: 1.30 (0.00–2.60)" in text.replace("\n", " ")
+    assert "1 of 4 genuine clips are flagged, and 6 of 8 forged ones; 7 of 9 forged segments are found" in flat(text)
     blanks = " | ".join(["not measured"] * 4)
     assert f"| all | 22 + 33 | 0.50 (0.25–0.75) | 50.0 (25.0–75.0) | {blanks} | 9 of 22 |" in text
+
+
+def test_the_clips_of_the_package_are_scored_at_the_operating_point(script, facts):
+    """The same as by `avloc localize`, whose localizer chooses the network for a clip by itself."""
+    from avloc.inference.packaged import load_packaged
+
+    counts = script.score_examples(FOLDER)
+    localizer, flagged, found = load_packaged(), {"real": 0, "forged": 0}, 0
+    for record in read_records("folder", examples_folder()):
+        localization = localizer.localize(examples_folder() / record.file)
+        segments = localization.segments(localization.threshold)
+        flagged["forged" if record.segments else "real"] += bool(segments)
+        for label in record.segments:
+            overlaps = [
+                (min(s.end_s, label.end_s) - max(s.start_s, label.start_s))
+                / (max(s.end_s, label.end_s) - min(s.start_s, label.start_s))
+                for s in segments
+            ]
+            found += max(overlaps, default=0) >= 0.5
+    assert (counts["real_clips"], counts["forged_clips"]) == (4, 8)
+    assert (counts["real_clips_flagged"], counts["forged_clips_flagged"]) == (flagged["real"], flagged["forged"])
+    assert (counts["segments"], counts["segments_found"]) == (
+        sum(len(record.segments) for record in read_records("folder", examples_folder())),
+        found,
+    )
+    assert counts["segments_found"] > 0
+    assert facts["examples"] == counts
 
 
 def test_the_extractors_are_those_of_the_configuration(script, tmp_path):
@@ -109,3 +147,15 @@ def test_a_corpus_is_described_by_its_marker_and_details(script, tmp_path):
 def test_another_set_is_refused(script, tmp_path):
     with pytest.raises(AvlocError, match=r"neither corpus\.json nor synth\.json"):
         script.describe_data("folder", tmp_path)
+
+
+def test_the_command_scores_the_clips_if_asked(script, facts, tmp_path, monkeypatch):
+    monkeypatch.setattr(script, "FOLDER", tmp_path)
+    monkeypatch.setattr(script, "CARD", tmp_path / "card.md")
+    monkeypatch.setattr(script, "score_examples", lambda folder: EXAMPLES)
+    write_json(tmp_path / FACTS, facts)
+    script.main([])
+    assert (tmp_path / "card.md").read_text(encoding="utf-8") == script.render(facts)
+    script.main(["--examples"])
+    assert json.loads((tmp_path / FACTS).read_text())["examples"] == EXAMPLES
+    assert "1 of 4 genuine clips are flagged" in flat((tmp_path / "card.md").read_text(encoding="utf-8"))

@@ -29,15 +29,6 @@ def test_options():
         parse(["--out", "x", "--budgets", "endless"])
 
 
-def test_tasks_are_whole_seeds():
-    from run import parse
-
-    options = parse(["--out", "x", "--systems", "tridet,frame_wise", "--seeds", "0,1", "--jobs", "2", "--cores", "6"])
-    tasks = options.tasks()
-    assert [(t.system, t.seed) for t in tasks] == [("tridet", 0), ("frame_wise", 0), ("tridet", 1), ("frame_wise", 1)]
-    assert {(t.threads, t.budget, t.device) for t in tasks} == {(3, "short", "cpu")}
-
-
 @pytest.fixture
 def benchmark_run(monkeypatch, small_corpus):
     """Run the command on a prepared folder, with training and prediction replaced by files."""
@@ -48,12 +39,13 @@ def benchmark_run(monkeypatch, small_corpus):
 
     from avloc.io.files import write_json
 
-    calls = []
+    calls, better = [], []
 
     def train(task):
         calls.append(("train", task.system, task.seed, task.budget))
         keep(task, "val")
-        validation = dict.fromkeys(["ap", "ap@0.5", "ap@0.75", "ap@0.9", "ap@0.95", "ar@10"], 0.5)
+        ap = 0.6 if task.system in better else 0.5
+        validation = dict.fromkeys(["ap", "ap@0.5", "ap@0.75", "ap@0.9", "ap@0.95", "ar@10"], ap)
         result = experiment.RunResult(
             task.system, task.seed, task.budget, 6, 1000, 10.0, validation, {"score": 0.5, "share": 0.5}, 1
         )
@@ -100,6 +92,7 @@ def benchmark_run(monkeypatch, small_corpus):
         )
         return [*calls]
 
+    execute.better = better  # systems of a better validation AP than the others
     return execute
 
 
@@ -118,6 +111,7 @@ def test_a_plain_run_trains_and_validates_what_is_left(benchmark_run, small_corp
     assert "test split" not in output
     assert widest_table_line(output) <= 80
     assert not list((small_corpus / "tables").glob("*test-*"))
+    assert "short budget: all runs are trained" in output
     assert "50.0±0.0" in (small_corpus / "tables" / "selected-validation-short.md").read_text()
 
 
@@ -128,11 +122,15 @@ def test_final_tests_once_and_tables_are_drawn_from_what_it_kept(benchmark_run, 
     assert [call[0] for call in benchmark_run("--final", "--systems", "tridet")] == ["prepare"]
     capsys.readouterr()
     text = (small_corpus / "tables" / "selected-test-short-unseen.md").read_text()
-    assert "TriDet-like<br>2 seeds" in text
-    assert "frame-wise" not in text  # not tested yet
+    assert "TriDet-like<br>rate 2e-3, 1 of 2 trials<br>2 seeds" in text
+    assert "frame-wise" not in text  # not asked for
     assert benchmark_run("--tables") == []
-    assert (small_corpus / "tables" / "selected-test-short-unseen.md").read_text() == text
-    assert widest_table_line(capsys.readouterr().out) <= 80
+    again = (small_corpus / "tables" / "selected-test-short-unseen.md").read_text()
+    missing = "Missing: frame_wise seeds 0, 1 (no predictions of test)."
+    assert again == f"{text[:-1]}\n{missing}\n"
+    output = capsys.readouterr().out
+    assert f"short budget, test: {missing}" in output
+    assert widest_table_line(output) <= 80
 
 
 def test_a_page_of_the_documentation_is_filled(benchmark_run, tmp_path, capsys):
@@ -143,8 +141,93 @@ def test_a_page_of_the_documentation_is_filled(benchmark_run, tmp_path, capsys):
     ]
     page.write_text("".join(places))
     benchmark_run("--tables", "--page", str(page))
-    assert "| TriDet-like<br>2 seeds |" in page.read_text()
+    assert "| TriDet-like<br>rate 2e-3, 1 of 2 trials<br>2 seeds |" in page.read_text()
     assert "filled but for x, which have no table yet" in capsys.readouterr().out
+
+
+def test_the_better_trial_is_trained_tested_and_shown(benchmark_run, small_corpus, capsys):
+    benchmark_run.better.append("tridet_slow")
+    trials = benchmark_run("--systems", "trials", "--seeds", "0")
+    assert len(trials) == 1 + 16
+    calls = benchmark_run()
+    names = [("tridet_slow", 1), ("frame_wise", 1)]
+    assert calls[1:] == [("train", *name, "short") for name in names]
+    capsys.readouterr()
+    calls = benchmark_run("--final")
+    assert [call[1] for call in calls[1:]] == ["tridet_slow", "frame_wise"] * 2
+    output = capsys.readouterr().out
+    assert "tridet: tridet_slow, of 2 trials by validation AP (tridet 50.0, tridet_slow 60.0)" in output
+    assert "frame_wise: frame_wise, of 2 trials by validation AP (frame_wise 50.0, frame_wise_slow 50.0)" in output
+    for name in ("test-short-all-clips", "validation-short", "test-short-all-clips-speakers"):
+        text = (small_corpus / "tables" / f"selected-{name}.md").read_text()
+        assert "| TriDet-like<br>rate 1e-3, best of 2 trials<br>2 seeds |" in text
+    text = (small_corpus / "tables" / "selected-choices.md").read_text()
+    assert "| TriDet-like | 2 of 2 | rate 2e-3: 50.0<br>rate 1e-3: 60.0 | rate 1e-3 |" in text
+
+
+def test_a_new_run_decides_before_it_trains_the_other_seeds(benchmark_run):
+    benchmark_run.better.append("tridet_slow")
+    benchmark_run("--systems", "tridet_slow", "--seeds", "0")
+    calls = benchmark_run("--systems", "tridet", "--budgets", "all")
+    assert calls[1:] == [
+        ("train", "tridet", 0, "short"),  # the other trial
+        ("train", "tridet_slow", 1, "short"),
+        ("train", "tridet_slow", 0, "long"),
+        ("train", "tridet_slow", 1, "long"),
+    ]
+
+
+def test_missing_seeds_are_listed(benchmark_run, small_corpus, capsys):
+    from experiment import Task
+
+    benchmark_run("--final")
+    Task("tridet", 1, "short", small_corpus).result_file.unlink()
+    Task("frame_wise", 0, "short", small_corpus).predictions_file("test").unlink()
+    capsys.readouterr()
+    benchmark_run("--tables", "--budgets", "all")
+    output = capsys.readouterr().out
+    assert "short budget: Missing: tridet seed 1 (not trained)." in output
+    missing = "Missing: tridet seed 1 (not trained); frame_wise seed 0 (no predictions of test)."
+    assert f"short budget, test: {missing}" in output
+    assert "long budget: Missing: tridet seeds 0, 1 (not trained); frame_wise seeds 0, 1 (not trained)." in output
+    text = (small_corpus / "tables" / "selected-test-short-all-clips.md").read_text()
+    assert text.endswith(f"\n{missing}\n")
+    assert "TriDet-like<br>rate 2e-3, 1 of 2 trials<br>1 seed |" in text
+    assert (
+        "Missing: tridet seed 1 (not trained)."
+        in (small_corpus / "tables" / "selected-validation-short.md").read_text()
+    )
+
+
+def test_a_budget_without_predictions_is_said_to_have_none(benchmark_run, small_corpus, capsys):
+    benchmark_run("--budgets", "all")
+    benchmark_run("--final", "--shift-ms", "13")
+    capsys.readouterr()
+    benchmark_run("--tables", "--budgets", "all", "--shift-ms", "7")
+    output = capsys.readouterr().out
+    assert "long budget: no run has predictions of test" in output
+    missing = "no predictions of test with and without a shift of 7 ms"
+    assert f"short budget, test: Missing: tridet seeds 0, 1 ({missing}); frame_wise seeds 0, 1 ({missing})." in output
+    assert not list((small_corpus / "tables").glob("*shift-7ms*"))
+
+
+def test_settings_tried_are_counted_whatever_the_seeds(benchmark_run, small_corpus):
+    benchmark_run("--systems", "tridet_slow", "--seeds", "0")
+    benchmark_run("--seeds", "0,1")
+    benchmark_run("--tables", "--seeds", "1")
+    text = (small_corpus / "tables" / "selected-trials.md").read_text()
+    assert text.count("\n| ") == 1 + 3
+
+
+def test_a_shift_compares_the_same_seeds(benchmark_run, small_corpus, capsys):
+    from experiment import Task
+
+    benchmark_run("--shift-ms", "13")
+    Task("tridet", 1, "short", small_corpus).predictions_file("val", 0.013).unlink()
+    benchmark_run("--shift-ms", "13", "--tables")
+    text = (small_corpus / "tables" / "selected-val-short-shift-13ms.md").read_text()
+    assert "TriDet" not in text
+    assert text.endswith("\nMissing: tridet seed 1 (no predictions of val with and without a shift of 13 ms).\n")
 
 
 def test_shifts_of_validation_and_of_the_test(benchmark_run, small_corpus):
@@ -187,7 +270,7 @@ def test_order_of_the_systems(tmp_path, benchmarks):
         [sys.executable, str(script), "--out", str(tmp_path), "--quick", "--seeds", "0", "--jobs", "2"], check=True
     )
     scores = {
-        path.stem[:-2]: json.loads(path.read_text())["validation"]["ap@0.75"]
+        path.stem.rsplit("-", 2)[0]: json.loads(path.read_text())["validation"]["ap@0.75"]
         for path in (tmp_path / "quick" / "runs" / "short").glob("*.json")
     }
     from systems import BASELINES, OURS

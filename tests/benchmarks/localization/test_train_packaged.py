@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from avloc.core.descriptions import NetworkDescription
 from avloc.datasets.loading.batch import Batch, FeatureInputs
 from avloc.errors import AvlocError
 from avloc.inference import Localizer
@@ -106,19 +107,48 @@ def test_hidden_labels_of_the_benchmarks_test_split_are_found(script, tmp_path):
     assert data.validation == "val"
 
 
-def test_a_look_at_the_test_split_of_the_corpus_is_noted(script, tmp_path, monkeypatch):
-    looks = []
-    ledger = SimpleNamespace(
-        Look=lambda *values: values, commit_name=lambda allow_dirty: "abc", append=lambda *line: looks.append(line)
-    )
-    monkeypatch.setitem(sys.modules, "scoring", SimpleNamespace(ledger=ledger))
+@pytest.fixture
+def looks(script, monkeypatch):
+    """The lines that the script adds to the ledger."""
+    lines = []
+    monkeypatch.setattr(script.ledger, "append", lambda *line: lines.append(line))
+    return lines
+
+
+def test_a_look_at_the_test_split_of_the_corpus_is_noted(script, looks, tmp_path):
     options = script.parse(["--out", "o", "--root", "r", "--store", "s", "--seed", "5"])
     data = script.Data("avdeepfake1m", tmp_path, tmp_path)
-    script.note_look("audio", data, options)
+    description = NetworkDescription("avloc-audio", "1", sha256="0123456789abcdef" * 4)
+    script.note_look(description, data, options, "")
     assert looks == []  # no corpus
     write_json(tmp_path / "corpus.json", {"version": 3, "clips": 2400})
-    script.note_look("audio", data, options)
-    assert looks == [((3, 2400, "packaged-audio", 5, "demo"), "abc")]
+    script.note_look(description, data, options, "abc")
+    assert looks == [((3, 2400, "avloc-audio 0123456789ab", 5, "demo", 0.0), "abc")]
+
+
+def test_a_test_refuses_uncommitted_changes(script, tmp_path, monkeypatch):
+    """Before anything is made or trained; the files that the script writes are no changes."""
+    calls = []
+
+    def commit_name(*, allow_dirty, outputs):
+        calls.append({path.name for path in outputs})
+        if not allow_dirty:
+            raise AvlocError("uncommitted changes")
+        return "abc-dirty"
+
+    monkeypatch.setattr(script.ledger, "commit_name", commit_name)
+    monkeypatch.setattr(script, "make_corpus", lambda options: calls.append("made"))
+    words = ["--out", str(tmp_path), "--final"]
+    with pytest.raises(AvlocError, match="uncommitted changes"):
+        script.main(words)
+    assert calls == [{"model_card.md", "networks.json", "both.ckpt", "audio.ckpt", "visual.ckpt"}]
+    assert script.name_commit(script.parse([*words, "--allow-dirty"])) == "abc-dirty"
+    assert script.name_commit(script.parse(words[:2])) == ""  # no test
+    demo = [*words, "--root", str(tmp_path)]
+    assert script.name_commit(script.parse(demo)) == ""  # a set without a ledger
+    write_json(tmp_path / "corpus.json", {})
+    with pytest.raises(AvlocError, match="uncommitted changes"):
+        script.name_commit(script.parse(demo))
 
 
 def test_the_corpus_is_made_unless_clips_are_named(script, tmp_path, monkeypatch):
@@ -157,6 +187,7 @@ def test_one_command_trains_packs_and_writes_the_card(script, tiny_set, tiny_sto
         assert set(network["figures"]) == {"dev"}
         localizer = Localizer.from_checkpoint(path)
         assert {parameter.dtype for parameter in localizer.model.parameters()} == {torch.float32}
+    assert (facts["examples"]["real_clips"], facts["examples"]["forged_clips"]) == (4, 8)
     assert "| avloc-audio | sound alone |" in (tmp_path / "card.md").read_text()
     trained = (tmp_path / "out" / "packaged" / "both.ckpt").stat().st_mtime_ns
     script.main([*words, "--final"])  # trains nothing

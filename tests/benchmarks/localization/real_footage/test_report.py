@@ -11,7 +11,7 @@ def result():
     from real_footage.scores import METRICS, ClipScore, FootageResult, GroupResult
 
     metrics = {name: Interval(0.5, 0.25, 0.75, None) for name in (*METRICS, "auc")}
-    group = GroupResult(2, 3, 2, metrics, flagged=1, found=2, named={"audio": 1, "visual": 0, "both": 1})
+    group = GroupResult(2, 3, 2, metrics, flagged=1, segments_found=2, named={"audio": 1, "visual": 0, "both": 1})
     clips = [
         ClipScore("a/00-real.mp4", "real", {}, 0, 0.25, 1, 0, ()),
         ClipScore("a/00-audio-x.mp4", "audio", {"audio": "x"}, 2, 0.5, 1, 1, ("both", None)),

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ import torch
 
 from avloc.errors import AvlocError
 from avloc.evaluation.bootstrap import Interval
+
+ROOT = Path(__file__).parents[4]
 
 
 @pytest.fixture
@@ -21,9 +24,11 @@ def trained(small_corpus, monkeypatch):
     import systems
     from experiment import Task
     from real_footage import runs
+    from scoring import report
 
     sizes = {"audio_dim": 513, "visual_dim": 320, "width": 8, "heads": 2, "blocks": 1, "levels": 2}
     system = replace(systems.SYSTEMS["actionformer"], arguments=sizes, title="small", short="s.")
+    monkeypatch.setattr(report, "SYSTEMS", {"actionformer": system})
     for module in (experiment, runs):
         monkeypatch.setattr(module, "SYSTEMS", {"actionformer": system})
         monkeypatch.setattr(module, "BUDGETS", {"short": replace(budgets.BUDGETS["short"], epochs=1)})
@@ -56,7 +61,19 @@ def test_systems_are_compared_in_tables(trained, tmp_path):
     assert all((again[file] == rows[file]).all() for file in rows)
     os.utime(tasks[0].weights_file, (2**31, 2**31))
     runs.predict_footage(tasks[0], folder, 3, "abc", book)
-    assert len(ledger.read(book)) == 2  # the network is newer
+    assert len(ledger.read(book)) == 1  # the same weights, written again
+    shutil.copyfile(tasks[1].weights_file, tasks[0].weights_file)
+    os.utime(tasks[0].weights_file, (0, 0))
+    other = runs.predict_footage(tasks[0], folder, 3, "abc", book)
+    assert len(ledger.read(book)) == 2  # other weights, however old
+    assert any((other[file][:, 0] != rows[file][:, 0]).any() for file in rows if len(other[file]) == len(rows[file]))
+    (folder / "clips" / "val_metadata.json").open("a").write("\n")
+    runs.predict_footage(tasks[0], folder, 3, "abc", book)
+    assert len(ledger.read(book)) == 3  # other labels
+
+
+def as_hashable(table):
+    return replace(table, notes=tuple(table.notes))
 
 
 def test_means_over_the_seeds(trained, tmp_path):
@@ -65,15 +82,23 @@ def test_means_over_the_seeds(trained, tmp_path):
     folder, tasks = trained
 
     def compare(*tasks):
-        return runs.compare(tasks, folder, methods_of(folder), "abc", resamples=20, ledger_file=tmp_path / "ledger.csv")
+        systems, labels = {"actionformer": tasks}, {"actionformer": "best of 3 trials"}
+        book = tmp_path / "ledger.csv"
+        return runs.compare(systems, folder, methods_of(folder), "abc", labels=labels, resamples=20, ledger_file=book)
 
     tables = compare(*tasks, tasks[0]._replace(seed=7))
+    assert {table.notes for table in map(as_hashable, tables)} == {
+        (runs.NOTE, "Missing: actionformer seed 7 (not trained).")
+    }
     assert [table.name for table in tables] == ["footage-short", "footage-short-ap@0.5", "footage-short-auc"]
+    page = (ROOT / "docs" / "model.md").read_text(encoding="utf-8")
+    assert all(f"<!-- table: {table.name} -->\n" in page for table in tables)
     [(label, cells)] = tables[0].rows
-    assert label == ("small", "2 seeds")
+    assert label == ("small", "best of 3 trials", "2 seeds")
     assert len(cells) == len(tables[0].columns) == 9
     assert cells[-1][0].endswith(" of 2")  # the clips of `val` are real, audio, visual
     assert [row[0][0] for row in tables[2].rows] == ["all", "audio", "visual", "lpc", "blurred"]
+    assert compare(*tasks)[0].notes == [runs.NOTE]
     singles = [compare(task)[2].rows[0][1][0][0] for task in tasks]
     assert float(tables[2].rows[0][1][0][0]) == pytest.approx(np.mean([float(value) for value in singles]), abs=0.011)
 
@@ -83,7 +108,7 @@ def test_untrained_systems_are_an_error(small_corpus):
     from real_footage import runs
 
     with pytest.raises(AvlocError, match="none of 1 runs is trained, the first is actionformer, seed 3, short"):
-        runs.compare([Task("actionformer", 3, "short", small_corpus)], small_corpus, {}, "abc")
+        runs.compare({"actionformer": [Task("actionformer", 3, "short", small_corpus)]}, small_corpus, {}, "abc")
 
 
 def test_durations_are_those_of_the_sound(small_corpus):

@@ -58,7 +58,7 @@ def test_a_perfect_system(metadata, methods):
     ] * 5
     for group in result.groups.values():
         assert {(m.value, m.low, m.high) for m in group.metrics.values()} == {(1.0, 1.0, 1.0)}
-        assert (group.flagged, group.found) == (group.forged, group.segments)
+        assert (group.flagged, group.segments_found) == (group.forged, group.segments)
     assert result.groups["all"].named == {"audio": 5, "visual": 5, "both": 5}
     assert result.groups["codec2"].named == {"audio": 5, "visual": 0, "both": 0}
     assert (result.real_flagged, result.sources_flagged, result.sources) == (0, 0, 5)
@@ -80,13 +80,13 @@ def test_outcome_of_each_clip(metadata, methods):
     first = result.clips[:6]
     assert [clip.alarms for clip in first] == [2, 1, 1, 1, 0, 1]
     assert [clip.score for clip in first] == [0.6, 0.9, 0.7, 0.8, 0.1, 0.5]
-    assert [clip.found for clip in first] == [0, 0, 0, 0, 0, 1]
+    assert [clip.segments_found for clip in first] == [0, 0, 0, 0, 0, 1]
     assert [clip.named for clip in first] == [(), ("visual",), (), (None,), (), ("both",)]
     assert (result.real_flagged, result.sources_flagged) == (2, 1)
     assert result.false_alarms.value == pytest.approx(3 / 1.5)
     assert result.false_alarms.low == 0
     assert result.false_alarms.high == pytest.approx(6, abs=2.1)  # two or three of the five draws are `a`
-    assert (result.groups["all"].flagged, result.groups["all"].found) == (3, 1)
+    assert (result.groups["all"].flagged, result.groups["all"].segments_found) == (3, 1)
     assert result.groups["all"].named == {"audio": 0, "visual": 1, "both": 1}
 
 

@@ -19,7 +19,7 @@ def ledger_file(tmp_path, monkeypatch):
     (folder / "ledger.csv").write_text("")
     (folder / "code.py").write_text("x = 1\n")
     for arguments in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "first"]):
-        subprocess.run(["git", "-C", str(folder), *arguments], check=True)
+        subprocess.run(["git", "-C", str(folder.parent), *arguments], check=True)
     return folder / "ledger.csv"
 
 
@@ -47,9 +47,35 @@ def test_uncommitted_changes_are_refused_or_noted(ledger_file):
 
     clean = commit_name(ledger_file)
     (ledger_file.parent / "code.py").write_text("x = 2\n")
-    with pytest.raises(AvlocError, match=r"1 tracked files have uncommitted changes, the first is code.py"):
+    with pytest.raises(AvlocError, match=r"1 files have uncommitted changes or .*, the first is benchmarks/code.py"):
         commit_name(ledger_file)
     assert commit_name(ledger_file, allow_dirty=True) == f"{clean}-dirty"
+    assert commit_name(ledger_file, outputs=[ledger_file.parent / "code.py"]) == clean
+
+
+@pytest.mark.parametrize("name", ["new.py", "folder/néw module.py"])
+def test_untracked_python_files_are_changes(ledger_file, name):
+    """A module that no commit has may be imported by those that it has."""
+    from scoring.ledger import commit_name
+
+    clean = commit_name(ledger_file)
+    path = ledger_file.parents[1] / name  # outside of the ledger's folder
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("x = 1\n")
+    with pytest.raises(AvlocError, match=f"the first is {name}"):
+        commit_name(ledger_file)
+    assert commit_name(ledger_file, allow_dirty=True) == f"{clean}-dirty"
+    (ledger_file.parents[1] / ".gitignore").write_text(path.name + "\n")
+    assert commit_name(ledger_file) == clean  # ignored files, as those of an environment
+
+
+def test_staged_and_deleted_files_are_changes(ledger_file):
+    from scoring.ledger import commit_name
+
+    folder = ledger_file.parent
+    subprocess.run(["git", "-C", str(folder), "mv", "code.py", "renamed.py"], check=True)
+    with pytest.raises(AvlocError, match="2 files have uncommitted changes"):
+        commit_name(ledger_file)
 
 
 def test_outside_of_a_repository(tmp_path):
@@ -66,7 +92,9 @@ def test_lines(tmp_path):
     assert read(path) == []
     append(look(), "0123456789ab", path)
     append(look(seed=2, shift_ms=13.0), "0123456789ab-dirty", path)
-    first, second = read(path)
+    append(look(seed=None)._replace(budget=""), "0123456789ab", path)
+    first, second, third = read(path)
+    assert (third["system"], third["seed"], third["budget"], third["shift_ms"]) == ("tridet", "", "", "0")
     assert tuple(first) == COLUMNS
     assert (first["commit"], first["system"], first["seed"], first["budget"], first["shift_ms"]) == (
         "0123456789ab", "tridet", "0", "short", "0",

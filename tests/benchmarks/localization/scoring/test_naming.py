@@ -91,7 +91,7 @@ def test_scores_over_seeds(predictions, small_truth, predict_clips):
     assert score.right == pytest.approx([0.5, 1.0, 1.0])
     assert score.deviation == pytest.approx([np.sqrt(0.5), 0, 0])
     assert score.confusion.tolist() == [[0.5, 0.5, 0], [0, 2, 0], [0, 0, 1]]
-    assert score.found == pytest.approx([1.0, 1.0, 1.0])
+    assert score.recall == pytest.approx([1.0, 1.0, 1.0])
     assert (score.low <= score.right).all()
     assert (score.right <= score.high).all()
     alone = score_naming([(predictions, thresholds(0.0))], small_truth, resamples=20)
@@ -134,7 +134,7 @@ def test_a_system_that_finds_nothing(small_truth, predict_clips):
     assert confusion(nothing, small_truth, thresholds(0.0)).sum() == 0
     score = score_naming([(nothing, chosen)], small_truth, resamples=5)
     assert np.isnan(score.right).all()
-    assert score.found.tolist() == [0, 0, 0]
+    assert score.recall.tolist() == [0, 0, 0]
 
 
 def test_a_seed_that_finds_nothing_of_a_kind_does_not_count_there(predictions, small_truth, predict_clips):
@@ -144,7 +144,7 @@ def test_a_seed_that_finds_nothing_of_a_kind_does_not_count_there(predictions, s
     runs = [(predictions, thresholds(0.0, 0.6)), (nothing, thresholds(0.0, 0.6))]
     score = score_naming(runs, small_truth, resamples=20)
     assert score.right.tolist() == [1, 1, 1]
-    assert score.found.tolist() == [0.5, 0.5, 0.5]
+    assert score.recall.tolist() == [0.5, 0.5, 0.5]
     assert np.isfinite(score.low).all()
 
 

@@ -60,6 +60,9 @@ def test_the_places_of_the_documentation_are_tables_of_the_report(benchmarks):
     text = (Path(benchmarks).parent / "docs" / "model.md").read_text(encoding="utf-8")
     names = [place["name"] for place in PLACE.finditer(text)]
     assert len(names) == len(set(names)) > 10
-    forms = r"(ablation-)?(validation|costs)-(short|long)|trials|test-(short|long)-[a-z0-9@.-]+"
+    forms = (
+        r"(ablation-)?(validation|costs)-(short|long)|choices|trials|test-(short|long)-[a-z0-9@.-]+"
+        r"|footage-(short|long)(-ap@0\.5|-auc)?"
+    )
     assert [name for name in names if not re.fullmatch(forms, name)] == []
     assert text.count("<!-- table:") == len(names)

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+ROOT = Path(__file__).parents[4]
 ROWS = {
     "a": [(0.7, 0.0, 1.0, 0.7, 0.1)],
     "b": [(0.9, 1.0, 2.0, 0.9, 0.1)],
@@ -24,14 +27,13 @@ def report(small_truth, predict_clips):
         "version_0_1": [bad],
     }
     thresholds = {name: [NamingThresholds(0.5, 0.6)] * len(own) for name, own in runs.items()}
-    shifted = {13.0: {"boundary_transformer": [bad, bad]}}
     return SplitReport(
         "test",
         "short",
         small_truth,
         runs,
         thresholds,
-        shifted,
+        labels={"tridet": "rate 1e-3, best of 2 trials"},
         unseen={"coded", "kokoro"},
         neural={"kokoro"},
         resamples=5,
@@ -49,8 +51,15 @@ def test_every_group_has_its_tables(tables):
         "audio-method-ap@0.5", "audio-method-ap@0.95", "visual-method-ap@0.5", "visual-method-ap@0.95",
         "length-ap@0.5", "length-ap@0.95", "change-ap@0.5", "change-ap@0.95", "speaker-ap@0.5", "speaker-ap@0.95",
         "language-ap@0.5", "language-ap@0.95", "fps-ap@0.5", "fps-ap@0.95",
-        "named-modality", "confusion", "margin-over-baseline", "margin-over-network", "shift-13ms",
+        "all-clips-speakers", "named-modality", "confusion", "margin-over-baseline", "margin-over-network",
     ]  # fmt: skip
+
+
+def test_the_page_of_the_model_has_places_for_the_main_tables(tables):
+    page = (ROOT / "docs" / "model.md").read_text(encoding="utf-8")
+    names = ("all-clips", "all-clips-speakers", "audio", "unseen", "named-modality", "margin-over-baseline")
+    assert [name for name in names if f"<!-- table: {tables[name].name} -->\n" not in page] == []
+    assert "<!-- table: choices -->\n" in page
 
 
 def test_systems_by_metrics(tables):
@@ -59,9 +68,28 @@ def test_systems_by_metrics(tables):
     (label, cells), *_ = table.rows
     assert label == ("BoundaryTransformer", "2 seeds")
     assert [cell[0] for cell in cells] == ["100.0±0.0"] * 5
+    assert table.rows[1][0] == ("TriDet-like", "rate 1e-3, best of 2 trials", "2 seeds")
+    assert "bootstrap over utterances (sources), not speakers" in table.notes[1]
+    assert table.notes[2].startswith("Trials: ")
     assert "frame-wise, thresholds" in table.rows[2][0]
     assert all(line.startswith("0.0") for line in (cell[0] for cell in table.rows[2][1]))
     assert max(map(len, table.to_text().splitlines())) <= 80
+
+
+def test_intervals_over_speakers(report, tables):
+    """The two speakers have clips a and b, c and d; a draw of one of them twice has its score alone."""
+    from dataclasses import replace
+
+    table = replace(report, resamples=200).speaker_table()
+    assert "bootstrap over the 2 speakers" in table.notes[-1]
+    utterances = tables["all-clips"]
+    assert [cells[0][0] for _, cells in table.rows] == [cells[0][0] for _, cells in utterances.rows]
+    # Of x the one fake is missed; of y three, one of them is found at IoU .5 ("c" by .6, "d").
+    scores = {label[0]: cells[0] for label, cells in table.rows}
+    assert scores["TriDet-like"][1].startswith("0.0–")
+    assert float(scores["TriDet-like"][1].partition("–")[2]) > 50
+    sources = report.truth.by_speaker().table.source
+    assert sources.tolist() == [0, 0, 1, 1]
 
 
 def test_values_by_systems(tables):
@@ -92,8 +120,35 @@ def test_margins(tables):
     assert rows["audio, AP@.5"] == ["100.0", "0.0", "TriDet", "–", "+100.0"]
 
 
-def test_shift_beside_the_interval(tables):
-    [(label, cells)] = tables["shift-13ms"].rows
+def test_margins_name_the_compared_baselines(tables):
+    notes = tables["margin-over-baseline"].notes
+    assert "Compared with TriDet-like (2 seeds), frame-wise, thresholds (1 seed)." in notes[0]
+    assert "of utterances (sources), not speakers" in notes[0]
+    left_out = [
+        "boundary map (BA-TFD's head)",
+        "BA-TFD+'s map, at 12.5 steps/s",
+        "ActionFormer-like",
+        "UMMAFormer-like",
+    ]
+    assert notes[1] == f"Baselines left out: {', '.join(left_out)}."
+    assert len(tables["margin-over-network"].notes) == 1
+
+
+def test_a_margin_without_predictions_is_said_to_be_missing(report, capsys):
+    from dataclasses import replace
+
+    runs = {name: runs for name, runs in report.runs.items() if name != "version_0_1"}
+    names = [table.name for table in replace(report, runs=runs, progress=print).tables()]
+    assert "test-short-margin-over-network" not in names
+    message = "test, short: no margin over version 0.1's network, its predictions or ours are missing"
+    assert message in capsys.readouterr().out
+
+
+def test_shift_beside_the_interval(report):
+    shifted = {"boundary_transformer": [report.runs["tridet"][0]] * 2}
+    table = report.shift_table(13.0, shifted)
+    assert table.name == "test-short-shift-13ms"
+    [(label, cells)] = table.rows
     assert label == ("BoundaryTransformer", "2 seeds")
     before, after = float(cells[0][0].partition("±")[0]), float(cells[1][0])
     assert float(cells[2][0]) == pytest.approx(after - before, abs=0.11)
