@@ -20,16 +20,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import materials
-import mouth_forgers
 import numpy as np
-import sound_forgers
 from composing import rendering
 from composing.acoustics import Recording
 from composing.phrases import LONGEST_PHRASE_S, load_speech
 from composing.rendering import Forgers, Labels
 from composing.utterances import Timeline, draw_change, draw_orders, draw_utterance, edit_utterance, lay_out
-from forgers import UNSEEN_MOUTH, UNSEEN_SOUND
-from word_forgers import WordBank
+from forging import mouth_forgers, sound_forgers
+from forging.forgers import UNSEEN_MOUTH, UNSEEN_SOUND
+from forging.word_forgers import WordBank
 
 from avloc.core.records import VideoRecord
 from avloc.core.timeline import DEFAULT_SAMPLE_RATE, Segment

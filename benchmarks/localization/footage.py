@@ -27,11 +27,9 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import corpus
-import forgers
-import mouth_forgers
 import numpy as np
-import sound_forgers
 import torch
+from forging import forgers, mouth_forgers, sound_forgers
 from real_footage import pairs
 from real_footage.alarms import Rows, Setting, choose_setting, read_setting
 from real_footage.clips import find_clips
@@ -271,8 +269,8 @@ def methods_of_clips(options: argparse.Namespace) -> dict[str, Mapping[str, str]
 
 def compare(options: argparse.Namespace, clips: FootageClips, commit: str) -> str:
     """Predict and score the benchmark's systems, and write their tables beside its own; returns the tables."""
-    from comparison import SYSTEM_GROUPS, apply_choices, parse_names, select_choices
-    from experiment import Task  # Lightning takes seconds, and the processes that forge do not need it
+    from comparing.comparison import SYSTEM_GROUPS, apply_choices, parse_names, select_choices
+    from comparing.experiment import Task  # Lightning takes seconds, and the processes that forge do not need it
     from real_footage import runs
 
     runs.extract(options.out, [record.file for record in clips.records], options.cores)

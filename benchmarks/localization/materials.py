@@ -24,7 +24,7 @@ from typing import NamedTuple
 import av
 import numpy as np
 import numpy.typing as npt
-from debian import Package, download, read_files
+from forging.debian import Package, download, read_files
 
 from avloc.core.timeline import DEFAULT_SAMPLE_RATE
 from avloc.errors import AvlocError

@@ -25,11 +25,12 @@ from pathlib import Path
 from typing import Any
 
 import corpus
-import forgers
 import materials
-from budgets import BUDGETS
-from comparison import NOT_QUICK, SYSTEM_GROUPS, RunOptions, describe_missing, finished, parse_names
-from experiment import RunResult, Task, TestTask, predict_split, read_choices, read_result, run, test
+from comparing.budgets import BUDGETS
+from comparing.comparison import NOT_QUICK, SYSTEM_GROUPS, RunOptions, describe_missing, finished, parse_names
+from comparing.experiment import RunResult, Task, TestTask, predict_split, read_choices, read_result, run, test
+from comparing.systems import FEATURES, SYSTEMS
+from forging import forgers
 from scoring import ledger
 from scoring.choices import TRIAL_BUDGET, TRIAL_SEED, choices_table
 from scoring.costs import cost_table, trials_table
@@ -40,7 +41,6 @@ from scoring.report import SplitReport, validation_table
 from scoring.scores import RESAMPLES
 from scoring.tables import Table
 from scoring.truth import SplitTruth
-from systems import FEATURES, SYSTEMS
 
 from avloc.errors import AvlocError
 from avloc.feature_extraction.job import run as job

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from mouth_generators import GENERATORS, resize, save_generator
+from forging.mouth_generators import GENERATORS, resize, save_generator
 from torch import Tensor, nn
 from torch.nn import functional as F
 

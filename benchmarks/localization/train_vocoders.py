@@ -18,10 +18,10 @@ from pathlib import Path
 import materials
 import numpy as np
 import torch
+from forging.vocoders import VOCODERS, save_weights
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
-from vocoders import VOCODERS, save_weights
 
 from avloc.datasets.synthetic.vocoder import HOP, TRAINING_RMS, log_mel
 

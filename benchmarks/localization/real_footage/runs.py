@@ -18,14 +18,14 @@ from typing import NamedTuple, cast
 import corpus
 import numpy as np
 import torch
-from budgets import BUDGETS, BudgetedModule
-from comparison import describe_tasks
-from experiment import SystemData, Task, load_weights, predict
+from comparing.budgets import BUDGETS, BudgetedModule
+from comparing.comparison import describe_tasks
+from comparing.experiment import SystemData, Task, load_weights, predict
+from comparing.systems import FEATURES, SYSTEMS, build_network
 from scoring import ledger
 from scoring.predictions import SplitPredictions
 from scoring.report import row_label
 from scoring.tables import Cell, Table
-from systems import FEATURES, SYSTEMS, build_network
 
 from avloc.errors import AvlocError
 from avloc.evaluation import Truth, read_truth

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from comparing.systems import SYSTEMS, TRIALS_OF
 from scoring.tables import Cell, Table, percent
-from systems import SYSTEMS, TRIALS_OF
 
 TRIAL_SEED, TRIAL_BUDGET = 0, "short"
 

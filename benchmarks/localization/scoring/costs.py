@@ -11,14 +11,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
+from comparing.systems import SYSTEMS, System, build_network
 from scoring.tables import Table, percent
-from systems import SYSTEMS, System, build_network
 
 from avloc.core.timeline import TimeGrid, rows_in
 from avloc.datasets.loading.batch import FeatureInputs, StreamInputs
 
 if TYPE_CHECKING:
-    from experiment import RunResult
+    from comparing.experiment import RunResult
 
 CLIP_S = 9.0
 

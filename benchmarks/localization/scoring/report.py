@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+from comparing.systems import BASELINES, OURS, SYSTEMS
 from scoring.naming import NamingThresholds, score_naming
 from scoring.predictions import SplitPredictions
 from scoring.scores import METRICS, RESAMPLES, Score, evaluate_runs, margins, score_runs
 from scoring.subsets import EVERYTHING, group_masks
 from scoring.tables import Cell, Table, percent, score_cell
 from scoring.truth import NAMES, SplitTruth
-from systems import BASELINES, OURS, SYSTEMS
 
 from avloc.evaluation.scoring import Evaluation
 from avloc.localization.segment import MODALITY_SHARE

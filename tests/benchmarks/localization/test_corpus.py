@@ -20,7 +20,7 @@ MOUTH = ("averaged", "blurred", "coded", "transposed-generator")
 
 def test_unseen_methods_occur_in_the_test_split_only():
     import corpus
-    from forgers import UNSEEN_MOUTH, UNSEEN_SOUND
+    from forging.forgers import UNSEEN_MOUTH, UNSEEN_SOUND
 
     unseen_methods = UNSEEN_SOUND | UNSEEN_MOUTH
     met = {split: set() for split in ("train", "dev", "test")}
@@ -66,8 +66,8 @@ def test_speakers_have_persons_by_how_much_they_speak(speech_folder):
 def small():
     """A corpus of methods that need nothing, with small pictures."""
     import corpus
-    import forgers
     from composing import rendering
+    from forging import forgers
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(corpus.sound_forgers, "load_forgers", lambda cache, log: dict(forgers.SOUND))

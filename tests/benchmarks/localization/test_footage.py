@@ -176,7 +176,7 @@ def test_checksum_changes_with_the_code(tmp_path, monkeypatch):
 
 
 def test_tables_of_systems_lie_beside_those_of_the_benchmark(script, footage, tmp_path, monkeypatch, capsys):
-    import comparison
+    from comparing import comparison
     from real_footage import runs
     from scoring.choices import Choice
     from scoring.tables import Table

@@ -33,8 +33,8 @@ def test_options():
 def benchmark_run(monkeypatch, small_corpus):
     """Run the command on a prepared folder, with training and prediction replaced by files."""
     import corpus
-    import experiment
     import run
+    from comparing import experiment
     from scoring import ledger
 
     from avloc.io.files import write_json
@@ -178,7 +178,7 @@ def test_a_new_run_decides_before_it_trains_the_other_seeds(benchmark_run):
 
 
 def test_missing_seeds_are_listed(benchmark_run, small_corpus, capsys):
-    from experiment import Task
+    from comparing.experiment import Task
 
     benchmark_run("--final")
     Task("tridet", 1, "short", small_corpus).result_file.unlink()
@@ -220,7 +220,7 @@ def test_settings_tried_are_counted_whatever_the_seeds(benchmark_run, small_corp
 
 
 def test_a_shift_compares_the_same_seeds(benchmark_run, small_corpus, capsys):
-    from experiment import Task
+    from comparing.experiment import Task
 
     benchmark_run("--shift-ms", "13")
     Task("tridet", 1, "short", small_corpus).predictions_file("val", 0.013).unlink()
@@ -273,6 +273,6 @@ def test_order_of_the_systems(tmp_path, benchmarks):
         path.stem.rsplit("-", 2)[0]: json.loads(path.read_text())["validation"]["ap@0.75"]
         for path in (tmp_path / "quick" / "runs" / "short").glob("*.json")
     }
-    from systems import BASELINES, OURS
+    from comparing.systems import BASELINES, OURS
 
     assert scores[OURS] > max(scores[name] for name in BASELINES if name in scores)

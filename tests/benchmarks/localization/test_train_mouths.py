@@ -61,7 +61,7 @@ def test_reconstruction_loss_by_hand():
 @pytest.mark.parametrize("name", NAMES)
 def test_error_falls_with_and_without_an_adversary(name):
     import train_mouths
-    from mouth_generators import GENERATORS, MouthGenerator
+    from forging.mouth_generators import GENERATORS, MouthGenerator
 
     torch.manual_seed(0)
     generator = MouthGenerator(upsampling=GENERATORS[name].upsampling, widths=(16, 12, 8))

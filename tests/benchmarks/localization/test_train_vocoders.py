@@ -37,7 +37,7 @@ def test_adversaries_score_each_sample():
 @pytest.mark.parametrize("name", ["spectral", "transposed"])
 def test_spectral_error_falls_with_and_without_adversaries(name):
     import train_vocoders
-    from vocoders import SpectralVocoder, TransposedVocoder
+    from forging.vocoders import SpectralVocoder, TransposedVocoder
 
     torch.manual_seed(0)
     network = SpectralVocoder(width=16, blocks=1) if name == "spectral" else TransposedVocoder(width=16)

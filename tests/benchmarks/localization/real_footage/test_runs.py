@@ -19,10 +19,8 @@ ROOT = Path(__file__).parents[4]
 @pytest.fixture
 def trained(small_corpus, monkeypatch):
     """The folder of the benchmark with two trained runs of a small system; its own clips stand in for the footage."""
-    import budgets
-    import experiment
-    import systems
-    from experiment import Task
+    from comparing import budgets, experiment, systems
+    from comparing.experiment import Task
     from real_footage import runs
     from scoring import report
 
@@ -104,7 +102,7 @@ def test_means_over_the_seeds(trained, tmp_path):
 
 
 def test_untrained_systems_are_an_error(small_corpus):
-    from experiment import Task
+    from comparing.experiment import Task
     from real_footage import runs
 
     with pytest.raises(AvlocError, match="none of 1 runs is trained, the first is actionformer, seed 3, short"):

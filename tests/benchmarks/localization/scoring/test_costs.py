@@ -5,7 +5,7 @@ import pytest
 
 @pytest.fixture
 def result():
-    from experiment import RunResult
+    from comparing.experiment import RunResult
 
     def build(system="frame_wise", seed=0, budget="short"):
         return RunResult(
@@ -55,8 +55,8 @@ def test_trials_are_those_of_seed_0(result):
 
 
 def test_speed_of_a_small_network():
+    from comparing.systems import System
     from scoring.costs import measure_speed
-    from systems import System
 
     small = System(
         "peers.frame_wise.FrameWise", "small", "s", {"audio_dim": 7, "visual_dim": 5, "width": 16, "heads": 2}

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from forgers import MOUTH
-from mouth_generators import GENERATORS, load_generator
+from forging.forgers import MOUTH
+from forging.mouth_generators import GENERATORS, load_generator
 
 from avloc.errors import AvlocError
 
 Repaint = Callable[[npt.NDArray[np.uint8], npt.NDArray[np.float64], npt.NDArray[np.bool_], int, float], None]
 
-WEIGHTS = Path(__file__).parent / "weights"
+WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
 def load_forgers(log: Callable[[str], object]) -> dict[str, Repaint]:

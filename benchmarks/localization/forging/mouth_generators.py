@@ -19,9 +19,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+from forging.vocoders import load_weights, save_weights
 from torch import Tensor, nn
 from torch.nn import functional as F
-from vocoders import load_weights, save_weights
 
 from avloc.datasets.synthetic import forge
 

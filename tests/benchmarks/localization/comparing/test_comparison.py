@@ -8,7 +8,7 @@ from avloc.errors import AvlocError
 @pytest.fixture
 def finish(tmp_path):
     """A function that leaves the result of a run of a system with a validation AP."""
-    from experiment import RunResult, Task, asdict
+    from comparing.experiment import RunResult, Task, asdict
 
     from avloc.io.files import write_json
 
@@ -28,7 +28,7 @@ def parse(folder, *words):
 
 
 def test_unknown_names_are_refused():
-    from comparison import SYSTEM_GROUPS, parse_names
+    from comparing.comparison import SYSTEM_GROUPS, parse_names
 
     assert parse_names("ablation", SYSTEM_GROUPS, "systems")[:2] == ("boundary_transformer", "shared_points")
     with pytest.raises(AvlocError, match="unknown systems narrow, flat; want main, ablation, trials, all"):
@@ -55,7 +55,7 @@ def test_a_comparison_takes_the_chosen_settings(tmp_path, finish):
 
 @pytest.mark.parametrize("group", ["trials", "ablation", "all"])
 def test_groups_of_settings_are_taken_as_they_are(tmp_path, finish, group):
-    from systems import MAIN
+    from comparing.systems import MAIN
 
     for name in MAIN:
         finish(name, 0.4)
@@ -74,7 +74,7 @@ def test_choices_rest_on_seed_0_and_the_short_budget(tmp_path, finish):
 
 
 def test_finished_runs_are_found_by_system(tmp_path, finish):
-    from comparison import finished
+    from comparing.comparison import finished
 
     task = finish("tridet_slow", 0.5, seed=1)
     settings = {"tridet": "tridet_slow", "frame_wise": "frame_wise"}
@@ -82,7 +82,7 @@ def test_finished_runs_are_found_by_system(tmp_path, finish):
 
 
 def test_missing_runs_are_named(tmp_path, finish):
-    from comparison import describe_missing
+    from comparing.comparison import describe_missing
 
     options = parse(tmp_path, "--systems", "tridet,frame_wise", "--seeds", "0,3")
     assert describe_missing(options, "short") == (

@@ -14,9 +14,7 @@ from avloc.errors import AvlocError
 @pytest.fixture
 def small_systems(monkeypatch, small_corpus):
     """Systems small enough to train in a test, and budgets of one and of three epochs."""
-    import budgets
-    import experiment
-    import systems
+    from comparing import budgets, experiment, systems
 
     sizes = {"audio_dim": 513, "visual_dim": 320, "width": 8, "heads": 2, "blocks": 1, "levels": 2}
     rates = {"audio_rows_per_step": 4.0, "visual_rows_per_step": 1.0}
@@ -40,13 +38,13 @@ def small_systems(monkeypatch, small_corpus):
 
 @pytest.fixture
 def task(small_systems, small_corpus):
-    from experiment import Task
+    from comparing.experiment import Task
 
     return Task("actionformer", 0, "short", small_corpus)
 
 
 def test_a_run_leaves_validation_scores_alone(task, small_corpus, monkeypatch):
-    import experiment
+    from comparing import experiment
 
     assert experiment.run(task).startswith("actionformer, seed 0, short: 1 epochs, validation AP ")
     result = experiment.read_result(task)
@@ -76,7 +74,7 @@ def test_a_run_leaves_validation_scores_alone(task, small_corpus, monkeypatch):
 
 def test_validation_scores_are_those_of_training(task, monkeypatch):
     """The kept predictions of the best weights have the AP that training saw (single precision apart)."""
-    import experiment
+    from comparing import experiment
 
     seen = []
     train = experiment.train
@@ -92,7 +90,7 @@ def test_validation_scores_are_those_of_training(task, monkeypatch):
 
 
 def test_the_long_budget_ends_when_validation_is_flat(task):
-    import experiment
+    from comparing import experiment
 
     long = task._replace(budget="long")
     experiment.run(long)
@@ -101,7 +99,7 @@ def test_the_long_budget_ends_when_validation_is_flat(task):
 
 
 def test_a_test_is_in_the_ledger_before_its_predictions(task, small_systems, tmp_path, monkeypatch):
-    import experiment
+    from comparing import experiment
     from scoring import ledger
 
     experiment.run(task)
@@ -123,7 +121,7 @@ def test_a_test_is_in_the_ledger_before_its_predictions(task, small_systems, tmp
 
 
 def test_proposals_of_shifted_media_are_put_back(task, monkeypatch):
-    import experiment
+    from comparing import experiment
 
     experiment.run(task)
     starts = []
@@ -146,7 +144,7 @@ def test_proposals_of_shifted_media_are_put_back(task, monkeypatch):
 
 def test_a_network_on_averaged_streams(task, small_systems, small_corpus):
     """Version 0.1's way: rows are averaged to steps by the data."""
-    import experiment
+    from comparing import experiment
 
     averaged = task._replace(system="averaged")
     experiment.run(averaged)
@@ -157,7 +155,7 @@ def test_a_network_on_averaged_streams(task, small_systems, small_corpus):
 
 
 def test_clips_too_long_for_a_network_are_predicted_on_their_beginning(task, small_systems, small_corpus):
-    import experiment
+    from comparing import experiment
 
     experiment.run(task)
     module = experiment.BudgetedModule(
@@ -172,14 +170,14 @@ def test_clips_too_long_for_a_network_are_predicted_on_their_beginning(task, sma
 
 
 def test_decoding_needs_the_trained_network(task):
-    import experiment
+    from comparing import experiment
 
     with pytest.raises(AvlocError, match="run actionformer first, decoded is the same network"):
         experiment.run(task._replace(system="decoded", seed=1))
 
 
 def test_a_system_of_one_modality_sees_its_forgeries_alone(task, small_systems, small_corpus):
-    from experiment import SystemData, only
+    from comparing.experiment import SystemData, only
 
     data = SystemData(small_systems["alone"], small_corpus, 0)
     records = data.split("train").records
@@ -192,7 +190,7 @@ def test_a_system_of_one_modality_sees_its_forgeries_alone(task, small_systems, 
 
 
 def test_a_forgery_has_one_label_but_for_training_points_per_modality(small_systems, small_corpus):
-    from experiment import SystemData
+    from comparing.experiment import SystemData
 
     system = small_systems["actionformer"]
     own = replace(system, arguments={**system.arguments, "modality_points": True})
@@ -206,7 +204,7 @@ def test_a_forgery_has_one_label_but_for_training_points_per_modality(small_syst
 
 
 def test_a_system_of_one_modality_has_its_own_ends(small_systems, small_corpus):
-    from experiment import SystemData
+    from comparing.experiment import SystemData
 
     data = SystemData(small_systems["alone"], small_corpus, 0)
     clips = [data.split("val").records[k] for k in range(3)], [data.split("train").records[k] for k in range(9)]

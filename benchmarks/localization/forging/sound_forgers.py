@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from codec_forgers import Codec2, opus
-from forgers import SOUND
-from vocoders import load_vocoder
-from word_forgers import flite_bank, kokoro_bank
+from forging.codec_forgers import Codec2, opus
+from forging.forgers import SOUND
+from forging.vocoders import load_vocoder
+from forging.word_forgers import flite_bank, kokoro_bank
 
 from avloc.datasets.synthetic.vocoder import VocoderForger, bundled_forger
 from avloc.errors import AvlocError
@@ -21,7 +21,7 @@ from avloc.errors import AvlocError
 Samples = npt.NDArray[np.float32]
 Forger = Callable[[Samples], Samples]
 
-WEIGHTS = Path(__file__).parent / "weights"
+WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
 def load_forgers(cache: Path, log: Callable[[str], object]) -> dict[str, Forger]:

@@ -7,7 +7,7 @@ from avloc.models import check_network
 
 
 def test_every_system_differs_from_the_others():
-    from systems import SYSTEMS
+    from comparing.systems import SYSTEMS
 
     assert len({system.title for system in SYSTEMS.values()}) == len(SYSTEMS)
     settings = [
@@ -18,7 +18,7 @@ def test_every_system_differs_from_the_others():
 
 
 def test_main_systems_have_the_same_trials_front_ends_and_short_heads():
-    from systems import BASELINES, MAIN, OURS, REFERENCES, TRIALS
+    from comparing.systems import BASELINES, MAIN, OURS, REFERENCES, TRIALS
 
     assert {system.lr for system in MAIN.values()} == {2e-3}
     assert {system.lr for system in TRIALS.values()} == {1e-3}
@@ -32,7 +32,7 @@ def test_main_systems_have_the_same_trials_front_ends_and_short_heads():
 
 
 def test_streams_come_at_their_own_rate_but_for_version_0_1():
-    from systems import SYSTEMS
+    from comparing.systems import SYSTEMS
 
     for name, system in SYSTEMS.items():
         rates = [system.arguments[f"{modality}_rows_per_step"] for modality in ("audio", "visual")]
@@ -41,7 +41,7 @@ def test_streams_come_at_their_own_rate_but_for_version_0_1():
 
 
 def test_every_main_system_can_be_built_and_names_modalities():
-    from systems import MAIN, REFERENCES, build_network
+    from comparing.systems import MAIN, REFERENCES, build_network
 
     for system in (MAIN | REFERENCES).values():
         network = check_network(build_network(system))
@@ -52,7 +52,7 @@ def test_every_main_system_can_be_built_and_names_modalities():
 
 
 def test_other_arguments_leave_the_system_alone():
-    from systems import OURS, System
+    from comparing.systems import OURS, System
 
     system = System("a.B", "b", "c", {"width": 3, "heads": 1})
     wide = system.with_arguments("wide", width=9)
@@ -63,7 +63,7 @@ def test_other_arguments_leave_the_system_alone():
 
 @pytest.mark.parametrize("name", ["no_voting", "no_boundaries", "no_merging"])
 def test_systems_that_share_weights_have_the_same_parameters(name):
-    from systems import SYSTEMS, build_network
+    from comparing.systems import SYSTEMS, build_network
 
     shapes = [
         {key: value.shape for key, value in build_network(SYSTEMS[n]).state_dict().items()}
@@ -74,7 +74,7 @@ def test_systems_that_share_weights_have_the_same_parameters(name):
 
 def test_weights_of_version_0_1_depend_on_no_default():
     """The network has the parameters of version 0.1 but for three scales that its distances did not use."""
-    from systems import SYSTEMS, build_network
+    from comparing.systems import SYSTEMS, build_network
 
     torch.manual_seed(0)
     network = build_network(SYSTEMS["version_0_1"])

@@ -19,7 +19,7 @@ def words(length, seed=0):
 
 
 def envelope(samples):
-    from codec_forgers import low_band
+    from forging.codec_forgers import low_band
 
     power = np.convolve(low_band(samples).astype(np.float64) ** 2, np.hanning(240), "same")
     return (power / power.mean() + 1e-3) ** 0.3
@@ -42,7 +42,7 @@ def assert_keeps_length_and_level(samples, forged):
 
 @pytest.mark.parametrize("bit_rate", [6000, 12000])
 def test_opus_keeps_time_level_and_length(bit_rate):
-    from codec_forgers import code_opus
+    from forging.codec_forgers import code_opus
 
     samples = words(3 * RATE + 77)
     forged = code_opus(samples, bit_rate)
@@ -53,14 +53,14 @@ def test_opus_keeps_time_level_and_length(bit_rate):
 
 
 def test_bit_rate_is_drawn_by_the_length():
-    from codec_forgers import code_opus, opus
+    from forging.codec_forgers import code_opus, opus
 
     for length, bit_rate in ((3200, 6000), (3520, 12000)):
         np.testing.assert_array_equal(opus(words(length)), code_opus(words(length), bit_rate))
 
 
 def test_narrow_codec_leaves_the_high_band():
-    from codec_forgers import code_opus, low_band
+    from forging.codec_forgers import code_opus, low_band
 
     noise = np.random.default_rng(0).normal(0, 0.05, RATE).astype(np.float32)
     forged = code_opus(noise, 6000)
@@ -69,7 +69,7 @@ def test_narrow_codec_leaves_the_high_band():
 
 
 def test_silence_and_short_words_pass():
-    from codec_forgers import opus
+    from forging.codec_forgers import opus
 
     assert np.isfinite(opus(np.zeros(1600, np.float32))).all()
     assert opus(words(431)).shape == (431,)
@@ -78,7 +78,7 @@ def test_silence_and_short_words_pass():
 @pytest.mark.skipif(shutil.which("c2enc") is None, reason="needs Debian's package codec2")
 @pytest.mark.parametrize("mode", ["3200", "1300", "700C"])
 def test_codec2_keeps_time_level_and_length(mode, tmp_path):
-    from codec_forgers import Codec2
+    from forging.codec_forgers import Codec2
 
     codec2 = Codec2.fetch(tmp_path)
     samples = words(3 * RATE + 77)
@@ -90,7 +90,7 @@ def test_codec2_keeps_time_level_and_length(mode, tmp_path):
 
 def test_codec2_compensates_the_delay_of_its_programs():
     """Programs that delay by the mode's delay and change nothing else."""
-    from codec_forgers import CODEC2_DELAYS_MS, Codec2, low_band
+    from forging.codec_forgers import CODEC2_DELAYS_MS, Codec2, low_band
 
     class Encoder:
         def run(self, *arguments, stdin):

@@ -6,7 +6,7 @@ from avloc.errors import AvlocError
 
 
 def test_missing_methods_are_left_out_with_a_line_each(tmp_path, monkeypatch):
-    import sound_forgers
+    from forging import sound_forgers
 
     def fail(*arguments):
         raise AvlocError("no package")
@@ -28,8 +28,7 @@ def test_missing_methods_are_left_out_with_a_line_each(tmp_path, monkeypatch):
 
 
 def test_present_methods_are_functions_of_samples(tmp_path, monkeypatch):
-    import sound_forgers
-    import vocoders
+    from forging import sound_forgers, vocoders
 
     monkeypatch.setattr(sound_forgers, "WEIGHTS", tmp_path)
     network, file = vocoders.VOCODERS["transposed"]

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import av
 import numpy as np
 import numpy.typing as npt
-from debian import Program, find_program
-from forgers import match_level
+from forging.debian import Program, find_program
+from forging.forgers import match_level
 
 from avloc.core.timeline import DEFAULT_SAMPLE_RATE
 

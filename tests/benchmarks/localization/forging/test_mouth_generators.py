@@ -32,7 +32,7 @@ def scene():
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("side", [4, 20, 48])
 def test_pictures_keep_their_shape(name, side):
-    from mouth_generators import GENERATORS
+    from forging.mouth_generators import GENERATORS
 
     generator = GENERATORS[name].build()
     assert generator(torch.zeros(3, 3, side, side)).shape == (3, 3, side, side)
@@ -40,7 +40,7 @@ def test_pictures_keep_their_shape(name, side):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_latent_picture_is_narrow_and_bounded(name):
-    from mouth_generators import GENERATORS, LATENT_CHANNELS
+    from forging.mouth_generators import GENERATORS, LATENT_CHANNELS
 
     latent = GENERATORS[name].build().encoder(10 * torch.randn(2, 3, 48, 48))
     assert latent.shape == (2, LATENT_CHANNELS, 12, 12)
@@ -50,7 +50,7 @@ def test_latent_picture_is_narrow_and_bounded(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_noise_comes_from_the_given_source(name):
-    from mouth_generators import GENERATORS
+    from forging.mouth_generators import GENERATORS
 
     generator, pictures = GENERATORS[name].build(), torch.randn(2, 3, 16, 16)
 
@@ -64,7 +64,7 @@ def test_noise_comes_from_the_given_source(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_weights_are_small_and_come_back(name, tmp_path):
-    from mouth_generators import GENERATORS, load_generator, save_generator
+    from forging.mouth_generators import GENERATORS, load_generator, save_generator
 
     torch.manual_seed(0)
     generator, pictures = GENERATORS[name].build().eval(), torch.rand(2, 3, 48, 48) * 2 - 1
@@ -77,7 +77,7 @@ def test_weights_are_small_and_come_back(name, tmp_path):
 
 
 def test_missing_weights_name_the_script(tmp_path):
-    from mouth_generators import load_generator
+    from forging.mouth_generators import load_generator
 
     with pytest.raises(AvlocError, match="no weights of the transposed-generator; train it by train_mouths.py"):
         load_generator("transposed-generator", tmp_path)
@@ -85,7 +85,7 @@ def test_missing_weights_name_the_script(tmp_path):
 
 @pytest.mark.parametrize("side", [13, 16, 45])
 def test_mouths_of_forged_frames_are_inverted_and_nothing_else(side):
-    from mouth_generators import MouthForger
+    from forging.mouth_generators import MouthForger
 
     frames, mouths, forged = scene()
     original = frames.copy()
@@ -103,7 +103,7 @@ def test_mouths_of_forged_frames_are_inverted_and_nothing_else(side):
 
 
 def test_copied_mouths_change_by_resizing_alone():
-    from mouth_generators import MouthForger
+    from forging.mouth_generators import MouthForger
 
     y, x = np.mgrid[0:60, 0:80]
     smooth = np.stack([2 * x, 3 * y, 128 + 0 * x], axis=-1).astype(np.uint8)
@@ -113,7 +113,7 @@ def test_copied_mouths_change_by_resizing_alone():
 
 
 def test_more_frames_than_a_batch_and_none():
-    import mouth_generators
+    from forging import mouth_generators
 
     count = mouth_generators.BATCH + 3
     frames = np.full((count, 24, 24, 3), 50, dtype=np.uint8)
@@ -127,8 +127,8 @@ def test_more_frames_than_a_batch_and_none():
 @pytest.mark.parametrize("name", NAMES)
 def test_trained_generators_change_little_and_keep_colours(name):
     """Trained weights on people that nobody trained on: visible changes are small, yet nearly every pixel changes."""
-    from mouth_generators import load_generator
-    from sound_forgers import WEIGHTS
+    from forging.mouth_generators import load_generator
+    from forging.sound_forgers import WEIGHTS
 
     from avloc.datasets.synthetic import face
 

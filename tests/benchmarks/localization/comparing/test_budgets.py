@@ -11,7 +11,7 @@ from avloc.models import BoundaryTransformer
 
 @pytest.fixture
 def module():
-    from budgets import Budget, BudgetedModule
+    from comparing.budgets import Budget, BudgetedModule
 
     budget = Budget("x", "x", 30, patience=2, cooldown=4)
     module = BudgetedModule(BoundaryTransformer(audio_dim=7, visual_dim=5, width=8, heads=2), budget, 1e-3)
@@ -20,7 +20,7 @@ def module():
 
 
 def test_both_budgets_cool_down_within_their_epochs():
-    from budgets import BUDGETS
+    from comparing.budgets import BUDGETS
 
     assert [*BUDGETS] == ["short", "long"]
     assert (BUDGETS["short"].epochs, BUDGETS["short"].patience) == (6, 0)
@@ -43,7 +43,7 @@ def test_the_rate_falls_to_0_over_the_cooldown(module):
 
 def follow(module, curve):
     """Judge epochs of a validation curve, until the training ends: its number of epochs."""
-    from budgets import StopWhenFlat
+    from comparing.budgets import StopWhenFlat
 
     callback = StopWhenFlat(module.budget)
     trainer = SimpleNamespace(sanity_checking=False, should_stop=False)
@@ -68,7 +68,7 @@ def test_training_that_still_rises_cools_down_before_the_last_epoch(module):
 
 
 def test_a_sanity_check_does_not_count(module):
-    from budgets import StopWhenFlat
+    from comparing.budgets import StopWhenFlat
 
     callback = StopWhenFlat(module.budget)
     callback.on_validation_end(SimpleNamespace(sanity_checking=True), module)
@@ -76,7 +76,7 @@ def test_a_sanity_check_does_not_count(module):
 
 
 def test_the_short_budget_keeps_the_one_cycle_schedule(module):
-    from budgets import BUDGETS, BudgetedModule
+    from comparing.budgets import BUDGETS, BudgetedModule
 
     short = BudgetedModule(module.model, BUDGETS["short"], 1e-3)
     short.trainer = trainer = SimpleNamespace(estimated_stepping_batches=100, num_training_batches=25)

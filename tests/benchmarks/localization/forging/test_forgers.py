@@ -13,7 +13,7 @@ def vowel(length, seed=0):
 
 @pytest.mark.parametrize("name", ["mel-griffin-lim", "lpc", "band-replication"])
 def test_forged_words_keep_length_and_level_and_nothing_else(name):
-    from forgers import SOUND
+    from forging.forgers import SOUND
 
     for length in (1600, 6417):
         samples = vowel(length)
@@ -30,7 +30,7 @@ def test_forged_words_keep_length_and_level_and_nothing_else(name):
 
 @pytest.mark.parametrize("name", ["low-resolution", "blurred", "averaged", "coded"])
 def test_mouths_are_repainted_in_place_and_in_forged_frames_only(name):
-    from forgers import MOUTH
+    from forging.forgers import MOUTH
 
     frames = np.random.default_rng(0).integers(0, 255, (7, 48, 64, 3), dtype=np.uint8)
     original, forged = frames.copy(), np.array([0, 0, 1, 1, 0, 1, 0], dtype=bool)
@@ -43,7 +43,7 @@ def test_mouths_are_repainted_in_place_and_in_forged_frames_only(name):
 
 
 def test_enough_methods_are_met_in_the_test_alone():
-    from forgers import NEURAL, UNSEEN_MOUTH, UNSEEN_SOUND
+    from forging.forgers import NEURAL, UNSEEN_MOUTH, UNSEEN_SOUND
 
     assert len(UNSEEN_SOUND) >= 3
     assert len(UNSEEN_MOUTH) >= 2

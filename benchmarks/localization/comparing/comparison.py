@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiment import Task, read_choices
+from comparing.experiment import Task, read_choices
+from comparing.systems import ABLATION, MAIN, OURS, RANGE_TRIALS, REFERENCES, SYSTEMS, TRIALS
 from scoring.choices import Choice
-from systems import ABLATION, MAIN, OURS, RANGE_TRIALS, REFERENCES, SYSTEMS, TRIALS
 
 from avloc.errors import AvlocError
 

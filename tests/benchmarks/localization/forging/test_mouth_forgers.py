@@ -4,7 +4,7 @@ from avloc.errors import AvlocError
 
 
 def test_generators_join_by_name_and_missing_ones_are_left_out(monkeypatch):
-    import mouth_forgers
+    from forging import mouth_forgers
 
     def load_generator(name, folder):
         if name == "transposed-generator":
@@ -20,8 +20,8 @@ def test_generators_join_by_name_and_missing_ones_are_left_out(monkeypatch):
 
 
 def test_weights_of_both_generators_are_there():
-    import mouth_forgers
-    from forgers import NEURAL
+    from forging import mouth_forgers
+    from forging.forgers import NEURAL
 
     lines = []
     assert mouth_forgers.load_forgers(lines.append).keys() >= {name for name in NEURAL if name.endswith("generator")}
