@@ -14,10 +14,12 @@ from avloc.cli.arguments import (
     add_localizer_options,
     add_longest_option,
     add_timeout_option,
+    number,
     parser,
     path,
     pop_localizer_settings,
     positive,
+    score,
     whole,
 )
 from avloc.errors import AvlocError, shown
@@ -104,15 +106,13 @@ def parse(arguments: Sequence[str]) -> LocalizeOptions:
     """Parse the command line.
 
     Raises:
-        AvlocError: if the threshold lies outside [0, 1], the span is empty, or no clip is named.
+        AvlocError: if a value is out of its range, the span is empty, or no clip is named.
     """
     from avloc.feature_extraction.media.types import Span
 
     namespace = _parser().parse_args(arguments)
-    if not 0 <= namespace.start < namespace.end:
-        raise AvlocError(f"want 0 ≤ --start < --end, got {namespace.start:g} and {namespace.end:g}")
-    if namespace.threshold is not None and not 0 <= namespace.threshold <= 1:
-        raise AvlocError(f"want a --threshold within 0 and 1, got {namespace.threshold:g}")
+    if namespace.start >= namespace.end:
+        raise AvlocError(f"want --start < --end, got {namespace.start:g} and {namespace.end:g}")
     if bool(namespace.clips) == namespace.example:
         raise AvlocError("want clips to localize, or --example alone (see avloc localize --help)")
     return LocalizeOptions(
@@ -167,7 +167,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     options.add_argument(
         "--threshold",
-        type=float,
+        type=score,
         help="lowest score to print and to write to csv, vtt and labels (default: the operating point of the network, or "
         f"{THRESHOLD:g} for one without)",
     )
@@ -186,13 +186,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_span_options(options: argparse.ArgumentParser) -> None:
-    options.add_argument("--start", type=float, default=0.0, help="skip everything before this second (default: 0)")
+    options.add_argument("--start", type=number(0), default=0.0, help="skip everything before this second (default: 0)")
     options.add_argument(
-        "--end", type=float, default=float("inf"), help="skip everything after this second (default: the clip's end)"
+        "--end",
+        type=number(0),
+        default=float("inf"),
+        help="skip everything after this second (default: the clip's end)",
     )
     options.add_argument(
         "--audio-track",
-        type=int,
+        type=whole,
         help="audio track of a file with several, from 0 (default: the one marked as default, or else the first)",
     )
 

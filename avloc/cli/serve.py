@@ -9,7 +9,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from avloc.cli.arguments import add_localizer_options, default_workers, parser, pop_localizer_settings, positive
+from avloc.cli.arguments import (
+    above_zero,
+    add_localizer_options,
+    default_workers,
+    parser,
+    pop_localizer_settings,
+    positive,
+    score,
+)
 from avloc.errors import AvlocError, shown
 from avloc.localization.options import THRESHOLD
 
@@ -136,14 +144,10 @@ def parse(arguments: Sequence[str]) -> ServeOptions:
     _add_limits(options)
     options.add_argument(
         "--threshold",
-        type=float,
+        type=score,
         help=f"score that a timeline's slider starts at (default: the operating point of the network, or {THRESHOLD:g})",
     )
     namespace = options.parse_args(arguments)
-    for name in ("longest", "keep", "time_limit", "memory"):
-        value = getattr(namespace, name)
-        if not 0 < value < float("inf"):
-            raise AvlocError(f"want --{name.replace('_', '-')} > 0, got {value:g}")
     if namespace.total < namespace.largest:
         raise AvlocError(f"want --total of at least --largest ({namespace.largest} MB), got {namespace.total}")
     return ServeOptions(pop_localizer_settings(namespace), **vars(namespace))
@@ -152,7 +156,9 @@ def parse(arguments: Sequence[str]) -> ServeOptions:
 def _add_limits(options: argparse.ArgumentParser) -> None:
     limits = options.add_argument_group("limits")
     limits.add_argument("--largest", type=positive, default=200, metavar="MB", help="largest clip (default: 200)")
-    limits.add_argument("--longest", type=float, default=30.0, metavar="MINUTES", help="longest clip (default: 30)")
+    limits.add_argument(
+        "--longest", type=above_zero, default=30.0, metavar="MINUTES", help="longest clip (default: 30)"
+    )
     limits.add_argument(
         "--parallel",
         type=positive,
@@ -162,7 +168,7 @@ def _add_limits(options: argparse.ArgumentParser) -> None:
     limits.add_argument("--queue", type=positive, default=20, help="clips that may wait (default: 20)")
     limits.add_argument(
         "--keep",
-        type=float,
+        type=above_zero,
         default=30.0,
         metavar="MINUTES",
         help="time until timelines and their clips are removed (default: 30)",
@@ -179,14 +185,14 @@ def _add_limits(options: argparse.ArgumentParser) -> None:
     )
     limits.add_argument(
         "--time-limit",
-        type=float,
+        type=above_zero,
         default=30.0,
         metavar="MINUTES",
         help="longest time to localize a clip; then its process is ended (default: 30)",
     )
     limits.add_argument(
         "--memory",
-        type=float,
+        type=above_zero,
         default=8.0,
         metavar="GIB",
         help="most memory of a process that localizes a clip, with the network; then it is ended (default: 8)",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from avloc.errors import AvlocError
+
 if TYPE_CHECKING:
     from avloc.localization.result import Localization
 
@@ -24,12 +26,19 @@ class OutputOptions:
         embed: `auto` embeds a small clip in the page and links to a larger one by a relative path; `always` embeds;
             `never` links.
 
+    Raises:
+        AvlocError: if the threshold lies outside [0, 1].
+
     >>> OutputOptions(threshold=0.5)
     OutputOptions(threshold=0.5, embed='auto')
     """
 
     threshold: float | None = None
     embed: Embed = "auto"
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise AvlocError(f"want a threshold within 0 and 1, got {self.threshold:g}")
 
     def threshold_for(self, localization: Localization) -> float:
         """Return the lowest score to show of a clip."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+from contextlib import suppress
 from dataclasses import is_dataclass
 from importlib import import_module
 from pathlib import Path
@@ -11,12 +12,14 @@ import pytest
 
 from avloc.cli.arguments import (
     VERBS,
+    above_zero,
     add_dataset_options,
     add_localizer_options,
     add_longest_option,
     default_workers,
     duration,
     existing,
+    number,
     output,
     parser,
     path,
@@ -63,6 +66,73 @@ def test_whole_numbers_name_their_smallest():
     for text in ("-1", "1.5", ""):
         with pytest.raises(argparse.ArgumentTypeError, match=f"want a whole number of at least 0, got '{text}'"):
             whole(text)
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e999", "x", ""])
+def test_numbers_are_finite(text):
+    for parse, expected in (
+        (number(), "want a number, got"),
+        (number(0), "want a number of at least 0, got"),
+        (number(0, 1), "want a number within 0 and 1, got"),
+        (above_zero, "want a number above 0, got"),
+    ):
+        with pytest.raises(argparse.ArgumentTypeError, match=f"{expected} '{text}'"):
+            parse(text)
+
+
+def test_numbers_have_bounds():
+    assert (number()("-1e3"), number(0)("0"), number(0, 1)("1"), above_zero("1e-9")) == (-1000.0, 0.0, 1.0, 1e-9)
+    for parse, text in ((number(0), "-1"), (number(0, 1), "1.01"), (above_zero, "0")):
+        with pytest.raises(argparse.ArgumentTypeError, match=f"got '{text}'"):
+            parse(text)
+
+
+def verb_parsers(verb: str) -> list[tuple[tuple[str, ...], argparse.ArgumentParser]]:
+    """The parsers of a verb and of its actions, by their words; none for `train`, whose options are Lightning's."""
+    made: list[argparse.ArgumentParser] = []
+    with pytest.MonkeyPatch.context() as patch, suppress(SystemExit):
+        patch.setattr(argparse.ArgumentParser, "print_help", lambda self, file=None: made.append(self))
+        import_module(f"avloc.cli.{verb}").parse(["--help"])
+    pending, parsers = [((verb,), each) for each in made], []
+    while pending:
+        words, each = pending.pop()
+        parsers.append((words, each))
+        for action in each._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                pending += [((*words, name), inner) for name, inner in action.choices.items()]
+    return parsers
+
+
+def _reads_numbers(action: argparse.Action) -> bool:
+    if action.type is None or action.choices is not None:
+        return False
+    try:
+        value = action.type("0.5")
+    except (argparse.ArgumentTypeError, ValueError, AvlocError):
+        return False
+    return isinstance(value, float) or (isinstance(value, tuple) and isinstance(value[0], float))
+
+
+def test_no_option_of_any_verb_takes_what_is_no_finite_number():
+    checked = set()
+    for verb in VERBS:
+        for words, each in verb_parsers(verb):
+            for option in (a.option_strings[0] for a in each._actions if a.option_strings and _reads_numbers(a)):
+                for text in ("nan", "inf"):
+                    with pytest.raises(AvlocError, match=f"argument {option}.*: .* got '{text}'"):
+                        each.parse_args([f"{option}={text}"])
+                checked.add((*words, option))
+    assert checked > {
+        ("localize", "--threshold"),
+        ("localize", "--start"),
+        ("localize", "--end"),
+        ("serve", "--threshold"),
+        ("serve", "--memory"),
+        ("predict", "--timeout"),
+        ("evaluate", "--ap-ious"),
+        ("evaluate", "--frame-step"),
+        ("store", "import", "--hop"),
+    }, checked
 
 
 def test_paths_expand_the_home_folder(tmp_path, monkeypatch):

@@ -225,7 +225,7 @@ def test_defaults(no_checkpoint):
     [("--longest", "0"), ("--keep", "-1"), ("--longest", "nan"), ("--time-limit", "inf"), ("--memory", "0")],
 )
 def test_limits_must_be_positive(no_checkpoint, option, value):
-    with pytest.raises(AvlocError, match=f"want {option} > 0, got"):
+    with pytest.raises(AvlocError, match=f"{option}: want a number above 0, got '{value}'"):
         parse([*no_checkpoint, option, value])
 
 
