@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from avloc.core.descriptions import NetworkDescription
     from avloc.feature_extraction.media.types import Span
     from avloc.inference.folder import LocalizedClip
-    from avloc.localization.result import Localization
     from avloc.localization.result_folder import ClipJob, ResultFolder
     from avloc.localization.summary import FailedClip, SummaryEntry
 
@@ -61,6 +61,20 @@ class LocalizeOptions:
     workers: int
     timeout: float
 
+    def recorded(self) -> dict[str, object]:
+        """The options that change results, as each result records them."""
+        return {
+            "streams": self.localizer.streams,
+            "precision": self.localizer.precision,
+            "decoding": self.localizer.decoding,
+            "keep": self.keep,
+            "start": self.span.start_s,
+            "end": None if math.isinf(self.span.end_s) else self.span.end_s,
+            "audio_track": self.span.audio_track,
+            "threshold": self.output.threshold,
+            "embed": self.output.embed,
+        }
+
 
 def run(arguments: Sequence[str]) -> int:
     """Localize clips; return 0, or 1 if some failed, or 2 if all did."""
@@ -73,20 +87,33 @@ def run(arguments: Sequence[str]) -> int:
     _check_folder(options.out)
     results = ResultFolder(options.out, options.formats, options.output)
     jobs = find_clips(options.clips)
-    done = {job for job in jobs if options.skip_done and results.is_done(job)}
-    pending = [job for job in jobs if job not in done]
+    earlier = _earlier_entries(options, results, jobs) if options.skip_done else []
+    done = {entry.name for entry in earlier}
+    pending = [job for job in jobs if job.name not in done]
     if len(jobs) > 1:
         results.check_summary(jobs, overwrite=options.overwrite)
     if not options.overwrite:
         results.check_paths(pending, options.clips)
-    if options.skip_done:
-        print(f"{len(done)} of {len(jobs)} clips were localized by an earlier run")
-    earlier = list(results.earlier_entries(sorted(done)))
     with sigterm_as_interrupt():
         failed = _localize_and_summarize(options, results, pending, earlier, summary=len(jobs) > 1)
     for _, message in failed:
         print(f"avloc localize: error: {shown(message)}", file=sys.stderr)
     return 2 if failed and len(failed) == len(jobs) else 1 if failed else 0
+
+
+def _earlier_entries(options: LocalizeOptions, results: ResultFolder, jobs: Sequence[ClipJob]) -> list[SummaryEntry]:
+    """List the results of an earlier run by the same network with the same options; the others are made again."""
+    from avloc.localization.summary import run_digest
+
+    finished = [job for job in jobs if results.is_done(job)]
+    hashes = options.localizer.weights_sha256() if finished else ()
+    runs = {run_digest(sha256, options.recorded()) for sha256 in hashes}
+    entries = [entry for entry in results.earlier_entries(finished) if entry.row.run in runs]
+    text = f"{len(entries)} of {len(jobs)} clips were localized by an earlier run"
+    if others := len(finished) - len(entries):
+        text += f"; {others} with another network or other options, or without a record of them: localized again"
+    print(text)
+    return entries
 
 
 def _check_folder(out: Path) -> None:
@@ -178,7 +205,12 @@ def _parser() -> argparse.ArgumentParser:
         default="auto",
         help="embed the clip in its page, or link to it by a relative path (default: auto, which embeds up to 12 MB)",
     )
-    options.add_argument("--skip-done", action="store_true", help="skip clips whose output files exist")
+    options.add_argument(
+        "--skip-done",
+        action="store_true",
+        help="skip clips whose output files exist, if the same network made them with the same options; the json of each clip, "
+        "or the summary, tells",
+    )
     options.add_argument("--overwrite", action="store_true", help="overwrite files that may not be avloc's")
     _add_worker_options(options)
     add_localizer_options(options)
@@ -229,7 +261,7 @@ def _localize_and_summarize(
     """Localize clips, print each, and write the summary even if the run is interrupted; return the clips that failed."""
     from avloc.inference.folder import LocalizedClip
     from avloc.localization.summary import SummaryEntry, SummaryRow
-    from avloc.localization.text import network_text
+    from avloc.localization.text import network_text, report, summary_line
 
     entries: list[SummaryEntry] = []
     networks: list[NetworkDescription] = []
@@ -266,7 +298,7 @@ def _localize(
 
     if not jobs:
         return
-    work = LocalizationJob(options.localizer.load_for_work, results, options.span, options.keep)
+    work = LocalizationJob(options.localizer.load_for_work, results, options.span, options.keep, options.recorded())
     with _progress_bar() as bar:
 
         def progress(done_s: float, total_s: float) -> None:
@@ -288,42 +320,6 @@ def _progress_bar() -> tqdm[NoReturn]:
         disable=None,
         bar_format="{desc}: {percentage:3.0f} % |{bar}| {n:.0f}/{total:.0f} s of clips [{elapsed}, {remaining} left]",
     )
-
-
-def summary_line(localization: Localization, threshold: float) -> str:
-    """Format one line for a clip of many."""
-    from avloc.localization.text import verdict
-
-    count = len(localization.segments(threshold))
-    problems = f" ({'; '.join(localization.problems)})" if localization.problems else ""
-    text = f"{verdict(localization)}; {count} segment{'s' * (count != 1)} of {threshold:g} or more{problems}"
-    return shown(f"{localization.file}: {text}")
-
-
-def report(localization: Localization, threshold: float, paths: Sequence[Path]) -> str:
-    """Format the verdict, the problems and the segments of a single clip.
-
-    Args:
-        localization: the clip's localization.
-        threshold: the lowest score of a segment.
-        paths: the output files.
-    """
-    from avloc.localization.segment import by_time
-    from avloc.localization.text import network_text, verdict
-
-    segments = by_time(localization.segments(threshold))
-    lines = [
-        f"{localization.file}: {localization.duration_s:.2f} s, {len(segments)} segment{'s' * (len(segments) != 1)} "
-        f"with a score of {threshold:g} or more → {', '.join(map(str, paths))}",
-        f"  {verdict(localization)}",
-        *(f"  network: {network_text(network)}" for network in (localization.network,) if network is not None),
-        *(f"  note: {problem}" for problem in localization.problems),
-        *(
-            f"  {segment.start_s:8.2f} – {segment.end_s:8.2f} s   score {segment.score:.2f}   {segment.modality_label}"
-            for segment in segments
-        ),
-    ]
-    return "\n".join(map(shown, lines))
 
 
 def planted_line(clip: Path) -> str:

@@ -71,9 +71,13 @@ class PackagedLocalizer(Localizer):
         localization = localize(clip, keep=keep, span=span, preview=preview, info=info, progress=progress)
         if modality is None:
             return localization
-        missing = next(NO_STREAM[m] for m in MODALITIES if m != modality)
-        problems = (info.problems if info is not None else ()) or (missing,)
-        return replace(localization, problems=tuple(dict.fromkeys((*problems, *localization.problems))))
+        absent = next(m for m in MODALITIES if m != modality)
+        problems = (info.problems if info is not None else ()) or (NO_STREAM[absent],)
+        return replace(
+            localization,
+            problems=tuple(dict.fromkeys((*problems, *localization.problems))),
+            unjudged={absent: "; ".join(problems)},
+        )
 
     def _for_stream(self, modality: str) -> Localizer:
         if modality not in self._single_stream:

@@ -14,6 +14,8 @@ Embed = Literal["auto", "always", "never"]
 EMBEDS: tuple[Embed, ...] = ("auto", "always", "never")
 THRESHOLD = 0.2
 """The lowest score that is shown for a network without an operating point."""
+LIKELY_FORGED = 0.5
+"""The lowest calibrated probability of a clip that is called likely forged, for a network without an operating point."""
 
 
 @dataclass(frozen=True, slots=True)

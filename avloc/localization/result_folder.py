@@ -64,7 +64,7 @@ class ResultFolder:
         return [self._path(job, name) for name in self.formats]
 
     def is_done(self, job: ClipJob) -> bool:
-        """Return whether all output files of a clip exist."""
+        """Return whether all output files of a clip exist; `earlier_entries` tells what made them."""
         return all(path.is_file() for path in self.paths(job))
 
     def check_paths(self, jobs: Iterable[ClipJob], inputs: Iterable[Path]) -> None:

@@ -51,7 +51,7 @@ def test_nan_clip_fails_alone_in_its_batch(localizer):
     good, bad, other = localizer.run([example_of(20, "a"), example_of(9, "b", value=np.nan), example_of(11, "c")])
     assert len(bad.proposals) == 0
     assert bad.problems == ("the network's boundary map holds NaN or infinity",)
-    assert dict(bad.probabilities) == {}
+    assert dict(bad.probabilities) == {"clip": None, "audio": None, "visual": None}
     assert np.isnan(bad.fakeness).all()
     assert len(good.proposals) > 0 < len(other.proposals)
     assert good.problems == ()

@@ -64,6 +64,8 @@ def test_each_clip_goes_to_the_network_for_its_streams(localizations, file, stre
     assert localization.calibrated
     lacking = {"both": [], "audio": ["visual"], "visual": ["audio"]}[streams]
     assert [m for m in ("audio", "visual") if localization.lacks(m)] == lacking
+    assert [m for m in ("audio", "visual") if localization.probabilities[m] is None] == lacking
+    assert list(localization.unjudged) == lacking
     assert (
         localization.problems
         == {
@@ -80,7 +82,9 @@ def test_one_stream_of_a_clip_with_both_can_be_judged_alone():
     assert (localization.decoded_s["visual"], localization.problems) == (None, ())
     assert np.isnan(localization.fakeness[:, 1]).all()
     assert {segment.modality for segment in localization.segments()} <= {"audio"}
-    assert localization.probabilities["visual"] == 0
+    assert localization.probabilities["visual"] is None
+    assert dict(localization.unjudged) == {"visual": "the network judges the audio stream alone"}
+    assert {segment.visual_score for segment in localization.segments()} == {None}
 
 
 def test_arrays_go_to_the_network_for_their_streams():

@@ -94,5 +94,5 @@ def test_earlier_entries_without_json_come_from_the_summary(results, localizatio
 
 def test_a_damaged_json_is_no_earlier_entry(results, localization):
     results.write(JOB, localization)
-    results.paths(JOB)[0].write_text('{"schema": "avloc.localization/4"}')
+    results.paths(JOB)[0].write_text('{"schema": "avloc.localization/5"}')
     assert list(results.earlier_entries([JOB])) == []
