@@ -198,28 +198,33 @@ def pop_localizer_settings(namespace: argparse.Namespace) -> LocalizerSettings:
     return settings
 
 
-def add_localizer_options(options: argparse.ArgumentParser) -> None:
-    """Add the options of `avloc.inference.settings.LocalizerSettings`."""
-    add_checkpoint_option(options)
+def add_localizer_options(options: argparse.ArgumentParser, streams: str = "the streams that a clip has") -> None:
+    """Add the options of `avloc.inference.settings.LocalizerSettings`.
+
+    Args:
+        options: the parser.
+        streams: the default of `--streams`, for the help.
+    """
+    add_checkpoint_option(options, streams)
     add_weights_option(options)
     add_network_options(options)
 
 
-def add_checkpoint_option(options: argparse.ArgumentParser) -> None:
-    """Add `--checkpoint` and `--streams`, and `--network` and `--extractor` for your own classes."""
-    from avloc.models.packaged import STREAMS
+def add_checkpoint_option(options: argparse.ArgumentParser, streams: str) -> None:
+    """Add `--checkpoint` and `--streams` (with its default), and `--network` and `--extractor` for your own classes."""
+    from avloc.models.packaged import STREAMS, packaged_description
 
     options.add_argument(
         "--checkpoint",
         type=existing("checkpoint"),
-        help="a file that `avloc train` or `avloc convert` wrote (default: the networks that come with avloc, which know "
-        "generated and re-voiced speech only)",
+        help="a file that `avloc train` or `avloc convert` wrote (default: the networks that come with avloc, trained only "
+        f"on {packaged_description().scope})",
     )
     options.add_argument(
         "--streams",
         choices=STREAMS,
-        help="judge both streams, or one alone, by the network of the package that was trained for them (default: the streams "
-        "that a clip has)",
+        help="judge both streams, or one alone, by the network of the package that was trained for them (default: "
+        f"{streams})",
     )
     options.add_argument(
         "--network",

@@ -84,7 +84,7 @@ def run(arguments: Sequence[str]) -> int:
         from avloc.web.upload_store import UploadStore
 
         queue = UploadQueue(UploadStore(folder, options.limits()), _worker_starter(options))
-        server = make_server(create_app(queue, network=network_name(options.localizer)))
+        server = make_server(create_app(queue, network=networks_text(options.localizer)))
         queue.start()
         try:
             if options.host not in LOOPBACK:
@@ -99,14 +99,21 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def network_name(localizer: LocalizerSettings) -> str:
-    """Name the network that serves, for the page; each timeline names it in full."""
-    if localizer.checkpoint is not None:
-        return f"the checkpoint {localizer.file.name}"
-    from avloc.localization.text import network_text
-    from avloc.models.packaged import packaged_description
+CLIPS_OF = {"both": "clips with sound and pictures", "audio": "sound alone", "visual": "pictures alone"}
 
-    return network_text(packaged_description(localizer.streams or "both"))
+
+def networks_text(localizer: LocalizerSettings) -> str:
+    """Name the networks that serve, and the clips that each judges, for the page; a timeline names the one that judged it."""
+    if localizer.checkpoint is not None:
+        return f"Network: the checkpoint {localizer.file.name}."
+    from avloc.localization.text import network_text
+    from avloc.models.packaged import STREAMS, packaged_description
+
+    if localizer.streams is not None:
+        return f"Network for all clips: {network_text(packaged_description(localizer.streams))}."
+    networks = {streams: packaged_description(streams) for streams in STREAMS}
+    uses = ", ".join(f"{each.name} {each.version} for {CLIPS_OF[streams]}" for streams, each in networks.items())
+    return f"Networks: {uses}; each timeline names its own. Trained only on {networks['both'].scope}."
 
 
 def _worker_starter(options: ServeOptions) -> Callable[[], Workers]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def load_packaged(streams: str | None = None, *, device: str = "cpu", precision: str = "32") -> Localizer:
-    """Load the networks that come with avloc. They know generated and re-voiced speech only.
+    """Load the networks that come with avloc. Their descriptions tell the little that they were trained on (`scope`).
 
     Args:
         streams: `both`, `audio` or `visual`: judge these streams of every clip; None: those that the clip has.

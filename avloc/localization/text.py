@@ -130,18 +130,18 @@ def notes(localization: Localization) -> list[str]:
 
 
 def network_text(network: NetworkDescription) -> str:
-    """State in one phrase which network it was, and what it knows.
+    """State in one phrase which network it was, and on what it was trained.
 
     >>> from avloc.core.descriptions import NetworkDescription
-    >>> network_text(NetworkDescription("avloc-av", "3", "2026-11-26", "generated and re-voiced speech", "1f2e" * 16))
-    'avloc-av 3 (2026-11-26, sha256 1f2e1f2e1f2e), which knows generated and re-voiced speech only'
+    >>> network_text(NetworkDescription("avloc-av", "3", "2026-11-26", "drawn faces", "1f2e" * 16))
+    'avloc-av 3 (2026-11-26, sha256 1f2e1f2e1f2e), trained only on drawn faces'
     >>> network_text(NetworkDescription("BATFD"))
     'BATFD'
     """
     origin = [network.date, f"sha256 {network.sha256[:SHOWN_DIGITS]}" if network.sha256 else ""]
     text = " ".join(filter(None, [network.name, network.version]))
     text += f" ({', '.join(filter(None, origin))})" if any(origin) else ""
-    return f"{text}, which knows {network.scope} only" if network.scope else text
+    return f"{text}, trained only on {network.scope}" if network.scope else text
 
 
 def probability_text(localization: Localization, key: str) -> str:
