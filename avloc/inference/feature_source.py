@@ -158,6 +158,7 @@ class FeatureSource:
         windows = windows_of(
             tracks,
             windowing,
+            name=name,
             hop_s=self.hop_s,
             start_s=request.span.start_s,
             margin_s=margin_s,

@@ -193,7 +193,7 @@ class Localizer:
             duration_s=duration_s,
             decoded_s={modality: track.decoded_s for modality, track in by_modality.items()},
             preview=observer,
-            problems=tuple(decoding_problems(tracks)),
+            problems=tuple(decoding_problems(tracks, clip_name(clip))),
             unjudged=unjudged,
         )
 

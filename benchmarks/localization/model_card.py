@@ -140,8 +140,8 @@ def _head(facts: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield _paragraph(
         "avloc comes with three small networks, so that `avloc localize clip.mp4` and `avloc serve` work at once. They were "
-        f"trained only on **{facts['networks']['both']['description']['scope']}**. On other footage they show how the tool works, not "
-        "whether the footage is genuine: read the [limits](limits.md) before you tell anyone of a result."
+        f"trained only on **{facts['networks']['both']['description']['scope']}**. On other footage they show how the tool "
+        "works, not whether the footage is genuine: read the [limits](limits.md) before you tell anyone of a result."
     )
 
 

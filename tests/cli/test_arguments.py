@@ -29,6 +29,7 @@ from avloc.cli.arguments import (
 )
 from avloc.errors import AvlocError
 from avloc.inference.settings import LocalizerSettings
+from avloc.models.packaged import packaged_description
 
 
 def test_paths_of_outputs_are_checked_before_the_work(tmp_path, monkeypatch):
@@ -157,6 +158,21 @@ def test_localizer_options(tmp_path):
     assert vars(namespace) == {}
     with pytest.raises(AvlocError, match="want NAME=FILE, got 'a'"):
         options.parse_args(["--checkpoint", str(tmp_path / "c.ckpt"), "--weights", "a"])
+
+
+@pytest.mark.parametrize(
+    ("verb", "default"),
+    [
+        ("localize", "the streams that a clip has"),
+        ("serve", "the streams that a clip has"),
+        ("predict", "both for all clips, also for those that lack a stream"),
+    ],
+)
+def test_the_help_tells_the_networks_and_the_default_of_streams(verb, default):
+    ((_, options),) = verb_parsers(verb)
+    texts = {action.dest: action.help for action in options._actions}
+    assert texts["streams"].endswith(f"(default: {default})")
+    assert packaged_description().scope in texts["checkpoint"]
 
 
 def test_dataset_options_check_the_folder(tmp_path):

@@ -110,6 +110,18 @@ def test_a_clip_that_cannot_be_read_is_a_media_error(tmp_path):
         load_packaged().localize(tmp_path / "x.mp4")
 
 
+@pytest.mark.parametrize(
+    ("file", "streams", "reason"),
+    [
+        ("audio-sound-alone.mp4", "visual", "no video stream"),
+        ("visual-picture-alone.mp4", "audio", "no audio stream"),
+    ],
+)
+def test_a_clip_without_the_stream_that_is_asked_for_is_an_error_that_names_it(file, streams, reason):
+    with pytest.raises(MediaError, match=f"{file}: {reason}"):
+        avloc.localize(examples_folder() / file, streams=streams)
+
+
 def test_half_precision_changes_scores_by_less_than_a_hundredth(tmp_path):
     """Rounding moves a weight by at most 2**-11 of itself: noise of that size stands for it. (The training script compares each
     network with its full precision, see the card.)
