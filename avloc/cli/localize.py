@@ -181,6 +181,21 @@ def _parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--out", type=path, default=Path("."), help="folder of the output files (default: this folder)"
     )
+    _add_output_options(options)
+    _add_span_options(options)
+    options.add_argument(
+        "--skip-done",
+        action="store_true",
+        help="skip clips whose output files exist, if the same network made them with the same options; the json of each clip, "
+        "or the summary, tells",
+    )
+    options.add_argument("--overwrite", action="store_true", help="overwrite files that may not be avloc's")
+    _add_worker_options(options)
+    add_localizer_options(options)
+    return options
+
+
+def _add_output_options(options: argparse.ArgumentParser) -> None:
     descriptions = "; ".join(f"{name}: {entry.description}" for name, entry in FORMATS.items())
     options.add_argument(
         "--format",
@@ -198,23 +213,12 @@ def _parser() -> argparse.ArgumentParser:
         help="lowest score to print and to write to csv, vtt and labels (default: the operating point of the network, or "
         f"{THRESHOLD:g} for one without)",
     )
-    _add_span_options(options)
     options.add_argument(
         "--embed",
         choices=EMBEDS,
         default="auto",
         help="embed the clip in its page, or link to it by a relative path (default: auto, which embeds up to 12 MB)",
     )
-    options.add_argument(
-        "--skip-done",
-        action="store_true",
-        help="skip clips whose output files exist, if the same network made them with the same options; the json of each clip, "
-        "or the summary, tells",
-    )
-    options.add_argument("--overwrite", action="store_true", help="overwrite files that may not be avloc's")
-    _add_worker_options(options)
-    add_localizer_options(options)
-    return options
 
 
 def _add_span_options(options: argparse.ArgumentParser) -> None:

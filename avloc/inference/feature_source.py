@@ -117,8 +117,8 @@ class FeatureSource:
         """The class that the caller gave for an extractor; a checkpoint alone never has anything imported."""
         from avloc.feature_extraction.extractors.catalog import extractor_class
 
-        for own in self._own:
-            own_class = extractor_class(own) if isinstance(own, str) else own
+        for extractor in self._own:
+            own_class = extractor_class(extractor) if isinstance(extractor, str) else extractor
             if (
                 factory == f"{own_class.__module__}.{own_class.__qualname__}"
                 or getattr(own_class, "name", None) == name

@@ -75,8 +75,8 @@ class LocalizerSettings:
         """
         if self.checkpoint is not None and self.streams is not None:
             raise AvlocError("--streams chooses among the networks of the package; leave it out with a --checkpoint")
-        own = {"network": self.network, "extractor": self.own_extractors, "weights": self.weights}
-        unused = next((f"--{name}" for name, value in own.items() if value), None)
+        options = {"network": self.network, "extractor": self.own_extractors, "weights": self.weights}
+        unused = next((f"--{name}" for name, value in options.items() if value), None)
         if self.checkpoint is None and unused is not None:
             raise AvlocError(f"{unused} belongs to a checkpoint of your own; name it with --checkpoint")
 
