@@ -31,6 +31,8 @@ EXAMPLE = """avloc serve
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SILENCE_S = 120.0  # a decoder that reports nothing for longer hangs
 MAX_PORT = 65535
+CLIPS_OF = {"both": "clips with sound and pictures", "audio": "sound alone", "visual": "pictures alone"}
+"""The clips that each network of the package judges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +99,6 @@ def run(arguments: Sequence[str]) -> int:
         finally:
             queue.close()
     return 0
-
-
-CLIPS_OF = {"both": "clips with sound and pictures", "audio": "sound alone", "visual": "pictures alone"}
 
 
 def networks_text(localizer: LocalizerSettings) -> str:

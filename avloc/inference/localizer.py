@@ -16,7 +16,7 @@ from avloc.core.proposals import Proposals
 from avloc.core.records import MODALITIES
 from avloc.core.timeline import TimeGrid
 from avloc.errors import AvlocError, CheckpointError
-from avloc.feature_extraction.media.types import NO_STREAM, WHOLE, Span
+from avloc.feature_extraction.media.types import WHOLE, Span
 from avloc.inference.checkpoint_source import build_source
 from avloc.inference.source import InputSource, Request, clip_name
 from avloc.inference.streaming import Window, Windowing, decoding_problems
@@ -314,7 +314,7 @@ class Localizer:
         judged = self.source.modality
         alone = f"the network judges the {judged} stream alone"
         return {
-            modality: NO_STREAM[modality] if judged in (None, modality) else alone
+            modality: f"no {modality} data" if judged in (None, modality) else alone
             for k, modality in enumerate(MODALITIES)
             if np.isnan(fakeness[:, k]).all()
         }

@@ -17,7 +17,7 @@ from avloc.core.records import MODALITIES
 from avloc.core.timeline import TimeGrid
 from avloc.errors import AvlocError
 from avloc.localization.options import LIKELY_FORGED, THRESHOLD
-from avloc.localization.segment import LocalizedSegment, Verdict, verdict_of
+from avloc.localization.segment import SCORE_STEP, LocalizedSegment, Verdict, verdict_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -96,7 +96,8 @@ class Localization:
         Args:
             threshold: the lowest score, in [0, 1]; scores are compared as they are shown, with four digits.
         """
-        return [segment for segment in map(self._segment, range(len(self.proposals))) if segment.score >= threshold]
+        candidates = np.flatnonzero(self.proposals.scores >= threshold - SCORE_STEP)
+        return [segment for segment in map(self._segment, candidates.tolist()) if segment.score >= threshold]
 
     def _segment(self, row: int) -> LocalizedSegment:
         proposals = self.proposals
@@ -129,10 +130,12 @@ class Localization:
         With an operating point it is that of the strongest segment; without one, a calibrated probability decides.
         """
         probability = self.probabilities.get("clip")
+        if probability is None:
+            return None
         if self.operating_point is not None:
             strongest = self.strongest()
             return verdict_of(False) if strongest is None else strongest.verdict
-        return verdict_of(probability >= LIKELY_FORGED) if self.calibrated and probability is not None else None
+        return verdict_of(probability >= LIKELY_FORGED) if self.calibrated else None
 
     def lacks(self, modality: str) -> bool:
         """Return whether nothing of a modality was decoded. A modality that `decoded_s` does not mention counts as present."""
