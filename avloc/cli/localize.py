@@ -106,7 +106,7 @@ def _earlier_entries(options: LocalizeOptions, results: ResultFolder, jobs: Sequ
     from avloc.localization.summary import run_digest
 
     finished = [job for job in jobs if results.is_done(job)]
-    hashes = options.localizer.weights_sha256() if finished else ()
+    hashes = options.localizer.network_hashes() if finished else ()
     runs = {run_digest(sha256, options.recorded()) for sha256 in hashes}
     entries = [entry for entry in results.earlier_entries(finished) if entry.row.run in runs]
     text = f"{len(entries)} of {len(jobs)} clips were localized by an earlier run"

@@ -295,7 +295,8 @@ class Localizer:
         fakeness: npt.NDArray[np.float32],
     ) -> Localization:
         unjudged = self._unjudged(fakeness)
-        probabilities = clip_probabilities(proposals, self.calibration) | dict.fromkeys(unjudged)
+        without = CALIBRATED if len(unjudged) == len(MODALITIES) else unjudged
+        probabilities = clip_probabilities(proposals, self.calibration) | dict.fromkeys(without)
         file = example.record.file
         return Localization(
             file,

@@ -50,7 +50,7 @@ class LocalizerSettings:
 
         return packaged_checkpoint(self.streams or "both")
 
-    def weights_sha256(self) -> tuple[str, ...]:
+    def network_hashes(self) -> tuple[str, ...]:
         """Return the hashes of the networks that may judge a clip: one, or that of each network of the package.
 
         Raises:

@@ -47,7 +47,7 @@ class Localization:
         duration_s: end of the clip, or of the part that was localized.
         proposals: the scored segments, sorted by descending score.
         grid: the clock of `fakeness`.
-        fakeness: (T, M) score per step and modality in [0, 1]; NaN where the clip has no such stream.
+        fakeness: (T, M) score per step and modality in [0, 1]; NaN where a stream was not judged.
         problems: messages about parts that could not be decoded, or whose scores were not finite.
         probabilities: the probability that the clip is forged at all (`clip`) and in each modality; None for what was not
             judged.

@@ -124,7 +124,7 @@ def notes(localization: Localization) -> list[str]:
     reasons = [
         f"{modality} not judged: {reason}"
         for modality, reason in localization.unjudged.items()
-        if not {*reason.split("; ")} <= {*localization.problems}  # they say that the clip has no such stream
+        if not {*reason.split("; ")} <= {*localization.problems}  # which give it already
     ]
     return [*localization.problems, *reasons]
 

@@ -41,6 +41,9 @@ def test_missing_modality_is_never_forged(localizer):
     assert {segment.modality for segment in localization.segments()} == {"visual"}
     assert np.isnan(localization.fakeness[:, 0]).all()
     assert not np.isnan(localization.fakeness[:, 1]).any()
+    assert localization.probabilities["audio"] is None
+    assert localization.probabilities["visual"] is not None
+    assert dict(localization.unjudged) == {"audio": "no audio data"}
 
 
 def test_nan_clip_fails_alone_in_its_batch(localizer):

@@ -76,7 +76,7 @@ def test_without_a_checkpoint_the_package_judges():
 
 
 def test_the_hashes_are_those_of_the_networks_that_may_judge(checkpoint):
-    assert LocalizerSettings(checkpoint).weights_sha256() == (LocalizerSettings(checkpoint).load().description.sha256,)
-    assert LocalizerSettings(streams="audio").weights_sha256() == (packaged_description("audio").sha256,)
+    assert LocalizerSettings(checkpoint).network_hashes() == (LocalizerSettings(checkpoint).load().description.sha256,)
+    assert LocalizerSettings(streams="audio").network_hashes() == (packaged_description("audio").sha256,)
     names = ("both", "audio", "visual")
-    assert LocalizerSettings().weights_sha256() == tuple(packaged_description(streams).sha256 for streams in names)
+    assert LocalizerSettings().network_hashes() == tuple(packaged_description(streams).sha256 for streams in names)
