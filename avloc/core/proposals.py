@@ -12,6 +12,9 @@ from avloc.errors import AvlocError
 
 Float = npt.NDArray[np.float64]
 
+MODALITY_SHARE = 0.5
+"""Both modalities of a row count as forged if the weaker one scores at least this share of the stronger one."""
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Proposals:
@@ -175,7 +178,8 @@ def merge_modalities(first: Proposals, second: Proposals, *, min_iou: float, hul
         first: rows of one modality, the scores of the other one 0.
         second: rows of the other modality.
         min_iou: pairs with a smaller IoU stay apart.
-        hull: a merged row reaches from the earlier start to the later end: the time in which either modality is forged.
+        hull: a merged row whose modalities both count as forged (`MODALITY_SHARE`) reaches from the earlier start to the later
+            end: the time in which either is forged. The ends of a modality that is hardly forged say nothing.
 
     >>> audio = Proposals(np.array([[0.0, 1.0]]), np.array([0.6]), np.array([[0.7, 0.0]]))
     >>> visual = Proposals(np.array([[0.0, 0.9], [1.5, 2.0]]), np.array([0.8, 0.1]), np.array([[0.0, 0.9], [0.0, 0.2]]))
@@ -198,10 +202,10 @@ def merge_modalities(first: Proposals, second: Proposals, *, min_iou: float, hul
     outer = np.stack(
         [np.minimum(a.segments[:, 0], b.segments[:, 0]), np.maximum(a.segments[:, 1], b.segments[:, 1])], axis=1
     )
+    modality_scores = np.maximum(a.modality_scores, b.modality_scores)
+    is_both = modality_scores.min(axis=1) >= MODALITY_SHARE * modality_scores.max(axis=1)
     both = Proposals(
-        outer if hull else stronger,
-        np.maximum(a.scores, b.scores),
-        np.maximum(a.modality_scores, b.modality_scores),
+        np.where(hull & is_both[:, None], outer, stronger), np.maximum(a.scores, b.scores), modality_scores
     )
     return Proposals.concatenate(
         [both, _with_scores_of(first, second, iou, partners < 0), _with_scores_of(second, first, iou.T, ~taken)]

@@ -9,14 +9,13 @@ from typing import Literal, cast
 import numpy as np
 import numpy.typing as npt
 
+from avloc.core.proposals import MODALITY_SHARE
 from avloc.core.records import MODALITIES
 
 ModalityName = Literal["audio", "visual", "both"]
 Verdict = Literal["likely forged", "not clearly forged"]
 """The words for what a network's operating point, or a calibrated probability, decides."""
 SCORE_STEP = 1e-4  # of a score as it is shown
-# A segment names a modality if that modality scores at least this share of the stronger one.
-MODALITY_SHARE = 0.5
 MODALITY_LABELS: dict[ModalityName, str] = {"audio": "audio", "visual": "visual", "both": "audio and visual"}
 """The words for people: on the page, in subtitles and labels, and in the terminal."""
 

@@ -98,8 +98,8 @@ class BoundaryTransformer(nn.Module):
         naming_weight: weight of points whose segment is forged in the other modality only, relative to positives.
         merge_iou: an audio and a visual proposal that overlap by at least this IoU become one. Like `merge_hull`, it has no
             effect without `modality_points`: one set of points has nothing to merge.
-        merge_hull: a merged row reaches from the earlier start to the later end, instead of having those of the stronger one;
-            for labels whose fake segment is the time in which either modality is forged, and differs between them.
+        merge_hull: a merged row that both modalities support reaches from the earlier start to the later end, instead of having
+            those of the stronger one; for labels whose fake segment is the time in which either modality is forged.
         dropout: of stems, attention blocks and pyramid; the heads have none.
         input_dropout: of the cached features.
         modality_dropout: fraction of training clips that lose one stream, so that the network works with either alone.

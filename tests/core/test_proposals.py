@@ -130,6 +130,13 @@ def test_merged_modalities_by_hand():
     late = modality_rows([(0.7, 1.2, 2.1, 0.8)], 1)
     hull = merge_modalities(audio, late, min_iou=0.5, hull=True)
     assert rows_of(hull)[0] == (1.0, 2.1, 0.7, 0.5, 0.8)  # IoU 0.8 / 1.1
+    faint = modality_rows(
+        [(0.7, 1.2, 2.1, 0.9)], 1
+    )  # the sound's 0.5 is more than half of 0.9, and less than half of 1
+    assert rows_of(merge_modalities(audio, faint, min_iou=0.5, hull=True))[0] == (1.0, 2.1, 0.7, 0.5, 0.9)
+    fainter = modality_rows([(0.7, 1.2, 2.1, 1.0)], 1)
+    audio = modality_rows([(0.4, 1.0, 2.0, 0.49)], 0)
+    assert rows_of(merge_modalities(audio, fainter, min_iou=0.5, hull=True)) == [(1.2, 2.1, 0.7, 0.49, 1.0)]
 
 
 def test_each_row_merges_once_the_strongest_pair_first():

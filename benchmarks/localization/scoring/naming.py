@@ -17,9 +17,10 @@ import numpy.typing as npt
 from scoring.predictions import SplitPredictions
 from scoring.truth import NAMES, SplitTruth
 
+from avloc.core.proposals import MODALITY_SHARE
 from avloc.errors import AvlocError
 from avloc.evaluation.matching import IntArray, Labels, match, overlapping_pairs, video_of_row
-from avloc.localization.segment import MODALITY_SHARE, modality_name
+from avloc.localization.segment import modality_name
 
 FOUND_IOU = 0.5
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, MODALITY_SHARE, 0.6, 0.7, 0.8, 0.9, 0.95)

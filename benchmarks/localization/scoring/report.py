@@ -19,8 +19,8 @@ from scoring.subsets import EVERYTHING, group_masks
 from scoring.tables import Cell, Table, percent, score_cell
 from scoring.truth import NAMES, SplitTruth
 
+from avloc.core.proposals import MODALITY_SHARE
 from avloc.evaluation.scoring import Evaluation
-from avloc.localization.segment import MODALITY_SHARE
 
 WIDE_GROUPS = ("", "modality", "methods")
 """Groups with a table of all metrics for each value; the others have a table of systems for each of `NARROW_METRICS`."""
