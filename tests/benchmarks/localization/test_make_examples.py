@@ -67,5 +67,5 @@ def test_a_clip_is_encoded_in_the_best_quality_that_fits(script, tmp_path, monke
 
 @pytest.mark.slow
 def test_a_set_becomes_the_packages_clips(script, tmp_path):
-    script.make(tmp_path / "out", tmp_path / "set", clips=48)
+    script.make(tmp_path / "out", tmp_path / "set", clips=72)
     assert len(read_records("folder", tmp_path / "out")) == 12
