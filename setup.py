@@ -23,6 +23,7 @@ setup(
     package_dir={"avloc": "avloc", **{f"avloc.{folder}": folder for folder in BESIDE}},
     package_data={
         "avloc": ["py.typed"],
+        "avloc.augment": ["recipes/*.yaml"],
         "avloc.localization": ["*.css", "*.js", "*.json"],
         "avloc.web": ["*.css", "*.html", "*.js"],
         "avloc.models": ["pretrained/*"],

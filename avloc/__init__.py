@@ -64,7 +64,7 @@ _MODULES = {
 }
 
 
-_ROOMS = ("datasets", "evaluation", "feature_extraction", "heads", "inference", "models", "training")
+_ROOMS = ("augment", "datasets", "evaluation", "feature_extraction", "heads", "inference", "models", "training")
 
 
 def __getattr__(name: str) -> object:

@@ -21,6 +21,7 @@ FROZEN = Path(__file__).parent / "data" / "api.txt"
 ROOT = Path(__file__).parents[1]
 ROOMS = (
     "avloc",
+    "avloc.augment",
     "avloc.datasets",
     "avloc.evaluation",
     "avloc.feature_extraction",

@@ -15,6 +15,7 @@ LEVELS = {
     "core": 1,
     "io": 2,
     "heads": 2,
+    "augment": 3,
     "models": 3,
     "feature_extraction": 4,
     "datasets": 5,
