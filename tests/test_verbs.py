@@ -73,7 +73,7 @@ def test_without_a_checkpoint_the_package_localizes_and_predicts(tmp_path):
     folder = avloc.datasets.examples_folder()
     localization = avloc.localize(folder / "both-1.mp4")
     assert localization.network == packaged_description("both")
-    assert "which knows" in str(localization._repr_html_())
+    assert localization.network.scope in str(localization._repr_html_())
     predictions = avloc.predict(None, "folder", folder, "all", keep=5)
     assert len(predictions) == 12
     assert not predictions.failures
