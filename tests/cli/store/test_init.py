@@ -27,7 +27,7 @@ from avloc.feature_extraction.store.npy_import import ImportOptions
             ["import", "t", "--from", ".", "--extractor", "x", "--modality", "audio", "--hop", "1", "--suffix", "mp4"],
             "--suffix: want an ending with its dot, as .mp4, got 'mp4'",
         ),
-        (["import", "t", "--from", "s", "--hop", "x"], "argument --hop: invalid float value: 'x'"),
+        (["import", "t", "--from", "s", "--hop", "x"], "argument --hop: want a number above 0, got 'x'"),
         (["import", "t", "--from", "s", "--shard-clips", "0"], "want a whole number of at least 1"),
         (["merge", "t", "u"], "u: no such store"),
         (["merge", "t", "s", "other"], "wave: hop_s is 0.02 in s and 0.04 in other"),
