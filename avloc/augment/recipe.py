@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
@@ -24,6 +25,8 @@ from avloc.errors import AvlocError
 
 A = TypeVar("A", bound=Augmentation)
 MODALITIES = ("audio", "visual")
+MOST_COMBINATIONS = 4096
+"""All values of choices and ends of ranges are tried with each other when a recipe is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +118,11 @@ class Step(Generic[A]):
         if unknown := [str(name) for name in self.parameters if name not in names]:
             raise AvlocError(f"unknown {', '.join(unknown)}; has {', '.join(names)}")
         ends = {name: self._ends(name, value) for name, value in self.parameters.items()}
-        first = {name: values[0] for name, values in ends.items()}
-        for name, values in ends.items():
-            for value in values:
-                self.augmentation(**{**first, name: value})
-        self.augmentation(**{name: values[-1] for name, values in ends.items()})
+        combinations = math.prod(map(len, ends.values()))
+        if combinations > MOST_COMBINATIONS:
+            raise AvlocError(f"want at most {MOST_COMBINATIONS} combinations of values, got {combinations}")
+        for values in itertools.product(*ends.values()):
+            self.augmentation(**dict(zip(ends, values, strict=True)))
 
     def _ends(self, name: str, value: Any) -> tuple[Any, ...]:
         """Return the values of a parameter that are checked: the ends of a range, and all of a choice."""
@@ -179,8 +182,8 @@ class Recipe:
             rng: of this clip, as `clip_generator` makes it.
             samples: (N,) float32 at 16 kHz.
         """
-        for augmentation in self.draw_sound(rng):
-            samples = augmentation(rng, samples)
+        for augmentation, child in _with_generators(rng, self.draw_sound(rng)):
+            samples = augmentation(child, samples)
         return samples
 
     def picture(self, rng: Random, frames: Frames) -> Frames:
@@ -190,9 +193,15 @@ class Recipe:
             rng: of this clip, as `clip_generator` makes it.
             frames: uint8; C is 1 or 3.
         """
-        for augmentation in self.draw_picture(rng):
-            frames = augmentation(rng, frames)
+        for augmentation, child in _with_generators(rng, self.draw_picture(rng)):
+            frames = augmentation(child, frames)
         return frames
+
+
+def _with_generators(rng: Random, drawn: Sequence[A]) -> Iterator[tuple[A, Random]]:
+    """Give each augmentation a generator of its own, so that none depends on how much an earlier one draws for a clip."""
+    seeds = rng.integers(2**63, size=len(drawn))
+    return ((augmentation, np.random.default_rng(seed)) for augmentation, seed in zip(drawn, seeds, strict=True))
 
 
 def clip_generator(seed: int, clip: str, copy: int = 0, *, modality: Literal["audio", "visual"]) -> Random:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -105,4 +106,4 @@ def _parse_value(name: Any, value: Any) -> Any:
 
 def _shortened(value: Any) -> str:
     """Show a value of the file in one short line."""
-    return one_line(repr(value), 80)
+    return one_line(reprlib.repr(value), 80)  # nested aliases would fill the memory

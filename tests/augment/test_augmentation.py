@@ -1,4 +1,4 @@
-"""What all augmentations promise, tried on each one; what one of them does is tested beside its file's path."""
+"""The promises of all augmentations, tried on each; tests of a single one lie beside its file's path."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from avloc.augment.sound.additive import Noise
 from avloc.augment.sound.amplitude import Clipping, Gain
 from avloc.augment.sound.bandwidth import BandLimit
 from avloc.augment.sound.codecs import SoundCodec
+from avloc.augment.sound.rooms import Room
 from avloc.errors import AvlocError
 
 RECIPE = Recipe(
@@ -119,6 +120,20 @@ def test_draws_do_not_depend_on_the_clip(speech):
     for part, n in ((long, 40_000), (short, 999)):
         ratio = np.sqrt((part.astype(float) ** 2).mean() / (speech[:n].astype(float) ** 2).mean())
         assert 20 * np.log10(ratio) == pytest.approx(gain_db, abs=2)
+
+
+def test_a_room_does_not_depend_on_the_noise_before_it(speech):
+    recipe = Recipe(audio=(Step(Noise, 1, {"snr_db": 100.0}), Step(Room, 1)))
+    long, short = (recipe.sound(np.random.default_rng(4), speech[:n]) for n in (40_000, 16_000))
+    assert np.corrcoef(long[:16_000], short)[0, 1] > 0.999
+
+
+def test_values_that_do_not_go_together_are_refused():
+    codecs, rates = Choice(("opus", "mp3", "aac")), Choice((16_000, 12_000, 24_000))
+    with pytest.raises(AvlocError, match="12000"):
+        Step(SoundCodec, 1, {"codec": codecs, "bit_rate": rates})
+    with pytest.raises(AvlocError, match="at most 4096 combinations of values, got 10000"):
+        Step(BandLimit, 1, {"low_hz": Choice(tuple(range(100, 200))), "high_hz": Choice(tuple(range(4000, 4100)))})
 
 
 def test_whole_numbers_are_drawn_whole_with_both_ends():

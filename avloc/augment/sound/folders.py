@@ -52,9 +52,10 @@ def response_files(folder: str) -> tuple[Path, ...]:
     """
     root = _existing(folder)
     places = [root / name for name in RESPONSES if (root / name).is_dir()]
-    if not places:
-        return _recordings(root)
-    return tuple(path for place in places for path in _recordings(place) if NOISE_MARK not in path.name)
+    responses = [path for place in places or [root] for path in _recordings(place) if NOISE_MARK not in path.name]
+    if not responses:
+        raise AvlocError(f"{root}: no impulse responses, only noises ({NOISE_MARK})")
+    return tuple(responses)
 
 
 def _existing(folder: str) -> Path:
@@ -114,6 +115,8 @@ def read_excerpt(path: Path, place: float, length: int) -> Waveform:
         raise AvlocError(f"{path}: cannot be read ({one_line(error)})") from error
     if not len(values):
         raise AvlocError(f"{path}: has no samples")
+    if not np.isfinite(values).all():
+        raise AvlocError(f"{path}: has samples that are not finite")
     return np.resize(to_sample_rate(values.mean(axis=1), rate), length)
 
 
@@ -131,6 +134,8 @@ def read_response(path: Path) -> Waveform:
             rate = file.samplerate
     except (OSError, RuntimeError) as error:
         raise AvlocError(f"{path}: cannot be read ({one_line(error)})") from error
+    if not np.isfinite(values).all():
+        raise AvlocError(f"{path}: has samples that are not finite")
     if not values[:, 0].any():
         raise AvlocError(f"{path}: a silent impulse response")
     return to_sample_rate(values[:, 0], rate)

@@ -56,7 +56,8 @@ def test_noises_among_the_responses_are_left_out(tmp_path, ramp):
     assert names == ["Room001-00001.wav", "RVB2014_type1_rir_largeroom1_far_angla.wav"]
     plain = tmp_path / "plain" / "x_noise_1.wav"
     write(plain, ramp)
-    assert response_files(str(plain.parent)) == (plain,)
+    with pytest.raises(AvlocError, match="no impulse responses, only noises"):
+        response_files(str(plain.parent))
 
 
 @pytest.mark.parametrize(("place", "first"), [(0.0, 0), (0.5, 250), (1.0, 500)])
@@ -115,3 +116,12 @@ def test_resampling_there_and_back_moves_nothing(speech):
     for rate in (8000, 11_025, 48_000):
         back = to_sample_rate(to_sample_rate(speech.astype(float), 16_000, rate), rate)[: len(speech)]
         assert np.argmax(correlate(back, speech.astype(float))) == len(speech) - 1
+
+
+def test_samples_that_are_not_finite_are_refused(tmp_path):
+    samples = np.ones(400, np.float32)
+    samples[7] = np.nan
+    soundfile.write(tmp_path / "x.wav", samples, 16_000, subtype="FLOAT")
+    for read in (lambda: read_response(tmp_path / "x.wav"), lambda: read_excerpt(tmp_path / "x.wav", 0.0, 400)):
+        with pytest.raises(AvlocError, match="x.wav: has samples that are not finite"):
+            read()
