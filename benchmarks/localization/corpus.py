@@ -38,7 +38,7 @@ from avloc.datasets.synthetic.generate import clip_file
 from avloc.datasets.synthetic.vocoder import WEIGHTS_FOLDER
 from avloc.errors import AvlocError
 from avloc.io import processes
-from avloc.io.files import read_json, remove_stale, write_json
+from avloc.io.files import file_sha256, read_json, remove_stale, write_json
 
 VERSION = 3
 SEED = 11
@@ -206,14 +206,8 @@ def digest_materials(speech: Path, cache: Path) -> dict[str, str]:
     """Hash what clips are made of: recordings, spoken words and trained weights (a change of the code raises `VERSION`)."""
     weights = [path for folder in (mouth_forgers.WEIGHTS, WEIGHTS_FOLDER) for path in sorted(folder.glob("*.pt"))]
     files = {"speech": sorted(speech.glob("*.npz")), "words": sorted(cache.glob("*.npz")), "weights": weights}
-    digests = {}
-    for name, paths in files.items():
-        total = hashlib.sha256()
-        for path in paths:
-            with path.open("rb") as file:
-                total.update(hashlib.file_digest(file, "sha256").digest())
-        digests[name] = total.hexdigest()[:12]
-    return digests
+    hashes = {name: b"".join(bytes.fromhex(file_sha256(path)) for path in paths) for name, paths in files.items()}
+    return {name: hashlib.sha256(each).hexdigest()[:12] for name, each in hashes.items()}
 
 
 def _tasks(plans: Sequence[ClipPlan], out: Path, speech: Path, cache: Path, present: Methods) -> list[_Task]:
