@@ -168,14 +168,17 @@ def check_rows_per_step(rate: float | None) -> None:
 
 
 def split_stride(rows_per_step: float, layers: int | None = None) -> list[int]:
-    """Split the whole rows of a step into the strides of layers, the larger ones last.
+    """Split the whole rows of a step into the strides of a stem's layers.
+
+    Of a given number of layers the first ones have the larger strides: at the full rate of a spectrum a layer of maps would take
+    most of the network's time.
 
     Args:
         rows_per_step: r.
         layers: number of layers; None: one per prime factor.
 
     >>> split_stride(4.0, 3), split_stride(1.1988, 3), split_stride(0.25), split_stride(12.0)
-    ([1, 2, 2], [1, 1, 1], [], [2, 2, 3])
+    ([2, 2, 1], [1, 1, 1], [], [2, 2, 3])
     """
     rest, factors = max(1, math.floor(rows_per_step + 1e-6)), []
     for prime in range(2, rest + 1):
@@ -188,7 +191,7 @@ def split_stride(rows_per_step: float, layers: int | None = None) -> list[int]:
     for factor in reversed(factors):
         smallest = max(range(layers), key=lambda k: (-strides[k], k))
         strides[smallest] *= factor
-    return sorted(strides)
+    return sorted(strides, reverse=True)
 
 
 def stride_mask(mask: Tensor, stride: int) -> Tensor:

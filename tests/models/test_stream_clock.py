@@ -73,7 +73,7 @@ def test_streams_at_another_rate_are_refused():
 
 @pytest.mark.parametrize(
     ("rows_per_step", "strides"),
-    [(1.0, [1, 1, 1]), (2.0, [1, 1, 2]), (16.0, [2, 2, 4]), (5.3, [1, 1, 5]), (0.25, [1, 1, 1])],
+    [(1.0, [1, 1, 1]), (2.0, [2, 1, 1]), (16.0, [4, 2, 2]), (5.3, [5, 1, 1]), (0.25, [1, 1, 1])],
 )
 def test_strides_of_three_layers(rows_per_step, strides):
     assert split_stride(rows_per_step, 3) == strides
