@@ -65,9 +65,9 @@ class System:
         """The same system with other arguments of its class."""
         return replace(self, title=title, arguments={**self.arguments, **arguments})
 
-    def decoded_with(self, title: str, **arguments: object) -> System:
-        """The trained network of `OURS`, with other arguments that only decoding reads."""
-        return replace(self.with_arguments(title, **arguments), weights_of=OURS)
+    def decoded_with(self, title: str, trained: str = OURS, **arguments: object) -> System:
+        """The same network with other arguments that only decoding reads, and the weights of a trained system."""
+        return replace(self.with_arguments(title, **arguments), weights_of=trained)
 
 
 def build_network(system: System) -> Network:
@@ -100,11 +100,9 @@ _OWN = {
     "distance_bins": 24,
     "first_steps": 24.0,
     "levels": 3,
-    "voting_iou": 0.8,
+    "voting_iou": 0.9,
     "stem_layers": 0,
-    "modality_points": True,
-    "merge_iou": 0.5,
-    "merge_hull": True,
+    "modality_points": False,
 }
 # All arguments that matter, so that new defaults of the class do not change it.
 _VERSION_0_1 = {
@@ -168,12 +166,13 @@ TRIALS_OF = {
     for name in MAIN
 }
 _BASE = MAIN[OURS]
+_MODALITY_POINTS = _BASE.with_arguments("+ points per modality", modality_points=True, merge_iou=0.5, merge_hull=True)
 ABLATION = {
-    "shared_points": _BASE.with_arguments("− points per modality", modality_points=False),
-    "own_weights": _BASE.with_arguments("a branch's weights per modality", share_branch=False),
+    "modality_points": _MODALITY_POINTS,
+    "own_weights": _MODALITY_POINTS.with_arguments("+ points and weights per modality", share_branch=False),
     "no_evidence": _BASE.with_arguments("− pooled evidence", evidence_channels=0),
     "plain_points": _BASE.with_arguments(
-        "− both, and no hard negatives", modality_points=False, evidence_channels=0, naming_weight=0.0
+        "− pooled evidence and hard negatives", evidence_channels=0, naming_weight=0.0
     ),
     "refined": _BASE.with_arguments("+ refined boundaries", refine=True),
     "with_convolutions": _BASE.with_arguments("+ convolutions of the stems", stem_layers=2),
@@ -186,8 +185,10 @@ ABLATION = {
     "no_voting": _BASE.decoded_with("− voting", voting_iou=0.0),
     "no_boundaries": _BASE.decoded_with("− boundaries in the score", boundary_power=0.0),
     "no_naming": _BASE.with_arguments("− genuine modality as a hard negative", naming_weight=0.0),
-    "stronger_ends": _BASE.decoded_with("− both modalities' ends (those of the stronger)", merge_hull=False),
-    "no_merging": _BASE.decoded_with("− merging of modalities", merge_iou=1.01),
+    "stronger_ends": _MODALITY_POINTS.decoded_with(
+        "+ points per modality, ends of the stronger one", "modality_points", merge_hull=False
+    ),
+    "no_merging": _MODALITY_POINTS.decoded_with("+ points per modality, not merged", "modality_points", merge_iou=1.01),
     "grid_50": replace(
         _BASE.with_arguments(
             "50 steps per second",
