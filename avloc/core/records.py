@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from avloc.core.timeline import Segment, union
+import numpy as np
+
+from avloc.core.timeline import Segment, interval_iou, segment_array, union
 
 MODALITIES = ("audio", "visual")
 """The modalities in the order of every array that has one entry per modality."""
+
+SAME_FORGERY_IOU = 0.5  # from which segments of both modalities are one forgery
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +56,25 @@ class VideoRecord:
     def modality_segments(self, modality: str) -> tuple[Segment, ...]:
         """Return the fake segments of `audio` or `visual`."""
         return self.audio_segments if modality == "audio" else self.visual_segments
+
+    def with_joined_segments(self) -> VideoRecord:
+        """Give the sound and the picture of one forgery the same segment: the time in which either of them is forged.
+
+        Sound and mouth of a forged word need not begin and end together. They are one forgery if their segments have an IoU of
+        at least `SAME_FORGERY_IOU`; the closest pairs come first, and each segment has at most one partner.
+
+        >>> record = VideoRecord("a.mp4", "test", None, (Segment(1.0, 2.0), Segment(4.0, 5.0)), (Segment(1.04, 2.08),))
+        >>> joined = record.with_joined_segments()
+        >>> joined.audio_segments
+        (Segment(start_s=1.0, end_s=2.08), Segment(start_s=4.0, end_s=5.0))
+        >>> joined.visual_segments
+        (Segment(start_s=1.0, end_s=2.08),)
+        """
+        audio, visual = segment_array(self.audio_segments), segment_array(self.visual_segments)
+        iou = interval_iou(audio, visual)
+        while iou.size and iou.max() >= SAME_FORGERY_IOU:
+            i, j = np.unravel_index(iou.argmax(), iou.shape)
+            audio[i] = visual[j] = min(audio[i, 0], visual[j, 0]), max(audio[i, 1], visual[j, 1])
+            iou[i], iou[:, j] = 0.0, 0.0
+        segments = [tuple(Segment(*pair) for pair in rows.tolist()) for rows in (audio, visual)]
+        return replace(self, audio_segments=segments[0], visual_segments=segments[1])

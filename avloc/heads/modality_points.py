@@ -1,7 +1,7 @@
 """Point targets per modality: segments of each modality > targets of its own points over a temporal pyramid.
 
-A forged word's sound and mouth need not begin and end together, and either may be genuine. So each modality has points of its
-own; `PointTargets` assigns the union of all segments to one set of points instead.
+A forged word's sound and mouth need not begin and end together, and either may be genuine. Modalities may have points of their
+own, or share them; shared points predict the time in which either modality is forged (`VideoRecord.with_joined_segments`).
 
 Legend: T steps, P points of all levels, M modalities, G groups of modalities that share their points, N segments.
 """
@@ -81,6 +81,8 @@ class ModalityPointTargetMaker:
         return targets, sum(part.unassigned_segments for part in parts)
 
     def _group_targets(self, record: VideoRecord, group: tuple[str, ...], grid: TimeGrid) -> _GroupTargets:
+        if len(group) > 1:
+            record = record.with_joined_segments()
         lists = [record.modality_segments(m) for m in group]
         rows = union(*lists)
         segments = segment_array(rows)

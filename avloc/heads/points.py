@@ -134,6 +134,8 @@ class PointTargets(NamedTuple):
 class PointTargetMaker:
     """Makes the `PointTargets` of a clip; picklable, for the workers of a loader.
 
+    Sound and mouth of one forgery are one segment (`VideoRecord.with_joined_segments`), forged in both modalities.
+
     Args:
         pyramid: of the head.
 
@@ -149,9 +151,10 @@ class PointTargetMaker:
     def __call__(self, record: VideoRecord, grid: TimeGrid, length: int) -> tuple[PointTargets, int]:
         """Return the targets of a clip on `grid`, padded to `length` steps, and its number of unassigned segments."""
         padded = TimeGrid(grid.start_s, grid.hop_s, length)
-        segments = segment_array(record.segments)
-        by_modality = [set(record.modality_segments(m)) for m in MODALITIES]
-        membership = [[segment in segments_m for segments_m in by_modality] for segment in record.segments]
+        joined = record.with_joined_segments()
+        segments = segment_array(joined.segments)
+        by_modality = [set(joined.modality_segments(m)) for m in MODALITIES]
+        membership = [[segment in segments_m for segments_m in by_modality] for segment in joined.segments]
         assignment = point_targets(segments, np.array(membership, dtype=bool).reshape(-1, 2), padded, self.pyramid)
         labels = [frame_labels(segment_array(record.modality_segments(m)), padded) for m in MODALITIES]
         targets = PointTargets(

@@ -177,7 +177,7 @@ def score_split(localizer: Localizer, data: Data, split: str) -> SplitScores:
     for record, end_s, localization in zip(dataset.records, dataset.ends_s.tolist(), localizations, strict=True):
         proposals = localization.proposals
         scores.rows[record.file] = np.column_stack([proposals.scores, proposals.segments])
-        scores.segments[record.file] = segment_array(record.segments)
+        scores.segments[record.file] = segment_array(record.with_joined_segments().segments)
         scores.clip_scores[record.file] = float(best_scores(proposals)[0])
         scores.duration_s[record.file] = end_s
     return scores

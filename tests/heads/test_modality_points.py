@@ -83,7 +83,7 @@ def test_a_real_clip(length):
 
 def test_together_as_the_shared_points():
     """One group of both modalities assigns as `PointTargetMaker` does."""
-    clip, grid = record([(0.1, 0.5), (1.0, 1.4)], [(0.1, 0.5), (2.02, 2.3)]), TimeGrid(0.0, 0.04, 70)
+    clip, grid = record([(0.1, 0.5), (1.0, 1.4)], [(0.13, 0.55), (2.02, 2.3)]), TimeGrid(0.0, 0.04, 70)
     targets, unassigned_segments = ModalityPointTargetMaker(Pyramid(), TOGETHER)(clip, grid, 75)
     shared, expected_unassigned = PointTargetMaker(Pyramid())(clip, grid, 75)
     assert unassigned_segments == expected_unassigned
@@ -92,6 +92,16 @@ def test_together_as_the_shared_points():
     np.testing.assert_array_equal(targets.point_classes, shared.point_classes)
     np.testing.assert_array_equal(targets.boundary_labels[:, 0], shared.boundary_labels)
     np.testing.assert_array_equal(targets.frame_labels, shared.frame_labels)
+
+
+def test_shared_points_have_the_time_in_which_either_modality_is_forged():
+    targets, unassigned_segments = ModalityPointTargetMaker(Pyramid(levels=1), TOGETHER)(
+        record([(1.0, 2.0)], [(0.75, 1.75)]), GRID, 4
+    )
+    assert unassigned_segments == 0
+    assert targets.point_classes.tolist() == [[0, 0], [1, 1], [0, 0], [0, 0]]
+    assert targets.distances[1].tolist() == [[0.75, 0.5]]
+    assert targets.frame_labels.tolist() == [[0, 0.25], [1, 0.75], [0, 0], [0, 0]]
 
 
 def test_unassigned_segments_of_both_modalities_are_counted():

@@ -10,9 +10,11 @@ from avloc.heads.modality_points import ModalityPointTargets
 from avloc.models.boundary_transformer import BoundaryTransformer
 
 B, T, AUDIO, VISUAL = 2, 19, 7, 5
-PLAIN = {"modality_points": False, "evidence_channels": 0, "voting_iou": 0.0}
-ALL_OPTIONS = {"refine": True, "share_branch": False}
-OPTIONS = pytest.mark.parametrize("options", [PLAIN, {}, ALL_OPTIONS], ids=["plain", "default", "all"])
+PLAIN = {"evidence_channels": 0, "voting_iou": 0.0}
+MODALITY_POINTS = {"modality_points": True}
+ALL_OPTIONS = {"refine": True, "share_branch": False, **MODALITY_POINTS}
+KINDS = {"plain": PLAIN, "default": {}, "modality": MODALITY_POINTS, "all": ALL_OPTIONS}
+OPTIONS = pytest.mark.parametrize("options", KINDS.values(), ids=KINDS)
 TINY = {"audio_dim": 1, "visual_dim": 1, "width": 4, "heads": 1, "levels": 1, "distance_bins": 9}
 
 
@@ -22,7 +24,7 @@ def build(options=(), **arguments):
     return BoundaryTransformer(**{**sizes, **dict(options), **arguments}).eval()
 
 
-@pytest.fixture(params=[PLAIN, {}, ALL_OPTIONS], ids=["plain", "default", "all"])
+@pytest.fixture(params=KINDS.values(), ids=KINDS)
 def model(request):
     return build(request.param, radius=4)
 
@@ -111,7 +113,7 @@ def test_learns_without_a_modality(model, missing):
     model.train()
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     losses = []
-    for _ in range(30):
+    for _ in range(40):
         losses.append(model.loss(model(*inputs), targets)["loss"])
         optimizer.zero_grad()
         losses[-1].backward()
@@ -172,32 +174,23 @@ def test_wrong_arguments(model):
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (
-            {"refine": True, "evidence_channels": 0},
-            "refine=True has no effect with evidence_channels=0; leave refine out",
-        ),
-        (
-            {"share_branch": False, "modality_points": False},
-            "share_branch=False has no effect with modality_points=False",
-        ),
-    ],
+    ("option", "condition"), [({"refine": True}, "evidence_channels"), ({"share_branch": False}, "modality_points")]
 )
-def test_an_option_without_effect_is_refused(options, message):
+def test_an_option_without_effect_is_refused(option, condition):
+    (name, value), off = *option.items(), {condition: 0 if condition == "evidence_channels" else False}
+    message = f"{name}={value} has no effect with {condition}={off[condition]}; leave {name} out, or change {condition}"
     with pytest.raises(AvlocError, match=message):
-        build(options)
-    for option in options:  # each alone is fine
-        build({option: options[option]})
+        build({**option, **off})
+    build(off)
+    build({**option, condition: 32 if condition == "evidence_channels" else True})
 
 
 @pytest.mark.parametrize("options", [{"merge_iou": 0.5}, {"merge_hull": True}])
 def test_one_set_of_points_has_nothing_to_merge(options):
     """Ablations keep these options; they change nothing."""
-    plain = {"modality_points": False}
-    targets = make_targets(build(plain), VideoRecord("x", "t", None, (Segment(0.12, 0.36),), (Segment(0.2, 0.4),)))
+    targets = make_targets(build(), VideoRecord("x", "t", None, (Segment(0.12, 0.36),), (Segment(0.2, 0.4),)))
     grids = [TimeGrid(0, 0.04, T)] * B
-    rows, expected = (m.decode(perfect_output(m, targets), grids)[0] for m in (build(plain, **options), build(plain)))
+    rows, expected = (m.decode(perfect_output(m, targets), grids)[0] for m in (build(options), build()))
     assert rows.segments == pytest.approx(expected.segments)
     assert rows.modality_scores == pytest.approx(expected.modality_scores)
 
@@ -229,7 +222,7 @@ def perfect_output(model, targets):
 @pytest.mark.parametrize("merge_iou", [0.5, 0.9, 1.01])
 def test_perfect_outputs_decode_to_the_segments(merge_iou):
     """Sound and mouth end at times of their own, between steps; a pair that overlaps by less than `merge_iou` stays apart."""
-    model = build(merge_iou=merge_iou)
+    model = build(MODALITY_POINTS, merge_iou=merge_iou)
     audio, visual = (Segment(0.117, 0.3583), Segment(0.5, 0.71)), (Segment(0.1333, 0.3667),)
     targets = make_targets(model, VideoRecord("x", "t", None, audio, visual))
     fake, real = model.decode(perfect_output(model, targets), [TimeGrid(0, 0.04, T)] * B)
@@ -243,6 +236,19 @@ def test_perfect_outputs_decode_to_the_segments(merge_iou):
         k = abs(strong.segments - segment).max(1).argmin()
         assert strong.segments[k] == pytest.approx(segment, abs=1e-4)
         assert strong.modality_scores[k] == pytest.approx(scores, abs=1e-4)
+    assert real.scores.max(initial=0) < 1e-6
+
+
+def test_perfect_outputs_of_one_set_of_points_decode_to_the_union():
+    """A row reaches over all the time in which either modality is forged, and names both."""
+    model = build()
+    audio, visual = (Segment(0.117, 0.3583), Segment(0.5, 0.71)), (Segment(0.1333, 0.3667),)
+    targets = make_targets(model, VideoRecord("x", "t", None, audio, visual))
+    fake, real = model.decode(perfect_output(model, targets), [TimeGrid(0, 0.04, T)] * B)
+    strong = fake.take(fake.scores > 0.9)
+    order = strong.segments[:, 0].argsort()
+    assert strong.segments[order] == pytest.approx(torch.tensor([[0.117, 0.3667], [0.5, 0.71]]).numpy(), abs=1e-4)
+    assert strong.modality_scores[order] == pytest.approx(torch.tensor([[1.0, 1.0], [1.0, 0.0]]).numpy(), abs=1e-4)
     assert real.scores.max(initial=0) < 1e-6
 
 
@@ -289,7 +295,7 @@ def test_the_genuine_modality_of_a_forgery_is_a_hard_negative(options):
 
 def test_a_missing_modality_is_not_blamed():
     """Its labels exist, but there is nothing to see: no loss and no gradient from its points."""
-    model = build(naming_weight=0.0).train()
+    model = build(MODALITY_POINTS, naming_weight=0.0).train()
     model.modality_dropout = 0
     inputs = make_inputs()
     inputs[2] = torch.zeros_like(inputs[2])
@@ -301,7 +307,7 @@ def test_a_missing_modality_is_not_blamed():
 
 def test_evidence_is_pooled_of_the_modality_of_the_points():
     """Without attention between the streams and without the other one in the pyramid, sound is judged by sound."""
-    model = build(cross_layers=0)
+    model = build(MODALITY_POINTS, cross_layers=0)
     torch.nn.init.normal_(model.branches[0].evidence.out.weight)
     audio, visual, *masks = make_inputs()
     with torch.no_grad():
@@ -384,7 +390,14 @@ def native_inputs(steps=T, padding=0, seed=1):
 def native_model():
     torch.manual_seed(0)
     return BoundaryTransformer(
-        audio_dim=AUDIO, visual_dim=VISUAL, width=12, heads=3, levels=2, audio_spectral_channels=3, **RATES
+        audio_dim=AUDIO,
+        visual_dim=VISUAL,
+        width=12,
+        heads=3,
+        levels=2,
+        audio_spectral_channels=3,
+        **RATES,
+        **MODALITY_POINTS,
     ).eval()
 
 

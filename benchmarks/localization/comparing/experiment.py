@@ -26,7 +26,7 @@ from scoring.choices import TRIAL_BUDGET, TRIAL_SEED, Choice, choose
 from scoring.naming import choose_thresholds
 from scoring.predictions import SplitPredictions
 from scoring.shift import ShiftedStore
-from scoring.truth import SplitTruth, forgeries
+from scoring.truth import SplitTruth
 
 from avloc.core.proposals import Proposals
 from avloc.core.records import MODALITIES, VideoRecord
@@ -157,7 +157,7 @@ class SystemData(FeatureData):
         if training and self.labels_per_modality:
             return records
         # A system of one modality must not learn how far the other one's forgery reaches.
-        return as_table([forgeries(only(record, self.modality or "")) for record in records])
+        return as_table([only(record, self.modality or "").with_joined_segments() for record in records])
 
 
 # Training.

@@ -14,13 +14,12 @@ import numpy.typing as npt
 
 from avloc.core.columns import CategoricalColumn
 from avloc.core.records import MODALITIES, VideoRecord
-from avloc.core.timeline import Segment, interval_iou, segment_array
+from avloc.core.timeline import Segment, segment_array
 from avloc.errors import AvlocError
 from avloc.evaluation.matching import IntArray, Labels
 from avloc.evaluation.truth import Truth
 
 NAMES = ("audio", "visual", "both")
-SAME_SEGMENT_IOU = 0.5  # from which segments of both modalities are one forgery
 
 
 class Details(Protocol):
@@ -49,28 +48,8 @@ class Details(Protocol):
     def fps(self) -> str: ...
 
 
-def forgeries(record: VideoRecord) -> VideoRecord:
-    """Give the sound and the picture of one forgery the same segment: the time in which either of them is forged.
-
-    Sound and mouth of a forged word need not begin and end together. They are one forgery if their segments have an IoU of at
-    least `SAME_SEGMENT_IOU`. Otherwise such a word would count as two fakes, and a system that reports it once would miss one.
-
-    >>> record = VideoRecord("a.mp4", "test", None, (Segment(1.0, 2.0), Segment(4.0, 5.0)), (Segment(1.04, 2.08),))
-    >>> forgeries(record).audio_segments, forgeries(record).visual_segments == forgeries(record).audio_segments[:1]
-    ((Segment(start_s=1.0, end_s=2.08), Segment(start_s=4.0, end_s=5.0)), True)
-    """
-    audio, visual = (segment_array(record.modality_segments(m)) for m in MODALITIES)
-    iou = interval_iou(audio, visual)
-    while iou.size and iou.max() >= SAME_SEGMENT_IOU:  # each segment has at most one partner, the closest pairs first
-        i, j = np.unravel_index(iou.argmax(), iou.shape)
-        audio[i] = visual[j] = min(audio[i, 0], visual[j, 0]), max(audio[i, 1], visual[j, 1])
-        iou[i], iou[:, j] = 0.0, 0.0
-    segments = (tuple(Segment(*pair) for pair in rows.tolist()) for rows in (audio, visual))
-    return replace(record, **{f"{m}_segments": each for m, each in zip(MODALITIES, segments, strict=True)})
-
-
 def forged_name(record: VideoRecord, segment: Segment) -> str:
-    """Name the modalities that are forged at a segment of a record of `forgeries`: `audio`, `visual` or `both`."""
+    """Name the modalities that are forged at a segment of a record with joined segments: `audio`, `visual` or `both`."""
     forged = [m for m in MODALITIES if segment in record.modality_segments(m)]
     return "both" if len(forged) > 1 else forged[0]
 
@@ -98,7 +77,7 @@ class SplitTruth:
         Raises:
             AvlocError: if a record has no details.
         """
-        ordered = sorted(map(forgeries, records), key=lambda record: record.file)
+        ordered = sorted((record.with_joined_segments() for record in records), key=lambda record: record.file)
         missing = [record.file for record in ordered if record.file not in details]
         if missing:
             raise AvlocError(f"{len(missing)} clips have no details, the first is {missing[0]}")

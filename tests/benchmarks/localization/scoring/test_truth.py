@@ -7,27 +7,13 @@ from avloc.core.timeline import Segment
 from avloc.errors import AvlocError
 
 
-def test_a_forgery_of_both_modalities_is_one_fake():
-    from scoring.truth import forged_name, forgeries
+def test_a_forgery_of_both_modalities_has_one_name():
+    from scoring.truth import forged_name
 
     audio, visual = (Segment(1.0, 2.0), Segment(4.0, 5.0), Segment(7.0, 7.3)), (Segment(0.9, 1.8), Segment(4.6, 5.6))
-    record = VideoRecord("x", "test", 9.0, audio, visual, attributes=(("fps", "25"),))
-    merged = forgeries(record)  # IoU .8 / 1.1, then .4 / 1.6
-    assert merged.audio_segments == (Segment(0.9, 2.0), *audio[1:])
-    assert merged.visual_segments == (Segment(0.9, 2.0), Segment(4.6, 5.6))
-    assert (merged.file, merged.duration_s, merged.attributes) == (record.file, 9.0, record.attributes)
-    names = [forged_name(merged, segment) for segment in merged.segments]
+    joined = VideoRecord("x", "test", 9.0, audio, visual).with_joined_segments()
+    names = [forged_name(joined, segment) for segment in joined.segments]
     assert names == ["both", "audio", "visual", "audio"]
-    assert forgeries(merged) == merged
-    real = VideoRecord("y", "test")
-    assert forgeries(real) == real
-
-
-def test_a_segment_pairs_with_the_closest_one():
-    from scoring.truth import forgeries
-
-    record = VideoRecord("x", "test", None, (Segment(0.0, 1.1), Segment(1.1, 2.0)), (Segment(0.0, 2.0),))
-    assert forgeries(record).audio_segments == (Segment(0.0, 2.0), Segment(1.1, 2.0))
 
 
 def test_columns(small_truth):
