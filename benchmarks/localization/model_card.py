@@ -14,11 +14,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
 from materials import SPEAKERS
+from packaged_facts import DataFacts, ExampleCounts, Facts, Figures, SplitCounts
 
 from avloc.cli.train import packaged_configs
 from avloc.core.timeline import interval_iou, segment_array
@@ -36,14 +36,6 @@ COLUMNS = {"ap@0.5": "AP@.5", "ap@0.75": "AP@.75", "ap@0.9": "AP@.9", "ap@0.95":
 MISSING, UNNAMED = "not measured", "not named by the metadata"
 WIDTH = 136
 FOUND_IOU = 0.5
-EXAMPLE_COUNTS = (
-    "real_clips",
-    "real_clips_flagged",
-    "forged_clips",
-    "forged_clips_flagged",
-    "segments",
-    "segments_found",
-)
 DETAILS = "details.json"
 """The benchmark's corpus has it: by clip, `methods` by modality."""
 BUNDLED_SPEECH = (
@@ -74,7 +66,7 @@ def configured_extractors(config: str) -> list[str]:
     return list(names)
 
 
-def describe_data(dataset: str, root: Path) -> dict[str, Any]:
+def describe_data(dataset: str, root: Path) -> DataFacts:
     """Describe a set of the benchmark or of the demo: its version, the clips of each split, methods, and speech.
 
     Raises:
@@ -113,7 +105,7 @@ def count_training_speakers(speech: Sequence[Sequence[str]]) -> int:
     return sum(split in ("all", "train") for _, _, split, _ in speech)
 
 
-def _count_splits(dataset: str, root: Path) -> dict[str, dict[str, Any]]:
+def _count_splits(dataset: str, root: Path) -> dict[str, SplitCounts]:
     """By split, the number of clips of each kind, and of clips that each method has forged."""
     details = read_json(root / DETAILS, "details of the clips") if (root / DETAILS).is_file() else {}
     clips: dict[str, Counter[str]] = {}
@@ -130,7 +122,7 @@ def _count_splits(dataset: str, root: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-def score_examples(folder: Path) -> dict[str, int]:
+def score_examples(folder: Path) -> ExampleCounts:
     """Count the forgeries that the networks of a folder find in the package's clips, each at its operating point.
 
     A clip goes to the network for the streams that it has, as by `avloc localize`. It is flagged if a segment reaches the
@@ -151,13 +143,20 @@ def score_examples(folder: Path) -> dict[str, int]:
         counts[f"{kind}_clips_flagged"] += bool(flagged)
         counts["segments"] += len(record.segments)
         counts["segments_found"] += int((iou >= FOUND_IOU).any(axis=1).sum())
-    return {name: counts[name] for name in EXAMPLE_COUNTS}
+    return ExampleCounts(
+        real_clips=counts["real_clips"],
+        real_clips_flagged=counts["real_clips_flagged"],
+        forged_clips=counts["forged_clips"],
+        forged_clips_flagged=counts["forged_clips_flagged"],
+        segments=counts["segments"],
+        segments_found=counts["segments_found"],
+    )
 
 
 # The card.
 
 
-def render(facts: Mapping[str, Any]) -> str:
+def render(facts: Facts) -> str:
     """The card as Markdown."""
     sections = (_head, _identity, _data, _speech, _figures, _examples, _footage, _failures)
     return "\n".join(line for section in sections for line in (*section(facts), "")).rstrip("\n") + "\n"
@@ -173,7 +172,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[st
     yield from (f"| {' | '.join(map(str, row))} |" for row in rows)
 
 
-def _head(facts: Mapping[str, Any]) -> Iterator[str]:
+def _head(facts: Facts) -> Iterator[str]:
     yield "# Model card"
     yield ""
     yield "<!-- Written by benchmarks/localization/train_packaged.py; not by hand. -->"
@@ -185,7 +184,7 @@ def _head(facts: Mapping[str, Any]) -> Iterator[str]:
     )
 
 
-def _identity(facts: Mapping[str, Any]) -> Iterator[str]:
+def _identity(facts: Facts) -> Iterator[str]:
     rows = []
     for streams, network in facts["networks"].items():
         described, training = network["description"], network["training"]
@@ -205,7 +204,7 @@ def _identity(facts: Mapping[str, Any]) -> Iterator[str]:
     )
 
 
-def _data(facts: Mapping[str, Any]) -> Iterator[str]:
+def _data(facts: Facts) -> Iterator[str]:
     data = facts["data"]
     numbers = {key: value for key, value in data["settings"].items() if value and isinstance(value, int | str)}
     settings = ", ".join(f"{key} {value}" for key, value in numbers.items())
@@ -226,7 +225,7 @@ def _data(facts: Mapping[str, Any]) -> Iterator[str]:
     yield from _table(("split", "clips, by forged modality", "methods (clips)"), rows)
 
 
-def _speech(facts: Mapping[str, Any]) -> Iterator[str]:
+def _speech(facts: Facts) -> Iterator[str]:
     yield "### Speech"
     yield ""
     yield _paragraph(
@@ -237,7 +236,7 @@ def _speech(facts: Mapping[str, Any]) -> Iterator[str]:
     yield from _table(("speaker", "languages", "split", "licence of the recordings"), facts["data"]["speech"])
 
 
-def _figures(facts: Mapping[str, Any]) -> Iterator[str]:
+def _figures(facts: Facts) -> Iterator[str]:
     yield "## Measured on generated clips"
     yield ""
     yield _paragraph(
@@ -266,7 +265,7 @@ def _figures(facts: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def _figure_cells(values: Mapping[str, Any]) -> list[str]:
+def _figure_cells(values: Figures) -> list[str]:
     real = values["clips"] - values["forged_clips"]
     alarms, auc = values["false_alarms_per_minute"], values["clip_auc"]
     return [
@@ -279,7 +278,7 @@ def _figure_cells(values: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _examples(facts: Mapping[str, Any]) -> Iterator[str]:
+def _examples(facts: Facts) -> Iterator[str]:
     yield "## Measured on the clips of the package"
     yield ""
     counts = facts.get("examples")
@@ -302,7 +301,7 @@ def _examples(facts: Mapping[str, Any]) -> Iterator[str]:
     )
 
 
-def _footage(facts: Mapping[str, Any]) -> Iterator[str]:
+def _footage(facts: Facts) -> Iterator[str]:
     yield "## Measured on real footage"
     yield ""
     footage = facts["footage"]
@@ -339,7 +338,7 @@ def _interval(value: Mapping[str, float | None] | None, factor: float = 100, dig
     return text if low is None or high is None else f"{text} ({factor * low:.{digits}f}–{factor * high:.{digits}f})"
 
 
-def _failures(facts: Mapping[str, Any]) -> Iterator[str]:
+def _failures(facts: Facts) -> Iterator[str]:
     yield "## Where they fail"
     yield ""
     yield "- They were trained on drawn faces: nothing but the table above tells what they say of the pictures of real people."
@@ -355,7 +354,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Write the card of the package's facts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--examples", action="store_true", help="score the package's clips first")
-    facts = read_json(FOLDER / FACTS, "facts of the package's networks")
+    facts: Facts = read_json(FOLDER / FACTS, "facts of the package's networks")
     if parser.parse_args(arguments).examples:
         facts["examples"] = score_examples(FOLDER)
         write_json(FOLDER / FACTS, facts)

@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 import model_card
 import numpy as np
 import torch
+from packaged_facts import Facts, Figures, FootageFacts, NetworkFacts
 from real_footage.alarms import ALARMS_PER_MINUTE, Setting, choose_setting, count_alarms
 from scoring import ledger
 
@@ -194,7 +195,7 @@ def choose_threshold(scores: SplitScores, per_minute: float = ALARMS_PER_MINUTE)
     )
 
 
-def figures(scores: SplitScores, threshold: float) -> dict[str, Any]:
+def figures(scores: SplitScores, threshold: float) -> Figures:
     """The figures of a split: strict AP and AR, clip AUC, and the clips that the operating point flags, rightly and wrongly."""
     metric = TemporalAveragePrecision(ap_ious=IOUS, ar_counts=ROWS)
     for file, rows in scores.rows.items():
@@ -235,7 +236,7 @@ def clear_unused(network: torch.nn.Module, batches: Sequence[Batch]) -> list[str
     return unused
 
 
-def pack(streams: str, checkpoint: Path, data: Data, options: argparse.Namespace, commit: str) -> dict[str, Any]:
+def pack(streams: str, checkpoint: Path, data: Data, options: argparse.Namespace, commit: str) -> NetworkFacts:
     """Write a network into the package, and return its facts; a test notes the commit.
 
     The operating point is chosen, and all figures are measured, with the half-precision weights that users get.
@@ -259,7 +260,7 @@ def pack(streams: str, checkpoint: Path, data: Data, options: argparse.Namespace
     write_checkpoint(path, full.model, context, replace(description, threshold=setting.threshold), half=True)
     localizer = Localizer.from_checkpoint(path)
     assert localizer.description is not None
-    facts = {
+    facts: NetworkFacts = {
         "description": localizer.description.to_dict(),
         "training": training,
         "bytes": path.stat().st_size,
@@ -287,7 +288,7 @@ def largest_change(full: SplitScores, half: SplitScores) -> float:
     return change
 
 
-def read_footage(path: Path) -> dict[str, Any]:
+def read_footage(path: Path) -> FootageFacts:
     """Read a result of footage.py without that of each clip."""
     return {key: value for key, value in read_json(path, "result on real footage").items() if key != "clips"}
 
@@ -351,7 +352,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     networks = {
         streams: pack(streams, run_training(streams, data, options), data, options, commit) for streams in NETWORKS
     }
-    facts = {
+    facts: Facts = {
         "networks": networks,
         "bytes": check_size(options.package),
         "extractors": extractors,

@@ -1,0 +1,143 @@
+"""The facts of the package's networks, as the json beside them has them: data, trainings, and all measured figures.
+
+`train_packaged.py` writes them, and `model_card.py` makes the card of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NotRequired, TypedDict
+
+
+class SplitCounts(TypedDict):
+    """The clips of a split: by forged modality, and by the method that forged them."""
+
+    clips: dict[str, int]
+    methods: dict[str, int]
+
+
+class DataFacts(TypedDict):
+    """The set that networks were trained on.
+
+    Keys:
+        title: in words.
+        version: of the set, a part of the networks' version.
+        settings: of its generator.
+        splits: by name.
+        speech: name, languages, split and licence of each speaker's recordings.
+    """
+
+    title: str
+    version: str
+    settings: Mapping[str, object]
+    splits: dict[str, SplitCounts]
+    speech: list[list[str]]
+
+
+class TrainingFacts(TypedDict):
+    """The settings of a training; `epochs` is null for those of the configuration, `trained` a day as 2026-11-26."""
+
+    config: str
+    epochs: int | None
+    seed: int
+    trained: str
+
+
+class SettingFacts(TypedDict):
+    """A `real_footage.alarms.Setting`."""
+
+    threshold: float
+    clips: int
+    minutes: float
+    alarms: int
+
+
+Figures = TypedDict(
+    "Figures",
+    {
+        "clips": int,
+        "forged_clips": int,
+        "segments": int,
+        "real_minutes": float,
+        "ap@0.5": float,
+        "ap@0.75": float,
+        "ap@0.9": float,
+        "ap@0.95": float,
+        "ap": NotRequired[float],
+        "ar@10": float,
+        "clip_auc": float | None,
+        "forged_clips_flagged": int,
+        "real_clips_flagged": int,
+        "false_alarms_per_minute": float | None,
+    },
+)
+Figures.__doc__ = """Figures of a split: strict AP and AR in [0, 1], and the clips that the operating point flags."""
+
+
+class NetworkFacts(TypedDict):
+    """One network of the package.
+
+    Keys:
+        description: a `NetworkDescription` as plain values.
+        training: its settings.
+        bytes: of the file.
+        parameters: those that are not 0.
+        cleared: parameters on which no output depends.
+        largest_change_by_half_precision: of a clip's best score on validation.
+        setting: the operating point.
+        figures: by split.
+    """
+
+    description: dict[str, Any]
+    training: TrainingFacts
+    bytes: int
+    parameters: int
+    cleared: int
+    largest_change_by_half_precision: float
+    setting: SettingFacts
+    figures: dict[str, Figures]
+
+
+class ExampleCounts(TypedDict):
+    """The clips of the package, and their forged segments: all of them, those that are flagged, those that are found."""
+
+    real_clips: int
+    real_clips_flagged: int
+    forged_clips: int
+    forged_clips_flagged: int
+    segments: int
+    segments_found: int
+
+
+class FootageFacts(TypedDict):
+    """A result of `footage.py` without that of each clip."""
+
+    system: str
+    methods: list[str]
+    sources: int
+    footage_minutes: float
+    real_minutes: float
+    real_flagged: int
+    setting: SettingFacts
+    false_alarms_per_minute: Mapping[str, float | None]
+    groups: Mapping[str, Any]
+
+
+class Facts(TypedDict):
+    """All facts of the package's networks.
+
+    Keys:
+        networks: by the streams that they judge.
+        bytes: of all files.
+        extractors: of the features.
+        data: the set of the trainings.
+        examples: scores of the package's clips.
+        footage: a result on real footage; null: not measured.
+    """
+
+    networks: dict[str, NetworkFacts]
+    bytes: int
+    extractors: list[str]
+    data: DataFacts
+    examples: NotRequired[ExampleCounts]
+    footage: FootageFacts | None
