@@ -7,7 +7,8 @@ import torch
 
 from avloc.core.descriptions import TrainingContext
 from avloc.core.records import VideoRecord
-from avloc.core.timeline import TimeGrid
+from avloc.core.proposals import Proposals
+from avloc.core.timeline import Segment, TimeGrid
 from avloc.datasets.loading.batch import Batch, FeatureInputs
 from avloc.errors import AvlocError
 from avloc.models import BoundaryTransformer
@@ -92,3 +93,15 @@ def test_weights_that_are_not_finite_get_no_checkpoint():
         AvlocError, match=rf"after step 7 \(no checkpoint is written\): the weights {name} are not finite"
     ):
         training.on_save_checkpoint(checkpoint)
+
+
+def test_a_forgery_of_sound_and_picture_is_one_fake_of_the_validation(monkeypatch):
+    """Its sound and its mouth have ends of their own; one row that covers both is all that there is to report."""
+    training, examples = module(), batch()
+    training.eval()
+    forged = VideoRecord("a.mp4", "val", 0.36, (Segment(0.04, 0.2),), (Segment(0.08, 0.24),))
+    examples.records[0] = forged
+    row = Proposals(torch.tensor([[0.04, 0.24]]).double().numpy(), torch.ones(1).numpy(), torch.ones(1, 2).numpy())
+    monkeypatch.setattr(training.model, "decode", lambda output, grids: [row, Proposals.empty()])
+    training.validation_step(examples, 0)
+    assert {name: float(value) for name, value in training.metric.compute().items()}["ap"] == 1.0
