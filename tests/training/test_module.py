@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from avloc.core.descriptions import TrainingContext
-from avloc.core.records import VideoRecord
 from avloc.core.proposals import Proposals
+from avloc.core.records import VideoRecord
 from avloc.core.timeline import Segment, TimeGrid
 from avloc.datasets.loading.batch import Batch, FeatureInputs
 from avloc.errors import AvlocError
