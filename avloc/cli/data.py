@@ -10,16 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avloc.cli.arguments import (
-    add_action,
-    add_dataset_options,
-    add_longest_option,
-    default_workers,
-    duration,
-    parser,
-    path,
-    positive,
-)
+from avloc.cli.arguments.dataset import add_dataset_options
+from avloc.cli.arguments.limits import add_longest_option, default_workers
+from avloc.cli.arguments.parser import add_action, parser
+from avloc.cli.arguments.values import duration, path, positive
 from avloc.errors import shown
 
 if TYPE_CHECKING:

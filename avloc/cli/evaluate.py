@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avloc.cli.arguments import above_zero, number, output, parser, path, positive
+from avloc.cli.arguments.parser import parser
+from avloc.cli.arguments.values import above_zero, number, output, path, positive
 from avloc.errors import AvlocError, shown
 
 if TYPE_CHECKING:

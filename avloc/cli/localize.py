@@ -11,18 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from avloc.cli.arguments import (
-    add_localizer_options,
-    add_longest_option,
-    add_timeout_option,
-    number,
-    parser,
-    path,
-    pop_localizer_settings,
-    positive,
-    score,
-    whole,
-)
+from avloc.cli.arguments.limits import add_longest_option, add_timeout_option
+from avloc.cli.arguments.localizer import add_localizer_options, pop_localizer_settings
+from avloc.cli.arguments.parser import parser
+from avloc.cli.arguments.values import number, path, positive, score, whole
 from avloc.errors import AvlocError, shown
 from avloc.inference.settings import LocalizerSettings
 from avloc.localization.formats import FORMATS

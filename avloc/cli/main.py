@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from avloc import __version__
-from avloc.cli.arguments import VERBS
+from avloc.cli.catalog import VERBS
 from avloc.errors import AvlocError, shown
 
 RESUMED = ("demo", "synth", "extract", "train", "predict")

@@ -9,15 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from avloc.cli.arguments import (
-    above_zero,
-    add_localizer_options,
-    default_workers,
-    parser,
-    pop_localizer_settings,
-    positive,
-    score,
-)
+from avloc.cli.arguments.limits import default_workers
+from avloc.cli.arguments.localizer import add_localizer_options, pop_localizer_settings
+from avloc.cli.arguments.parser import parser
+from avloc.cli.arguments.values import above_zero, positive, score
 from avloc.errors import AvlocError, shown
 from avloc.localization.options import THRESHOLD
 

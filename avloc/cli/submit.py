@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avloc.cli.arguments import default_workers, output, parser, path, positive
+from avloc.cli.arguments.limits import default_workers
+from avloc.cli.arguments.parser import parser
+from avloc.cli.arguments.values import output, path, positive
 from avloc.errors import AvlocError, shown
 from avloc.io.files import read_json, write_csv
 

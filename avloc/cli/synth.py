@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from avloc.cli.arguments import default_workers, parser, path, positive
+from avloc.cli.arguments.limits import default_workers
+from avloc.cli.arguments.parser import parser
+from avloc.cli.arguments.values import path, positive
 from avloc.core.records import VideoRecord
 
 

@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
+from avloc.cli.catalog import VERBS
 from avloc.cli.data import EXAMPLES as DATA_EXAMPLES
-from avloc.cli.main import VERBS, main
+from avloc.cli.main import main
 from avloc.cli.store import ACTIONS as STORE_ACTIONS
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avloc.cli.arguments import path
+from avloc.cli.arguments.values import path
 from avloc.cli.store.folders import MAX_LISTED, open_store
 from avloc.errors import shown
 

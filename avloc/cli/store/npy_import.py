@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avloc.cli.arguments import above_zero, number, path, positive
+from avloc.cli.arguments.values import above_zero, number, path, positive
 from avloc.cli.store.folders import MAX_LISTED, check_folder
 from avloc.errors import shown
 
