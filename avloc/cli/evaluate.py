@@ -91,7 +91,9 @@ def parse(arguments: Sequence[str]) -> EvaluateOptions:
     options.add_argument(
         "--mode", default="both", choices=[*MODES, "both"], help="as published, correct, or both (default: both)"
     )
-    options.add_argument("--split", help="score only clips of this split (LAV-DF's metadata holds all three)")
+    options.add_argument(
+        "--split", help="score only clips of this split; LAV-DF's metadata holds all three (default: all)"
+    )
     options.add_argument(
         "--subset",
         default="full",
@@ -104,21 +106,31 @@ def parse(arguments: Sequence[str]) -> EvaluateOptions:
     _add_protocol_options(options.add_argument_group("override the protocol"))
     _add_analysis_options(options.add_argument_group("analysis"))
     outputs = options.add_argument_group("output files")
-    outputs.add_argument("--json", type=output, help="write the numbers, breakdowns included")
-    outputs.add_argument("--csv", type=output, help="write the same numbers, one per line")
-    outputs.add_argument("--report", type=output, help="write a page with tables, curves and timelines (html)")
+    outputs.add_argument("--json", type=output, help="write the numbers, breakdowns included (default: none)")
+    outputs.add_argument("--csv", type=output, help="write the same numbers, one per line (default: none)")
+    outputs.add_argument(
+        "--report", type=output, help="write a page with tables, curves and timelines, html (default: none)"
+    )
     return EvaluateOptions(**vars(options.parse_args(arguments)))
 
 
 def _add_protocol_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--segments-field", help="the metadata's field with the list of fake segments")
-    group.add_argument("--ap-ious", type=_list_of(number()), help="IoU thresholds of AP, such as 0.5,0.75")
-    group.add_argument("--ar-counts", type=_list_of(positive), help="numbers of rows per clip of AR, such as 50,10")
+    group.add_argument(
+        "--segments-field", help="the metadata's field with the list of fake segments (default: the protocol's)"
+    )
+    group.add_argument(
+        "--ap-ious", type=_list_of(number()), help="IoU thresholds of AP, such as 0.5,0.75 (default: the protocol's)"
+    )
+    group.add_argument(
+        "--ar-counts",
+        type=_list_of(positive),
+        help="numbers of rows per clip of AR, such as 50,10 (default: the protocol's)",
+    )
     group.add_argument(
         "--score",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="report the combined score, mean AP / 2 + mean AR / 2",
+        help="report the combined score, mean AP / 2 + mean AR / 2 (default: as the protocol)",
     )
 
 
@@ -132,12 +144,17 @@ def _add_analysis_options(group: argparse._ArgumentGroup) -> None:
         nargs="?",
         const=RESAMPLES,
         metavar="N",
-        help=f"95 %% intervals from N draws of source videos (default: {RESAMPLES})",
+        help=f"95 %% intervals from N draws of source videos; without N, {RESAMPLES} (default: none)",
     )
-    group.add_argument("--versus", type=path, metavar="B.json", help="difference to these predictions, with intervals")
+    group.add_argument(
+        "--versus", type=path, metavar="B.json", help="difference to these predictions, with intervals (default: none)"
+    )
     group.add_argument("--seed", type=int, default=0, help="seed of the draws (default: 0)")
     group.add_argument(
-        "--frame-step", type=above_zero, metavar="S", help="also AUC, EER and F1 over steps of S seconds"
+        "--frame-step",
+        type=above_zero,
+        metavar="S",
+        help="also AUC, EER and F1 over steps of S seconds (default: none)",
     )
 
 
@@ -167,7 +184,8 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _score_segments(options: EvaluateOptions, protocol: Protocol) -> None:
-    from avloc.evaluation.reporting.tables import print_tables, report_tables
+    from avloc.evaluation.reporting.tables import report_tables
+    from avloc.evaluation.reporting.terminal import print_tables
 
     evaluation = _evaluate(options, options.predictions, protocol)
     report = _build_report(options, evaluation, protocol)
@@ -256,7 +274,8 @@ def _score_clip_file(options: EvaluateOptions, protocol: Protocol) -> None:
     """Compute AUC, EER and F1 of a file of clip scores."""
     from avloc.evaluation.detection import score_clip_file
     from avloc.evaluation.reporting.results import ClipScoresReport
-    from avloc.evaluation.reporting.tables import detection_table, print_tables
+    from avloc.evaluation.reporting.tables import detection_table
+    from avloc.evaluation.reporting.terminal import print_tables
     from avloc.evaluation.scoring import select_subset
     from avloc.evaluation.truth import read_truth
 

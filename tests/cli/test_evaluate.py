@@ -92,11 +92,26 @@ def test_output_files_hold_all_parts(files, tmp_path, capsys):
 def test_modes_subsets_and_free_options(files, capsys):
     assert evaluate(files, "--mode", "strict", "--subset", "visual", "--ap-ious", "0.3", "--ar-counts", "7,1") == 0
     out = capsys.readouterr().out
-    assert out.splitlines()[0].split() == ["clips", "mode", "AP@0.3", "AR@7", "AR@1", "score"]
+    assert out.splitlines()[0].split() == ["clips", "mode", "score", "AP@0.3", "AR@7", "AR@1"]
     assert "all (2)" in out
     assert "official" not in out
     assert evaluate(files, "--no-score", "--segments-field", "fakes") == 2
     assert "m.json: entry 0 has no field 'fakes', it has: file, modify_type" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+def test_tables_can_be_read_in_a_terminal(files, tmp_path, columns, run_in_terminal, capsys):
+    options = [*files, "--protocol", "avdeepfake1m", "--insight"]
+    run = run_in_terminal(["evaluate", *options], columns)
+    assert run.code == 0
+    assert "…" not in run.text
+    assert max(map(len, run.text.splitlines())) <= columns
+    assert evaluate(files, "--insight") == 0
+    plain = capsys.readouterr().out.split()
+    numbers = [word for word in plain if word.replace(".", "").isdigit()]
+    assert "score" in run.text.splitlines()[1].split()[2]
+    for number in set(numbers):
+        assert run.text.split().count(number) >= plain.count(number), number
 
 
 def test_missing_and_extra_clips_are_warnings(files, capsys):
