@@ -126,8 +126,8 @@ def _add_common_options(action: argparse.ArgumentParser) -> None:
 
 def _add_info_options(action: argparse.ArgumentParser) -> None:
     _add_common_options(action)
-    action.add_argument("--json", type=path, help="write the numbers to this file")
-    action.add_argument("--html", type=path, help="write a page to this file")
+    action.add_argument("--json", type=path, help="write the numbers to this file (default: none)")
+    action.add_argument("--html", type=path, help="write a page to this file (default: none)")
 
 
 def _add_check_options(action: argparse.ArgumentParser) -> None:

@@ -107,6 +107,7 @@ def _add_task_options(options: argparse.ArgumentParser) -> None:
     options.add_argument(
         "--extractors",
         required=True,
+        metavar="A,B",
         help=f"comma-separated, of: {', '.join(available_extractors())}, or your own as my_package.MyExtractor; with arguments "
         "as in logspec,r3d_18:weights=r3d_18.pth,stride=2",
     )

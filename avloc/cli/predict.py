@@ -62,7 +62,7 @@ def parse(arguments: Sequence[str]) -> PredictOptions:
     add_dataset_options(options)
     options.add_argument("--split", default="test", help="the split to predict (default: test)")
     options.add_argument(
-        "--store", type=existing("feature store"), help="cached features; without it every clip is decoded"
+        "--store", type=existing("feature store"), help="cached features (default: none, every clip is decoded)"
     )
     options.add_argument(
         "--out", type=output, required=True, help='the file to write: {"file": [[score, start, end], …]} in seconds'

@@ -45,11 +45,30 @@ def test_no_option_of_any_verb_takes_what_is_no_finite_number(verb_parsers):
     }, checked
 
 
+def test_every_option_with_a_value_tells_its_default(verb_parsers):
+    missing = [
+        (*words, action.option_strings[0])
+        for verb in VERBS
+        for words, each in verb_parsers(verb)
+        for action in each._actions
+        if action.option_strings and action.nargs != 0 and not action.required and "(default: " not in action.help
+    ]
+    assert missing == []
+
+
+def test_every_action_of_a_verb_has_a_description_and_an_example(verb_parsers):
+    actions = [(words, each) for verb in VERBS for words, each in verb_parsers(verb) if len(words) > 1]
+    assert {words for words, _ in actions} >= {("data", "info"), ("store", "merge")}
+    for words, each in actions:
+        assert each.description, words
+        assert f"avloc {' '.join(words)} " in each.epilog
+
+
 def test_every_verb_has_a_file():
     folder = Path(__file__).parents[2] / "avloc" / "cli"
     modules = {path.parent if path.name == "__init__.py" else path for path in folder.rglob("*.py")} - {folder}
     files = {path.stem for path in modules if path.parent == folder}
-    assert set(VERBS) == files - {"arguments", "catalog", "main"}  # a verb with long actions is a folder
+    assert set(VERBS) == files - {"arguments", "catalog", "completion", "main"}  # a verb with long actions is a folder
 
 
 @pytest.mark.parametrize("verb", list(VERBS))

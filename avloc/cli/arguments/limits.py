@@ -21,7 +21,7 @@ def add_longest_option(options: argparse.ArgumentParser | argparse._ArgumentGrou
         type=duration,
         default="6h",
         metavar="T",
-        help="refuse clips that are longer, or claim to be, as 90m, 6h or 45 (seconds) (default: 6h)",
+        help="refuse clips that are longer, or claim to be, as 90m, 1:30:00 or 45 (seconds) (default: 6h)",
     )
 
 
@@ -30,7 +30,7 @@ def add_timeout_option(options: argparse.ArgumentParser | argparse._ArgumentGrou
     options.add_argument(
         "--timeout",
         type=duration,
-        default=300.0,
-        metavar="S",
-        help="give up on a clip after this many seconds without progress (default: 300)",
+        default="5m",
+        metavar="T",
+        help="give up on a clip after this time without progress, as 5m, 1:30 or 45 (seconds) (default: 5m)",
     )

@@ -50,7 +50,8 @@ def add_checkpoint_option(options: argparse.ArgumentParser, streams: str) -> Non
     options.add_argument(
         "--network",
         metavar="my_package.MyNet",
-        help="the class of the checkpoint's network, if it is your own; a checkpoint never names code to import",
+        help="the class of the checkpoint's network, if it is your own; a checkpoint never names code to import "
+        "(default: a network of avloc)",
     )
     options.add_argument(
         "--extractor",
@@ -58,7 +59,7 @@ def add_checkpoint_option(options: argparse.ArgumentParser, streams: str) -> Non
         action="append",
         default=[],
         metavar="my_package.MyExtractor",
-        help="the class of an extractor of your own that the network was trained on; may be repeated",
+        help="the class of an extractor of your own that the network was trained on; may be repeated (default: none)",
     )
 
 
@@ -70,7 +71,8 @@ def add_weights_option(options: argparse.ArgumentParser) -> None:
         default=[],
         type=_assignment,
         metavar="NAME=FILE",
-        help="the weights file of an extractor that the network was trained on, as r3d_18=r3d_18.pth; may be repeated",
+        help="the weights file of an extractor that the network was trained on, as r3d_18=r3d_18.pth; may be repeated "
+        "(default: none)",
     )
 
 
@@ -95,6 +97,7 @@ def add_network_options(options: argparse.ArgumentParser) -> None:
     options.add_argument(
         "--decoding",
         choices=DECODINGS,
-        help="decoding of the boundary maps of BA-TFD and BA-TFD+, instead of the checkpoint's own: aligned gives each cell "
-        "the segment it was trained as; published gives the one of the published code, a frame shorter",
+        help="decoding of the boundary maps of BA-TFD and BA-TFD+: aligned gives each cell "
+        "the segment it was trained as; published gives the one of the published code, a frame shorter "
+        "(default: the checkpoint's own)",
     )

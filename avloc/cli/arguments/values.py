@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,22 +59,47 @@ def _finite(text: str, expected: str, is_valid: Callable[[float], bool]) -> floa
 score = number(0, 1)
 """The option type of a score, such as a threshold."""
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
+_CLOCK = re.compile(r"(?:(\d+):)?([0-5]?\d):([0-5]?\d(?:\.\d*)?)")
 
 
 def duration(text: str) -> float:
-    """Parse a length of time in seconds, minutes or hours.
+    """Parse a length of time in seconds, minutes or hours, or as on a clock.
 
-    >>> duration("90m"), duration("6h"), duration("45.5"), duration("45.5s")
-    (5400.0, 21600.0, 45.5, 45.5)
+    >>> duration("90m"), duration("6h"), duration("45.5"), duration("45.5s"), duration("1:30")
+    (5400.0, 21600.0, 45.5, 45.5, 90.0)
     """
+    seconds = _seconds(text)
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(
+            f"want a length of time above 0, as 90m, 6h, 1:30 or 45 (seconds), got {text!r}"
+        )
+    return seconds
+
+
+def moment(text: str) -> float:
+    """Parse a time in a clip, from its start on: in seconds, minutes or hours, or as on a clock.
+
+    >>> moment("0"), moment("2.5"), moment("1:02.5"), moment("1:00:00")
+    (0.0, 2.5, 62.5, 3600.0)
+    """
+    seconds = _seconds(text)
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError(
+            f"want a time of at least 0, as 83.5 (seconds), 1:23.5 or 1:02:03, got {text!r}"
+        )
+    return seconds
+
+
+def _seconds(text: str) -> float:
+    """Parse seconds; NaN if the text is no time."""
+    if clock := _CLOCK.fullmatch(text):
+        hours, minutes, seconds = clock.groups()
+        return 3600.0 * int(hours or 0) + 60 * int(minutes) + float(seconds)
     number, unit = (text[:-1], text[-1]) if text[-1:] in _SECONDS else (text, "s")
     try:
-        seconds = float(number) * _SECONDS[unit]
+        return float(number) * _SECONDS[unit]
     except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"want a length of time above 0, as 90m, 6h or 45 (seconds), got {text!r}")
-    return seconds
+        return math.nan
 
 
 def path(text: str) -> Path:

@@ -16,5 +16,5 @@ def test_wrong_durations(text):
     options = parser("extract", "avloc extract")
     add_longest_option(options)
     assert options.parse_args([]).longest == 21_600.0
-    with pytest.raises(AvlocError, match="--longest: want a length of time above 0, as 90m, 6h or 45"):
+    with pytest.raises(AvlocError, match="--longest: want a length of time above 0, as 90m, 6h, 1:30 or 45"):
         options.parse_args([f"--longest={text}"])

@@ -5,7 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from avloc.cli.arguments.values import above_zero, devices, duration, existing, number, output, path, positive, whole
+from avloc.cli.arguments.values import (
+    above_zero,
+    devices,
+    duration,
+    existing,
+    moment,
+    number,
+    output,
+    path,
+    positive,
+    whole,
+)
 
 
 def test_paths_of_outputs_are_checked_before_the_work(tmp_path, monkeypatch):
@@ -68,10 +79,36 @@ def test_paths_expand_the_home_folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90m", 5400.0), ("6h", 21_600.0), ("45", 45.0), ("2.5s", 2.5), ("1e3", 1000.0)]
+    ("text", "seconds"),
+    [
+        ("90m", 5400.0),
+        ("6h", 21_600.0),
+        ("45", 45.0),
+        ("2.5s", 2.5),
+        ("1e3", 1000.0),
+        ("1:30", 90.0),
+        ("00:02.25", 2.25),
+        ("1:02:03", 3723.0),
+        ("0:59.", 59.0),
+    ],
 )
 def test_durations(text, seconds):
     assert duration(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["1:60", "60:00:", "1:2:3:4", ":30", "1:", "-1:30", "1:-3", "nan", "inf", "-0.1", "x", ""]
+)
+def test_what_is_no_time_is_refused(text):
+    for parse, expected in ((moment, "want a time of at least 0"), (duration, "want a length of time above 0")):
+        with pytest.raises(argparse.ArgumentTypeError, match=f"{expected}.*, got '{text}'"):
+            parse(text)
+
+
+def test_a_moment_may_be_the_start():
+    assert (moment("0"), moment("0:00"), moment("1:02.5")) == (0.0, 0.0, 62.5)
+    with pytest.raises(argparse.ArgumentTypeError, match="got '0'"):
+        duration("0")
 
 
 def test_devices_are_split_at_commas():
