@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from avloc.core.suggestions import did_you_mean
 from avloc.errors import AvlocError
 
 
@@ -75,7 +76,9 @@ def get_protocol(name: str) -> Protocol:
     if name.endswith((".yaml", ".yml")):
         return _read_yaml(Path(name).expanduser())
     if name not in PROTOCOLS:
-        raise AvlocError(f"unknown protocol {name!r}, want one of {', '.join(PROTOCOLS)}, or a .yaml file")
+        raise AvlocError(
+            f"unknown protocol {name!r}{did_you_mean(name, PROTOCOLS)}, want one of {', '.join(PROTOCOLS)}, or a .yaml file"
+        )
     return PROTOCOLS[name]
 
 

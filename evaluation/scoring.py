@@ -174,7 +174,7 @@ class Evaluation:
 
 def evaluate(
     predictions: str | os.PathLike[str] | RowsByClip,
-    truth: str | os.PathLike[str] | RowsByClip,
+    truth: str | os.PathLike[str] | RowsByClip | Truth,
     protocol: str | Protocol = "lavdf",
     *,
     modes: Mode | Sequence[Mode] = MODES,
@@ -193,7 +193,7 @@ def evaluate(
         predictions: a prediction file (`~` is expanded) in a form of `read_predictions`, or for each clip its rows (n, 3) of
             score, start, end.
         truth: the dataset's metadata file, or for each clip its fake segments (n, 2) of start, end in seconds; `[]` for a
-            real clip.
+            real clip. Or a `Truth`.
         protocol: name of a protocol (`lavdf`, `avdeepfake1m`, `avdeepfake1m++`), a YAML file, or a `Protocol`.
         modes: `official`, `strict`, or both.
         split: score only clips of this split of the metadata file.
@@ -256,9 +256,15 @@ def _checked_modes(modes: Mode | Sequence[Mode]) -> Sequence[Mode]:
 
 
 def _load_truth(
-    truth: str | os.PathLike[str] | RowsByClip, protocol: Protocol, split: str | None, *, details: bool
+    truth: str | os.PathLike[str] | RowsByClip | Truth, protocol: Protocol, split: str | None, *, details: bool
 ) -> tuple[Truth, str]:
     """Return the labelled clips, and their name in errors."""
+    if isinstance(truth, Truth):
+        if split is not None:
+            raise AvlocError(
+                f"a split needs a metadata file as truth, got split {split!r} and a Truth; select the clips"
+            )
+        return truth, "the truth"
     if not isinstance(truth, Mapping | str | os.PathLike):
         raise AvlocError(f"truth: want a metadata file or an object of clip: segments, got {type(truth).__name__}")
     if not isinstance(truth, Mapping):

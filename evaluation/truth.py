@@ -18,10 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from avloc.core.columns import CategoricalColumn
+from avloc.core.records import split_names
+from avloc.core.suggestions import did_you_mean
 from avloc.core.timeline import DEFAULT_FPS, DEFAULT_SAMPLE_RATE
 from avloc.errors import AvlocError
 from avloc.evaluation.matching import MAX_NUMBER, BoolArray, IntArray, Labels
-from avloc.io.files import read_lines
+from avloc.io.files import read_json, read_lines
 from avloc.io.jsonstream import Members, json_type, read_pieces
 
 MODALITY_OF_TYPE = {
@@ -129,7 +131,7 @@ def read_truth(
     Args:
         path: the metadata file; `~` is expanded.
         segments_field: the field with the list of [start, end] in seconds.
-        split: keep only the clips of this split, if the metadata have splits (LAV-DF's hold all three).
+        split: keep only the clips of this split, if the metadata have splits (LAV-DF's hold all three). `val` and `dev` are one.
         details: also read generators and sources, which takes longer. Without them, `generators` is empty, and each clip is
             its own source.
 
@@ -164,7 +166,8 @@ class _EntryCollector:
     def add_simdjson(self, parsed: Any, _: bytes) -> bool:
         """Add a piece in which every entry has the usual form; leave others to `add_python`."""
         try:
-            entries = [e for e in parsed if self.split is None or e.get("split", self.split) == self.split]
+            splits = split_names(self.split or "")
+            entries = [e for e in parsed if self.split is None or e.get("split", self.split) in splits]
             files = [e["file"] for e in entries]
             lists = [e[self.segments_field].as_list() for e in entries]
             segments = np.array([pair for pairs in lists for pair in pairs])
@@ -190,7 +193,7 @@ class _EntryCollector:
             if not isinstance(entry, Members):
                 raise AvlocError(f"{self.path}: entry {number} is not an object but {json_type(entry)}")
             fields = dict(entry)
-            if self.split is not None and fields.get("split", self.split) != self.split:
+            if self.split is not None and fields.get("split", self.split) not in split_names(self.split):
                 continue
             file = self._field(fields, "file", str, number)
             segments = self._segments(fields, number)
@@ -234,11 +237,19 @@ class _EntryCollector:
                 model = entry.get(name)
                 self.generators[name].append(model if type(model) is str else "")
 
+    def _describe_split(self) -> str:
+        """Describe the requested split, and those that the metadata have."""
+        if self.split is None:
+            return ""
+        splits = sorted({str(e["split"]) for e in read_json(self.path, "metadata file") if "split" in e})
+        there = f"; it has the splits {', '.join(splits)}" if splits else ""
+        return f" of the split {self.split}{did_you_mean(self.split, splits)}{there}"
+
     def result(self) -> Truth:
         """Build the columns of all collected entries."""
         path = self.path
         if not self.files:
-            raise AvlocError(f"{path}: no clips" + (f" of the split {self.split}" if self.split else ""))
+            raise AvlocError(f"{path}: no clips{self._describe_split()}")
         if (duplicate := _first_duplicate(self.files)) is not None:
             raise AvlocError(f"{path}: the clip {duplicate} appears twice")
         labels = Labels(
@@ -281,12 +292,16 @@ def read_file_list(path: str | os.PathLike[str]) -> list[str]:
     """Read a list of clip names such as `test_files.txt`: one per line; blank lines are skipped.
 
     Raises:
-        AvlocError: if the file cannot be read, is empty, or repeats a name.
+        AvlocError: if the file cannot be read, is empty or JSON, or repeats a name.
     """
     path = Path(path).expanduser()
     files = read_lines(path, "list of files")
     if not files:
         raise AvlocError(f"{path}: the list of files is empty")
+    if path.suffix == ".json" or files[0].startswith(("{", '["', "[{")) or files[0] == "[":
+        raise AvlocError(
+            f"{path}: is JSON, want a text file with the name of one clip per line, such as test_files.txt"
+        )
     if (duplicate := _first_duplicate(files)) is not None:
         raise AvlocError(f"{path}: {duplicate} appears twice")
     return files

@@ -1,20 +1,24 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import http.client
 import importlib.util
 import json
 import os
+import pty
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
@@ -70,6 +74,40 @@ def make_once(
         return folder
 
     return make
+
+
+class TerminalRun(NamedTuple):
+    """A finished command: its exit code, and the terminal's text without colours."""
+
+    code: int
+    text: str
+
+
+@pytest.fixture(scope="session")
+def run_in_terminal() -> Callable[..., TerminalRun]:
+    """A function that runs `avloc` with arguments in a pseudo-terminal of a number of columns."""
+    return _run_in_terminal
+
+
+def _run_in_terminal(arguments: Sequence[str], columns: int) -> TerminalRun:
+    controller, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "avloc", *map(str, arguments)],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        env={**environment, "TERM": "xterm"},
+    )
+    os.close(terminal)
+    output = b""
+    with contextlib.suppress(OSError):  # Linux's sign that the last process has closed the terminal
+        while block := os.read(controller, 65536):
+            output += block
+    os.close(controller)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output.decode()).replace("\r\n", "\n")
+    return TerminalRun(process.wait(), text)
 
 
 @pytest.fixture(scope="session")

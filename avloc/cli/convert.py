@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from avloc.cli.arguments import existing, parser, path
+from avloc.cli.arguments.parser import parser
+from avloc.cli.arguments.values import existing, path
 from avloc.core.descriptions import ClipInputFormat, Fit, TrainingContext
 from avloc.core.timeline import DEFAULT_FPS
 from avloc.errors import AvlocError

@@ -10,16 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avloc.cli.arguments import (
-    add_action,
-    add_dataset_options,
-    add_longest_option,
-    default_workers,
-    duration,
-    parser,
-    path,
-    positive,
-)
+from avloc.cli.arguments.dataset import add_dataset_options
+from avloc.cli.arguments.limits import add_longest_option, default_workers
+from avloc.cli.arguments.parser import add_action, parser
+from avloc.cli.arguments.values import duration, path, positive
 from avloc.errors import shown
 
 if TYPE_CHECKING:
@@ -132,8 +126,8 @@ def _add_common_options(action: argparse.ArgumentParser) -> None:
 
 def _add_info_options(action: argparse.ArgumentParser) -> None:
     _add_common_options(action)
-    action.add_argument("--json", type=path, help="write the numbers to this file")
-    action.add_argument("--html", type=path, help="write a page to this file")
+    action.add_argument("--json", type=path, help="write the numbers to this file (default: none)")
+    action.add_argument("--html", type=path, help="write a page to this file (default: none)")
 
 
 def _add_check_options(action: argparse.ArgumentParser) -> None:

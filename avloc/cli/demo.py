@@ -9,8 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from avloc.cli.arguments import default_workers, parser, path, positive
+from avloc.cli.arguments.limits import default_workers
+from avloc.cli.arguments.parser import parser
+from avloc.cli.arguments.values import path, positive
 from avloc.errors import AvlocError
+from avloc.io.processes import sigterm_as_interrupt
 
 DEFAULT_CLIPS = 480
 DEMO_EXTRACTORS = ("logspec", "residual_grid")
@@ -55,11 +58,16 @@ def run(arguments: Sequence[str]) -> int:
     options = parse(arguments)
     begin = time.monotonic()
     _claim(options)
-    for number, (text, step) in enumerate(STEPS, start=1):
-        print(f"[{number}/{len(STEPS)}] {text}", flush=True)
-        step_begin = time.monotonic()
-        step(options)
-        print(f"      {time.monotonic() - step_begin:.0f} s", flush=True)
+    with sigterm_as_interrupt():
+        for number, (text, step) in enumerate(STEPS, start=1):
+            print(f"[{number}/{len(STEPS)}] {text}", flush=True)
+            step_begin = time.monotonic()
+            try:
+                step(options)
+            except KeyboardInterrupt:
+                print(f"      stopped in step {number} of {len(STEPS)}: {text.partition(':')[0]}", flush=True)
+                raise
+            print(f"      {time.monotonic() - step_begin:.0f} s", flush=True)
     _summarize(options, time.monotonic() - begin)
     return 0
 
@@ -75,6 +83,8 @@ def _claim(options: DemoOptions) -> None:
         earlier = read_json(marker, "marker of a demo")
         if earlier != settings:
             raise AvlocError(f"{options.out}: holds a demo of {earlier}, this one is {settings}; name another --out")
+        state = "is finished; its scores are computed again" if _is_finished(options) else "was stopped; it goes on"
+        print(f"the demo in {options.out} {state}", flush=True)
     elif options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
         raise AvlocError(f"{options.out}: is not an empty folder, and no earlier demo; name another --out")
     else:
@@ -82,6 +92,11 @@ def _claim(options: DemoOptions) -> None:
 
         plan(options.clips, options.seed)  # fail on an impossible size before anything is written
         write_json(marker, settings)
+
+
+def _is_finished(options: DemoOptions) -> bool:
+    """Tell whether an earlier run came to its end, which writes the report."""
+    return (options.out / "report.html").is_file()
 
 
 def _synth(options: DemoOptions) -> None:

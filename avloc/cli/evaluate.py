@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avloc.cli.arguments import above_zero, number, output, parser, path, positive
+from avloc.cli.arguments.dataset import add_dataset_options
+from avloc.cli.arguments.parser import parser
+from avloc.cli.arguments.values import above_zero, number, output, path, positive
 from avloc.errors import AvlocError, shown
 
 if TYPE_CHECKING:
@@ -18,9 +20,11 @@ if TYPE_CHECKING:
     from avloc.evaluation.protocols import Protocol
     from avloc.evaluation.reporting.results import EvaluationReport, StepScores
     from avloc.evaluation.scoring import Evaluation
+    from avloc.evaluation.truth import Truth
 
 EXAMPLE = """avloc evaluate predictions.json LAV-DF/metadata.min.json --protocol lavdf --split test --report report.html
   avloc evaluate predictions.json val_metadata.json --protocol avdeepfake1m --bootstrap --versus other.json
+  avloc evaluate predictions.json --dataset folder --root clips --protocol lavdf  # clips/labels.csv
   avloc evaluate predictions.json mine.json --protocol avdeepfake1m --segments-field fakes --ap-ious 0.3,0.5
   avloc evaluate prediction.txt val_metadata.json --protocol avdeepfake1m"""
 DESCRIPTION = """Score predictions with AP and AR, and analyse the errors.
@@ -45,7 +49,9 @@ class EvaluateOptions:
     """The options of `avloc evaluate`; see its help."""
 
     predictions: Path
-    metadata: Path
+    metadata: Path | None
+    dataset: str | None
+    root: Path | None
     protocol: str
     mode: str
     split: str | None
@@ -83,14 +89,22 @@ def parse(arguments: Sequence[str]) -> EvaluateOptions:
         help='{"file": [[score, start, end], …]}, or another form, see above; a .txt with one file;score per line gives AUC '
         "and EER",
     )
-    options.add_argument("metadata", type=path, help="the dataset's own metadata file")
+    options.add_argument(
+        "metadata",
+        type=path,
+        nargs="?",
+        help="the dataset's own metadata file (json), or your labels.csv; or name --dataset and --root instead",
+    )
+    add_dataset_options(options, required=False)
     options.add_argument(
         "--protocol", required=True, help=f"thresholds and counts: {', '.join(PROTOCOLS)}, or a .yaml file"
     )
     options.add_argument(
         "--mode", default="both", choices=[*MODES, "both"], help="as published, correct, or both (default: both)"
     )
-    options.add_argument("--split", help="score only clips of this split (LAV-DF's metadata holds all three)")
+    options.add_argument(
+        "--split", help="score only clips of this split; LAV-DF's metadata holds all three (default: all)"
+    )
     options.add_argument(
         "--subset",
         default="full",
@@ -103,21 +117,39 @@ def parse(arguments: Sequence[str]) -> EvaluateOptions:
     _add_protocol_options(options.add_argument_group("override the protocol"))
     _add_analysis_options(options.add_argument_group("analysis"))
     outputs = options.add_argument_group("output files")
-    outputs.add_argument("--json", type=output, help="write the numbers, breakdowns included")
-    outputs.add_argument("--csv", type=output, help="write the same numbers, one per line")
-    outputs.add_argument("--report", type=output, help="write a page with tables, curves and timelines (html)")
-    return EvaluateOptions(**vars(options.parse_args(arguments)))
+    outputs.add_argument("--json", type=output, help="write the numbers, breakdowns included (default: none)")
+    outputs.add_argument("--csv", type=output, help="write the same numbers, one per line (default: none)")
+    outputs.add_argument(
+        "--report", type=output, help="write a page with tables, curves and timelines, html (default: none)"
+    )
+    namespace = options.parse_args(arguments)
+    if (namespace.metadata is None) == (namespace.dataset is None) or (namespace.dataset is None) != (
+        namespace.root is None
+    ):
+        options.error("want the metadata file, or --dataset and --root")
+    return EvaluateOptions(**vars(namespace))
 
 
 def _add_protocol_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--segments-field", help="the metadata's field with the list of fake segments")
-    group.add_argument("--ap-ious", type=_list_of(number()), help="IoU thresholds of AP, such as 0.5,0.75")
-    group.add_argument("--ar-counts", type=_list_of(positive), help="numbers of rows per clip of AR, such as 50,10")
+    group.add_argument(
+        "--segments-field", help="the metadata's field with the list of fake segments (default: the protocol's)"
+    )
+    group.add_argument(
+        "--ap-ious",
+        metavar="A,B",
+        type=_list_of(number()),
+        help="IoU thresholds of AP, such as 0.5,0.75 (default: the protocol's)",
+    )
+    group.add_argument(
+        "--ar-counts",
+        type=_list_of(positive),
+        help="numbers of rows per clip of AR, such as 50,10 (default: the protocol's)",
+    )
     group.add_argument(
         "--score",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="report the combined score, mean AP / 2 + mean AR / 2",
+        help="report the combined score, mean AP / 2 + mean AR / 2 (default: as the protocol)",
     )
 
 
@@ -131,12 +163,17 @@ def _add_analysis_options(group: argparse._ArgumentGroup) -> None:
         nargs="?",
         const=RESAMPLES,
         metavar="N",
-        help=f"95 %% intervals from N draws of source videos (default: {RESAMPLES})",
+        help=f"95 %% intervals from N draws of source videos; without N, {RESAMPLES} (default: none)",
     )
-    group.add_argument("--versus", type=path, metavar="B.json", help="difference to these predictions, with intervals")
+    group.add_argument(
+        "--versus", type=path, metavar="B.json", help="difference to these predictions, with intervals (default: none)"
+    )
     group.add_argument("--seed", type=int, default=0, help="seed of the draws (default: 0)")
     group.add_argument(
-        "--frame-step", type=above_zero, metavar="S", help="also AUC, EER and F1 over steps of S seconds"
+        "--frame-step",
+        type=above_zero,
+        metavar="S",
+        help="also AUC, EER and F1 over steps of S seconds (default: none)",
     )
 
 
@@ -166,7 +203,8 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _score_segments(options: EvaluateOptions, protocol: Protocol) -> None:
-    from avloc.evaluation.reporting.tables import print_tables, report_tables
+    from avloc.evaluation.reporting.tables import report_tables
+    from avloc.evaluation.reporting.terminal import print_tables
 
     evaluation = _evaluate(options, options.predictions, protocol)
     report = _build_report(options, evaluation, protocol)
@@ -181,16 +219,18 @@ def _score_segments(options: EvaluateOptions, protocol: Protocol) -> None:
 def _evaluate(options: EvaluateOptions, predictions: Path, protocol: Protocol) -> Evaluation:
     from avloc.evaluation.matching import MODES
     from avloc.evaluation.scoring import EvaluationWarning, evaluate
+    from avloc.evaluation.truth import Truth
 
     needs_details = options.needs_insight or bool(options.bootstrap or options.versus or options.frame_step)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", EvaluationWarning)  # printed below
+        truth = _labelled_clips(options)
         evaluation = evaluate(
             predictions,
-            options.metadata,
+            truth,
             protocol,
             modes=[mode for mode in MODES if options.mode in (mode, "both")],
-            split=options.split,
+            split=None if isinstance(truth, Truth) else options.split,
             subset=options.subset,
             unit=options.unit,
             details=needs_details,
@@ -203,6 +243,17 @@ def _evaluate(options: EvaluateOptions, predictions: Path, protocol: Protocol) -
         (evaluation.table.extra_files, "predicted clips are not in the metadata and were left out"),
     )
     return evaluation
+
+
+def _labelled_clips(options: EvaluateOptions) -> Path | Truth:
+    """Return the metadata file, or what another source labels."""
+    from avloc.inference.dataset_truth import dataset_truth, is_table, table_truth
+
+    if options.metadata is not None:
+        return table_truth(options.metadata, options.split) if is_table(options.metadata) else options.metadata
+    assert options.dataset is not None
+    assert options.root is not None
+    return dataset_truth(options.dataset, options.root, options.split)
 
 
 def _warn(predictions: Path, texts: Sequence[str], *problems: tuple[int, str]) -> None:
@@ -255,16 +306,22 @@ def _score_clip_file(options: EvaluateOptions, protocol: Protocol) -> None:
     """Compute AUC, EER and F1 of a file of clip scores."""
     from avloc.evaluation.detection import score_clip_file
     from avloc.evaluation.reporting.results import ClipScoresReport
-    from avloc.evaluation.reporting.tables import detection_table, print_tables
+    from avloc.evaluation.reporting.tables import detection_table
+    from avloc.evaluation.reporting.terminal import print_tables
     from avloc.evaluation.scoring import select_subset
-    from avloc.evaluation.truth import read_truth
+    from avloc.evaluation.truth import Truth, read_truth
 
     unused = [name for name in SEGMENT_OPTIONS if getattr(options, name) is not None]
     if unused:
         name = unused[0].replace("_", "-")
         raise AvlocError(f"{options.predictions}: --{name} is for segments (json), this is a .txt")
-    truth = read_truth(options.metadata, protocol.segments_field, options.split, details=False)
-    truth = select_subset(truth, options.subset, options.metadata)
+    labelled = _labelled_clips(options)
+    truth = (
+        labelled
+        if isinstance(labelled, Truth)
+        else read_truth(labelled, protocol.segments_field, options.split, details=False)
+    )
+    truth = select_subset(truth, options.subset, options.metadata or str(options.root))
     detection, missing, extra, notes = score_clip_file(options.predictions, truth)
     _warn(
         options.predictions,

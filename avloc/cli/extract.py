@@ -9,18 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avloc.cli.arguments import (
-    EngineOptions,
-    add_dataset_options,
-    add_engine_options,
-    add_longest_option,
-    add_timeout_option,
-    default_workers,
-    devices,
-    parser,
-    path,
-    positive,
-)
+from avloc.cli.arguments.dataset import add_dataset_options
+from avloc.cli.arguments.engine import EngineOptions, add_engine_options
+from avloc.cli.arguments.limits import add_longest_option, add_timeout_option, default_workers
+from avloc.cli.arguments.parser import parser
+from avloc.cli.arguments.values import devices, path, positive
 from avloc.errors import AvlocError, shown
 
 if TYPE_CHECKING:
@@ -114,6 +107,7 @@ def _add_task_options(options: argparse.ArgumentParser) -> None:
     options.add_argument(
         "--extractors",
         required=True,
+        metavar="A,B",
         help=f"comma-separated, of: {', '.join(available_extractors())}, or your own as my_package.MyExtractor; with arguments "
         "as in logspec,r3d_18:weights=r3d_18.pth,stride=2",
     )

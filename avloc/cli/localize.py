@@ -11,18 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from avloc.cli.arguments import (
-    add_localizer_options,
-    add_longest_option,
-    add_timeout_option,
-    number,
-    parser,
-    path,
-    pop_localizer_settings,
-    positive,
-    score,
-    whole,
-)
+from avloc.cli.arguments.limits import add_longest_option, add_timeout_option
+from avloc.cli.arguments.localizer import add_localizer_options, pop_localizer_settings
+from avloc.cli.arguments.parser import parser
+from avloc.cli.arguments.values import moment, path, positive, score, whole
+from avloc.core.suggestions import did_you_mean
 from avloc.errors import AvlocError, shown
 from avloc.inference.settings import LocalizerSettings
 from avloc.localization.formats import FORMATS
@@ -222,12 +215,19 @@ def _add_output_options(options: argparse.ArgumentParser) -> None:
 
 
 def _add_span_options(options: argparse.ArgumentParser) -> None:
-    options.add_argument("--start", type=number(0), default=0.0, help="skip everything before this second (default: 0)")
+    options.add_argument(
+        "--start",
+        type=moment,
+        default=0.0,
+        metavar="T",
+        help="skip everything before this time, as 83.5 (seconds) or 1:23.5 (default: 0)",
+    )
     options.add_argument(
         "--end",
-        type=number(0),
+        type=moment,
         default=float("inf"),
-        help="skip everything after this second (default: the clip's end)",
+        metavar="T",
+        help="skip everything after this time, as 83.5 (seconds) or 1:23.5 (default: the clip's end)",
     )
     options.add_argument(
         "--audio-track",
@@ -250,7 +250,9 @@ def _add_worker_options(options: argparse.ArgumentParser) -> None:
 def _formats(text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(text.split(",")))
     if unknown := [name for name in names if name not in FORMATS]:
-        raise argparse.ArgumentTypeError(f"want formats of {', '.join(FORMATS)}, got {', '.join(unknown)}")
+        raise argparse.ArgumentTypeError(
+            f"want formats of {', '.join(FORMATS)}, got {', '.join(unknown)}{did_you_mean(unknown[0], FORMATS)}"
+        )
     return names
 
 

@@ -9,21 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avloc.cli.arguments import (
-    EngineOptions,
-    add_dataset_options,
-    add_engine_options,
-    add_localizer_options,
-    add_longest_option,
-    add_timeout_option,
-    default_workers,
-    devices,
-    existing,
-    output,
-    parser,
-    pop_localizer_settings,
-    positive,
-)
+from avloc.cli.arguments.dataset import add_dataset_options
+from avloc.cli.arguments.engine import EngineOptions, add_engine_options
+from avloc.cli.arguments.limits import add_longest_option, add_timeout_option, default_workers
+from avloc.cli.arguments.localizer import add_localizer_options, pop_localizer_settings
+from avloc.cli.arguments.parser import parser
+from avloc.cli.arguments.values import devices, existing, output, positive
 from avloc.errors import shown
 from avloc.inference.settings import LocalizerSettings
 
@@ -71,7 +62,7 @@ def parse(arguments: Sequence[str]) -> PredictOptions:
     add_dataset_options(options)
     options.add_argument("--split", default="test", help="the split to predict (default: test)")
     options.add_argument(
-        "--store", type=existing("feature store"), help="cached features; without it every clip is decoded"
+        "--store", type=existing("feature store"), help="cached features (default: none, every clip is decoded)"
     )
     options.add_argument(
         "--out", type=output, required=True, help='the file to write: {"file": [[score, start, end], …]} in seconds'

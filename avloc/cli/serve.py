@@ -9,15 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from avloc.cli.arguments import (
-    above_zero,
-    add_localizer_options,
-    default_workers,
-    parser,
-    pop_localizer_settings,
-    positive,
-    score,
-)
+from avloc.cli.arguments.limits import default_workers
+from avloc.cli.arguments.localizer import add_localizer_options, pop_localizer_settings
+from avloc.cli.arguments.parser import parser
+from avloc.cli.arguments.values import above_zero, duration, positive, score
 from avloc.errors import AvlocError, shown
 from avloc.localization.options import THRESHOLD
 
@@ -37,18 +32,18 @@ CLIPS_OF = {"both": "clips with sound and pictures", "audio": "sound alone", "vi
 
 @dataclass(frozen=True, slots=True)
 class ServeOptions:
-    """The options of `avloc serve`; see its help. Durations are in minutes."""
+    """The options of `avloc serve`; see its help. Durations are in seconds."""
 
     localizer: LocalizerSettings
     host: str
     port: int
     largest: int
     total: int
-    clips: int
+    capacity: int
     longest: float
     parallel: int
     queue: int
-    keep: float
+    expire: float
     time_limit: float
     memory: float
     threshold: float | None
@@ -60,12 +55,12 @@ class ServeOptions:
         return UploadLimits(
             max_megabytes=self.largest,
             total_megabytes=self.total,
-            max_clips=self.clips,
-            max_duration_s=60 * self.longest,
+            max_clips=self.capacity,
+            max_duration_s=self.longest,
             concurrency=self.parallel,
             queue_size=self.queue,
-            keep_s=60 * self.keep,
-            time_limit_s=60 * self.time_limit,
+            keep_s=self.expire,
+            time_limit_s=self.time_limit,
             memory_bytes=int(self.memory * 2**30),
         )
 
@@ -163,7 +158,11 @@ def _add_limits(options: argparse.ArgumentParser) -> None:
     limits = options.add_argument_group("limits")
     limits.add_argument("--largest", type=positive, default=200, metavar="MB", help="largest clip (default: 200)")
     limits.add_argument(
-        "--longest", type=above_zero, default=30.0, metavar="MINUTES", help="longest clip (default: 30)"
+        "--longest",
+        type=duration,
+        default="30m",
+        metavar="T",
+        help="refuse clips that are longer, as 30m, 1:30:00 or 45 (seconds) (default: 30m)",
     )
     limits.add_argument(
         "--parallel",
@@ -173,11 +172,11 @@ def _add_limits(options: argparse.ArgumentParser) -> None:
     )
     limits.add_argument("--queue", type=positive, default=20, help="clips that may wait (default: 20)")
     limits.add_argument(
-        "--keep",
-        type=above_zero,
-        default=30.0,
-        metavar="MINUTES",
-        help="time until timelines and their clips are removed (default: 30)",
+        "--expire",
+        type=duration,
+        default="30m",
+        metavar="T",
+        help="remove timelines and their clips after this time, as 30m, 6h or 45 (seconds) (default: 30m)",
     )
     limits.add_argument(
         "--total",
@@ -187,14 +186,17 @@ def _add_limits(options: argparse.ArgumentParser) -> None:
         help="size of everything that is kept at the same time, unfinished uploads included (default: 4000)",
     )
     limits.add_argument(
-        "--clips", type=positive, default=500, help="clips that are kept at the same time, in any state (default: 500)"
+        "--capacity",
+        type=positive,
+        default=500,
+        help="clips that are kept at the same time, in any state (default: 500)",
     )
     limits.add_argument(
         "--time-limit",
-        type=above_zero,
-        default=30.0,
-        metavar="MINUTES",
-        help="longest time to localize a clip; then its process is ended (default: 30)",
+        type=duration,
+        default="30m",
+        metavar="T",
+        help="longest time to localize a clip, as 30m or 45 (seconds); then its process is ended (default: 30m)",
     )
     limits.add_argument(
         "--memory",

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avloc.cli.arguments import default_workers, output, parser, path, positive
+from avloc.cli.arguments.limits import default_workers
+from avloc.cli.arguments.parser import parser
+from avloc.cli.arguments.values import output, path, positive
 from avloc.errors import AvlocError, shown
 from avloc.io.files import read_json, write_csv
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 EXAMPLE = "avloc submit predictions.json --files AV-Deepfake1M/test_files.txt --durations features --out submission.zip"
 SHOWN_PROBLEMS = 10
+MOST = 0.5
+"""Exit code 1 if more than this share of the required clips is missing."""
 # Predictions leave out the split's folder; stores and dataset roots have it.
 SPLIT_FOLDERS = ("", "test/", "testA/", "testB/", "val/", "dev/", "train/")
 
@@ -36,7 +40,7 @@ class SubmitOptions:
     problems: Path | None
     detections: Path | None
     detections_from_rows: bool
-    workers: int
+    threads: int
 
 
 def parse(arguments: Sequence[str]) -> SubmitOptions:
@@ -56,29 +60,35 @@ def parse(arguments: Sequence[str]) -> SubmitOptions:
         help='{"file": [[score, start, end], …]}, another form that avloc evaluate reads, or a .txt with one file;score '
         "per line",
     )
-    options.add_argument("--files", type=path, help="list of the required clips, one per line (test_files.txt)")
-    options.add_argument("--out", type=output, help="the zip file; without it, the predictions are only checked")
+    options.add_argument(
+        "--files", type=path, help="list of the required clips, one per line, as test_files.txt (default: any clips)"
+    )
+    options.add_argument("--out", type=output, help="the zip file (default: none, the predictions are only checked)")
     options.add_argument(
         "--durations",
         type=path,
         metavar="S|R|FILE",
         help="source of the clips' durations: a feature store, the dataset's folder (clips are probed), "
-        'or a json file {"file": seconds}',
+        'or a json file {"file": seconds} (default: none, segments are not cut to their clips)',
     )
     options.add_argument(
         "--max-rows", type=positive, default=MAX_ROWS, help=f"maximum number of rows per clip (default: {MAX_ROWS})"
     )
     options.add_argument("--no-repair", action="store_true", help="refuse a file with problems instead of repairing it")
-    options.add_argument("--problems", type=output, help="write every problem to this CSV file")
-    options.add_argument("--detections", type=path, help="file with one file;score per line, for prediction.txt")
+    options.add_argument(
+        "--problems", type=output, help="write every problem to this CSV file (default: print ten of a kind)"
+    )
+    options.add_argument(
+        "--detections", type=path, help="file with one file;score per line, for prediction.txt (default: none)"
+    )
     options.add_argument(
         "--detections-from-rows", action="store_true", help="make prediction.txt from the score of each clip's best row"
     )
     options.add_argument(
-        "--workers",
+        "--threads",
         type=positive,
         default=default_workers(),
-        help="threads that probe clips (default: number of cores)",
+        help="threads that probe clips for --durations (default: one per core)",
     )
     return SubmitOptions(**vars(options.parse_args(arguments)))
 
@@ -103,7 +113,7 @@ def _submit_segments(options: SubmitOptions, files: list[str] | None) -> int:
     clip_scores = read_clip_scores(options.detections) if options.detections else None
     durations_s = None
     if options.durations is not None:
-        durations_s = read_durations(options.durations, _clip_names(options.predictions, files), options.workers)
+        durations_s = read_durations(options.durations, _clip_names(options.predictions, files), options.threads)
     check = check_submission(options.predictions, files, durations_s, max_rows=options.max_rows)
     counts = check.counts()
     if check.misread and options.out is None:  # with --out it is the error below
@@ -119,11 +129,32 @@ def _submit_segments(options: SubmitOptions, files: list[str] | None) -> int:
         raise AvlocError(f"{options.predictions}: {sum(counts.values())} problems, and --no-repair was given")
     repaired = repair(check, files, durations_s, max_rows=options.max_rows)
     if options.detections is not None and clip_scores is not None:
-        clip_scores = _align_clip_scores(options.detections, clip_scores, repaired.files, refuse=options.no_repair)
+        clip_scores, _ = _align_clip_scores(options.detections, clip_scores, repaired.files, refuse=options.no_repair)
     elif options.detections_from_rows:
         clip_scores = clip_scores_from_rows(repaired)
     _write_submission(options.out, repaired, clip_scores)
-    return 0
+    if not len(repaired.rows.scores):
+        return _say_loud(f"no clip of {options.predictions} has a row: all {len(repaired)} clips are filled")
+    return _exit_code(options, counts.get("missing", 0), len(repaired))
+
+
+def _exit_code(options: SubmitOptions, missing: int, total: int) -> int:
+    """Return 1, and say so in a last line, if most of the required clips are missing and were filled; else 0."""
+    if missing <= MOST * total:
+        return 0
+    return _say_loud(
+        f"{missing} of the {total} clips of {options.files} are missing in {options.predictions} and filled"
+    )
+
+
+def _say_loud(text: str) -> int:
+    """Print that a submission was written that cannot score well; return exit code 1."""
+    sys.stdout.flush()  # this is the last line
+    print(
+        f"WARNING: {shown(text)}; this submission will score near 0. Is --files the list of the predicted split?",
+        file=sys.stderr,
+    )
+    return 1
 
 
 def _clip_names(predictions: Path, files: list[str] | None) -> list[str]:
@@ -173,18 +204,23 @@ def _submit_clip_scores(options: SubmitOptions, files: list[str] | None) -> int:
     clip_scores = read_clip_scores(options.predictions)
     if not clip_scores:
         raise AvlocError(f"{options.predictions}: has no clips")
-    aligned = _align_clip_scores(options.predictions, clip_scores, files or list(clip_scores), refuse=options.no_repair)
+    aligned, missing = _align_clip_scores(
+        options.predictions, clip_scores, files or list(clip_scores), refuse=options.no_repair
+    )
     if options.out is None:
         return 0 if aligned == clip_scores else 1
     names = write_submission(options.out, Predictions.from_dict({}), clip_scores=aligned, segments=False)
     print(f"{shown(options.out)}: {', '.join(names)}; {len(aligned)} clips")
-    return 0
+    return _exit_code(options, missing, len(aligned))
 
 
 def _align_clip_scores(
     file_path: Path, clip_scores: Mapping[str, float], files: Sequence[str], *, refuse: bool
-) -> dict[str, float]:
+) -> tuple[dict[str, float], int]:
     """Bring clip scores into the order of the list; a missing clip gets the score 0, an extra one is left out.
+
+    Returns:
+        The scores, and the number of missing clips.
 
     Raises:
         AvlocError: if none of the clips is in the list; with `refuse`, if any repair is needed.
@@ -209,7 +245,7 @@ def _align_clip_scores(
             if refuse:
                 raise AvlocError(f"{line}, and --no-repair was given")
             print(f"{shown(line)} → {repair}", file=sys.stderr)
-    return {file: clip_scores.get(file, 0.0) for file in files}
+    return {file: clip_scores.get(file, 0.0) for file in files}, len(missing)
 
 
 def read_durations(source: Path, files: Sequence[str], workers: int) -> dict[str, float]:

@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from avloc.cli.arguments import default_workers, parser, path, positive
+from avloc.cli.arguments.limits import default_workers
+from avloc.cli.arguments.parser import parser
+from avloc.cli.arguments.values import path, positive
 from avloc.core.records import VideoRecord
+from avloc.errors import shown
+
+if TYPE_CHECKING:
+    from avloc.datasets.synthetic.generate import GenerationSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +38,13 @@ class SynthOptions:
     speech: Path | None
     corruptions: bool
     workers: int
+
+    def settings(self) -> GenerationSettings:
+        """The settings that a set's folder keeps."""
+        from avloc.datasets.synthetic.generate import GenerationSettings
+
+        speech = None if self.speech is None else str(self.speech)
+        return GenerationSettings(self.layout, self.clips, self.seed, speech, self.corruptions)
 
 
 def parse(arguments: Sequence[str]) -> SynthOptions:
@@ -60,6 +74,11 @@ def parse(arguments: Sequence[str]) -> SynthOptions:
 def run(arguments: Sequence[str]) -> int:
     """Generate the set and print its size."""
     options = parse(arguments)
+    from avloc.datasets.synthetic.generate import is_finished
+
+    if is_finished(options.out, options.settings()):
+        print(f"{shown(options.out)}: finished earlier, all {options.clips} clips exist; nothing to do")
+        return 0
     print(_summary(options.out, _synthesize(options)))
     return 0
 

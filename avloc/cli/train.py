@@ -8,7 +8,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from avloc.cli.help_texts import wrap_examples, wrap_text
+from avloc.cli.arguments.help_texts import wrap_examples, wrap_text
 from avloc.errors import AvlocError, one_line
 from avloc.io.imports import make_importable
 

@@ -11,7 +11,19 @@ from avloc.core.timeline import Segment, interval_iou, segment_array, union
 MODALITIES = ("audio", "visual")
 """The modalities in the order of every array that has one entry per modality."""
 
+VALIDATION_SPLITS = ("val", "dev")
+"""Names of one and the same split: AV-Deepfake1M calls it val, LAV-DF dev."""
 SAME_FORGERY_IOU = 0.5  # from which segments of both modalities are one forgery
+
+
+def split_names(split: str) -> tuple[str, ...]:
+    """Return the names under which datasets have a split, the given one first.
+
+    >>> split_names("dev"), split_names("test")
+    (('dev', 'val'), ('test',))
+    """
+    others = [name for name in VALIDATION_SPLITS if name != split] if split in VALIDATION_SPLITS else []
+    return (split, *others)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, cast
 
+from avloc.core.suggestions import did_you_mean
 from avloc.errors import AvlocError, CheckpointError, one_line
 from avloc.io.imports import import_dotted
 from avloc.models.network import Network, check_network
@@ -49,9 +50,10 @@ def network_path(name: str) -> str:
         return f"avloc.models.{name}"
     plugins = {plugin.name: plugin for plugin in entry_points(group=PLUGINS) if plugin.name not in MODELS}
     if name not in plugins:
-        names = ", ".join([*MODELS, *sorted(plugins)])
+        names = [*MODELS, *sorted(plugins)]
         raise CheckpointError(
-            f"unknown network {name!r}, want one of {names}; if it is your own, name its class: --network my_package.{name}"
+            f"unknown network {name!r}{did_you_mean(name, names)}, want one of {', '.join(names)}; if it is your own, name "
+            f"its class: --network my_package.{name}"
         )
     return plugins[name].value.replace(":", ".")
 

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from avloc.core.columns import CategoricalColumn
-from avloc.core.records import MODALITIES
-from avloc.core.timeline import DEFAULT_FPS, DEFAULT_SAMPLE_RATE
+from avloc.core.records import MODALITIES, VideoRecord
+from avloc.core.timeline import DEFAULT_FPS, DEFAULT_SAMPLE_RATE, Segment
 from avloc.datasets.readers.table import RecordTable
 
 GENERATORS = ("audio_model", "video_model")
@@ -35,7 +35,7 @@ class GroupRow:
         name: the group's name; – where the metadata are silent.
         clips: number of clips.
         hours: total length of the clips whose length is known.
-        segments: number of fake segments; one of both modalities counts twice.
+        segments: number of fake segments; one of both modalities counts once.
     """
 
     name: str
@@ -96,7 +96,7 @@ class Overview:
         clips: number of clips.
         hours: total length of the clips whose length is known.
         unknown_lengths: number of clips without a length in the metadata.
-        segments: modality → number of fake segments.
+        segments: number of fake segments in `audio` alone, in `visual` alone, and in `both`.
         groups: `split`, `modality` and the generators → rows, largest first.
         lengths: `clips` and `fakes` → histogram.
         repaired: fault of the metadata → number of repairs, see `RecordTable`.
@@ -128,16 +128,19 @@ def overview(table: RecordTable) -> Overview:
     seconds = lengths_s(table)
     columns = {"split": table.split, "modality": _modality_or_hidden(table)}
     columns |= {name: table.attributes[name] for name in GENERATORS if name in table.attributes}
-    per_clip = np.sum([table.segments[m].counts() for m in MODALITIES], axis=0)
+    segments = forgeries(table)
+    per_clip = np.bincount(segments[:, 0].astype(np.int64), minlength=len(table))
+    counts = {modality: len(rows) for modality, rows in _rows_by_modality(table).items()}
+    both = sum(counts.values()) - len(segments)
     return Overview(
         clips=len(table),
         hours=_hours(seconds),
         unknown_lengths=int(np.isnan(seconds).sum()),
-        segments={m: int(table.segments[m].counts().sum()) for m in MODALITIES},
+        segments={**{modality: count - both for modality, count in counts.items()}, "both": both},
         groups={name: _group_rows(column, seconds, per_clip) for name, column in columns.items()},
         lengths={
             "clips": LengthHistogram.from_lengths(seconds[~np.isnan(seconds)], CLIP_EDGES_S),
-            "fakes": LengthHistogram.from_lengths(_fake_lengths_s(table), FAKE_EDGES_S),
+            "fakes": LengthHistogram.from_lengths(segments[:, 2] - segments[:, 1], FAKE_EDGES_S),
         },
         repaired=dict(table.repaired),
     )
@@ -160,15 +163,41 @@ def _modality_or_hidden(table: RecordTable) -> CategoricalColumn:
     return CategoricalColumn(codes, [*modality.names, "hidden"])
 
 
-def _fake_lengths_s(table: RecordTable) -> npt.NDArray[np.float64]:
-    """Return the lengths of the fake segments; a segment of both modalities counts once."""
-    parts = []
+def forgeries(table: RecordTable) -> npt.NDArray[np.float64]:
+    """Return each forgery's clip (index), start and end in seconds: (N, 3).
+
+    A forgery of both modalities counts once, also if its sound and its picture differ a little: then it is the joined segment
+    of `VideoRecord.with_joined_segments`.
+    """
+    by_modality = _rows_by_modality(table)
+    rows = np.concatenate(list(by_modality.values()))
+    distinct, inverse, counts = np.unique(rows, axis=0, return_inverse=True, return_counts=True)
+    is_lone = (counts == 1)[inverse.ravel()]
+    first = len(by_modality[MODALITIES[0]])
+    # Clips where each modality has a segment that the other lacks: the two may be one forgery. Few clips need this.
+    clips = np.intersect1d(rows[:first, 0][is_lone[:first]], rows[first:, 0][is_lone[first:]])
+    joined = [
+        (clip, segment.start_s, segment.end_s)
+        for clip in clips.tolist()
+        for segment in _joined_segments(table[int(clip)])
+    ]
+    kept = distinct[~np.isin(distinct[:, 0], clips)]
+    return np.concatenate([kept, np.array(joined, dtype=np.float64).reshape(-1, 3)])
+
+
+def _joined_segments(record: VideoRecord) -> set[Segment]:
+    joined = record.with_joined_segments()
+    return {*joined.audio_segments, *joined.visual_segments}
+
+
+def _rows_by_modality(table: RecordTable) -> dict[str, npt.NDArray[np.float64]]:
+    """Return clip, start and end of each modality's segments, each once: (N, 3)."""
+    rows = {}
     for modality in MODALITIES:
         intervals = table.segments[modality]
         clips = np.repeat(np.arange(len(table)), intervals.counts())
-        parts.append(np.column_stack([clips, intervals.values]))
-    rows = np.unique(np.concatenate(parts), axis=0)
-    return rows[:, 2] - rows[:, 1]
+        rows[modality] = np.unique(np.column_stack([clips, intervals.values]), axis=0)
+    return rows
 
 
 def _hours(seconds: npt.NDArray[np.float64]) -> float:
@@ -192,7 +221,8 @@ def as_text(summary: Overview) -> str:
     lines = [f"{summary.clips:,} clips, {summary.hours:.1f} hours"]
     if summary.unknown_lengths:
         lines[0] += f" (the metadata lack the length of {summary.unknown_lengths:,} of them)"
-    lines.append("fake segments: " + ", ".join(f"{n:,} {modality}" for modality, n in summary.segments.items()))
+    by_modality = ", ".join(f"{count:,} {modality}" for modality, count in summary.segments.items())
+    lines.append(f"fake segments: {sum(summary.segments.values()):,} ({by_modality})")
     for name, rows in summary.groups.items():
         width = max((len(row.name) for row in rows), default=0)
         lines.append(f"\n{name.replace('_', ' ')}")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 import numpy as np
 
-from avloc.core.records import VideoRecord
+from avloc.core.records import VideoRecord, split_names
+from avloc.core.suggestions import did_you_mean
 from avloc.datasets.readers import tabular
 from avloc.datasets.readers.avdeepfake1m import ONE_M, PLUS_PLUS, AVDeepfake1M
 from avloc.datasets.readers.lavdf import LAVDF
@@ -63,8 +65,11 @@ def _load_reader(dataset: str) -> DatasetReader:
         return build_reader(_load_plugin(plugins[dataset]), dataset)
     if "." in dataset:
         return build_reader(import_dotted(dataset, "a dataset reader"), dataset)
-    names = ", ".join([*DATASETS, *(name for name in plugins if name not in DATASETS)])
-    raise AvlocError(f"unknown dataset {dataset!r}, there are: {names}; or name a class, like my_package.MyDataset")
+    names = [*DATASETS, *(name for name in plugins if name not in DATASETS)]
+    raise AvlocError(
+        f"unknown dataset {dataset!r}{did_you_mean(dataset, names)}, there are: {', '.join(names)}; or name a class, like "
+        "my_package.MyDataset"
+    )
 
 
 def _load_plugin(plugin: EntryPoint) -> object:
@@ -85,7 +90,7 @@ def read_records(
     Args:
         dataset: as in `get_reader`.
         root: the dataset's folder; `~` is expanded.
-        split: a split's name; None reads all splits.
+        split: a split's name; None reads all splits. `val` and `dev` are one.
 
     Raises:
         AvlocError: if the dataset, the folder or the split does not exist, or the metadata are malformed.
@@ -99,8 +104,9 @@ def read_records(
     root = Path(root).expanduser()
     if not root.is_dir():  # checked first: importing a reader's class may take seconds
         raise AvlocError(f"{root}: no such folder")
-    table = get_reader(dataset).records(root, split)
+    reader = get_reader(dataset)
     name = dataset if isinstance(dataset, str) else getattr(dataset, "__qualname__", type(dataset).__qualname__)
+    table = reader.records(root, split and _known_split(split, reader.splits, name))
     if not isinstance(table, RecordTable):
         raise AvlocError(
             f"{name}: records() must return a RecordTable, got {type(table).__name__}; collect with TableBuilder"
@@ -110,6 +116,20 @@ def read_records(
         raise AvlocError(f"{root}: no clips in {place}, read as {name}")
     _check_unique(table, root)
     return table
+
+
+def _known_split(split: str, splits: Sequence[str], dataset: str) -> str:
+    """Return the reader's own name of a split.
+
+    Raises:
+        AvlocError: if the reader lists its splits, and this is none of them.
+    """
+    if not splits or split in splits:
+        return split
+    for name in split_names(split):
+        if name in splits:
+            return name
+    raise AvlocError(f"{dataset} has the splits {', '.join(splits)}, got {split!r}{did_you_mean(split, splits)}")
 
 
 def _check_unique(table: RecordTable, root: Path) -> None:

@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from avloc.core.records import MODALITIES, VideoRecord
+from avloc.core.records import MODALITIES, VideoRecord, split_names
+from avloc.core.suggestions import did_you_mean
 from avloc.datasets.readers.entries import Entry, for_each_entry, relative_path
 from avloc.datasets.readers.table import RecordTable, TableBuilder
 from avloc.errors import AvlocError
@@ -127,6 +128,8 @@ def _build_table(clips: Mapping[str, _ClipLabels], split: str | None, source: Pa
     """Build the table of a split; `source` is the metadata file, or the folder without one."""
     splits = list(dict.fromkeys(clip.split for clip in clips.values()))
     if split is not None and split not in splits:
+        split = next((name for name in split_names(split) if name in splits), split)
+    if split is not None and split not in splits:
         _check_split(split, splits, source)
     builder = TableBuilder()
     for file, clip in clips.items():
@@ -153,8 +156,8 @@ def _check_split(split: str, splits: list[str], source: Path) -> None:
             )
         return
     raise AvlocError(
-        f"{source}: has the splits {', '.join(splits)}, got {split!r}; ask for one of these, or write {split!r} into the "
-        "file's column split"
+        f"{source}: has the splits {', '.join(splits)}, got {split!r}{did_you_mean(split, splits)}; ask for one of these, "
+        f"or write {split!r} into the file's column split"
     )
 
 

@@ -17,8 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from avloc.core.records import VideoRecord
+from avloc.core.suggestions import did_you_mean
 from avloc.core.timeline import DEFAULT_SAMPLE_RATE
 from avloc.datasets.readers import avdeepfake1m, lavdf
+from avloc.datasets.readers.catalog import read_records
 from avloc.datasets.synthetic import face, forge, speech_pieces
 from avloc.datasets.synthetic.composition import (
     CLIP_KINDS,
@@ -35,12 +37,13 @@ from avloc.datasets.synthetic.composition import (
     piece_pools,
     plan,
 )
-from avloc.datasets.synthetic.corruptions import contradict, inject
+from avloc.datasets.synthetic.corruptions import LISTING, contradict, inject
 from avloc.datasets.synthetic.encode import write_mp4
 from avloc.errors import AvlocError
 from avloc.io import processes
 from avloc.io.files import read_json, remove_stale, write_json
 
+MARKER = "synth.json"
 Spans = list[tuple[float, float]]
 """Start and end of each word in seconds."""
 
@@ -262,7 +265,7 @@ def synthesize(
         AvlocError: if the layout is unknown, there are too few clips or recordings, or the folder holds anything else.
     """
     if layout not in LAYOUTS:
-        raise AvlocError(f"unknown layout {layout!r}, there are: {', '.join(LAYOUTS)}")
+        raise AvlocError(f"unknown layout {layout!r}{did_you_mean(layout, LAYOUTS)}, there are: {', '.join(LAYOUTS)}")
     root, speech = Path(out).expanduser(), None if speech is None else str(Path(speech).expanduser())
     settings = GenerationSettings(layout, clips, seed, speech, corruptions)
     plans = plan(clips, seed)
@@ -278,6 +281,21 @@ def synthesize(
     if corruptions:
         contradict(root, lists, corrupted)
     return records
+
+
+def is_finished(out: str | Path, settings: GenerationSettings) -> bool:
+    """Tell whether a folder holds a finished set of these settings: its lists, and every clip that they name."""
+    root = Path(out).expanduser()
+    marker = root / MARKER
+    if not marker.is_file() or read_json(marker, "marker of a generated set") != asdict(settings):
+        return False
+    if settings.corruptions and not (root / LISTING).is_file():
+        return False
+    try:
+        records = read_records(settings.layout, root)
+    except AvlocError:  # the lists are written last
+        return False
+    return len(records) == settings.clips and all((root / file).is_file() for file in records.files)
 
 
 def _render_all(
@@ -322,7 +340,7 @@ def _render_missing(task: _RenderTask) -> list[LabelledClip]:
 
 def _claim_folder(root: Path, settings: GenerationSettings) -> None:
     """Write the settings into an empty or missing folder; refuse one that holds anything but a set of the same settings."""
-    marker = root / "synth.json"
+    marker = root / MARKER
     if marker.is_file():
         existing = read_json(marker, "marker of a generated set")
         if existing != asdict(settings):

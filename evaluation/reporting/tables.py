@@ -1,12 +1,10 @@
-"""Scores > tables of text, for a terminal, as CSV, and for the html page."""
+"""Scores > tables of text, as CSV, and for the html page; `terminal.py` prints them."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 
@@ -33,11 +31,6 @@ class Table:
         lines: cells of each line.
         labels: number of leading columns that are names; the others are numbers, aligned right.
         note: sentence under the table.
-
-    >>> print(as_text(Table("Scores", ["clip", "AP"], [["a.mp4", "71.20"]])))
-    Scores
-    clip      AP
-    a.mp4  71.20
     """
 
     title: str
@@ -77,23 +70,23 @@ def report_tables(report: EvaluationReport, *, insight: bool = True) -> list[Tab
 
 
 def score_table(table: ScoreTable, title: str = "Scores in percent") -> Table:
-    """Build the table of scores: a line per group and mode, a column per number."""
+    """Build the table of scores: a line per group and mode, a column per number, a challenge's combined score first."""
     modes = [mode for mode in MODES if mode in table.overall.by_mode]
     first = table.overall.by_mode[modes[0]]
     has_score = first.score is not None
     header = [
         "clips",
         "mode",
+        *["score"] * has_score,
         *(f"AP@{iou:g}" for iou in first.ap),
         *(f"AR@{count}" for count in first.ar),
-        *["score"] * has_score,
     ]
     lines = []
     for name, group in {"all": table.overall, **table.by_modality}.items():
         for mode in modes:
             scores = group.by_mode[mode]
             combined = [] if scores.score is None else [scores.score]
-            numbers = [*scores.ap.values(), *scores.ar.values(), *combined]
+            numbers = [*combined, *scores.ap.values(), *scores.ar.values()]
             lines.append([f"{name} ({group.videos})", mode, *map(percent, numbers)])
     return Table(title, header, lines, labels=2)
 
@@ -165,41 +158,6 @@ def detection_table(title: str, detection: DetectionScores, unit: str) -> Table:
     if not np.isnan(detection.best_threshold):
         note += f" The best F1 is at a score of {detection.best_threshold:.3g}."
     return Table(title, ["", "percent"], lines, note=note)
-
-
-def as_text(table: Table, *, title: bool = True) -> str:
-    """Format a table in plain columns."""
-    widths = [max(len(line[k]) for line in [table.header, *table.lines]) for k in range(len(table.header))]
-    texts = [table.title] * title
-    for line in [table.header, *table.lines]:
-        cells = zip(line, widths, strict=True)
-        aligned = (
-            cell.ljust(width) if table.is_left_aligned(k) else cell.rjust(width)
-            for k, (cell, width) in enumerate(cells)
-        )
-        texts.append("  ".join(aligned).rstrip())
-    return "\n".join([*texts, *[table.note] * bool(table.note)])
-
-
-def print_tables(tables: Sequence[Table], out: TextIO | None = None) -> None:
-    """Print tables, with lines and colours if the output is a terminal."""
-    out = sys.stdout if out is None else out
-    if not out.isatty():
-        print("\n\n".join(as_text(table, title=len(tables) > 1) for table in tables), file=out)
-        return
-    from rich.console import Console
-    from rich.table import Table as RichTable
-
-    console = Console(file=out)
-    for table in tables:
-        rich_table = RichTable(
-            title=table.title, caption=table.note or None, title_justify="left", caption_justify="left"
-        )
-        for k, name in enumerate(table.header):
-            rich_table.add_column(name, justify="left" if table.is_left_aligned(k) else "right")
-        for line in table.lines:
-            rich_table.add_row(*line)
-        console.print(rich_table)
 
 
 def write_numbers(path: Path, document: Mapping[str, object]) -> None:

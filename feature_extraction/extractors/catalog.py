@@ -15,6 +15,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 
+from avloc.core.suggestions import did_you_mean
 from avloc.errors import AvlocError, one_line
 from avloc.feature_extraction.extractors.base import Extractor, check_extractor
 from avloc.feature_extraction.extractors.names import EXTRACTORS, available_extractors, factory_name, plugins
@@ -113,7 +114,10 @@ def build_extractor(name: str, arguments: Mapping[str, object] | None = None) ->
     typed = {}
     for key, value in with_default_key(name, arguments or {}).items():
         if key not in signature:
-            raise AvlocError(f"extractor {name} has no argument {key!r}, it has: {', '.join(signature) or 'none'}")
+            raise AvlocError(
+                f"extractor {name} has no argument {key!r}{did_you_mean(key, signature)}, it has: "
+                f"{', '.join(signature) or 'none'}"
+            )
         typed[key] = _converted(name, key, value, signature[key].annotation) if isinstance(value, str) else value
     extractor = constructor(**typed)
     return extractor if name in EXTRACTORS else check_extractor(extractor)
@@ -158,7 +162,10 @@ def extractor_class(name: str) -> type[Extractor]:
 def _load_plugin(name: str) -> object:
     plugin = plugins().get(name)
     if plugin is None:
-        raise AvlocError(f"unknown extractor {name!r}, available: {', '.join(available_extractors())}")
+        available = available_extractors()
+        raise AvlocError(
+            f"unknown extractor {name!r}{did_you_mean(name, available)}, available: {', '.join(available)}"
+        )
     try:
         return plugin.load()
     except Exception as error:  # the plug-in's own code, which may raise anything

@@ -187,7 +187,7 @@ class _Decoding:
         if not frames.steps and not samples.count and not (nothing_selected and self.has_other_streams):
             if 0 < whole.claimed_s <= self.span.start_s:
                 raise MediaError(
-                    f"{whole.path}: starts at {self.span.start_s:g} s, behind the clip's end at {whole.claimed_s:.2f} s"
+                    f"{whole.path}: the start at {self.span.start_s:g} s is past the clip's end at {whole.claimed_s:.2f} s"
                 )
             reason = "; ".join(whole.problems) or "neither picture nor sound was requested"
             raise MediaError(f"{whole.path}: nothing could be decoded ({reason})")

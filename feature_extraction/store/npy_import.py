@@ -193,7 +193,7 @@ def _check_agreement(path: Path, description: ExtractorDescription, suffix: str,
         ("extractor", description.name, options.extractor),
         ("modality", description.modality, options.modality),
         ("hop", description.hop_s, options.hop_s),
-        ("start", description.start_offset_s, options.start_s),
+        ("first-row", description.start_offset_s, options.start_s),
         ("receptive-field", description.receptive_field_s, options.receptive_field_s),
         ("suffix", suffix, options.suffix),
     )

@@ -93,7 +93,20 @@ class SlowUploads:
 
 @pytest.fixture(scope="module")
 def server(make_server, tmp_path_factory):
-    words = ("--largest", "1", "--total", "12", "--parallel", "2", "--queue", "100", "--longest", "1", "--keep", "0.25")
+    words = (
+        "--largest",
+        "1",
+        "--total",
+        "12",
+        "--parallel",
+        "2",
+        "--queue",
+        "100",
+        "--longest",
+        "1m",
+        "--expire",
+        "15",
+    )
     return make_server(tmp_path_factory.mktemp("serve"), *words)
 
 

@@ -15,7 +15,7 @@ def test_defaults(tmp_path):
     (tmp_path / "a.ckpt").touch()
     options = parse([str(tmp_path / "a.ckpt"), "--out", "b.ckpt"])
     assert options == ConvertOptions(tmp_path / "a.ckpt", options.out, "aligned", "pad", allow_missing=False)
-    with pytest.raises(AvlocError, match="invalid choice: 'fold'"):
+    with pytest.raises(AvlocError, match="want one of pad, squeeze, got 'fold'"):
         parse([str(tmp_path / "a.ckpt"), "--out", "b.ckpt", "--fit", "fold"])
 
 

@@ -33,9 +33,25 @@ def test_second_run_reuses_files_and_refuses_other_settings(demo: Path, capsys: 
     times = {p: p.stat().st_mtime_ns for p in demo.rglob("*") if p.suffix in (".mp4", ".h5", ".ckpt")}
     assert main(["demo", "--out", str(demo), "--clips", "18", "--epochs", "1"]) == 0
     assert times == {p: p.stat().st_mtime_ns for p in times}
-    capsys.readouterr()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"the demo in {demo} is finished; its scores are computed again"
+    assert f"{demo / 'clips'}: finished earlier, all 18 clips exist; nothing to do" in lines
     assert main(["demo", "--out", str(demo), "--clips", "30", "--epochs", "1"]) == 2
     assert "holds a demo of" in capsys.readouterr().err
+
+
+def test_a_stopped_demo_says_where_and_that_it_goes_on(tmp_path, monkeypatch, capsys):
+    def stop(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("avloc.cli.demo.STEPS", (("clips: none", lambda options: None), ("features: none", stop)))
+    command = ["demo", "--out", str(tmp_path / "d"), "--clips", "18"]
+    assert main(command) == 130
+    captured = capsys.readouterr()
+    assert captured.out.splitlines()[-1] == "      stopped in step 2 of 2: features"
+    assert captured.err == "avloc demo: stopped; finished work is kept, run the same command again to continue\n"
+    assert main(command) == 130
+    assert capsys.readouterr().out.startswith(f"the demo in {tmp_path / 'd'} was stopped; it goes on\n[1/2]")
 
 
 @pytest.mark.slow

@@ -92,11 +92,54 @@ def test_output_files_hold_all_parts(files, tmp_path, capsys):
 def test_modes_subsets_and_free_options(files, capsys):
     assert evaluate(files, "--mode", "strict", "--subset", "visual", "--ap-ious", "0.3", "--ar-counts", "7,1") == 0
     out = capsys.readouterr().out
-    assert out.splitlines()[0].split() == ["clips", "mode", "AP@0.3", "AR@7", "AR@1", "score"]
+    assert out.splitlines()[0].split() == ["clips", "mode", "score", "AP@0.3", "AR@7", "AR@1"]
     assert "all (2)" in out
     assert "official" not in out
     assert evaluate(files, "--no-score", "--segments-field", "fakes") == 2
     assert "m.json: entry 0 has no field 'fakes', it has: file, modify_type" in capsys.readouterr().err
+
+
+def test_a_folder_with_labels_is_truth(tmp_path, capsys):
+    clips, predictions, numbers = tmp_path / "clips", tmp_path / "p.json", tmp_path / "n.json"
+    clips.mkdir()
+    for name in ("a.mp4", "b.mp4", "c.mp4"):
+        (clips / name).touch()
+    (clips / "labels.csv").write_text(
+        "file,start,end,modality\na.mp4,1,1.5,audio\nc.mp4,2,2.5,visual\nc.mp4,6,7,visual\n"
+    )
+    predictions.write_text(json.dumps(PREDICTIONS))
+    documents = []
+    for source in (["--dataset", "folder", "--root", str(clips)], [str(clips / "labels.csv")]):
+        assert main(["evaluate", str(predictions), *source, "--protocol", "avdeepfake1m", "--json", str(numbers)]) == 0
+        documents.append(json.loads(numbers.read_text()))
+    assert documents[0] == documents[1]
+    assert documents[0]["videos"] == 3  # b.mp4 has no row: it is real
+    assert documents[0]["strict"]["ap"]["0.5"] == pytest.approx(2 / 3)
+    assert set(documents[0]["by_modality"]) == {"audio", "visual"}
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["--dataset", "folder"], ["--root", "."], ["m.json", "--dataset", "folder", "--root", "."]]
+)
+def test_truth_has_one_source(words, capsys):
+    assert main(["evaluate", "p.json", *words, "--protocol", "lavdf"]) == 2
+    assert "want the metadata file, or --dataset and --root (see avloc evaluate --help)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+def test_tables_can_be_read_in_a_terminal(files, tmp_path, columns, run_in_terminal, capsys):
+    options = [*files, "--protocol", "avdeepfake1m", "--insight"]
+    run = run_in_terminal(["evaluate", *options], columns)
+    assert run.code == 0
+    assert "…" not in run.text
+    assert max(map(len, run.text.splitlines())) <= columns
+    assert evaluate(files, "--insight") == 0
+    plain = capsys.readouterr().out.split()
+    numbers = [word for word in plain if word.replace(".", "").isdigit()]
+    assert "score" in run.text.splitlines()[1].split()[2]
+    for number in set(numbers):
+        assert run.text.split().count(number) >= plain.count(number), number
 
 
 def test_missing_and_extra_clips_are_warnings(files, capsys):

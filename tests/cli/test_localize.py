@@ -320,7 +320,7 @@ def test_an_output_folder_that_cannot_be_made_is_named(checkpoint, clips, tmp_pa
 def test_a_start_behind_the_end_says_so(checkpoint, clips, tmp_path, capsys):
     call(clips / "tone.mp4", "--checkpoint", checkpoint, "--out", tmp_path, "--start", "60", expect=2)
     error = capsys.readouterr().err
-    assert "tone.mp4: starts at 60 s, behind the clip's end at 4.0" in error
+    assert "tone.mp4: the start at 60 s is past the clip's end at 4.0" in error
     assert error.count("\n") == 1
 
 
@@ -454,7 +454,7 @@ def test_streams_choose_a_network_of_the_package(tmp_path, capsys):
         ([], "want clips to localize, or --example alone"),
         (["x.mp4", "--example"], "want clips to localize, or --example alone"),
         (["--example", "--network", "my_net.MyNet"], "--network belongs to a checkpoint of your own"),
-        (["--example", "--streams", "smell"], "invalid choice: 'smell'"),
+        (["--example", "--streams", "smell"], "want one of both, audio, visual, got 'smell'"),
     ],
 )
 def test_words_that_do_not_go_together_give_one_line(tmp_path, capsys, words, message):

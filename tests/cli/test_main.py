@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
+from avloc.cli.catalog import VERBS
 from avloc.cli.data import EXAMPLES as DATA_EXAMPLES
-from avloc.cli.main import VERBS, main
+from avloc.cli.main import main
 from avloc.cli.store import ACTIONS as STORE_ACTIONS
 
 
@@ -35,6 +36,35 @@ def test_a_stop_says_how_to_continue(verb, cure, monkeypatch, capsys):
     monkeypatch.setattr(f"avloc.cli.{verb}.run", stop)
     assert main([verb]) == 130
     assert capsys.readouterr().err == f"avloc {verb}: stopped{cure}\n"
+
+
+def test_quiet_prints_warnings_and_errors_only(tmp_path, capsys):
+    (tmp_path / "p.json").write_text('{"a.mp4": [[0.9, 1, 2]], "x.mp4": []}')
+    (tmp_path / "m.csv").write_text("file,start,end\na.mp4,1,2\n")
+    command = ["evaluate", str(tmp_path / "p.json"), str(tmp_path / "m.csv"), "--protocol", "lavdf"]
+    for words in (["--quiet", *command], [*command, "--quiet"]):
+        assert main(words) == 0
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.startswith("warning: ")
+    assert main([*command[:2], "none.json", *command[3:], "--quiet"]) == 2
+    assert "none.json: no such metadata file" in capsys.readouterr().err
+    assert main(command) == 0
+    assert "AP@0.5" in capsys.readouterr().out
+
+
+def test_quiet_draws_no_progress_bar(tmp_path, run_in_terminal):
+    (tmp_path / "a.wav").touch()
+    command = ["data", "check", "--dataset", "folder", "--root", tmp_path, "--workers", "1"]
+    assert "check:" in run_in_terminal(command, 80).text
+    assert run_in_terminal([*command, "--quiet"], 80).text.splitlines()[0].startswith("unreadable: a.wav")
+
+
+def test_verbose_puts_the_traceback_before_the_line(capsys):
+    assert main(["store", "ls", "none", "--verbose"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("Traceback")
+    assert lines[-1] == "avloc store: error: none: no such store"
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux only")
@@ -72,6 +102,23 @@ def test_each_help_has_an_example_and_fits_eighty_columns(words, capsys, monkeyp
     ("arguments", "message"),
     [
         (["fly"], "unknown command 'fly', want one of demo"),
+        (["exract"], "unknown command 'exract' (did you mean extract?), want one of demo"),
+        (["data", "inof"], "want one of info, check, sample, got 'inof' (did you mean info?)"),
+        (["synth", "out", "--layout", "lav-df", "--clips", "9"], "unknown layout 'lav-df' (did you mean lavdf?)"),
+        (["data", "info", "--dataset", "LAVDF", "--root", "."], "unknown dataset 'LAVDF' (did you mean lavdf?)"),
+        (
+            ["extract", "--dataset", "folder", "--root", ".", "--store", "s", "--extractors", "logspec", "logmel"],
+            "separate the values of --extractors by commas, without spaces: --extractors logspec,logmel",
+        ),
+        (["localize", "x.mp4", "--format", "jsno"], "got jsno (did you mean json?)"),
+        (["localize", "x.mp4", "--format", "json", "html"], "by commas, without spaces: --format json,html"),
+        (["localize", "x.mp4", "--thresh", "0.5"], "--thresh 0.5 (did you mean --threshold?)"),
+        (
+            ["evaluate", "none.json", "none.json", "--protocol", "lav-df"],
+            "unknown protocol 'lav-df' (did you mean lavdf?)",
+        ),
+        (["train", "--config", "dmeo"], "dmeo: no such configuration (did you mean demo?)"),
+        (["train", "--config", "demo", "--network", "BATF"], "unknown network 'BATF' (did you mean BATFD?)"),
         (
             ["extract", "--dataset", "lavdf", "--root", "/nowhere", "--store", "s", "--extractors", "logspec"],
             "/nowhere: no such folder",

@@ -28,7 +28,7 @@ CASES = Path(__file__).parents[1] / "data" / "cases"
 
 @pytest.fixture(scope="module")
 def server(make_server, tmp_path_factory):
-    limits = ("--largest", "1", "--total", "20", "--longest", "0.5", "--parallel", "2")
+    limits = ("--largest", "1", "--total", "20", "--longest", "30s", "--parallel", "2")
     return make_server(tmp_path_factory.mktemp("serve"), *limits)
 
 
@@ -213,8 +213,14 @@ def test_a_checkpoint_that_is_none_is_one_line(tmp_path, small_checkpoint):
 def test_defaults(no_checkpoint):
     options = parse(no_checkpoint)
     assert (options.host, options.port, options.threshold) == ("127.0.0.1", 7860, None)
-    assert (options.largest, options.longest, options.parallel, options.queue, options.keep) == (200, 30.0, 1, 20, 30.0)
-    assert (options.total, options.clips, options.time_limit, options.memory) == (4000, 500, 30.0, 8.0)
+    assert (options.largest, options.longest, options.parallel, options.queue, options.expire) == (
+        200,
+        1800.0,
+        1,
+        20,
+        1800.0,
+    )
+    assert (options.total, options.capacity, options.time_limit, options.memory) == (4000, 500, 1800.0, 8.0)
     limits = options.limits()
     assert (limits.max_duration_s, limits.keep_s, limits.time_limit_s) == (1800.0, 1800.0, 1800.0)
     assert limits.memory_bytes == 8 << 30
@@ -222,10 +228,10 @@ def test_defaults(no_checkpoint):
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--longest", "0"), ("--keep", "-1"), ("--longest", "nan"), ("--time-limit", "inf"), ("--memory", "0")],
+    [("--longest", "0"), ("--expire", "-1"), ("--longest", "nan"), ("--time-limit", "inf"), ("--memory", "0")],
 )
 def test_limits_must_be_positive(no_checkpoint, option, value):
-    with pytest.raises(AvlocError, match=f"{option}: want a number above 0, got '{value}'"):
+    with pytest.raises(AvlocError, match=f"{option}: want a (number|length of time) above 0.*, got '{value}'"):
         parse([*no_checkpoint, option, value])
 
 

@@ -38,7 +38,7 @@ def test_options_are_parsed():
     assert isinstance(options, SubmitOptions)
     assert (options.max_rows, options.no_repair, options.detections_from_rows) == (1000, False, False)
     assert options.files is options.durations is options.problems is options.detections is None
-    assert options.workers >= 1
+    assert options.threads >= 1
 
 
 def test_durations_from_json_match_names_with_and_without_the_split_folder(tmp_path, capsys):
@@ -133,6 +133,37 @@ def test_durations_from_a_store_and_from_clips(tiny_set, tiny_store, tmp_path, c
     ):
         assert main(["submit", str(predictions), "--durations", str(source)]) == 2
         assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", ["json", "txt"])
+def test_a_submission_that_is_mostly_filled_is_loud_and_code_1(tmp_path, suffix, capsys):
+    predictions, names, out = tmp_path / f"p.{suffix}", tmp_path / "test_files.txt", tmp_path / "s.zip"
+    predictions.write_text('{"a.mp4": [[0.9, 1, 2]], "b.mp4": []}' if suffix == "json" else "a.mp4;0.5\nb.mp4;0\n")
+    names.write_text("".join(f"{name}.mp4\n" for name in "abcd"))
+    assert submit((predictions, names), "--out", out) == 0  # half of the clips
+    assert "WARNING" not in capsys.readouterr().err
+    names.write_text("".join(f"{name}.mp4\n" for name in "abcde"))
+    assert submit((predictions, names), "--out", out) == 1
+    assert out.exists()
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"WARNING: 3 of the 5 clips of {names} are missing in {predictions} and filled; this submission will score near 0. "
+        "Is --files the list of the predicted split?"
+    )
+
+
+def test_a_submission_without_any_row_is_loud_and_code_1(files, tmp_path, capsys):
+    files[0].write_text('{"a.mp4": [], "b.mp4": [], "c.mp4": []}')
+    assert submit(files, "--out", tmp_path / "s.zip") == 1
+    assert f"WARNING: no clip of {files[0]} has a row: all 3 clips are filled" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ['{"a.mp4": []}', '["a.mp4"]', '[\n"a.mp4"\n]', '[{"file": "a.mp4"}]'])
+def test_a_json_is_no_list_of_files(files, content, capsys):
+    files[1].write_text(content)
+    assert submit(files) == 2
+    error = capsys.readouterr().err
+    assert f"{files[1]}: is JSON, want a text file with the name of one clip per line" in error
+    assert error.count("\n") == 1
 
 
 CASES = Path(__file__).parents[1] / "data" / "cases" / "peer_results"

@@ -37,6 +37,12 @@ def test_set_with_corruptions(tmp_path, capsys, render_once):
     corruptions = json.loads((out / "corruptions.json").read_text())
     assert list(corruptions) == ["no sound", "other frame rate", "truncated", "past the end", "odd name"]
     assert json.loads((out / "synth.json").read_text())["corruptions"] is True
+    times = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    assert main(words) == 0
+    captured = capsys.readouterr()
+    assert captured.out == f"{out}: finished earlier, all 18 clips exist; nothing to do\n"
+    assert captured.err == ""
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == times
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ def test_frames_of_a_span(clips, on_features, start):
     [
         (Span(2.0, 2.0), "want 0 ≤ start < end, got 2 and 2 s"),
         (Span(-1.0), "want 0 ≤ start < end, got -1 and inf s"),
-        (Span(50.0), "starts at 50 s, behind the clip's end at 9.51 s"),
+        (Span(50.0), "the start at 50 s is past the clip's end at 9.51 s"),
         (Span(audio_track=3), r"both.mp4: has no audio track 3, it has 1 \(numbered from 0\)"),
         (Span(audio_track=-1), "has no audio track -1"),
     ],

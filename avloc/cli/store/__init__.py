@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from avloc.cli.arguments import add_action, parser
+from avloc.cli.arguments.parser import add_action, parser
 from avloc.cli.store import ls, merge, npy_export, npy_import, verify
 from avloc.cli.store.ls import LsOptions
 from avloc.cli.store.merge import MergeOptions

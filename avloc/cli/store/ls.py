@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avloc.cli.arguments import path
+from avloc.cli.arguments.values import path
 from avloc.cli.store.folders import MAX_LISTED, open_store
 from avloc.errors import shown
 
@@ -65,7 +65,9 @@ def add_options(action: argparse.ArgumentParser) -> None:
         help="list the clips that were decoded with problems: damaged packets, spans without data, …",
     )
     action.add_argument(
-        "--json", type=path, help="write the numbers to this file, and what --failures and --problems list"
+        "--json",
+        type=path,
+        help="write the numbers to this file, and what --failures and --problems list (default: none)",
     )
 
 
@@ -76,7 +78,7 @@ def read_options(namespace: argparse.Namespace) -> LsOptions:
 
 def run(options: LsOptions) -> int:
     """Print a table of the store's features; returns 1 if a shard cannot be read."""
-    from avloc.evaluation.reporting.tables import print_tables
+    from avloc.evaluation.reporting.terminal import print_tables
     from avloc.feature_extraction.store.summary import iter_failures, iter_problems, summarize
     from avloc.io.files import write_json
 

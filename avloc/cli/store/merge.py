@@ -6,7 +6,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from avloc.cli.arguments import path
+from avloc.cli.arguments.values import path
 from avloc.cli.store.folders import check_folder, open_store
 
 EXAMPLE = "avloc store merge features machine1/features machine2/features --link"

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from avloc.cli.arguments import path
+from avloc.cli.arguments.values import path
 from avloc.cli.store.folders import open_store
 
 EXAMPLE = "avloc store export features --extractor logspec --out npy/logspec"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avloc.cli.arguments import above_zero, number, path, positive
+from avloc.cli.arguments.values import above_zero, number, path, positive
 from avloc.cli.store.folders import MAX_LISTED, check_folder
 from avloc.errors import shown
 
@@ -49,10 +49,18 @@ def add_options(action: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder of .npy files (rows, numbers) at any depth; with an export.json of avloc no other option is needed",
     )
-    action.add_argument("--extractor", metavar="NAME", help="name of the features in the store")
-    action.add_argument("--modality", choices=("audio", "visual"), help="modality of the features")
-    action.add_argument("--hop", type=above_zero, metavar="SECONDS", help="seconds per row, as 0.04")
-    action.add_argument("--start", type=number(), metavar="SECONDS", help="start of each clip's first row (default: 0)")
+    action.add_argument(
+        "--extractor", metavar="NAME", help="name of the features in the store (default: that of the export.json)"
+    )
+    action.add_argument(
+        "--modality", choices=("audio", "visual"), help="modality of the features (default: that of the export.json)"
+    )
+    action.add_argument(
+        "--hop", type=above_zero, metavar="SECONDS", help="seconds per row, as 0.04 (default: that of the export.json)"
+    )
+    action.add_argument(
+        "--first-row", type=number(), metavar="SECONDS", help="start of each clip's first row (default: 0)"
+    )
     action.add_argument(
         "--receptive-field", type=above_zero, metavar="SECONDS", help="seconds that a row sees (default: the hop)"
     )
@@ -72,7 +80,7 @@ def read_options(namespace: argparse.Namespace) -> ImportFolderOptions:
         extractor=namespace.extractor,
         modality=namespace.modality,
         hop_s=namespace.hop,
-        start_s=namespace.start,
+        start_s=namespace.first_row,
         receptive_field_s=namespace.receptive_field,
         suffix=namespace.suffix,
         transposed=namespace.transposed,

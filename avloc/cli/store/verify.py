@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from avloc.cli.arguments import path
+from avloc.cli.arguments.values import path
 from avloc.cli.store.folders import open_store
 from avloc.errors import shown
 
@@ -33,7 +33,11 @@ def add_options(action: argparse.ArgumentParser) -> None:
     """Add the action's options."""
     action.add_argument("store", type=path, help="folder of the store")
     action.add_argument(
-        "--extractor", action="append", default=[], metavar="E", help="check only this one; may be repeated"
+        "--extractor",
+        action="append",
+        default=[],
+        metavar="E",
+        help="check only this one; may be repeated (default: all)",
     )
     action.add_argument(
         "--quick",

@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pytest
 
+from avloc.cli.store.ls import COLUMNS
 from avloc.core.descriptions import ExtractorDescription
 from avloc.feature_extraction.store.shards import ShardWriter
 
@@ -50,3 +52,12 @@ def test_ls_leaves_out_damaged_shards(run, store, capsys):
     captured = capsys.readouterr()
     assert "0.03" in captured.out
     assert "cannot be read and is not counted; avloc store verify says more" in captured.err
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+def test_ls_can_be_read_in_a_terminal(store, columns, run_in_terminal):
+    run = run_in_terminal(["store", "ls", store.root], columns)
+    assert run.code == 0
+    assert "…" not in run.text
+    for name in COLUMNS:
+        assert name in run.text.split(), name

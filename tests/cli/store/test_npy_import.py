@@ -32,7 +32,7 @@ def test_import_of_a_foreign_folder(run, tmp_path, capsys):
         0.04,
         "--suffix",
         ".avi",
-        "--start",
+        "--first-row",
         0.5,
         "--transposed",
     )

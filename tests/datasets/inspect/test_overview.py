@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from avloc.datasets.inspect.overview import GroupRow, LengthHistogram, as_html, as_text, lengths_s, overview
+from avloc.datasets.inspect.overview import GroupRow, LengthHistogram, as_html, as_text, forgeries, lengths_s, overview
 from avloc.datasets.readers.table import TableBuilder
 
 
@@ -34,9 +34,9 @@ def test_overview_by_hand(table):
     summary = overview(table)
     assert (summary.clips, summary.unknown_lengths) == (4, 1)
     assert summary.hours == pytest.approx((9 + 3.6 + 4.5) / 3600)
-    assert summary.segments == {"audio": 2, "visual": 2}
+    assert summary.segments == {"audio": 1, "visual": 1, "both": 1}
     assert [(row.name, row.clips, row.segments) for row in summary.groups["split"]] == [
-        ("train", 2, 4),
+        ("train", 2, 3),
         ("dev", 1, 0),
         ("test", 1, 0),
     ]
@@ -51,6 +51,27 @@ def test_overview_by_hand(table):
     assert summary.lengths["fakes"].counts == [0, 0, 1, 0, 0, 2]  # [1, 1.5] of both modalities counts once
     assert summary.lengths["fakes"].max == 0.5
     assert summary.repaired == {"odd & rare": 2}
+
+
+def test_a_forgery_of_both_modalities_counts_once(empty):
+    builder = TableBuilder()
+    builder.add(
+        "a.mp4", "train", audio=[(1.0, 2.0), (4.0, 5.0)], visual=[(1.04, 2.08), (7.0, 8.0)]
+    )  # one of them joined
+    builder.add("b.mp4", "train", audio=[(1.0, 2.0)])
+    builder.add("c.mp4", "dev", audio=[(1.0, 2.0), (1.0, 2.0)], visual=[(1.0, 2.0)])  # a repeated row
+    table = builder.build()
+    assert sorted(forgeries(table).tolist()) == [
+        [0, 1.0, 2.08],
+        [0, 4.0, 5.0],
+        [0, 7.0, 8.0],
+        [1, 1.0, 2.0],
+        [2, 1.0, 2.0],
+    ]
+    summary = overview(table)
+    assert summary.segments == {"audio": 2, "visual": 1, "both": 2}
+    assert {row.name: row.segments for row in summary.groups["split"]} == {"train": 4, "dev": 1}
+    assert forgeries(empty).shape == (0, 3)
 
 
 def test_json_form_has_the_published_keys(table):
@@ -82,8 +103,8 @@ def test_histogram_ends_at_the_last_filled_bin():
 def test_text_has_counts_and_bars(table):
     lines = as_text(overview(table)).splitlines()
     assert lines[0] == "4 clips, 0.0 hours (the metadata lack the length of 1 of them)"
-    assert lines[1] == "fake segments: 2 audio, 2 visual"
-    assert "  train            2 clips        0.0 h            4 segments" in lines
+    assert lines[1] == "fake segments: 3 (1 audio, 1 visual, 1 both)"
+    assert "  train            2 clips        0.0 h            3 segments" in lines
     assert any(line.endswith("2  " + "█" * 40) for line in lines)
     assert lines[-1] == "repaired: 2 odd & rare"
 

@@ -155,7 +155,7 @@ def test_nothing_requested_is_nothing_decoded(clip):
 
 
 def test_span_behind_the_end_is_an_error(clip):
-    with pytest.raises(MediaError, match=r"clip\.mp4: starts at 30 s, behind the clip's end at 1\.20 s"):
+    with pytest.raises(MediaError, match=r"clip\.mp4: the start at 30 s is past the clip's end at 1\.20 s"):
         decode(clip, [GRAY], span=Span(30, 40))
 
 
@@ -392,7 +392,7 @@ def test_strange_exceptions_become_media_errors(clip, monkeypatch):
 
 @pytest.mark.parametrize("backend", ["pyav", "decord"])
 def test_start_beyond_all_numbers(clip, backend):
-    with pytest.raises(MediaError, match=r"clip\.mp4: starts at 1e\+18 s, behind the clip's end at 1\.20 s"):
+    with pytest.raises(MediaError, match=r"clip\.mp4: the start at 1e\+18 s is past the clip's end at 1\.20 s"):
         decode(clip, [GRAY], span=Span(1e18), backend=backend)
 
 

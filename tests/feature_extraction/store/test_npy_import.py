@@ -231,7 +231,7 @@ def test_round_trip(exported, tmp_path, store, dtype):
         (ImportOptions(extractor="other"), "--extractor other contradicts .*export.json, which says toy"),
         (ImportOptions(modality="visual"), "--modality visual contradicts"),
         (ImportOptions(hop_s=0.25), "--hop 0.25 contradicts .* which says 0.5"),
-        (ImportOptions(start_s=1.0), "--start 1.0 contradicts"),
+        (ImportOptions(start_s=1.0), "--first-row 1.0 contradicts"),
         (ImportOptions(receptive_field_s=1.0), "--receptive-field 1.0 contradicts"),
         (ImportOptions(suffix=".wav"), "--suffix .wav contradicts"),
         (ImportOptions(transposed=True), "--transposed contradicts"),

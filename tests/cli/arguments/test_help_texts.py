@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from avloc.cli.help_texts import help_width, wrap_examples, wrap_text
+from avloc.cli.arguments.help_texts import help_width, wrap_examples, wrap_text
 
 
 @pytest.fixture

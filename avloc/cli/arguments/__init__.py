@@ -1,0 +1,1 @@
+"""Parsing of arguments that the verbs share: a file per duty."""

@@ -1,0 +1,144 @@
+"""Types of option values: text > a number, a length of time or a path, checked while options are parsed."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+
+def positive(text: str) -> int:
+    """Parse a whole number of at least 1."""
+    return _at_least(1, text)
+
+
+def whole(text: str) -> int:
+    """Parse a whole number of at least 0."""
+    return _at_least(0, text)
+
+
+def _at_least(smallest: int, text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = smallest - 1
+    if value < smallest:
+        raise argparse.ArgumentTypeError(f"want a whole number of at least {smallest}, got {text!r}")
+    return value
+
+
+def number(smallest: float = -math.inf, largest: float = math.inf) -> Callable[[str], float]:
+    """Make an option type for a number from `smallest` to `largest`; NaN and infinity are none.
+
+    >>> number(0, 1)("0.25")
+    0.25
+    """
+    bounds = f" within {smallest:g} and {largest:g}" if largest < math.inf else f" of at least {smallest:g}"
+    expected = f"want a number{bounds if smallest > -math.inf else ''}"
+    return lambda text: _finite(text, expected, lambda value: smallest <= value <= largest)
+
+
+def above_zero(text: str) -> float:
+    """Parse a number above 0; NaN and infinity are none."""
+    return _finite(text, "want a number above 0", lambda value: value > 0)
+
+
+def _finite(text: str, expected: str, is_valid: Callable[[float], bool]) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and is_valid(value)):
+        raise argparse.ArgumentTypeError(f"{expected}, got {text!r}")
+    return value
+
+
+score = number(0, 1)
+"""The option type of a score, such as a threshold."""
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+_CLOCK = re.compile(r"(?:(\d+):)?([0-5]?\d):([0-5]?\d(?:\.\d*)?)")
+
+
+def duration(text: str) -> float:
+    """Parse a length of time in seconds, minutes or hours, or as on a clock.
+
+    >>> duration("90m"), duration("6h"), duration("45.5"), duration("45.5s"), duration("1:30")
+    (5400.0, 21600.0, 45.5, 45.5, 90.0)
+    """
+    seconds = _seconds(text)
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(
+            f"want a length of time above 0, as 90m, 6h, 1:30 or 45 (seconds), got {text!r}"
+        )
+    return seconds
+
+
+def moment(text: str) -> float:
+    """Parse a time in a clip, from its start on: in seconds, minutes or hours, or as on a clock.
+
+    >>> moment("0"), moment("2.5"), moment("1:02.5"), moment("1:00:00")
+    (0.0, 2.5, 62.5, 3600.0)
+    """
+    seconds = _seconds(text)
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError(
+            f"want a time of at least 0, as 83.5 (seconds), 1:23.5 or 1:02:03, got {text!r}"
+        )
+    return seconds
+
+
+def _seconds(text: str) -> float:
+    """Parse seconds; NaN if the text is no time."""
+    if clock := _CLOCK.fullmatch(text):
+        hours, minutes, seconds = clock.groups()
+        return 3600.0 * int(hours or 0) + 60 * int(minutes) + float(seconds)
+    number, unit = (text[:-1], text[-1]) if text[-1:] in _SECONDS else (text, "s")
+    try:
+        return float(number) * _SECONDS[unit]
+    except ValueError:
+        return math.nan
+
+
+def path(text: str) -> Path:
+    """Parse a path; `~` stands for the home folder."""
+    return Path(text).expanduser()
+
+
+def output(text: str) -> Path:
+    """Parse the path of a file to write.
+
+    It is checked while options are parsed, so that work is not done for nothing.
+    """
+    file = path(text)
+    if file.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: is a folder, want the name of a file to write")
+    if file.exists() and not file.is_file():  # a file that is renamed would take the place of the device or pipe
+        raise argparse.ArgumentTypeError(f"{text}: is a device or a pipe, want the name of a file to write")
+    folder = next((parent for parent in file.absolute().parents if parent.exists()), file.parent)
+    if not folder.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: cannot be written, {folder} is not a folder")
+    if not os.access(folder, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{text}: cannot be written, no right to write in {folder}")
+    return file
+
+
+def existing(what: str) -> Callable[[str], Path]:
+    """Make an option type for a path that must exist; `what` names it in the error.
+
+    Such a path is checked while options are parsed, before anything heavy is imported.
+    """
+
+    def parse(text: str) -> Path:
+        if not path(text).exists():
+            raise argparse.ArgumentTypeError(f"{text}: no such {what}")
+        return path(text)
+
+    return parse
+
+
+def devices(text: str) -> list[str]:
+    """Split the names of devices: `cuda:0,cuda:1`."""
+    return [name.strip() for name in text.split(",") if name.strip()] or ["cpu"]

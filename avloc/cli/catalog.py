@@ -1,0 +1,16 @@
+"""The verbs of the command line, with a line of help each; a verb lies in the file or folder of its name."""
+
+VERBS = {
+    "demo": "run the whole pipeline on generated clips, with a report",
+    "synth": "generate a labelled set of real mp4 files",
+    "data": "summarize, check and draw a dataset",
+    "extract": "cache the features of a dataset's clips",
+    "store": "inspect, verify, export, import and merge feature stores",
+    "train": "train a network on cached features, or on the clips",
+    "predict": "predict the fake segments of a split of a dataset",
+    "evaluate": "score predictions with AP and AR",
+    "submit": "check, repair and zip a challenge submission",
+    "localize": "find the fake segments of clips",
+    "serve": "serve a web page that localizes uploaded clips",
+    "convert": "convert a released checkpoint of BA-TFD or BA-TFD+",
+}

@@ -1,0 +1,73 @@
+"""A dataset's records > labelled clips, by the names that predictions have: truth for `avloc.evaluation`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from avloc.core.columns import CategoricalColumn
+from avloc.core.timeline import segment_array
+from avloc.datasets.inspect.overview import lengths_s
+from avloc.datasets.readers.catalog import get_reader, read_records
+from avloc.datasets.readers.tabular import LABEL_NAMES, MediaFolder, MetadataFile
+from avloc.errors import AvlocError
+from avloc.evaluation.matching import Labels
+from avloc.evaluation.truth import GENERATORS, Truth
+
+if TYPE_CHECKING:
+    from avloc.datasets.readers.reader import DatasetReader
+
+
+def dataset_truth(dataset: str | DatasetReader, root: str | Path, split: str | None = None) -> Truth:
+    """Read the labelled clips of a dataset, or of one of its splits.
+
+    Args:
+        dataset: as `avloc.datasets.read_records` takes it.
+        root: the dataset's folder.
+        split: the split; None: all. Clips whose labels are hidden are left out.
+
+    Raises:
+        AvlocError: if the dataset cannot be read, or no clip is labelled.
+    """
+    table = read_records(dataset, root, split)
+    if not table.labelled.all():
+        table = table.take(table.labelled)
+    if not len(table):
+        raise AvlocError(f"{root}: the labels of all clips are hidden" + (f" in the split {split}" if split else ""))
+    reader = get_reader(dataset)
+    files, segments, modalities, sources = [], [], [], []
+    for record in table:
+        file = reader.public_name(record)
+        files.append(file)
+        segments.append(segment_array(record.segments))
+        modalities.append(record.modality)
+        sources.append(dict(record.attributes).get("original") or file)
+    return Truth(
+        files,
+        Labels.from_clips(segments),
+        CategoricalColumn.from_strings(modalities),
+        {name: table.attributes[name] for name in GENERATORS if name in table.attributes},
+        lengths_s(table),
+        CategoricalColumn.from_strings(sources).codes.astype(np.int64),
+    )
+
+
+def table_truth(path: Path, split: str | None = None) -> Truth:
+    """Read the clips that a table of your own labels: `labels.csv` in a folder of clips, or another csv.
+
+    Args:
+        path: the file; of a `labels.csv` or `labels.json`, every clip under its folder counts, a clip without a row as real.
+        split: the split; None: all.
+
+    Raises:
+        AvlocError: if the file cannot be read.
+    """
+    reader: DatasetReader = MediaFolder() if path.name in LABEL_NAMES else MetadataFile(path.name)
+    return dataset_truth(reader, path.parent, split)
+
+
+def is_table(path: Path) -> bool:
+    """Tell whether `table_truth` reads a file."""
+    return path.suffix == ".csv" or path.name in LABEL_NAMES
