@@ -22,6 +22,8 @@ EXTRACTORS: dict[str, str] = {
     "hubert_base": f"{_HERE}.speech.encoders.HuBERTBase",
     "hubert_large": f"{_HERE}.speech.encoders.HuBERTLarge",
     "s3prl": f"{_HERE}.speech.s3prl_upstream.S3PRL",
+    "waveform": f"{_HERE}.raw_streams.Waveform",
+    "mouth": f"{_HERE}.raw_streams.Mouth",
     "residual_grid": f"{_HERE}.residual_grid.ResidualGrid",
     "r3d_18": f"{_HERE}.video.R3D18",
     "mc3_18": f"{_HERE}.video.MC318",

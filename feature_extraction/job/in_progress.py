@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from avloc.feature_extraction.extractors.base import Extractor
 from avloc.feature_extraction.job.device_batches import DeviceQueue, PendingRows
 from avloc.feature_extraction.job.worker import Chunk, ClipDone
 from avloc.feature_extraction.store.shard_tables import NO_FILE
@@ -54,10 +55,10 @@ class ShardInProgress:
         """True once its files have been opened."""
         return bool(self.writers)
 
-    def open(self, dims: Sequence[int]) -> None:
-        """Open the files; `dims` are the widths of all extractors of the job."""
+    def open(self, extractors: Sequence[Extractor]) -> None:
+        """Open the files; `extractors` are all of the job."""
         for k, path in self.spec.paths.items():
-            self.writers[k] = ShardWriter(path, dims[k], self.spec.fingerprints[k])
+            self.writers[k] = ShardWriter(path, extractors[k].dim, self.spec.fingerprints[k], extractors[k].dtype)
 
     def drop_clip(self) -> None:
         """Discard the rows of the current clip."""
