@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -86,6 +87,34 @@ def _at_least(smallest: int, text: str) -> int:
     return value
 
 
+def number(smallest: float = -math.inf, largest: float = math.inf) -> Callable[[str], float]:
+    """Make an option type for a number from `smallest` to `largest`; NaN and infinity are none.
+
+    >>> number(0, 1)("0.25")
+    0.25
+    """
+    bounds = f" within {smallest:g} and {largest:g}" if largest < math.inf else f" of at least {smallest:g}"
+    expected = f"want a number{bounds if smallest > -math.inf else ''}"
+    return lambda text: _finite(text, expected, lambda value: smallest <= value <= largest)
+
+
+def above_zero(text: str) -> float:
+    """Parse a number above 0; NaN and infinity are none."""
+    return _finite(text, "want a number above 0", lambda value: value > 0)
+
+
+def _finite(text: str, expected: str, is_valid: Callable[[float], bool]) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and is_valid(value)):
+        raise argparse.ArgumentTypeError(f"{expected}, got {text!r}")
+    return value
+
+
+score = number(0, 1)
+"""The option type of a score, such as a threshold."""
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -169,28 +198,33 @@ def pop_localizer_settings(namespace: argparse.Namespace) -> LocalizerSettings:
     return settings
 
 
-def add_localizer_options(options: argparse.ArgumentParser) -> None:
-    """Add the options of `avloc.inference.settings.LocalizerSettings`."""
-    add_checkpoint_option(options)
+def add_localizer_options(options: argparse.ArgumentParser, streams: str = "the streams that a clip has") -> None:
+    """Add the options of `avloc.inference.settings.LocalizerSettings`.
+
+    Args:
+        options: the parser.
+        streams: the default of `--streams`, for the help.
+    """
+    add_checkpoint_option(options, streams)
     add_weights_option(options)
     add_network_options(options)
 
 
-def add_checkpoint_option(options: argparse.ArgumentParser) -> None:
-    """Add `--checkpoint` and `--streams`, and `--network` and `--extractor` for your own classes."""
-    from avloc.models.packaged import STREAMS
+def add_checkpoint_option(options: argparse.ArgumentParser, streams: str) -> None:
+    """Add `--checkpoint` and `--streams` (with its default), and `--network` and `--extractor` for your own classes."""
+    from avloc.models.packaged import STREAMS, packaged_description
 
     options.add_argument(
         "--checkpoint",
         type=existing("checkpoint"),
-        help="a file that `avloc train` or `avloc convert` wrote (default: the networks that come with avloc, which know "
-        "generated and re-voiced speech only)",
+        help="a file that `avloc train` or `avloc convert` wrote (default: the networks that come with avloc, trained only "
+        f"on {packaged_description().scope})",
     )
     options.add_argument(
         "--streams",
         choices=STREAMS,
-        help="judge both streams, or one alone, by the network of the package that was trained for them (default: the streams "
-        "that a clip has)",
+        help="judge both streams, or one alone, by the network of the package that was trained for them (default: "
+        f"{streams})",
     )
     options.add_argument(
         "--network",
@@ -312,7 +346,7 @@ def add_engine_options(options: argparse.ArgumentParser | argparse._ArgumentGrou
         "--ray-address", help="address of a Ray cluster (default: RAY_ADDRESS, or a new one on this machine)"
     )
     options.add_argument(
-        "--ray-gpus", type=_fraction, default=0.0, metavar="F", help="GPUs per Ray task, as 0.5 (default: 0)"
+        "--ray-gpus", type=number(0), default=0.0, metavar="F", help="GPUs per Ray task, as 0.5 (default: 0)"
     )
     options.add_argument(
         "--ray-wheel", metavar="WHEEL", help="wheel of avloc to install on nodes that lack it (default: none)"
@@ -341,16 +375,6 @@ def _shard(text: str) -> tuple[int, int]:
         return int(first), int(second)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"want i/n, as in 0/8, got {text!r}") from error
-
-
-def _fraction(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"want a number of at least 0, got {text!r}")
-    return value
 
 
 def add_dataset_options(options: argparse.ArgumentParser) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -14,10 +15,12 @@ from avloc.cli.arguments import (
     add_localizer_options,
     add_longest_option,
     add_timeout_option,
+    number,
     parser,
     path,
     pop_localizer_settings,
     positive,
+    score,
     whole,
 )
 from avloc.errors import AvlocError, shown
@@ -31,7 +34,6 @@ if TYPE_CHECKING:
     from avloc.core.descriptions import NetworkDescription
     from avloc.feature_extraction.media.types import Span
     from avloc.inference.folder import LocalizedClip
-    from avloc.localization.result import Localization
     from avloc.localization.result_folder import ClipJob, ResultFolder
     from avloc.localization.summary import FailedClip, SummaryEntry
 
@@ -59,6 +61,20 @@ class LocalizeOptions:
     workers: int
     timeout: float
 
+    def recorded(self) -> dict[str, object]:
+        """The options that change results, as each result records them."""
+        return {
+            "streams": self.localizer.streams,
+            "precision": self.localizer.precision,
+            "decoding": self.localizer.decoding,
+            "keep": self.keep,
+            "start": self.span.start_s,
+            "end": None if math.isinf(self.span.end_s) else self.span.end_s,
+            "audio_track": self.span.audio_track,
+            "threshold": self.output.threshold,
+            "embed": self.output.embed,
+        }
+
 
 def run(arguments: Sequence[str]) -> int:
     """Localize clips; return 0, or 1 if some failed, or 2 if all did."""
@@ -71,20 +87,33 @@ def run(arguments: Sequence[str]) -> int:
     _check_folder(options.out)
     results = ResultFolder(options.out, options.formats, options.output)
     jobs = find_clips(options.clips)
-    done = {job for job in jobs if options.skip_done and results.is_done(job)}
-    pending = [job for job in jobs if job not in done]
+    earlier = _earlier_entries(options, results, jobs) if options.skip_done else []
+    done = {entry.name for entry in earlier}
+    pending = [job for job in jobs if job.name not in done]
     if len(jobs) > 1:
         results.check_summary(jobs, overwrite=options.overwrite)
     if not options.overwrite:
         results.check_paths(pending, options.clips)
-    if options.skip_done:
-        print(f"{len(done)} of {len(jobs)} clips were localized by an earlier run")
-    earlier = list(results.earlier_entries(sorted(done)))
     with sigterm_as_interrupt():
         failed = _localize_and_summarize(options, results, pending, earlier, summary=len(jobs) > 1)
     for _, message in failed:
         print(f"avloc localize: error: {shown(message)}", file=sys.stderr)
     return 2 if failed and len(failed) == len(jobs) else 1 if failed else 0
+
+
+def _earlier_entries(options: LocalizeOptions, results: ResultFolder, jobs: Sequence[ClipJob]) -> list[SummaryEntry]:
+    """List the results of an earlier run by the same network with the same options; the others are made again."""
+    from avloc.localization.summary import run_digest
+
+    finished = [job for job in jobs if results.is_done(job)]
+    hashes = options.localizer.network_hashes() if finished else ()
+    runs = {run_digest(sha256, options.recorded()) for sha256 in hashes}
+    entries = [entry for entry in results.earlier_entries(finished) if entry.row.run in runs]
+    text = f"{len(entries)} of {len(jobs)} clips were localized by an earlier run"
+    if others := len(finished) - len(entries):
+        text += f"; {others} with another network or other options, or without a record of them: localized again"
+    print(text)
+    return entries
 
 
 def _check_folder(out: Path) -> None:
@@ -104,15 +133,13 @@ def parse(arguments: Sequence[str]) -> LocalizeOptions:
     """Parse the command line.
 
     Raises:
-        AvlocError: if the threshold lies outside [0, 1], the span is empty, or no clip is named.
+        AvlocError: if a value is out of its range, the span is empty, or no clip is named.
     """
     from avloc.feature_extraction.media.types import Span
 
     namespace = _parser().parse_args(arguments)
-    if not 0 <= namespace.start < namespace.end:
-        raise AvlocError(f"want 0 ≤ --start < --end, got {namespace.start:g} and {namespace.end:g}")
-    if namespace.threshold is not None and not 0 <= namespace.threshold <= 1:
-        raise AvlocError(f"want a --threshold within 0 and 1, got {namespace.threshold:g}")
+    if namespace.start >= namespace.end:
+        raise AvlocError(f"want --start < --end, got {namespace.start:g} and {namespace.end:g}")
     if bool(namespace.clips) == namespace.example:
         raise AvlocError("want clips to localize, or --example alone (see avloc localize --help)")
     return LocalizeOptions(
@@ -154,6 +181,21 @@ def _parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--out", type=path, default=Path("."), help="folder of the output files (default: this folder)"
     )
+    _add_output_options(options)
+    _add_span_options(options)
+    options.add_argument(
+        "--skip-done",
+        action="store_true",
+        help="skip clips whose output files exist, if the same network made them with the same options; the json of each clip, "
+        "or the summary, tells",
+    )
+    options.add_argument("--overwrite", action="store_true", help="overwrite files that may not be avloc's")
+    _add_worker_options(options)
+    add_localizer_options(options)
+    return options
+
+
+def _add_output_options(options: argparse.ArgumentParser) -> None:
     descriptions = "; ".join(f"{name}: {entry.description}" for name, entry in FORMATS.items())
     options.add_argument(
         "--format",
@@ -167,32 +209,29 @@ def _parser() -> argparse.ArgumentParser:
     )
     options.add_argument(
         "--threshold",
-        type=float,
+        type=score,
         help="lowest score to print and to write to csv, vtt and labels (default: the operating point of the network, or "
         f"{THRESHOLD:g} for one without)",
     )
-    _add_span_options(options)
     options.add_argument(
         "--embed",
         choices=EMBEDS,
         default="auto",
         help="embed the clip in its page, or link to it by a relative path (default: auto, which embeds up to 12 MB)",
     )
-    options.add_argument("--skip-done", action="store_true", help="skip clips whose output files exist")
-    options.add_argument("--overwrite", action="store_true", help="overwrite files that may not be avloc's")
-    _add_worker_options(options)
-    add_localizer_options(options)
-    return options
 
 
 def _add_span_options(options: argparse.ArgumentParser) -> None:
-    options.add_argument("--start", type=float, default=0.0, help="skip everything before this second (default: 0)")
+    options.add_argument("--start", type=number(0), default=0.0, help="skip everything before this second (default: 0)")
     options.add_argument(
-        "--end", type=float, default=float("inf"), help="skip everything after this second (default: the clip's end)"
+        "--end",
+        type=number(0),
+        default=float("inf"),
+        help="skip everything after this second (default: the clip's end)",
     )
     options.add_argument(
         "--audio-track",
-        type=int,
+        type=whole,
         help="audio track of a file with several, from 0 (default: the one marked as default, or else the first)",
     )
 
@@ -226,7 +265,7 @@ def _localize_and_summarize(
     """Localize clips, print each, and write the summary even if the run is interrupted; return the clips that failed."""
     from avloc.inference.folder import LocalizedClip
     from avloc.localization.summary import SummaryEntry, SummaryRow
-    from avloc.localization.text import network_text
+    from avloc.localization.text import network_text, report, summary_line
 
     entries: list[SummaryEntry] = []
     networks: list[NetworkDescription] = []
@@ -263,7 +302,7 @@ def _localize(
 
     if not jobs:
         return
-    work = LocalizationJob(options.localizer.load_for_work, results, options.span, options.keep)
+    work = LocalizationJob(options.localizer.load_for_work, results, options.span, options.keep, options.recorded())
     with _progress_bar() as bar:
 
         def progress(done_s: float, total_s: float) -> None:
@@ -285,42 +324,6 @@ def _progress_bar() -> tqdm[NoReturn]:
         disable=None,
         bar_format="{desc}: {percentage:3.0f} % |{bar}| {n:.0f}/{total:.0f} s of clips [{elapsed}, {remaining} left]",
     )
-
-
-def summary_line(localization: Localization, threshold: float) -> str:
-    """Format one line for a clip of many."""
-    from avloc.localization.text import verdict
-
-    count = len(localization.segments(threshold))
-    problems = f" ({'; '.join(localization.problems)})" if localization.problems else ""
-    text = f"{verdict(localization)}; {count} segment{'s' * (count != 1)} of {threshold:g} or more{problems}"
-    return shown(f"{localization.file}: {text}")
-
-
-def report(localization: Localization, threshold: float, paths: Sequence[Path]) -> str:
-    """Format the verdict, the problems and the segments of a single clip.
-
-    Args:
-        localization: the clip's localization.
-        threshold: the lowest score of a segment.
-        paths: the output files.
-    """
-    from avloc.localization.segment import by_time
-    from avloc.localization.text import network_text, verdict
-
-    segments = by_time(localization.segments(threshold))
-    lines = [
-        f"{localization.file}: {localization.duration_s:.2f} s, {len(segments)} segment{'s' * (len(segments) != 1)} "
-        f"with a score of {threshold:g} or more → {', '.join(map(str, paths))}",
-        f"  {verdict(localization)}",
-        *(f"  network: {network_text(network)}" for network in (localization.network,) if network is not None),
-        *(f"  note: {problem}" for problem in localization.problems),
-        *(
-            f"  {segment.start_s:8.2f} – {segment.end_s:8.2f} s   score {segment.score:.2f}   {segment.modality_label}"
-            for segment in segments
-        ),
-    ]
-    return "\n".join(map(shown, lines))
 
 
 def planted_line(clip: Path) -> str:

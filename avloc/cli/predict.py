@@ -67,7 +67,7 @@ class PredictOptions:
 def parse(arguments: Sequence[str]) -> PredictOptions:
     """Parse the command line."""
     options = parser("predict", EXAMPLE, description=DESCRIPTION)
-    add_localizer_options(options)
+    add_localizer_options(options, "both for all clips, also for those that lack a stream")
     add_dataset_options(options)
     options.add_argument("--split", default="test", help="the split to predict (default: test)")
     options.add_argument(

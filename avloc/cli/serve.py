@@ -9,7 +9,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from avloc.cli.arguments import add_localizer_options, default_workers, parser, pop_localizer_settings, positive
+from avloc.cli.arguments import (
+    above_zero,
+    add_localizer_options,
+    default_workers,
+    parser,
+    pop_localizer_settings,
+    positive,
+    score,
+)
 from avloc.errors import AvlocError, shown
 from avloc.localization.options import THRESHOLD
 
@@ -23,6 +31,8 @@ EXAMPLE = """avloc serve
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SILENCE_S = 120.0  # a decoder that reports nothing for longer hangs
 MAX_PORT = 65535
+CLIPS_OF = {"both": "clips with sound and pictures", "audio": "sound alone", "visual": "pictures alone"}
+"""The clips that each network of the package judges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +86,7 @@ def run(arguments: Sequence[str]) -> int:
         from avloc.web.upload_store import UploadStore
 
         queue = UploadQueue(UploadStore(folder, options.limits()), _worker_starter(options))
-        server = make_server(create_app(queue, network=network_name(options.localizer)))
+        server = make_server(create_app(queue, network=networks_text(options.localizer)))
         queue.start()
         try:
             if options.host not in LOOPBACK:
@@ -91,14 +101,18 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def network_name(localizer: LocalizerSettings) -> str:
-    """Name the network that serves, for the page; each timeline names it in full."""
+def networks_text(localizer: LocalizerSettings) -> str:
+    """Name the networks that serve, and the clips that each judges, for the page; a timeline names the one that judged it."""
     if localizer.checkpoint is not None:
-        return f"the checkpoint {localizer.file.name}"
+        return f"Network: the checkpoint {localizer.file.name}."
     from avloc.localization.text import network_text
-    from avloc.models.packaged import packaged_description
+    from avloc.models.packaged import STREAMS, packaged_description
 
-    return network_text(packaged_description(localizer.streams or "both"))
+    if localizer.streams is not None:
+        return f"Network for all clips: {network_text(packaged_description(localizer.streams))}."
+    networks = {streams: packaged_description(streams) for streams in STREAMS}
+    uses = ", ".join(f"{each.name} {each.version} for {CLIPS_OF[streams]}" for streams, each in networks.items())
+    return f"Networks: {uses}; each timeline names its own. Trained only on {networks['both'].scope}."
 
 
 def _worker_starter(options: ServeOptions) -> Callable[[], Workers]:
@@ -136,14 +150,10 @@ def parse(arguments: Sequence[str]) -> ServeOptions:
     _add_limits(options)
     options.add_argument(
         "--threshold",
-        type=float,
+        type=score,
         help=f"score that a timeline's slider starts at (default: the operating point of the network, or {THRESHOLD:g})",
     )
     namespace = options.parse_args(arguments)
-    for name in ("longest", "keep", "time_limit", "memory"):
-        value = getattr(namespace, name)
-        if not 0 < value < float("inf"):
-            raise AvlocError(f"want --{name.replace('_', '-')} > 0, got {value:g}")
     if namespace.total < namespace.largest:
         raise AvlocError(f"want --total of at least --largest ({namespace.largest} MB), got {namespace.total}")
     return ServeOptions(pop_localizer_settings(namespace), **vars(namespace))
@@ -152,7 +162,9 @@ def parse(arguments: Sequence[str]) -> ServeOptions:
 def _add_limits(options: argparse.ArgumentParser) -> None:
     limits = options.add_argument_group("limits")
     limits.add_argument("--largest", type=positive, default=200, metavar="MB", help="largest clip (default: 200)")
-    limits.add_argument("--longest", type=float, default=30.0, metavar="MINUTES", help="longest clip (default: 30)")
+    limits.add_argument(
+        "--longest", type=above_zero, default=30.0, metavar="MINUTES", help="longest clip (default: 30)"
+    )
     limits.add_argument(
         "--parallel",
         type=positive,
@@ -162,7 +174,7 @@ def _add_limits(options: argparse.ArgumentParser) -> None:
     limits.add_argument("--queue", type=positive, default=20, help="clips that may wait (default: 20)")
     limits.add_argument(
         "--keep",
-        type=float,
+        type=above_zero,
         default=30.0,
         metavar="MINUTES",
         help="time until timelines and their clips are removed (default: 30)",
@@ -179,14 +191,14 @@ def _add_limits(options: argparse.ArgumentParser) -> None:
     )
     limits.add_argument(
         "--time-limit",
-        type=float,
+        type=above_zero,
         default=30.0,
         metavar="MINUTES",
         help="longest time to localize a clip; then its process is ended (default: 30)",
     )
     limits.add_argument(
         "--memory",
-        type=float,
+        type=above_zero,
         default=8.0,
         metavar="GIB",
         help="most memory of a process that localizes a clip, with the network; then it is ended (default: 8)",

@@ -150,11 +150,11 @@ class NetworkDescription:
         name: a release's name; for another checkpoint the network's class.
         version: of the release; empty for another checkpoint.
         date: the day of the training, as 2026-11-26; empty if unknown.
-        scope: the kinds of clips that it was trained on, in a few words; empty if unknown.
+        scope: the material that it was trained on, in a few words; empty if unknown.
         sha256: hash of the weights; empty if unknown.
         threshold: operating point, the lowest score that counts as a detection; None: none was chosen.
 
-    >>> network = NetworkDescription("avloc-av", "1", scope="generated and re-voiced speech", threshold=0.6)
+    >>> network = NetworkDescription("avloc-av", "1", scope="drawn faces", threshold=0.6)
     >>> NetworkDescription.from_dict(network.to_dict()) == network
     True
     """

@@ -44,7 +44,8 @@ def _check_used(
     checkpoint: Checkpoint, weights: Mapping[str, str | Path], own_extractors: Sequence[type[Extractor] | str]
 ) -> None:
     """Raise if something is given that would have no effect: it is a mistake, in the name or in the checkpoint."""
-    descriptions = checkpoint.context.extractors
+    modality = checkpoint.context.modality
+    descriptions = [d for d in checkpoint.context.extractors if modality in (None, d.modality)]
     names = [description.name for description in descriptions]
     trained_on = f"{checkpoint.path}: the network was trained on {', '.join(names) or 'the clips themselves'}"
     unused = [name for name in weights if name not in names]

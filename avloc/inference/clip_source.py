@@ -83,6 +83,7 @@ class ClipSource:
         windows = windows_of(
             tracks,
             windowing,
+            name=name,
             hop_s=self.hop_s,
             start_s=None,
             margin_s=gap_s + self.hop_s,

@@ -30,7 +30,8 @@ class FeatureSource:
     """Features of the extractors that a network was trained on.
 
     Args:
-        descriptions: of the extractors.
+        descriptions: of the extractors. Those of a stream that is not given tell its width alone: they are neither built nor
+            looked up in a store, and need no weights.
         hop_s: seconds per step.
         weights: by extractor, the file of its weights, for those that have any; only `open` needs it.
         own_extractors: classes of your own extractors, or their dotted names; those of the package and of installed
@@ -51,7 +52,9 @@ class FeatureSource:
         native_rate: bool = False,
         modality: str | None = None,
     ) -> None:
-        self.descriptions, self.hop_s, self._weights = tuple(descriptions), hop_s, dict(weights or {})
+        self.descriptions = tuple(d for d in descriptions if modality in (None, d.modality))
+        self.unused = tuple(d for d in descriptions if d not in self.descriptions)
+        self.hop_s, self._weights = hop_s, dict(weights or {})
         self._own, self.native_rate, self.modality = tuple(own_extractors), native_rate, modality
         self._extractors: list[Extractor] = []
 
@@ -70,7 +73,7 @@ class FeatureSource:
         return next((f.crop for f in formats if f.crop != "none"), "none")
 
     def extractors(self) -> list[Extractor]:
-        """The extractors, made on first use.
+        """The extractors of the streams that the network is given, made on first use.
 
         Raises:
             CheckpointError: if one needs a weights file that is missing, or other than in training; or if one is your own
@@ -114,8 +117,8 @@ class FeatureSource:
         """The class that the caller gave for an extractor; a checkpoint alone never has anything imported."""
         from avloc.feature_extraction.extractors.catalog import extractor_class
 
-        for own in self._own:
-            own_class = extractor_class(own) if isinstance(own, str) else own
+        for extractor in self._own:
+            own_class = extractor_class(extractor) if isinstance(extractor, str) else extractor
             if (
                 factory == f"{own_class.__module__}.{own_class.__qualname__}"
                 or getattr(own_class, "name", None) == name
@@ -127,6 +130,7 @@ class FeatureSource:
         self, clip: str | Path | ClipArrays, windowing: Windowing, request: Request
     ) -> tuple[Sequence[Track], Iterator[Window]]:
         from avloc.datasets.loading.example import example_on_grid
+        from avloc.feature_extraction.extractors.base import no_features
         from avloc.inference.streaming import FeatureBuffer, windows_of
 
         backend = next((d.decoder for d in self.descriptions if d.decoder is not None), "pyav")
@@ -139,6 +143,8 @@ class FeatureSource:
 
         def example_at(grid: TimeGrid) -> Example:
             features: dict[str, list[Features]] = {m: [] for m in MODALITIES}
+            for description in self.unused:
+                features[description.modality].append(no_features(description))
             for buffer in buffers:
                 features[buffer.extractor.modality].append(buffer.features(grid.start_s, grid.end_s))
             ends_s = min(grid.end_s, end_s())
@@ -152,6 +158,7 @@ class FeatureSource:
         windows = windows_of(
             tracks,
             windowing,
+            name=name,
             hop_s=self.hop_s,
             start_s=request.span.start_s,
             margin_s=margin_s,
@@ -190,4 +197,5 @@ class FeatureSource:
             allow_missing=allow_missing,
             native_rate=self.native_rate,
             modality=self.modality,
+            absent=self.unused,
         )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -116,12 +116,14 @@ class LocalizationJob:
         results: the folder of output files.
         span: the part of each clip, and the audio track.
         keep: at most this many segments per 40 s of a clip.
+        options: the options of the run that change results, which each result records.
     """
 
     load: Callable[[Callable[[], None]], Localizer]
     results: ResultFolder
     span: Span = WHOLE
     keep: int = 100
+    options: Mapping[str, object] = field(default_factory=dict)
 
     def build(self, pulse: Pulse) -> Callable[[ProbeTask | LocalizeTask], Iterator[Any]]:
         """Load the network."""
@@ -148,6 +150,7 @@ class LocalizationJob:
                 info=task.info,
                 progress=progress,
             )
+            localization = replace(localization, options=self.options)
             self.results.write(task.job, localization)
         except AvlocError as error:
             return FailedClip(clip, str(error))

@@ -182,14 +182,19 @@ class Localizer:
             raise NotFiniteError(f"{clip_name(clip)}: {error}") from error
         # A network that runs past its clip's end says nothing of what lies there.
         duration_s = max(t.decoded_s[1] for t in tracks if t.decoded_s is not None)
-        decoded = {m: track.decoded_s for m, track in zip(MODALITIES, tracks, strict=True)}
+        by_modality = dict(zip(MODALITIES, tracks, strict=True))
+        unjudged = {
+            modality: "; ".join(by_modality[modality].problems) or str(by_modality[modality].error or reason)
+            for modality, reason in localization.unjudged.items()
+        }
         return replace(
             localization,
             file=clip_name(clip),
             duration_s=duration_s,
-            decoded_s=decoded,
+            decoded_s={modality: track.decoded_s for modality, track in by_modality.items()},
             preview=observer,
-            problems=tuple(decoding_problems(tracks)),
+            problems=tuple(decoding_problems(tracks, clip_name(clip))),
+            unjudged=unjudged,
         )
 
     def run(
@@ -289,7 +294,9 @@ class Localizer:
         grid: TimeGrid,
         fakeness: npt.NDArray[np.float32],
     ) -> Localization:
-        probabilities = clip_probabilities(proposals, self.calibration)
+        unjudged = self._unjudged(fakeness)
+        without = CALIBRATED if len(unjudged) == len(MODALITIES) else unjudged
+        probabilities = clip_probabilities(proposals, self.calibration) | dict.fromkeys(without)
         file = example.record.file
         return Localization(
             file,
@@ -300,7 +307,18 @@ class Localizer:
             probabilities=probabilities,
             calibrated=self.is_calibrated,
             network=self.description,
+            unjudged=unjudged,
         )
+
+    def _unjudged(self, fakeness: npt.NDArray[np.float32]) -> dict[str, str]:
+        """Return why a modality has no score at any step, by modality."""
+        judged = self.source.modality
+        alone = f"the network judges the {judged} stream alone"
+        return {
+            modality: f"no {modality} data" if judged in (None, modality) else alone
+            for k, modality in enumerate(MODALITIES)
+            if np.isnan(fakeness[:, k]).all()
+        }
 
     def _overlap(self, size: int | None) -> int:
         """Steps that windows share: the longest segment of a map fits in, so that one window has all of it."""
@@ -347,7 +365,11 @@ def _failed(example: Example, problem: str) -> Localization:
     grid = example.grid
     fakeness = np.full((grid.length, len(MODALITIES)), np.nan, np.float32)
     duration_s = example.record.duration_s or grid.end_s
-    return Localization(example.record.file, duration_s, Proposals.empty(), grid, fakeness, (problem,))
+    nothing = dict.fromkeys(CALIBRATED)
+    unjudged = dict.fromkeys(MODALITIES, problem)
+    return Localization(
+        example.record.file, duration_s, Proposals.empty(), grid, fakeness, (problem,), nothing, unjudged=unjudged
+    )
 
 
 def _with_progress(windows: Iterator[Window], progress: LocalizationProgress | None) -> Iterator[Window]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def load_packaged(streams: str | None = None, *, device: str = "cpu", precision: str = "32") -> Localizer:
-    """Load the networks that come with avloc. They know generated and re-voiced speech only.
+    """Load the networks that come with avloc. Their descriptions tell the little that they were trained on (`scope`).
 
     Args:
         streams: `both`, `audio` or `visual`: judge these streams of every clip; None: those that the clip has.
@@ -71,9 +71,13 @@ class PackagedLocalizer(Localizer):
         localization = localize(clip, keep=keep, span=span, preview=preview, info=info, progress=progress)
         if modality is None:
             return localization
-        missing = next(NO_STREAM[m] for m in MODALITIES if m != modality)
-        problems = (info.problems if info is not None else ()) or (missing,)
-        return replace(localization, problems=tuple(dict.fromkeys((*problems, *localization.problems))))
+        absent = next(m for m in MODALITIES if m != modality)
+        problems = (info.problems if info is not None else ()) or (NO_STREAM[absent],)
+        return replace(
+            localization,
+            problems=tuple(dict.fromkeys((*problems, *localization.problems))),
+            unjudged={absent: "; ".join(problems)},
+        )
 
     def _for_stream(self, modality: str) -> Localizer:
         if modality not in self._single_stream:

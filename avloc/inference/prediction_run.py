@@ -63,8 +63,10 @@ def predict_to_file(
     clips = len(settings.records())
     journal = Journal(out, -(-clips // PART_CLIPS))
     journal.open(_fingerprint(settings))
-    own = range(i, journal.count, n)
-    specs = {part: PartSpec(part * PART_CLIPS, min((part + 1) * PART_CLIPS, clips), journal.path(part)) for part in own}
+    own_parts = range(i, journal.count, n)
+    specs = {
+        part: PartSpec(part * PART_CLIPS, min((part + 1) * PART_CLIPS, clips), journal.path(part)) for part in own_parts
+    }
     total = sum(spec.end - spec.first for spec in specs.values())
     missing = [spec for part, spec in specs.items() if not journal.has(part)]
     reused = done = total - sum(spec.end - spec.first for spec in missing)
@@ -75,7 +77,7 @@ def predict_to_file(
                 done += 1
                 progress(done, total)
     summary = PartSummary()
-    for part in journal.summaries(own):
+    for part in journal.summaries(own_parts):
         summary.add(part)
     unfinished = sum(not journal.has(part) for part in range(journal.count))
     if n == 1:

@@ -50,6 +50,23 @@ class LocalizerSettings:
 
         return packaged_checkpoint(self.streams or "both")
 
+    def network_hashes(self) -> tuple[str, ...]:
+        """Return the hashes of the networks that may judge a clip: one, or that of each network of the package.
+
+        Raises:
+            AvlocError: if the checkpoint cannot be read, or no such network exists.
+        """
+        if self.checkpoint is not None:
+            from avloc.models.checkpoint import read_checkpoint
+
+            descriptions = [read_checkpoint(self.checkpoint).description]
+        else:
+            from avloc.models.packaged import STREAMS, packaged_description
+
+            names = STREAMS if self.streams is None else (self.streams,)
+            descriptions = [packaged_description(streams) for streams in names]
+        return tuple(description.sha256 for description in descriptions if description is not None)
+
     def check(self) -> None:
         """Check that the options go together.
 
@@ -58,8 +75,8 @@ class LocalizerSettings:
         """
         if self.checkpoint is not None and self.streams is not None:
             raise AvlocError("--streams chooses among the networks of the package; leave it out with a --checkpoint")
-        own = {"network": self.network, "extractor": self.own_extractors, "weights": self.weights}
-        unused = next((f"--{name}" for name, value in own.items() if value), None)
+        options = {"network": self.network, "extractor": self.own_extractors, "weights": self.weights}
+        unused = next((f"--{name}" for name, value in options.items() if value), None)
         if self.checkpoint is None and unused is not None:
             raise AvlocError(f"{unused} belongs to a checkpoint of your own; name it with --checkpoint")
 

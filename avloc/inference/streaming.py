@@ -265,8 +265,12 @@ class Track:
             consumer.drop_before(before_s)
 
 
-def decoding_problems(tracks: Sequence[Track]) -> list[str]:
+def decoding_problems(tracks: Sequence[Track], name: str) -> list[str]:
     """List the decoding problems of tracks that have ended, without repeats.
+
+    Args:
+        tracks: of a clip.
+        name: of the clip, for the error.
 
     Raises:
         MediaError: if nothing could be decoded.
@@ -274,7 +278,8 @@ def decoding_problems(tracks: Sequence[Track]) -> list[str]:
     errors = [track.error for track in tracks if track.error is not None]
     if tracks and all(track.start_s == math.inf for track in tracks):
         texts = [p for track in tracks for p in track.problems]
-        raise errors[0] if errors else MediaError("; ".join(dict.fromkeys(texts)) or "nothing could be decoded")
+        reason = "; ".join(dict.fromkeys(texts)) or "nothing could be decoded"
+        raise errors[0] if errors else MediaError(f"{name}: {reason}")
     problems = [*(p for track in tracks for p in track.problems), *(str(error) for error in errors)]
     return list(dict.fromkeys(problems))
 
@@ -283,6 +288,7 @@ def windows_of(
     tracks: Sequence[Track],
     windowing: Windowing,
     *,
+    name: str,
     hop_s: float,
     start_s: float | None,
     margin_s: float,
@@ -294,6 +300,7 @@ def windows_of(
     Args:
         tracks: the tracks of the file.
         windowing: size and overlap of the windows.
+        name: of the clip, for errors.
         hop_s: seconds per step.
         start_s: start of the clip's clock, unless the earlier track starts much later; None: the start of that track.
         margin_s: seconds past a window that must be decoded before it is known not to be the last one.
@@ -318,7 +325,7 @@ def windows_of(
         for track in tracks:
             track.decode_until(math.inf if size is None else start_s + (begin + size) * hop_s + margin_s)
         if all(track.ended for track in tracks):
-            decoding_problems(tracks)
+            decoding_problems(tracks, name)
             length = TimeGrid.covering(end_s() - start_s, hop_s).length - begin
             size, last = (length, True) if size is None or length <= size else (size, False)
         assert size is not None

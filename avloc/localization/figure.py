@@ -59,7 +59,7 @@ def _draw_lane(axes: Axes, localization: Localization, column: int) -> None:
     curve = envelope(localization.fakeness[:, column], CURVE_POINTS)
     times_s = grid.start_s + (np.arange(len(curve)) + 0.5) * grid.hop_s * grid.length / max(1, len(curve))
     if np.isnan(curve).all():
-        axes.text(0.5, 0.5, f"no {modality} stream", transform=axes.transAxes, ha="center", va="center", alpha=0.6)
+        axes.text(0.5, 0.5, f"{modality} not judged", transform=axes.transAxes, ha="center", va="center", alpha=0.6)
     else:
         axes.plot(times_s, curve, color=colour, linewidth=1)
         axes.fill_between(times_s, 0, np.nan_to_num(curve), color=colour, alpha=0.12)

@@ -56,7 +56,7 @@ def lanes_html(localization: Localization, segments: Sequence[LocalizedSegment])
         yield from _preview_lanes(localization.preview, extent)
     for modality in LANE_ORDER:
         curve = _curve_svg(localization, MODALITIES.index(modality), extent)
-        label = modality if curve else f"{modality}: none"
+        label = modality if curve else f"{modality}: not judged"
         yield f'<div class="lane {modality}-lane"><span class="name">{label}</span>{curve}'
         for number, segment in enumerate(segments):
             if segment.lies_in(modality):

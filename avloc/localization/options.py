@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from avloc.errors import AvlocError
+
 if TYPE_CHECKING:
     from avloc.localization.result import Localization
 
@@ -12,6 +14,8 @@ Embed = Literal["auto", "always", "never"]
 EMBEDS: tuple[Embed, ...] = ("auto", "always", "never")
 THRESHOLD = 0.2
 """The lowest score that is shown for a network without an operating point."""
+LIKELY_FORGED = 0.5
+"""The lowest calibrated probability of a clip that is called likely forged, for a network without an operating point."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +28,19 @@ class OutputOptions:
         embed: `auto` embeds a small clip in the page and links to a larger one by a relative path; `always` embeds;
             `never` links.
 
+    Raises:
+        AvlocError: if the threshold lies outside [0, 1].
+
     >>> OutputOptions(threshold=0.5)
     OutputOptions(threshold=0.5, embed='auto')
     """
 
     threshold: float | None = None
     embed: Embed = "auto"
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise AvlocError(f"want a threshold within 0 and 1, got {self.threshold:g}")
 
     def threshold_for(self, localization: Localization) -> float:
         """Return the lowest score to show of a clip."""

@@ -20,7 +20,7 @@ from avloc.core.records import MODALITIES
 from avloc.io.files import write_text
 from avloc.localization.lanes import LANE_ORDER, lanes_html, timeline_extent
 from avloc.localization.segment import LocalizedSegment, by_time
-from avloc.localization.text import likelihood, network_text, operating_text, probability_text
+from avloc.localization.text import NOT_JUDGED, network_text, notes, operating_text, probability_text
 
 if TYPE_CHECKING:
     from avloc.localization.options import OutputOptions
@@ -134,9 +134,9 @@ def _body_html(localization: Localization, clip_url: str | None, name: str) -> I
 
 def _verdict_html(localization: Localization) -> Iterator[str]:
     if localization.probabilities:
-        clip, likely = probability_text(localization, "clip"), likelihood(localization)
+        clip, decision = probability_text(localization, "clip"), localization.verdict
         yield '<ul class="verdict">'
-        yield f"<li><b>{likely}</b></li>" if likely is not None else ""
+        yield f"<li><b>{decision}</b></li>" if decision is not None else ""
         yield f"<li><b>{clip}</b> {'probability' if localization.calibrated else 'strongest score'}</li>"
         yield from (f"<li><b>{probability_text(localization, modality)}</b> {modality}</li>" for modality in LANE_ORDER)
         yield "</ul>"
@@ -156,24 +156,31 @@ def _verdict_html(localization: Localization) -> Iterator[str]:
     ]
     length_s = timeline_extent(localization).length_s
     yield f'<p class="faint">{length_s:.2f} s; decoded: {", ".join(spans) or "nothing"}.</p>'
-    yield from (f'<p class="problem">{html.escape(problem)}</p>' for problem in localization.problems)
+    yield from (f'<p class="problem">{html.escape(note)}</p>' for note in notes(localization))
 
 
 def _table_html(segments: Sequence[LocalizedSegment]) -> Iterator[str]:
     yield (
         '<h2>Segments</h2><div class="table"><table><thead><tr><th>start</th><th>end</th><th class="wide">seconds</th>'
-        '<th class="left">modality</th><th>score</th><th class="wide">visual</th><th class="wide">audio</th></tr></thead><tbody>'
+        '<th class="left">modality</th><th>score</th><th class="wide">visual</th><th class="wide">audio</th>'
+        '<th class="left wide">verdict</th></tr></thead><tbody>'
     )
     for number, segment in enumerate(segments):
         start_s, end_s, score = segment.start_s, segment.end_s, segment.score
+        subject = ": ".join(filter(None, (segment.verdict, segment.modality_label)))
         dots = "".join(f'<i class="dot {modality}"></i>' for modality in MODALITIES if segment.lies_in(modality))
         label = segment.modality_label
         yield (
             f'<tr data-segment="{number}" data-start="{start_s}" data-end="{end_s}" data-score="{score}" '
-            f'data-status="Likely forged: {label}, from {start_s:.2f} to {end_s:.2f} seconds, score {score:.2f}">'
+            f'data-status="{subject[0].upper()}{subject[1:]}, from {start_s:.2f} to {end_s:.2f} seconds, score {score:.2f}">'
             f'<td><button aria-label="Go to {start_s:.2f} seconds">{start_s:.2f}</button></td><td>{end_s:.2f}</td>'
             f'<td class="wide">{end_s - start_s:.2f}</td><td class="left">{dots}{label}</td>'
-            f'<td>{score:.2f}</td><td class="wide">{segment.visual_score:.2f}</td>'
-            f'<td class="wide">{segment.audio_score:.2f}</td></tr>'
+            f'<td>{score:.2f}</td><td class="wide">{_score_text(segment.visual_score)}</td>'
+            f'<td class="wide">{_score_text(segment.audio_score)}</td>'
+            f'<td class="left wide">{segment.verdict or NOT_JUDGED}</td></tr>'
         )
     yield '</tbody></table></div><p id="none" hidden>No segment has such a score.</p>'
+
+
+def _score_text(score: float | None) -> str:
+    return NOT_JUDGED if score is None else f"{score:.2f}"

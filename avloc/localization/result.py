@@ -16,8 +16,8 @@ from avloc.core.proposals import Proposals
 from avloc.core.records import MODALITIES
 from avloc.core.timeline import TimeGrid
 from avloc.errors import AvlocError
-from avloc.localization.options import THRESHOLD
-from avloc.localization.segment import LocalizedSegment
+from avloc.localization.options import LIKELY_FORGED, THRESHOLD
+from avloc.localization.segment import SCORE_STEP, LocalizedSegment, Verdict, verdict_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,9 +25,16 @@ if TYPE_CHECKING:
     from avloc.localization.options import OutputOptions
     from avloc.localization.preview import Preview
 
-SCHEMA = "avloc.localization/4"
-EARLIER_SCHEMAS = {"avloc.localization/3": "probability", "avloc.localization/2": "chance"}
-"""Documents without `network`, and the key of their probabilities; `from_dict` still reads them."""
+SCHEMA = "avloc.localization/5"
+EARLIER_SCHEMAS = {
+    "avloc.localization/4": "probability",
+    "avloc.localization/3": "probability",
+    "avloc.localization/2": "chance",
+}
+"""Documents without verdicts, options and reasons of what was not judged (before /4 without `network`), and the key of their
+probabilities, which are 0 instead of null for a stream that was not judged; `from_dict` still reads them."""
+UNDECODED_STREAM = "nothing of it was decoded"
+"""The reason in documents of earlier schemas."""
 DecodedSpan = tuple[float, float] | None
 
 
@@ -40,13 +47,16 @@ class Localization:
         duration_s: end of the clip, or of the part that was localized.
         proposals: the scored segments, sorted by descending score.
         grid: the clock of `fakeness`.
-        fakeness: (T, M) score per step and modality in [0, 1]; NaN where the clip has no such stream.
+        fakeness: (T, M) score per step and modality in [0, 1]; NaN where a stream was not judged.
         problems: messages about parts that could not be decoded, or whose scores were not finite.
-        probabilities: the probability that the clip is forged at all (`clip`) and in each modality.
+        probabilities: the probability that the clip is forged at all (`clip`) and in each modality; None for what was not
+            judged.
         calibrated: true if the probabilities were fitted on a validation split; otherwise they are the strongest scores.
         decoded_s: the decoded span of each modality; None if nothing was decoded.
         preview: thumbnails and loudness, if `Localizer.localize` was asked for them.
         network: the network that was asked; None if unknown.
+        unjudged: by modality that was not judged, the reason.
+        options: the options of the run that made it, as `avloc localize` records them.
 
     >>> proposals = Proposals(np.array([[0.5, 0.8]]), np.array([0.9]), np.array([[0.05, 0.91]]))
     >>> localization = Localization("clip.mp4", 2.0, proposals, TimeGrid(0.0, 0.5, 4), np.zeros((4, 2), np.float32))
@@ -62,11 +72,13 @@ class Localization:
     grid: TimeGrid
     fakeness: npt.NDArray[np.float32]
     problems: tuple[str, ...] = ()
-    probabilities: Mapping[str, float] = field(default_factory=dict)
+    probabilities: Mapping[str, float | None] = field(default_factory=dict)
     calibrated: bool = False
     decoded_s: Mapping[str, DecodedSpan] = field(default_factory=dict)
     preview: Preview | None = None
     network: NetworkDescription | None = None
+    unjudged: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         count = len(self.proposals)
@@ -82,29 +94,48 @@ class Localization:
         """List the segments with at least a score, by descending score.
 
         Args:
-            threshold: the lowest score, in [0, 1].
+            threshold: the lowest score, in [0, 1]; scores are compared as they are shown, with four digits.
         """
+        candidates = np.flatnonzero(self.proposals.scores >= threshold - SCORE_STEP)
+        return [segment for segment in map(self._segment, candidates.tolist()) if segment.score >= threshold]
+
+    def _segment(self, row: int) -> LocalizedSegment:
         proposals = self.proposals
-        return [
-            LocalizedSegment.from_scores(segment, score, modality_scores)
-            for segment, score, modality_scores in zip(
-                proposals.segments, proposals.scores, proposals.modality_scores, strict=True
-            )
-            if score >= threshold
-        ]
+        return LocalizedSegment.from_scores(
+            proposals.segments[row],
+            proposals.scores[row],
+            proposals.modality_scores[row],
+            operating_point=self.operating_point,
+            unjudged=self.unjudged,
+        )
 
     def strongest(self) -> LocalizedSegment | None:
         """Return the segment with the highest score; None without segments."""
-        proposals = self.proposals
-        if not len(proposals):
-            return None
-        return LocalizedSegment.from_scores(proposals.segments[0], proposals.scores[0], proposals.modality_scores[0])
+        return self._segment(0) if len(self.proposals) else None
+
+    @property
+    def operating_point(self) -> float | None:
+        """The network's operating point, the lowest score that counts as a detection; None if none was chosen."""
+        return None if self.network is None else self.network.threshold
 
     @property
     def threshold(self) -> float:
-        """The lowest score that counts as a detection: the network's operating point, or else `THRESHOLD`."""
-        chosen = None if self.network is None else self.network.threshold
-        return THRESHOLD if chosen is None else chosen
+        """The lowest score that is shown by default: the operating point, or else `THRESHOLD`."""
+        return THRESHOLD if self.operating_point is None else self.operating_point
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The decision on the clip; None if nothing decides.
+
+        With an operating point it is that of the strongest segment; without one, a calibrated probability decides.
+        """
+        probability = self.probabilities.get("clip")
+        if probability is None:
+            return None
+        if self.operating_point is not None:
+            strongest = self.strongest()
+            return verdict_of(False) if strongest is None else strongest.verdict
+        return verdict_of(probability >= LIKELY_FORGED) if self.calibrated else None
 
     def lacks(self, modality: str) -> bool:
         """Return whether nothing of a modality was decoded. A modality that `decoded_s` does not mention counts as present."""
@@ -120,13 +151,16 @@ class Localization:
             "schema": SCHEMA,
             "file": self.file,
             "duration": round(self.duration_s, 3),
-            "probability": {key: round(float(value), 4) for key, value in self.probabilities.items()},
+            "verdict": self.verdict,
+            "probability": {k: None if p is None else round(float(p), 4) for k, p in self.probabilities.items()},
             "calibrated": self.calibrated,
             "segments": [segment.to_dict() for segment in self.segments()],
             "step": {"start": self.grid.start_s, "hop": self.grid.hop_s, **curves},
             "decoded": {modality: _rounded(self.decoded_s.get(modality)) for modality in MODALITIES},
+            "unjudged": dict(self.unjudged),
             "problems": list(self.problems),
             "network": None if self.network is None else self.network.to_dict(),
+            "options": dict(self.options),
         }
 
     @classmethod
@@ -141,7 +175,7 @@ class Localization:
             raise AvlocError(f"want a localization of schema {SCHEMA}, got {schema!r}")
         step, rows = document["step"], document["segments"]
         fakeness = np.array([step[m] for m in MODALITIES], dtype=np.float32).T  # None becomes NaN
-        modality_scores = np.array([[row[f"{m}_score"] for m in MODALITIES] for row in rows], dtype=np.float64)
+        modality_scores = np.array([[row[f"{m}_score"] or 0.0 for m in MODALITIES] for row in rows], dtype=np.float64)
         proposals = Proposals(
             np.array([[row["start"], row["end"]] for row in rows], dtype=np.float64).reshape(-1, 2),
             np.array([row["score"] for row in rows], dtype=np.float64),
@@ -150,6 +184,10 @@ class Localization:
         decoded_s: dict[str, DecodedSpan] = {
             modality: None if span is None else (span[0], span[1]) for modality, span in document["decoded"].items()
         }
+        unjudged = document.get("unjudged")
+        if unjudged is None:
+            unjudged = {modality: UNDECODED_STREAM for modality, span in decoded_s.items() if span is None}
+        probabilities = dict(document[EARLIER_SCHEMAS.get(schema, "probability")]) | dict.fromkeys(unjudged)
         return cls(
             file=document["file"],
             duration_s=document["duration"],
@@ -157,10 +195,12 @@ class Localization:
             grid=TimeGrid(step["start"], step["hop"], len(fakeness)),
             fakeness=fakeness,
             problems=tuple(document["problems"]),
-            probabilities=document[EARLIER_SCHEMAS.get(schema, "probability")],
+            probabilities=probabilities,
             calibrated=document["calibrated"],
             decoded_s=decoded_s,
             network=None if document.get("network") is None else NetworkDescription.from_dict(document["network"]),
+            unjudged=unjudged,
+            options=document.get("options", {}),
         )
 
     def plot(self) -> Figure:

@@ -64,7 +64,7 @@ class ResultFolder:
         return [self._path(job, name) for name in self.formats]
 
     def is_done(self, job: ClipJob) -> bool:
-        """Return whether all output files of a clip exist."""
+        """Return whether all output files of a clip exist; `earlier_entries` tells what made them."""
         return all(path.is_file() for path in self.paths(job))
 
     def check_paths(self, jobs: Iterable[ClipJob], inputs: Iterable[Path]) -> None:
@@ -117,22 +117,27 @@ class ResultFolder:
             FORMATS[name].write(localization, path, self.options)
 
     def earlier_entries(self, jobs: Iterable[ClipJob]) -> Iterator[SummaryEntry]:
-        """Yield the summary of clips that an earlier run localized, from their JSON files, else from its summary."""
-        from avloc.localization.result import Localization
+        """Yield the summary of clips that an earlier run localized: of their JSON files, else from the folder's summary.
 
+        Without the format json, the JSON files may be older than the rest.
+        """
         rows = read_summary(self.folder)
         for job in jobs:
-            try:
-                localization = Localization.from_dict(read_json(self._path(job, "json"), "localization"))
-                row = SummaryRow.from_localization(localization, self.options.threshold_for(localization))
-            except (AvlocError, OSError, AttributeError, KeyError, TypeError, IndexError, ValueError):
-                earlier_row = rows.get(
-                    str(job.clip).encode("utf-8", "backslashreplace").decode()
-                )  # as files are written
-                if earlier_row is None or earlier_row.forged == "":
-                    continue
-                row = earlier_row
-            yield SummaryEntry(job.name, row)
+            row = self._row_of_json(job) if "json" in self.formats else None
+            if row is None:
+                row = rows.get(str(job.clip).encode("utf-8", "backslashreplace").decode())  # as files are written
+            if row is not None and row.forged != "":
+                yield SummaryEntry(job.name, row)
+
+    def _row_of_json(self, job: ClipJob) -> SummaryRow | None:
+        """Summarize a clip's JSON file; None if it cannot be read as one of ours."""
+        from avloc.localization.result import Localization
+
+        try:
+            localization = Localization.from_dict(read_json(self._path(job, "json"), "localization"))
+            return SummaryRow.from_localization(localization, self.options.threshold_for(localization))
+        except (AvlocError, OSError, AttributeError, KeyError, TypeError, IndexError, ValueError):
+            return None
 
     def write_summary(self, entries: Sequence[SummaryEntry], failed: Collection[FailedClip]) -> Path:
         """Write the table of all clips, and with the format html the page that links to theirs; return the table's path."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -12,6 +12,9 @@ import numpy.typing as npt
 from avloc.core.records import MODALITIES
 
 ModalityName = Literal["audio", "visual", "both"]
+Verdict = Literal["likely forged", "not clearly forged"]
+"""The words for what a network's operating point, or a calibrated probability, decides."""
+SCORE_STEP = 1e-4  # of a score as it is shown
 # A segment names a modality if that modality scores at least this share of the stronger one.
 MODALITY_SHARE = 0.5
 MODALITY_LABELS: dict[ModalityName, str] = {"audio": "audio", "visual": "visual", "both": "audio and visual"}
@@ -27,22 +30,25 @@ class LocalizedSegment:
         end_s: end on the file's own clock.
         score: strength of the evidence in [0, 1]; not a probability.
         modality: `audio`, `visual` or `both`.
-        audio_score: the score of the audio stream alone; 0 if the clip has none.
-        visual_score: the score of the visual stream alone; 0 if the clip has none.
+        audio_score: the score of the audio stream alone; None if it was not judged.
+        visual_score: the score of the visual stream alone; None if it was not judged.
+        verdict: the decision of the network's operating point on the score; None: it has no operating point.
 
-    >>> segment = LocalizedSegment.from_scores((0.5, 0.8), 0.9, np.array([0.05, 0.91]))
-    >>> segment
-    LocalizedSegment(start_s=0.5, end_s=0.8, score=0.9, modality='visual', audio_score=0.05, visual_score=0.91)
-    >>> segment.to_dict()["modality"]
-    'visual'
+    >>> segment = LocalizedSegment.from_scores((0.5, 0.8), 0.9, np.array([0.05, 0.91]), operating_point=0.6)
+    >>> segment  # doctest: +NORMALIZE_WHITESPACE
+    LocalizedSegment(start_s=0.5, end_s=0.8, score=0.9, modality='visual', audio_score=0.05, visual_score=0.91,
+                     verdict='likely forged')
+    >>> segment.label
+    'likely forged: visual (score 0.90)'
     """
 
     start_s: float
     end_s: float
     score: float
     modality: ModalityName
-    audio_score: float
-    visual_score: float
+    audio_score: float | None
+    visual_score: float | None
+    verdict: Verdict | None = None
 
     @classmethod
     def from_scores(
@@ -50,6 +56,9 @@ class LocalizedSegment:
         segment: npt.NDArray[np.floating] | tuple[float, float],
         score: float,
         modality_scores: npt.NDArray[np.floating],
+        *,
+        operating_point: float | None = None,
+        unjudged: Collection[str] = (),
     ) -> LocalizedSegment:
         """Build a segment from a row of `Proposals`.
 
@@ -57,21 +66,36 @@ class LocalizedSegment:
             segment: (2,) start and end, in seconds.
             score: its score.
             modality_scores: (M,) one score per modality, in the order of `MODALITIES`.
+            operating_point: the lowest score that counts as a detection; None: none was chosen.
+            unjudged: modalities without a score.
         """
         start_s, end_s = (round(float(time_s), 3) for time_s in segment)
-        audio_score, visual_score = (round(float(value), 4) for value in modality_scores)
-        return cls(start_s, end_s, round(float(score), 4), modality_name(modality_scores), audio_score, visual_score)
+        audio_score, visual_score = (
+            None if modality in unjudged else round(float(value), 4)
+            for modality, value in zip(MODALITIES, modality_scores, strict=True)
+        )
+        score = round(float(score), 4)
+        verdict = None if operating_point is None else verdict_of(score >= operating_point)
+        judged = [modality for modality in MODALITIES if modality not in unjudged]
+        modality = cast(ModalityName, judged[0]) if len(judged) == 1 else modality_name(modality_scores)
+        return cls(start_s, end_s, score, modality, audio_score, visual_score, verdict)
 
     @property
     def modality_label(self) -> str:
         """The modality in words for people."""
         return MODALITY_LABELS[self.modality]
 
+    @property
+    def label(self) -> str:
+        """The segment in a few words, for subtitles and labels; the verdict comes first if there is one."""
+        text = f"{self.modality_label} (score {self.score:.2f})"
+        return text if self.verdict is None else f"{self.verdict}: {text}"
+
     def lies_in(self, modality: str) -> bool:
         """Return whether the segment is forged in a modality; `both` counts for either."""
         return self.modality in (modality, "both")
 
-    def to_dict(self) -> dict[str, float | str]:
+    def to_dict(self) -> dict[str, float | str | None]:
         """Return the JSON object of the segment, as `localization.schema.json` describes it."""
         return {
             "start": self.start_s,
@@ -80,7 +104,13 @@ class LocalizedSegment:
             "modality": self.modality,
             "audio_score": self.audio_score,
             "visual_score": self.visual_score,
+            "verdict": self.verdict,
         }
+
+
+def verdict_of(is_detected: bool) -> Verdict:
+    """Return the words for a decision."""
+    return "likely forged" if is_detected else "not clearly forged"
 
 
 def modality_name(scores: npt.NDArray[np.floating], share: float = MODALITY_SHARE) -> ModalityName:

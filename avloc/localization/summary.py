@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import html
 import io
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib import resources
 from pathlib import Path
@@ -15,15 +17,19 @@ from urllib.parse import quote
 
 from avloc.io.cells import quote_cell, unquote_cell
 from avloc.io.files import write_text
-from avloc.localization.text import NOT_DECODED
+from avloc.localization.text import NOT_JUDGED, notes
 
 if TYPE_CHECKING:
     from avloc.localization.result import Localization
 
 TABLE, INDEX = "summary.csv", "index.html"
 TITLE = "Which clips are fake?"
-EARLIER_HEADER = "file,seconds,forged,picture,sound,"
-"""The start of tables whose columns for the modalities had other names; still read."""
+EARLIER_HEADERS = (
+    "file,seconds,forged,picture,sound,",
+    "file,seconds,forged,visual,audio,segments,best_start,best_end,best_score,problems",
+)
+"""The start of tables whose columns for the modalities had other names, or that had fewer; still read."""
+DIGEST_DIGITS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,8 @@ class SummaryRow:
         best_end: end of the strongest segment.
         best_score: score of the strongest segment.
         problems: messages, separated by semicolons.
+        verdict: `likely forged` or `not clearly forged`.
+        run: a digest of the network and of the options that made the result (`run_digest`).
     """
 
     file: str
@@ -53,6 +61,8 @@ class SummaryRow:
     best_end: float | str = ""
     best_score: float | str = ""
     problems: str = ""
+    verdict: str = ""
+    run: str = ""
 
     @classmethod
     def from_localization(cls, localization: Localization, threshold: float) -> SummaryRow:
@@ -64,7 +74,7 @@ class SummaryRow:
         """
         strongest = localization.strongest()
         probabilities = {
-            column: "" if localization.lacks(key) else round(localization.probabilities[key], 4)
+            column: "" if (value := localization.probabilities.get(key)) is None else round(value, 4)
             for column, key in (("forged", "clip"), ("visual", "visual"), ("audio", "audio"))
         }
         return cls(
@@ -74,9 +84,24 @@ class SummaryRow:
             best_start="" if strongest is None else strongest.start_s,
             best_end="" if strongest is None else strongest.end_s,
             best_score="" if strongest is None else strongest.score,
-            problems="; ".join(localization.problems),
+            problems="; ".join(notes(localization)),
+            verdict=localization.verdict or "",
+            run="" if localization.network is None else run_digest(localization.network.sha256, localization.options),
             **probabilities,
         )
+
+
+def run_digest(sha256: str, options: Mapping[str, object]) -> str:
+    """Hash what made a result, to tell whether another run would make the same.
+
+    Args:
+        sha256: hash of the network's weights.
+        options: those that change results, as JSON values.
+
+    >>> run_digest("1f2e", {"keep": 100}) == run_digest("1f2e", {"keep": 3})
+    False
+    """
+    return hashlib.sha256(json.dumps([sha256, dict(options)], sort_keys=True).encode()).hexdigest()[:DIGEST_DIGITS]
 
 
 FIELDS = tuple(field.name for field in fields(SummaryRow))
@@ -114,8 +139,8 @@ def is_summary(path: Path) -> bool:
     """Return whether a file was written by `save_summary`."""
     with path.open("rb") as file:
         begin = file.read(400)
-    headers = (",".join(FIELDS), EARLIER_HEADER)
-    return begin.startswith(tuple(header.encode() for header in headers)) or TITLE.encode() in begin
+    headers = tuple(header.encode() for header in (",".join(FIELDS), *EARLIER_HEADERS))
+    return begin.startswith(headers) or TITLE.encode() in begin
 
 
 def save_summary(
@@ -137,7 +162,7 @@ def save_summary(
     writer.writerows({column: quote_cell(value) for column, value in asdict(row).items()} for row in rows)
     write_text(folder / TABLE, buffer.getvalue())
     if index:
-        by_suspicion = sorted(entries, key=lambda entry: -float(entry.row.forged))
+        by_suspicion = sorted(entries, key=lambda entry: -float(entry.row.forged or 0))
         write_text(folder / INDEX, _index_page(by_suspicion, failed, threshold))
 
 
@@ -147,6 +172,7 @@ def _index_page(entries: Sequence[SummaryEntry], failed: Sequence[FailedClip], t
     lines = [
         f'<tr><td class="left"><a href="{quote(os.fsencode(name))}.html">{html.escape(row.file)}</a></td>'
         + "".join(f"<td>{_number(value)}</td>" for value in (row.forged, row.visual, row.audio))
+        + f'<td class="left">{row.verdict}</td>'
         + f'<td class="wide">{row.segments}</td><td class="wide">{float(row.seconds):.1f}</td></tr>'
         for name, row in entries
     ]
@@ -158,6 +184,7 @@ def _index_page(entries: Sequence[SummaryEntry], failed: Sequence[FailedClip], t
         '<p class="faint">The columns forged, visual and audio hold probabilities if the checkpoint is calibrated, '
         "otherwise the strongest scores.</p>"
         '<div class="table"><table><thead><tr><th class="left">clip</th><th>forged</th><th>visual</th><th>audio</th>'
+        '<th class="left">verdict</th>'
         f'<th class="wide">{counted}</th><th class="wide">seconds</th></tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
         "</main></body></html>\n"
@@ -165,4 +192,4 @@ def _index_page(entries: Sequence[SummaryEntry], failed: Sequence[FailedClip], t
 
 
 def _number(value: float | str) -> str:
-    return NOT_DECODED if value == "" else f"{float(value):.2f}"
+    return NOT_JUDGED if value == "" else f"{float(value):.2f}"

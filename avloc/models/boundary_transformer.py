@@ -1,9 +1,10 @@
 """features > stems > cross-modal attention > a branch of points per modality > scored segments, merged.
 
 A point head over a pyramid (Zhang et al., "ActionFormer", ECCV 2022) on two streams that attend to each other. Deviations: each
-modality has points of its own, judged by its own stream, since a forged word's sound and mouth need not lie at the same time,
-and either may be genuine; boundaries as distributions; 1-D DIoU; evidence pooled over each point's own segment; a boundary
-probability at every step that weights the scores; and streams that may be missing, as a whole or in part.
+modality has points of its own, since a forged word's sound and mouth need not lie at the same time, and either may be genuine;
+they see both streams, and pool evidence over their own segment from that modality's stream, which has attended to the other;
+boundaries as distributions; 1-D DIoU; a boundary probability at every step that weights the scores; and streams that may be
+missing, as a whole or in part.
 
 Legend: B batch, T steps, R rows of a stream, C width, L levels, P points of all levels, M modalities (audio, visual),
 G branches (M, or 1 for both modalities together), K distance bins.
@@ -84,17 +85,19 @@ class BoundaryTransformer(nn.Module):
         visual_rows_per_step: rate of the visual features; None if `audio_rows_per_step` is None.
         cross_layers: pairs of self- and cross-attention blocks per stream.
         radius: attention sees at most this many steps to each side.
-        modality_points: give each modality points of its own, judged by its own stream; False: one set of points for both.
-        share_branch: use the same weights for the points of both modalities.
+        modality_points: give each modality points of its own; their pyramid sees both streams, their evidence is pooled of that
+            modality's stream (which has attended to the other, unless `cross_layers` is 0). False: one set of points for both.
+        share_branch: use the same weights for the points of both modalities; False needs `modality_points`.
         evidence_channels: channels of the evidence that is pooled over each point's own segment, and scores it; 0: none.
-        refine: move each segment's boundaries by the pooled evidence.
+        refine: move each segment's boundaries by the pooled evidence; it needs `evidence_channels`.
         distance_bins: K. Each distance is the mean of a distribution over K strides.
         distribution_weight: weight of the loss on that distribution.
         boundary_width_steps: standard deviation of the labels around each boundary.
         boundary_power: exponent of the boundary probabilities in a proposal's score.
         voting_iou: average a proposal's boundaries with those of proposals that overlap it by at least this IoU; 0: no voting.
         naming_weight: weight of points whose segment is forged in the other modality only, relative to positives.
-        merge_iou: an audio and a visual proposal that overlap by at least this IoU become one.
+        merge_iou: an audio and a visual proposal that overlap by at least this IoU become one. Like `merge_hull`, it has no
+            effect without `modality_points`: one set of points has nothing to merge.
         merge_hull: a merged row reaches from the earlier start to the later end, instead of having those of the stronger one;
             for labels whose fake segment is the time in which either modality is forged, and differs between them.
         dropout: of stems, attention blocks and pyramid; the heads have none.
@@ -110,7 +113,8 @@ class BoundaryTransformer(nn.Module):
         longest_segment_steps: 0, segments may have any length.
 
     Raises:
-        AvlocError: if `heads` does not divide `width`, or a number of layers does not divide the width of its features.
+        AvlocError: if `heads` does not divide `width`, a number of layers does not divide the width of its features, or an option
+            needs another one that is off.
 
     >>> network = BoundaryTransformer(audio_dim=5, visual_dim=7, width=8, heads=2, levels=2).eval()
     >>> mask = torch.ones(1, 19, dtype=torch.bool)
@@ -164,6 +168,7 @@ class BoundaryTransformer(nn.Module):
             {"width": width, "evidence_channels": evidence_channels, "distance_bins": distance_bins},
             {"levels": levels, "stem_layers": stem_layers, "cross_layers": cross_layers},
         )
+        _check_effects(self.arguments)
         groups = SEPARATE if modality_points else TOGETHER
         ends = list(accumulate(map(len, groups), initial=0))
         self._columns = [slice(*pair) for pair in pairwise(ends)]  # of each branch, among the modalities
@@ -174,39 +179,22 @@ class BoundaryTransformer(nn.Module):
         self.boundary_power, self.voting_iou = boundary_power, voting_iou
         self.merge = partial(merge_modalities, min_iou=merge_iou, hull=merge_hull)
         stem = partial(Stem, width=width, layers=stem_layers, dropout=dropout, input_dropout=input_dropout)
-        audio_stem = stem(
-            features=audio_dim,
-            spectral_channels=audio_spectral_channels,
-            cached_layers=audio_layers,
-            rows_per_step=audio_rows_per_step,
+        encoders = ({"spectral_channels": audio_spectral_channels}, {"grid_channels": visual_grid_channels})
+        dims, layers = (audio_dim, visual_dim), (audio_layers, visual_layers)
+        rates = (audio_rows_per_step, visual_rows_per_step)
+        self.stems = nn.ModuleList(
+            stem(features=features, cached_layers=cached_layers, rows_per_step=rate, **encoder)
+            for features, cached_layers, rate, encoder in zip(dims, layers, rates, encoders, strict=True)
         )
-        visual_stem = stem(
-            features=visual_dim,
-            grid_channels=visual_grid_channels,
-            cached_layers=visual_layers,
-            rows_per_step=visual_rows_per_step,
-        )
-        self.stems = nn.ModuleList([audio_stem, visual_stem])
         self.missing_modality_embedding = nn.Parameter(torch.zeros(2, width))
         block = partial(TransformerBlock, width=width, heads=heads, dropout=dropout)
         self.self_blocks = nn.ModuleList(block() for _ in range(2 * cross_layers))
         self.cross_blocks = nn.ModuleList(block(cross=True) for _ in range(2 * cross_layers))
         self.step_heads = nn.ModuleList(nn.Linear(width, 1) for _ in range(2))
         self.fuse = nn.ModuleList(nn.Linear(2 * width, width) for _ in groups)
-        self.branches = nn.ModuleList(
-            PointBranch(
-                width=width,
-                heads=heads,
-                levels=levels,
-                outputs=len(group),
-                distance_bins=distance_bins,
-                evidence_channels=evidence_channels,
-                refine=refine,
-                radius=radius,
-                dropout=dropout,
-            )
-            for group in (groups[:1] if share_branch else groups)
-        )
+        branch = partial(PointBranch, width=width, heads=heads, levels=levels, radius=radius, dropout=dropout)
+        branch = partial(branch, distance_bins=distance_bins, evidence_channels=evidence_channels, refine=refine)
+        self.branches = nn.ModuleList(branch(outputs=len(group)) for group in (groups[:1] if share_branch else groups))
 
     def forward(
         self,
@@ -240,7 +228,7 @@ class BoundaryTransformer(nn.Module):
         embedded = [s(x, m, c) for s, x, m, c in zip(self.stems, (audio, video), row_masks, clocks, strict=True)]
         streams = self._attend(self._fill_missing(embedded, masks, clip), clip)
         step_logits = torch.cat([head(x) for head, x in zip(self.step_heads, streams, strict=True)], -1)
-        # The points of each branch see both streams, its own one first; its evidence is pooled of its own one alone.
+        # The points of each branch see both streams, its modality's first; its evidence is pooled of that one alone.
         fused = [fuse(torch.cat(streams[:: 1 - 2 * m], -1)) * clip[..., None] for m, fuse in enumerate(self.fuse)]
         if len(fused) == 1:
             streams, masks = fused, [clip]
@@ -380,6 +368,20 @@ def _check_sizes(widths: Mapping[str, int], layers: Mapping[str, int]) -> None:
                 raise AvlocError(f"want {name} of at most {largest}, got {size}")
     if widths["distance_bins"] < 1:
         raise AvlocError(f"want at least one of distance_bins, got {widths['distance_bins']}")
+
+
+def _check_effects(arguments: Mapping[str, object]) -> None:
+    """Refuse options that were asked for and would have no effect, because the one that they need is off.
+
+    `merge_iou` and `merge_hull` are not among them: decoding alone reads them, and settings that differ in `modality_points`
+    share them.
+    """
+    for option, usual, needed in (("refine", False, "evidence_channels"), ("share_branch", True, "modality_points")):
+        if arguments[option] != usual and not arguments[needed]:
+            raise AvlocError(
+                f"{option}={arguments[option]} has no effect with {needed}={arguments[needed]}; leave {option} out, or change "
+                f"{needed}"
+            )
 
 
 def _check_widths(width: int, heads: int, audio: tuple[int, int], visual: tuple[int, int]) -> None:

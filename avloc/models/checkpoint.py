@@ -222,6 +222,8 @@ def _context(path: Path, values: Mapping[str, Any]) -> TrainingContext:
     if not isinstance(calibration, dict) or not all(_is_fit(fit) for fit in calibration.values()):
         raise _damaged(path, "calibration", calibration)
     native_rate, modality = _stream_options(path, values)
+    if modality is not None and modality not in (extractor.modality for extractor in extractors):
+        raise _damaged(path, "modality", modality)
     context = TrainingContext(
         hop_s=float(values["hop_s"]),
         extractors=tuple(extractors),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Literal, get_args
@@ -13,6 +14,12 @@ from avloc.io.files import read_json
 Streams = Literal["both", "audio", "visual"]
 """The streams that a network judges together."""
 STREAMS: tuple[Streams, ...] = get_args(Streams)
+SCOPES: Mapping[Streams, str] = {
+    "both": "drawn faces, recorded speech of {speakers} speakers, and the forging methods of the model card",
+    "audio": "recorded speech of {speakers} speakers and the forging methods of the model card",
+    "visual": "drawn faces and the forging methods of the model card",
+}
+"""The material that the networks were trained on: no real footage, and no forgeries of other kinds."""
 FOLDER = Path(__file__).parent / "pretrained"
 FACTS = "networks.json"
 """The networks' descriptions, readable without torch, and the figures of the model card."""
@@ -37,6 +44,19 @@ def packaged_description(streams: str = "both") -> NetworkDescription:
         AvlocError: if no such network exists.
     """
     return _descriptions()[check_streams(streams)]
+
+
+def scope_text(streams: str, speakers: int) -> str:
+    """Describe the material of a training, for the network's description and for all that is said of it.
+
+    Args:
+        streams: the network.
+        speakers: number of speakers that are heard in training.
+
+    >>> scope_text("audio", 3)
+    'recorded speech of 3 speakers and the forging methods of the model card'
+    """
+    return SCOPES[check_streams(streams)].format(speakers=speakers)
 
 
 def check_streams(streams: str) -> Streams:

@@ -20,6 +20,36 @@ MOST_ROWS_PER_STEP = 64.0
 SMALLEST_WEIGHT = 1e-6  # below it, neither neighbour of a step's middle is present
 
 
+class RowPosition(NamedTuple):
+    """Positions among the rows of a stream, exact however long it is: `row + share`.
+
+    Attributes:
+        row: (B, T) int64.
+        share: (B, T) float32 of a row, in [0, 1] unless stated otherwise.
+    """
+
+    row: Tensor
+    share: Tensor
+
+    def carried(self) -> RowPosition:
+        """The same positions, where `share` may be any number, with one in [0, 1]."""
+        whole = self.share.floor()
+        return RowPosition(self.row + whole.long(), self.share - whole)
+
+    def in_groups(self, stride: int) -> RowPosition:
+        """The same positions among the middles of groups of rows.
+
+        Args:
+            stride: rows per group.
+
+        >>> position = RowPosition(torch.tensor([[720_001]]), torch.tensor([[0.5]])).in_groups(2)
+        >>> position.row.tolist(), position.share.tolist()  # 720001.5 / 2 - 0.5
+        ([[360000]], [[0.25]])
+        """
+        group = self.row.div(stride, rounding_mode="floor")
+        return RowPosition(group, (self.row - group * stride + self.share) / stride - 0.5).carried()
+
+
 class StreamClock(NamedTuple):
     """The clock of one stream of a padded batch.
 
@@ -35,12 +65,21 @@ class StreamClock(NamedTuple):
     phase: Tensor | None = None
     inside: Tensor | None = None
 
-    def middles(self) -> Tensor:
-        """The middle of each step, in rows from the first one: (B, T) float64."""
+    def middles(self) -> RowPosition:
+        """The middle of each step, in rows from the first one: (B, T).
+
+        The times of a long clip need float64, which some devices lack. So their whole rows and the rest are taken apart on the
+        CPU; the device adds the phases in float32, where all numbers are small.
+        """
         assert self.phase is not None
         assert self.inside is not None
-        steps = torch.arange(self.inside.shape[1], device=self.phase.device, dtype=torch.float64)
-        return (steps + 0.5) * self.rows_per_step - self.phase.double()[:, None]
+        device = self.phase.device
+        middles = (torch.arange(self.inside.shape[1], dtype=torch.float64) + 0.5) * self.rows_per_step
+        rows = middles.floor()
+        phase = self.phase.float()[:, None]
+        whole_phase = phase.floor()
+        share = (middles - rows).float().to(device) - (phase - whole_phase)
+        return RowPosition(rows.long().to(device) - whole_phase.long(), share).carried()
 
     def step_mask(self, mask: Tensor) -> Tensor:
         """Mark the steps whose middle lies in a row that is present: (B, R) → (B, T).
@@ -49,8 +88,8 @@ class StreamClock(NamedTuple):
         """
         if self.phase is None or self.inside is None:
             return mask
-        middles = self.middles()
-        before, after = (_at(mask, (middles + t).floor().long()) for t in (-ROW_TOLERANCE, ROW_TOLERANCE))
+        row, share = self.middles()
+        before, after = (_at(mask, row + (share + t).floor().long()) for t in (-ROW_TOLERANCE, ROW_TOLERANCE))
         return (before | after) & self.inside
 
     def to_steps(self, x: Tensor, mask: Tensor, stride: int = 1) -> Tensor:
@@ -65,11 +104,10 @@ class StreamClock(NamedTuple):
         """
         if self.phase is None:
             return x
-        position = self.middles() / stride - 0.5
-        low = position.floor()
-        share = (position - low).to(x.dtype)
+        low, share = self.middles().in_groups(stride)
+        share = share.to(x.dtype)
         total, weights = x.new_zeros(()), x.new_zeros(())
-        for rows, weight in ((low.long(), 1 - share), (low.long() + 1, share)):
+        for rows, weight in ((low, 1 - share), (low + 1, share)):
             weight = weight * _at(mask, rows)
             index = rows.clamp(0, x.shape[1] - 1)[..., None].expand(-1, -1, x.shape[-1])
             total, weights = total + x.gather(1, index) * weight[..., None], weights + weight
@@ -105,9 +143,9 @@ def stream_clocks(
     for name, (x, phase) in (("audio", audio), ("visual", video)):
         rate = arguments.get(f"{name}_rows_per_step")
         if (rate is None) != (phase is None or step_mask is None):
-            wanted = "averaged to its steps" if rate is None else f"at {rate:g} rows per step, with phases"
+            rate_text = "averaged to its steps" if rate is None else f"at {rate:g} rows per step, with phases"
             raise AvlocError(
-                f"the network takes {name} features {wanted}; see native_rate of avloc.datasets.FeatureData"
+                f"the network takes {name} features {rate_text}; see native_rate of avloc.datasets.FeatureData"
             )
         if rate is None or step_mask is None:
             clocks.append(StreamClock())

@@ -50,7 +50,7 @@ def create_app(queue: UploadQueue, receive_limits: ReceiveLimits | None = None, 
     Args:
         queue: localizes the uploads of its store; the application closes both when it stops.
         receive_limits: the limits of unfinished uploads.
-        network: the network that localizes, in words for the page.
+        network: the networks that localize, in sentences for the page.
 
     Raises:
         AvlocError: if the extra `web` is not installed.
@@ -86,7 +86,7 @@ class Pages:
     Args:
         queue: the uploads that wait.
         receiver: takes uploads.
-        network: the network that localizes, in words.
+        network: the networks that localize, in sentences.
     """
 
     def __init__(self, queue: UploadQueue, receiver: Receiver, network: str = "") -> None:

@@ -142,7 +142,7 @@ for (const name of ["dragover", "dragleave", "drop"]) {
 }
 fetchJson("room").catch(() => null).then((answer) => {
   limits = answer;
-  if (limits && limits.network) element("network").textContent = `Network: ${limits.network}.`;
+  if (limits && limits.network) element("network").textContent = limits.network;
   element("network").hidden = !(limits && limits.network);
   if (limits) element("limits").textContent = `Up to ${limits.megabytes} MB and ${+limits.minutes.toFixed(1)} minutes`;
 });

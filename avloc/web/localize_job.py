@@ -121,7 +121,9 @@ class LocalizeJob:
         localization = localizer.localize(task.clip, span=span, preview=True, info=info, progress=progress)
         problems = tuple(hide_paths(problem, task) for problem in localization.problems)
         threshold = localization.threshold if self.threshold is None else self.threshold
-        document = page(replace(localization, file=task.name, problems=problems), self.clip_url, threshold)
+        unjudged = {modality: hide_paths(reason, task) for modality, reason in localization.unjudged.items()}
+        public = replace(localization, file=task.name, problems=problems, unjudged=unjudged)
+        document = page(public, self.clip_url, threshold)
         task.page.write_text(document, encoding="utf-8")
 
 

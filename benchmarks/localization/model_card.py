@@ -31,10 +31,10 @@ WIDTH = 136
 DETAILS = "details.json"
 """The benchmark's corpus has it: by clip, `methods` by modality."""
 BUNDLED_SPEECH = (
-    ("Allison Smith", "en", "bundled", "CC-BY-SA-3.0"),
-    ("June Wallack", "fr", "bundled", "CC-BY-SA-3.0"),
-    ("Carlo Flora", "it", "bundled", "CC-BY-3.0"),
-    ("Maxim Topal", "ru", "bundled", "CC-BY-3.0"),
+    ("Allison Smith", "en", "all", "CC-BY-SA-3.0"),
+    ("June Wallack", "fr", "all", "CC-BY-SA-3.0"),
+    ("Carlo Flora", "it", "all", "CC-BY-3.0"),
+    ("Maxim Topal", "ru", "test", "CC-BY-3.0"),
 )
 
 
@@ -88,6 +88,15 @@ def describe_data(dataset: str, root: Path) -> dict[str, Any]:
     }
 
 
+def count_training_speakers(speech: Sequence[Sequence[str]]) -> int:
+    """Count the speakers that are heard in training, of `describe_data`'s table.
+
+    >>> count_training_speakers(BUNDLED_SPEECH)
+    3
+    """
+    return sum(split in ("all", "train") for _, _, split, _ in speech)
+
+
 def _count_splits(dataset: str, root: Path) -> dict[str, dict[str, Any]]:
     """By split, the number of clips of each kind and of those that each method has forged."""
     details = read_json(root / DETAILS, "details of the clips") if (root / DETAILS).is_file() else {}
@@ -130,9 +139,9 @@ def _head(facts: Mapping[str, Any]) -> Iterator[str]:
     yield "<!-- Written by benchmarks/localization/train_packaged.py; not by hand. -->"
     yield ""
     yield _paragraph(
-        "avloc comes with three small networks, so that `avloc localize clip.mp4` and `avloc serve` work at once. They know "
-        f"**{facts['networks']['both']['description']['scope']} only**. On other footage they show how the tool works, not "
-        "whether the footage is genuine: read the [limits](limits.md) before you tell anyone of a result."
+        "avloc comes with three small networks, so that `avloc localize clip.mp4` and `avloc serve` work at once. They were "
+        f"trained only on **{facts['networks']['both']['description']['scope']}**. On other footage they show how the tool "
+        "works, not whether the footage is genuine: read the [limits](limits.md) before you tell anyone of a result."
     )
 
 

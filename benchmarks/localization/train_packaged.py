@@ -44,18 +44,12 @@ from avloc.inference import Localizer
 from avloc.io.files import read_json, replacing, write_json, write_text
 from avloc.models.checkpoint import write_checkpoint
 from avloc.models.network import as_module
-from avloc.models.packaged import FACTS, FOLDER, STREAMS
+from avloc.models.packaged import FACTS, FOLDER, STREAMS, scope_text
 from avloc.training import train
 
 NAME = "avloc"
 TRAININGS = "packaged"
 """The folder of the trainings, in OUT."""
-SCOPES = {
-    "both": "generated and re-voiced speech and drawn faces",
-    "audio": "generated and re-voiced speech",
-    "visual": "drawn faces",
-}
-"""The kinds of clips that a network knows."""
 NETWORKS: Mapping[str, tuple[str, ...]] = {
     "both": (),
     "audio": ("--data.modality", "audio", "--model.model.width", "80"),
@@ -240,7 +234,9 @@ def pack(streams: str, checkpoint: Path, data: Data, options: argparse.Namespace
     batches = [full.source.collate([examples[k] for k in range(min(UNUSED_CLIPS, len(examples)))])]
     unused = clear_unused(as_module(full.model), batches) if NETWORKS[streams] else []
     training = read_json(checkpoint.with_suffix(".json"), "settings of a finished training")
-    description = NetworkDescription(f"{NAME}-{streams}", options.version, training["trained"], SCOPES[streams])
+    speakers = model_card.count_training_speakers(model_card.describe_data(data.dataset, data.root)["speech"])
+    scope = scope_text(streams, speakers)
+    description = NetworkDescription(f"{NAME}-{streams}", options.version, training["trained"], scope)
     write_checkpoint(path, full.model, context, description, half=True)
     validation = score_split(Localizer.from_checkpoint(path), data, data.validation)
     change = largest_change(before, validation)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from avloc.core.descriptions import ExtractorDescription
 from avloc.core.records import MODALITIES, VideoRecord
 from avloc.core.timeline import rows_in
 from avloc.datasets.loading.batch import Batch, FeatureInputs, StreamInputs, TargetMaker, stack_targets
@@ -85,6 +86,7 @@ class FeatureDataset(Dataset[FeatureExample]):
         allow_missing: leave out clips without features.
         native_rate: keep the rows of each stream instead of averaging them to steps.
         modality: give the network this stream alone, and only the segments of this modality; None: both.
+        absent: extractors of a stream that the network is not given, whose features the store need not have.
 
     Attributes:
         records: the clips that have features, with their segments cut.
@@ -116,8 +118,9 @@ class FeatureDataset(Dataset[FeatureExample]):
         allow_missing: bool = False,
         native_rate: bool = False,
         modality: str | None = None,
+        absent: Sequence[ExtractorDescription] = (),
     ) -> None:
-        self.store, self.extractors, self.hop_s = store, tuple(extractors), hop_s
+        self.store, self.extractors, self.hop_s, self.absent = store, tuple(extractors), hop_s, tuple(absent)
         self.native_rate, self.modality = native_rate, modality
         self.longest_s = longest_s
         self.random_windows, self.pseudo_forgeries = random_windows, pseudo_forgeries
@@ -170,6 +173,8 @@ class FeatureDataset(Dataset[FeatureExample]):
             else:
                 rows = no_features(self.store.describe(name))
             features[self.modalities[name]].append(rows)
+        for description in self.absent:
+            features[description.modality].append(no_features(description))
         return make_example(self.records[clip], features, self.hop_s, native_rate=self.native_rate)
 
     def lengths(self) -> npt.NDArray[np.int64]:

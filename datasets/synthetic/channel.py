@@ -35,5 +35,5 @@ def match_channel(samples: Samples, reference: Samples) -> Samples:
     middles = (edges[:-1] + edges[1:]) / 2
     gain = 10 ** (np.interp(np.arange(size // 2 + 1), middles, gain_db) / 20)
     matched = np.fft.irfft(spectra[0] * gain, size)[:length]
-    level, wanted = (np.sqrt(np.mean(np.square(signal, dtype=np.float64))) for signal in (matched, reference))
-    return (matched * (wanted / max(1e-6, level))).astype(np.float32)
+    level, target = (np.sqrt(np.mean(np.square(signal, dtype=np.float64))) for signal in (matched, reference))
+    return (matched * (target / max(1e-6, level))).astype(np.float32)

@@ -246,7 +246,7 @@ def check_extractor(extractor: Extractor) -> Extractor:
     """Return an extractor whose declared attributes fulfil the contract.
 
     Raises:
-        AvlocError: naming the class, the attribute, the value wanted, and the value that it has.
+        AvlocError: naming the class, the attribute, the expected value, and the value that it has.
     """
     path = f"{type(extractor).__module__}.{type(extractor).__qualname__}"
     checks: dict[str, tuple[str, Callable[[Any], bool]]] = {
@@ -257,16 +257,16 @@ def check_extractor(extractor: Extractor) -> Extractor:
         "dtype": (" or ".join(STORED_DTYPES), lambda v: v in STORED_DTYPES),
         "receptive_field_s": ("seconds of at least 0", lambda v: 0 <= v < math.inf),
     }
-    for attribute, (wanted, fulfils) in checks.items():
+    for attribute, (expected, fulfils) in checks.items():
         try:
             value = getattr(extractor, attribute)
             fine = fulfils(value)
         except AttributeError as error:
-            raise AvlocError(f"{path}: an extractor must declare {attribute}, {wanted}") from error
+            raise AvlocError(f"{path}: an extractor must declare {attribute}, {expected}") from error
         except (TypeError, ValueError):
             fine = False
         if not fine:
-            raise AvlocError(f"{path}: an extractor's {attribute} must be {wanted}, got {value!r}")
+            raise AvlocError(f"{path}: an extractor's {attribute} must be {expected}, got {value!r}")
     built_in = extractor.name in EXTRACTORS and EXTRACTORS[extractor.name] != path
     if built_in:
         raise AvlocError(f"{path}: {extractor.name!r} is the name of an extractor of avloc; choose another name")

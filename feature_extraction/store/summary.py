@@ -157,8 +157,8 @@ def iter_problems(store: FeatureStore, extractor: str) -> Iterator[tuple[str, tu
             if file not in files:
                 files.add(file)
                 problems = tables.problems[k]
-                is_told = any(problem.startswith(undecoded) for problem in problems)
-                gaps = () if is_told else tables.gaps_of(k)
+                is_listed = any(problem.startswith(undecoded) for problem in problems)
+                gaps = () if is_listed else tables.gaps_of(k)
                 spans = [(start_s + first * hop_s, start_s + end * hop_s) for first, end in gaps]
                 yield file, (*problems, *_describe_spans(spans))
 

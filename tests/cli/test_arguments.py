@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+from contextlib import suppress
 from dataclasses import is_dataclass
 from importlib import import_module
 from pathlib import Path
@@ -11,12 +12,14 @@ import pytest
 
 from avloc.cli.arguments import (
     VERBS,
+    above_zero,
     add_dataset_options,
     add_localizer_options,
     add_longest_option,
     default_workers,
     duration,
     existing,
+    number,
     output,
     parser,
     path,
@@ -26,6 +29,7 @@ from avloc.cli.arguments import (
 )
 from avloc.errors import AvlocError
 from avloc.inference.settings import LocalizerSettings
+from avloc.models.packaged import packaged_description
 
 
 def test_paths_of_outputs_are_checked_before_the_work(tmp_path, monkeypatch):
@@ -65,6 +69,73 @@ def test_whole_numbers_name_their_smallest():
             whole(text)
 
 
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e999", "x", ""])
+def test_numbers_are_finite(text):
+    for parse, expected in (
+        (number(), "want a number, got"),
+        (number(0), "want a number of at least 0, got"),
+        (number(0, 1), "want a number within 0 and 1, got"),
+        (above_zero, "want a number above 0, got"),
+    ):
+        with pytest.raises(argparse.ArgumentTypeError, match=f"{expected} '{text}'"):
+            parse(text)
+
+
+def test_numbers_have_bounds():
+    assert (number()("-1e3"), number(0)("0"), number(0, 1)("1"), above_zero("1e-9")) == (-1000.0, 0.0, 1.0, 1e-9)
+    for parse, text in ((number(0), "-1"), (number(0, 1), "1.01"), (above_zero, "0")):
+        with pytest.raises(argparse.ArgumentTypeError, match=f"got '{text}'"):
+            parse(text)
+
+
+def verb_parsers(verb: str) -> list[tuple[tuple[str, ...], argparse.ArgumentParser]]:
+    """The parsers of a verb and of its actions, by their words; none for `train`, whose options are Lightning's."""
+    made: list[argparse.ArgumentParser] = []
+    with pytest.MonkeyPatch.context() as patch, suppress(SystemExit):
+        patch.setattr(argparse.ArgumentParser, "print_help", lambda self, file=None: made.append(self))
+        import_module(f"avloc.cli.{verb}").parse(["--help"])
+    pending, parsers = [((verb,), each) for each in made], []
+    while pending:
+        words, each = pending.pop()
+        parsers.append((words, each))
+        for action in each._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                pending += [((*words, name), inner) for name, inner in action.choices.items()]
+    return parsers
+
+
+def _reads_numbers(action: argparse.Action) -> bool:
+    if action.type is None or action.choices is not None:
+        return False
+    try:
+        value = action.type("0.5")
+    except (argparse.ArgumentTypeError, ValueError, AvlocError):
+        return False
+    return isinstance(value, float) or (isinstance(value, tuple) and isinstance(value[0], float))
+
+
+def test_no_option_of_any_verb_takes_what_is_no_finite_number():
+    checked = set()
+    for verb in VERBS:
+        for words, each in verb_parsers(verb):
+            for option in (a.option_strings[0] for a in each._actions if a.option_strings and _reads_numbers(a)):
+                for text in ("nan", "inf"):
+                    with pytest.raises(AvlocError, match=f"argument {option}.*: .* got '{text}'"):
+                        each.parse_args([f"{option}={text}"])
+                checked.add((*words, option))
+    assert checked > {
+        ("localize", "--threshold"),
+        ("localize", "--start"),
+        ("localize", "--end"),
+        ("serve", "--threshold"),
+        ("serve", "--memory"),
+        ("predict", "--timeout"),
+        ("evaluate", "--ap-ious"),
+        ("evaluate", "--frame-step"),
+        ("store", "import", "--hop"),
+    }, checked
+
+
 def test_paths_expand_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert path("~/clips") == tmp_path / "clips"
@@ -87,6 +158,21 @@ def test_localizer_options(tmp_path):
     assert vars(namespace) == {}
     with pytest.raises(AvlocError, match="want NAME=FILE, got 'a'"):
         options.parse_args(["--checkpoint", str(tmp_path / "c.ckpt"), "--weights", "a"])
+
+
+@pytest.mark.parametrize(
+    ("verb", "default"),
+    [
+        ("localize", "the streams that a clip has"),
+        ("serve", "the streams that a clip has"),
+        ("predict", "both for all clips, also for those that lack a stream"),
+    ],
+)
+def test_the_help_tells_the_networks_and_the_default_of_streams(verb, default):
+    ((_, options),) = verb_parsers(verb)
+    texts = {action.dest: action.help for action in options._actions}
+    assert texts["streams"].endswith(f"(default: {default})")
+    assert packaged_description().scope in texts["checkpoint"]
 
 
 def test_dataset_options_check_the_folder(tmp_path):

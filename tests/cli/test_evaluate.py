@@ -53,7 +53,7 @@ def test_options_are_parsed():
 
 def test_malformed_lists_of_numbers_are_rejected(files, capsys):
     assert evaluate(files, "--ap-ious", "x") == 2
-    assert "invalid list of float value: 'x'" in capsys.readouterr().err
+    assert "want a number, got 'x'" in capsys.readouterr().err
 
 
 def test_output_files_hold_all_parts(files, tmp_path, capsys):
@@ -183,9 +183,9 @@ def test_clip_scores(files, tmp_path, capsys):
     ("options", "message"),
     [
         (("--bootstrap", 1), "--bootstrap wants at least 2 draws, got 1"),
-        (("--frame-step", 0), "--frame-step must be above 0 seconds, got 0"),
+        (("--frame-step", 0), "--frame-step: want a number above 0, got '0'"),
         (("--ap-ious", "2"), "must be above 0 and at most 1, got 2"),
-        (("--ar-counts", "0"), "must be at least 1, got 0"),
+        (("--ar-counts", "0"), "want a whole number of at least 1, got '0'"),
         (("--split", "dev", "--json", "x.json"), "no clips"),
         (("--versus", "none.json"), "none.json: no such prediction file"),
     ],

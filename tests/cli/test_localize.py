@@ -13,12 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from avloc.cli.localize import parse, report, summary_line
+from avloc.cli.localize import parse
 from avloc.cli.main import main
 from avloc.core.descriptions import TrainingContext
-from avloc.core.proposals import Proposals
 from avloc.core.records import VideoRecord
-from avloc.core.timeline import Segment, TimeGrid
+from avloc.core.timeline import Segment
 from avloc.datasets import examples_folder
 from avloc.datasets.synthetic.encode import write_mp4
 from avloc.feature_extraction.extractors.catalog import build_extractor
@@ -28,7 +27,6 @@ from avloc.feature_extraction.media.types import Span
 from avloc.inference.feature_source import FeatureSource
 from avloc.inference.source import read_whole
 from avloc.localization.options import OutputOptions
-from avloc.localization.result import Localization
 from avloc.models import BoundaryTransformer
 from avloc.models.checkpoint import read_checkpoint, write_checkpoint
 from avloc.models.packaged import packaged_description
@@ -107,25 +105,6 @@ def clips(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def localization():
-    """Two segments in 4.12 s."""
-    proposals = Proposals(
-        np.array([[0.5, 0.8], [2.0, 2.64]]), np.array([0.9, 0.7]), np.array([[0.05, 0.91], [0.72, 0.5]])
-    )
-    return Localization(
-        file="x.mp4",
-        duration_s=4.12,
-        proposals=proposals,
-        grid=TimeGrid(0.0, 0.04, 103),
-        fakeness=np.zeros((103, 2), np.float32),
-        problems=("2 damaged packets were left out",),
-        probabilities={"clip": 0.93, "audio": 0.8, "visual": 0.9},
-        calibrated=True,
-        decoded_s={"audio": (0.0, 4.12), "visual": (0.0, 4.12)},
-    )
-
-
 def call(*words, expect=0, workers=0):
     assert main(["localize", *map(str, words), "--workers", str(workers)]) == expect
 
@@ -180,6 +159,68 @@ def test_a_folder_with_a_broken_file(checkpoint, clips, tmp_path, capsys):
     assert (tmp_path / "tone.json").stat().st_mtime_ns > before
 
 
+@pytest.fixture(scope="module")
+def two_checkpoints(checkpoint, tmp_path_factory):
+    """The network, and the same with one weight changed."""
+    content = torch.load(checkpoint, weights_only=True)
+    content["state_dict"] = dict(content["state_dict"])
+    name = "model.step_heads.0.bias"
+    content["state_dict"][name] = content["state_dict"][name] + 0.125
+    content["avloc"].pop("weights_sha256")
+    other = tmp_path_factory.mktemp("other") / "other.ckpt"
+    torch.save(content, other)
+    return checkpoint, other
+
+
+@pytest.mark.parametrize("formats", ["json,csv", "csv"])
+def test_results_of_another_network_or_other_options_are_made_again(two_checkpoints, clips, tmp_path, capsys, formats):
+    """Without the format json, the summary tells what made a result."""
+    first, other = two_checkpoints
+    (tmp_path / "clips").mkdir()
+    for name in ("tone.mp4", "plain.mp4"):
+        source = clips / name if name == "tone.mp4" else clips / "deep" / name
+        (tmp_path / "clips" / name).write_bytes(source.read_bytes())
+    words = [tmp_path / "clips", "--out", tmp_path / "out", "--format", formats, "--overwrite", "--skip-done"]
+    stamps = {}
+
+    def made_again(*more):
+        before = dict(stamps)
+        call(*words, *more)
+        stamps.update({path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.csv")})
+        return sum(stamps[f"{name}.csv"] != before.get(f"{name}.csv") for name in ("tone", "plain"))
+
+    assert made_again("--checkpoint", first) == 2
+    capsys.readouterr()
+    assert made_again("--checkpoint", first) == 0
+    assert "2 of 2 clips were localized by an earlier run\n" in capsys.readouterr().out
+    assert made_again("--checkpoint", other) == 2
+    assert (
+        "0 of 2 clips were localized by an earlier run; 2 with another network or other options, or without a record of them: "
+        "localized again\n"
+    ) in capsys.readouterr().out
+    assert made_again("--checkpoint", other) == 0
+    for option in (("--keep", 7), ("--end", 3), ("--threshold", 0.5)):
+        assert made_again("--checkpoint", other, *option) == 2, option
+        assert made_again("--checkpoint", other, *option) == 0, option
+    rows = list(csv.DictReader((tmp_path / "out" / "summary.csv").read_text().splitlines()))
+    assert len({row["run"] for row in rows}) == 1
+
+
+def test_a_result_records_the_options_that_change_it(checkpoint, clips, tmp_path):
+    call(clips / "tone.mp4", "--checkpoint", checkpoint, "--out", tmp_path, "--format", "json", "--keep", 5, "--end", 3)
+    assert json.loads((tmp_path / "tone.json").read_text())["options"] == {
+        "streams": None,
+        "precision": "32",
+        "decoding": None,
+        "keep": 5,
+        "start": 0.0,
+        "end": 3.0,
+        "audio_track": None,
+        "threshold": None,
+        "embed": "auto",
+    }
+
+
 def test_a_span_of_a_clip(checkpoint, clips, tmp_path):
     call(
         clips / "tone.mp4",
@@ -223,29 +264,12 @@ def test_options_are_parsed(checkpoint, monkeypatch, tmp_path):
     assert (options.workers, options.timeout) == (1, 300.0)
 
 
-def test_report_of_one_clip_lists_its_segments(localization):
-    assert report(localization, 0.5, [Path("out/x.json"), Path("out/x.png")]).splitlines() == [
-        "x.mp4: 4.12 s, 2 segments with a score of 0.5 or more → out/x.json, out/x.png",
-        "  likely forged (probability 0.93; visual 0.90, audio 0.80)",
-        "  note: 2 damaged packets were left out",
-        "      0.50 –     0.80 s   score 0.90   visual",
-        "      2.00 –     2.64 s   score 0.70   audio and visual",
-    ]
-
-
-def test_summary_line_of_a_clip_of_many(localization):
-    assert summary_line(localization, 0.6) == (
-        "x.mp4: likely forged (probability 0.93; visual 0.90, audio 0.80); 2 segments of 0.6 or more "
-        "(2 damaged packets were left out)"
-    )
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--start", "3", "--end", "2"], "want 0 ≤ --start < --end, got 3 and 2"),
+        (["--start", "3", "--end", "2"], "want --start < --end, got 3 and 2"),
         (["--format", "pdf"], "want formats of json, csv, vtt, audacity, png, html, got pdf"),
-        (["--threshold", "nan"], "want a --threshold within 0 and 1, got nan"),
+        (["--threshold", "nan"], "--threshold: want a number within 0 and 1, got 'nan'"),
         (["--audio-track", "2"], "tone.mp4: has no audio track 2, it has 1"),
     ],
 )

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from avloc.cli.main import main
-from avloc.cli.serve import network_name, parse
+from avloc.cli.serve import networks_text, parse
 from avloc.datasets.synthetic.encode import write_mp4
 from avloc.errors import AvlocError
 from avloc.inference.settings import LocalizerSettings
@@ -225,7 +225,7 @@ def test_defaults(no_checkpoint):
     [("--longest", "0"), ("--keep", "-1"), ("--longest", "nan"), ("--time-limit", "inf"), ("--memory", "0")],
 )
 def test_limits_must_be_positive(no_checkpoint, option, value):
-    with pytest.raises(AvlocError, match=f"want {option} > 0, got"):
+    with pytest.raises(AvlocError, match=f"{option}: want a number above 0, got '{value}'"):
         parse([*no_checkpoint, option, value])
 
 
@@ -235,6 +235,11 @@ def test_the_total_must_hold_the_largest_clip(no_checkpoint):
 
 
 def test_the_page_names_the_network():
-    assert network_name(LocalizerSettings("folder/c.ckpt")) == "the checkpoint c.ckpt"
-    assert network_name(LocalizerSettings()) == network_text(packaged_description("both"))
-    assert network_name(LocalizerSettings(streams="audio")) == network_text(packaged_description("audio"))
+    assert networks_text(LocalizerSettings("folder/c.ckpt")) == "Network: the checkpoint c.ckpt."
+    audio = network_text(packaged_description("audio"))
+    assert networks_text(LocalizerSettings(streams="audio")) == f"Network for all clips: {audio}."
+    version, scope = packaged_description().version, packaged_description().scope
+    assert networks_text(LocalizerSettings()) == (
+        f"Networks: avloc-both {version} for clips with sound and pictures, avloc-audio {version} for sound alone, avloc-visual "
+        f"{version} for pictures alone; each timeline names its own. Trained only on {scope}."
+    )

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from avloc.core.descriptions import ClipInputFormat, ExtractorDescription, TrainingContext
@@ -45,6 +47,10 @@ def test_an_option_without_effect_is_an_error(tmp_path, options, message):
     with pytest.raises(AvlocError, match=message):
         build_source(checkpoint, **options)
     build_source(checkpoint, {"r3d_18": "x.pth"})
+    of_sound = replace(checkpoint, context=replace(checkpoint.context, modality="audio"))
+    with pytest.raises(AvlocError, match="was trained on logspec, which do not use --weights r3d_18=…"):
+        build_source(of_sound, {"r3d_18": "x.pth"})
+    assert [extractor.name for extractor in build_source(of_sound).descriptions] == ["logspec"]
     with pytest.raises(
         AvlocError, match=r"a\.ckpt: the network was trained on the clips themselves, which do not use --weights"
     ):

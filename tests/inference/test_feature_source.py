@@ -96,3 +96,26 @@ def test_a_network_of_one_stream_gets_it_alone_from_clip_and_store(tiny_set, tin
     assert [bool(stored.record.modality_segments(m)) for m in ("audio", "visual")] == present
     left_out = stored.streams[1 if modality == "audio" else 0]
     assert not left_out.any()
+
+
+R3D = ExtractorDescription("r3d_18", "visual", 0.64, 512, weights_sha256="0" * 64)
+OWN = ExtractorDescription("mine", "visual", 0.1, 3, factory="somewhere.Mine")
+
+
+@pytest.mark.parametrize("unused", [R3D, OWN], ids=["weights", "class"])
+@pytest.mark.parametrize("native_rate", [False, True])
+def test_a_network_of_one_stream_needs_nothing_of_the_other(tiny_set, tiny_store, unused, native_rate):
+    """Neither weights nor the class of the other stream's extractor, nor its features in the store; its width is known."""
+    store, records = FeatureStore(tiny_store), read_records("lavdf", tiny_set)
+    described = [store.describe("logspec"), unused]
+    source = FeatureSource(described, 0.04, native_rate=native_rate, modality="audio")
+    source.prepare()
+    assert [extractor.name for extractor in source.extractors()] == ["logspec"]
+    stored = source.stored(records, store, allow_missing=False)[1]
+    decoded = read_whole(source, tiny_set / records[1].file)
+    for example in (stored, decoded):
+        assert example.streams[0].any()
+        assert example.streams[1].shape[1] == unused.dim
+        assert [mask.any() for mask in example.masks] == [True, False]
+    with pytest.raises(CheckpointError):
+        FeatureSource(described, 0.04, native_rate=native_rate).prepare()

@@ -41,6 +41,9 @@ def test_missing_modality_is_never_forged(localizer):
     assert {segment.modality for segment in localization.segments()} == {"visual"}
     assert np.isnan(localization.fakeness[:, 0]).all()
     assert not np.isnan(localization.fakeness[:, 1]).any()
+    assert localization.probabilities["audio"] is None
+    assert localization.probabilities["visual"] is not None
+    assert dict(localization.unjudged) == {"audio": "no audio data"}
 
 
 def test_nan_clip_fails_alone_in_its_batch(localizer):
@@ -51,7 +54,7 @@ def test_nan_clip_fails_alone_in_its_batch(localizer):
     good, bad, other = localizer.run([example_of(20, "a"), example_of(9, "b", value=np.nan), example_of(11, "c")])
     assert len(bad.proposals) == 0
     assert bad.problems == ("the network's boundary map holds NaN or infinity",)
-    assert dict(bad.probabilities) == {}
+    assert dict(bad.probabilities) == {"clip": None, "audio": None, "visual": None}
     assert np.isnan(bad.fakeness).all()
     assert len(good.proposals) > 0 < len(other.proposals)
     assert good.problems == ()

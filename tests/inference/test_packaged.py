@@ -64,6 +64,8 @@ def test_each_clip_goes_to_the_network_for_its_streams(localizations, file, stre
     assert localization.calibrated
     lacking = {"both": [], "audio": ["visual"], "visual": ["audio"]}[streams]
     assert [m for m in ("audio", "visual") if localization.lacks(m)] == lacking
+    assert [m for m in ("audio", "visual") if localization.probabilities[m] is None] == lacking
+    assert list(localization.unjudged) == lacking
     assert (
         localization.problems
         == {
@@ -80,7 +82,9 @@ def test_one_stream_of_a_clip_with_both_can_be_judged_alone():
     assert (localization.decoded_s["visual"], localization.problems) == (None, ())
     assert np.isnan(localization.fakeness[:, 1]).all()
     assert {segment.modality for segment in localization.segments()} <= {"audio"}
-    assert localization.probabilities["visual"] == 0
+    assert localization.probabilities["visual"] is None
+    assert dict(localization.unjudged) == {"visual": "the network judges the audio stream alone"}
+    assert {segment.visual_score for segment in localization.segments()} == {None}
 
 
 def test_arrays_go_to_the_network_for_their_streams():
@@ -104,6 +108,18 @@ def test_a_clip_that_cannot_be_read_is_a_media_error(tmp_path):
     (tmp_path / "x.mp4").write_text("no media")
     with pytest.raises(MediaError, match="x.mp4: cannot be opened as media"):
         load_packaged().localize(tmp_path / "x.mp4")
+
+
+@pytest.mark.parametrize(
+    ("file", "streams", "reason"),
+    [
+        ("audio-sound-alone.mp4", "visual", "no video stream"),
+        ("visual-picture-alone.mp4", "audio", "no audio stream"),
+    ],
+)
+def test_a_clip_without_the_stream_that_is_asked_for_is_an_error_that_names_it(file, streams, reason):
+    with pytest.raises(MediaError, match=f"{file}: {reason}"):
+        avloc.localize(examples_folder() / file, streams=streams)
 
 
 def test_half_precision_changes_scores_by_less_than_a_hundredth(tmp_path):

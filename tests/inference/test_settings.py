@@ -73,3 +73,10 @@ def test_without_a_checkpoint_the_package_judges():
     assert isinstance(LocalizerSettings().load(), PackagedLocalizer)
     localizer = LocalizerSettings(streams="visual").load()
     assert localizer.description == packaged_description("visual")
+
+
+def test_the_hashes_are_those_of_the_networks_that_may_judge(checkpoint):
+    assert LocalizerSettings(checkpoint).network_hashes() == (LocalizerSettings(checkpoint).load().description.sha256,)
+    assert LocalizerSettings(streams="audio").network_hashes() == (packaged_description("audio").sha256,)
+    names = ("both", "audio", "visual")
+    assert LocalizerSettings().network_hashes() == tuple(packaged_description(streams).sha256 for streams in names)

@@ -43,9 +43,10 @@ def empty_localization():
         grid=TimeGrid(0.0, 0.04, 25),
         fakeness=fakeness,
         problems=("no video stream",),
-        probabilities={"clip": 0.0, "audio": 0.0, "visual": 0.0},
+        probabilities={"clip": 0.0, "audio": 0.0, "visual": None},
         calibrated=False,
         decoded_s={"audio": (0.0, 1.0), "visual": None},
+        unjudged={"visual": "no video stream"},
     )
 
 

@@ -24,9 +24,9 @@ def test_each_lane_has_its_curve_and_its_segments(localization):
     assert audio.get_xlim() == (0.0, 4.12)
 
 
-def test_a_missing_stream_is_stated(empty_localization):
+def test_a_stream_that_was_not_judged_is_stated(empty_localization):
     audio, visual = timeline_figure(empty_localization).axes
-    assert [text.get_text() for text in visual.texts] == ["no visual stream"]
+    assert [text.get_text() for text in visual.texts] == ["visual not judged"]
     assert len(audio.texts) == 0
 
 

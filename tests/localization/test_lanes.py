@@ -34,9 +34,9 @@ def test_the_curve_has_a_gap_where_fakeness_is_nan(localization):
     assert 'd="M100.0 52.0L300.0 52.0M700.0 52.0L900.0 52.0"' in lanes(short)
 
 
-def test_a_missing_stream_is_stated(empty_localization):
+def test_a_stream_that_was_not_judged_is_stated(empty_localization):
     text = lanes(empty_localization)
-    assert '<span class="name">visual: none</span></div>' in text
+    assert '<span class="name">visual: not judged</span></div>' in text
     assert '<span class="name">audio</span><svg' in text
 
 

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from avloc.core.descriptions import NetworkDescription
+from avloc.errors import AvlocError
 from avloc.localization.options import EMBEDS, THRESHOLD, OutputOptions
 
 
@@ -17,3 +20,11 @@ def test_the_threshold_is_the_one_asked_for_or_the_networks(localization):
     assert OutputOptions(threshold=0.0).threshold_for(chosen) == 0.0
     assert OutputOptions().threshold_for(localization) == THRESHOLD
     assert OutputOptions().threshold_for(replace(localization, network=NetworkDescription("net"))) == THRESHOLD
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan"), float("inf")])
+def test_a_threshold_is_a_score(threshold):
+    with pytest.raises(AvlocError, match=f"want a threshold within 0 and 1, got {threshold:g}"):
+        OutputOptions(threshold=threshold)
+    assert OutputOptions(0.0).threshold == 0
+    assert OutputOptions(1.0).threshold == 1

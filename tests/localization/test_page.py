@@ -26,7 +26,11 @@ def test_the_table_has_the_segments_by_time(localization, read_html):
         ("2.0", "2.64", "0.7"),
         ("3.1", "3.3", "0.3"),
     ]
-    assert rows[2]["data-status"] == "Likely forged: audio and visual, from 3.10 to 3.30 seconds, score 0.30"
+    assert rows[2]["data-status"] == "Audio and visual, from 3.10 to 3.30 seconds, score 0.30"
+    decided = replace(localization, network=NetworkDescription("net", threshold=0.5))
+    rows = read_html(page(decided, None, 0.25)).find("tr")[1:]
+    assert rows[1]["data-status"] == "Likely forged: audio, from 2.00 to 2.64 seconds, score 0.70"
+    assert rows[2]["data-status"] == "Not clearly forged: audio and visual, from 3.10 to 3.30 seconds, score 0.30"
 
 
 def test_the_verdict_states_probabilities(localization):
@@ -48,11 +52,24 @@ def test_an_uncalibrated_audio_file_without_segments(empty_localization, read_ht
     document = read_html(text)
     assert document.open == []
     assert document.find("audio")[0]["src"] == "quiet.wav"
-    assert "visual: none" in text
+    assert "visual: not judged" in text
     assert "<b>0.00</b> strongest score" in text
     assert "<b>–</b> visual" in text
     assert "is not calibrated" in text
     assert len(document.find("tr")) == 1
+
+
+def test_a_stream_that_was_not_judged_has_its_reason_and_no_number(localization):
+    reason = "the network judges the audio stream alone"
+    alone = replace(
+        localization,
+        probabilities={"clip": 0.8, "audio": 0.8, "visual": None},
+        unjudged={"visual": reason},
+    )
+    text = page(alone, None, 0.2)
+    assert "<b>–</b> visual" in text
+    assert f'<p class="problem">visual not judged: {reason}</p>' in text
+    assert '<td>0.70</td><td class="wide">–</td><td class="wide">0.72</td>' in text
 
 
 def test_a_page_without_probabilities_has_no_verdict(localization, read_html):
@@ -100,7 +117,7 @@ def test_a_notebook_shows_the_page_in_a_sandboxed_iframe(localization, read_html
 def test_the_page_names_the_network_and_its_operating_point(localization, read_html):
     network = NetworkDescription("avloc-both", "<3>", "2026-11-26", "drawn faces", "ab" * 32, 0.75)
     text = page(replace(localization, network=network), None, 0.75)
-    assert "Network: avloc-both &lt;3&gt; (2026-11-26, sha256 abababababab), which knows drawn faces only." in text
+    assert "Network: avloc-both &lt;3&gt; (2026-11-26, sha256 abababababab), trained only on drawn faces." in text
     assert "Strongest score 0.90, threshold 0.75." in text
     assert '"threshold": 0.75' in as_iframe(replace(localization, network=network)).replace("&quot;", '"')
     assert read_html(text).open == []

@@ -126,7 +126,7 @@ def test_keyboard_and_screen_reader(opened):
         assert current_time(page) == pytest.approx(start, abs=0.01)
     assert page.locator("#status").text_content() == "No later segment"
     page.keyboard.press("ArrowLeft")
-    assert page.locator("#status").text_content() == "Likely forged: audio, from 2.00 to 2.64 seconds, score 0.70"
+    assert page.locator("#status").text_content() == "Audio, from 2.00 to 2.64 seconds, score 0.70"
     page.keyboard.press("Space")
     wait(page, "!document.querySelector('#clip').paused")
     page.keyboard.press("Space")

@@ -43,10 +43,57 @@ def test_json_keeps_its_schema_and_comes_back(fixture, request):
     np.testing.assert_allclose(back.fakeness, localization.fakeness, atol=1e-4)
 
 
-def test_from_dict_reads_the_schema_without_a_network(localization):
+def earlier_document(localization, schema, *missing):
+    """The document as avloc wrote it before verdicts, options and reasons, with 0 for a stream that was not judged."""
     document = localization.to_dict()
-    earlier = {key: value for key, value in document.items() if key != "network"}
-    assert Localization.from_dict({**earlier, "schema": "avloc.localization/3"}).to_dict() == document
+    earlier = {key: value for key, value in document.items() if key not in ("verdict", "unjudged", "options", *missing)}
+    segments = [{key: value or 0.0 for key, value in row.items() if key != "verdict"} for row in document["segments"]]
+    probability = {key: value or 0.0 for key, value in document["probability"].items()}
+    return {**earlier, "schema": schema, "segments": segments, "probability": probability}
+
+
+@pytest.mark.parametrize(("schema", "missing"), [("avloc.localization/4", ()), ("avloc.localization/3", ("network",))])
+def test_from_dict_reads_earlier_schemas(localization, schema, missing):
+    document = earlier_document(localization, schema, *missing)
+    assert Localization.from_dict(document).to_dict() == localization.to_dict()
+
+
+@pytest.mark.parametrize("schema", ["avloc.localization/4", "avloc.localization/3"])
+def test_an_earlier_document_of_one_stream_has_no_probability_of_the_other(empty_localization, schema):
+    document = earlier_document(empty_localization, schema)
+    assert document["probability"]["visual"] == 0
+    back = Localization.from_dict(document)
+    assert dict(back.probabilities) == {"clip": 0.0, "audio": 0.0, "visual": None}
+    assert dict(back.unjudged) == {"visual": "nothing of it was decoded"}
+
+
+def test_a_stream_that_was_not_judged_is_null_with_the_reason(localization):
+    proposals = localization.proposals
+    alone = replace(
+        localization,
+        proposals=replace(proposals, modality_scores=proposals.modality_scores * [1, 0]),
+        probabilities={"clip": 0.8, "audio": 0.8, "visual": None},
+        unjudged={"visual": "the network judges the audio stream alone"},
+    )
+    document = json.loads(json.dumps(alone.to_dict()))
+    jsonschema.validate(document, SCHEMA)
+    assert document["probability"] == {"clip": 0.8, "audio": 0.8, "visual": None}
+    assert {row["visual_score"] for row in document["segments"]} == {None}
+    assert document["unjudged"] == {"visual": "the network judges the audio stream alone"}
+    back = Localization.from_dict(document)
+    assert back.to_dict() == document
+    assert not back.proposals.modality_scores[:, 1].any()
+
+
+def test_a_clip_without_any_score_keeps_the_schema(localization):
+    nothing = replace(localization, probabilities=dict.fromkeys(("clip", "audio", "visual")))
+    jsonschema.validate(nothing.to_dict(), SCHEMA)
+    assert nothing.verdict is None
+
+
+def test_options_come_back(localization):
+    recorded = replace(localization, options={"keep": 3, "end": None})
+    assert Localization.from_dict(json.loads(json.dumps(recorded.to_dict()))).options == {"keep": 3, "end": None}
 
 
 def test_from_dict_reads_the_earliest_schema():
@@ -56,15 +103,16 @@ def test_from_dict_reads_the_earliest_schema():
     assert np.isnan(localization.fakeness[2, 0])
     document = localization.to_dict()
     jsonschema.validate(document, SCHEMA)
-    assert document["schema"] == "avloc.localization/4"
+    assert document["schema"] == "avloc.localization/5"
     assert document["probability"] == EARLIER_DOCUMENT["chance"]
+    assert [row.pop("verdict") for row in document["segments"]] == [None]
     unchanged = EARLIER_DOCUMENT.keys() - {"schema", "chance"}
     assert {key: document[key] for key in unchanged} == {key: EARLIER_DOCUMENT[key] for key in unchanged}
 
 
 @pytest.mark.parametrize("schema", ["x/1", None, "avloc.localization/1"])
 def test_from_dict_refuses_another_schema(localization, schema):
-    with pytest.raises(AvlocError, match=f"want a localization of schema avloc.localization/4, got {schema!r}"):
+    with pytest.raises(AvlocError, match=f"want a localization of schema avloc.localization/5, got {schema!r}"):
         Localization.from_dict({**localization.to_dict(), "schema": schema})
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from avloc.core.descriptions import NetworkDescription
 from avloc.errors import AvlocError
 from avloc.localization.options import OutputOptions
 from avloc.localization.result_folder import ClipJob, ResultFolder
-from avloc.localization.summary import FailedClip, SummaryEntry, SummaryRow
+from avloc.localization.summary import FailedClip, SummaryEntry, SummaryRow, run_digest
 
 JOB = ClipJob(Path("clips/deep/a.b.mp4"), Path("deep/a.b"))
 
@@ -94,5 +95,16 @@ def test_earlier_entries_without_json_come_from_the_summary(results, localizatio
 
 def test_a_damaged_json_is_no_earlier_entry(results, localization):
     results.write(JOB, localization)
-    results.paths(JOB)[0].write_text('{"schema": "avloc.localization/4"}')
+    results.paths(JOB)[0].write_text('{"schema": "avloc.localization/5"}')
     assert list(results.earlier_entries([JOB])) == []
+
+
+def test_without_the_format_json_an_older_json_is_not_asked(results, localization):
+    """The summary is of the run that wrote the other files."""
+    clip = replace(localization, file=str(JOB.clip))
+    results.write(JOB, replace(clip, options={"keep": 1}))
+    named = replace(clip, network=NetworkDescription("net", sha256="ab"))
+    results.write_summary([SummaryEntry(JOB.name, SummaryRow.from_localization(named, 0.5))], [])
+    tables = replace(results, formats=("csv",))
+    assert [entry.row.run for entry in tables.earlier_entries([JOB])] == [run_digest("ab", {})]
+    assert [entry.row.run for entry in results.earlier_entries([JOB])] == [""]

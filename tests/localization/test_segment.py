@@ -30,7 +30,25 @@ def test_times_are_rounded_to_milliseconds_and_scores_to_four_digits():
         "modality": "both",
         "audio_score": 0.9877,
         "visual_score": 0.5,
+        "verdict": None,
     }
+
+
+@pytest.mark.parametrize(
+    ("score", "verdict"), [(0.62, "likely forged"), (0.61996, "likely forged"), (0.61994, "not clearly forged")]
+)
+def test_the_operating_point_decides_on_the_score_as_it_is_shown(score, verdict):
+    segment = LocalizedSegment.from_scores((0, 1), score, np.array([score, 0.1]), operating_point=0.62)
+    assert segment.verdict == segment.to_dict()["verdict"] == verdict
+    assert segment.label == f"{verdict}: audio (score 0.62)"
+
+
+def test_a_modality_that_was_not_judged_has_no_score():
+    segment = LocalizedSegment.from_scores((0, 1), 0.3, np.array([0.3, 0.0]), unjudged={"visual": "why"})
+    assert (segment.audio_score, segment.visual_score, segment.modality) == (0.3, None, "audio")
+    assert segment.label == "audio (score 0.30)"
+    nothing = LocalizedSegment.from_scores((0, 1), 0.0, np.array([0.0, 0.0]), unjudged={"visual": "why"})
+    assert nothing.modality == "audio"  # and never the other one
 
 
 def test_modality_is_taken_from_the_exact_scores():

@@ -5,6 +5,7 @@ import io
 from dataclasses import replace
 from pathlib import Path
 
+from avloc.core.descriptions import NetworkDescription
 from avloc.core.timeline import TimeGrid
 from avloc.localization.summary import (
     FailedClip,
@@ -12,6 +13,7 @@ from avloc.localization.summary import (
     SummaryRow,
     is_summary,
     read_summary,
+    run_digest,
     save_summary,
 )
 
@@ -28,7 +30,7 @@ def entries(*pairs):
 def test_a_row_counts_segments_above_the_threshold(localization):
     row = SummaryRow.from_localization(replace(localization, grid=TimeGrid(1.0, 0.04, 78)), 0.5)
     assert row == SummaryRow(
-        localization.file, 3.12, 0.93, 0.9, 0.8, 2, 0.5, 0.8, 0.9, "2 damaged packets were left out"
+        localization.file, 3.12, 0.93, 0.9, 0.8, 2, 0.5, 0.8, 0.9, "2 damaged packets were left out", "likely forged"
     )
 
 
@@ -55,7 +57,7 @@ def test_the_index_starts_with_the_most_suspicious_clip(localization, empty_loca
     page = (tmp_path / "index.html").read_text()
     assert page.index("a%20b.html") < page.index("q.html")
     assert "a &lt;b&gt; &amp; $c.mp4" in page
-    assert '<td>0.93</td><td>0.90</td><td>0.80</td><td class="wide">2</td><td class="wide">4.1</td>' in page
+    assert '<td>0.80</td><td class="left">likely forged</td><td class="wide">2</td><td class="wide">4.1</td>' in page
     assert "<td>0.00</td><td>–</td><td>0.00</td>" in page
 
 
@@ -78,6 +80,33 @@ def test_read_summary_knows_the_earlier_column_names(tmp_path):
         "old.mp4", "4.0", "0.62", "0.6", "", "2", "0.5", "0.8", "0.9", "no audio stream"
     )
     assert rows["broken.mkv"].forged == ""
+
+
+def test_read_summary_reads_tables_without_verdicts(tmp_path):
+    (tmp_path / "summary.csv").write_text(
+        "file,seconds,forged,visual,audio,segments,best_start,best_end,best_score,problems\nold.mp4,4.0,0.62,0.6,,2,0.5,0.8,0.9,\n"
+    )
+    assert is_summary(tmp_path / "summary.csv")
+    row = read_summary(tmp_path)["old.mp4"]
+    assert (row.forged, row.verdict, row.run) == ("0.62", "", "")
+
+
+def test_a_row_tells_the_network_and_the_options_that_made_it(localization, tmp_path):
+    named = replace(localization, network=NetworkDescription("net", sha256="ab"), options={"keep": 3})
+    row = SummaryRow.from_localization(named, 0.5)
+    assert row.run == run_digest("ab", {"keep": 3})
+    others = (("ac", {"keep": 3}), ("ab", {"keep": 4}), ("ab", {}), ("ab", {"keep": 3, "end": None}))
+    assert row.run not in {run_digest(sha256, options) for sha256, options in others}
+    assert SummaryRow.from_localization(localization, 0.5).run == ""
+    save_summary(tmp_path, [SummaryEntry(Path("a"), row)], [], 0.5, index=False)
+    assert read_summary(tmp_path)[localization.file].run == row.run
+
+
+def test_a_clip_without_any_score_is_the_least_suspicious(localization, tmp_path):
+    nothing = replace(localization, file="none.mp4", probabilities=dict.fromkeys(("clip", "audio", "visual")))
+    save_summary(tmp_path, entries(("none", nothing), ("a b", localization)), [], 0.5, index=True)
+    page = (tmp_path / "index.html").read_text()
+    assert page.index("a%20b.html") < page.index("none.html")
 
 
 def test_a_foreign_table_is_no_summary(tmp_path):

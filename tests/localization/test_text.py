@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,13 +12,17 @@ import webvtt
 
 from avloc.core.descriptions import NetworkDescription
 from avloc.core.proposals import Proposals
+from avloc.localization.page import page
+from avloc.localization.result import Localization
 from avloc.localization.text import (
     audacity_text,
     csv_text,
-    likelihood,
     network_text,
+    notes,
     probability_text,
-    verdict,
+    report,
+    summary_line,
+    verdict_text,
     vtt_text,
 )
 
@@ -40,14 +46,14 @@ def test_csv_names_like_formulas_are_quoted(localization):
 
 
 def test_csv_without_segments_is_a_header(empty_localization):
-    assert csv_text(empty_localization, 0.0) == "file,start,end,score,modality,audio_score,visual_score\n"
+    assert csv_text(empty_localization, 0.0) == "file,start,end,score,modality,audio_score,visual_score,verdict\n"
 
 
 def test_subtitles_have_a_cue_per_segment(localization):
     assert [(cue.start, cue.end, cue.text) for cue in read_vtt(vtt_text(localization, 0.2))] == [
-        ("00:00:00.500", "00:00:00.800", "likely forged: visual (score 0.90)"),
-        ("00:00:02.000", "00:00:02.640", "likely forged: audio (score 0.70)"),
-        ("00:00:03.100", "00:00:03.300", "likely forged: audio and visual (score 0.30)"),
+        ("00:00:00.500", "00:00:00.800", "visual (score 0.90)"),
+        ("00:00:02.000", "00:00:02.640", "audio (score 0.70)"),
+        ("00:00:03.100", "00:00:03.300", "audio and visual (score 0.30)"),
     ]
 
 
@@ -62,7 +68,7 @@ def test_subtitles_without_segments(empty_localization):
 
 def test_audacity_labels_are_separated_by_tabs(localization, empty_localization):
     rows = [line.split("\t") for line in audacity_text(localization, 0.2).splitlines()]
-    assert rows[0] == ["0.500000", "0.800000", "likely forged: visual (score 0.90)"]
+    assert rows[0] == ["0.500000", "0.800000", "visual (score 0.90)"]
     assert len(rows) == 3
     assert audacity_text(empty_localization, 0.0) == ""
 
@@ -71,17 +77,17 @@ def test_audacity_labels_are_separated_by_tabs(localization, empty_localization)
     ("probability", "words"),
     [(0.93, "likely forged"), (0.5, "likely forged"), (0.49, "not clearly forged"), (0.0, "not clearly forged")],
 )
-def test_likelihood_turns_at_one_half(localization, probability, words):
+def test_without_an_operating_point_the_verdict_turns_at_one_half(localization, probability, words):
     calibrated = replace(localization, probabilities={"clip": probability, "audio": 0.05, "visual": 0.6})
-    assert likelihood(calibrated) == words
-    assert verdict(calibrated) == f"{words} (probability {probability:.2f}; visual 0.60, audio 0.05)"
+    assert calibrated.verdict == words
+    assert verdict_text(calibrated) == f"{words} (probability {probability:.2f}; visual 0.60, audio 0.05)"
 
 
 def test_an_uncalibrated_verdict_names_scores_only(empty_localization):
-    assert verdict(empty_localization) == "strongest score 0.00 (visual –, audio 0.00)"
+    assert verdict_text(empty_localization) == "strongest score 0.00 (visual –, audio 0.00)"
 
 
-def test_a_missing_stream_has_no_probability(empty_localization):
+def test_a_stream_that_was_not_judged_has_no_probability(empty_localization):
     assert [probability_text(empty_localization, key) for key in ("clip", "visual", "audio")] == ["0.00", "–", "0.00"]
 
 
@@ -90,30 +96,101 @@ def with_threshold(localization, threshold):
 
 
 def test_with_an_operating_point_the_strongest_score_decides(localization):
-    assert verdict(with_threshold(localization, 0.9)) == (
+    assert verdict_text(with_threshold(localization, 0.9)) == (
         "likely forged (strongest score 0.90, threshold 0.90; probability 0.93; visual 0.90, audio 0.80)"
     )
-    assert likelihood(with_threshold(localization, 0.91)) == "not clearly forged"  # whatever the probability
+    assert with_threshold(localization, 0.91).verdict == "not clearly forged"  # whatever the probability
 
 
 def test_with_an_operating_point_calibration_is_not_needed(localization, empty_localization):
-    assert verdict(with_threshold(replace(localization, calibrated=False), 0.5)) == (
+    assert verdict_text(with_threshold(replace(localization, calibrated=False), 0.5)) == (
         "likely forged (strongest score 0.90, threshold 0.50; visual 0.90, audio 0.80)"
     )
-    assert verdict(with_threshold(empty_localization, 0.5)) == (
+    assert verdict_text(with_threshold(empty_localization, 0.5)) == (
         "not clearly forged (strongest score 0.00, threshold 0.50; visual –, audio 0.00)"
     )
 
 
-def test_a_clip_is_likely_forged_exactly_if_a_segment_is_shown(localization):
-    """Scores are rounded for people, the comparison is not."""
-    proposals = Proposals(np.array([[0.5, 0.8]]), np.array([0.619999]), np.array([[0.6, 0.6]]))
+@pytest.mark.parametrize(("score", "is_shown"), [(0.61996, True), (0.61994, False)])
+def test_a_clip_is_likely_forged_exactly_if_a_segment_is_shown(localization, score, is_shown):
+    """Scores are compared as every output shows them, with four digits, so that a result that is read back says the same."""
+    proposals = Proposals(np.array([[0.5, 0.8]]), np.array([score]), np.array([[0.6, 0.6]]))
     near = with_threshold(replace(localization, proposals=proposals), 0.62)
-    assert near.segments(near.threshold) == []
-    assert likelihood(near) == "not clearly forged"
+    for each in (near, Localization.from_dict(near.to_dict())):
+        assert bool(each.segments(each.threshold)) == is_shown
+        assert each.verdict == ("likely forged" if is_shown else "not clearly forged")
+        assert each.strongest().verdict == each.verdict
+
+
+def verdicts_of_outputs(localization, threshold):
+    """What each output says of the segments from a threshold on, by time."""
+    pattern = re.compile("(likely forged|not clearly forged)")
+    page_rows = re.findall("<tr data-segment.*?</tr>", page(localization, None, threshold))
+    shown = [row for row in page_rows if float(re.search('data-score="(.*?)"', row)[1]) >= threshold]
+    return {
+        "csv": [row["verdict"] for row in csv.DictReader(io.StringIO(csv_text(localization, threshold)))],
+        "json": [s["verdict"] or "" for s in sorted(localization.to_dict()["segments"], key=lambda s: s["start"])][
+            : len(shown)
+        ],
+        "vtt": ["".join(pattern.findall(cue.text)) for cue in read_vtt(vtt_text(localization, threshold))],
+        "audacity": ["".join(pattern.findall(line)) for line in audacity_text(localization, threshold).splitlines()],
+        "terminal": [
+            "".join(pattern.findall(line)) for line in report(localization, threshold, []).splitlines()[-len(shown) :]
+        ],
+        "page": ["".join(pattern.findall(row.split("</button>")[1])) for row in shown],
+        "page's status": [
+            "".join(pattern.findall(row.split("data-status=")[1].split(">")[0].lower())) for row in shown
+        ],
+    }
+
+
+def test_all_outputs_say_the_same_of_a_segment(localization):
+    """Segments below the operating point are shown on demand, and never called likely forged."""
+    expected = ["likely forged", "likely forged", "not clearly forged"]  # scores .9, .7, .3
+    outputs = verdicts_of_outputs(with_threshold(localization, 0.5), 0.2)
+    assert outputs == dict.fromkeys(outputs, expected)
+    assert with_threshold(localization, 0.5).to_dict()["verdict"] == "likely forged"
+    outputs = verdicts_of_outputs(with_threshold(localization, 0.95), 0.2)
+    assert outputs == dict.fromkeys(outputs, ["not clearly forged"] * 3)
+
+
+def test_without_an_operating_point_nothing_is_said_of_single_segments(localization):
+    outputs = verdicts_of_outputs(localization, 0.2)
+    assert outputs == dict.fromkeys(outputs, [""] * 3)
+
+
+def test_the_report_of_one_clip_lists_its_segments(localization):
+    assert report(localization, 0.5, [Path("out/x.json"), Path("out/x.png")]).splitlines() == [
+        "folder/a <b> & $c.mp4: 4.12 s, 2 segments with a score of 0.5 or more → out/x.json, out/x.png",
+        "  likely forged (probability 0.93; visual 0.90, audio 0.80)",
+        "  note: 2 damaged packets were left out",
+        "      0.50 –     0.80 s   score 0.90   visual",
+        "      2.00 –     2.64 s   score 0.70   audio",
+    ]
+    lines = report(with_threshold(localization, 0.8), 0.5, []).splitlines()
+    assert lines[-2:] == [
+        "      0.50 –     0.80 s   score 0.90   visual             likely forged",
+        "      2.00 –     2.64 s   score 0.70   audio              not clearly forged",
+    ]
+
+
+def test_the_summary_line_of_a_clip_of_many(localization):
+    assert summary_line(localization, 0.6) == (
+        "folder/a <b> & $c.mp4: likely forged (probability 0.93; visual 0.90, audio 0.80); 2 segments of 0.6 or more "
+        "(2 damaged packets were left out)"
+    )
+
+
+def test_notes_give_the_reason_of_what_was_not_judged_once(localization, empty_localization):
+    assert notes(empty_localization) == ["no video stream"]
+    alone = replace(localization, unjudged={"visual": "the network judges the audio stream alone"})
+    reason = "visual not judged: the network judges the audio stream alone"
+    assert notes(alone) == ["2 damaged packets were left out", reason]
+    assert f"  note: {reason}" in report(alone, 0.5, []).splitlines()
+    assert reason in summary_line(alone, 0.5)
 
 
 def test_a_network_is_named_as_far_as_it_is_known():
     named = NetworkDescription("avloc-both", "3", "2026-11-26", "speech", "0123456789abcdef")
-    assert network_text(named) == "avloc-both 3 (2026-11-26, sha256 0123456789ab), which knows speech only"
+    assert network_text(named) == "avloc-both 3 (2026-11-26, sha256 0123456789ab), trained only on speech"
     assert network_text(NetworkDescription("BATFD", sha256="ab")) == "BATFD (sha256 ab)"

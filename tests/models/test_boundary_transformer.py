@@ -171,6 +171,37 @@ def test_wrong_arguments(model):
         model(audio[:, :-1], *others)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"refine": True, "evidence_channels": 0},
+            "refine=True has no effect with evidence_channels=0; leave refine out",
+        ),
+        (
+            {"share_branch": False, "modality_points": False},
+            "share_branch=False has no effect with modality_points=False",
+        ),
+    ],
+)
+def test_an_option_without_effect_is_refused(options, message):
+    with pytest.raises(AvlocError, match=message):
+        build(options)
+    for option in options:  # each alone is fine
+        build({option: options[option]})
+
+
+@pytest.mark.parametrize("options", [{"merge_iou": 0.5}, {"merge_hull": True}])
+def test_one_set_of_points_has_nothing_to_merge(options):
+    """Ablations keep these options; they change nothing."""
+    plain = {"modality_points": False}
+    targets = make_targets(build(plain), VideoRecord("x", "t", None, (Segment(0.12, 0.36),), (Segment(0.2, 0.4),)))
+    grids = [TimeGrid(0, 0.04, T)] * B
+    rows, expected = (m.decode(perfect_output(m, targets), grids)[0] for m in (build(plain, **options), build(plain)))
+    assert rows.segments == pytest.approx(expected.segments)
+    assert rows.modality_scores == pytest.approx(expected.modality_scores)
+
+
 class _Identity(torch.nn.Module):
     def forward(self, x, mask):
         return x
@@ -220,9 +251,9 @@ def point_losses(model, iou):
     targets = make_targets(model, VideoRecord("x", "t", None, (Segment(0.04, 0.16),), ()), 5)
     output = model(*make_inputs(5))
     output = output._replace(distances=targets.distances / 2)
-    wanted = targets.point_classes > 0
+    is_fake = targets.point_classes > 0
     for shift in (0.0, -0.5, 0.5):
-        logits = torch.where(wanted, torch.logit(torch.tensor(iou)) + shift, -40.0)
+        logits = torch.where(is_fake, torch.logit(torch.tensor(iou)) + shift, -40.0)
         yield model.loss(output._replace(point_logits=logits), targets)["point"].item()
 
 
@@ -268,7 +299,7 @@ def test_a_missing_modality_is_not_blamed():
     assert losses[0].item() == losses[1].item()
 
 
-def test_evidence_is_of_the_own_stream():
+def test_evidence_is_pooled_of_the_modality_of_the_points():
     """Without attention between the streams and without the other one in the pyramid, sound is judged by sound."""
     model = build(cross_layers=0)
     torch.nn.init.normal_(model.branches[0].evidence.out.weight)

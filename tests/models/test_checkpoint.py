@@ -318,6 +318,7 @@ def test_the_only_stream_is_kept(network, tmp_path):
     ("changes", "message"),
     [
         ({"modality": "smell"}, "its entry 'modality' is 'smell'"),
+        ({"modality": "visual"}, "its entry 'modality' is 'visual'"),  # its only extractor is of audio
         ({"network": {"name": "x", "threshold": 7}}, "a network's description cannot have threshold '7'"),
         ({"network": ["x"]}, "a damaged checkpoint"),
         ({"network": {}}, "a network's description lacks its name"),

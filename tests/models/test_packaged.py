@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from avloc.errors import AvlocError
 from avloc.models import read_checkpoint
-from avloc.models.packaged import FOLDER, STREAMS, packaged_checkpoint, packaged_description
+from avloc.models.packaged import FOLDER, STREAMS, packaged_checkpoint, packaged_description, scope_text
 
 MOST_BYTES = 6_000_000
 
@@ -58,3 +60,17 @@ def test_descriptions_cost_no_torch():
 
 def test_the_folder_holds_nothing_else():
     assert {path.name for path in FOLDER.iterdir()} == {"networks.json", *(f"{streams}.ckpt" for streams in STREAMS)}
+
+
+@pytest.mark.parametrize("streams", STREAMS)
+def test_the_scope_is_the_material_of_the_training(streams):
+    speech = json.loads((FOLDER / "networks.json").read_text())["data"]["speech"]
+    speakers = sum(split in ("all", "train") for _, _, split, _ in speech)
+    assert packaged_description(streams).scope == scope_text(streams, speakers)
+
+
+def test_what_is_said_of_the_networks_is_their_scope():
+    root = Path(__file__).parents[2]
+    assert packaged_description().scope in " ".join((root / "docs" / "model_card.md").read_text().split())
+    for path in (root / "README.md", *(root / "docs").glob("*.md")):
+        assert "re-voiced speech" not in " ".join(path.read_text().split()), path

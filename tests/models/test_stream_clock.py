@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from avloc.core.timeline import TimeGrid
 from avloc.errors import AvlocError
@@ -76,3 +77,49 @@ def test_streams_at_another_rate_are_refused():
 )
 def test_strides_of_three_layers(rows_per_step, strides):
     assert split_stride(rows_per_step, 3) == strides
+
+
+TWO_HOURS = 180_000  # steps
+
+
+@pytest.mark.parametrize("rows_per_step", [4.0, 29.97 / 25, 0.25, 1.0, 3.7])
+@pytest.mark.parametrize("stride", [1, 4])
+def test_times_of_a_long_clip_equal_those_of_float64(rows_per_step, stride):
+    phase = torch.tensor([0.0, 0.3, -0.5, 0.4999, -2.25])
+    clock = StreamClock(rows_per_step, phase, torch.ones(len(phase), TWO_HOURS, dtype=torch.bool))
+    exact = (np.arange(TWO_HOURS) + 0.5) * rows_per_step - phase.double().numpy()[:, None]
+    for position, expected in (
+        (clock.middles(), exact),
+        (clock.middles().in_groups(stride), exact / stride - 0.5),
+    ):
+        assert position.share.dtype == torch.float32
+        assert ((position.share >= 0) & (position.share <= 1)).all()
+        np.testing.assert_allclose(position.row.numpy() + position.share.double().numpy(), expected, rtol=0, atol=3e-7)
+
+
+def test_step_masks_of_a_long_clip_are_those_of_the_time_grid():
+    grid = TimeGrid(0.0, STEP_S, TWO_HOURS)
+    rows = TimeGrid(0.013, 1 / 29.97, 9).over(grid)
+    present = np.random.default_rng(3).random(rows.length) < 0.6
+    mask = clock_of(grid, rows).step_mask(torch.from_numpy(present)[None])
+    np.testing.assert_array_equal(mask[0].numpy(), rows.present_at(present, grid))
+
+
+class _WithoutFloat64(TorchDispatchMode):
+    """Count float64 tensors that are made on a device other than the CPU, as MPS refuses them."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, tuple | list) else [result]:
+            if isinstance(tensor, torch.Tensor) and tensor.device.type == "meta":
+                assert tensor.dtype != torch.float64, func
+        return result
+
+
+def test_no_float64_reaches_the_device():
+    phase, inside = torch.zeros(2, device="meta"), torch.ones(2, 19, dtype=torch.bool, device="meta")
+    clock = StreamClock(4.0, phase, inside)
+    with _WithoutFloat64():
+        assert clock.step_mask(torch.ones(2, 76, dtype=torch.bool, device="meta")).shape == (2, 19)
+        x, mask = torch.zeros(2, 38, 3, device="meta"), torch.ones(2, 38, dtype=torch.bool, device="meta")
+        assert clock.to_steps(x, mask, 2).dtype == torch.float32

@@ -40,7 +40,13 @@ class FakeLocalizer:
             raise self.error
         proposals = Proposals(np.array([[0.2, 0.4]]), np.array([0.9]), np.array([[0.9, 0.1]]))
         return Localization(
-            str(clip), 1.0, proposals, TimeGrid(0.0, 0.5, 2), np.zeros((2, 2), np.float32), (f"{clip}: a problem",)
+            str(clip),
+            1.0,
+            proposals,
+            TimeGrid(0.0, 0.5, 2),
+            np.zeros((2, 2), np.float32),
+            (f"{clip}: a problem",),
+            unjudged={"visual": f"{clip}: no frame could be decoded"},
         )
 
 

@@ -45,6 +45,7 @@ def test_a_clip_becomes_a_timeline(messages, make_localizer, task):
     text = task.page.read_text()
     assert "<h1>my clip.MP4</h1>" in text
     assert "my clip.MP4: a problem" in text
+    assert "visual not judged: my clip.MP4: no frame could be decoded" in text
     assert 'src="clip"' in text
     assert str(task.clip.parent) not in text
 

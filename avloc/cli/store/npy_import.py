@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avloc.cli.arguments import path, positive
+from avloc.cli.arguments import above_zero, number, path, positive
 from avloc.cli.store.folders import MAX_LISTED, check_folder
 from avloc.errors import shown
 
@@ -51,10 +51,10 @@ def add_options(action: argparse.ArgumentParser) -> None:
     )
     action.add_argument("--extractor", metavar="NAME", help="name of the features in the store")
     action.add_argument("--modality", choices=("audio", "visual"), help="modality of the features")
-    action.add_argument("--hop", type=float, metavar="SECONDS", help="seconds per row, as 0.04")
-    action.add_argument("--start", type=float, metavar="SECONDS", help="start of each clip's first row (default: 0)")
+    action.add_argument("--hop", type=above_zero, metavar="SECONDS", help="seconds per row, as 0.04")
+    action.add_argument("--start", type=number(), metavar="SECONDS", help="start of each clip's first row (default: 0)")
     action.add_argument(
-        "--receptive-field", type=float, metavar="SECONDS", help="seconds that a row sees (default: the hop)"
+        "--receptive-field", type=above_zero, metavar="SECONDS", help="seconds that a row sees (default: the hop)"
     )
     action.add_argument("--suffix", metavar=".mp4", help="ending of the clips' names instead of .npy (default: .mp4)")
     action.add_argument("--transposed", action="store_true", help="the files are (numbers, rows)")

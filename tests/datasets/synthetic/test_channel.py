@@ -24,8 +24,8 @@ def test_spectrum_and_level_become_the_reference_s(noise):
     assert matched.shape == noise.shape
     assert matched.dtype == np.float32
     assert matched.std() == pytest.approx(tilted.std(), rel=0.01)
-    change, wanted = (band_levels_db(x) - band_levels_db(y) for x, y in ((matched, noise), (tilted, other)))
-    np.testing.assert_allclose(change - change.mean(), wanted - wanted.mean(), atol=0.5)
+    change, expected = (band_levels_db(x) - band_levels_db(y) for x, y in ((matched, noise), (tilted, other)))
+    np.testing.assert_allclose(change - change.mean(), expected - expected.mean(), atol=0.5)
 
 
 def test_matched_already_stays(noise):
