@@ -109,7 +109,14 @@ class ExtractorDescription:
 
     def to_dict(self) -> dict[str, object]:
         """Return the description as plain values; attributes that are unknown or have their usual value are left out."""
-        usual = {"receptive_field_s": None, "window_s": None, "factory": None, "precision": "32", "decoder": None, "dtype": "float16"}
+        usual = {
+            "receptive_field_s": None,
+            "window_s": None,
+            "factory": None,
+            "precision": "32",
+            "decoder": None,
+            "dtype": "float16",
+        }
         values = {f.name: getattr(self, f.name) for f in fields(self)} | {"parameters": dict(self.parameters)}
         return {key: value for key, value in values.items() if key not in usual or value != usual[key]}
 

@@ -24,8 +24,8 @@ class Waveform(Extractor):
     """The sound: 16 bits at 16 kHz, one channel, as rows of 160 samples, 100 rows/s.
 
     Rows instead of single samples, so that masks, windows and batches treat them as any stream. They lie on the clock of
-    `logspec`. Sound of 16 kHz and 16 bits is kept as it is; other sound as the decoder resampled it, rounded. The last row is filled
-    with silence.
+    `logspec`. Sound of 16 kHz and 16 bits is kept as it is; other sound as the decoder resampled it, rounded. The last row is
+    filled with silence.
 
     >>> Waveform().rows([np.float32([0.25, -1.0, 2.0])])[0][0, :4].tolist()
     [8192, -32768, 32767, 0]

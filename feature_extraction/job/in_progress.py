@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -89,7 +90,7 @@ class QueuedChunk:
     pending: PendingRows | None = None
 
     @property
-    def rows(self) -> npt.NDArray[np.floating] | None:
+    def rows(self) -> npt.NDArray[Any] | None:
         """The rows (T, D); None if they are not computed yet."""
         if self.chunk.is_rows:
             return self.chunk.data

@@ -26,7 +26,11 @@ from avloc.io.files import read_json, remove_stale, replacing, resolve_inside, w
 
 EXPORT_FILE = "export.json"
 EXPORT_VERSION = 1
-DTYPES = {"float16": ("float32", "float16"), "int16": ("int16", "float32"), "uint8": ("uint8", "int16", "float32", "float16")}
+DTYPES = {
+    "float16": ("float32", "float16"),
+    "int16": ("int16", "float32"),
+    "uint8": ("uint8", "int16", "float32", "float16"),
+}
 """Types of the files that keep every value, by the type in the store; the first is the default."""
 SUFFIX = ".npy"
 
@@ -154,7 +158,8 @@ def plan_export(
         overwrite: accept a folder that holds something else, and rewrite existing files.
 
     Raises:
-        AvlocError: if the type would change values, two clips would become one file, a name leads out of the folder, or the folder holds something else.
+        AvlocError: if the type would change values, two clips would become one file, a name leads out of the folder, or the
+            folder holds something else.
     """
     out = Path(out).expanduser()
     stored = store.describe(extractor).dtype

@@ -89,7 +89,9 @@ def verify_store(
     paths, repeated = store.shards(extractor), RepeatedClips()
     check = StoreCheck(len(paths))
     planned = _planned_shards(store, extractor, check) if has_plans else _PlannedShards(set(), is_complete=False)
-    expected = _ExpectedShards(description.dim, description.dtype, store.fingerprint(extractor) if has_plans else None, planned)
+    expected = _ExpectedShards(
+        description.dim, description.dtype, store.fingerprint(extractor) if has_plans else None, planned
+    )
     for path in paths:
         tables = _check_shard(path, expected, check, quick=quick)
         if tables is not None:
