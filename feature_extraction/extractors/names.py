@@ -24,6 +24,7 @@ EXTRACTORS: dict[str, str] = {
     "s3prl": f"{_HERE}.speech.s3prl_upstream.S3PRL",
     "waveform": f"{_HERE}.raw_streams.Waveform",
     "mouth": f"{_HERE}.raw_streams.Mouth",
+    "checkpoint": f"{_HERE}.checkpoint.CheckpointFrontEnd",
     "residual_grid": f"{_HERE}.residual_grid.ResidualGrid",
     "r3d_18": f"{_HERE}.video.R3D18",
     "mc3_18": f"{_HERE}.video.MC318",
