@@ -79,6 +79,11 @@ class CheckpointFrontEnd(LocalWeights):
         return None if self.modality == "audio" else self._raw.video_format
 
     @property
+    def version(self) -> int:  # type: ignore[override]
+        """That of the rows, which changes with the detector of mouths."""
+        return self._raw.version
+
+    @property
     def hop_s(self) -> float:  # type: ignore[override]
         """Seconds of the rows that the front end brings to one."""
         return float(self._raw.hop_s * self._loaded[0].stride)

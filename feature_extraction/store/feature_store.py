@@ -240,8 +240,9 @@ class FeatureStore:
     def _index(self, extractor: str) -> ShardIndex:
         if extractor not in self._indices:
             description = self.describe(extractor)
-            folder, (hop_s, dim) = self.root / extractor, (description.hop_s, description.dim)
-            self._indices[extractor] = ShardIndex(folder, hop_s, dim, description.dtype)
+            self._indices[extractor] = ShardIndex(
+                self.root / extractor, description.hop_s, description.dim, description.dtype
+            )
         return self._indices[extractor]
 
     def _locate_one(self, extractor: str, file: str) -> tuple[int, int]:

@@ -59,10 +59,10 @@ def build_front_end(
     if modality != its_modality:
         raise AvlocError(f"front end {name} takes the {its_modality} stream, not the {modality} one")
     its_class = getattr(import_module(module), class_name)
-    known = [key for key in inspect.signature(its_class.__init__).parameters if key not in COMMON]
-    unknown = next((key for key in options if key not in known), None)
+    names = [key for key in inspect.signature(its_class.__init__).parameters if key not in COMMON]
+    unknown = next((key for key in options if key not in names), None)
     if unknown is not None:
-        raise AvlocError(f"front end {name} has no option {unknown!r}, it has: {', '.join(known)}")
+        raise AvlocError(f"front end {name} has no option {unknown!r}, it has: {', '.join(names)}")
     try:
         front_end = its_class(rows_per_step=rows_per_step, width=width, layers=layers, dropout=dropout, **options)
     except (TypeError, ValueError) as error:

@@ -26,7 +26,9 @@ from avloc.models.stream_clock import split_stride
 
 HOP = 20  # samples from output to output of a filter
 STRIDES = (4, 2)  # from 800 outputs per second to the 100 rows
-LOWEST_HZ, NARROWEST_HZ = 30.0, 40.0
+FIRST_HZ, LAST_HZ = 30.0, 7720.0  # cutoffs at the beginning
+LOWEST_HZ, NARROWEST_HZ = 20.0, 5.0  # limits while they learn
+KHZ = 1000.0  # unit of the learned frequencies, so that usual learning rates move them
 ENERGY_FLOOR = 1e-6
 
 
@@ -36,7 +38,7 @@ def mel_cutoffs(filters: int) -> Tensor:
     >>> [round(f) for f in mel_cutoffs(3).tolist()]
     [30, 982, 3083, 7720]
     """
-    lowest, highest = (2595 * math.log10(1 + hz / 700) for hz in (LOWEST_HZ, DEFAULT_SAMPLE_RATE / 2 - 280))
+    lowest, highest = (2595 * math.log10(1 + hz / 700) for hz in (FIRST_HZ, LAST_HZ))
     return 700 * (10 ** (torch.linspace(lowest, highest, filters + 1) / 2595) - 1)
 
 
@@ -64,8 +66,8 @@ class BandFilters(nn.Module):
         )
         self.register_buffer("window", torch.hamming_window(kernel, periodic=False), persistent=False)
         if kind == "sinc":
-            self.low_hz = nn.Parameter(cutoffs[:-1] - LOWEST_HZ)
-            self.band_hz = nn.Parameter(cutoffs.diff() - NARROWEST_HZ)
+            self.low_khz = nn.Parameter((cutoffs[:-1] - LOWEST_HZ) / KHZ)
+            self.band_khz = nn.Parameter((cutoffs.diff() - NARROWEST_HZ).clamp_min(1.0) / KHZ)
         else:
             self.kernels = nn.Parameter(self._sinc_kernels(cutoffs[:-1], cutoffs.diff()))
 
@@ -79,8 +81,9 @@ class BandFilters(nn.Module):
         """The filters as they are now, with their quadratures: (2·F, 1, K)."""
         if self.kind == "learned":
             return self.kernels
-        low_hz = LOWEST_HZ + self.low_hz.abs()
-        high_hz = (low_hz + NARROWEST_HZ + self.band_hz.abs()).clamp(max=DEFAULT_SAMPLE_RATE / 2)
+        nyquist = DEFAULT_SAMPLE_RATE / 2
+        low_hz = (LOWEST_HZ + KHZ * self.low_khz.abs()).clamp(max=nyquist - NARROWEST_HZ)
+        high_hz = (low_hz + NARROWEST_HZ + KHZ * self.band_khz.abs()).clamp(max=nyquist)
         return self._sinc_kernels(low_hz, high_hz - low_hz)
 
     def forward(self, samples: Tensor) -> Tensor:

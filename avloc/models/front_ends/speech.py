@@ -153,23 +153,27 @@ class SpeechFrontEnd(FrontEnd):
         present = stride_mask(mask, self.stride)  # B, frames
         samples = join_samples(x, mask)
         signals, firsts, counts = self._signals(samples, mask, present)
-        frames = torch.zeros(*present.shape, self.norm.normalized_shape[0], device=x.device)
+        placed: dict[int, Tensor] = {}
         for clips in self._passes(counts):
-            states = self._run([signals[b] for b in clips])
-            for b, state in zip(clips, states, strict=True):
-                rows = torch.arange(firsts[b], firsts[b] + counts[b], device=x.device)
-                frames = frames.index_put((torch.full_like(rows, b), rows), state[: counts[b]].to(frames.dtype))
+            for b, states in zip(clips, self._run([signals[b] for b in clips]), strict=True):
+                after = present.shape[1] - firsts[b] - counts[b]
+                placed[b] = pad(states[: counts[b]], (0, 0, firsts[b], after))
+        frames = torch.stack([placed[b] for b in range(len(counts))])  # B, frames, H
         return self.project(self.norm(frames)) * present[..., None], present
 
     def _signals(self, samples: Tensor, mask: Tensor, present: Tensor) -> tuple[list[Tensor], list[int], list[int]]:
-        """Cut each clip's samples to its frames: the signals (N), their first frames, and their numbers of frames."""
+        """Cut each clip's samples to its frames: the signals (N), their first frames, and their numbers of frames.
+
+        A clip without sound is a frame of silence, which is masked later: with several processes, a network must take part in
+        every step.
+        """
         signals, firsts, counts = [], [], []
         real = mask.repeat_interleave(SAMPLES_PER_ROW, dim=1)
         samples, real = (pad(each, (0, present.shape[1] * self.hop - each.shape[1])) for each in (samples, real))
         margin = (self.reach - self.hop) // 2
         for signal, inside, frames in zip(samples, real, present, strict=True):
             rows = frames.nonzero()[:, 0].tolist()
-            first, count = (rows[0], rows[-1] + 1 - rows[0]) if rows else (0, 0)
+            first, count = (rows[0], rows[-1] + 1 - rows[0]) if rows else (0, 1)
             part = slice(first * self.hop, (first + count) * self.hop)
             signal = self._normalized(signal[part], inside[part])
             signals.append(pad(signal, (margin, self.reach - self.hop - margin)))
@@ -181,16 +185,15 @@ class SpeechFrontEnd(FrontEnd):
         """Scale a clip's own samples; what was not decoded stays silence."""
         if not self.normalize or not inside.any():
             return signal
-        own = signal[inside]
-        scaled = (signal - own.mean()) * (own.var(unbiased=False) + 1e-7).rsqrt()
+        decoded = signal[inside]
+        scaled = (signal - decoded.mean()) * (decoded.var(unbiased=False) + 1e-7).rsqrt()
         return scaled.masked_fill(~inside, 0)
 
     def _passes(self, counts: list[int]) -> list[list[int]]:
-        """Group the clips that may share a pass: all, or those of equal length; clips without sound are in none."""
+        """Group the clips that may share a pass: all, or those of equal length."""
         if self.network.config.feat_extract_norm == "layer":
-            clips = [b for b, count in enumerate(counts) if count]
-            return [clips] if clips else []
-        return [[b for b, n in enumerate(counts) if n == count] for count in sorted({n for n in counts if n})]
+            return [list(range(len(counts)))]
+        return [[b for b, n in enumerate(counts) if n == count] for count in sorted(set(counts))]
 
     def _run(self, signals: list[Tensor]) -> Tensor:
         """Run the network, and mix its layers: signals (N) → (B, frames, H)."""

@@ -45,7 +45,7 @@ SETTINGS: Mapping[str, type | tuple[type, ...]] = {
     "max_bucket_distance": int,
 }
 """Settings that change such a network, and their types; no other setting of a file is used."""
-LARGEST_SETTING = 1 << 13
+LARGEST_SETTING, MOST_LAYERS = 1 << 13, 64
 
 
 class SpeechEncoder(NamedTuple):
@@ -121,7 +121,8 @@ def check_settings(values: object, source: str) -> dict[str, Any]:
         if name in values:
             value = values[name]
             numbers = value if isinstance(value, list | tuple) else [value]
-            fits = all(isinstance(v, str | bool) or 0 <= v <= LARGEST_SETTING for v in numbers)
+            largest = MOST_LAYERS if name == "num_hidden_layers" else LARGEST_SETTING
+            fits = all(0 <= v <= largest for v in numbers if isinstance(v, int | float))
             if not isinstance(value, expected) or not fits:
                 raise AvlocError(f"{source}: {name} cannot be {value!r}")
             settings[name] = list(value) if isinstance(value, tuple) else value

@@ -71,6 +71,17 @@ def test_gradients_reach_every_parameter_that_learns(front_end_name, front_end_o
     assert untouched == []
 
 
+def test_a_batch_without_any_row_trains(front_end_name, front_end_of, stream_of):
+    """As one process of several may get it: every parameter has a gradient, and none is NaN."""
+    front_end = front_end_of(front_end_name, layers=1).train()
+    x, mask, clock, _, _ = stream_of(front_end_name, 5, clips=2)
+    output = front_end(x, torch.zeros_like(mask), clock)
+    assert not output.any()
+    output.sum().backward()
+    for name, parameter in front_end.named_parameters():
+        assert not parameter.requires_grad or (parameter.grad is not None and parameter.grad.isfinite().all()), name
+
+
 def test_a_front_end_is_made_again_from_its_options(front_end_name, front_end_of, stream_of):
     front_end = front_end_of(front_end_name)
     same = front_end_of(front_end_name, seed=1, **front_end.options)

@@ -32,7 +32,7 @@ def test_energies_do_not_depend_on_the_phase_of_a_tone():
 def test_learned_filters_begin_as_the_sinc_ones():
     sinc, learned = (BandFilters(filters=6, kernel=100, kind=kind) for kind in ("sinc", "learned"))
     torch.testing.assert_close(learned.current_kernels(), sinc.current_kernels(), atol=1e-6, rtol=1e-4)
-    assert [name for name, _ in sinc.named_parameters()] == ["low_hz", "band_hz"]
+    assert [name for name, _ in sinc.named_parameters()] == ["low_khz", "band_khz"]
     assert [tuple(p.shape) for p in learned.parameters()] == [(12, 1, 100)]
 
 
@@ -48,8 +48,28 @@ def test_filters_are_centred_on_their_hop():
 def test_cutoffs_stay_in_the_band():
     filters = BandFilters(filters=4, kernel=100, kind="sinc")
     with torch.no_grad():
-        filters.low_hz.copy_(torch.tensor([-500.0, 7990.0, 0.0, 4e4]))
-    assert filters.current_kernels().isfinite().all()
+        filters.low_khz.copy_(torch.tensor([-0.5, 7.99, 0.0, 40.0]))
+    kernels = filters.current_kernels()
+    assert kernels.isfinite().all()
+    assert (kernels.abs().amax((1, 2))[:4] > 0).all()  # the cosines of a filter pushed past the band are still a filter
+
+
+def test_cutoffs_move_at_usual_learning_rates():
+    """Filters a little too low for a tone move towards it."""
+    filters = BandFilters(filters=1, kernel=400, kind="sinc")
+    with torch.no_grad():
+        filters.low_khz.copy_(torch.tensor([0.9]))
+        filters.band_khz.copy_(torch.tensor([0.05]))
+    samples = 0.1 * torch.sin(2 * torch.pi * 1020 * torch.arange(1600) / RATE)[None]
+    optimizer = torch.optim.Adam(filters.parameters(), 1e-3)
+    before = filters(samples)[0, 30:50].mean().item()
+    for _ in range(20):
+        loss = -filters(samples)[0, 30:50].mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert filters.low_khz.item() > 0.91
+    assert -loss.item() > before + 0.1
 
 
 def test_wrong_options():

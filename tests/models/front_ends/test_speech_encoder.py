@@ -48,7 +48,11 @@ def test_nothing_is_masked_or_dropped_in_training(settings_of):
     [
         ({"model_type": "whisper"}, "want model_type of wavlm, wav2vec2, hubert, got 'whisper'"),
         ({"hidden_size": 1 << 20}, "hidden_size cannot be 1048576"),
+        ({"num_hidden_layers": 65}, "num_hidden_layers cannot be 65"),
         ({"hidden_size": "16"}, "hidden_size cannot be '16'"),
+        ({"hidden_size": None}, "hidden_size cannot be None"),
+        ({"hidden_dropout": float("nan")}, "hidden_dropout cannot be nan"),
+        ({"conv_kernel": ["a"] * 7}, "not settings of a speech network"),
         ({"conv_dim": [8, -1]}, r"conv_dim cannot be \[8, -1\]"),
         ({"conv_dim": 8}, "conv_dim cannot be 8"),
         ({"num_attention_heads": 7}, "not settings of a speech network"),
