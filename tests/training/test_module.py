@@ -107,7 +107,7 @@ def front_end_module(tuning, **arguments):
         audio_rows_per_step=4.0,
         visual_rows_per_step=1.0,
         audio_front_end="speech",
-        audio_front_end_options={"settings": settings, "tuning": tuning},
+        audio_front_end_options={"settings": settings, "tuning": tuning, "top_layers": 1},
     )
     training = LocalizationModule(network, **arguments)
     training._trainer = SimpleNamespace(estimated_stepping_batches=10, max_epochs=5)

@@ -81,6 +81,7 @@ class FrontEnd(nn.Module):
 def join_samples(x: Tensor, mask: Tensor) -> Tensor:
     """Join rows of samples: int16 (B, R, D) → (B, R·D) in [-1, 1); rows outside of the mask are silence.
 
+    >>> import torch
     >>> join_samples(torch.tensor([[[16384, -32768], [7, 7]]], dtype=torch.int16), torch.tensor([[True, False]])).tolist()
     [[0.5, -1.0, 0.0, 0.0]]
     """

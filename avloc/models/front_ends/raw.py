@@ -36,7 +36,7 @@ def mel_cutoffs(filters: int) -> Tensor:
     """The cutoff frequencies of filters of equal width on the mel scale, side by side: (F + 1) hertz.
 
     >>> [round(f) for f in mel_cutoffs(3).tolist()]
-    [30, 982, 3083, 7720]
+    [30, 949, 3027, 7720]
     """
     lowest, highest = (2595 * math.log10(1 + hz / 700) for hz in (FIRST_HZ, LAST_HZ))
     return 700 * (10 ** (torch.linspace(lowest, highest, filters + 1) / 2595) - 1)

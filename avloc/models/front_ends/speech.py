@@ -55,6 +55,14 @@ class SpeechFrontEnd(FrontEnd):
 
     Raises:
         AvlocError: unless either weights or settings are given, or if an option is out of its range.
+
+    >>> small = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 8}
+    >>> small |= {"conv_dim": [4] * 7, "num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2}
+    >>> front_end = SpeechFrontEnd(
+    ...     rows_per_step=4.0, width=8, settings={"model_type": "wavlm", **small}, tuning="top", top_layers=1
+    ... )
+    >>> [len(group) > 0 for group in front_end.pretrained_groups()]  # the two layers, then all under them
+    [True, False, False]
     """
 
     row_width = SAMPLES_PER_ROW
