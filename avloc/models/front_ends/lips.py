@@ -14,7 +14,7 @@ import math
 import torch
 from einops import rearrange
 from torch import Tensor, nn
-from torch.nn.functional import gelu
+from torch.nn.functional import gelu, pad
 
 from avloc.errors import AvlocError
 from avloc.models.front_ends.front_end import FrontEnd, check_options
@@ -89,8 +89,8 @@ class LipFrontEnd(FrontEnd):
         self.side, self.row_width = side, side * side
         strides = split_stride(rows_per_step or 1.0)
         self.stride = math.prod(strides)
-        padding = (FRAMES_SEEN // 2, 2, 2)
-        self.motion = nn.Conv3d(1, channels, (FRAMES_SEEN, 8, 8), stride=(1, 4, 4), padding=padding, bias=False)
+        # A 3-D convolution of one channel, written as a 2-D one of neighbouring frames, whose gradient is far faster on a CPU.
+        self.motion = nn.Conv2d(FRAMES_SEEN, channels, 8, stride=4, padding=2, bias=False)
         self.motion_norm = nn.GroupNorm(GROUPS, channels)
         self.blocks_2d = nn.Sequential(*(ResidualBlock(channels * 2**k) for k in range(STAGES)))
         numbers = channels * 2**STAGES * (side // SHRINKAGE) ** 2
@@ -101,9 +101,9 @@ class LipFrontEnd(FrontEnd):
     def encode(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         grey = x if x.is_floating_point() else x.float() / 255
         grey = ((grey - GREY_MEAN) / GREY_DEVIATION).masked_fill(~mask[..., None], 0)
-        maps = self.motion(rearrange(grey, "b r (i j) -> b 1 r i j", i=self.side))
-        frames = rearrange(maps, "b c r i j -> b r c i j")[mask]  # N, channels, S / 4, S / 4
-        frames = self.blocks_2d(gelu(self.motion_norm(frames))).flatten(1)
+        neighbours = pad(grey, (0, 0, FRAMES_SEEN // 2, FRAMES_SEEN // 2)).unfold(1, FRAMES_SEEN, 1)[mask]
+        maps = self.motion(rearrange(neighbours, "n (i j) f -> n f i j", i=self.side))  # N, channels, S / 4, S / 4
+        frames = self.blocks_2d(gelu(self.motion_norm(maps))).flatten(1)
         projected = gelu(self.project(self.norm(frames)))
         y = torch.zeros(*mask.shape, projected.shape[-1], dtype=projected.dtype, device=x.device)
         y = y.masked_scatter(mask[..., None], projected)

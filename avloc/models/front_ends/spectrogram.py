@@ -88,8 +88,8 @@ class SpectrogramFrontEnd(FrontEnd):
         width: int,
         layers: int = 0,
         dropout: float = 0.1,
-        n_fft: int = 1024,
-        channels: int = 16,
+        n_fft: int = 512,
+        channels: int = 12,
         phase: bool = True,
     ) -> None:
         super().__init__(rows_per_step=rows_per_step, width=width, layers=layers, dropout=dropout)

@@ -11,6 +11,20 @@ def test_a_block_halves_the_map_and_doubles_the_channels():
     assert ResidualBlock(8)(torch.randn(2, 8, 12, 12)).shape == (2, 16, 6, 6)
 
 
+def test_motion_is_a_convolution_over_space_and_time():
+    torch.manual_seed(0)
+    front_end = LipFrontEnd(rows_per_step=1.0, width=8, side=32, channels=4)
+    reference = torch.nn.Conv3d(1, 4, (5, 8, 8), stride=(1, 4, 4), padding=(2, 2, 2), bias=False)
+    maps = []
+    front_end.motion.register_forward_hook(lambda module, inputs, output: maps.append(output))
+    x = torch.randn(1, 7, 1024)
+    with torch.no_grad():
+        reference.weight.copy_(front_end.motion.weight[:, None])
+        front_end.encode(x, torch.ones(1, 7, dtype=torch.bool))
+        expected = reference(((x - 0.45) / 0.2).unflatten(2, (32, 32))[:, None])
+    torch.testing.assert_close(maps[0], expected[0].transpose(0, 1), atol=1e-4, rtol=1e-4)
+
+
 def test_places_in_the_mouth_stay_apart():
     """A spot on the left and the same spot on the right give different embeddings."""
     torch.manual_seed(0)
