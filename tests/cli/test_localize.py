@@ -419,7 +419,7 @@ def test_the_example_shows_a_planted_forgery_without_any_other_file(tmp_path, ca
     network = packaged_description("both")
     assert "  likely forged (strongest score " in out
     assert (
-        f"  network: {network.name} {network.version} ({network.date}, sha256 {network.sha256[:12]}), which knows "
+        f"  network: {network.name} {network.version} ({network.date}, sha256 {network.sha256[:12]}), trained only on "
         in out
     )
     assert "  planted in this clip: audio 1.68 – 2.04 s, " in out
