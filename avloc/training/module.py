@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -21,6 +22,7 @@ from avloc.evaluation.torchmetric import TemporalAveragePrecision
 from avloc.models.checkpoint import KEY, check_finite, checkpoint_metadata
 from avloc.models.network import check_network
 from avloc.training.clip_scores import ClipScores
+from avloc.training.parameter_groups import PretrainedRates, parameter_groups
 
 if TYPE_CHECKING:
     from avloc.datasets.loading.batch import Batch
@@ -65,6 +67,11 @@ class LocalizationModule(pl.LightningModule):
             (BA-TFD); `exponential` multiplies it by `decay` after every epoch (BA-TFD+).
         patience: see `schedule`.
         decay: see `schedule`.
+        front_end_lr: maximum of the learning rate of a front end's pretrained layers; None: `lr`.
+        layer_decay: factor of that rate from each pretrained layer to the one under it.
+        frozen_epochs: epochs at the beginning in which the pretrained layers keep their weights, while the rest of the network
+            gets used to them; only with `one_cycle`. They cost as much as others: with several processes, all parameters must
+            take part in every step.
 
     Attributes:
         context: the data that the network is trained on, as its checkpoints keep it.
@@ -88,6 +95,9 @@ class LocalizationModule(pl.LightningModule):
         schedule: Literal["one_cycle", "plateau", "exponential"] = "one_cycle",
         patience: int = 3,
         decay: float = 0.992,
+        front_end_lr: float | None = None,
+        layer_decay: float = 1.0,
+        frozen_epochs: int = 0,
     ) -> None:
         super().__init__()
         if not (0 <= warmup < 1 and lr > 0 and weight_decay >= 0):
@@ -98,6 +108,10 @@ class LocalizationModule(pl.LightningModule):
             raise AvlocError(
                 f"want optimizer of adamw, adam and schedule of one_cycle, plateau, exponential, got {optimizer!r}, {schedule!r}"
             )
+        self.pretrained_rates = PretrainedRates(front_end_lr, layer_decay, frozen_epochs)
+        self.pretrained_rates.check()
+        if frozen_epochs and schedule != "one_cycle":
+            raise AvlocError(f"frozen_epochs are for schedule one_cycle, got {schedule!r}")
         check_network(model)
         self.model: Any = model
         self.optimizer, self.betas, self.schedule = optimizer, (betas[0], betas[1]), schedule
@@ -198,7 +212,8 @@ class LocalizationModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         kind = torch.optim.AdamW if self.optimizer == "adamw" else torch.optim.Adam
-        optimizer = kind(self.model.parameters(), lr=self.lr, betas=self.betas, weight_decay=self.weight_decay)
+        groups = parameter_groups(self.model, self.lr, self.pretrained_rates)
+        optimizer = kind(groups, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay)
         if self.schedule == "plateau":
             plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=self.patience)
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": "val/loss"}}
@@ -206,7 +221,16 @@ class LocalizationModule(pl.LightningModule):
             return [optimizer], [torch.optim.lr_scheduler.ExponentialLR(optimizer, self.decay)]
         steps = max(1, int(self.trainer.estimated_stepping_batches))
         # A function of the step alone, so that a resumed run may get more epochs than it began with.
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: one_cycle(step / steps, self.warmup))
+        frozen_epochs = self.pretrained_rates.frozen_epochs
+        frozen_steps = steps * frozen_epochs / max(1, self.trainer.max_epochs or 1) if frozen_epochs else 0.0
+
+        def rate(step: int, frozen_until: float) -> float:
+            return one_cycle(step / steps, self.warmup) if step >= frozen_until else 0.0
+
+        rates: list[Callable[[int], float]] = [
+            partial(rate, frozen_until=frozen_steps if group["pretrained"] else 0.0) for group in groups
+        ]
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rates)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -195,7 +195,7 @@ def forge_features(
         if kind == "splice":
             old[...] = new
         elif kind == "mix":
-            old[...] = (old + new) / 2
+            old[...] = (old.astype(np.float32) + new) / 2  # whole numbers would overflow
         else:
             old[...] = example.streams[k].mean(axis=0)
         if example.rows:

@@ -92,3 +92,59 @@ def test_weights_that_are_not_finite_get_no_checkpoint():
         AvlocError, match=rf"after step 7 \(no checkpoint is written\): the weights {name} are not finite"
     ):
         training.on_save_checkpoint(checkpoint)
+
+
+def front_end_module(tuning, **arguments):
+    """A network on a small speech network with random weights."""
+    settings = {"model_type": "wav2vec2", "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2}
+    settings |= {"intermediate_size": 8, "conv_dim": [4] * 7}
+    settings |= {"num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2}
+    network = BoundaryTransformer(
+        audio_dim=160,
+        visual_dim=7,
+        width=8,
+        heads=2,
+        audio_rows_per_step=4.0,
+        visual_rows_per_step=1.0,
+        audio_front_end="speech",
+        audio_front_end_options={"settings": settings, "tuning": tuning, "top_layers": 1},
+    )
+    training = LocalizationModule(network, **arguments)
+    training._trainer = SimpleNamespace(estimated_stepping_batches=10, max_epochs=5)
+    return training
+
+
+def test_pretrained_layers_learn_at_their_own_rates_after_the_frozen_epochs():
+    training = front_end_module("all", lr=1e-3, front_end_lr=1e-4, layer_decay=0.5, frozen_epochs=2)
+    configured = training.configure_optimizers()
+    optimizer, schedule = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
+    assert [group["initial_lr"] for group in optimizer.param_groups] == [1e-3, 1e-4, 0.5e-4, 0.25e-4]
+    rates = []
+    for _ in range(10):
+        rates.append([group["lr"] for group in optimizer.param_groups])
+        optimizer.step()
+        schedule.step()
+    assert [rate[1] > 0 for rate in rates] == [False] * 4 + [True] * 6
+    assert all(rate[0] > 0 for rate in rates)
+    for rate in rates[4:]:
+        assert rate[1:] == pytest.approx([rate[0] * ratio for ratio in (0.1, 0.05, 0.025)])
+
+
+def test_frozen_weights_keep_their_values_in_the_frozen_epochs():
+    training = front_end_module("top", frozen_epochs=2, weight_decay=0.5)
+    configured = training.configure_optimizers()
+    parameter = configured["optimizer"].param_groups[1]["params"][0]
+    before = parameter.detach().clone()
+    for epoch in range(3):
+        for _ in range(2):
+            parameter.grad = torch.ones_like(parameter)
+            configured["optimizer"].step()
+            configured["lr_scheduler"]["scheduler"].step()
+        assert torch.equal(parameter, before) == (epoch < 2)
+
+
+def test_frozen_epochs_need_the_schedule_that_has_them():
+    with pytest.raises(AvlocError, match="frozen_epochs are for schedule one_cycle, got 'plateau'"):
+        front_end_module("top", frozen_epochs=1, schedule="plateau")
+    with pytest.raises(AvlocError, match="are for pretrained layers that learn"):
+        front_end_module("frozen", front_end_lr=1e-4).configure_optimizers()

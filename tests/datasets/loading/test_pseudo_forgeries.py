@@ -144,3 +144,20 @@ def test_rows_change_where_the_label_says(kind, seed):
     silent = drop_modality(real, "audio")
     assert not silent.rows[0].present.any()
     assert silent.rows[1].present.sum() == 50
+
+
+@pytest.mark.parametrize("kind", FEATURE_KINDS)
+def test_forged_samples_do_not_overflow(kind):
+    """Loud samples: their sum does not fit into 16 bits."""
+
+    def loud(value):
+        audio = Features(np.full((200, 160), value, np.int16), TimeGrid(0, 0.01, 200))
+        visual = Features(np.full((50, 9), 250, np.uint8), TimeGrid(0, 0.04, 50))
+        record = VideoRecord("x", "t")
+        return make_example(record, {"audio": [audio], "visual": [visual]}, 0.04, native_rate=True)
+
+    for seed in range(6):
+        forged = forge_features(loud(30000), loud(20000), np.random.default_rng(seed), kind=kind)
+        assert forged.streams[0].dtype == np.int16
+        assert set(np.unique(forged.streams[0])) <= {30000, {"splice": 20000, "mix": 25000, "mask": 30000}[kind]}
+        assert set(np.unique(forged.streams[1])) == {250}

@@ -1,0 +1,168 @@
+"""Speech networks of the transformers library, as modules that train: from local weights, or from their settings alone.
+
+WavLM (Chen et al., JSTSP 2022), wav2vec 2.0 (Baevski et al., NeurIPS 2020), XLS-R (Babu et al., 2021) and HuBERT (Hsu et al.,
+TASLP 2021). Nothing is downloaded. A checkpoint keeps the settings, so that it can be read without the folder of the weights.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from avloc.errors import AvlocError, one_line
+from avloc.io.files import read_json
+
+KINDS = {"wavlm": "WavLM", "wav2vec2": "Wav2Vec2", "hubert": "Hubert"}
+"""`model_type` of a configuration → prefix of the names of transformers' classes."""
+SETTINGS: Mapping[str, type | tuple[type, ...]] = {
+    "hidden_size": int,
+    "num_hidden_layers": int,
+    "num_attention_heads": int,
+    "intermediate_size": int,
+    "hidden_act": str,
+    "feat_extract_norm": str,
+    "feat_extract_activation": str,
+    "conv_dim": (list, tuple),
+    "conv_stride": (list, tuple),
+    "conv_kernel": (list, tuple),
+    "conv_bias": bool,
+    "num_conv_pos_embeddings": int,
+    "num_conv_pos_embedding_groups": int,
+    "do_stable_layer_norm": bool,
+    "layer_norm_eps": float,
+    "hidden_dropout": (int, float),
+    "activation_dropout": (int, float),
+    "attention_dropout": (int, float),
+    "feat_proj_dropout": (int, float),
+    "feat_proj_layer_norm": bool,
+    "conv_pos_batch_norm": bool,
+    "num_buckets": int,
+    "max_bucket_distance": int,
+}
+"""Settings that change such a network, and their types; no other setting of a file is used."""
+LARGEST_SETTING, MOST_LAYERS = 1 << 13, 64
+
+
+class SpeechEncoder(NamedTuple):
+    """A speech network, and all that rebuilds it without its weights.
+
+    Attributes:
+        network: of transformers.
+        settings: its configuration as plain values, with `model_type`.
+        normalize: scale each clip's samples to mean 0 and deviation 1.
+    """
+
+    network: Any
+    settings: dict[str, Any]
+    normalize: bool
+
+
+def read_encoder(folder: str | Path) -> SpeechEncoder:
+    """Read a network from a folder as transformers saves it.
+
+    Raises:
+        AvlocError: if the folder is missing, or its weights are not those of such a network.
+    """
+    folder = Path(folder).expanduser()
+    if not (folder / "config.json").is_file():
+        raise AvlocError(f"{folder}: want a folder of a speech network, with config.json and model.safetensors")
+    settings = check_settings(read_json(folder / "config.json", "configuration"), str(folder / "config.json"))
+    preprocessor = folder / "preprocessor_config.json"
+    values = read_json(preprocessor, "configuration") if preprocessor.is_file() else {}
+    normalize = bool(values.get("do_normalize", True)) if preprocessor.is_file() else _normalizes(settings)
+    model = _class(settings, "Model")
+    try:
+        network, report = model.from_pretrained(
+            folder, config=_config(settings), local_files_only=True, output_loading_info=True
+        )
+    except Exception as error:  # transformers raises errors of many types for damaged files
+        raise AvlocError(f"{folder}: not weights of a speech network ({one_line(error)})") from error
+    # Networks of older folders lack the vector of masked frames, which nothing here uses.
+    missing = sorted(key for key in report["missing_keys"] if key != "masked_spec_embed")
+    if missing:
+        raise AvlocError(f"{folder}: not weights of a speech network, they lack {', '.join(missing[:3])}")
+    return SpeechEncoder(network.float(), settings, normalize)
+
+
+def random_encoder(settings: Mapping[str, Any], normalize: bool | None = None) -> SpeechEncoder:
+    """Make a network with random weights.
+
+    Args:
+        settings: `model_type`, and those of `SETTINGS` that differ from transformers' defaults.
+        normalize: scale each clip's samples; None: as networks of such settings were trained.
+
+    Raises:
+        AvlocError: if a setting is unknown, of a wrong type, or too large.
+    """
+    checked = check_settings(settings, "the settings of a speech network")
+    try:
+        network = _class(checked, "Model")(_config(checked))
+    except Exception as error:  # of many types, for sizes that do not go together
+        raise AvlocError(f"not settings of a speech network ({one_line(error)})") from error
+    return SpeechEncoder(network, checked, _normalizes(checked) if normalize is None else normalize)
+
+
+def check_settings(values: object, source: str) -> dict[str, Any]:
+    """Keep the settings that change a network, and check each: a file may claim sizes that take all memory.
+
+    Raises:
+        AvlocError: if the kind is unknown, or a setting is of a wrong type or too large.
+    """
+    kind = values.get("model_type") if isinstance(values, Mapping) else None
+    if not isinstance(values, Mapping) or kind not in KINDS:
+        raise AvlocError(f"{source}: want model_type of {', '.join(KINDS)}, got {kind!r}")
+    settings: dict[str, Any] = {"model_type": kind}
+    for name, expected in SETTINGS.items():
+        if name in values:
+            value = values[name]
+            numbers = value if isinstance(value, list | tuple) else [value]
+            largest = MOST_LAYERS if name == "num_hidden_layers" else LARGEST_SETTING
+            fits = all(0 <= v <= largest for v in numbers if isinstance(v, int | float))
+            if not isinstance(value, expected) or not fits:
+                raise AvlocError(f"{source}: {name} cannot be {value!r}")
+            settings[name] = list(value) if isinstance(value, tuple) else value
+    return settings
+
+
+def _normalizes(settings: Mapping[str, Any]) -> bool:
+    """WavLM of the base sizes alone was trained on samples as they are."""
+    return settings["model_type"] != "wavlm" or settings.get("feat_extract_norm") == "layer"
+
+
+def _class(settings: Mapping[str, Any], suffix: str) -> Any:
+    return getattr(import_module("transformers"), f"{KINDS[settings['model_type']]}{suffix}")
+
+
+def _config(settings: Mapping[str, Any]) -> Any:
+    config = _class(settings, "Config")(**{k: v for k, v in settings.items() if k != "model_type"})
+    # Frames are never masked and layers never dropped: every parameter has a part in every step, as several processes need it.
+    config.mask_time_prob = config.mask_feature_prob = config.layerdrop = 0.0
+    config.apply_spec_augment = config.add_adapter = False
+    return config
+
+
+def checkpoint_activations(network: Any) -> None:
+    """Have a network compute its layers' activations again in the backward pass instead of keeping them."""
+    # Newer releases warn of the older name.
+    enable = getattr(network, "activation_checkpointing_enable", None) or network.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
+
+
+def hidden_states(network: Any, samples: Tensor, mask: Tensor | None) -> list[Tensor]:
+    """Run a network: (B, N) samples → its hidden states (B, R, H) each, the transformer's input first.
+
+    Args:
+        network: of transformers.
+        samples: (B, N).
+        mask: (B, N), 1 for samples and 0 for padding; None without padding.
+    """
+    with warnings.catch_warnings():
+        # WavLM passes torch a boolean mask beside a float bias; torch accepts both, with a warning.
+        warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask and attn_mask")
+        output = network(samples, attention_mask=mask, output_hidden_states=True)
+    return [*output.hidden_states[:-1], output.last_hidden_state]
