@@ -9,6 +9,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from avloc.core.timeline import FULL_SCALE
@@ -72,6 +73,11 @@ class FrontEnd(nn.Module):
         for block in self.blocks:
             y = block(y, steps)
         return y
+
+    @property
+    def weight_dtype(self) -> torch.dtype:
+        """Type of the weights, which layers behind a computation in float32 take (`bf16-true` training casts them)."""
+        return next(self.parameters()).dtype
 
     def pretrained_groups(self) -> list[list[nn.Parameter]]:
         """The pretrained parameters that learn, layer by layer from the top one down; none without pretrained weights."""

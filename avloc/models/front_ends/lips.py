@@ -100,7 +100,7 @@ class LipFrontEnd(FrontEnd):
 
     def encode(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         grey = x if x.is_floating_point() else x.float() / 255
-        grey = ((grey - GREY_MEAN) / GREY_DEVIATION).masked_fill(~mask[..., None], 0)
+        grey = ((grey - GREY_MEAN) / GREY_DEVIATION).masked_fill(~mask[..., None], 0).to(self.weight_dtype)
         neighbours = pad(grey, (0, 0, FRAMES_SEEN // 2, FRAMES_SEEN // 2)).unfold(1, FRAMES_SEEN, 1)[mask]
         maps = self.motion(rearrange(neighbours, "n (i j) f -> n f i j", i=self.side))  # N, channels, S / 4, S / 4
         frames = self.blocks_2d(gelu(self.motion_norm(maps))).flatten(1)

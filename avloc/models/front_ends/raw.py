@@ -29,7 +29,7 @@ STRIDES = (4, 2)  # from 800 outputs per second to the 100 rows
 FIRST_HZ, LAST_HZ = 30.0, 7720.0  # cutoffs at the beginning
 LOWEST_HZ, NARROWEST_HZ = 20.0, 5.0  # limits while they learn
 KHZ = 1000.0  # unit of the learned frequencies, so that usual learning rates move them
-ENERGY_FLOOR = 1e-6
+ENERGY_FLOOR = 1e-12  # about that of rounding to 16 bits in one of 64 bands: quiet speech lies far above it
 
 
 def mel_cutoffs(filters: int) -> Tensor:
@@ -54,17 +54,10 @@ class BandFilters(nn.Module):
     torch.Size([2, 16, 3])
     """
 
-    time_s: Tensor
-    window: Tensor
-
     def __init__(self, *, filters: int, kernel: int, kind: Literal["sinc", "learned"]) -> None:
         super().__init__()
         self.kernel, self.kind = kernel, kind
         cutoffs = mel_cutoffs(filters)
-        self.register_buffer(
-            "time_s", (torch.arange(kernel) - (kernel - 1) / 2) / DEFAULT_SAMPLE_RATE, persistent=False
-        )
-        self.register_buffer("window", torch.hamming_window(kernel, periodic=False), persistent=False)
         if kind == "sinc":
             self.low_khz = nn.Parameter((cutoffs[:-1] - LOWEST_HZ) / KHZ)
             self.band_khz = nn.Parameter((cutoffs.diff() - NARROWEST_HZ).clamp_min(1.0) / KHZ)
@@ -73,23 +66,29 @@ class BandFilters(nn.Module):
 
     def _sinc_kernels(self, low_hz: Tensor, band_hz: Tensor) -> Tensor:
         """Filters and their quadratures: (F), (F) → (2·F, 1, K)."""
-        phase = 2 * math.pi * (low_hz + band_hz / 2)[:, None] * self.time_s
-        envelope = torch.sinc(band_hz[:, None] * self.time_s) * self.window * band_hz[:, None] / DEFAULT_SAMPLE_RATE
+        samples = torch.arange(self.kernel, dtype=torch.float32, device=low_hz.device)
+        time_s = (samples - (self.kernel - 1) / 2) / DEFAULT_SAMPLE_RATE
+        window = torch.hamming_window(self.kernel, periodic=False, dtype=torch.float32, device=low_hz.device)
+        phase = 2 * math.pi * (low_hz + band_hz / 2)[:, None] * time_s
+        envelope = torch.sinc(band_hz[:, None] * time_s) * window * band_hz[:, None] / DEFAULT_SAMPLE_RATE
         return torch.cat([envelope * phase.cos(), envelope * phase.sin()])[:, None]
 
     def current_kernels(self) -> Tensor:
-        """The filters as they are now, with their quadratures: (2·F, 1, K)."""
+        """The filters as they are now, with their quadratures: (2·F, 1, K) float32."""
         if self.kind == "learned":
-            return self.kernels
+            return self.kernels.float()
         nyquist = DEFAULT_SAMPLE_RATE / 2
-        low_hz = (LOWEST_HZ + KHZ * self.low_khz.abs()).clamp(max=nyquist - NARROWEST_HZ)
-        high_hz = (low_hz + NARROWEST_HZ + KHZ * self.band_khz.abs()).clamp(max=nyquist)
+        low_hz = (LOWEST_HZ + KHZ * self.low_khz.float().abs()).clamp(max=nyquist - NARROWEST_HZ)
+        high_hz = (low_hz + NARROWEST_HZ + KHZ * self.band_khz.float().abs()).clamp(max=nyquist)
         return self._sinc_kernels(low_hz, high_hz - low_hz)
 
     def forward(self, samples: Tensor) -> Tensor:
         margin = (self.kernel - HOP) // 2  # windows are centred on the hops
-        y = conv1d(pad(samples, (margin, margin))[:, None], self.current_kernels(), stride=HOP)
-        energy = rearrange(y.float().square(), "b (two f) n -> b f n two", two=2).sum(-1)
+        signal = pad(samples.float(), (margin, margin))[:, None]
+        # In full precision always: bfloat16 rounds a sample by up to 0.4 %, which is more than a quiet band beside a loud one.
+        with torch.autocast(samples.device.type, enabled=False):
+            y = conv1d(signal, self.current_kernels(), stride=HOP)
+        energy = rearrange(y.square(), "b (two f) n -> b f n two", two=2).sum(-1)
         return (energy + ENERGY_FLOOR).log().transpose(1, 2)
 
 
@@ -139,7 +138,8 @@ class RawFrontEnd(FrontEnd):
 
     def encode(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         present = mask.repeat_interleave(SAMPLES_PER_ROW // HOP, dim=1)
-        y = gelu(self.project(self.norm(self.filters(join_samples(x, mask)), present)))
+        energies = self.norm(self.filters(join_samples(x, mask)), present)
+        y = gelu(self.project(energies.to(self.weight_dtype)))
         for strided in self.strided:
             y, present = strided(y * present[..., None], present)
         return y, present

@@ -107,10 +107,10 @@ class SpectrogramFrontEnd(FrontEnd):
         )
 
     def encode(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        planes = spectrogram_planes(join_samples(x, mask), self.n_fft)[:, : self.planes]
+        planes = spectrogram_planes(join_samples(x, mask).float(), self.n_fft)[:, : self.planes]
         magnitude = self.norm(planes[:, 0], mask)[:, None]  # per bin over the clip: the voice, the room, the loudness
         planes = torch.cat([magnitude, planes[:, 1:] * mask[:, None, :, None]], dim=1)
-        return self.network(planes, mask), stride_mask(mask, self.stride)
+        return self.network(planes.to(self.weight_dtype), mask), stride_mask(mask, self.stride)
 
 
 class SpectrogramCNN(nn.Module):

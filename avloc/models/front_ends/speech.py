@@ -207,7 +207,7 @@ class SpeechFrontEnd(FrontEnd):
         """Run the network, and mix its layers: signals (N) → (B, frames, H)."""
         lengths = torch.tensor([len(signal) for signal in signals], device=signals[0].device)
         longest = int(lengths.max())
-        batch = torch.stack([pad(signal, (0, longest - len(signal))) for signal in signals])
+        batch = torch.stack([pad(signal, (0, longest - len(signal))) for signal in signals]).to(self.weight_dtype)
         mask = None
         if (lengths < longest).any():
             mask = (torch.arange(longest, device=batch.device) < lengths[:, None]).long()

@@ -82,6 +82,20 @@ def test_a_batch_without_any_row_trains(front_end_name, front_end_of, stream_of)
         assert not parameter.requires_grad or (parameter.grad is not None and parameter.grad.isfinite().all()), name
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_weights_of_half_precision_train(front_end_name, front_end_of, stream_of, dtype):
+    """As Lightning's `bf16-true` casts a module, buffers included."""
+    x, mask, clock, _, _ = stream_of(front_end_name, 7, clips=2)
+    with torch.no_grad():
+        expected = front_end_of(front_end_name, layers=1)(x, mask, clock)
+    front_end = front_end_of(front_end_name, layers=1).to(dtype)
+    output = front_end(x, mask, clock)
+    assert output.dtype == dtype
+    assert (output - expected).abs().max() < 0.15 * expected.abs().max()
+    front_end.train()(x, mask, clock).float().square().sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in front_end.parameters())
+
+
 def test_a_front_end_is_made_again_from_its_options(front_end_name, front_end_of, stream_of):
     front_end = front_end_of(front_end_name)
     same = front_end_of(front_end_name, seed=1, **front_end.options)

@@ -29,6 +29,31 @@ def test_energies_do_not_depend_on_the_phase_of_a_tone():
     assert energies[:, :, band].std() < 0.01
 
 
+@pytest.mark.parametrize("quieter_db", [30, 50])
+def test_quiet_sound_keeps_its_contrast(quieter_db):
+    """Energies of 16-bit sound vary over time as much as those of the same sound at full level: no floor hides them."""
+    generator = torch.Generator().manual_seed(0)
+    envelope = torch.logspace(0, -1.5, 8).repeat_interleave(1600)  # 30 dB in steps of 0.1 s
+    loud = 0.2 * envelope * torch.randn(len(envelope), generator=generator)
+    quiet = (loud * 10 ** (-quieter_db / 20) * 32768).round() / 32768
+    filters = BandFilters(filters=64, kernel=400, kind="sinc")
+    with torch.no_grad():
+        loud_spread, quiet_spread = (filters(x[None])[0, 20:-20].std(0) for x in (loud, quiet))
+    assert (quiet_spread / loud_spread).min() > {30: 0.9, 50: 0.5}[quieter_db]
+
+
+@pytest.mark.parametrize("kind", ["sinc", "learned"])
+def test_mixed_precision_does_not_round_the_samples(kind):
+    """A quiet band beside a loud one, whose rounding in bfloat16 would be louder than the quiet band."""
+    n = torch.arange(4000) / RATE
+    samples = (0.5 * torch.sin(2 * torch.pi * 300 * n) + 2e-4 * torch.sin(2 * torch.pi * 5000 * n))[None]
+    filters = BandFilters(filters=16, kernel=400, kind=kind)
+    with torch.no_grad():
+        expected = filters(samples)
+        with torch.autocast("cpu", torch.bfloat16):
+            torch.testing.assert_close(filters(samples), expected)
+
+
 def test_learned_filters_begin_as_the_sinc_ones():
     sinc, learned = (BandFilters(filters=6, kernel=100, kind=kind) for kind in ("sinc", "learned"))
     torch.testing.assert_close(learned.current_kernels(), sinc.current_kernels(), atol=1e-6, rtol=1e-4)
