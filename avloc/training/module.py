@@ -44,6 +44,21 @@ def one_cycle(progress: float, warmup: float) -> float:
     return (1 + math.cos(math.pi * min(1.0, (progress - warmup) / (1 - warmup)))) / 2
 
 
+def rate_after(step: int, *, first: int, steps: int, warmup: float) -> float:
+    """The learning rate, relative to its maximum, of weights that learn from a step on: 0 before it, then a whole cycle.
+
+    Args:
+        step: of the training.
+        first: the first step in which they learn.
+        steps: of the training.
+        warmup: share of the cycle in which the rate rises.
+
+    >>> [round(rate_after(step, first=4, steps=9, warmup=0.2), 2) for step in (3, 4, 5, 7, 9)]
+    [0.0, 0.04, 1.0, 0.5, 0.0]
+    """
+    return one_cycle((step - first) / (steps - first), warmup) if step >= first else 0.0
+
+
 def clips_not_finite(batch: Batch) -> list[str]:
     """The clips of a batch whose inputs are not finite numbers."""
     is_finite = torch.ones(len(batch.records), dtype=torch.bool)
@@ -70,8 +85,8 @@ class LocalizationModule(pl.LightningModule):
         front_end_lr: maximum of the learning rate of a front end's pretrained layers; None: `lr`.
         layer_decay: factor of that rate from each pretrained layer to the one under it.
         frozen_epochs: epochs at the beginning in which the pretrained layers keep their weights, while the rest of the network
-            gets used to them; only with `one_cycle`. They cost as much as others: with several processes, all parameters must
-            take part in every step.
+            gets used to them; only with `one_cycle`. Their rate then has a cycle of its own in the rest of the training. Such
+            epochs cost as much as others: with several processes, all parameters must take part in every step.
 
     Attributes:
         context: the data that the network is trained on, as its checkpoints keep it.
@@ -219,19 +234,46 @@ class LocalizationModule(pl.LightningModule):
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": "val/loss"}}
         if self.schedule == "exponential":
             return [optimizer], [torch.optim.lr_scheduler.ExponentialLR(optimizer, self.decay)]
-        steps = max(1, int(self.trainer.estimated_stepping_batches))
-        # A function of the step alone, so that a resumed run may get more epochs than it began with.
-        frozen_epochs = self.pretrained_rates.frozen_epochs
-        frozen_steps = steps * frozen_epochs / max(1, self.trainer.max_epochs or 1) if frozen_epochs else 0.0
-
-        def rate(step: int, frozen_until: float) -> float:
-            return one_cycle(step / steps, self.warmup) if step >= frozen_until else 0.0
-
+        steps = self._steps()
+        frozen_steps = self._frozen_steps(steps)
+        # Functions of the step alone, so that a resumed run may get more epochs than it began with.
         rates: list[Callable[[int], float]] = [
-            partial(rate, frozen_until=frozen_steps if group["pretrained"] else 0.0) for group in groups
+            partial(rate_after, first=frozen_steps if group["pretrained"] else 0, steps=steps, warmup=self.warmup)
+            for group in groups
         ]
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rates)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _steps(self) -> int:
+        """The optimizer's steps in the whole training.
+
+        Raises:
+            AvlocError: if the training has no end, by which the schedule is measured.
+        """
+        steps = float(self.trainer.estimated_stepping_batches)
+        if not math.isfinite(steps) or steps < 0:
+            raise AvlocError(
+                "schedule one_cycle needs the end of the training: give trainer.max_epochs or trainer.max_steps"
+            )
+        return max(1, int(steps))
+
+    def _frozen_steps(self, steps: int) -> int:
+        """The optimizer's steps in the frozen epochs.
+
+        Raises:
+            AvlocError: if they leave no step in which the pretrained layers learn.
+        """
+        epochs = self.pretrained_rates.frozen_epochs
+        if not epochs:
+            return 0
+        batches = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
+        frozen = epochs * math.ceil(batches) if math.isfinite(batches) else math.inf
+        if frozen >= steps:
+            raise AvlocError(
+                f"frozen_epochs {epochs} are {frozen} steps, and the training has {steps}: the pretrained layers would never "
+                "learn; train for more epochs, or leave front_end_lr, layer_decay and frozen_epochs out with tuning frozen"
+            )
+        return int(frozen)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the network's name and arguments and the data's context, so that the checkpoint runs on a clip alone.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -38,7 +38,9 @@ class PretrainedRates(NamedTuple):
 def parameter_groups(model: nn.Module, lr: float, rates: PretrainedRates) -> list[dict[str, Any]]:
     """Divide the parameters that learn: first those of the network itself, then pretrained layers from the top down.
 
-    Pretrained parameters are those that a module's `pretrained_groups` names (`avloc.models.front_ends`).
+    Pretrained parameters are those that a module's `pretrained_groups` names; those of its `undecayed_parameters` are in a group
+    of their own, without weight decay (`avloc.models.front_ends`). A network without front ends is one group, all of which
+    decays, as its results and the published recipes were obtained.
 
     Args:
         model: the network.
@@ -46,7 +48,8 @@ def parameter_groups(model: nn.Module, lr: float, rates: PretrainedRates) -> lis
         rates: of the pretrained layers.
 
     Returns:
-        A group (`params`, `lr`, `pretrained`) for the network, and one per pretrained layer that learns.
+        Groups (`params`, `lr`, `pretrained`; `weight_decay` 0 where none applies) of the network, and of each pretrained layer
+        that learns.
 
     Raises:
         AvlocError: if rates are given, and the network has no pretrained layers that learn.
@@ -54,13 +57,12 @@ def parameter_groups(model: nn.Module, lr: float, rates: PretrainedRates) -> lis
     >>> [group["lr"] for group in parameter_groups(nn.Linear(2, 3), 0.1, PretrainedRates())]
     [0.1]
     """
+    undecayed = {id(p) for parameters in _named_by_modules(model, "undecayed_parameters") for p in parameters}
     pretrained: list[dict[str, Any]] = []
-    for module in model.modules():
-        groups_of: Callable[[], list[list[nn.Parameter]]] | None = getattr(module, "pretrained_groups", None)
-        for depth, parameters in enumerate(groups_of() if callable(groups_of) else []):
+    for layers in _named_by_modules(model, "pretrained_groups"):
+        for depth, parameters in enumerate(layers):
             rate = (lr if rates.lr is None else rates.lr) * rates.layer_decay**depth
-            if parameters:
-                pretrained.append({"params": parameters, "lr": rate, "pretrained": True})
+            pretrained += _split_decay(parameters, undecayed, {"lr": rate, "pretrained": True})
     if rates != PretrainedRates() and not pretrained:
         raise AvlocError(
             "front_end_lr, layer_decay and frozen_epochs are for pretrained layers that learn, and the network has none; leave "
@@ -68,4 +70,21 @@ def parameter_groups(model: nn.Module, lr: float, rates: PretrainedRates) -> lis
         )
     grouped = {id(p) for group in pretrained for p in group["params"]}
     rest = [p for p in model.parameters() if p.requires_grad and id(p) not in grouped]
-    return [{"params": rest, "lr": lr, "pretrained": False}, *pretrained]
+    return [*_split_decay(rest, undecayed, {"lr": lr, "pretrained": False}), *pretrained]
+
+
+def _named_by_modules(model: nn.Module, method: str) -> Iterator[Any]:
+    """Yield what each module returns that has a method of this name."""
+    for module in model.modules():
+        names = getattr(module, method, None)
+        if callable(names):
+            yield names()
+
+
+def _split_decay(
+    parameters: Sequence[nn.Parameter], undecayed: Set[int], options: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Make a group of the parameters that decay, and one of those that do not; an empty group is left out."""
+    parts = [[p for p in parameters if (id(p) in undecayed) == leaves_out] for leaves_out in (False, True)]
+    groups = [{"params": parts[0], **options}, {"params": parts[1], **options, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]

@@ -30,6 +30,27 @@ def test_each_parameter_is_in_one_group_and_rates_fall_from_the_top():
         assert {id(p) for p in group["params"]} == {id(p) for m in modules for p in m.parameters()}
 
 
+def test_parameters_without_decay_are_in_groups_of_their_own():
+    class Undecayed(Pretrained):
+        def undecayed_parameters(self):
+            return [p for p in self.parameters() if p.dim() <= 1]
+
+    network = nn.ModuleDict({"front": Undecayed(), "head": nn.Linear(5, 1)})
+    groups = parameter_groups(network, 1e-3, PretrainedRates(1e-4))
+    layers, project, head = network["front"].layers, network["front"].project, network["head"]
+    expected = [
+        ((1e-3, False, None), [project.weight, head.weight, head.bias]),
+        ((1e-3, False, 0.0), [project.bias]),
+        ((1e-4, True, None), [layers[2].weight]),
+        ((1e-4, True, 0.0), [layers[2].bias]),
+        ((1e-4, True, None), [layers[0].weight]),
+        ((1e-4, True, 0.0), [layers[0].bias]),
+    ]
+    assert [(g["lr"], g["pretrained"], g.get("weight_decay")) for g in groups] == [values for values, _ in expected]
+    for group, (_, parameters) in zip(groups, expected, strict=True):
+        assert [id(p) for p in group["params"]] == [id(p) for p in parameters]
+
+
 def test_without_a_rate_of_their_own_pretrained_layers_learn_like_the_rest():
     assert [group["lr"] for group in parameter_groups(Pretrained(), 0.1, PretrainedRates())] == [0.1] * 3
 

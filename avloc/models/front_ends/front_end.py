@@ -79,6 +79,14 @@ class FrontEnd(nn.Module):
         """Type of the weights, which layers behind a computation in float32 take (`bf16-true` training casts them)."""
         return next(self.parameters()).dtype
 
+    def undecayed_parameters(self) -> list[nn.Parameter]:
+        """Parameters that weight decay must leave alone: of one number per channel, filter or layer.
+
+        These are the scales of norms, biases, the weights of a speech network's layers, and cutoff frequencies: 0 is the middle
+        of none of them, and decay would pull a cutoff down to the lowest frequency.
+        """
+        return [p for p in self.parameters() if p.dim() <= 1]
+
     def pretrained_groups(self) -> list[list[nn.Parameter]]:
         """The pretrained parameters that learn, layer by layer from the top one down; none without pretrained weights."""
         return []
