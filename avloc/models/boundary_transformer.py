@@ -29,7 +29,7 @@ from avloc.heads.losses import diou, distribution_focal, interval_overlap, maske
 from avloc.heads.modality_points import SEPARATE, TOGETHER, ModalityPointTargetMaker, ModalityPointTargets
 from avloc.heads.points import Pyramid, decode_points
 from avloc.models.attention import TransformerBlock, local_attention_mask
-from avloc.models.front_ends.catalog import build_front_end
+from avloc.models.front_ends.catalog import build_front_end, check_front_end_options
 from avloc.models.point_branch import PointBranch
 from avloc.models.stems import Stem
 from avloc.models.stream_clock import stream_clocks
@@ -411,23 +411,14 @@ def _check_effects(arguments: Mapping[str, object]) -> None:
     options = (
         ("refine", False, "evidence_channels"),
         ("share_branch", True, "modality_points"),
-        ("audio_front_end_options", None, "audio_front_end"),
-        ("visual_front_end_options", None, "visual_front_end"),
     )
     for option, usual, needed in options:
-        if arguments[option] not in (usual, {}) and not arguments[needed]:
+        if arguments[option] != usual and not arguments[needed]:
             raise AvlocError(
                 f"{option}={arguments[option]} has no effect with {needed}={arguments[needed]}; leave {option} out, or change "
                 f"{needed}"
             )
-    stem_options = (("audio", "spectral_channels", 0), ("audio", "layers", 1), ("visual", "grid_channels", 0))
-    for modality, option, unused in (*stem_options, ("visual", "layers", 1)):
-        name, front_end = f"{modality}_{option}", arguments[f"{modality}_front_end"]
-        if front_end and arguments[name] != unused:
-            raise AvlocError(
-                f"{name}={arguments[name]} is for cached features, and has no effect with {modality}_front_end={front_end}; "
-                f"leave {name} out"
-            )
+    check_front_end_options(arguments)
 
 
 def _check_widths(width: int, heads: int, audio: tuple[int, int], visual: tuple[int, int]) -> None:

@@ -116,6 +116,7 @@ class Extractor(ABC):
         receptive_field_s: seconds that a row sees, centred on its step.
         window_s: a longer stream is extracted in windows of this length.
         dtype: type of the numbers in a store: `float16`; or `int16`, `uint8` for whole numbers, which `rows` then returns.
+        decoder: the only decoder of the picture whose frames it takes, known after `load`; None: any.
         runs_network: true if a network does the work, which gains from a device and from several clips at once.
 
     >>> class Peak(Extractor):
@@ -138,6 +139,7 @@ class Extractor(ABC):
     receptive_field_s: float
     window_s: float = 30.0
     dtype: str = "float16"
+    decoder: str | None = None
     runs_network: bool = False
 
     @property

@@ -529,7 +529,7 @@ def test_front_ends_learn_with_the_network_and_are_made_again(tmp_path):
         ({"visual_grid_channels": 8}, "visual_grid_channels=8 is for cached features, and has no effect"),
         ({"audio_front_end": "lips", "audio_front_end_options": None}, "front end lips takes the visual stream"),
         ({"audio_dim": 513}, r"takes rows of 160 numbers \(extractor waveform\), the stream has 513"),
-        ({"audio_front_end": ""}, "audio_front_end_options=.* has no effect with audio_front_end=;"),
+        ({"audio_front_end": ""}, "audio_front_end_options have no effect without audio_front_end;"),
         ({"audio_rows_per_step": None}, "takes its stream at its own rate"),
     ],
 )

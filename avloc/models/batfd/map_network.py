@@ -28,7 +28,7 @@ from avloc.models.batfd.encoders.catalog import (
     build_audio_encoder,
     build_video_encoder,
 )
-from avloc.models.front_ends.catalog import find_front_end
+from avloc.models.front_ends.catalog import check_front_end_options, find_front_end
 from avloc.models.stream_clock import stream_clocks
 
 
@@ -188,6 +188,7 @@ class MapNetwork(nn.Module):
             )
         if (video_encoder == PROJECTION) != (audio_encoder == PROJECTION):
             raise AvlocError(f"want cached features for both encoders or none, got {video_encoder}, {audio_encoder}")
+        check_front_end_options(self.arguments)
         if len(map_widths) != 2:
             raise AvlocError(f"want 2 map_widths, got {len(map_widths)}")
         self.width, self.map_widths, self.samples = width, (map_widths[0], map_widths[1]), samples

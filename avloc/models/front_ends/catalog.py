@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, cast
 
+from avloc.core.records import MODALITIES
 from avloc.errors import AvlocError
 from avloc.models.front_ends.front_end import FrontEnd
 
@@ -52,6 +53,8 @@ def build_front_end(
     ... ).options["filters"]
     6
     """
+    if not isinstance(options, Mapping | None):
+        raise AvlocError(f"front end {name}: its options must be named, got {options!r}")
     options = dict(options or {})
     if name not in FRONT_ENDS:
         raise AvlocError(f"unknown front end {name!r}, want one of {', '.join(FRONT_ENDS)}")
@@ -73,6 +76,29 @@ def build_front_end(
             f"{'waveform' if its_modality == 'audio' else 'mouth'}), the stream has {row_width}"
         )
     return cast(FrontEnd, front_end)
+
+
+def check_front_end_options(arguments: Mapping[str, Any]) -> None:
+    """Refuse arguments of a network that would have no effect: a front end's without it, and a stem's beside a front end.
+
+    Args:
+        arguments: of the network; those that it does not have are not checked.
+
+    Raises:
+        AvlocError: with the argument, and the one that takes its effect.
+    """
+    stem_options = (("audio", "spectral_channels", 0), ("audio", "layers", 1), ("visual", "grid_channels", 0))
+    for modality in MODALITIES:
+        name = f"{modality}_front_end"
+        if arguments[f"{name}_options"] not in (None, {}) and not arguments[name]:
+            raise AvlocError(f"{name}_options have no effect without {name}; leave them out, or name the front end")
+    for modality, option, unused in (*stem_options, ("visual", "layers", 1)):
+        argument, front_end = f"{modality}_{option}", arguments[f"{modality}_front_end"]
+        if front_end and arguments.get(argument, unused) != unused:
+            raise AvlocError(
+                f"{argument}={arguments[argument]} is for cached features, and has no effect with "
+                f"{modality}_front_end={front_end}; leave {argument} out"
+            )
 
 
 def find_front_end(model: object, modality: str) -> FrontEnd | None:

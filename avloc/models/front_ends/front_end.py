@@ -103,12 +103,24 @@ def join_samples(x: Tensor, mask: Tensor) -> Tensor:
     return samples.masked_fill(~mask[..., None], 0).flatten(1)  # a product with the mask would keep NaN
 
 
-def check_options(name: str, options: Mapping[str, tuple[float, float, float]]) -> None:
-    """Check numbers given to a front end: (value, smallest, largest) of each.
+def check_options(
+    name: str, options: Mapping[str, tuple[int, int, int]], switches: Mapping[str, bool] | None = None
+) -> None:
+    """Check what a front end was given, which may come from a file.
+
+    Args:
+        name: of the front end.
+        options: (value, smallest, largest) of each whole number.
+        switches: values that must be true or false.
 
     Raises:
-        AvlocError: if one is out of its range.
+        AvlocError: if a value is of another type, or out of its range.
     """
     for option, (value, smallest, largest) in options.items():
+        if type(value) is not int:  # a bool is an int, too
+            raise AvlocError(f"front end {name}: {option} must be a whole number, got {value!r}")
         if not smallest <= value <= largest:
-            raise AvlocError(f"front end {name}: {option} must be {smallest:g} to {largest:g}, got {value:g}")
+            raise AvlocError(f"front end {name}: {option} must be {smallest} to {largest}, got {value}")
+    for option, switch in (switches or {}).items():
+        if type(switch) is not bool:
+            raise AvlocError(f"front end {name}: {option} must be true or false, got {switch!r}")

@@ -94,7 +94,7 @@ class SpectrogramFrontEnd(FrontEnd):
     ) -> None:
         super().__init__(rows_per_step=rows_per_step, width=width, layers=layers, dropout=dropout)
         limits = {"n_fft": (n_fft, SAMPLES_PER_ROW, LARGEST_N_FFT), "channels": (channels, 1, 512)}
-        check_options("spectrogram", limits)
+        check_options("spectrogram", limits, {"phase": phase})
         if n_fft % 2:
             raise AvlocError(f"front end spectrogram: n_fft must be even, so that windows are centred, got {n_fft}")
         self.options = {"n_fft": n_fft, "channels": channels, "phase": phase}

@@ -22,6 +22,7 @@ from avloc.models.front_ends.lora import add_lora
 from avloc.models.front_ends.speech_encoder import (
     SpeechEncoder,
     checkpoint_activations,
+    conv_timing,
     hidden_states,
     random_encoder,
     read_encoder,
@@ -90,7 +91,9 @@ class SpeechFrontEnd(FrontEnd):
         encoder = random_encoder(settings, normalize) if settings is not None else read_encoder(weights or "")
         config = encoder.network.config
         most_layers = config.num_hidden_layers if tuning == "top" else 64
-        check_options("speech", {"rank": (rank, 1, 1024), "top_layers": (top_layers, 1, most_layers)})
+        limits = {"rank": (rank, 1, 1024), "top_layers": (top_layers, 1, most_layers)}
+        switches = {"checkpointing": checkpointing} | ({} if normalize is None else {"normalize": normalize})
+        check_options("speech", limits, switches)
         self.tuning, self.normalize = tuning, encoder.normalize if normalize is None else normalize
         self.options = {
             "settings": encoder.settings,
@@ -112,10 +115,7 @@ class SpeechFrontEnd(FrontEnd):
     def _set_clock(self, encoder: SpeechEncoder) -> None:
         """Derive samples per frame, and those that a frame sees, from the convolutions."""
         config = encoder.network.config
-        self.hop, self.reach = 1, 1
-        for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
-            self.reach += (kernel - 1) * self.hop
-            self.hop *= stride
+        self.hop, self.reach = conv_timing(config.conv_kernel, config.conv_stride)
         self.stride = self.hop // SAMPLES_PER_ROW
         if self.hop % SAMPLES_PER_ROW or (self.reach - self.hop) % 2:
             raise AvlocError(

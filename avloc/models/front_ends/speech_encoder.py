@@ -7,15 +7,18 @@ TASLP 2021). Nothing is downloaded. A checkpoint keeps the settings, so that it 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from torch import Tensor
-
+from avloc.core.timeline import DEFAULT_SAMPLE_RATE
 from avloc.errors import AvlocError, one_line
 from avloc.io.files import read_json
+from avloc.io.pretrained import quiet_transformers, read_pretrained
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 KINDS = {"wavlm": "WavLM", "wav2vec2": "Wav2Vec2", "hubert": "Hubert"}
 """`model_type` of a configuration → prefix of the names of transformers' classes."""
@@ -45,7 +48,41 @@ SETTINGS: Mapping[str, type | tuple[type, ...]] = {
     "max_bucket_distance": int,
 }
 """Settings that change such a network, and their types; no other setting of a file is used."""
-LARGEST_SETTING, MOST_LAYERS = 1 << 13, 64
+LARGEST_SETTING, MOST_LAYERS, MOST_CONVOLUTIONS = 1 << 13, 64, 16
+UNUSED_WEIGHTS = ("masked_spec_embed",)
+"""The vector of masked frames, which older folders lack and nothing here uses."""
+
+
+class Timing(NamedTuple):
+    """The clock of a stack of convolutions.
+
+    Attributes:
+        hop: samples from row to row.
+        reach: samples that a row sees.
+
+    >>> Timing(hop=320, reach=400).rows(16_000)
+    49
+    """
+
+    hop: int
+    reach: int
+
+    def rows(self, samples: int) -> int:
+        """The number of rows of a stream of `samples`."""
+        return max(0, (samples - self.reach) // self.hop + 1)
+
+
+def conv_timing(kernels: Sequence[int], strides: Sequence[int]) -> Timing:
+    """The timing of a stack of convolutions without padding.
+
+    >>> conv_timing((10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2))
+    Timing(hop=320, reach=400)
+    """
+    hop, reach = 1, 1
+    for kernel, stride in zip(kernels, strides, strict=True):
+        reach += (kernel - 1) * hop
+        hop *= stride
+    return Timing(hop, reach)
 
 
 class SpeechEncoder(NamedTuple):
@@ -72,21 +109,28 @@ def read_encoder(folder: str | Path) -> SpeechEncoder:
     if not (folder / "config.json").is_file():
         raise AvlocError(f"{folder}: want a folder of a speech network, with config.json and model.safetensors")
     settings = check_settings(read_json(folder / "config.json", "configuration"), str(folder / "config.json"))
-    preprocessor = folder / "preprocessor_config.json"
-    values = read_json(preprocessor, "configuration") if preprocessor.is_file() else {}
-    normalize = bool(values.get("do_normalize", True)) if preprocessor.is_file() else _normalizes(settings)
+    normalize = normalizes(folder / "preprocessor_config.json", _normalizes(settings))
     model = _class(settings, "Model")
-    try:
-        network, report = model.from_pretrained(
-            folder, config=_config(settings), local_files_only=True, output_loading_info=True
-        )
-    except Exception as error:  # transformers raises errors of many types for damaged files
-        raise AvlocError(f"{folder}: not weights of a speech network ({one_line(error)})") from error
-    # Networks of older folders lack the vector of masked frames, which nothing here uses.
-    missing = sorted(key for key in report["missing_keys"] if key != "masked_spec_embed")
-    if missing:
-        raise AvlocError(f"{folder}: not weights of a speech network, they lack {', '.join(missing[:3])}")
+    network = read_pretrained(model, folder, "a speech network", unused=UNUSED_WEIGHTS, config=_config(settings))
     return SpeechEncoder(network.float(), settings, normalize)
+
+
+def normalizes(file: Path, default: bool) -> bool:
+    """Tell whether a network takes streams of zero mean and unit variance.
+
+    Args:
+        file: a folder's `preprocessor_config.json`.
+        default: the answer without this file.
+
+    Raises:
+        AvlocError: if the file is unreadable, or of a network for another sample rate.
+    """
+    if not file.is_file():
+        return default
+    values = read_json(file, "configuration")
+    if not isinstance(values, dict) or values.get("sampling_rate", DEFAULT_SAMPLE_RATE) != DEFAULT_SAMPLE_RATE:
+        raise AvlocError(f"{file}: expected the settings of a network for {DEFAULT_SAMPLE_RATE} samples/s")
+    return bool(values.get("do_normalize", True))
 
 
 def random_encoder(settings: Mapping[str, Any], normalize: bool | None = None) -> SpeechEncoder:
@@ -101,7 +145,8 @@ def random_encoder(settings: Mapping[str, Any], normalize: bool | None = None) -
     """
     checked = check_settings(settings, "the settings of a speech network")
     try:
-        network = _class(checked, "Model")(_config(checked))
+        with quiet_transformers():
+            network = _class(checked, "Model")(_config(checked))
     except Exception as error:  # of many types, for sizes that do not go together
         raise AvlocError(f"not settings of a speech network ({one_line(error)})") from error
     return SpeechEncoder(network, checked, _normalizes(checked) if normalize is None else normalize)
@@ -119,14 +164,22 @@ def check_settings(values: object, source: str) -> dict[str, Any]:
     settings: dict[str, Any] = {"model_type": kind}
     for name, expected in SETTINGS.items():
         if name in values:
-            value = values[name]
-            numbers = value if isinstance(value, list | tuple) else [value]
-            largest = MOST_LAYERS if name == "num_hidden_layers" else LARGEST_SETTING
-            fits = all(0 <= v <= largest for v in numbers if isinstance(v, int | float))
-            if not isinstance(value, expected) or not fits:
-                raise AvlocError(f"{source}: {name} cannot be {value!r}")
-            settings[name] = list(value) if isinstance(value, tuple) else value
+            if not _fits(name, values[name], expected):
+                raise AvlocError(f"{source}: {name} cannot be {values[name]!r}")
+            settings[name] = list(values[name]) if isinstance(values[name], tuple) else values[name]
     return settings
+
+
+def _fits(name: str, value: object, expected: type | tuple[type, ...]) -> bool:
+    """Tell whether a setting is of its type, and no number of it too large: a bool is no number, a list is of whole numbers."""
+    if expected in (bool, str):
+        return isinstance(value, expected)
+    largest = MOST_LAYERS if name == "num_hidden_layers" else LARGEST_SETTING
+    if expected == (list, tuple):
+        if not isinstance(value, list | tuple) or len(value) > MOST_CONVOLUTIONS:
+            return False
+        return all(type(v) is int and 0 <= v <= largest for v in value)
+    return isinstance(value, expected) and not isinstance(value, bool) and 0 <= value <= largest  # type: ignore[operator]
 
 
 def _normalizes(settings: Mapping[str, Any]) -> bool:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from avloc.core.records import VideoRecord
+from avloc.core.records import MODALITIES, VideoRecord
 from avloc.core.timeline import TimeGrid
 from avloc.datasets.loading.example import make_example
 from avloc.datasets.loading.features import collate
@@ -12,7 +14,7 @@ from avloc.errors import AvlocError
 from avloc.feature_extraction.extractors.base import Features
 from avloc.feature_extraction.extractors.catalog import build_extractor, parse_extractors
 from avloc.models import build_model, read_checkpoint
-from avloc.models.checkpoint import load_weights
+from avloc.models.checkpoint import load_weights, write_checkpoint
 from avloc.models.stream_clock import StreamClock
 
 
@@ -55,7 +57,7 @@ def test_a_checkpoint_is_named_without_a_key(arguments):
     ((name, given),) = parse_extractors(f"checkpoint:{path}")
     extractor = build_extractor(name, given)
     description = extractor.describe()
-    assert (description.name, description.modality, description.dim) == ("checkpoint", "audio", 8)
+    assert (description.name, description.modality, description.dim) == ("checkpoint_audio", "audio", 8)
     assert len(description.weights_sha256) == 64
 
 
@@ -64,6 +66,39 @@ def test_networks_without_a_front_end_are_refused(arguments):
         build_extractor("checkpoint", {"weights": arguments["batfd_c3d"]["weights"]}).load()
     with pytest.raises(AvlocError, match="modality must be one of audio, visual, got 'text'"):
         build_extractor("checkpoint", {"weights": arguments["checkpoint"]["weights"], "modality": "text"})
+
+
+def test_both_front_ends_of_a_network_have_places_in_a_store(arguments):
+    extractors = [build_extractor("checkpoint", arguments["checkpoint"] | {"modality": m}) for m in MODALITIES]
+    descriptions = [extractor.describe() for extractor in extractors]
+    assert [d.name for d in descriptions] == ["checkpoint_audio", "checkpoint_visual"]
+    assert {d.factory for d in descriptions} == {"checkpoint"}  # by which inference builds them again
+
+
+def changed_checkpoint(path, folder, **changes):
+    """A copy of a checkpoint whose network was trained on other rows, or on one stream."""
+    checkpoint = read_checkpoint(path)
+    model = build_model(checkpoint.model, checkpoint.arguments)
+    visual = {k: v for k, v in changes.items() if k != "modality"}
+    extractors = tuple(replace(d, **visual) if d.modality == "visual" else d for d in checkpoint.context.extractors)
+    context = replace(checkpoint.context, extractors=extractors, modality=changes.get("modality"))
+    write_checkpoint(folder / "changed.ckpt", model, context)
+    return build_extractor("checkpoint", {"weights": str(folder / "changed.ckpt"), "modality": "visual"})
+
+
+def test_rows_must_be_those_of_training(arguments, tmp_path):
+    path = arguments["checkpoint"]["weights"]
+    with pytest.raises(AvlocError, match="rows of mouth whose version was 7, it is 1 here; train it again"):
+        changed_checkpoint(path, tmp_path, version=7).load()
+    extractor = changed_checkpoint(path, tmp_path, decoder="decord")
+    extractor.load()
+    assert extractor.decoder == "decord"
+
+
+def test_a_stream_that_the_network_was_not_given_has_no_trained_front_end(arguments, tmp_path):
+    extractor = changed_checkpoint(arguments["checkpoint"]["weights"], tmp_path, modality="audio")
+    with pytest.raises(AvlocError, match="its network has no front end for the visual stream"):
+        extractor.load()
 
 
 def test_a_long_clip_has_a_row_per_hop(arguments):

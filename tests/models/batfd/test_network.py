@@ -153,5 +153,9 @@ def test_front_ends_take_the_place_of_projections():
     again.load_state_dict(network.state_dict())
     with torch.no_grad():
         torch.testing.assert_close(again.eval()(**inputs).fused_map, network.eval()(**inputs).fused_map)
+    with pytest.raises(AvlocError, match="audio_front_end_options have no effect without audio_front_end"):
+        BATFD(**arguments | {"audio_front_end": ""}, **sizes)
+    with pytest.raises(AvlocError, match="audio_spectral_channels=4 is for cached features"):
+        BATFD(**arguments, audio_spectral_channels=4, **sizes)
     with pytest.raises(AvlocError, match="audio_front_end=raw needs the encoders projection, got c3d"):
         BATFD(audio_front_end="raw", width=8, audio_widths=(3, 4, 2), video_widths=(3, 4, 5, 4), frames=32, durations=3)

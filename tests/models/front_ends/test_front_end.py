@@ -121,5 +121,15 @@ def test_a_front_end_needs_a_rate():
 def test_numbers_out_of_range_are_named():
     with pytest.raises(AvlocError, match="front end raw: filters must be 1 to 9, got 10"):
         check_options("raw", {"kernel": (5, 1, 9), "filters": (10, 1, 9)})
-    with pytest.raises(AvlocError, match="got nan"):
-        check_options("raw", {"filters": (float("nan"), 1, 9)})
+
+
+@pytest.mark.parametrize("value", [float("nan"), 6.0, True, "6", None, [6]])
+def test_numbers_must_be_whole(value):
+    with pytest.raises(AvlocError, match="front end raw: filters must be a whole number, got"):
+        check_options("raw", {"filters": (value, 1, 9)})
+
+
+@pytest.mark.parametrize("value", [1, 0.0, "no", None])
+def test_switches_must_be_true_or_false(value):
+    with pytest.raises(AvlocError, match="front end raw: phase must be true or false, got"):
+        check_options("raw", {}, {"phase": value})

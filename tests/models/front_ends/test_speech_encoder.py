@@ -6,7 +6,25 @@ import pytest
 import torch
 
 from avloc.errors import AvlocError
-from avloc.models.front_ends.speech_encoder import check_settings, hidden_states, random_encoder, read_encoder
+from avloc.models.front_ends.speech_encoder import (
+    Timing,
+    check_settings,
+    conv_timing,
+    hidden_states,
+    random_encoder,
+    read_encoder,
+)
+
+
+def test_timing_of_convolutions():
+    assert conv_timing([10, 3, 3, 3, 3, 2, 2], [5, 2, 2, 2, 2, 2, 2]) == Timing(320, 400)
+    assert conv_timing([9, 4], [7, 3]) == Timing(21, 9 + 3 * 7)
+    assert conv_timing([], []) == Timing(1, 1)
+
+
+def test_rows_of_a_stream():
+    timing = Timing(hop=320, reach=400)
+    assert [timing.rows(n) for n in (0, 399, 400, 719, 720)] == [0, 0, 1, 1, 2]
 
 
 @pytest.fixture
@@ -52,7 +70,13 @@ def test_nothing_is_masked_or_dropped_in_training(settings_of):
         ({"hidden_size": "16"}, "hidden_size cannot be '16'"),
         ({"hidden_size": None}, "hidden_size cannot be None"),
         ({"hidden_dropout": float("nan")}, "hidden_dropout cannot be nan"),
-        ({"conv_kernel": ["a"] * 7}, "not settings of a speech network"),
+        ({"hidden_size": True}, "hidden_size cannot be True"),
+        ({"hidden_size": 16.0}, "hidden_size cannot be 16.0"),
+        ({"conv_bias": 1}, "conv_bias cannot be 1"),
+        ({"conv_dim": [8.5] * 7}, r"conv_dim cannot be \[8.5, "),
+        ({"conv_kernel": ["a"] * 7}, r"conv_kernel cannot be \['a', "),
+        ({"conv_kernel": [[3]] * 7}, r"conv_kernel cannot be \[\[3\], "),
+        ({"conv_kernel": [3] * 6}, "not settings of a speech network"),
         ({"conv_dim": [8, -1]}, r"conv_dim cannot be \[8, -1\]"),
         ({"conv_dim": 8}, "conv_dim cannot be 8"),
         ({"num_attention_heads": 7}, "not settings of a speech network"),
@@ -67,6 +91,19 @@ def test_settings_that_change_nothing_are_left_out(settings_of):
     checked = check_settings(settings_of("hubert") | {"auto_map": {"AutoModel": "x.py"}, "vocab_size": 9}, "x")
     assert "auto_map" not in checked
     assert "vocab_size" not in checked
+
+
+def test_reading_prints_nothing(folder, capfd):
+    """No progress bars of transformers, which would lie among those of a training."""
+    read_encoder(folder)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_networks_of_other_sample_rates_are_refused(folder):
+    for text in ('{"sampling_rate": 8000}', "[1]"):
+        (folder / "preprocessor_config.json").write_text(text)
+        with pytest.raises(AvlocError, match="expected the settings of a network for 16000 samples/s"):
+            read_encoder(folder)
 
 
 def test_missing_and_damaged_folders(folder, tmp_path):
