@@ -222,9 +222,11 @@ def _forge_samples(
 
     A clip's mean row would be a tone of one period per row, and an end without a fade a click.
     """
-    before = old.astype(np.float32).ravel()
-    after = {"splice": new.astype(np.float32).ravel(), "mask": np.zeros_like(before)}.get(kind)
-    after = (before + new.astype(np.float32).ravel()) / 2 if after is None else after
+    before, after = old.astype(np.float64).ravel(), new.astype(np.float64).ravel()
+    if kind == "mix":
+        after = (before + after) / 2
+    elif kind == "mask":
+        after = np.zeros_like(before)
     weight = _fades(len(before), old.shape[1] / hop_s)
     return np.rint((1 - weight) * before + weight * after).astype(np.int16).reshape(old.shape)
 

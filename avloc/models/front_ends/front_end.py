@@ -17,6 +17,8 @@ from avloc.errors import AvlocError
 from avloc.models.blocks import ConvBlock
 from avloc.models.stream_clock import StreamClock, check_rows_per_step
 
+LARGEST_EMBEDDING = 1 << 15
+
 
 class FrontEnd(nn.Module):
     """Rows of samples or pixels > encoder > steps > local convolutions: (B, R, D) → (B, T, C).
@@ -101,6 +103,19 @@ def join_samples(x: Tensor, mask: Tensor) -> Tensor:
     """
     samples = x if x.is_floating_point() else x.float() / FULL_SCALE
     return samples.masked_fill(~mask[..., None], 0).flatten(1)  # a product with the mask would keep NaN
+
+
+def check_embedding(name: str, numbers: int) -> None:
+    """Check the numbers per row in front of the projection, which a file may claim to be many: it would take all memory.
+
+    Raises:
+        AvlocError: if they are too many.
+    """
+    if numbers > LARGEST_EMBEDDING:
+        raise AvlocError(
+            f"front end {name}: its options give {numbers} numbers per row, want at most {LARGEST_EMBEDDING}: fewer channels, "
+            "or a smaller input"
+        )
 
 
 def check_options(

@@ -10,14 +10,16 @@ Legend: B batch, R rows, S side of a crop, N frames that are present, C width.
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import gelu, pad
+from torch.utils.checkpoint import checkpoint
 
 from avloc.errors import AvlocError
-from avloc.models.front_ends.front_end import FrontEnd, check_options
+from avloc.models.front_ends.front_end import FrontEnd, check_embedding, check_options
 from avloc.models.stems import StridedConv
 from avloc.models.stream_clock import split_stride
 
@@ -80,7 +82,7 @@ class LipFrontEnd(FrontEnd):
         channels: int = 16,
     ) -> None:
         super().__init__(rows_per_step=rows_per_step, width=width, layers=layers, dropout=dropout)
-        check_options("lips", {"side": (side, SHRINKAGE, 512), "channels": (channels, GROUPS, 512)})
+        check_options("lips", {"side": (side, SHRINKAGE, 512), "channels": (channels, GROUPS, 128)})
         if side % SHRINKAGE or channels % GROUPS:
             raise AvlocError(
                 f"front end lips: side must be a multiple of {SHRINKAGE}, channels of {GROUPS}, got {side}, {channels}"
@@ -94,15 +96,22 @@ class LipFrontEnd(FrontEnd):
         self.motion_norm = nn.GroupNorm(GROUPS, channels)
         self.blocks_2d = nn.Sequential(*(ResidualBlock(channels * 2**k) for k in range(STAGES)))
         numbers = channels * 2**STAGES * (side // SHRINKAGE) ** 2
+        check_embedding("lips", numbers)
         self.norm = nn.LayerNorm(numbers)
         self.project = nn.Linear(numbers, width)
         self.strided = nn.ModuleList(StridedConv(width=width, stride=stride) for stride in strides)
 
-    def encode(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def _motion_maps(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Convolve each frame that is present with its neighbours: (B, R, S²), (B, R) → (N, channels, S / 4, S / 4)."""
         grey = x if x.is_floating_point() else x.float() / 255
         grey = ((grey - GREY_MEAN) / GREY_DEVIATION).masked_fill(~mask[..., None], 0).to(self.weight_dtype)
         neighbours = pad(grey, (0, 0, FRAMES_SEEN // 2, FRAMES_SEEN // 2)).unfold(1, FRAMES_SEEN, 1)[mask]
-        maps = self.motion(rearrange(neighbours, "n (i j) f -> n f i j", i=self.side))  # N, channels, S / 4, S / 4
+        return cast(Tensor, self.motion(rearrange(neighbours, "n (i j) f -> n f i j", i=self.side)))
+
+    def encode(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        # For the backward pass, the pixels are kept as they came: the copies of each frame beside its neighbours, as numbers
+        # of 32 bits, are 20 times as many bytes.
+        maps = checkpoint(self._motion_maps, x, mask, use_reentrant=False)
         frames = self.blocks_2d(gelu(self.motion_norm(maps))).flatten(1)
         projected = gelu(self.project(self.norm(frames)))
         y = torch.zeros(*mask.shape, projected.shape[-1], dtype=projected.dtype, device=x.device)

@@ -13,15 +13,15 @@ from __future__ import annotations
 import math
 
 import torch
-from einops import rearrange
-from torch import Tensor, nn
-from torch.nn.functional import gelu, pad
+from torch import Tensor
+from torch.nn.functional import pad
 
 from avloc.core.timeline import SAMPLES_PER_ROW
 from avloc.errors import AvlocError
-from avloc.models.blocks import MaskedBatchNorm, MaskedInstanceNorm
-from avloc.models.front_ends.front_end import FrontEnd, check_options, join_samples
-from avloc.models.stream_clock import pad_rows, split_stride, stride_mask
+from avloc.models.blocks import MaskedInstanceNorm
+from avloc.models.front_ends.front_end import FrontEnd, check_embedding, check_options, join_samples
+from avloc.models.stems import SpectralCNN
+from avloc.models.stream_clock import split_stride, stride_mask
 
 LOG_FLOOR = 1e-3  # of a magnitude, as in `logspec`
 HALF_LOBE_BINS = 2.0  # a Hann window spreads a tone over two bins on each side
@@ -99,11 +99,21 @@ class SpectrogramFrontEnd(FrontEnd):
             raise AvlocError(f"front end spectrogram: n_fft must be even, so that windows are centred, got {n_fft}")
         self.options = {"n_fft": n_fft, "channels": channels, "phase": phase}
         self.n_fft, self.planes = n_fft, 3 if phase else 1
-        strides = sorted(split_stride(rows_per_step or 1.0, len(LAYERS)), reverse=True)
+        strides = split_stride(rows_per_step or 1.0, len(LAYERS))
         self.stride = math.prod(strides)
         self.norm = MaskedInstanceNorm()
-        self.network = SpectrogramCNN(
-            planes=self.planes, bins=n_fft // 2 + 1, width=width, channels=channels, time_strides=strides
+        bands = n_fft // 2 + 1
+        for _, stride in LAYERS:
+            bands = (bands - 1) // stride + 1
+        check_embedding("spectrogram", bands * channels * 2 ** (len(LAYERS) - 1))
+        self.network = SpectralCNN(
+            features=n_fft // 2 + 1,
+            width=width,
+            channels=channels,
+            time_strides=strides,
+            layers=LAYERS,
+            planes=self.planes,
+            residual=True,
         )
 
     def encode(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -111,44 +121,3 @@ class SpectrogramFrontEnd(FrontEnd):
         magnitude = self.norm(planes[:, 0], mask)[:, None]  # per bin over the clip: the voice, the room, the loudness
         planes = torch.cat([magnitude, planes[:, 1:] * mask[:, None, :, None]], dim=1)
         return self.network(planes.to(self.weight_dtype), mask), stride_mask(mask, self.stride)
-
-
-class SpectrogramCNN(nn.Module):
-    """Planes > strided convolutions, each followed by a residual one > projection: (B, planes, R, F) → (B, R / stride, C).
-
-    Args:
-        planes: of the input.
-        bins: F.
-        width: C.
-        channels: of the first layer.
-        time_strides: rows that each layer brings to one.
-    """
-
-    def __init__(self, *, planes: int, bins: int, width: int, channels: int, time_strides: list[int]) -> None:
-        super().__init__()
-        self.time_strides = tuple(time_strides)
-        self.strided, self.residual = nn.ModuleList(), nn.ModuleList()
-        self.norms, self.residual_norms = nn.ModuleList(), nn.ModuleList()
-        inputs = planes
-        for k, ((kernel, stride), time_stride) in enumerate(zip(LAYERS, time_strides, strict=True)):
-            outputs = channels * 2**k
-            # An output lies in the middle of its rows: it sees one more row on each side.
-            size, strides, padding = (time_stride + 2, kernel), (time_stride, stride), (1, kernel // 2)
-            self.strided.append(nn.Conv2d(inputs, outputs, size, strides, padding, bias=False))
-            self.residual.append(nn.Conv2d(outputs, outputs, 3, padding=1, bias=False))
-            self.norms.append(MaskedBatchNorm(outputs))
-            self.residual_norms.append(MaskedBatchNorm(outputs))
-            inputs, bins = outputs, (bins - 1) // stride + 1
-        self.norm = nn.LayerNorm(inputs * bins)
-        self.project = nn.Linear(inputs * bins, width)
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        x = pad_rows(x.transpose(1, 2), math.prod(self.time_strides)).transpose(1, 2)
-        layers = zip(self.strided, self.norms, self.residual, self.residual_norms, self.time_strides, strict=True)
-        for strided, norm, residual, residual_norm, stride in layers:
-            mask = stride_mask(mask, stride)
-            y = strided(x)  # B, channels, rows, bins
-            real = pad(mask, (0, y.shape[2] - mask.shape[1]))
-            x = gelu(norm(y, real)) * real[:, None, :, None]
-            x = x + gelu(residual_norm(residual(x), real)) * real[:, None, :, None]
-        return self.project(self.norm(rearrange(x[:, :, : mask.shape[1]], "b c r f -> b r (c f)")))

@@ -36,8 +36,7 @@ ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
 class SpeechFrontEnd(FrontEnd):
     """WavLM, wav2vec 2.0, XLS-R or HuBERT, trained with the task: (B, R, 160) → (B, T, C).
 
-    The network's layers are mixed by learned weights (Yang et al., "SUPERB", Interspeech 2021). Networks whose norm is taken
-    over the whole stream (the base sizes) would see padding: their clips run in passes of equal length.
+    The network's layers are mixed by learned weights (Yang et al., "SUPERB", Interspeech 2021).
 
     Args:
         rows_per_step: rate of the stream.
@@ -108,6 +107,7 @@ class SpeechFrontEnd(FrontEnd):
         if checkpointing:
             checkpoint_activations(self.network)
         self._choose_parameters(top_layers, rank)
+        add_clip_norm(self.network)
         self.layer_weights = nn.Parameter(torch.zeros(config.num_hidden_layers + 1))
         self.norm = nn.LayerNorm(config.hidden_size)
         self.project = nn.Linear(config.hidden_size, width)
@@ -159,59 +159,81 @@ class SpeechFrontEnd(FrontEnd):
 
     def encode(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         present = stride_mask(mask, self.stride)  # B, frames
+        frames = torch.arange(present.shape[1], device=x.device)
+        firsts = torch.where(present, frames, present.shape[1]).amin(1)
+        ends = torch.where(present, frames + 1, 0).amax(1)
+        spans = torch.stack([firsts, ends], 1).tolist()  # the only wait for the device
+        # A clip without sound is a frame of silence: with several processes, a network must take part in every step.
+        spans = [(first, end) if first < end else (0, 1) for first, end in spans]
+        states = self._run(self._signals(x, mask, present.shape[1], spans))
+        placed = [pad(s[: b - a], (0, 0, a, present.shape[1] - b)) for s, (a, b) in zip(states, spans, strict=True)]
+        return self.project(self.norm(torch.stack(placed))) * present[..., None], present
+
+    def _signals(self, x: Tensor, mask: Tensor, frames: int, spans: list[tuple[int, int]]) -> list[Tensor]:
+        """Cut each clip's samples to its frames, with the margin that they see: (N) each, whose silence is 0."""
         samples = join_samples(x, mask)
-        signals, firsts, counts = self._signals(samples, mask, present)
-        placed: dict[int, Tensor] = {}
-        for clips in self._passes(counts):
-            for b, states in zip(clips, self._run([signals[b] for b in clips]), strict=True):
-                after = present.shape[1] - firsts[b] - counts[b]
-                placed[b] = pad(states[: counts[b]], (0, 0, firsts[b], after))
-        frames = torch.stack([placed[b] for b in range(len(counts))])  # B, frames, H
-        return self.project(self.norm(frames)) * present[..., None], present
-
-    def _signals(self, samples: Tensor, mask: Tensor, present: Tensor) -> tuple[list[Tensor], list[int], list[int]]:
-        """Cut each clip's samples to its frames: the signals (N), their first frames, and their numbers of frames.
-
-        A clip without sound is a frame of silence, which is masked later: with several processes, a network must take part in
-        every step.
-        """
-        signals, firsts, counts = [], [], []
-        real = mask.repeat_interleave(SAMPLES_PER_ROW, dim=1)
-        samples, real = (pad(each, (0, present.shape[1] * self.hop - each.shape[1])) for each in (samples, real))
+        if self.normalize:
+            samples = _normalized(samples, mask.repeat_interleave(SAMPLES_PER_ROW, dim=1))
+        samples = pad(samples, (0, frames * self.hop - samples.shape[1]))
         margin = (self.reach - self.hop) // 2
-        for signal, inside, frames in zip(samples, real, present, strict=True):
-            rows = frames.nonzero()[:, 0].tolist()
-            first, count = (rows[0], rows[-1] + 1 - rows[0]) if rows else (0, 1)
-            part = slice(first * self.hop, (first + count) * self.hop)
-            signal = self._normalized(signal[part], inside[part])
-            signals.append(pad(signal, (margin, self.reach - self.hop - margin)))
-            firsts.append(first)
-            counts.append(count)
-        return signals, firsts, counts
-
-    def _normalized(self, signal: Tensor, inside: Tensor) -> Tensor:
-        """Scale a clip's own samples; what was not decoded stays silence."""
-        if not self.normalize or not inside.any():
-            return signal
-        decoded = signal[inside]
-        scaled = (signal - decoded.mean()) * (decoded.var(unbiased=False) + 1e-7).rsqrt()
-        return scaled.masked_fill(~inside, 0)
-
-    def _passes(self, counts: list[int]) -> list[list[int]]:
-        """Group the clips that may share a pass: all, or those of equal length."""
-        if self.network.config.feat_extract_norm == "layer":
-            return [list(range(len(counts)))]
-        return [[b for b, n in enumerate(counts) if n == count] for count in sorted(set(counts))]
+        parts = [clip[first * self.hop : end * self.hop] for clip, (first, end) in zip(samples, spans, strict=True)]
+        return [pad(part, (margin, self.reach - self.hop - margin)) for part in parts]
 
     def _run(self, signals: list[Tensor]) -> Tensor:
         """Run the network, and mix its layers: signals (N) → (B, frames, H)."""
-        lengths = torch.tensor([len(signal) for signal in signals], device=signals[0].device)
-        longest = int(lengths.max())
+        lengths = [len(signal) for signal in signals]
+        longest = max(lengths)
         batch = torch.stack([pad(signal, (0, longest - len(signal))) for signal in signals]).to(self.weight_dtype)
         mask = None
-        if (lengths < longest).any():
-            mask = (torch.arange(longest, device=batch.device) < lengths[:, None]).long()
+        if min(lengths) < longest:
+            ends = torch.tensor(lengths).to(batch.device, non_blocking=True)
+            mask = (torch.arange(longest, device=batch.device) < ends[:, None]).long()
+        for norm in self.network.feature_extractor.modules():
+            if isinstance(norm, ClipNorm):
+                norm.lengths = lengths
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.tuning != "frozen"):
             states = hidden_states(self.network, batch, mask)
         weights = self.layer_weights.softmax(0)
         return sum((state * weight for state, weight in zip(states, weights, strict=True)), torch.zeros_like(states[0]))
+
+
+class ClipNorm(nn.GroupNorm):
+    """The group norm of a network's first convolution, over each clip's own samples: (B, C, N) → (B, C, N).
+
+    Networks of the base sizes take it over the whole stream, and padding would change it. So clips of unequal length can share a
+    pass, as they do with a norm per frame.
+
+    Args:
+        norm: with its weights.
+        conv: whose outputs are normalized.
+
+    Attributes:
+        lengths: samples of each clip of the pass; the backward pass of `checkpointing` needs them, too.
+    """
+
+    def __init__(self, norm: nn.GroupNorm, conv: nn.Conv1d) -> None:
+        super().__init__(norm.num_groups, norm.num_channels, norm.eps)
+        self.weight, self.bias = norm.weight, norm.bias
+        self.kernel, self.hop = conv.kernel_size[0], conv.stride[0]
+        self.lengths: list[int] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        counts = [(length - self.kernel) // self.hop + 1 for length in self.lengths]
+        if min(counts, default=x.shape[2]) == x.shape[2]:
+            return super().forward(x)
+        parts = [super(ClipNorm, self).forward(clip[None, :, :n]) for clip, n in zip(x, counts, strict=True)]
+        return torch.cat([pad(part, (0, x.shape[2] - part.shape[2])) for part in parts])
+
+
+def add_clip_norm(network: Any) -> None:
+    """Replace the group norm of a network's first convolution by a `ClipNorm`; other networks stay as they are."""
+    layer = network.feature_extractor.conv_layers[0]
+    if isinstance(getattr(layer, "layer_norm", None), nn.GroupNorm):
+        layer.layer_norm = ClipNorm(layer.layer_norm, layer.conv)
+
+
+def _normalized(samples: Tensor, inside: Tensor) -> Tensor:
+    """Scale each clip's samples that were decoded to mean 0 and deviation 1: (B, N), (B, N); the others stay silence."""
+    count = inside.sum(1, keepdim=True).clamp_min(1)
+    centered = (samples - samples.sum(1, keepdim=True) / count).masked_fill(~inside, 0)
+    return centered * (centered.square().sum(1, keepdim=True) / count + 1e-7).rsqrt()

@@ -6,8 +6,9 @@ TASLP 2021). Nothing is downloaded. A checkpoint keeps the settings, so that it 
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -48,6 +49,7 @@ SETTINGS: Mapping[str, type | tuple[type, ...]] = {
     "max_bucket_distance": int,
 }
 """Settings that change such a network, and their types; no other setting of a file is used."""
+MOST_WEIGHTS = 2_500_000_000  # XLS-R of the largest size has 2.2 billion
 LARGEST_SETTING, MOST_LAYERS, MOST_CONVOLUTIONS = 1 << 13, 64, 16
 UNUSED_WEIGHTS = ("masked_spec_embed",)
 """The vector of masked frames, which older folders lack and nothing here uses."""
@@ -145,8 +147,12 @@ def random_encoder(settings: Mapping[str, Any], normalize: bool | None = None) -
     """
     checked = check_settings(settings, "the settings of a speech network")
     try:
+        config = _config(checked)
+        _check_size(config)
         with quiet_transformers():
-            network = _class(checked, "Model")(_config(checked))
+            network = _class(checked, "Model")(config)
+    except AvlocError:  # of its size
+        raise
     except Exception as error:  # of many types, for sizes that do not go together
         raise AvlocError(f"not settings of a speech network ({one_line(error)})") from error
     return SpeechEncoder(network, checked, _normalizes(checked) if normalize is None else normalize)
@@ -168,6 +174,22 @@ def check_settings(values: object, source: str) -> dict[str, Any]:
                 raise AvlocError(f"{source}: {name} cannot be {values[name]!r}")
             settings[name] = list(values[name]) if isinstance(values[name], tuple) else values[name]
     return settings
+
+
+def _check_size(config: Any) -> None:
+    """Count the weights of a network before it is made: of its convolutions, positions, attention and feed-forward layers.
+
+    Raises:
+        AvlocError: if they would take all memory.
+    """
+    widths = [1, *config.conv_dim]
+    convolutions = sum(a * b * k for a, b, k in zip(widths, config.conv_dim, config.conv_kernel, strict=False))
+    width = config.hidden_size
+    positions = width * width * config.num_conv_pos_embeddings // max(1, config.num_conv_pos_embedding_groups)
+    layer = 4 * width * width + 2 * width * config.intermediate_size
+    count = convolutions + widths[-1] * width + positions + config.num_hidden_layers * layer
+    if count > MOST_WEIGHTS:
+        raise AvlocError(f"a speech network of these settings has {count:.1e} weights, want at most {MOST_WEIGHTS:.1e}")
 
 
 def _fits(name: str, value: object, expected: type | tuple[type, ...]) -> bool:
@@ -203,7 +225,15 @@ def checkpoint_activations(network: Any) -> None:
     """Have a network compute its layers' activations again in the backward pass instead of keeping them."""
     # Newer releases warn of the older name.
     enable = getattr(network, "activation_checkpointing_enable", None) or network.gradient_checkpointing_enable
-    enable({"use_reentrant": False})
+    enable({"use_reentrant": False, "context_fn": lambda: (contextlib.nullcontext(), quiet_masks())})
+
+
+@contextlib.contextmanager
+def quiet_masks() -> Iterator[None]:
+    """Silence torch's warning about WavLM's attention: a boolean mask beside a float bias, which torch accepts."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask and attn_mask")
+        yield
 
 
 def hidden_states(network: Any, samples: Tensor, mask: Tensor | None) -> list[Tensor]:
@@ -214,8 +244,6 @@ def hidden_states(network: Any, samples: Tensor, mask: Tensor | None) -> list[Te
         samples: (B, N).
         mask: (B, N), 1 for samples and 0 for padding; None without padding.
     """
-    with warnings.catch_warnings():
-        # WavLM passes torch a boolean mask beside a float bias; torch accepts both, with a warning.
-        warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask and attn_mask")
+    with quiet_masks():
         output = network(samples, attention_mask=mask, output_hidden_states=True)
     return [*output.hidden_states[:-1], output.last_hidden_state]

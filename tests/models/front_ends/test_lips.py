@@ -45,7 +45,29 @@ def test_rows_of_more_than_25_per_second_stride():
     assert (front_end.stride, embeddings.shape, present.shape) == (2, (1, 4, 8), (1, 4))
 
 
+def test_the_backward_pass_keeps_pixels_instead_of_copies():
+    """No tensor of five frames each is kept, and the gradient is that of the convolution."""
+    torch.manual_seed(0)
+    front_end = LipFrontEnd(rows_per_step=1.0, width=8, side=64, channels=4).train()
+    x, mask = torch.randint(0, 255, (2, 6, 4096), dtype=torch.uint8), torch.ones(2, 6, dtype=torch.bool)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
+        loss = front_end.encode(x, mask)[0].square().sum()
+    loss.backward()
+    assert max(kept) <= 12 * 4096
+    gradient = front_end.motion.weight.grad.clone()
+    front_end.zero_grad()
+    maps = front_end._motion_maps(x, mask)
+    assert maps.shape == (12, 4, 16, 16)
+    frames = front_end.blocks_2d(torch.nn.functional.gelu(front_end.motion_norm(maps))).flatten(1)
+    projected = torch.nn.functional.gelu(front_end.project(front_end.norm(frames))).unflatten(0, (2, 6))
+    projected.square().sum().backward()
+    torch.testing.assert_close(front_end.motion.weight.grad, gradient)
+
+
 def test_wrong_options():
+    with pytest.raises(AvlocError, match="its options give 262144 numbers per row, want at most 32768"):
+        LipFrontEnd(rows_per_step=1.0, width=8, side=512, channels=128)
     with pytest.raises(AvlocError, match="side must be a multiple of 32, channels of 4, got 96, 6"):
         LipFrontEnd(rows_per_step=1.0, width=8, channels=6)
     with pytest.raises(AvlocError, match="side must be a multiple of 32, channels of 4, got 88, 16"):

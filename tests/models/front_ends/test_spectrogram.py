@@ -6,7 +6,7 @@ import torch
 
 from avloc.errors import AvlocError
 from avloc.feature_extraction.extractors.catalog import build_extractor
-from avloc.models.front_ends.spectrogram import SpectrogramCNN, SpectrogramFrontEnd, spectrogram_planes
+from avloc.models.front_ends.spectrogram import SpectrogramFrontEnd, spectrogram_planes
 
 N_FFT, RATE = 512, 16000
 
@@ -50,12 +50,12 @@ def test_silence_has_no_phase():
 def test_strides_are_centred():
     """With even filters, maps played backwards give the rows backwards: no layer shifts the time."""
     torch.manual_seed(0)
-    network = SpectrogramCNN(planes=3, bins=41, width=5, channels=2, time_strides=[2, 2, 1]).eval()
+    network = SpectrogramFrontEnd(rows_per_step=4.0, width=5, n_fft=160, channels=2).network.eval()
     with torch.no_grad():
         for module in network.modules():
             if isinstance(module, torch.nn.Conv2d):
                 module.weight.copy_((module.weight + module.weight.flip(-2)) / 2)
-        x, mask = torch.randn(2, 3, 28, 41), torch.ones(2, 28, dtype=torch.bool)
+        x, mask = torch.randn(2, 3, 28, 81), torch.ones(2, 28, dtype=torch.bool)
         torch.testing.assert_close(network(x.flip(2), mask).flip(1), network(x, mask), atol=1e-5, rtol=1e-5)
 
 
@@ -67,5 +67,7 @@ def test_the_first_layers_stride():
 def test_wrong_options():
     with pytest.raises(AvlocError, match="n_fft must be 160 to 8192, got 100"):
         SpectrogramFrontEnd(rows_per_step=4.0, width=8, n_fft=100)
+    with pytest.raises(AvlocError, match="its options give 311296 numbers per row, want at most 32768"):
+        SpectrogramFrontEnd(rows_per_step=4.0, width=8, n_fft=8192, channels=512)
     with pytest.raises(AvlocError, match="n_fft must be even"):
         SpectrogramFrontEnd(rows_per_step=4.0, width=8, n_fft=321)

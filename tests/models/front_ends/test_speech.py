@@ -125,6 +125,33 @@ def test_options_keep_no_path(tmp_path, settings_of, stream_of):
         torch.testing.assert_close(again.eval()(x, mask, clock), front_end.eval()(x, mask, clock))
 
 
+@pytest.mark.parametrize("kind", ["wavlm", "wav2vec2", "hubert", "xls_r"])
+def test_clips_of_unequal_length_share_a_pass(kind, front_end_of, stream_of):
+    """Of the base sizes, too, whose first norm is over the whole stream; gradients are those of the clips alone."""
+    x, mask, *_ = stream_of(kind, 9, clips=3)
+    mask[1, 12:] = mask[2, 20:] = False
+    for checkpointing in (False, True):
+        front_end = front_end_of(kind, tuning="all", checkpointing=checkpointing).train()
+        batches = []
+        front_end.network.register_forward_pre_hook(lambda _, inputs, sizes=batches: sizes.append(len(inputs[0])))
+        front_end.encode(x, mask)[0].square().sum().backward()
+        assert batches == [3]
+        together = {name: p.grad.clone() for name, p in front_end.named_parameters() if p.grad is not None}
+        front_end.zero_grad()
+        for b in range(3):
+            front_end.encode(x[b : b + 1], mask[b : b + 1])[0].square().sum().backward()
+        for name, p in front_end.named_parameters():
+            if name in together:
+                torch.testing.assert_close(together[name], p.grad, atol=1e-4, rtol=1e-3)
+
+
+def test_the_norm_of_the_first_convolution_keeps_its_name(front_end_of):
+    """Checkpoints hold it once, under the name that transformers gives it."""
+    names = [name for name in front_end_of("wav2vec2").state_dict() if "norm" in name and "feature_extractor" in name]
+    assert names == [f"network.feature_extractor.conv_layers.0.layer_norm.{name}" for name in ("weight", "bias")]
+    assert not any("clip_norm" in name for name in front_end_of("wav2vec2").state_dict())
+
+
 def test_wrong_options(settings_of):
     settings = settings_of("wavlm")
     for options, message in (

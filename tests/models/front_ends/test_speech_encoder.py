@@ -79,6 +79,11 @@ def test_nothing_is_masked_or_dropped_in_training(settings_of):
         ({"conv_kernel": [3] * 6}, "not settings of a speech network"),
         ({"conv_dim": [8, -1]}, r"conv_dim cannot be \[8, -1\]"),
         ({"conv_dim": 8}, "conv_dim cannot be 8"),
+        (
+            {"hidden_size": 8192, "num_hidden_layers": 64},
+            r"of these settings has 1\.7e\+10 weights, want at most 2\.5e\+09",
+        ),
+        ({"conv_dim": [8192] * 7, "conv_kernel": [99] * 7}, r"has 4\.0e\+10 weights"),
         ({"num_attention_heads": 7}, "not settings of a speech network"),
     ],
 )
