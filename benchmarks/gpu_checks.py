@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from gpu_measures import Check, Row, Setting, Sizes, autocast, relative_difference, timed_rows
+from gpu_front_ends import fine_tuning
+from gpu_measures import Check, Row, Setting, Sizes, autocast, relative_difference, timed_rows, train_step
 from timing import timed
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def _map_network(check: str, network_type: type, arguments: Mapping[str, object]
         rows += timed_rows(
             check,
             f"training step, {precision}",
-            lambda p=precision: _train_step(network, batch, setting.device, p),
+            lambda p=precision: train_step(network, batch, setting.device, p),
             setting,
         )
     return rows
@@ -112,20 +113,6 @@ def _forward(network: Any, batch: Batch, device: str, precision: str) -> Any:
     network.eval()
     with torch.inference_mode(), autocast(device, precision):
         return network(**batch.inputs._asdict())
-
-
-def _train_step(
-    network: Any, batch: Batch, device: str, precision: str, optimizer: torch.optim.Optimizer | None = None
-) -> float:
-    """One training step; without an optimizer the gradients are dropped. Returns the loss."""
-    network.train()
-    with autocast(device, precision):
-        loss = network.loss(network(**batch.inputs._asdict()), batch.targets)["loss"]
-    loss.backward()
-    if optimizer is not None:
-        optimizer.step()
-    network.zero_grad()
-    return float(loss.detach())
 
 
 # Extraction.
@@ -194,7 +181,7 @@ def train_steps(setting: Setting) -> list[Row]:
         rows += timed_rows(
             "training",
             f"step of {setting.sizes.batch} clips, {precision}",
-            lambda n=network, b=moved, p=precision, o=optimizer: _train_step(n, b, setting.device, p, o),
+            lambda n=network, b=moved, p=precision, o=optimizer: train_step(n, b, setting.device, p, o),
             setting,
         )
         difference = relative_difference([losses[-1]], [reference[-1]])
@@ -239,7 +226,7 @@ def _demo_training(batch: Batch, device: str) -> tuple[Any, torch.optim.Optimize
 
 def _losses(batch: Batch, device: str, precision: str, steps: int) -> list[float]:
     network, optimizer, moved = _demo_training(batch, device)
-    return [_train_step(network, moved, device, precision, optimizer) for _ in range(steps)]
+    return [train_step(network, moved, device, precision, optimizer) for _ in range(steps)]
 
 
 def train_lightning(setting: Setting) -> list[Row]:
@@ -331,5 +318,6 @@ CHECKS = (
     Check("extraction, mvit_v2_s", extract_mvit, budget_s=150),
     Check("training", train_steps, budget_s=60, needs_clips=False),
     Check("training through Lightning", train_lightning, budget_s=60),
+    Check("fine-tuning", fine_tuning, budget_s=90, needs_clips=False),
     Check("localize", localize, budget_s=60),
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,8 @@ from timing import median_seconds
 
 if TYPE_CHECKING:
     import torch
+
+    from avloc.datasets.loading.batch import Batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +188,20 @@ def autocast(device: str, precision: str) -> torch.autocast:
     import torch
 
     return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def train_step(
+    network: Any, batch: Batch, device: str, precision: str, optimizer: torch.optim.Optimizer | None = None
+) -> float:
+    """One training step; without an optimizer the gradients are dropped. Returns the loss."""
+    network.train()
+    with autocast(device, precision):
+        loss = network.loss(network(**batch.inputs._asdict()), batch.targets)["loss"]
+    loss.backward()
+    if optimizer is not None:
+        optimizer.step()
+    network.zero_grad()
+    return float(loss.detach())
 
 
 def timed_rows(

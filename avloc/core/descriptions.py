@@ -14,6 +14,8 @@ SHORTEST_HOP_S, LONGEST_HOP_S = 1e-5, 60.0
 """Bounds on the seconds per row of features: anything else is damage, or an attempt to fill the memory."""
 Fit = Literal["pad", "squeeze"]
 """How a clip is brought to a fixed number of frames: cut or padded (LAV-DF), or resampled (AV-Deepfake1M)."""
+STORED_DTYPES = ("float16", "int16", "uint8")
+"""Types of the numbers in a store: of features, of samples, of pixels."""
 MAX_TEXT = 500
 """Most characters of a text in a network's description."""
 
@@ -57,6 +59,7 @@ _VALID: Mapping[str, Callable[[object], bool]] = {
     "factory": _is_optional_text,
     "decoder": _is_optional_text,
     "precision": lambda value: isinstance(value, str),
+    "dtype": lambda value: value in STORED_DTYPES,
 }
 
 
@@ -79,6 +82,7 @@ class ExtractorDescription:
         factory: the extractor's class where `name` does not say it: a name of the table, or a dotted path.
         precision: `32`, `bf16` or `16`.
         decoder: the backend that read the picture; None for the default one.
+        dtype: type of the numbers in a store, one of `STORED_DTYPES`.
 
     >>> mel = ExtractorDescription("logmel", "audio", hop_s=0.01, dim=64)
     >>> ExtractorDescription.from_dict(mel.to_dict()) == mel
@@ -101,10 +105,18 @@ class ExtractorDescription:
     factory: str | None = None
     precision: str = "32"
     decoder: str | None = None
+    dtype: str = "float16"
 
     def to_dict(self) -> dict[str, object]:
         """Return the description as plain values; attributes that are unknown or have their usual value are left out."""
-        usual = {"receptive_field_s": None, "window_s": None, "factory": None, "precision": "32", "decoder": None}
+        usual = {
+            "receptive_field_s": None,
+            "window_s": None,
+            "factory": None,
+            "precision": "32",
+            "decoder": None,
+            "dtype": "float16",
+        }
         values = {f.name: getattr(self, f.name) for f in fields(self)} | {"parameters": dict(self.parameters)}
         return {key: value for key, value in values.items() if key not in usual or value != usual[key]}
 

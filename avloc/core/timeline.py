@@ -22,6 +22,10 @@ DEFAULT_FPS = 25.0
 """Frames per second of the field's datasets, by convention."""
 DEFAULT_SAMPLE_RATE = 16_000
 """Audio samples per second of the field's datasets, by convention."""
+SAMPLES_PER_ROW = 160
+"""Samples that make a row of a stream of sound: 10 ms."""
+FULL_SCALE = 32768
+"""The whole number that stands for a sample of 1 in 16 bits."""
 
 
 ROW_TOLERANCE = 1e-3

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from avloc.inference.streaming import Track, Window, Windowing
 
 # Attributes in which a store's features must equal those that the network was trained on.
-TRAINED_ON = ("version", "parameters", "weights_sha256", "hop_s", "dim", "decoder")
+TRAINED_ON = ("version", "parameters", "weights_sha256", "hop_s", "dim", "decoder", "dtype")
 
 
 class FeatureSource:

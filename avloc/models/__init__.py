@@ -14,15 +14,31 @@ if TYPE_CHECKING:
     from avloc.models.catalog import build_model as build_model
     from avloc.models.checkpoint import Checkpoint as Checkpoint
     from avloc.models.checkpoint import read_checkpoint as read_checkpoint
+    from avloc.models.clip_pooling import AttentiveStatisticsPooling as AttentiveStatisticsPooling
+    from avloc.models.clip_pooling import MeanPooling as MeanPooling
+    from avloc.models.clip_pooling import MultiHeadFactorizedPooling as MultiHeadFactorizedPooling
+    from avloc.models.front_ends.catalog import build_front_end as build_front_end
+    from avloc.models.front_ends.lips import LipFrontEnd as LipFrontEnd
+    from avloc.models.front_ends.raw import RawFrontEnd as RawFrontEnd
+    from avloc.models.front_ends.spectrogram import SpectrogramFrontEnd as SpectrogramFrontEnd
+    from avloc.models.front_ends.speech import SpeechFrontEnd as SpeechFrontEnd
     from avloc.models.network import Network as Network
     from avloc.models.network import check_network as check_network
 
 __all__ = [
     "BATFD",
+    "AttentiveStatisticsPooling",
     "BATFDPlus",
     "BoundaryTransformer",
     "Checkpoint",
+    "LipFrontEnd",
+    "MeanPooling",
+    "MultiHeadFactorizedPooling",
     "Network",
+    "RawFrontEnd",
+    "SpectrogramFrontEnd",
+    "SpeechFrontEnd",
+    "build_front_end",
     "build_model",
     "check_network",
     "load_published",
@@ -30,11 +46,19 @@ __all__ = [
 ]
 
 _MODULES = {
+    "AttentiveStatisticsPooling": "avloc.models.clip_pooling",
     "BATFD": "avloc.models.batfd.network",
     "BATFDPlus": "avloc.models.batfd.plus",
     "BoundaryTransformer": "avloc.models.boundary_transformer",
     "Checkpoint": "avloc.models.checkpoint",
+    "LipFrontEnd": "avloc.models.front_ends.lips",
+    "MeanPooling": "avloc.models.clip_pooling",
+    "MultiHeadFactorizedPooling": "avloc.models.clip_pooling",
     "Network": "avloc.models.network",
+    "RawFrontEnd": "avloc.models.front_ends.raw",
+    "SpectrogramFrontEnd": "avloc.models.front_ends.spectrogram",
+    "SpeechFrontEnd": "avloc.models.front_ends.speech",
+    "build_front_end": "avloc.models.front_ends.catalog",
     "build_model": "avloc.models.catalog",
     "check_network": "avloc.models.network",
     "load_published": "avloc.models.batfd.published",

@@ -61,10 +61,11 @@ class MaskedBatchNorm(nn.Module):
             variance = ((x.float() - mean[:, None, None]).square() * real).sum((0, 2, 3)) / count
             with torch.no_grad():
                 momentum = self.momentum * mask.any().to(mean.dtype)  # a batch without rows says nothing
-                self.running_mean.lerp_(mean, momentum)
-                self.running_variance.lerp_(variance, momentum)
+                for running, value in ((self.running_mean, mean), (self.running_variance, variance)):
+                    running.lerp_(value.to(running.dtype), momentum.to(running.dtype))
         scale = self.weight * (variance + 1e-5).rsqrt()
-        return x * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]
+        y = x * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]
+        return y.to(self.weight.dtype)  # statistics are of float32, and the next layer takes the weights' type
 
 
 class ChannelDropout(nn.Module):

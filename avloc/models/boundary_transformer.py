@@ -12,10 +12,10 @@ G branches (M, or 1 for both modalities together), K distance bins.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from functools import partial
 from itertools import accumulate, pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,7 @@ from avloc.heads.losses import diou, distribution_focal, interval_overlap, maske
 from avloc.heads.modality_points import SEPARATE, TOGETHER, ModalityPointTargetMaker, ModalityPointTargets
 from avloc.heads.points import Pyramid, decode_points
 from avloc.models.attention import TransformerBlock, local_attention_mask
+from avloc.models.front_ends.catalog import build_front_end, check_front_end_options
 from avloc.models.point_branch import PointBranch
 from avloc.models.stems import Stem
 from avloc.models.stream_clock import stream_clocks
@@ -83,6 +84,11 @@ class BoundaryTransformer(nn.Module):
         audio_rows_per_step: rate of the audio features if they come at their own (`StreamInputs`), brought to steps by learned,
             strided convolutions; None: their rows are steps.
         visual_rows_per_step: rate of the visual features; None if `audio_rows_per_step` is None.
+        audio_front_end: a network that learns its own features from the sound (extractor `waveform`): `spectrogram`, `raw` or
+            `speech` (`avloc.models.front_ends`); empty: the audio stream is cached features.
+        visual_front_end: `lips`, from mouth crops (extractor `mouth`); empty: the visual stream is cached features.
+        audio_front_end_options: arguments of the front end's class by name.
+        visual_front_end_options: the same of the visual one.
         cross_layers: pairs of self- and cross-attention blocks per stream.
         radius: attention sees at most this many steps to each side.
         modality_points: give each modality points of its own; their pyramid sees both streams, their evidence is pooled of that
@@ -143,6 +149,10 @@ class BoundaryTransformer(nn.Module):
         visual_layers: int = 1,
         audio_rows_per_step: float | None = None,
         visual_rows_per_step: float | None = None,
+        audio_front_end: str = "",
+        visual_front_end: str = "",
+        audio_front_end_options: Mapping[str, Any] | None = None,
+        visual_front_end_options: Mapping[str, Any] | None = None,
         cross_layers: int = 1,
         radius: int = 24,
         modality_points: bool = False,
@@ -178,14 +188,7 @@ class BoundaryTransformer(nn.Module):
         self.naming_weight = naming_weight
         self.boundary_power, self.voting_iou = boundary_power, voting_iou
         self.merge = partial(merge_modalities, min_iou=merge_iou, hull=merge_hull)
-        stem = partial(Stem, width=width, layers=stem_layers, dropout=dropout, input_dropout=input_dropout)
-        encoders = ({"spectral_channels": audio_spectral_channels}, {"grid_channels": visual_grid_channels})
-        dims, layers = (audio_dim, visual_dim), (audio_layers, visual_layers)
-        rates = (audio_rows_per_step, visual_rows_per_step)
-        self.stems = nn.ModuleList(
-            stem(features=features, cached_layers=cached_layers, rows_per_step=rate, **encoder)
-            for features, cached_layers, rate, encoder in zip(dims, layers, rates, encoders, strict=True)
-        )
+        self.stems = nn.ModuleList(build_stem(self.arguments, modality) for modality in MODALITIES)
         self.missing_modality_embedding = nn.Parameter(torch.zeros(2, width))
         block = partial(TransformerBlock, width=width, heads=heads, dropout=dropout)
         self.self_blocks = nn.ModuleList(block() for _ in range(2 * cross_layers))
@@ -351,6 +354,35 @@ class BoundaryTransformer(nn.Module):
         return vote_boundaries(proposals, candidates, self.voting_iou) if self.voting_iou else proposals
 
 
+def build_stem(arguments: MutableMapping[str, Any], modality: str) -> nn.Module:
+    """Make the stem of a modality, or the front end in its place.
+
+    Args:
+        arguments: of the network; the options of a front end are completed, so that they make the same again.
+        modality: `audio` or `visual`.
+    """
+    common = {
+        "width": arguments["width"],
+        "layers": arguments["stem_layers"],
+        "dropout": arguments["dropout"],
+        "rows_per_step": arguments[f"{modality}_rows_per_step"],
+    }
+    dim, name = arguments[f"{modality}_dim"], arguments[f"{modality}_front_end"]
+    if name:
+        options = arguments[f"{modality}_front_end_options"]
+        front_end = build_front_end(name, options, modality=modality, row_width=dim, **common)
+        arguments[f"{modality}_front_end_options"] = dict(front_end.options)
+        return front_end
+    channels = "spectral_channels" if modality == "audio" else "grid_channels"
+    return Stem(
+        features=dim,
+        cached_layers=arguments[f"{modality}_layers"],
+        input_dropout=arguments["input_dropout"],
+        **{channels: arguments[f"{modality}_{channels}"]},
+        **common,
+    )
+
+
 def _segment_ious(distances: Tensor, targets: ModalityPointTargets) -> Tensor:
     """Return the IoU of each branch's segments with each group's: (B, P, G, 2) → (B, P, G, groups).
 
@@ -376,12 +408,17 @@ def _check_effects(arguments: Mapping[str, object]) -> None:
     `merge_iou` and `merge_hull` are not among them: decoding alone reads them, and settings that differ in `modality_points`
     share them.
     """
-    for option, usual, needed in (("refine", False, "evidence_channels"), ("share_branch", True, "modality_points")):
+    options = (
+        ("refine", False, "evidence_channels"),
+        ("share_branch", True, "modality_points"),
+    )
+    for option, usual, needed in options:
         if arguments[option] != usual and not arguments[needed]:
             raise AvlocError(
                 f"{option}={arguments[option]} has no effect with {needed}={arguments[needed]}; leave {option} out, or change "
                 f"{needed}"
             )
+    check_front_end_options(arguments)
 
 
 def _check_widths(width: int, heads: int, audio: tuple[int, int], visual: tuple[int, int]) -> None:

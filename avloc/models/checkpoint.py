@@ -24,13 +24,15 @@ from avloc.core.descriptions import (
 from avloc.core.records import MODALITIES
 from avloc.errors import AvlocError, CheckpointError, one_line
 from avloc.io.weights import damaged_part, load_file, save_file
-from avloc.models.network import Network, as_module, check_rates
+from avloc.models.network import Network, as_module, check_streams
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 KEY = "avloc"
 VERSION = 1
+FRONT_END_OPTIONS = tuple(f"{modality}_front_end_options" for modality in MODALITIES)
+PATH_OPTION = "weights"  # of a front end, which its network's arguments do not keep
 RUN_CHECKPOINTS = ("best.ckpt", "last.ckpt")  # as `avloc train` names those of a run
 
 
@@ -166,6 +168,7 @@ def parse_checkpoint(path: Path, content: Any) -> Checkpoint:
             raise _damaged(path, name, values.get(name))
     if not all(isinstance(name, str) for name in values["arguments"]):
         raise _damaged(path, "arguments", values["arguments"])
+    _check_paths(path, values["arguments"])
     context = _context(path, values)
     state_dict = _state_dict(path, content.get("state_dict"))
     sha256 = weights_sha256(state_dict)
@@ -175,6 +178,18 @@ def parse_checkpoint(path: Path, content: Any) -> Checkpoint:
     weights = {k.removeprefix("model."): v for k, v in state_dict.items()}
     description = _description(path, values.get("network", {"name": values["model"]}))
     return Checkpoint(path, values["model"], values["arguments"], context, weights, replace(description, sha256=sha256))
+
+
+def _check_paths(path: Path, arguments: Mapping[str, Any]) -> None:
+    """Refuse arguments by which a file would have another one opened: a checkpoint holds the weights itself."""
+    for name in FRONT_END_OPTIONS:
+        options = arguments.get(name)
+        if not isinstance(options, Mapping | None):
+            raise _damaged(path, name, options)
+        if options and PATH_OPTION in options:
+            raise CheckpointError(
+                f"{path}: a damaged checkpoint, its {name} name a file of {PATH_OPTION}: a checkpoint keeps them itself"
+            )
 
 
 def _description(path: Path, values: Any) -> NetworkDescription:
@@ -233,7 +248,7 @@ def _context(path: Path, values: Mapping[str, Any]) -> TrainingContext:
         modality=modality,
     )
     try:
-        check_rates(values["arguments"], context)
+        check_streams(values["arguments"], context)
     except AvlocError as error:
         raise CheckpointError(f"{path}: a damaged checkpoint, {error}") from error
     return context

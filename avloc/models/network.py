@@ -97,16 +97,35 @@ def check_network(model: object) -> Network:
     return cast(Network, model)
 
 
-def check_rates(arguments: Mapping[str, Any], context: TrainingContext) -> None:
-    """Check that a network on cached features takes its streams at the rate at which the data give them.
+RAW_DTYPES = {"audio": "int16", "visual": "uint8"}
+"""Type of the rows of samples or pixels that a front end of each modality takes."""
+
+
+def check_streams(arguments: Mapping[str, Any], context: TrainingContext) -> None:
+    """Check that a network on cached features takes its streams as the data give them: their rate and type of numbers.
 
     Args:
         arguments: the network's.
         context: of the data.
 
     Raises:
-        AvlocError: with the rate that the network needs.
+        AvlocError: with the rate or the extractor that the network needs.
     """
+    for extractor in context.extractors:
+        argument = f"{extractor.modality}_front_end"
+        # A network of your own without this argument may take whatever it likes.
+        if context.modality not in (None, extractor.modality) or argument not in arguments:
+            continue
+        is_raw, front_end = extractor.dtype == RAW_DTYPES[extractor.modality], arguments[argument]
+        if front_end and not is_raw:
+            raise AvlocError(
+                f"the network's {argument} {front_end} takes rows of {RAW_DTYPES[extractor.modality]}, {extractor.name} gives "
+                f"{extractor.dtype} features: name the extractor {'waveform' if extractor.modality == 'audio' else 'mouth'}"
+            )
+        if not front_end and extractor.dtype != "float16":
+            raise AvlocError(
+                f"{extractor.name} gives rows of {extractor.dtype}, which are no features: give the network an {argument}"
+            )
     for modality, rate in context.rows_per_step().items():
         name = f"{modality}_rows_per_step"
         expected = arguments.get(name)

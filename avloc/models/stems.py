@@ -117,6 +117,8 @@ class Stem(nn.Module):
         clock = clock or StreamClock()
         x = x.masked_fill(~mask[..., None], 0)  # a product with the mask would keep NaN
         x = self.drop(self.norm(x if self.mix is None else self.mix(x), mask))
+        if isinstance(self.project, SpectralCNN):
+            x = x[:, None]  # one plane
         x = gelu(self.project(x, mask) if self.projects_with_mask else self.project(x))
         if not self.strided:
             x = x * stride_mask(mask, self.stride)[..., None]
@@ -158,7 +160,7 @@ class StridedConv(nn.Module):
 
 
 class SpectralCNN(nn.Module):
-    """Spectra at their own rate > three convolutions over time and frequency > projection: (B, R, D) → (B, R / stride, C).
+    """Spectra at their own rate > three convolutions over time and frequency > projection: (B, P, R, D) → (B, R / stride, C).
 
     As in `SpectralEncoder`, small filters run along the frequency axis; these also see the rows within a step, of which a mean
     shows neither clicks nor pitch pulses. The channels double with each layer. Strides in time are centred, as
@@ -169,18 +171,33 @@ class SpectralCNN(nn.Module):
         width: C.
         channels: of the first layer.
         time_strides: rows that each layer brings to one.
+        layers: kernel and stride of each layer along the frequency axis; None: `WIDE_LAYERS` or `NARROW_LAYERS`, by D.
+        planes: P, numbers per bin.
+        residual: follow each convolution by a residual one without strides.
 
     >>> encoder = SpectralCNN(features=40, width=4, channels=2, time_strides=(1, 2, 2))
-    >>> encoder(torch.zeros(2, 19, 40), torch.ones(2, 19, dtype=torch.bool)).shape
+    >>> encoder(torch.zeros(2, 1, 19, 40), torch.ones(2, 19, dtype=torch.bool)).shape
     torch.Size([2, 5, 4])
     """
 
-    def __init__(self, *, features: int, width: int, channels: int, time_strides: Sequence[int]) -> None:
+    def __init__(
+        self,
+        *,
+        features: int,
+        width: int,
+        channels: int,
+        time_strides: Sequence[int],
+        layers: Sequence[tuple[int, int]] | None = None,
+        planes: int = 1,
+        residual: bool = False,
+    ) -> None:
         super().__init__()
         self.time_strides = tuple(time_strides)
-        layers = WIDE_LAYERS if features >= WIDE_SPECTRUM else NARROW_LAYERS
+        if layers is None:
+            layers = WIDE_LAYERS if features >= WIDE_SPECTRUM else NARROW_LAYERS
         self.convs, self.norms = nn.ModuleList(), nn.ModuleList()
-        inputs, bands = 1, features
+        self.residuals, self.residual_norms = nn.ModuleList(), nn.ModuleList()
+        inputs, bands = planes, features
         for k, ((kernel, stride), time_stride) in enumerate(zip(layers, time_strides, strict=True)):
             outputs = channels * 2**k
             conv = nn.Conv2d(
@@ -188,17 +205,22 @@ class SpectralCNN(nn.Module):
             )
             self.convs.append(conv)
             self.norms.append(MaskedBatchNorm(outputs))
+            if residual:
+                self.residuals.append(nn.Conv2d(outputs, outputs, 3, padding=1, bias=False))
+                self.residual_norms.append(MaskedBatchNorm(outputs))
             inputs, bands = outputs, (bands - 1) // stride + 1
         self.norm = nn.LayerNorm(inputs * bands)
         self.project = nn.Linear(inputs * bands, width)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        x = pad_rows(x, math.prod(self.time_strides))[:, None]
-        for conv, norm, stride in zip(self.convs, self.norms, self.time_strides, strict=True):
+        x = pad(x, (0, 0, 0, -x.shape[2] % math.prod(self.time_strides)))
+        for k, (conv, norm, stride) in enumerate(zip(self.convs, self.norms, self.time_strides, strict=True)):
             mask = stride_mask(mask, stride)
             y = conv(x)  # B, channels, rows, bands
             real = pad(mask, (0, y.shape[2] - mask.shape[1]))
             x = gelu(norm(y, real)) * real[:, None, :, None]
+            if self.residuals:
+                x = x + gelu(self.residual_norms[k](self.residuals[k](x), real)) * real[:, None, :, None]
         y = x[:, :, : mask.shape[1]].transpose(1, 2).flatten(2)
         return self.project(self.norm(y))
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -21,6 +22,7 @@ from avloc.evaluation.torchmetric import TemporalAveragePrecision
 from avloc.models.checkpoint import KEY, check_finite, checkpoint_metadata
 from avloc.models.network import check_network
 from avloc.training.clip_scores import ClipScores
+from avloc.training.parameter_groups import PretrainedRates, parameter_groups
 
 if TYPE_CHECKING:
     from avloc.datasets.loading.batch import Batch
@@ -40,6 +42,21 @@ def one_cycle(progress: float, warmup: float) -> float:
     if progress < warmup:
         return 0.04 + 0.96 * (1 - math.cos(math.pi * progress / warmup)) / 2
     return (1 + math.cos(math.pi * min(1.0, (progress - warmup) / (1 - warmup)))) / 2
+
+
+def rate_after(step: int, *, first: int, steps: int, warmup: float) -> float:
+    """The learning rate, relative to its maximum, of weights that learn from a step on: 0 before it, then a whole cycle.
+
+    Args:
+        step: of the training.
+        first: the first step in which they learn.
+        steps: of the training.
+        warmup: share of the cycle in which the rate rises.
+
+    >>> [round(rate_after(step, first=4, steps=9, warmup=0.2), 2) for step in (3, 4, 5, 7, 9)]
+    [0.0, 0.04, 1.0, 0.5, 0.0]
+    """
+    return one_cycle((step - first) / (steps - first), warmup) if step >= first else 0.0
 
 
 def clips_not_finite(batch: Batch) -> list[str]:
@@ -65,6 +82,11 @@ class LocalizationModule(pl.LightningModule):
             (BA-TFD); `exponential` multiplies it by `decay` after every epoch (BA-TFD+).
         patience: see `schedule`.
         decay: see `schedule`.
+        front_end_lr: maximum of the learning rate of a front end's pretrained layers; None: `lr`.
+        layer_decay: factor of that rate from each pretrained layer to the one under it.
+        frozen_epochs: epochs at the beginning in which the pretrained layers keep their weights, while the rest of the network
+            gets used to them; only with `one_cycle`. Their rate then has a cycle of its own in the rest of the training. Such
+            epochs cost as much as others: with several processes, all parameters must take part in every step.
 
     Attributes:
         context: the data that the network is trained on, as its checkpoints keep it.
@@ -88,6 +110,9 @@ class LocalizationModule(pl.LightningModule):
         schedule: Literal["one_cycle", "plateau", "exponential"] = "one_cycle",
         patience: int = 3,
         decay: float = 0.992,
+        front_end_lr: float | None = None,
+        layer_decay: float = 1.0,
+        frozen_epochs: int = 0,
     ) -> None:
         super().__init__()
         if not (0 <= warmup < 1 and lr > 0 and weight_decay >= 0):
@@ -98,6 +123,10 @@ class LocalizationModule(pl.LightningModule):
             raise AvlocError(
                 f"want optimizer of adamw, adam and schedule of one_cycle, plateau, exponential, got {optimizer!r}, {schedule!r}"
             )
+        self.pretrained_rates = PretrainedRates(front_end_lr, layer_decay, frozen_epochs)
+        self.pretrained_rates.check()
+        if frozen_epochs and schedule != "one_cycle":
+            raise AvlocError(f"frozen_epochs are for schedule one_cycle, got {schedule!r}")
         check_network(model)
         self.model: Any = model
         self.optimizer, self.betas, self.schedule = optimizer, (betas[0], betas[1]), schedule
@@ -198,16 +227,53 @@ class LocalizationModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         kind = torch.optim.AdamW if self.optimizer == "adamw" else torch.optim.Adam
-        optimizer = kind(self.model.parameters(), lr=self.lr, betas=self.betas, weight_decay=self.weight_decay)
+        groups = parameter_groups(self.model, self.lr, self.pretrained_rates)
+        optimizer = kind(groups, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay)
         if self.schedule == "plateau":
             plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=self.patience)
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": "val/loss"}}
         if self.schedule == "exponential":
             return [optimizer], [torch.optim.lr_scheduler.ExponentialLR(optimizer, self.decay)]
-        steps = max(1, int(self.trainer.estimated_stepping_batches))
-        # A function of the step alone, so that a resumed run may get more epochs than it began with.
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: one_cycle(step / steps, self.warmup))
+        steps = self._steps()
+        frozen_steps = self._frozen_steps(steps)
+        # Functions of the step alone, so that a resumed run may get more epochs than it began with.
+        rates: list[Callable[[int], float]] = [
+            partial(rate_after, first=frozen_steps if group["pretrained"] else 0, steps=steps, warmup=self.warmup)
+            for group in groups
+        ]
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rates)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _steps(self) -> int:
+        """The optimizer's steps in the whole training.
+
+        Raises:
+            AvlocError: if the training has no end, by which the schedule is measured.
+        """
+        steps = float(self.trainer.estimated_stepping_batches)
+        if not math.isfinite(steps) or steps < 0:
+            raise AvlocError(
+                "schedule one_cycle needs the end of the training: give trainer.max_epochs or trainer.max_steps"
+            )
+        return max(1, int(steps))
+
+    def _frozen_steps(self, steps: int) -> int:
+        """The optimizer's steps in the frozen epochs.
+
+        Raises:
+            AvlocError: if they leave no step in which the pretrained layers learn.
+        """
+        epochs = self.pretrained_rates.frozen_epochs
+        if not epochs:
+            return 0
+        batches = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
+        frozen = epochs * math.ceil(batches) if math.isfinite(batches) else math.inf
+        if frozen >= steps:
+            raise AvlocError(
+                f"frozen_epochs {epochs} are {frozen} steps, and the training has {steps}: the pretrained layers would never "
+                "learn; train for more epochs, or leave front_end_lr, layer_decay and frozen_epochs out with tuning frozen"
+            )
+        return int(frozen)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the network's name and arguments and the data's context, so that the checkpoint runs on a clip alone.

@@ -39,8 +39,8 @@ class StreamInputs(NamedTuple):
     R = `avloc.core.timeline.rows_in(T, r)`.
 
     Attributes:
-        audio: (B, R, D) float32.
-        video: (B, R, D) float32, with an R of its own.
+        audio: (B, R, D) float32, or int16 samples.
+        video: (B, R, D) float32, or uint8 pixels, with an R of its own.
         audio_mask: (B, R) bool, rows that have audio features.
         video_mask: (B, R) bool, rows that have visual features.
         audio_phase: (B,) float32, start of the first row after the clock's start, in rows: −0.5 … 0.5 if r ≥ 1.

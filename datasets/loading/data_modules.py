@@ -29,7 +29,7 @@ from avloc.datasets.readers.catalog import get_reader, read_records
 from avloc.datasets.readers.table import RecordTable
 from avloc.errors import AvlocError
 from avloc.feature_extraction.store.feature_store import FeatureStore
-from avloc.models.network import check_rates
+from avloc.models.network import check_streams
 
 if TYPE_CHECKING:
     from avloc.models.network import Network
@@ -252,7 +252,7 @@ class FeatureData(SplitData):
             expected = network.arguments[f"{modality}_dim"]
             if expected != dim:
                 raise AvlocError(f"the network wants {modality} features of width {expected}, the store's have {dim}")
-        check_rates(network.arguments, replace(self.context(), native_rate=self._keeps_rows(network)))
+        check_streams(network.arguments, replace(self.context(), native_rate=self._keeps_rows(network)))
 
     def split(self, split: str, *, training: bool = False) -> FeatureDataset:
         """Return the clips of a split that have features."""

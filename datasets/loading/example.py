@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -63,7 +63,7 @@ class FeatureExample:
     Attributes:
         record: metadata of the clip.
         grid: clock of T steps.
-        streams: (R, D) float32 per modality; R = T on the model's clock.
+        streams: (R, D) float32, or int16 samples, uint8 pixels, per modality; R = T on the model's clock.
         masks: (T,) bool per modality, steps that have features.
         end_s: end of the longer stream in seconds; the clock's last step may reach past it.
         rows: the clock of each stream at its own rate; empty if the streams are on the model's clock.
@@ -71,7 +71,7 @@ class FeatureExample:
 
     record: VideoRecord
     grid: TimeGrid
-    streams: tuple[npt.NDArray[np.float32], ...]
+    streams: tuple[npt.NDArray[Any], ...]
     masks: tuple[npt.NDArray[np.bool_], ...]
     end_s: float = math.inf
     rows: tuple[StreamRows, ...] = ()
@@ -136,26 +136,34 @@ def example_on_grid(
         streams, rows = zip(*(native_rows(each, grid) for each in parts), strict=True)
         masks = tuple(r.grid.present_at(r.present, grid) for r in rows)
         return FeatureExample(record, grid, streams, masks, end_s, rows)
+    whole = next((f.values.dtype for each in parts for f in each if f.values.dtype.kind != "f"), None)
+    if whole is not None:
+        raise AvlocError(f"{whole} samples or pixels cannot be averaged to steps: they need a network with a front end")
     streams = tuple(np.concatenate([f.grid.resample(f.values, grid) for f in each], axis=1) for each in parts)
     masks = tuple(np.logical_and.reduce([f.present_on(grid) for f in each]) for each in parts)
     return FeatureExample(record, grid, streams, masks, end_s)
 
 
-def native_rows(parts: Sequence[Features], grid: TimeGrid) -> tuple[npt.NDArray[np.float32], StreamRows]:
+def native_rows(parts: Sequence[Features], grid: TimeGrid) -> tuple[npt.NDArray[Any], StreamRows]:
     """Put the rows of a modality on their own clock over `grid`; nothing is averaged.
 
     Of several extractors, the shortest hop gives the clock; longer rows are interpolated onto it.
 
     Returns:
-        Values (R, D) and their clock; the values of rows that are missing in any extractor are zeros.
+        Values (R, D) and their clock; the values of rows that are missing in any extractor are zeros. Whole numbers stay whole
+        numbers.
+
+    Raises:
+        AvlocError: if one extractor gives features, and another samples or pixels.
     """
     hop_s = min(f.grid.hop_s for f in parts)
     finest = max((f.grid for f in parts if f.grid.hop_s == hop_s), key=lambda clock: clock.length)
     rows = finest.over(grid)
     present = np.logical_and.reduce([f.present_on(rows) for f in parts])
-    values = [
-        (f.grid.place if f.grid.continues(rows) else f.grid.resample)(f.values, rows).astype(np.float32) for f in parts
-    ]
+    if len({f.values.dtype for f in parts}) > 1:
+        types = ", ".join(sorted({str(f.values.dtype) for f in parts}))
+        raise AvlocError(f"extractors of one modality must give numbers of one type, got {types}: name one of them")
+    values = [(f.grid.place if f.grid.continues(rows) else f.grid.resample)(f.values, rows) for f in parts]
     return np.concatenate(values, axis=1) * present[:, None], StreamRows(rows, present)
 
 

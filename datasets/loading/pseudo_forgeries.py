@@ -107,13 +107,19 @@ def forge_audio(
         )
     old = samples[begin:end]
     new = np.clip(AUDIO_KINDS[kind](old, random), -1, 1)
-    fade = min(round(FADE_S * sample_rate), (end - begin) // 2)
-    weight = np.ones(end - begin, dtype=np.float32)
-    weight[:fade] = np.linspace(0, 1, fade, endpoint=False)
-    weight[len(weight) - fade :] = weight[:fade][::-1]
+    weight = _fades(end - begin, sample_rate)
     changed = samples.copy()
     changed[begin:end] = (1 - weight) * old + weight * new
     return changed
+
+
+def _fades(length: int, sample_rate: float) -> Samples:
+    """Weights of a change of `length` samples, which rise from 0 at its start and fall to 0 at its end."""
+    fade = min(round(FADE_S * sample_rate), length // 2)
+    weight = np.ones(length, dtype=np.float32)
+    weight[:fade] = np.linspace(0, 1, fade, endpoint=False)
+    weight[length - fade :] = weight[:fade][::-1]
+    return weight
 
 
 def forge_mouth(
@@ -160,7 +166,8 @@ def forge_features(
     """Change a window of a real clip's features, in one or both modalities.
 
     `splice` replaces the window by another clip's, `mix` averages the two, `mask` sets it to the clip's mean. The window lies
-    on whole steps and becomes a fake segment of the changed modalities.
+    on whole steps and becomes a fake segment of the changed modalities. Rows of samples are one signal: it fades from the one
+    to the other within 5 ms at the window's ends, and `mask` is silence.
 
     Args:
         example: a real clip.
@@ -192,10 +199,12 @@ def forge_features(
         new = other.streams[k][_rows(other, k, source, length)]
         if example.rows:
             old, new = old[: len(new)], new[: len(old)]  # streams differ in phase
-        if kind == "splice":
+        if old.dtype == np.int16:
+            old[...] = _forge_samples(old, new, kind, example.rows[k].grid.hop_s)
+        elif kind == "splice":
             old[...] = new
         elif kind == "mix":
-            old[...] = (old + new) / 2
+            old[...] = (old.astype(np.float32) + new) / 2  # whole numbers would overflow
         else:
             old[...] = example.streams[k].mean(axis=0)
         if example.rows:
@@ -204,6 +213,22 @@ def forge_features(
     audio, visual = ((Segment(begin, end),) if k in forged else () for k in range(len(MODALITIES)))
     record = replace(example.record, audio_segments=audio, visual_segments=visual)
     return replace(example, record=record, streams=tuple(streams))
+
+
+def _forge_samples(
+    old: npt.NDArray[np.int16], new: npt.NDArray[np.int16], kind: str, hop_s: float
+) -> npt.NDArray[np.int16]:
+    """Change rows of samples as one signal: (R, D), (R, D) → (R, D).
+
+    A clip's mean row would be a tone of one period per row, and an end without a fade a click.
+    """
+    before, after = old.astype(np.float64).ravel(), new.astype(np.float64).ravel()
+    if kind == "mix":
+        after = (before + after) / 2
+    elif kind == "mask":
+        after = np.zeros_like(before)
+    weight = _fades(len(before), old.shape[1] / hop_s)
+    return np.rint((1 - weight) * before + weight * after).astype(np.int16).reshape(old.shape)
 
 
 def _rows(example: FeatureExample, stream: int, first: int, length: int) -> slice:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from avloc.core.descriptions import ExtractorDescription
+from avloc.core.descriptions import STORED_DTYPES, ExtractorDescription
 from avloc.core.records import MODALITIES
 from avloc.core.timeline import DEFAULT_FPS, DEFAULT_SAMPLE_RATE, Segment, TimeGrid
 from avloc.errors import AvlocError
@@ -23,8 +23,8 @@ from avloc.feature_extraction.media.types import Clip, VideoFormat
 
 Stream = npt.NDArray[Any]
 """Frames (N, H, W[, 3]) in the extractor's format, or samples (N,) float32; never empty."""
-FeatureArray = npt.NDArray[np.float32]
-"""(T, dim), a row per step."""
+FeatureArray = npt.NDArray[Any]
+"""(T, dim), a row per step: float32, or the whole numbers of an extractor that stores such."""
 Parameters = dict[str, object]
 """Arguments of a constructor by name."""
 
@@ -34,7 +34,7 @@ class Features:
     """The features of one clip and modality, with their clock.
 
     Attributes:
-        values: (T, dim) float32; T = 0 if the clip lacks the stream.
+        values: (T, dim) float32, or the whole numbers of an extractor that stores such; T = 0 if the clip lacks the stream.
         grid: the clock, of T steps.
         gaps: (first, end) pairs of rows for which nothing was decoded.
 
@@ -66,7 +66,13 @@ class Features:
 
 def no_features(description: ExtractorDescription) -> Features:
     """The features of a clip without the extractor's stream: (0, dim)."""
-    return Features(np.zeros((0, description.dim), np.float32), TimeGrid(0.0, description.hop_s, 0))
+    values = np.zeros((0, description.dim), working_dtype(description.dtype))
+    return Features(values, TimeGrid(0.0, description.hop_s, 0))
+
+
+def working_dtype(stored: str) -> np.dtype[Any]:
+    """The type of rows in memory, by their type in a store: float32 for float16; whole numbers stay as they are."""
+    return np.dtype("float32" if stored == "float16" else stored)
 
 
 def gap_rows(gaps: Iterable[Segment], grid: TimeGrid) -> tuple[tuple[int, int], ...]:
@@ -109,6 +115,8 @@ class Extractor(ABC):
         layers: layers of a network that lie side by side in a row, each of dim / layers numbers.
         receptive_field_s: seconds that a row sees, centred on its step.
         window_s: a longer stream is extracted in windows of this length.
+        dtype: type of the numbers in a store: `float16`; or `int16`, `uint8` for whole numbers, which `rows` then returns.
+        decoder: the only decoder of the picture whose frames it takes, known after `load`; None: any.
         runs_network: true if a network does the work, which gains from a device and from several clips at once.
 
     >>> class Peak(Extractor):
@@ -130,6 +138,8 @@ class Extractor(ABC):
     layers: int = 1
     receptive_field_s: float
     window_s: float = 30.0
+    dtype: str = "float16"
+    decoder: str | None = None
     runs_network: bool = False
 
     @property
@@ -223,6 +233,7 @@ class Extractor(ABC):
             weights_sha256=self.weights_sha256(),
             start_offset_s=self.start_offset_s,
             layers=self.layers,
+            dtype=self.dtype,
             receptive_field_s=self.receptive_field_s,
             window_s=self.window_s,
             factory=None if factory == self.name else factory,
@@ -230,7 +241,7 @@ class Extractor(ABC):
 
     def empty_features(self) -> Features:
         """The features of a clip without this modality."""
-        return Features(np.zeros((0, self.dim), np.float32), TimeGrid(0.0, self.hop_s, 0))
+        return Features(np.zeros((0, self.dim), working_dtype(self.dtype)), TimeGrid(0.0, self.hop_s, 0))
 
 
 def check_extractor(extractor: Extractor) -> Extractor:
@@ -245,6 +256,7 @@ def check_extractor(extractor: Extractor) -> Extractor:
         "modality": (" or ".join(MODALITIES), lambda v: v in MODALITIES),
         "hop_s": ("seconds above 0", lambda v: 0 < v < math.inf),
         "dim": ("a whole number of at least 1", lambda v: v >= 1 and v == int(v)),
+        "dtype": (" or ".join(STORED_DTYPES), lambda v: v in STORED_DTYPES),
         "receptive_field_s": ("seconds of at least 0", lambda v: 0 <= v < math.inf),
     }
     for attribute, (expected, fulfils) in checks.items():
@@ -263,7 +275,7 @@ def check_extractor(extractor: Extractor) -> Extractor:
     return extractor
 
 
-def check_row_count(extractor: Extractor, stream: Stream, rows: npt.NDArray[np.floating]) -> None:
+def check_row_count(extractor: Extractor, stream: Stream, rows: FeatureArray) -> None:
     """Check the number of rows of a stream: with a wrong `hop_s`, everything later lies at wrong times.
 
     Short streams may lose the rows that their receptive field does not fill; so only a factor of two counts.
@@ -281,7 +293,7 @@ def check_row_count(extractor: Extractor, stream: Stream, rows: npt.NDArray[np.f
         )
 
 
-def check_rows(path: str | Path, extractor: Extractor, rows: npt.NDArray[np.floating]) -> None:
+def check_rows(path: str | Path, extractor: Extractor, rows: FeatureArray) -> None:
     """Check the features of a file.
 
     Raises:

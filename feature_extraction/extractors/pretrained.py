@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from avloc.errors import AvlocError
 from avloc.io.files import file_sha256
+from avloc.io.pretrained import weight_files
 
 SETTINGS = ("config.json", "preprocessor_config.json")
 
@@ -44,33 +42,6 @@ def _cached(name: str) -> Path | None:
     except HFValidationError:  # the path of a missing folder
         return None
     return Path(config).parent if isinstance(config, str) else None
-
-
-@contextlib.contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Silence transformers: no progress bars, and no table of the tensors that a part of a network does not use."""
-    from transformers.utils import logging as transformers_logging
-
-    logging: Any = transformers_logging  # partly typed
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The files that transformers reads weights from: safetensors if present, else pickles."""
-    for ending in ("safetensors", "bin"):
-        stems = ("model", "pytorch_model")
-        files = sorted(f for f in folder.glob(f"*.{ending}") if f.name.startswith(stems))
-        if files:
-            return files
-    return []
 
 
 def folder_sha256(folder: Path) -> str:

@@ -10,11 +10,12 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from avloc.errors import AvlocError, one_line
+from avloc.errors import AvlocError
 from avloc.feature_extraction.extractors.base import Parameters
-from avloc.feature_extraction.extractors.pretrained import folder_sha256, model_folder, quiet_transformers
+from avloc.feature_extraction.extractors.pretrained import folder_sha256, model_folder
 from avloc.feature_extraction.extractors.video import IMAGENET, Colour, WindowNetwork
 from avloc.io.files import read_json
+from avloc.io.pretrained import read_pretrained
 
 if TYPE_CHECKING:
     import torch
@@ -83,19 +84,7 @@ class VideoMAE(WindowNetwork):
     def _load(self) -> torch.nn.Module:
         from transformers import VideoMAEModel
 
-        kind: Any = VideoMAEModel
-        try:
-            with quiet_transformers():
-                network, report = kind.from_pretrained(
-                    str(self.folder), local_files_only=True, output_loading_info=True
-                )
-        except Exception as error:  # transformers raises errors of many types for damaged files
-            reason = one_line(error, 200)
-            raise AvlocError(f"{self.folder}: not a VideoMAE network ({reason})") from error
-        if missing := sorted(report["missing_keys"]):  # transformers would leave them random
-            raise AvlocError(
-                f"{self.folder}: its weights lack {len(missing)} tensors of VideoMAE, such as {missing[0]}"
-            )
+        network: torch.nn.Module = read_pretrained(VideoMAEModel, self.folder, "VideoMAE")
         return network
 
     def _forward(self, windows: torch.Tensor) -> torch.Tensor:

@@ -10,11 +10,10 @@ from multiprocessing import connection
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from avloc.errors import AvlocError, describe_error
-from avloc.feature_extraction.extractors.base import Extractor, Stream, check_row_count, check_rows
-from avloc.feature_extraction.store.shards import to_half
+from avloc.feature_extraction.extractors.base import Extractor, FeatureArray, Stream, check_row_count, check_rows
+from avloc.feature_extraction.store.dtypes import StoredArray, storage_dtype, to_stored
 
 BATCH_BYTES = 256 << 20  # of the streams in one batch, and of their rows
 BATCH_STREAMS = 64
@@ -39,14 +38,14 @@ class PendingRows:
         reserved: approximate bytes of the rows to come.
 
     Attributes:
-        rows: (T, D) float16 once they are computed.
+        rows: (T, D) as they are stored, once they are computed.
         failure: the reason for which they could not be computed.
     """
 
     def __init__(self, file: str, stream: Stream, low: int, high: int | None, reserved: int) -> None:
         self.file, self.low, self.high = file, low, high
         self.stream: Stream | None = stream
-        self.rows: npt.NDArray[np.float16] | None = None
+        self.rows: StoredArray | None = None
         self.failure: str | None = None
         self._reserved = reserved
 
@@ -94,7 +93,7 @@ class StreamBatcher:
     def add(self, file: str, stream: Stream, low: int = 0, high: int | None = None) -> PendingRows:
         """Add a stream to the next batch; its rows from `low` up to `high` are kept."""
         numbers = (len(stream) // self._samples_per_row + 1) * self.extractor.dim
-        pending = PendingRows(file, stream, low, high, numbers * np.dtype(np.float16).itemsize)
+        pending = PendingRows(file, stream, low, high, numbers * storage_dtype(self.extractor.dtype).itemsize)
         self._collected.append(pending)
         self._bytes += stream.nbytes + numbers * np.dtype(np.float32).itemsize
         if self._bytes >= BATCH_BYTES or len(self._collected) >= BATCH_STREAMS:
@@ -150,7 +149,7 @@ class StreamBatcher:
         device = getattr(self.extractor, "device", "cpu")
         return _PassFailure(reason, is_out_of_memory, is_device_lost=device != "cpu" and not _works(device))
 
-    def _store(self, pending: PendingRows, stream: Stream, rows: npt.NDArray[np.floating]) -> None:
+    def _store(self, pending: PendingRows, stream: Stream, rows: FeatureArray) -> None:
         try:
             check_row_count(self.extractor, stream, rows)
             rows = rows[pending.low : pending.high]
@@ -158,7 +157,7 @@ class StreamBatcher:
         except AvlocError as error:
             pending.failure = str(error)
         else:
-            pending.rows = to_half(rows)
+            pending.rows = to_stored(rows, self.extractor.dtype)
         pending.stream = None
 
     def _fail(self, pending: PendingRows, failure: _PassFailure) -> None:

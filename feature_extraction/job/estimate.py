@@ -20,7 +20,7 @@ from avloc.feature_extraction.job.worker import ClipDone, ClipTask, ExtractionSe
 from avloc.feature_extraction.media.limits import check_claims
 from avloc.feature_extraction.media.probe import probe
 from avloc.feature_extraction.media.types import Span
-from avloc.feature_extraction.store.shards import to_half
+from avloc.feature_extraction.store.dtypes import storage_dtype, to_stored
 from avloc.io.pool import run_tasks
 from avloc.io.processes import one_thread
 from avloc.io.worker_process import Pulse, TaskFunction
@@ -28,7 +28,6 @@ from avloc.io.worker_process import Pulse, TaskFunction
 PROBED_CLIPS = 32
 PROBE_TIMEOUT_S = 60.0  # for one header
 SAMPLED_CLIPS = 8
-FLOAT16_BYTES = 2
 
 T = TypeVar("T")
 
@@ -48,7 +47,7 @@ def bytes_per_second(description: ExtractorDescription) -> float:
     >>> bytes_per_second(ExtractorDescription("logmel", "audio", hop_s=0.01, dim=64))
     12800.0
     """
-    return FLOAT16_BYTES * description.dim / description.hop_s
+    return storage_dtype(description.dtype).itemsize * description.dim / description.hop_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +230,7 @@ def _measure_clip(file: str, extractors: Sequence[Extractor], settings: Extracti
             return
         rows, begin = message.data, time.perf_counter()
         if not message.is_rows:
-            rows = to_half(extractors[message.extractor].rows([message.data])[0][message.low : message.high])
+            extractor = extractors[message.extractor]
+            rows = to_stored(extractor.rows([message.data])[0][message.low : message.high], extractor.dtype)
             device_s += time.perf_counter() - begin
         sizes[message.extractor] += rows.nbytes

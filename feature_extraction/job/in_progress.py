@@ -6,10 +6,12 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from avloc.feature_extraction.extractors.base import Extractor
 from avloc.feature_extraction.job.device_batches import DeviceQueue, PendingRows
 from avloc.feature_extraction.job.worker import Chunk, ClipDone
 from avloc.feature_extraction.store.shard_tables import NO_FILE
@@ -54,10 +56,10 @@ class ShardInProgress:
         """True once its files have been opened."""
         return bool(self.writers)
 
-    def open(self, dims: Sequence[int]) -> None:
-        """Open the files; `dims` are the widths of all extractors of the job."""
+    def open(self, extractors: Sequence[Extractor]) -> None:
+        """Open the files; `extractors` are all of the job."""
         for k, path in self.spec.paths.items():
-            self.writers[k] = ShardWriter(path, dims[k], self.spec.fingerprints[k])
+            self.writers[k] = ShardWriter(path, extractors[k].dim, self.spec.fingerprints[k], extractors[k].dtype)
 
     def drop_clip(self) -> None:
         """Discard the rows of the current clip."""
@@ -88,7 +90,7 @@ class QueuedChunk:
     pending: PendingRows | None = None
 
     @property
-    def rows(self) -> npt.NDArray[np.floating] | None:
+    def rows(self) -> npt.NDArray[Any] | None:
         """The rows (T, D); None if they are not computed yet."""
         if self.chunk.is_rows:
             return self.chunk.data

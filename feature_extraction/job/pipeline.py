@@ -99,7 +99,7 @@ class _Pipeline:
     def __init__(self, specs: Iterable[ShardSpec], settings: ExtractionSettings) -> None:
         self.settings = settings
         extractors: list[Extractor] = settings.build_extractors()
-        self.dims = [extractor.dim for extractor in extractors]
+        self.extractors = extractors
         networks = {k: e for k, e in enumerate(extractors) if e.runs_network and settings.runs_networks_in_parent}
         for network in networks.values():
             network.load()
@@ -267,7 +267,7 @@ class _Pipeline:
         """Write the ready part of a clip; returns true when the clip is complete."""
         if not clip.shard.is_started:
             self.open_shards.append(clip.shard)
-            clip.shard.open(self.dims)
+            clip.shard.open(self.extractors)
         failure = clip.write()
         if failure is not None:
             self._fail(clip, failure)

@@ -267,9 +267,20 @@ def _load_extractors(settings: ExtractionSettings) -> list[Extractor]:
 
 
 def _describe(extractor: Extractor, backend: str) -> ExtractorDescription:
-    """Describe an extractor with the decoder, which matters for the picture only."""
+    """Describe an extractor with the decoder, which matters for the picture only.
+
+    Raises:
+        AvlocError: if the extractor takes the frames of another decoder.
+    """
     description = extractor.describe()
-    return description if extractor.video_format is None else replace(description, decoder=backend)
+    if extractor.video_format is None:
+        return description
+    if extractor.decoder not in (None, backend):
+        raise AvlocError(
+            f"{extractor.name} learned from frames of the decoder {extractor.decoder}, not of {backend}: give --decoder "
+            f"{extractor.decoder}"
+        )
+    return replace(description, decoder=backend)
 
 
 def _check_arguments(settings: ExtractionSettings, shard_clips: int | None, array_index: tuple[int, int]) -> None:

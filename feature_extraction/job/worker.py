@@ -22,7 +22,7 @@ from avloc.feature_extraction.extractors.windows import StreamWindow
 from avloc.feature_extraction.job.engines.units import absolute_path
 from avloc.feature_extraction.media.decode import stream
 from avloc.feature_extraction.media.types import LONGEST_S, NO_STREAM, Clip, Span
-from avloc.feature_extraction.store.shards import to_half
+from avloc.feature_extraction.store.dtypes import to_stored
 from avloc.io.files import resolve_inside
 from avloc.io.worker_process import Pulse, TaskFunction
 
@@ -109,7 +109,7 @@ class ClipTask(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """A part of a clip's result: float16 rows, or a stream whose rows are computed in another process.
+    """A part of a clip's result: rows as they are stored, or a stream whose rows are computed in another process.
 
     Attributes:
         extractor: its number.
@@ -288,7 +288,7 @@ def _chunks(
         else:
             rows = extractor.window_rows(window)
             check_rows(path, extractor, rows)
-            yield Chunk(number, True, 0, None, to_half(rows))
+            yield Chunk(number, True, 0, None, to_stored(rows, extractor.dtype))
 
 
 @dataclass(frozen=True, slots=True)

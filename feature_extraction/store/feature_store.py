@@ -24,6 +24,7 @@ from avloc.core.descriptions import ExtractorDescription
 from avloc.core.timeline import TimeGrid
 from avloc.errors import StoreError
 from avloc.feature_extraction.extractors.base import Features
+from avloc.feature_extraction.store.dtypes import as_features
 from avloc.feature_extraction.store.index import ShardIndex, shard_paths
 from avloc.feature_extraction.store.plan_file import PlanFile, plan_digest, read_plan, write_plan
 from avloc.feature_extraction.store.shard_tables import OK, fingerprint, read_tables
@@ -232,18 +233,16 @@ class FeatureStore:
         return self.read_at(extractor, *self._locate_one(extractor, file))
 
     def read_at(self, extractor: str, shard: int, entry: int) -> Features:
-        """Read the features of a clip located by `locate`."""
-        import torch
-
+        """Read the features of a clip located by `locate`: float32, or the whole numbers of an extractor that stores such."""
         index = self._index(extractor)
-        # torch converts half to single precision ten times as fast as numpy.
-        values = torch.from_numpy(index.values(shard, entry)).float().numpy()
-        return Features(values, index.grid(shard, entry), index.gaps(shard, entry))
+        return Features(as_features(index.values(shard, entry)), index.grid(shard, entry), index.gaps(shard, entry))
 
     def _index(self, extractor: str) -> ShardIndex:
         if extractor not in self._indices:
             description = self.describe(extractor)
-            self._indices[extractor] = ShardIndex(self.root / extractor, description.hop_s, description.dim)
+            self._indices[extractor] = ShardIndex(
+                self.root / extractor, description.hop_s, description.dim, description.dtype
+            )
         return self._indices[extractor]
 
     def _locate_one(self, extractor: str, file: str) -> tuple[int, int]:

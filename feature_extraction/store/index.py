@@ -8,12 +8,13 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from avloc.core.timeline import TimeGrid
+from avloc.feature_extraction.store.dtypes import storage_dtype
 from avloc.feature_extraction.store.shard_file import explain_error, open_shard, shard_error
 from avloc.feature_extraction.store.shard_tables import OK, encode_names, read_tables, select_gaps
 
@@ -43,14 +44,15 @@ class ShardIndex:
         folder: the extractor's folder.
         hop_s: seconds per row.
         dim: numbers per row.
+        dtype: type of the stored numbers.
 
     Attributes:
         shards: the shards' files.
         failures: the clips that could not be read, each with its reason.
     """
 
-    def __init__(self, folder: Path, hop_s: float, dim: int) -> None:
-        self.folder, self.hop_s, self.dim = folder, hop_s, dim
+    def __init__(self, folder: Path, hop_s: float, dim: int, dtype: str = "float16") -> None:
+        self.folder, self.hop_s, self.dim, self.dtype = folder, hop_s, dim, dtype
         self.shards = shard_paths(folder)
         self.failures: dict[str, str] = {}
         self._offsets: list[npt.NDArray[np.int64]] = []
@@ -108,13 +110,13 @@ class ShardIndex:
         """The (first, end) pairs of a clip's rows for which nothing was decoded."""
         return select_gaps(self._gaps[shard], entry)
 
-    def values(self, shard: int, entry: int) -> npt.NDArray[np.float16]:
-        """Read a clip's rows: (T, D)."""
+    def values(self, shard: int, entry: int) -> npt.NDArray[Any]:
+        """Read a clip's rows as they are stored: (T, D)."""
         begin, end = self._offsets[shard][entry : entry + 2].tolist()
         if shard not in self._open:
             if len(self._open) >= MAX_OPEN_SHARDS:
                 self._open.popitem(last=False)[1].close()
-            self._open[shard] = _ShardReader(self.shards[shard], self.dim)
+            self._open[shard] = _ShardReader(self.shards[shard], self.dim, self.dtype)
         self._open.move_to_end(shard)
         return self._open[shard].rows(begin, end)
 
@@ -125,13 +127,15 @@ class _ShardReader:
     Several times as fast as slices through h5py, which lock, look up and copy through a cache of whole chunks.
     """
 
-    def __init__(self, path: Path, dim: int) -> None:
-        self._path, self.dim = path, dim
+    def __init__(self, path: Path, dim: int, dtype: str) -> None:
+        self._path, self.dim, self.dtype = path, dim, storage_dtype(dtype)
         with open_shard(path) as file:
             values = file["values"]
             if values.shape[1] != dim:
                 problem = f"its rows have {values.shape[1]} numbers, rows of this extractor have {dim}"
                 raise shard_error(path, problem)
+            if values.dtype != self.dtype:
+                raise shard_error(path, f"its values are {values.dtype}, those of this extractor are {dtype}")
             self.chunk_rows = int(values.chunks[0])
             self.chunk_positions = np.full(-(-len(values) // self.chunk_rows), -1, dtype=np.int64)
 
@@ -144,9 +148,9 @@ class _ShardReader:
         self._file = os.open(path, os.O_RDONLY)
         self._finalize = weakref.finalize(self, os.close, self._file)
 
-    def rows(self, begin: int, end: int) -> npt.NDArray[np.float16]:
+    def rows(self, begin: int, end: int) -> npt.NDArray[Any]:
         """Read rows: (end − begin, D)."""
-        row_bytes = self.dim * np.dtype("<f2").itemsize
+        row_bytes = self.dim * self.dtype.itemsize
         parts = []
         while begin < end:
             chunk, first = divmod(begin, self.chunk_rows)
@@ -155,7 +159,7 @@ class _ShardReader:
             part = self._pread(count * row_bytes, position)
             parts.append(part)
             begin += count
-        return np.frombuffer(bytearray().join(parts), dtype="<f2").reshape(-1, self.dim)
+        return np.frombuffer(bytearray().join(parts), dtype=self.dtype).reshape(-1, self.dim)
 
     def _pread(self, size: int, position: int) -> bytes:
         try:

@@ -26,7 +26,12 @@ from avloc.io.files import read_json, remove_stale, replacing, resolve_inside, w
 
 EXPORT_FILE = "export.json"
 EXPORT_VERSION = 1
-DTYPES = ("float32", "float16")
+DTYPES = {
+    "float16": ("float32", "float16"),
+    "int16": ("int16", "float32"),
+    "uint8": ("uint8", "int16", "float32", "float16"),
+}
+"""Types of the files that keep every value, by the type in the store; the first is the default."""
 SUFFIX = ".npy"
 
 
@@ -141,7 +146,7 @@ def target_name(file: str) -> str:
 
 
 def plan_export(
-    store: FeatureStore, extractor: str, out: str | Path, *, dtype: str = "float32", overwrite: bool = False
+    store: FeatureStore, extractor: str, out: str | Path, *, dtype: str | None = None, overwrite: bool = False
 ) -> ExportPlan:
     """Check an export, without writing anything.
 
@@ -149,15 +154,18 @@ def plan_export(
         store: the store.
         extractor: a name in it.
         out: the folder to write.
-        dtype: of the values, `float32` or `float16`; a store's are float16.
+        dtype: of the values; None: `float32`, or the store's own type of whole numbers.
         overwrite: accept a folder that holds something else, and rewrite existing files.
 
     Raises:
-        AvlocError: if two clips would become one file, a name leads out of the folder, or the folder holds something else.
+        AvlocError: if the type would change values, two clips would become one file, a name leads out of the folder, or the
+            folder holds something else.
     """
     out = Path(out).expanduser()
-    if dtype not in DTYPES:
-        raise AvlocError(f"values can be exported as {' or '.join(DTYPES)}, got {dtype}")
+    stored = store.describe(extractor).dtype
+    dtype = dtype or DTYPES[stored][0]
+    if dtype not in DTYPES[stored]:
+        raise AvlocError(f"{stored} values can be exported as {' or '.join(DTYPES[stored])}, got {dtype}")
     if out.is_file():
         raise AvlocError(f"{out}: is a file, want a folder")
     description = _describe_export(store, extractor, out, dtype)

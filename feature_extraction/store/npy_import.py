@@ -240,7 +240,8 @@ def import_features(
         path, shard_files = folder / shard_name, layout.clips(index)
         tables = _existing_tables(path, source)
         if tables is None or (retry_failed and tables.failures):
-            with ShardWriter(path, source.description.dim, store.fingerprint(name)) as shard:
+            description = source.description
+            with ShardWriter(path, description.dim, store.fingerprint(name), description.dtype) as shard:
                 _write_clips(shard, source, shard_files, report, progress)
         else:
             report.reused += len(shard_files)
@@ -290,7 +291,8 @@ def _write_clips(
             largest = 0.0
             for piece in _iter_pieces(source, source.files[clip]):
                 shard.append(piece)
-                largest = max(largest, float(np.abs(piece).max(initial=0)))
+                if source.description.dtype == "float16":
+                    largest = max(largest, float(np.abs(piece).max(initial=0)))
             shard.end(
                 clip,
                 source.starts_s.get(clip, source.start_s),
@@ -308,7 +310,7 @@ def _write_clips(
         progress(1)
 
 
-def _iter_pieces(source: NpyFolder, file: str) -> Iterator[npt.NDArray[np.floating]]:
+def _iter_pieces(source: NpyFolder, file: str) -> Iterator[npt.NDArray[Any]]:
     """Yield the rows of a file in pieces.
 
     Raises:
@@ -323,7 +325,8 @@ def _iter_pieces(source: NpyFolder, file: str) -> Iterator[npt.NDArray[np.floati
         piece = np.asarray(values[begin : begin + size])
         if not np.isfinite(piece).all():
             raise AvlocError("has values that are not finite numbers")
-        yield piece if piece.dtype.kind == "f" else piece.astype(np.float64)
+        is_feature = source.description.dtype == "float16"
+        yield piece.astype(np.float64) if is_feature and piece.dtype.kind != "f" else piece
 
 
 def _open_values(folder: Path, file: str, *, transposed: bool) -> npt.NDArray[Any]:

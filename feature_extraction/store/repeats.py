@@ -121,7 +121,7 @@ def _equal(a: _StoredClip, b: _StoredClip, *, values: bool) -> bool:
     )
 
 
-def _bits(clip: _StoredClip, low: int, high: int) -> npt.NDArray[np.uint16]:
+def _bits(clip: _StoredClip, low: int, high: int) -> npt.NDArray[np.unsignedinteger]:
     """Read rows as bits, so that a NaN equals itself."""
-    bits: npt.NDArray[np.uint16] = clip.values[clip.begin + low : clip.begin + high].view(np.uint16)
-    return bits
+    rows: npt.NDArray[Any] = clip.values[clip.begin + low : clip.begin + high]
+    return rows.view(f"u{rows.itemsize}")

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from avloc.core.descriptions import STORED_DTYPES
 from avloc.errors import AvlocError, StoreError, one_line
+from avloc.feature_extraction.store.dtypes import storage_dtype
 
 if TYPE_CHECKING:
     import h5py
@@ -23,6 +25,7 @@ UNREADABLE = (OSError, LookupError, TypeError, ValueError, AttributeError, Runti
 """The errors that h5py raises for damaged files."""
 TEXTS = ("files", "status", "problems")
 TABLE_TYPES = {"offsets": "<i8", "start": "<f8", "bytes": "<i8", "gaps": "<i8"}
+VALUE_TYPES = [storage_dtype(name) for name in STORED_DTYPES]
 OPTIONAL = ("problems", "gaps")  # earlier versions did not write them
 EXTRACT_AGAIN = "remove it and run the same extraction again"
 # An error with one of these numbers says nothing about the content of the file.
@@ -133,13 +136,13 @@ def _table_storage_problem(size: int, file: Any, name: str) -> str | None:
 
 
 def _values_problem(values: Any) -> str | None:
-    """Find values that are not plain rows: (N, D) float16 in chunks of whole rows."""
-    is_plain = values.ndim == 2 and values.dtype == np.dtype("<f2") and values.chunks is not None
+    """Find values that are not plain rows: (N, D) of a stored type in chunks of whole rows."""
+    is_plain = values.ndim == 2 and values.dtype in VALUE_TYPES and values.chunks is not None
     if is_plain and values.chunks[1] == values.shape[1] and not values.id.get_create_plist().get_nfilters():
         # HDF5 would fill rows that were never written with zeros.
         is_whole = values.id.get_num_chunks() == -(-len(values) // values.chunks[0])
         return None if is_whole else "a damaged shard (it lacks some of its values)"
-    return f"want values of plain float16 in chunks of rows, got {values.dtype} {tuple(values.shape)}"
+    return f"want values of plain float16, int16 or uint8 in chunks of rows, got {values.dtype} {tuple(values.shape)}"
 
 
 def _type_problem(name: str, table: Any) -> str | None:

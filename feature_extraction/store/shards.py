@@ -1,7 +1,7 @@
 """A shard: the features of some clips by one extractor, in one HDF5 file that appears complete or not at all.
 
 ```
-values  float16 (sum T, D)   the rows of all clips, concatenated, uncompressed
+values  float16 (sum T, D)   or int16, uint8; the rows of all clips, concatenated, uncompressed
 offsets int64 (n + 1)        first row of each clip, and the end of the last
 files · status uint8         names; `ok`, or the reason for which a clip could not be read (it has no rows then);
                              UTF-8, separated by 0 bytes
@@ -29,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from avloc.feature_extraction.extractors.base import Features
+from avloc.feature_extraction.store.dtypes import storage_dtype, to_stored
 from avloc.feature_extraction.store.shard_tables import (
     CHUNK_ROWS,
     NO_FILE,
@@ -39,16 +40,6 @@ from avloc.feature_extraction.store.shard_tables import (
     tables_checksum,
 )
 from avloc.io.files import no_room_error, sync_folder, temporary_path
-
-
-def to_half(values: npt.NDArray[np.floating]) -> npt.NDArray[np.float16]:
-    """Convert values to float16, as a shard stores them; outliers past its largest number, ±65,504, are clipped.
-
-    >>> to_half(np.array([1.5, 1e9])).tolist()
-    [1.5, 65504.0]
-    """
-    limit = float(np.finfo(np.float16).max)
-    return np.clip(values, -limit, limit).astype(np.float16)
 
 
 class _GuardedFile(io.RawIOBase):
@@ -140,6 +131,7 @@ class ShardWriter:
         path: the shard's file.
         dim: numbers per row.
         extractor: the fingerprint of the extractor's description.
+        dtype: type of the stored numbers.
 
     >>> import tempfile
     >>> from avloc.feature_extraction.store.shard_tables import read_tables, shard_name
@@ -152,16 +144,16 @@ class ShardWriter:
     {'b.mp4': 'no such file'}
     """
 
-    def __init__(self, path: Path, dim: int, extractor: str = "") -> None:
+    def __init__(self, path: Path, dim: int, extractor: str = "", dtype: str = "float16") -> None:
         import h5py
 
-        self.path, self.extractor = path, extractor
+        self.path, self.extractor, self.dtype = path, extractor, dtype
         self.temporary = temporary_path(path)
         try:  # the caller cannot discard a writer that was never returned
             self._target = _GuardedFile(self.temporary)
             self._file = h5py.File(self._target, "w")
             self._values = self._file.create_dataset(
-                "values", shape=(0, dim), maxshape=(None, dim), dtype="f2", chunks=(CHUNK_ROWS, dim)
+                "values", shape=(0, dim), maxshape=(None, dim), dtype=storage_dtype(dtype), chunks=(CHUNK_ROWS, dim)
             )
         except BaseException:
             self.temporary.unlink(missing_ok=True)
@@ -191,20 +183,21 @@ class ShardWriter:
         self._target.close()
         self.temporary.unlink(missing_ok=True)
 
-    def append(self, values: npt.NDArray[np.floating]) -> None:
+    def append(self, values: npt.NDArray[Any]) -> None:
         """Append rows (T, dim) to the current clip.
 
         Raises:
+            AvlocError: if the shard's type is an integer one, and would change a value.
             OSError: if the disk is full or fails.
         """
         if not len(values):
             return
-        half = np.ascontiguousarray(to_half(values))
-        begin, self._end = self._end, self._end + len(half)
+        stored = np.ascontiguousarray(to_stored(values, self.dtype))
+        begin, self._end = self._end, self._end + len(stored)
         if self._end > len(self._values):
             self._values.resize(self._end, axis=0)
-        self._values[begin : self._end] = half
-        self._digest.update(half.data)
+        self._values[begin : self._end] = stored
+        self._digest.update(stored.data)
         self._target.check(self.path)
 
     def drop(self) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from avloc.errors import StoreError
+from avloc.feature_extraction.store.dtypes import storage_dtype
 from avloc.feature_extraction.store.feature_store import FORMAT_VERSION, FeatureStore
 from avloc.feature_extraction.store.plan_file import read_plan
 from avloc.feature_extraction.store.repeats import RepeatedClips
@@ -88,7 +89,9 @@ def verify_store(
     paths, repeated = store.shards(extractor), RepeatedClips()
     check = StoreCheck(len(paths))
     planned = _planned_shards(store, extractor, check) if has_plans else _PlannedShards(set(), is_complete=False)
-    expected = _ExpectedShards(description.dim, store.fingerprint(extractor) if has_plans else None, planned)
+    expected = _ExpectedShards(
+        description.dim, description.dtype, store.fingerprint(extractor) if has_plans else None, planned
+    )
     for path in paths:
         tables = _check_shard(path, expected, check, quick=quick)
         if tables is not None:
@@ -127,6 +130,7 @@ class _ExpectedShards(NamedTuple):
     """The properties that the shards of an extractor must have; no fingerprint in format version 2."""
 
     dim: int
+    dtype: str
     fingerprint: str | None
     planned: _PlannedShards
 
@@ -178,6 +182,8 @@ def _table_fault(path: Path, file: Any, tables: ShardTables, expected: _Expected
     problem = table_problem(tables)
     if problem is None and dim != expected.dim:
         problem = f"its rows have {dim} numbers, rows of this extractor have {expected.dim}"
+    if problem is None and file["values"].dtype != storage_dtype(expected.dtype):
+        problem = f"its values are {file['values'].dtype}, those of this extractor are {expected.dtype}"
     problem = problem or offsets_problem(tables, rows) or checksum_problem(file, tables)
     return None if problem is None else Fault(path, problem)
 
@@ -204,11 +210,13 @@ def _value_fault(path: Path, file: Any, tables: ShardTables) -> Fault | None:
 
 
 def first_not_finite(values: Any) -> int | None:
-    """Find the first row with an infinity or a NaN in float16 values (T, D), an array or an HDF5 dataset.
+    """Find the first row with an infinity or a NaN in stored values (T, D), an array or an HDF5 dataset.
 
     >>> first_not_finite(np.array([[0.0, 1.0], [2.0, np.nan]], dtype=np.float16))
     1
     """
+    if values.dtype.kind != "f":
+        return None  # all whole numbers are finite
     exponent = np.uint16(0x7C00)  # its bits are all set in these numbers only: several times as fast as isfinite
     for begin in range(0, len(values), CHUNK_ROWS * 64):
         bits: npt.NDArray[np.uint16] = values[begin : begin + CHUNK_ROWS * 64].view(np.uint16)

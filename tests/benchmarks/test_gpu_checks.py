@@ -16,6 +16,7 @@ import yaml
         pytest.param("extraction, mvit_v2_s", marks=pytest.mark.slow),  # in short: the one above
         "training",
         "training through Lightning",
+        "fine-tuning",
         "localize",
     ],
 )

@@ -9,6 +9,8 @@ from avloc.core.descriptions import ExtractorDescription
 from avloc.datasets import read_records
 from avloc.errors import CheckpointError
 from avloc.feature_extraction import Extractor, FeatureStore, build_extractor
+from avloc.feature_extraction.job.run import extract
+from avloc.feature_extraction.job.worker import ExtractionSettings
 from avloc.inference.feature_source import FeatureSource
 from avloc.inference.source import read_whole
 
@@ -119,3 +121,17 @@ def test_a_network_of_one_stream_needs_nothing_of_the_other(tiny_set, tiny_store
         assert [mask.any() for mask in example.masks] == [True, False]
     with pytest.raises(CheckpointError):
         FeatureSource(described, 0.04, native_rate=native_rate).prepare()
+
+
+def test_samples_and_pixels_are_the_same_live_and_from_a_store(tiny_set, tmp_path):
+    """To the bit: nothing is rounded on the way."""
+    specs = (("waveform", {}), ("mouth", {"side": 32, "crop": "center"}))
+    records = read_records("lavdf", tiny_set, "test")
+    store = FeatureStore(tmp_path / "s")
+    extract([record.file for record in records], store, ExtractionSettings(tiny_set, specs))
+    source = FeatureSource([store.describe(name) for name, _ in specs], 0.04, native_rate=True)
+    stored = source.stored(records, store, allow_missing=False)[0]
+    decoded = read_whole(source, tiny_set / records[0].file)
+    assert [stream.dtype for stream in stored.streams] == [np.int16, np.uint8]
+    for a, b in zip((*stored.streams, *stored.masks), (*decoded.streams, *decoded.masks), strict=True):
+        np.testing.assert_array_equal(a, b)

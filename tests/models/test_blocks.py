@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from avloc.models.blocks import ChannelDropout, ConvBlock, ConvHead, MaskedInstanceNorm, halve
+from avloc.models.blocks import ChannelDropout, ConvBlock, ConvHead, MaskedBatchNorm, MaskedInstanceNorm, halve
 
 
 def test_instance_norm_uses_real_steps_only():
@@ -54,3 +54,14 @@ def test_halve_ignores_padding():
     pooled, half = halve(x, torch.tensor([[True, False, False, False]]))
     assert pooled.flatten().tolist() == [-3.0, 0.0]
     assert half.tolist() == [[True, False]]
+
+
+def test_batch_norm_trains_at_half_precision():
+    """The running statistics follow those of the same batches in float32, to the digits that they keep."""
+    torch.manual_seed(0)
+    x, mask = 3 + 2 * torch.randn(2, 3, 19, 5), torch.arange(19)[None].expand(2, -1) < 11
+    norms = [MaskedBatchNorm(3).to(dtype) for dtype in (torch.float32, torch.bfloat16)]
+    outputs = [norm(x.to(norm.weight.dtype), mask) for norm in norms]
+    assert outputs[1].dtype == torch.bfloat16
+    torch.testing.assert_close(outputs[1].float(), outputs[0], atol=0.05, rtol=0.05)
+    torch.testing.assert_close(norms[1].running_mean.float(), norms[0].running_mean, atol=0.01, rtol=0.02)

@@ -456,3 +456,100 @@ def test_rows_learn_a_forgery_that_averages_do_not_show():
     fake, real = model.eval().decode(model(**inputs), [TimeGrid(0, 0.04, T)] * B)
     assert fake.segments[0] == pytest.approx([0.12, 0.36], abs=0.03)
     assert fake.scores[0] > 2 * real.scores.max(initial=0)
+
+
+FRONT_ENDS = {
+    "audio_dim": 160,
+    "visual_dim": 1024,
+    "audio_rows_per_step": 4.0,
+    "visual_rows_per_step": 1.0,
+    "audio_front_end": "spectrogram",
+    "visual_front_end": "lips",
+    "audio_front_end_options": {"n_fft": 320, "channels": 4},
+    "visual_front_end_options": {"side": 32, "channels": 4},
+}
+
+
+def front_end_model(**options):
+    torch.manual_seed(0)
+    sizes = {"width": 12, "heads": 3, "levels": 2, "distance_bins": 9, "dropout": 0.0, "modality_dropout": 0.0}
+    return BoundaryTransformer(**{**FRONT_ENDS, **sizes, **options})
+
+
+def raw_inputs(steps=T, padding=0):
+    """Noise: samples, pixels."""
+    torch.manual_seed(1)
+    counts, lengths = (4, 1), (4 * steps, steps)
+    x = [torch.randint(-99, 99, (B, lengths[0], 160)).short(), torch.randint(0, 255, (B, steps, 1024)).byte()]
+    padded = [
+        torch.cat([v, torch.full((B, n * padding, v.shape[2]), 7).to(v.dtype)], 1)
+        for v, n in zip(x, counts, strict=True)
+    ]
+    masks = [torch.arange(v.shape[1]).expand(B, -1) < n for v, n in zip(padded, lengths, strict=True)]
+    step_mask = torch.arange(steps + padding).expand(B, -1) < steps
+    phases = {"audio_phase": torch.tensor([0.3, 0.0]), "video_phase": torch.tensor([-0.5, 0.25])}
+    names = ("audio", "video", "audio_mask", "video_mask")
+    return {**dict(zip(names, (*padded, *masks), strict=True)), "step_mask": step_mask, **phases}
+
+
+def test_padding_of_samples_and_pixels_changes_nothing():
+    model = front_end_model().eval()
+    alone, padded = model(**raw_inputs()), model(**raw_inputs(padding=5))
+    torch.testing.assert_close(padded.step_logits[:, :T], alone.step_logits, atol=1e-5, rtol=1e-4)
+
+
+def test_front_ends_learn_with_the_network_and_are_made_again(tmp_path):
+    """From its arguments alone, which have no path of weights."""
+    from avloc.models.front_ends.speech_encoder import random_encoder
+
+    small = {"model_type": "wavlm", "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2}
+    small |= {
+        "intermediate_size": 8,
+        "conv_dim": [4] * 7,
+        "num_conv_pos_embeddings": 4,
+        "num_conv_pos_embedding_groups": 2,
+    }
+    random_encoder(small).network.save_pretrained(tmp_path / "w")
+    options = {"weights": str(tmp_path / "w"), "tuning": "lora", "rank": 2}
+    model = front_end_model(audio_front_end="speech", audio_front_end_options=options).train()
+    targets = make_targets(model, VideoRecord("x", "t", None, (Segment(0.12, 0.36),), ()))
+    model.loss(model(**raw_inputs()), targets)["loss"].backward()
+    without = [n for n, p in model.named_parameters() if p.requires_grad and n.startswith("stems.") and p.grad is None]
+    assert without == []
+    assert str(tmp_path) not in str(model.arguments)
+    again = BoundaryTransformer(**model.arguments)
+    again.load_state_dict(model.state_dict())
+    torch.testing.assert_close(again.eval()(**raw_inputs()).step_logits, model.eval()(**raw_inputs()).step_logits)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"audio_spectral_channels": 8}, "audio_spectral_channels=8 is for cached features, and has no effect"),
+        ({"visual_grid_channels": 8}, "visual_grid_channels=8 is for cached features, and has no effect"),
+        ({"audio_front_end": "lips", "audio_front_end_options": None}, "front end lips takes the visual stream"),
+        ({"audio_dim": 513}, r"takes rows of 160 numbers \(extractor waveform\), the stream has 513"),
+        ({"audio_front_end": ""}, "audio_front_end_options have no effect without audio_front_end;"),
+        ({"audio_rows_per_step": None}, "takes its stream at its own rate"),
+    ],
+)
+def test_front_ends_that_do_not_fit_are_refused(options, message):
+    with pytest.raises(AvlocError, match=message):
+        front_end_model(**options)
+
+
+def test_a_front_end_learns_a_click_by_heart():
+    """Clicks every 10 ms in the forged stretch, in noise that is as loud on the whole."""
+    model = front_end_model(audio_front_end_options={"n_fft": 320, "channels": 4}, levels=1)
+    inputs = raw_inputs()
+    inputs["audio"][0, 12:36, ::80] = 3000
+    targets = make_targets(model, VideoRecord("x", "t", None, (Segment(0.12, 0.36),), ()))
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    for _ in range(30):
+        loss = model.loss(model(**inputs), targets)["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    scores = model.eval()(**inputs).step_logits[..., 0].sigmoid()
+    assert scores[0, 3:9].min() > 0.5
+    assert max(scores[0, :3].max(), scores[0, 9:].max(), scores[1].max()) < 0.5

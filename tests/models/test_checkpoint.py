@@ -264,6 +264,15 @@ def test_the_rate_of_streams_is_kept(tmp_path, damage):
         read_checkpoint(damage(native_rate="yes"))
 
 
+def test_a_checkpoint_names_no_other_file(network, damage):
+    """A front end's folder of weights would be opened, and its pickle read, because a file says so."""
+    options = {"audio_front_end_options": {"weights": "/somewhere"}}
+    with pytest.raises(CheckpointError, match="its audio_front_end_options name a file of weights"):
+        read_checkpoint(damage(arguments=dict(network.arguments) | options))
+    with pytest.raises(CheckpointError, match="its entry 'visual_front_end_options' is 'x'"):
+        read_checkpoint(damage(arguments=dict(network.arguments) | {"visual_front_end_options": "x"}))
+
+
 DESCRIPTION = NetworkDescription("avloc-both", "3", "2026-11-26", "generated speech", threshold=0.62)
 
 

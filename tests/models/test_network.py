@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from avloc.core.descriptions import ExtractorDescription, TrainingContext
 from avloc.errors import AvlocError
 from avloc.models.batfd.network import BATFD
 from avloc.models.boundary_transformer import BoundaryTransformer
-from avloc.models.network import MEMBERS, Network, as_module, check_network
+from avloc.models.network import MEMBERS, Network, as_module, check_network, check_streams
 
 
 class Minimal(nn.Module, Network):
@@ -66,3 +67,49 @@ def test_arguments_must_be_a_mapping():
     network.arguments = [("width", 8)]
     with pytest.raises(AvlocError, match=r"Minimal.arguments must be a mapping .*, got \[\('width', 8\)\]"):
         check_network(network)
+
+
+WAVEFORM = ExtractorDescription("waveform", "audio", hop_s=0.01, dim=160, dtype="int16")
+WIDE = ExtractorDescription("wide", "audio", hop_s=0.01, dim=160)
+GRID = ExtractorDescription("residual_grid", "visual", hop_s=0.04, dim=7)
+MOUTH = ExtractorDescription("mouth", "visual", hop_s=0.04, dim=9216, dtype="uint8")
+RATES = {"audio_rows_per_step": 4.0, "visual_rows_per_step": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("extractors", "front_ends", "message"),
+    [
+        (
+            (WAVEFORM, GRID),
+            ("", ""),
+            "waveform gives rows of int16, which are no features: give the network an audio_front",
+        ),
+        (
+            (WAVEFORM, MOUTH),
+            ("raw", ""),
+            "mouth gives rows of uint8, which are no features: give the network an visual_",
+        ),
+        (
+            (WIDE, GRID),
+            ("raw", ""),
+            "audio_front_end raw takes rows of int16, wide gives float16 .* extractor waveform$",
+        ),
+        (
+            (WAVEFORM, GRID),
+            ("raw", "lips"),
+            "front_end lips takes rows of uint8, residual_grid gives .* extractor mouth$",
+        ),
+    ],
+)
+def test_samples_and_features_are_not_taken_for_each_other(extractors, front_ends, message):
+    arguments = RATES | dict(zip(("audio_front_end", "visual_front_end"), front_ends, strict=True))
+    with pytest.raises(AvlocError, match=message):
+        check_streams(arguments, TrainingContext(0.04, extractors, native_rate=True))
+
+
+def test_streams_that_fit():
+    context = TrainingContext(0.04, (WAVEFORM, GRID), native_rate=True)
+    check_streams(RATES | {"audio_front_end": "raw", "visual_front_end": ""}, context)
+    check_streams(RATES, context)  # a network of the user's own
+    alone = TrainingContext(0.04, (WAVEFORM, MOUTH), native_rate=True, modality="audio")
+    check_streams(RATES | {"audio_front_end": "raw", "visual_front_end": ""}, alone)

@@ -135,3 +135,89 @@ def test_a_wrong_setting_is_one_line(tiny_set, tiny_store):
     with pytest.raises(AvlocError, match="colour") as error:
         train([*words, "--colour", "red"])
     assert "\n" not in str(error.value)
+
+
+FRONT_END_CONFIG = """
+seed_everything: 0
+model:
+  lr: 1.0e-3
+  front_end_lr: 1.0e-4
+  layer_decay: 0.9
+  frozen_epochs: 1
+  model:
+    class_path: avloc.models.BoundaryTransformer
+    init_args:
+      audio_dim: 160
+      visual_dim: 320
+      audio_rows_per_step: 4.0
+      visual_rows_per_step: 1.0
+      audio_front_end: speech
+      audio_front_end_options:
+        tuning: lora
+        rank: 2
+        checkpointing: true
+        settings:
+          {model_type: wavlm, hidden_size: 8, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 8,
+           conv_dim: [4, 4, 4, 4, 4, 4, 4], num_conv_pos_embeddings: 4, num_conv_pos_embedding_groups: 2}
+      width: 8
+      heads: 2
+      levels: 1
+data:
+  class_path: avloc.datasets.FeatureData
+  init_args:
+    dataset: lavdf
+    root: clips
+    store: features
+    extractors: [waveform, residual_grid]
+    longest_s: 2.0
+    batch_size: 1
+trainer:
+  max_epochs: 2
+  accelerator: cpu
+  enable_progress_bar: false
+"""
+
+
+@pytest.fixture
+def front_end_words(tiny_set, tmp_path):
+    """A run of two epochs through a small WavLM, from samples in a store."""
+    from avloc.datasets.readers.catalog import read_records
+    from avloc.feature_extraction.job.run import extract
+    from avloc.feature_extraction.job.worker import ExtractionSettings
+    from avloc.feature_extraction.store.feature_store import FeatureStore
+
+    files = [record.file for record in read_records("lavdf", tiny_set)]
+    settings = ExtractionSettings(tiny_set, (("waveform", {}), ("residual_grid", {})))
+    extract(files, FeatureStore(tmp_path / "store"), settings)
+    (tmp_path / "c.yaml").write_text(FRONT_END_CONFIG)
+    return [
+        *("--config", str(tmp_path / "c.yaml"), "--data.root", str(tiny_set), "--data.store", str(tmp_path / "store")),
+        *("--trainer.default_root_dir", str(tmp_path / "run")),
+    ]
+
+
+def test_a_front_end_trains_from_samples_and_runs_on_a_clip(front_end_words, tiny_set):
+    from avloc.inference.localizer import Localizer
+
+    best = train(front_end_words)
+    checkpoint = read_checkpoint(best.with_name("last.ckpt"))
+    assert [e.dtype for e in checkpoint.context.extractors] == ["int16", "float16"]
+    assert checkpoint.arguments["audio_front_end_options"]["settings"]["model_type"] == "wavlm"
+    updates = [value for name, value in checkpoint.weights.items() if name.endswith("q_proj.up")]
+    assert len(updates) == 2
+    assert all(value.any() for value in updates)  # 0 at first: they have learned in the second epoch
+    clip = next((tiny_set / "test").glob("*.mp4"))
+    assert len(Localizer.from_checkpoint(best).localize(clip).proposals)
+
+
+@pytest.mark.slow
+def test_two_processes_train_a_front_end(front_end_words, tmp_path):
+    """Every parameter takes part in every step, also where a process gets clips without sound."""
+    import subprocess
+    import sys
+
+    parallel = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
+    command = [sys.executable, "-W", "ignore", "-m", "avloc", "train", *front_end_words, *parallel]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert (tmp_path / "run" / "checkpoints" / "best.ckpt").is_file()

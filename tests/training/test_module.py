@@ -13,7 +13,7 @@ from avloc.datasets.loading.batch import Batch, FeatureInputs
 from avloc.errors import AvlocError
 from avloc.models import BoundaryTransformer
 from avloc.models.checkpoint import KEY, weights_sha256
-from avloc.training.module import LocalizationModule, clips_not_finite
+from avloc.training.module import LocalizationModule, clips_not_finite, one_cycle
 
 
 def module(**arguments):
@@ -105,3 +105,136 @@ def test_a_forgery_of_sound_and_picture_is_one_fake_of_the_validation(monkeypatc
     monkeypatch.setattr(training.model, "decode", lambda output, grids: [row, Proposals.empty()])
     training.validation_step(examples, 0)
     assert {name: float(value) for name, value in training.metric.compute().items()}["ap"] == 1.0
+
+
+def front_end_module(tuning, **arguments):
+    """A network on a small speech network with random weights."""
+    settings = {"model_type": "wav2vec2", "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2}
+    settings |= {"intermediate_size": 8, "conv_dim": [4] * 7}
+    settings |= {"num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2}
+    network = BoundaryTransformer(
+        audio_dim=160,
+        visual_dim=7,
+        width=8,
+        heads=2,
+        audio_rows_per_step=4.0,
+        visual_rows_per_step=1.0,
+        audio_front_end="speech",
+        audio_front_end_options={"settings": settings, "tuning": tuning, "top_layers": 1},
+    )
+    training = LocalizationModule(network, **arguments)
+    training._trainer = trainer(10, batches=2)
+    return training
+
+
+def trainer(steps, batches, accumulate=1):
+    """A trainer's numbers: optimizer steps in all, and batches per epoch."""
+    return SimpleNamespace(
+        estimated_stepping_batches=steps, num_training_batches=batches, accumulate_grad_batches=accumulate
+    )
+
+
+def rates_of(training, steps):
+    """The learning rate of each group at each step."""
+    configured = training.configure_optimizers()
+    optimizer, schedule = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
+    rates = []
+    for _ in range(steps):
+        rates.append([group["lr"] for group in optimizer.param_groups])
+        optimizer.step()
+        schedule.step()
+    return optimizer.param_groups, rates
+
+
+def test_pretrained_layers_learn_at_their_own_rates_after_the_frozen_epochs():
+    """They warm up from the step in which they begin, instead of beginning at the rate that the rest has then."""
+    training = front_end_module("all", lr=1e-3, front_end_lr=1e-4, layer_decay=0.5, frozen_epochs=2, warmup=0.5)
+    groups, rates = rates_of(training, 10)
+    assert {group["initial_lr"] for group in groups if not group["pretrained"]} == {1e-3}
+    assert [group["initial_lr"] for group in groups if group["pretrained"]] == [1e-4] * 2 + [0.5e-4] * 2 + [0.25e-4] * 2
+    pretrained = [[r for r, group in zip(rate, groups, strict=True) if group["pretrained"]] for rate in rates]
+    rest = [rate[0] for rate in rates]
+    assert rest == pytest.approx([1e-3 * one_cycle(k / 10, 0.5) for k in range(10)])
+    top = [rate[0] for rate in pretrained]
+    assert top == pytest.approx([0.0] * 4 + [1e-4 * one_cycle(k / 6, 0.5) for k in range(6)])
+    assert top[4] == pytest.approx(0.04e-4)
+    assert max(top) == pytest.approx(1e-4)
+    for rate in pretrained:
+        assert rate == pytest.approx([rate[0] * ratio for ratio in (1, 1, 0.5, 0.5, 0.25, 0.25)])
+
+
+@pytest.mark.parametrize(
+    ("steps", "batches", "accumulate", "frozen"),
+    [(10, 2, 1, 4), (7, 2, 1, 4), (12, 7, 3, 6)],
+    ids=["epochs", "max_steps alone", "accumulated"],
+)
+def test_frozen_epochs_are_counted_in_steps(steps, batches, accumulate, frozen):
+    """Without a number of epochs (`max_epochs: -1`), too."""
+    training = front_end_module("all", frozen_epochs=2)
+    training._trainer = trainer(steps, batches, accumulate)
+    groups, rates = rates_of(training, steps)
+    k = next(k for k, group in enumerate(groups) if group["pretrained"])
+    assert [rate[k] > 0 for rate in rates] == [False] * frozen + [True] * (steps - frozen)
+
+
+@pytest.mark.parametrize(("steps", "batches"), [(4, 2), (3, 2), (2, 1), (9, float("inf"))])
+def test_frozen_epochs_that_never_end_are_refused(steps, batches):
+    training = front_end_module("all", frozen_epochs=2)
+    training._trainer = trainer(steps, batches)
+    with pytest.raises(
+        AvlocError, match=f"are {2 * batches} steps, and the training has {steps}: the pretrained layers"
+    ):
+        training.configure_optimizers()
+
+
+def test_a_training_without_an_end_has_no_schedule():
+    training = module()
+    training._trainer = SimpleNamespace(estimated_stepping_batches=float("inf"))
+    with pytest.raises(AvlocError, match="needs the end of the training"):
+        training.configure_optimizers()
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adam"])
+def test_weight_decay_leaves_scales_biases_and_cutoffs_alone(optimizer):
+    """Without gradients, decay alone moves weights: matrices of the front end shrink, its vectors stay."""
+    network = BoundaryTransformer(
+        audio_dim=160,
+        visual_dim=7,
+        width=8,
+        heads=2,
+        audio_rows_per_step=4.0,
+        visual_rows_per_step=1.0,
+        audio_front_end="raw",
+        audio_front_end_options={"filters": 5, "kernel": 40},
+    )
+    training = LocalizationModule(network, weight_decay=0.5, optimizer=optimizer)
+    training._trainer = trainer(10, 2)
+    front_end = network.stems[0]
+    before = {name: p.detach().clone() for name, p in front_end.named_parameters()}
+    configured = training.configure_optimizers()
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    configured["optimizer"].step()
+    unmoved = {name for name, p in front_end.named_parameters() if torch.equal(p, before[name])}
+    assert {"filters.low_khz", "filters.band_khz", "project.bias", "strided.0.norm.weight"} <= unmoved
+    assert unmoved == {name for name, value in before.items() if value.dim() == 1}
+
+
+def test_frozen_weights_keep_their_values_in_the_frozen_epochs():
+    training = front_end_module("top", frozen_epochs=2, weight_decay=0.5)
+    configured = training.configure_optimizers()
+    parameter = next(group for group in configured["optimizer"].param_groups if group["pretrained"])["params"][0]
+    before = parameter.detach().clone()
+    for epoch in range(3):
+        for _ in range(2):
+            parameter.grad = torch.ones_like(parameter)
+            configured["optimizer"].step()
+            configured["lr_scheduler"]["scheduler"].step()
+        assert torch.equal(parameter, before) == (epoch < 2)
+
+
+def test_frozen_epochs_need_the_schedule_that_has_them():
+    with pytest.raises(AvlocError, match="frozen_epochs are for schedule one_cycle, got 'plateau'"):
+        front_end_module("top", frozen_epochs=1, schedule="plateau")
+    with pytest.raises(AvlocError, match="are for pretrained layers that learn"):
+        front_end_module("frozen", front_end_lr=1e-4).configure_optimizers()

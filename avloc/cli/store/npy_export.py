@@ -21,14 +21,14 @@ class ExportOptions:
         store: the store's folder.
         extractor: a name in it.
         out: the folder to write.
-        dtype: of the values, `float32` or `float16`.
+        dtype: of the values; None: `float32`, or the store's own type of whole numbers.
         overwrite: rewrite existing files.
     """
 
     store: Path
     extractor: str
     out: Path
-    dtype: str
+    dtype: str | None
     overwrite: bool
 
 
@@ -40,7 +40,9 @@ def add_options(action: argparse.ArgumentParser) -> None:
         "--out", required=True, type=path, metavar="DIR", help="folder to write; clip a/b.mp4 becomes a/b.npy"
     )
     action.add_argument(
-        "--dtype", default="float32", choices=("float32", "float16"), help="type of the values (default: float32)"
+        "--dtype",
+        choices=("float32", "float16", "int16", "uint8"),
+        help="type of the values (default: float32; whole numbers keep their type)",
     )
     action.add_argument("--overwrite", action="store_true", help="rewrite existing files")
 

@@ -5,7 +5,7 @@ Legend: B batch, C width, T frames, D durations, M modalities (audio, visual).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, pad
 
 from avloc.core.proposals import Proposals
+from avloc.core.records import MODALITIES
 from avloc.core.timeline import TimeGrid
 from avloc.errors import AvlocError
 from avloc.heads.losses import clip_mean, modality_contrast
@@ -27,6 +28,7 @@ from avloc.models.batfd.encoders.catalog import (
     build_audio_encoder,
     build_video_encoder,
 )
+from avloc.models.front_ends.catalog import check_front_end_options, find_front_end
 from avloc.models.stream_clock import stream_clocks
 
 
@@ -113,6 +115,10 @@ class MapNetwork(nn.Module):
         visual_grid_channels: for cached visual features on a grid of cells (`avloc.models.stems.Stem`).
         audio_rows_per_step: for cached audio features at their own rate (`avloc.models.stems.Stem`).
         visual_rows_per_step: for cached visual features at their own rate.
+        audio_front_end: with `projection`, a network that learns its own features from the sound (`avloc.models.front_ends`).
+        visual_front_end: the same from mouth crops.
+        audio_front_end_options: arguments of the front end's class by name.
+        visual_front_end_options: the same of the visual one.
         dropout: of the projections.
         width: C.
         map_widths: of the folded samples, and of the map's convolutions.
@@ -155,6 +161,10 @@ class MapNetwork(nn.Module):
         visual_grid_channels: int = 0,
         audio_rows_per_step: float | None = None,
         visual_rows_per_step: float | None = None,
+        audio_front_end: str = "",
+        visual_front_end: str = "",
+        audio_front_end_options: Mapping[str, Any] | None = None,
+        visual_front_end_options: Mapping[str, Any] | None = None,
         dropout: float = 0.1,
         width: int = 256,
         map_widths: Sequence[int] = (512, 128),
@@ -178,6 +188,7 @@ class MapNetwork(nn.Module):
             )
         if (video_encoder == PROJECTION) != (audio_encoder == PROJECTION):
             raise AvlocError(f"want cached features for both encoders or none, got {video_encoder}, {audio_encoder}")
+        check_front_end_options(self.arguments)
         if len(map_widths) != 2:
             raise AvlocError(f"want 2 map_widths, got {len(map_widths)}")
         self.width, self.map_widths, self.samples = width, (map_widths[0], map_widths[1]), samples
@@ -193,15 +204,26 @@ class MapNetwork(nn.Module):
             features=visual_dim,
             grid_channels=visual_grid_channels,
             rows_per_step=visual_rows_per_step,
+            front_end=visual_front_end,
+            front_end_options=visual_front_end_options,
         )
         audio_options = options(
             widths=audio_widths,
             features=audio_dim,
             spectral_channels=audio_spectral_channels,
             rows_per_step=audio_rows_per_step,
+            front_end=audio_front_end,
+            front_end_options=audio_front_end_options,
         )
         self.video_encoder = build_video_encoder(video_encoder, video_options)
         self.audio_encoder = build_audio_encoder(audio_encoder, audio_options)
+        for modality in MODALITIES:
+            name = self.arguments[f"{modality}_front_end"]
+            if name and not self.cached_features:
+                raise AvlocError(f"{modality}_front_end={name} needs the encoders projection, got {video_encoder}")
+            front_end = find_front_end(self, modality)
+            if front_end is not None:  # complete, without paths, so that they make the same again
+                self.arguments[f"{modality}_front_end_options"] = dict(front_end.options)
         self.video_classifier, self.audio_classifier = nn.Conv1d(width, 1, 1), nn.Conv1d(width, 1, 1)
 
     def sample(self, starts: int, device: torch.device) -> CellSampling:

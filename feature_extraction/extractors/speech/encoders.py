@@ -9,7 +9,6 @@ Legend: B batch, N samples, T rows, C width, L hidden states (the transformer's 
 
 from __future__ import annotations
 
-import warnings
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -17,12 +16,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from avloc.core.timeline import DEFAULT_SAMPLE_RATE
 from avloc.errors import AvlocError, one_line
 from avloc.feature_extraction.extractors.base import Parameters, Stream
-from avloc.feature_extraction.extractors.pretrained import folder_sha256, model_folder, quiet_transformers
-from avloc.feature_extraction.extractors.speech.network import SpeechNetwork, Timing, conv_timing
+from avloc.feature_extraction.extractors.pretrained import folder_sha256, model_folder
+from avloc.feature_extraction.extractors.speech.network import SpeechNetwork
 from avloc.io.files import file_sha256, read_json
+from avloc.io.pretrained import read_pretrained
+from avloc.models.front_ends.speech_encoder import UNUSED_WEIGHTS, Timing, conv_timing, hidden_states, normalizes
 
 if TYPE_CHECKING:
     import torch
@@ -126,7 +126,7 @@ class TransformersSpeech(SpeechNetwork):
             config = self._configuration(values)
         except Exception as error:  # transformers raises errors of many types for invalid settings
             raise AvlocError(f"{self.source / 'config.json'}: not a configuration ({one_line(error)})") from error
-        return config, _normalizes(self.source / "preprocessor_config.json", self.normalize)
+        return config, normalizes(self.source / "preprocessor_config.json", self.normalize)
 
     def _configuration(self, values: dict[str, object]) -> Any:
         config = getattr(import_module("transformers"), f"{self.classes}Config").from_dict(values)
@@ -171,17 +171,11 @@ class TransformersSpeech(SpeechNetwork):
         return getattr(import_module("transformers"), f"{self.classes}Model")
 
     def _read(self) -> torch.nn.Module:
-        try:
-            with quiet_transformers():
-                network, report = self._model.from_pretrained(
-                    self.source, config=self.settings[0], local_files_only=True, output_loading_info=True
-                )
-        except Exception as error:  # transformers raises errors of many types for damaged files
-            raise AvlocError(f"{self.source}: not weights of {self.name} ({one_line(error)})") from error
-        if report["missing_keys"]:
-            missing = ", ".join(sorted(report["missing_keys"])[:3])
-            raise AvlocError(f"{self.source}: not weights of {self.name}, they lack {missing}")
-        return network  # type: ignore[no-any-return]
+        assert self.source is not None
+        network: torch.nn.Module = read_pretrained(
+            self._model, self.source, self.name, unused=UNUSED_WEIGHTS, config=self.settings[0]
+        )
+        return network
 
     def _shorten(self, network: Any) -> None:
         """Drop the layers above the highest chosen one."""
@@ -195,23 +189,13 @@ class TransformersSpeech(SpeechNetwork):
 
     def states(self, data: torch.Tensor, mask: torch.Tensor | None) -> list[torch.Tensor]:
         """The last state is the network's output, behind its last norm if it has one, in every version of transformers."""
-        output = self.network(data, attention_mask=mask, output_hidden_states=True)
-        states = [*output.hidden_states[:-1], output.last_hidden_state]
+        states = hidden_states(self.network, data, mask)
         return [states[k] for k in self.numbers]
 
 
 def normalized(samples: Stream) -> Stream:
     """Scale samples to zero mean and unit variance as transformers' Wav2Vec2FeatureExtractor does."""
     return (samples - samples.mean()) / np.sqrt(samples.var() + 1e-7)
-
-
-def _normalizes(file: Path, default: bool) -> bool:
-    if not file.is_file():
-        return default
-    values = read_json(file, "configuration")
-    if not isinstance(values, dict) or values.get("sampling_rate", DEFAULT_SAMPLE_RATE) != DEFAULT_SAMPLE_RATE:
-        raise AvlocError(f"{file}: expected the settings of a network for {DEFAULT_SAMPLE_RATE} samples/s")
-    return bool(values.get("do_normalize", True))
 
 
 class WavLM(TransformersSpeech):
@@ -238,12 +222,6 @@ class WavLM(TransformersSpeech):
 
     def _read(self) -> torch.nn.Module:
         return super()._read() if self._original is None else self._original.network
-
-    def states(self, data: torch.Tensor, mask: torch.Tensor | None) -> list[torch.Tensor]:
-        """Its attention passes torch a boolean mask beside a float bias; torch accepts both, with a warning."""
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask and attn_mask")
-            return super().states(data, mask)
 
 
 class WavLMBase(WavLM):

@@ -13,7 +13,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from avloc.core.timeline import DEFAULT_SAMPLE_RATE
 from avloc.errors import AvlocError
 from avloc.feature_extraction.extractors.base import FeatureArray, Parameters, Stream
 from avloc.feature_extraction.extractors.network import NetworkExtractor
+from avloc.models.front_ends.speech_encoder import Timing
 
 if TYPE_CHECKING:
     import torch
@@ -29,38 +30,6 @@ CONTEXT_S = 2.0  # the position convolution sees 1.28 s on each side; windows cu
 SHORTEST_SHARE = 0.75  # a padded stream is at least this share of the longest stream in its pass
 
 _LAYERS = re.compile(r"all|last|[0-9]{1,3}(-[0-9]{1,3})?(\+[0-9]{1,3}(-[0-9]{1,3})?)*")
-
-
-class Timing(NamedTuple):
-    """The clock of a stack of convolutions.
-
-    Attributes:
-        hop: samples from row to row.
-        reach: samples that a row sees.
-
-    >>> Timing(hop=320, reach=400).rows(16_000)
-    49
-    """
-
-    hop: int
-    reach: int
-
-    def rows(self, samples: int) -> int:
-        """The number of rows of a stream of `samples`."""
-        return max(0, (samples - self.reach) // self.hop + 1)
-
-
-def conv_timing(kernels: Sequence[int], strides: Sequence[int]) -> Timing:
-    """The timing of a stack of convolutions without padding.
-
-    >>> conv_timing((10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2))
-    Timing(hop=320, reach=400)
-    """
-    hop, reach = 1, 1
-    for kernel, stride in zip(kernels, strides, strict=True):
-        reach += (kernel - 1) * hop
-        hop *= stride
-    return Timing(hop, reach)
 
 
 def chosen_layers(text: str, count: int) -> list[int]:

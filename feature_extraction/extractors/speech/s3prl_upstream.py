@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from avloc.errors import AvlocError, one_line
 from avloc.feature_extraction.extractors.base import Parameters
-from avloc.feature_extraction.extractors.pretrained import SETTINGS, folder_sha256, quiet_transformers, weight_files
-from avloc.feature_extraction.extractors.speech.network import SpeechNetwork, Timing, conv_timing
+from avloc.feature_extraction.extractors.pretrained import SETTINGS, folder_sha256
+from avloc.feature_extraction.extractors.speech.network import SpeechNetwork
 from avloc.feature_extraction.extractors.speech.wavlm_checkpoint import parse_convolutions
 from avloc.io.files import file_sha256
+from avloc.io.pretrained import quiet_transformers, weight_files
 from avloc.io.weights import load_file
+from avloc.models.front_ends.speech_encoder import Timing, conv_timing
 
 if TYPE_CHECKING:
     import torch

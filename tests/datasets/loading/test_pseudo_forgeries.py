@@ -144,3 +144,46 @@ def test_rows_change_where_the_label_says(kind, seed):
     silent = drop_modality(real, "audio")
     assert not silent.rows[0].present.any()
     assert silent.rows[1].present.sum() == 50
+
+
+@pytest.mark.parametrize("kind", FEATURE_KINDS)
+def test_forged_samples_do_not_overflow(kind):
+    """Loud samples: their sum does not fit into 16 bits."""
+
+    def loud(value):
+        audio = Features(np.full((200, 160), value, np.int16), TimeGrid(0, 0.01, 200))
+        visual = Features(np.full((50, 9), 250, np.uint8), TimeGrid(0, 0.04, 50))
+        record = VideoRecord("x", "t")
+        return make_example(record, {"audio": [audio], "visual": [visual]}, 0.04, native_rate=True)
+
+    for seed in range(6):
+        forged = forge_features(loud(30000), loud(20000), np.random.default_rng(seed), kind=kind)
+        assert forged.streams[0].dtype == np.int16
+        inside = {"splice": 20000, "mix": 25000, "mask": 0}[kind]  # and fades between it and the clip's own
+        assert {forged.streams[0].min(), forged.streams[0].max()} <= {inside, 30000}
+        assert set(np.unique(forged.streams[1])) == {250}
+
+
+@pytest.mark.parametrize("kind", FEATURE_KINDS)
+def test_forged_sound_has_neither_clicks_nor_a_tone_of_its_rows(kind):
+    """Two slow tones: no step between neighbouring samples is larger than theirs and a fade's, and a masked window is silent."""
+
+    def tone(hertz, seed):
+        samples = 8000 * np.sin(2 * np.pi * hertz * np.arange(200 * 160) / 16000 + seed)
+        audio = Features(samples.astype(np.int16).reshape(-1, 160), TimeGrid(0, 0.01, 200))
+        visual = Features(np.zeros((0, 9), np.uint8), TimeGrid(0, 0.04, 0))
+        record = VideoRecord("x", "t")
+        return make_example(record, {"audio": [audio], "visual": [visual]}, 0.04, native_rate=True)
+
+    for seed in range(4):
+        real, other = tone(110, 0.5), tone(170, 2.0)
+        forged = forge_features(real, other, np.random.default_rng(seed), kind=kind)
+        before, after = (x.streams[0].ravel().astype(int) for x in (real, forged))
+        assert np.abs(np.diff(after)).max() < 8000 * 2 * np.pi * 170 / 16000 + 2 * 8000 / 80 + 2
+        (segment,) = forged.record.audio_segments
+        first, end = round(segment.start_s * 16000), round(segment.end_s * 16000)
+        changed = np.flatnonzero(before != after)
+        assert first <= changed[0] < first + 20
+        assert end - 20 <= changed[-1] < end
+        if kind == "mask":
+            assert not after[first + 80 : end - 80].any()

@@ -14,7 +14,38 @@ from avloc.feature_extraction.media.types import Clip
 def arguments(tmp_path_factory):
     """By extractor, the arguments without a default: small random checkpoints."""
     folder = tmp_path_factory.mktemp("checkpoints")
-    return {**batfd_arguments(folder), **speech_arguments(folder), **video_arguments(folder)}
+    return {
+        **front_end_arguments(folder),
+        **batfd_arguments(folder),
+        **speech_arguments(folder),
+        **video_arguments(folder),
+    }
+
+
+def front_end_arguments(folder: Path) -> dict[str, dict[str, object]]:
+    """A checkpoint of a small network on a front end."""
+    from avloc.core.descriptions import TrainingContext
+    from avloc.feature_extraction.extractors.catalog import build_extractor
+    from avloc.models import BoundaryTransformer
+    from avloc.models.checkpoint import write_checkpoint
+
+    torch.manual_seed(0)
+    network = BoundaryTransformer(
+        audio_dim=160,
+        visual_dim=1024,
+        width=8,
+        heads=2,
+        audio_rows_per_step=4.0,
+        visual_rows_per_step=1.0,
+        audio_front_end="spectrogram",
+        audio_front_end_options={"n_fft": 320, "channels": 2},
+        visual_front_end="lips",
+        visual_front_end_options={"side": 32, "channels": 4},
+    )
+    raw = (build_extractor("waveform"), build_extractor("mouth", {"side": 32, "crop": "center"}))
+    context = TrainingContext(0.04, tuple(extractor.describe() for extractor in raw), native_rate=True)
+    write_checkpoint(folder / "front_end.ckpt", network, context)
+    return {"checkpoint": {"weights": str(folder / "front_end.ckpt")}}
 
 
 def batfd_arguments(folder: Path) -> dict[str, dict[str, object]]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from avloc.errors import AvlocError
-from avloc.feature_extraction.extractors.pretrained import folder_sha256, model_folder, quiet_transformers, weight_files
+from avloc.feature_extraction.extractors.pretrained import folder_sha256, model_folder
 
 
 @pytest.fixture
@@ -48,14 +48,6 @@ def test_incomplete_folder(folder, missing):
         model_folder(str(folder), "videomae")
 
 
-def test_safetensors_come_before_pickles(folder):
-    (folder / "pytorch_model.bin").write_text("pickle")
-    (folder / "other.safetensors").write_text("no weights of the model")
-    assert weight_files(folder) == [folder / "model.safetensors"]
-    (folder / "model.safetensors").unlink()
-    assert weight_files(folder) == [folder / "pytorch_model.bin"]
-
-
 def test_hash_covers_settings_and_weights_only(folder):
     first = folder_sha256(folder)
     (folder / "README.md").write_text("words")
@@ -64,12 +56,3 @@ def test_hash_covers_settings_and_weights_only(folder):
     second = folder_sha256(folder)
     (folder / "model.safetensors").write_text("other weights")
     assert len({first, second, folder_sha256(folder)}) == 3
-
-
-def test_transformers_speaks_again_afterwards():
-    from transformers.utils import logging
-
-    before = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    with quiet_transformers():
-        assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == (logging.ERROR, False)
-    assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before

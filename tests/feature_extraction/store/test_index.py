@@ -99,7 +99,7 @@ def test_values_of_another_type_are_refused(tmp_path):
         values = file["values"][()]
         del file["values"]
         file.create_dataset("values", data=values.astype(np.float32), chunks=(2, 2))
-    with pytest.raises(StoreError, match="want values of plain float16 in chunks of rows, got float32"):
+    with pytest.raises(StoreError, match="want values of plain float16, int16 or uint8 in chunks of rows, got float32"):
         ShardIndex(tmp_path, hop_s=0.5, dim=2).values(0, 0)
 
 

@@ -200,7 +200,7 @@ def text(file, name):
         ("offsets", text, "its table offsets is object"),
         ("values", compressed, "want values of plain float16"),
         ("values", columns, "want values of plain float16"),
-        ("values", single, "want values of plain float16 in chunks of rows, got float32"),
+        ("values", single, "want values of plain float16, int16 or uint8 in chunks of rows, got float32"),
         ("gaps", text, "its table gaps is object"),
     ],
 )

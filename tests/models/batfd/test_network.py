@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from avloc.core.timeline import Segment, TimeGrid
+from avloc.errors import AvlocError
 from avloc.models.batfd.network import BATFD
 
 SMALL = {"video_widths": (3, 4, 5, 4), "audio_widths": (3, 4, 2), "width": 8, "map_widths": (7, 5), "samples": 4}
@@ -115,3 +116,46 @@ def test_learns_one_clip_by_heart(make_features, map_targets):
 
 def test_features_at_their_own_rate(assert_rows_are_padded_well):
     assert_rows_are_padded_well(BATFD)
+
+
+def test_front_ends_take_the_place_of_projections():
+    """From samples and pixels to maps and back to every parameter; the arguments make the same network again."""
+    torch.manual_seed(0)
+    arguments = {
+        "video_encoder": "projection",
+        "audio_encoder": "projection",
+        "visual_dim": 1024,
+        "audio_dim": 160,
+        "visual_rows_per_step": 1.0,
+        "audio_rows_per_step": 4.0,
+        "audio_front_end": "raw",
+        "audio_front_end_options": {"filters": 6, "kernel": 100},
+        "visual_front_end": "lips",
+        "visual_front_end_options": {"side": 32},
+    }
+    sizes = {"width": 4, "map_widths": (6, 3), "samples": 3, "frames": 32, "durations": 6}
+    network = BATFD(**arguments, **sizes)
+    inputs = {
+        "audio": torch.randint(-999, 999, (2, 28, 160)).short(),
+        "video": torch.randint(0, 255, (2, 7, 1024)).byte(),
+        "audio_mask": torch.ones(2, 28, dtype=torch.bool),
+        "video_mask": torch.ones(2, 7, dtype=torch.bool),
+        "step_mask": torch.ones(2, 7, dtype=torch.bool),
+        "audio_phase": torch.zeros(2),
+        "video_phase": torch.zeros(2),
+    }
+    output = network(**inputs)
+    (output.fused_map.sum() + output.audio_logits.sum() + output.video_logits.sum()).backward()
+    for encoder in (network.audio_encoder, network.video_encoder):
+        assert all(p.grad is not None for p in encoder.parameters())
+    assert network.arguments["visual_front_end_options"] == {"side": 32, "channels": 16}
+    again = BATFD(**network.arguments)
+    again.load_state_dict(network.state_dict())
+    with torch.no_grad():
+        torch.testing.assert_close(again.eval()(**inputs).fused_map, network.eval()(**inputs).fused_map)
+    with pytest.raises(AvlocError, match="audio_front_end_options have no effect without audio_front_end"):
+        BATFD(**arguments | {"audio_front_end": ""}, **sizes)
+    with pytest.raises(AvlocError, match="audio_spectral_channels=4 is for cached features"):
+        BATFD(**arguments, audio_spectral_channels=4, **sizes)
+    with pytest.raises(AvlocError, match="audio_front_end=raw needs the encoders projection, got c3d"):
+        BATFD(audio_front_end="raw", width=8, audio_widths=(3, 4, 2), video_widths=(3, 4, 5, 4), frames=32, durations=3)

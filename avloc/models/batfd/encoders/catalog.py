@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -31,6 +32,8 @@ class EncoderOptions:
         spectral_channels: of `projection`, see `avloc.models.stems.Stem`.
         grid_channels: of `projection`, see `avloc.models.stems.Stem`.
         rows_per_step: of `projection`, see `avloc.models.stems.Stem`.
+        front_end: of `projection`, in place of the stem (`avloc.models.front_ends`); empty: none.
+        front_end_options: arguments of the front end's class by name.
         checkpointed: save memory in training by computing activations a second time in the backward pass.
     """
 
@@ -42,6 +45,8 @@ class EncoderOptions:
     spectral_channels: int = 0
     grid_channels: int = 0
     rows_per_step: float | None = None
+    front_end: str = ""
+    front_end_options: Mapping[str, Any] | None = None
     checkpointed: bool = False
 
 
@@ -59,7 +64,7 @@ def build_video_encoder(name: str, options: EncoderOptions) -> nn.Module:
     if name == "c3d":
         return C3D(widths=options.widths, width=options.width, checkpointed=options.checkpointed)
     if name == PROJECTION:
-        return _projection(options)
+        return _projection(options, "visual")
     size = name.removeprefix("mvit_")
     return VideoMViT(size=size, frames=options.frames, width=options.width, checkpointed=options.checkpointed)  # type: ignore[arg-type]
 
@@ -84,13 +89,16 @@ def build_audio_encoder(name: str, options: EncoderOptions) -> nn.Module:
             )
         return encoder
     if name == PROJECTION:
-        return _projection(options)
+        return _projection(options, "audio")
     size = name.removeprefix("vit_")
     return AudioViT(size=size, frames=options.frames, width=options.width, checkpointed=options.checkpointed)  # type: ignore[arg-type]
 
 
-def _projection(options: EncoderOptions) -> ProjectionEncoder:
+def _projection(options: EncoderOptions, modality: str) -> ProjectionEncoder:
     return ProjectionEncoder(
+        modality=modality,
+        front_end=options.front_end,
+        front_end_options=options.front_end_options,
         features=options.features,
         width=options.width,
         dropout=options.dropout,

@@ -5,9 +5,13 @@ Legend: B batch, T steps, R rows, C width.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import Tensor, nn
 
 from avloc.errors import AvlocError
+from avloc.models.front_ends.catalog import build_front_end
 from avloc.models.stems import Stem
 from avloc.models.stream_clock import StreamClock
 
@@ -23,9 +27,12 @@ class ProjectionEncoder(nn.Module):
         spectral_channels: see `avloc.models.stems.Stem`.
         grid_channels: see `avloc.models.stems.Stem`.
         rows_per_step: see `avloc.models.stems.Stem`.
+        modality: of the stream, for a front end.
+        front_end: in place of the stem (`avloc.models.front_ends`); empty: none.
+        front_end_options: arguments of the front end's class by name.
 
     Raises:
-        AvlocError: if the width of the features is missing.
+        AvlocError: if the width of the features is missing, or the front end does not fit to them.
 
     >>> import torch
     >>> ProjectionEncoder(features=5, width=4)(torch.zeros(2, 19, 5), torch.ones(2, 19, dtype=torch.bool)).shape
@@ -42,10 +49,25 @@ class ProjectionEncoder(nn.Module):
         spectral_channels: int = 0,
         grid_channels: int = 0,
         rows_per_step: float | None = None,
+        modality: str = "audio",
+        front_end: str = "",
+        front_end_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if features < 1:
             raise AvlocError("a projection encoder needs the width of its cached features (audio_dim, visual_dim)")
+        if front_end:
+            self.stem: nn.Module = build_front_end(
+                front_end,
+                front_end_options,
+                modality=modality,
+                row_width=features,
+                rows_per_step=rows_per_step,
+                width=width,
+                layers=layers,
+                dropout=dropout,
+            )
+            return
         self.stem = Stem(
             features=features,
             width=width,

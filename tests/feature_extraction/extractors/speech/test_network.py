@@ -5,13 +5,8 @@ import pytest
 import torch
 
 from avloc.errors import AvlocError
-from avloc.feature_extraction.extractors.speech.network import (
-    SpeechNetwork,
-    Timing,
-    chosen_layers,
-    conv_timing,
-    plan_passes,
-)
+from avloc.feature_extraction.extractors.speech.network import SpeechNetwork, chosen_layers, plan_passes
+from avloc.models.front_ends.speech_encoder import Timing
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -33,17 +28,6 @@ class Means(SpeechNetwork):
     def __init__(self, layers="last", mean=False, batch_s=60):
         super().__init__(layers, mean, batch_s)
         self.masks = []
-
-
-def test_timing_of_convolutions():
-    assert conv_timing([10, 3, 3, 3, 3, 2, 2], [5, 2, 2, 2, 2, 2, 2]) == Timing(320, 400)
-    assert conv_timing([9, 4], [7, 3]) == Timing(21, 9 + 3 * 7)
-    assert conv_timing([], []) == Timing(1, 1)
-
-
-def test_rows_of_a_stream():
-    timing = Timing(hop=320, reach=400)
-    assert [timing.rows(n) for n in (0, 399, 400, 719, 720)] == [0, 0, 1, 1, 2]
 
 
 def test_chosen_layers():

@@ -1,0 +1,141 @@
+"""The base of all front ends, which take the place of a `Stem` in a network.
+
+Legend: B batch, T steps, R rows, D numbers of a row, C width.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from avloc.core.timeline import FULL_SCALE
+from avloc.errors import AvlocError
+from avloc.models.blocks import ConvBlock
+from avloc.models.stream_clock import StreamClock, check_rows_per_step
+
+LARGEST_EMBEDDING = 1 << 15
+
+
+class FrontEnd(nn.Module):
+    """Rows of samples or pixels > encoder > steps > local convolutions: (B, R, D) → (B, T, C).
+
+    A subclass encodes rows at their own rate, in strides that cover them evenly, so that an event comes out at its time; the
+    last part of a step is interpolated, as by a `Stem`. Rows outside of the mask and other clips of a batch have no effect.
+
+    Args:
+        rows_per_step: rate of the stream.
+        width: C.
+        layers: number of convolutions at the steps.
+        dropout: probability of dropping a channel of such a convolution.
+
+    Attributes:
+        row_width: D.
+        width: C.
+        stride: rows per embedding.
+        options: the arguments of the subclass as plain values, which a checkpoint keeps; without paths of files.
+
+    Raises:
+        AvlocError: if the stream does not come at its own rate.
+    """
+
+    row_width: int
+    stride: int
+    options: Mapping[str, Any]
+
+    def __init__(self, *, rows_per_step: float | None, width: int, layers: int, dropout: float) -> None:
+        super().__init__()
+        if rows_per_step is None:
+            raise AvlocError("a front end takes its stream at its own rate: give its rows per step")
+        check_rows_per_step(rows_per_step)
+        self.width = width
+        self.blocks = nn.ModuleList(ConvBlock(width=width, kernel=3, dropout=dropout) for _ in range(layers))
+
+    @abstractmethod
+    def encode(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Embed rows: (B, R, D), (B, R) → (B, ceil(R / stride), C), and a mask of the embeddings with any row.
+
+        Embedding j lies in the middle of the rows from `j * stride` up to `(j + 1) * stride`.
+        """
+
+    def forward(self, x: Tensor, mask: Tensor, clock: StreamClock) -> Tensor:
+        """Embed a stream.
+
+        Args:
+            x: (B, R, D) int16 samples or uint8 pixels.
+            mask: (B, R) bool, rows that are present.
+            clock: of the rows.
+        """
+        embeddings, present = self.encode(x, mask)
+        steps = clock.step_mask(mask)
+        y = clock.to_steps(embeddings, present, self.stride) * steps[..., None]
+        for block in self.blocks:
+            y = block(y, steps)
+        return y
+
+    @property
+    def weight_dtype(self) -> torch.dtype:
+        """Type of the weights, which layers behind a computation in float32 take (`bf16-true` training casts them)."""
+        return next(self.parameters()).dtype
+
+    def undecayed_parameters(self) -> list[nn.Parameter]:
+        """Parameters that weight decay must leave alone: of one number per channel, filter or layer.
+
+        These are the scales of norms, biases, the weights of a speech network's layers, and cutoff frequencies: 0 is the middle
+        of none of them, and decay would pull a cutoff down to the lowest frequency.
+        """
+        return [p for p in self.parameters() if p.dim() <= 1]
+
+    def pretrained_groups(self) -> list[list[nn.Parameter]]:
+        """The pretrained parameters that learn, layer by layer from the top one down; none without pretrained weights."""
+        return []
+
+
+def join_samples(x: Tensor, mask: Tensor) -> Tensor:
+    """Join rows of samples: int16 (B, R, D) → (B, R·D) in [-1, 1); rows outside of the mask are silence.
+
+    >>> import torch
+    >>> join_samples(torch.tensor([[[16384, -32768], [7, 7]]], dtype=torch.int16), torch.tensor([[True, False]])).tolist()
+    [[0.5, -1.0, 0.0, 0.0]]
+    """
+    samples = x if x.is_floating_point() else x.float() / FULL_SCALE
+    return samples.masked_fill(~mask[..., None], 0).flatten(1)  # a product with the mask would keep NaN
+
+
+def check_embedding(name: str, numbers: int) -> None:
+    """Check the numbers per row in front of the projection, which a file may claim to be many: it would take all memory.
+
+    Raises:
+        AvlocError: if they are too many.
+    """
+    if numbers > LARGEST_EMBEDDING:
+        raise AvlocError(
+            f"front end {name}: its options give {numbers} numbers per row, want at most {LARGEST_EMBEDDING}: fewer channels, "
+            "or a smaller input"
+        )
+
+
+def check_options(
+    name: str, options: Mapping[str, tuple[int, int, int]], switches: Mapping[str, bool] | None = None
+) -> None:
+    """Check what a front end was given, which may come from a file.
+
+    Args:
+        name: of the front end.
+        options: (value, smallest, largest) of each whole number.
+        switches: values that must be true or false.
+
+    Raises:
+        AvlocError: if a value is of another type, or out of its range.
+    """
+    for option, (value, smallest, largest) in options.items():
+        if type(value) is not int:  # a bool is an int, too
+            raise AvlocError(f"front end {name}: {option} must be a whole number, got {value!r}")
+        if not smallest <= value <= largest:
+            raise AvlocError(f"front end {name}: {option} must be {smallest} to {largest}, got {value}")
+    for option, switch in (switches or {}).items():
+        if type(switch) is not bool:
+            raise AvlocError(f"front end {name}: {option} must be true or false, got {switch!r}")

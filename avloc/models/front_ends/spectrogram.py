@@ -1,0 +1,123 @@
+"""Samples > spectra with their phase derivatives > convolutions over time and frequency > embeddings.
+
+The log magnitude alone does not tell a vocoder that gets the phase wrong, so two more planes carry the derivatives of the phase.
+They need no unwrapping (Auger and Flandrin, "Improving the readability of time-frequency and time-scale representations by the
+reassignment method", IEEE Trans. Signal Processing 1995): the frequency and the delay that a bin's energy has, relative to the
+bin's own frequency and to the middle of the window.
+
+Legend: B batch, R rows, N samples, W samples of a window, F bins, C width.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from avloc.core.timeline import SAMPLES_PER_ROW
+from avloc.errors import AvlocError
+from avloc.models.blocks import MaskedInstanceNorm
+from avloc.models.front_ends.front_end import FrontEnd, check_embedding, check_options, join_samples
+from avloc.models.stems import SpectralCNN
+from avloc.models.stream_clock import split_stride, stride_mask
+
+LOG_FLOOR = 1e-3  # of a magnitude, as in `logspec`
+HALF_LOBE_BINS = 2.0  # a Hann window spreads a tone over two bins on each side
+LAYERS = ((7, 3), (5, 3), (5, 3))  # kernel and stride along the frequency axis
+LARGEST_N_FFT = 1 << 13
+
+
+def spectrogram_planes(samples: Tensor, n_fft: int, hop: int = SAMPLES_PER_ROW) -> Tensor:
+    """Compute the planes of spectra centred on the middles of the hops: (B, N) → (B, 3, N / hop, n_fft // 2 + 1).
+
+    1. The log magnitude, as `logspec` has it.
+    2. The frequency of a bin's energy less the bin's own, in half widths of a tone (2 bins): −1 … 1.
+    3. The time of a bin's energy after the window's middle, in half windows: −1 … 1.
+
+    The derivatives fade to 0 where there is no energy.
+
+    >>> spectrogram_planes(torch.zeros(2, 480), n_fft=320).shape
+    torch.Size([2, 3, 3, 161])
+    """
+    before = (n_fft - hop) // 2
+    frames = pad(samples, (before, n_fft - hop - before)).unfold(1, n_fft, hop)  # B, R, W
+    n = torch.arange(n_fft, device=samples.device, dtype=samples.dtype)
+    window = torch.hann_window(n_fft, device=samples.device, dtype=samples.dtype)
+    slope = math.pi / n_fft * torch.sin(2 * math.pi * n / n_fft)
+    windows = torch.stack([window, slope, window * (n - n_fft / 2) / (n_fft / 2)])
+    spectra = torch.fft.rfft(frames[:, :, None] * windows)  # B, R, 3, F
+    value, by_slope, by_time = spectra.unbind(2)
+    power = value.abs().square() + LOG_FLOOR**2
+    frequency = -(by_slope * value.conj()).imag / power * (n_fft / (2 * math.pi * HALF_LOBE_BINS))
+    delay = (by_time * value.conj()).real / power
+    return torch.stack([(value.abs() + LOG_FLOOR).log(), frequency.clamp(-1, 1), delay.clamp(-1, 1)], dim=1)
+
+
+class SpectrogramFrontEnd(FrontEnd):
+    """A convolutional network over spectra computed on the fly: (B, R, 160) → (B, T, C).
+
+    The first layers stride in time: maps at the full rate would cost most of the network's time.
+
+    Args:
+        rows_per_step: rate of the stream.
+        width: C.
+        layers: number of convolutions at the steps.
+        dropout: probability of dropping a channel of such a convolution.
+        n_fft: samples of a window.
+        channels: of the first layer; they double with each of the two others.
+        phase: give the network the phase's derivatives beside the magnitude.
+
+    Raises:
+        AvlocError: if a number is out of range.
+
+    >>> from avloc.models.stream_clock import StreamClock
+    >>> front_end = SpectrogramFrontEnd(rows_per_step=4.0, width=8, n_fft=512, channels=2)
+    >>> x, mask = torch.zeros(2, 76, 160, dtype=torch.int16), torch.ones(2, 76, dtype=torch.bool)
+    >>> front_end(x, mask, StreamClock(4.0, torch.zeros(2), torch.ones(2, 19, dtype=torch.bool))).shape
+    torch.Size([2, 19, 8])
+    """
+
+    row_width = SAMPLES_PER_ROW
+
+    def __init__(
+        self,
+        *,
+        rows_per_step: float | None,
+        width: int,
+        layers: int = 0,
+        dropout: float = 0.1,
+        n_fft: int = 512,
+        channels: int = 12,
+        phase: bool = True,
+    ) -> None:
+        super().__init__(rows_per_step=rows_per_step, width=width, layers=layers, dropout=dropout)
+        limits = {"n_fft": (n_fft, SAMPLES_PER_ROW, LARGEST_N_FFT), "channels": (channels, 1, 512)}
+        check_options("spectrogram", limits, {"phase": phase})
+        if n_fft % 2:
+            raise AvlocError(f"front end spectrogram: n_fft must be even, so that windows are centred, got {n_fft}")
+        self.options = {"n_fft": n_fft, "channels": channels, "phase": phase}
+        self.n_fft, self.planes = n_fft, 3 if phase else 1
+        strides = split_stride(rows_per_step or 1.0, len(LAYERS))
+        self.stride = math.prod(strides)
+        self.norm = MaskedInstanceNorm()
+        bands = n_fft // 2 + 1
+        for _, stride in LAYERS:
+            bands = (bands - 1) // stride + 1
+        check_embedding("spectrogram", bands * channels * 2 ** (len(LAYERS) - 1))
+        self.network = SpectralCNN(
+            features=n_fft // 2 + 1,
+            width=width,
+            channels=channels,
+            time_strides=strides,
+            layers=LAYERS,
+            planes=self.planes,
+            residual=True,
+        )
+
+    def encode(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        planes = spectrogram_planes(join_samples(x, mask).float(), self.n_fft)[:, : self.planes]
+        magnitude = self.norm(planes[:, 0], mask)[:, None]  # per bin over the clip: the voice, the room, the loudness
+        planes = torch.cat([magnitude, planes[:, 1:] * mask[:, None, :, None]], dim=1)
+        return self.network(planes.to(self.weight_dtype), mask), stride_mask(mask, self.stride)

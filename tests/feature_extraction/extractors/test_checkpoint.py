@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from avloc.core.records import MODALITIES, VideoRecord
+from avloc.core.timeline import TimeGrid
+from avloc.datasets.loading.example import make_example
+from avloc.datasets.loading.features import collate
+from avloc.errors import AvlocError
+from avloc.feature_extraction.extractors.base import Features
+from avloc.feature_extraction.extractors.catalog import build_extractor, parse_extractors
+from avloc.models import build_model, read_checkpoint
+from avloc.models.checkpoint import load_weights, write_checkpoint
+from avloc.models.stream_clock import StreamClock
+
+
+@pytest.mark.parametrize(
+    ("modality", "start_s"), [("audio", 0.0), ("audio", 0.08), ("visual", 0.0), ("visual", 0.0133)]
+)
+def test_cached_embeddings_equal_the_live_path(arguments, make_clip, modality, start_s):
+    """The network on samples and pixels, and its front end as an extractor, brought to the same steps.
+
+    Rows of sound start with a step here: of a stream that starts within one, the network embeds other groups of rows.
+    """
+    path = arguments["checkpoint"]["weights"]
+    checkpoint = read_checkpoint(path)
+    model = build_model(checkpoint.model, checkpoint.arguments)
+    load_weights(model, checkpoint)
+    extractors = [build_extractor("waveform"), build_extractor("mouth", {"side": 32, "crop": "center"})]
+    features = {e.modality: [e.extract(make_clip(e, start_s=start_s))] for e in extractors}
+    inputs = collate([make_example(VideoRecord("x", "t"), features, 0.04, native_rate=True)]).inputs
+    k = ("audio", "visual").index(modality)
+    x, mask, phase = (inputs.audio, inputs.video)[k], inputs[2 + k], inputs[4 + k]
+    clock = StreamClock((4.0, 1.0)[k], phase, inputs.step_mask)
+    with torch.no_grad():
+        live = model.eval().stems[k](x, mask, clock)[0]
+    extractor = build_extractor("checkpoint", {"weights": path, "modality": modality})
+    cached = extractor.extract(make_clip(extractor, start_s=start_s))
+    assert (cached.grid.hop_s, cached.values.shape[1]) == (pytest.approx(0.04), 8)
+    # The same interpolation at the middles of steps, by other code; at the ends, rows are held.
+    steps = TimeGrid(0.0, 0.04, len(live))
+    position = np.clip(cached.grid.to_steps(steps.centers_s()) - 0.5, 0, len(cached.values) - 1)
+    low = np.floor(position).astype(int)
+    share = (position - low)[:, None]
+    high = np.minimum(low + 1, len(cached.values) - 1)
+    expected = cached.values[low] * (1 - share) + cached.values[high] * share
+    present = clock.step_mask(mask)[0].numpy()
+    np.testing.assert_allclose(live.numpy()[present], expected[present], atol=1e-5)
+
+
+def test_a_checkpoint_is_named_without_a_key(arguments):
+    path = arguments["checkpoint"]["weights"]
+    ((name, given),) = parse_extractors(f"checkpoint:{path}")
+    extractor = build_extractor(name, given)
+    description = extractor.describe()
+    assert (description.name, description.modality, description.dim) == ("checkpoint_audio", "audio", 8)
+    assert len(description.weights_sha256) == 64
+
+
+def test_networks_without_a_front_end_are_refused(arguments):
+    with pytest.raises(AvlocError, match="its network has no front end for the audio stream"):
+        build_extractor("checkpoint", {"weights": arguments["batfd_c3d"]["weights"]}).load()
+    with pytest.raises(AvlocError, match="modality must be one of audio, visual, got 'text'"):
+        build_extractor("checkpoint", {"weights": arguments["checkpoint"]["weights"], "modality": "text"})
+
+
+def test_both_front_ends_of_a_network_have_places_in_a_store(arguments):
+    extractors = [build_extractor("checkpoint", arguments["checkpoint"] | {"modality": m}) for m in MODALITIES]
+    descriptions = [extractor.describe() for extractor in extractors]
+    assert [d.name for d in descriptions] == ["checkpoint_audio", "checkpoint_visual"]
+    assert {d.factory for d in descriptions} == {"checkpoint"}  # by which inference builds them again
+
+
+def changed_checkpoint(path, folder, **changes):
+    """A copy of a checkpoint whose network was trained on other rows, or on one stream."""
+    checkpoint = read_checkpoint(path)
+    model = build_model(checkpoint.model, checkpoint.arguments)
+    visual = {k: v for k, v in changes.items() if k != "modality"}
+    extractors = tuple(replace(d, **visual) if d.modality == "visual" else d for d in checkpoint.context.extractors)
+    context = replace(checkpoint.context, extractors=extractors, modality=changes.get("modality"))
+    write_checkpoint(folder / "changed.ckpt", model, context)
+    return build_extractor("checkpoint", {"weights": str(folder / "changed.ckpt"), "modality": "visual"})
+
+
+def test_rows_must_be_those_of_training(arguments, tmp_path):
+    path = arguments["checkpoint"]["weights"]
+    with pytest.raises(AvlocError, match="rows of mouth whose version was 7, it is 1 here; train it again"):
+        changed_checkpoint(path, tmp_path, version=7).load()
+    extractor = changed_checkpoint(path, tmp_path, decoder="decord")
+    extractor.load()
+    assert extractor.decoder == "decord"
+
+
+def test_a_stream_that_the_network_was_not_given_has_no_trained_front_end(arguments, tmp_path):
+    extractor = changed_checkpoint(arguments["checkpoint"]["weights"], tmp_path, modality="audio")
+    with pytest.raises(AvlocError, match="its network has no front end for the visual stream"):
+        extractor.load()
+
+
+def test_a_long_clip_has_a_row_per_hop(arguments):
+    """In windows of 30 s."""
+    extractor = build_extractor("checkpoint", arguments["checkpoint"])
+    cutter = extractor.window_cutter()
+    samples = np.random.default_rng(0).normal(0, 0.1, 31 * 16000).astype(np.float32)
+    rows = [extractor.window_rows(w) for w in (*cutter.push(samples), *cutter.finish())]
+    values = np.concatenate(rows)
+    assert Features(values, TimeGrid(0.0, extractor.hop_s, len(values))).grid.length == 775

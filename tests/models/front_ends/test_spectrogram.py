@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from avloc.errors import AvlocError
+from avloc.feature_extraction.extractors.catalog import build_extractor
+from avloc.models.front_ends.spectrogram import SpectrogramFrontEnd, spectrogram_planes
+
+N_FFT, RATE = 512, 16000
+
+
+def tone(hertz, samples=3200):
+    return torch.sin(2 * torch.pi * hertz * torch.arange(samples, dtype=torch.float64) / RATE)[None]
+
+
+def test_the_magnitude_is_that_of_logspec():
+    samples = np.random.default_rng(0).normal(0, 0.1, 1600).astype(np.float32)
+    planes = spectrogram_planes(torch.from_numpy(samples)[None], 1024)
+    (rows,) = build_extractor("logspec").rows([samples])
+    np.testing.assert_allclose(planes[0, 0].numpy(), rows, atol=1e-4)
+
+
+@pytest.mark.parametrize("hertz", [1000.0, 1007.0, 3021.5])
+def test_the_second_plane_is_the_frequency_of_a_tone(hertz):
+    """In half widths of a tone (two bins of 31.25 Hz), relative to the bin's own frequency."""
+    frequency = spectrogram_planes(tone(hertz), N_FFT)[0, 1, 8]
+    bins = torch.arange(len(frequency))
+    nearest = round(hertz * N_FFT / RATE)
+    expected = (hertz * N_FFT / RATE - bins[nearest - 1 : nearest + 2]) / 2
+    torch.testing.assert_close(frequency[nearest - 1 : nearest + 2], expected.double(), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("offset", [-100, 0, 31])
+def test_the_third_plane_is_the_time_of_a_click(offset):
+    """In half windows (256 samples) after the middle of the row."""
+    samples = torch.zeros(1, 3200, dtype=torch.float64)
+    samples[0, 8 * 160 + 80 + offset] = 0.5
+    delay = spectrogram_planes(samples, N_FFT)[0, 2, 8]
+    torch.testing.assert_close(delay, torch.full_like(delay, offset / 256), atol=1e-4, rtol=0)
+
+
+def test_silence_has_no_phase():
+    planes = spectrogram_planes(torch.zeros(1, 480), N_FFT)
+    assert not planes[:, 1:].any()
+    torch.testing.assert_close(planes[:, 0], torch.full((1, 3, 257), np.log(1e-3)).float())
+
+
+def test_strides_are_centred():
+    """With even filters, maps played backwards give the rows backwards: no layer shifts the time."""
+    torch.manual_seed(0)
+    network = SpectrogramFrontEnd(rows_per_step=4.0, width=5, n_fft=160, channels=2).network.eval()
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, torch.nn.Conv2d):
+                module.weight.copy_((module.weight + module.weight.flip(-2)) / 2)
+        x, mask = torch.randn(2, 3, 28, 81), torch.ones(2, 28, dtype=torch.bool)
+        torch.testing.assert_close(network(x.flip(2), mask).flip(1), network(x, mask), atol=1e-5, rtol=1e-5)
+
+
+def test_the_first_layers_stride():
+    """Rows of 10 ms at steps of 40 ms: the maps are at the rate of 20 ms behind the first layer, of 40 ms behind the second."""
+    assert SpectrogramFrontEnd(rows_per_step=4.0, width=8, channels=2).network.time_strides == (2, 2, 1)
+
+
+def test_wrong_options():
+    with pytest.raises(AvlocError, match="n_fft must be 160 to 8192, got 100"):
+        SpectrogramFrontEnd(rows_per_step=4.0, width=8, n_fft=100)
+    with pytest.raises(AvlocError, match="its options give 311296 numbers per row, want at most 32768"):
+        SpectrogramFrontEnd(rows_per_step=4.0, width=8, n_fft=8192, channels=512)
+    with pytest.raises(AvlocError, match="n_fft must be even"):
+        SpectrogramFrontEnd(rows_per_step=4.0, width=8, n_fft=321)
