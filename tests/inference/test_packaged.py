@@ -15,8 +15,8 @@ from avloc.inference.packaged import PackagedLocalizer, load_packaged, only_stre
 from avloc.models.packaged import packaged_description
 
 # Bars for the networks of the day; raise them when train_packaged.py has written better ones.
-LEAST_AP = 0.5  # at an IoU of .5; .585 measured on 2026-11-26
-MOST_FLAGGED = 2  # of the four genuine clips, as measured then
+LEAST_AP = 0.55  # at an IoU of .5; .629 measured on 2026-11-26
+MOST_FLAGGED = 0  # of the four genuine clips, as measured then
 
 
 @pytest.fixture(scope="module")
