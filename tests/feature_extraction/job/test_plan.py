@@ -5,8 +5,9 @@ import pytest
 from avloc.cli.main import main
 from avloc.datasets.synthetic.encode import write_mp4
 from avloc.errors import AvlocError, StoreError
+from avloc.feature_extraction.extractors.catalog import build_extractor
 from avloc.feature_extraction.job import run as job
-from avloc.feature_extraction.job.plan import JobPlan
+from avloc.feature_extraction.job.plan import JobPlan, _describe
 from avloc.feature_extraction.job.worker import ExtractionSettings
 from avloc.feature_extraction.store.feature_store import FeatureStore
 
@@ -129,3 +130,16 @@ def test_a_store_that_is_a_file(toys, clips, names, tmp_path):
     (tmp_path / "s").write_text("x")
     with pytest.raises(StoreError, match="s: is a file, want the store's folder"):
         run(clips, names, tmp_path / "s")
+
+
+def test_an_extractor_that_learned_from_one_decoder_refuses_another():
+    """As `checkpoint`, whose front end was trained on the frames of a decoder."""
+    extractor = build_extractor("mouth", {"crop": "center"})
+    assert _describe(extractor, "pyav").decoder == "pyav"
+    extractor.decoder = "decord"
+    assert _describe(extractor, "decord").decoder == "decord"
+    with pytest.raises(
+        AvlocError, match="mouth learned from frames of the decoder decord, not of pyav: give --decoder dec"
+    ):
+        _describe(extractor, "pyav")
+    assert _describe(build_extractor("waveform"), "pyav").decoder is None
