@@ -16,9 +16,11 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from avloc.augment.recipe_file import read_recipe
 from avloc.core.descriptions import ClipInputFormat, Fit, TrainingContext
 from avloc.core.records import MODALITIES
 from avloc.core.timeline import DEFAULT_FPS
+from avloc.datasets.loading.augmentation import ExampleAugmenter, make_augmenter
 from avloc.datasets.loading.batch import Batch, TargetMaker
 from avloc.datasets.loading.clips import FITS, ClipDataset, ClipExample, collate_clips
 from avloc.datasets.loading.example import FeatureExample
@@ -192,6 +194,8 @@ class FeatureData(SplitData):
             modality's extractors. Null: if the network has these arguments, and False without a network.
         modality: train a network for `audio` or for `visual` alone: the other stream is left out, and its segments do not
             count. Null: both.
+        augment: augment the samples of `waveform` and the crops of `mouth` in training, otherwise in each epoch, by a recipe
+            of `avloc.augment`: `light`, `strong`, or a YAML file. Null: nothing.
         kwargs: options of `SplitData`.
 
     Raises:
@@ -214,6 +218,7 @@ class FeatureData(SplitData):
         pseudo_forgeries: float = 0.0,
         native_rate: bool | None = None,
         modality: str | None = None,
+        augment: str | Path | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(dataset=dataset, root=root, **kwargs)
@@ -225,6 +230,7 @@ class FeatureData(SplitData):
             raise AvlocError(f"want modality of {', '.join(MODALITIES)}, or none for both, got {modality!r}")
         self.extractors, self.hop_s, self.longest_s, self.modality = list(extractors), hop_s, longest_s, modality
         self.store, self.pseudo_forgeries, self.native_rate = FeatureStore(store), pseudo_forgeries, native_rate
+        self.recipe = None if augment is None else read_recipe(augment)
 
     def context(self) -> TrainingContext:
         extractors = tuple(self.store.describe(name) for name in self.extractors)
@@ -253,6 +259,18 @@ class FeatureData(SplitData):
             if expected != dim:
                 raise AvlocError(f"the network wants {modality} features of width {expected}, the store's have {dim}")
         check_rates(network.arguments, replace(self.context(), native_rate=self._keeps_rows(network)))
+        self.augmenter()
+
+    def augmenter(self) -> ExampleAugmenter | None:
+        """Return what augments training examples; None without `augment`.
+
+        Raises:
+            AvlocError: if no stream that the network is given holds samples or pixels, or the recipe does not fit to them.
+        """
+        if self.recipe is None:
+            return None
+        used = [d for d in map(self.store.describe, self.extractors) if self.modality in (None, d.modality)]
+        return make_augmenter(self.recipe, used, seed=self.seed)
 
     def split(self, split: str, *, training: bool = False) -> FeatureDataset:
         """Return the clips of a split that have features."""
@@ -271,16 +289,23 @@ class FeatureData(SplitData):
             allow_missing=self.allow_missing,
             native_rate=self._keeps_rows(network),
             modality=self.modality,
+            augmenter=self.augmenter() if training else None,
         )
+        self._warn(split, self._counts(dataset))
+        return dataset
+
+    def _counts(self, dataset: FeatureDataset) -> dict[str, int]:
+        """Count by text the faults and losses of a split's clips."""
         counts = {
             "clips have no features and are left out": len(dataset.missing),
             "segments reached past the end of what was decoded and were cut": dataset.clamped,
         }
-        if not training and longest_s is not None:
-            longer = int((dataset.ends_s > longest_s + self.hop_s).sum())
+        if not dataset.random_windows and dataset.longest_s is not None:
+            longer = int((dataset.ends_s > dataset.longest_s + self.hop_s).sum())
             counts["clips are longer than the network takes at once, and are validated on their beginning"] = longer
-        self._warn(split, counts)
-        return dataset
+        for name, steps in ({} if dataset.augmenter is None else dataset.augmenter.idle_steps).items():
+            counts[f"steps of the recipe do nothing, as {name} holds features"] = steps
+        return counts
 
     def lengths(self, dataset: FeatureDataset) -> npt.NDArray[np.int64]:
         return dataset.lengths()

@@ -9,7 +9,7 @@ Legend: B batch, T steps, R rows, D feature width, V clips.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,9 @@ from avloc.datasets.readers.table import as_table
 from avloc.errors import StoreError
 from avloc.feature_extraction.extractors.base import Features, no_features
 from avloc.feature_extraction.store.feature_store import FeatureStore
+
+if TYPE_CHECKING:
+    from avloc.datasets.loading.augmentation import ExampleAugmenter
 
 
 def collate(examples: Sequence[FeatureExample], maker: TargetMaker | None = None) -> Batch:
@@ -87,6 +90,7 @@ class FeatureDataset(Dataset[FeatureExample]):
         native_rate: keep the rows of each stream instead of averaging them to steps.
         modality: give the network this stream alone, and only the segments of this modality; None: both.
         absent: extractors of a stream that the network is not given, whose features the store need not have.
+        augmenter: augments each example by its clip and epoch, after the cutting and the pseudo-forgery; None: nothing.
 
     Attributes:
         records: the clips that have features, with their segments cut.
@@ -119,9 +123,10 @@ class FeatureDataset(Dataset[FeatureExample]):
         native_rate: bool = False,
         modality: str | None = None,
         absent: Sequence[ExtractorDescription] = (),
+        augmenter: ExampleAugmenter | None = None,
     ) -> None:
         self.store, self.extractors, self.hop_s, self.absent = store, tuple(extractors), hop_s, tuple(absent)
-        self.native_rate, self.modality = native_rate, modality
+        self.native_rate, self.modality, self.augmenter = native_rate, modality, augmenter
         self.longest_s = longest_s
         self.random_windows, self.pseudo_forgeries = random_windows, pseudo_forgeries
         self.modalities = {name: store.describe(name).modality for name in extractors}
@@ -150,7 +155,7 @@ class FeatureDataset(Dataset[FeatureExample]):
         return len(self.records)
 
     def __getitem__(self, index: SampleIndex | int) -> FeatureExample:
-        clip, seed = index if isinstance(index, tuple) else (index, 0)
+        clip, seed, epoch = index if isinstance(index, tuple) else SampleIndex(index, 0)
         random = np.random.default_rng(seed)
         example = self._read(clip)
         if self.longest_s is not None:
@@ -163,7 +168,7 @@ class FeatureDataset(Dataset[FeatureExample]):
             from avloc.datasets.loading.pseudo_forgeries import forge_features
 
             example = forge_features(example, self._read(int(random.integers(len(self)))), random)
-        return example
+        return example if self.augmenter is None else self.augmenter(example, epoch)
 
     def _read(self, clip: int) -> FeatureExample:
         features: dict[str, list[Features]] = {m: [] for m in MODALITIES}
