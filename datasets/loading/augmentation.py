@@ -72,12 +72,12 @@ class ExampleAugmenter:
             changed_samples = self.recipe.sound(rng, samples)
             if changed_samples is samples:
                 return rows
-            new = from_samples(changed_samples, rows.shape[1])
+            new: Rows = from_samples(changed_samples, rows.shape[1])
         else:
             frames = to_frames(rows[part])
             new = self.recipe.picture(rng, frames).reshape(-1, rows.shape[1])
         augmented = np.zeros_like(rows)
-        augmented[part] = new * present[part, None]
+        augmented[part] = np.where(present[part, None], new, 0)
         return augmented
 
 

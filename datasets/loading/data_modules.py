@@ -189,6 +189,9 @@ class FeatureData(SplitData):
         longest_s: cut longer training clips to a random window of this length; null: no limit. A network with a limit of its
             own (`longest_steps`) cuts validation clips too, from their beginning.
         pseudo_forgeries: share of the real training clips that get a pseudo-forgery, drawn again in each epoch.
+        borrowed_forgeries: share of the real training clips that get a forgery of a fake one, with its label.
+        hard_negatives: share of the real training clips that get a piece of another real one, and stay real. The three shares
+            are at most 1 together.
         native_rate: give the network the rows of each stream instead of averaging them to its steps; its arguments
             `audio_rows_per_step` and `visual_rows_per_step` must then be `hop_s` divided by the shortest hop of the
             modality's extractors. Null: if the network has these arguments, and False without a network.
@@ -196,6 +199,8 @@ class FeatureData(SplitData):
             count. Null: both.
         augment: augment the samples of `waveform` and the crops of `mouth` in training, otherwise in each epoch, by a recipe
             of `avloc.augment`: `light`, `strong`, or a YAML file. Null: nothing.
+        copies: number of augmented copies of each clip in the store (`avloc extract --augment RECIPE --copies 3`). Each draw of a
+            training clip is one of them, or the clip itself.
         kwargs: options of `SplitData`.
 
     Raises:
@@ -216,21 +221,30 @@ class FeatureData(SplitData):
         hop_s: float = 0.04,
         longest_s: float | None = 40.0,
         pseudo_forgeries: float = 0.0,
+        borrowed_forgeries: float = 0.0,
+        hard_negatives: float = 0.0,
         native_rate: bool | None = None,
         modality: str | None = None,
         augment: str | Path | None = None,
+        copies: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(dataset=dataset, root=root, **kwargs)
         if not hop_s > 0 or not (longest_s is None or longest_s > 0):
             raise AvlocError(f"want hop_s > 0 and longest_s > 0, got {hop_s:g} and {longest_s}")
-        if not 0 <= pseudo_forgeries <= 1:
-            raise AvlocError(f"want pseudo_forgeries within 0 and 1, got {pseudo_forgeries:g}")
+        shares = {
+            "pseudo_forgeries": pseudo_forgeries,
+            "borrowed_forgeries": borrowed_forgeries,
+            "hard_negatives": hard_negatives,
+        }
+        _check_shares(shares)
         if modality not in (None, *MODALITIES):
             raise AvlocError(f"want modality of {', '.join(MODALITIES)}, or none for both, got {modality!r}")
         self.extractors, self.hop_s, self.longest_s, self.modality = list(extractors), hop_s, longest_s, modality
-        self.store, self.pseudo_forgeries, self.native_rate = FeatureStore(store), pseudo_forgeries, native_rate
-        self.recipe = None if augment is None else read_recipe(augment)
+        self.store, self.native_rate, self.shares = FeatureStore(store), native_rate, shares
+        if copies < 0:
+            raise AvlocError(f"want copies ≥ 0, got {copies}")
+        self.recipe, self.copies = None if augment is None else read_recipe(augment), copies
 
     def context(self) -> TrainingContext:
         extractors = tuple(self.store.describe(name) for name in self.extractors)
@@ -285,10 +299,11 @@ class FeatureData(SplitData):
             hop_s=self.hop_s,
             longest_s=longest_s,
             random_windows=training,
-            pseudo_forgeries=self.pseudo_forgeries if training else 0.0,
+            **(self.shares if training else {}),
             allow_missing=self.allow_missing,
             native_rate=self._keeps_rows(network),
             modality=self.modality,
+            copies=self.copies if training else 0,
             augmenter=self.augmenter() if training else None,
         )
         self._warn(split, self._counts(dataset))
@@ -305,6 +320,10 @@ class FeatureData(SplitData):
             counts["clips are longer than the network takes at once, and are validated on their beginning"] = longer
         for name, steps in ({} if dataset.augmenter is None else dataset.augmenter.idle_steps).items():
             counts[f"steps of the recipe do nothing, as {name} holds features"] = steps
+        if dataset.copies is not None:
+            counts["augmented copies are missing and are left out"] = dataset.copies.missing
+            names = ", ".join(dataset.copies.unchanged)
+            counts[f"streams have no augmented copies and stay as they are ({names})"] = len(dataset.copies.unchanged)
         return counts
 
     def lengths(self, dataset: FeatureDataset) -> npt.NDArray[np.int64]:
@@ -312,6 +331,14 @@ class FeatureData(SplitData):
 
     def collate_fn(self, maker: TargetMaker | None) -> Callable[[Sequence[FeatureExample]], Batch]:
         return partial(collate, maker=maker)
+
+
+def _check_shares(shares: Mapping[str, float]) -> None:
+    for name, share in shares.items():
+        if not 0 <= share <= 1:
+            raise AvlocError(f"want {name} within 0 and 1, got {share:g}")
+    if sum(shares.values()) > 1 + 1e-9:
+        raise AvlocError(f"want {', '.join(shares)} of at most 1 together, got {sum(shares.values()):g}")
 
 
 class ClipData(SplitData):

@@ -43,7 +43,7 @@ def to_samples(rows: Rows) -> Samples:
     >>> to_samples(np.array([[16384, -32768]], np.int16)).tolist()
     [0.5, -1.0]
     """
-    return rows.reshape(-1).astype(np.float32) / FULL_SCALE
+    return rows.reshape(-1).astype(np.float32) * np.float32(1 / FULL_SCALE)
 
 
 def from_samples(samples: npt.NDArray[np.floating], width: int) -> npt.NDArray[np.int16]:

@@ -101,7 +101,7 @@ class JobPlan:
         self.array_index, self.check_room = array_index, check_room
         extractors = _load_extractors(settings)
         self.names = [extractor.name for extractor in extractors]
-        self.descriptions = [_describe(extractor, settings.backend) for extractor in extractors]
+        self.descriptions = [_describe(extractor, settings) for extractor in extractors]
         self.layouts = self._make_layouts(shard_clips)
         self._shards: dict[str, _PlannedShard] = {}
         for k, layout in enumerate(self.layouts):
@@ -266,10 +266,12 @@ def _load_extractors(settings: ExtractionSettings) -> list[Extractor]:
     return extractors
 
 
-def _describe(extractor: Extractor, backend: str) -> ExtractorDescription:
-    """Describe an extractor with the decoder, which matters for the picture only."""
+def _describe(extractor: Extractor, settings: ExtractionSettings) -> ExtractorDescription:
+    """Describe an extractor with the decoder, which matters for the picture only, and the augmentation."""
     description = extractor.describe()
-    return description if extractor.video_format is None else replace(description, decoder=backend)
+    if settings.augmentation is not None:
+        description = replace(description, augmentation=settings.augmentation.describe())
+    return description if extractor.video_format is None else replace(description, decoder=settings.backend)
 
 
 def _check_arguments(settings: ExtractionSettings, shard_clips: int | None, array_index: tuple[int, int]) -> None:

@@ -170,6 +170,12 @@ def test_wrong_settings():
         feature_data(".", ".", balance="x")
     with pytest.raises(AvlocError, match="want pseudo_forgeries within 0 and 1, got 2"):
         feature_data(".", ".", pseudo_forgeries=2.0)
+    with pytest.raises(AvlocError, match="want hard_negatives within 0 and 1, got -1"):
+        feature_data(".", ".", hard_negatives=-1.0)
+    with pytest.raises(
+        AvlocError, match="want pseudo_forgeries, borrowed_forgeries, hard_negatives of at most 1 together, got 1.1"
+    ):
+        feature_data(".", ".", pseudo_forgeries=0.5, borrowed_forgeries=0.6)
     with pytest.raises(AvlocError, match="want hop_s > 0 and longest_s > 0, got 0 and 40"):
         feature_data(".", ".", hop_s=0.0)
 
