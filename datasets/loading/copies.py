@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from avloc.core.columns import StringArray
 from avloc.errors import StoreError
@@ -54,7 +55,7 @@ class AugmentedCopies:
             self._check_settings(store, name)
         places = [[copy.locate(name, files) for copy in self.stores] for name in self.names]
         self._places = np.array(places).transpose(0, 2, 1, 3)  # extractor, clip, copy, shard and entry
-        self._available = (self._places[..., 0] >= 0).all(axis=0)  # (V, K)
+        self._available: npt.NDArray[np.bool_] = np.logical_and.reduce(self._places[..., 0] >= 0)  # (V, K)
         self.missing = int((~self._available).sum())
         if self.missing and not allow_missing:
             raise StoreError(

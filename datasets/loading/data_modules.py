@@ -292,6 +292,7 @@ class FeatureData(SplitData):
         steps = None if network is None else network.longest_steps
         limits = [self.longest_s if training else None, None if steps is None else steps * self.hop_s]
         longest_s = min((s for s in limits if s is not None), default=None)
+        shares = self.shares if training else dict.fromkeys(self.shares, 0.0)
         dataset = FeatureDataset(
             self._records(split, training=training),
             self.store,
@@ -299,7 +300,9 @@ class FeatureData(SplitData):
             hop_s=self.hop_s,
             longest_s=longest_s,
             random_windows=training,
-            **(self.shares if training else {}),
+            pseudo_forgeries=shares["pseudo_forgeries"],
+            borrowed_forgeries=shares["borrowed_forgeries"],
+            hard_negatives=shares["hard_negatives"],
             allow_missing=self.allow_missing,
             native_rate=self._keeps_rows(network),
             modality=self.modality,

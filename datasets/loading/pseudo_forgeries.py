@@ -181,7 +181,7 @@ def forge_features(
     """
     if example.record.segments:
         raise AvlocError(f"{example.record.file}: is already a forgery, want a real clip")
-    drawn = kinds[random.integers(len(kinds))] if kind is None else kind
+    drawn = kinds[int(random.integers(len(kinds)))] if kind is None else kind
     if drawn not in FEATURE_KINDS:
         raise AvlocError(f"unknown kind of feature forgery {drawn!r}, there are: {', '.join(FEATURE_KINDS)}")
     grid = example.grid
@@ -211,7 +211,7 @@ def _forge_samples(old: Samples, new: Samples, kind: str, random: Random) -> Sam
         return np.clip(AUDIO_KINDS[kind](old, random), -1, 1)
     if kind == "splice":
         return new
-    return (old + new) / 2 if kind == "mix" else np.full_like(old, old.mean())
+    return (old + new) * np.float32(0.5) if kind == "mix" else np.full_like(old, old.mean())
 
 
 def _forge_rows(
