@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from avloc.augment.recipe import Recipe
     from avloc.datasets.readers.reader import DatasetReader
     from avloc.feature_extraction.extractors.base import Extractor
     from avloc.feature_extraction.job.run import JobReport
@@ -87,6 +88,8 @@ def extract(
     precision: str = "32",
     workers: int = 0,
     longest_s: float = 6 * 3600.0,
+    augment: str | Path | Recipe | None = None,
+    copies: int = 1,
 ) -> JobReport:
     """Cache the features of a dataset's clips in a store. Call it again to continue after an interruption.
 
@@ -102,9 +105,11 @@ def extract(
         precision: precision of the networks: `32`, `bf16` or `16`.
         workers: worker processes; 0 works in this one, where a clip that crashes a decoder takes the job with it.
         longest_s: refuse clips that are longer, in seconds.
+        augment: also extract augmented copies of each clip, for training: `light`, `strong`, a file, or a recipe. None: none.
+        copies: number of augmented copies.
 
     Returns:
-        The report: clips done and failed, with reasons.
+        The report: clips done and failed, with reasons; each augmented copy of a clip counts.
 
     Raises:
         AvlocError: if the dataset, an extractor or the store cannot be used.
@@ -118,7 +123,9 @@ def extract(
     """
     from avloc.datasets.readers.catalog import read_records
     from avloc.feature_extraction.extractors.catalog import parse_extractors
-    from avloc.feature_extraction.job.run import extract as run_job
+    from avloc.feature_extraction.job.copies import CopyJob, copy_jobs
+    from avloc.feature_extraction.job.plan import JobPlan
+    from avloc.feature_extraction.job.run import JobReport, run_plan
     from avloc.feature_extraction.job.worker import ExtractionSettings
     from avloc.feature_extraction.store.feature_store import FeatureStore
 
@@ -131,7 +138,21 @@ def extract(
         workers=workers,
         longest_s=longest_s,
     )
-    return run_job(read_records(dataset, root, split).files, FeatureStore(store), settings)
+    jobs = [CopyJob(FeatureStore(store), settings)]
+    if augment is not None:
+        jobs += copy_jobs(jobs[0].store, settings, _recipe(augment), copies)
+    files = read_records(dataset, root, split).files
+    report = JobReport()
+    for plan in [JobPlan(files, job.store, job.settings) for job in jobs]:
+        run_plan(plan, report=report)
+    return report
+
+
+def _recipe(augment: str | Path | Recipe) -> Recipe:
+    from avloc.augment.recipe import Recipe
+    from avloc.augment.recipe_file import read_recipe
+
+    return augment if isinstance(augment, Recipe) else read_recipe(augment)
 
 
 def predict(

@@ -14,10 +14,13 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from avloc.feature_extraction.store.feature_store import FeatureStore
 
 Rows = npt.NDArray[np.int16]
 FILTERS: dict[str, dict[str, Any]] = {
@@ -65,8 +68,15 @@ def clips_per_second(read: Callable[[int], Rows], order: Sequence[int]) -> float
     return statistics.median(rates)
 
 
-def store_cost(folder: Path, clips: Sequence[Rows], order: Sequence[int]) -> StorageCost:
-    """The cost of the store as it is."""
+class WrittenStore(NamedTuple):
+    """A store, and the names of its clips."""
+
+    store: FeatureStore
+    names: list[str]
+
+
+def write_store(folder: Path, clips: Sequence[Rows]) -> WrittenStore:
+    """Write clips (R, 160) as `waveform` into a store of one shard."""
     from avloc.core.timeline import TimeGrid
     from avloc.feature_extraction.extractors.base import Features
     from avloc.feature_extraction.extractors.raw_streams import Waveform
@@ -79,9 +89,15 @@ def store_cost(folder: Path, clips: Sequence[Rows], order: Sequence[int]) -> Sto
     with ShardWriter(path, Waveform.dim, store.fingerprint("waveform"), Waveform.dtype) as shard:
         for name, rows in zip(names, clips, strict=True):
             shard.add(name, Features(rows, TimeGrid(0.0, Waveform.hop_s, len(rows))))
+    return WrittenStore(store, names)
+
+
+def store_cost(folder: Path, clips: Sequence[Rows], order: Sequence[int]) -> StorageCost:
+    """The cost of the store as it is."""
+    store, names = write_store(folder, clips)
     places = store.locate("waveform", names).tolist()
     rate = clips_per_second(lambda k: store.read_at("waveform", *places[k]).values, order)
-    return StorageCost(path.stat().st_size, rate)
+    return StorageCost(store.shards("waveform")[0].stat().st_size, rate)
 
 
 def filter_cost(path: Path, clips: Sequence[Rows], order: Sequence[int], options: dict[str, Any]) -> StorageCost:

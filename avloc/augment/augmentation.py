@@ -123,6 +123,9 @@ class PictureAugmentation(Augmentation, ABC):
     [[[5, 5]]]
     """
 
+    COLORS_ONLY: ClassVar[bool] = False
+    """Whether it changes nothing but colours, so that grey frames stay as they are."""
+
     def __call__(self, rng: Random, frames: Frames) -> Frames:
         """Augment frames: (T, H, W, C) or (T, H, W) → the same shape. No pixels and level 0 return the input itself.
 

@@ -124,6 +124,12 @@ class Step(Generic[A]):
         for values in itertools.product(*ends.values()):
             self.augmentation(**dict(zip(ends, values, strict=True)))
 
+    def values(self) -> tuple[Any, ...]:
+        """Return what tells this step from others: the class, the probability, and all parameters by name."""
+        defaults = {f.name: f.default for f in dataclasses.fields(self.augmentation)}
+        path = f"{self.augmentation.__module__}.{self.augmentation.__qualname__}"
+        return (path, float(self.probability), sorted((defaults | dict(self.parameters)).items()))
+
     def _ends(self, name: str, value: Any) -> tuple[Any, ...]:
         """Return the values of a parameter that are checked: the ends of a range, and all of a choice."""
         if isinstance(value, Range):
@@ -166,6 +172,11 @@ class Recipe:
 
     audio: tuple[Step[SoundAugmentation], ...] = ()
     visual: tuple[Step[PictureAugmentation], ...] = ()
+
+    def digest(self) -> str:
+        """Hash the steps, their probabilities and all parameters, defaults too, to 16 hexadecimal digits."""
+        text = repr([[step.values() for step in steps] for steps in (self.audio, self.visual)])
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
     def draw_sound(self, rng: Random) -> tuple[SoundAugmentation, ...]:
         """Draw the augmentations of a clip's sound; they do not depend on the clip."""

@@ -26,7 +26,8 @@ EXAMPLE = """avloc extract --dataset lavdf --root LAV-DF --extractors logspec,re
   avloc extract --dataset avdeepfake1m --root R --store S --device cuda --precision 16 \\
       --extractors 'wavlm_base_plus:wavlm.pt,layers=all;mvit_v2_s:mvit.pth' --crop face
   avloc extract … --shard $SLURM_ARRAY_TASK_ID/8  # task of a job array of eight, counted from 0
-  avloc extract … --dry-run  # estimate time and room"""
+  avloc extract … --dry-run  # estimate time and room
+  avloc extract … --augment light --copies 3  # and three augmented copies of each clip, for training"""
 MAX_LISTED_FAILURES = 10
 
 
@@ -53,6 +54,8 @@ class ExtractOptions:
         longest: seconds; longer clips are refused.
         log: the log file; None: in the store.
         no_space_check: start even if the disk looks too small.
+        augment: the recipe of augmented copies; None: no copies.
+        copies: number of augmented copies of each clip; None: 1 with a recipe.
     """
 
     dataset: str
@@ -73,6 +76,8 @@ class ExtractOptions:
     longest: float
     log: Path | None
     no_space_check: bool
+    augment: str | None
+    copies: int | None
 
     @property
     def devices(self) -> list[str]:
@@ -83,18 +88,22 @@ class ExtractOptions:
 def run(arguments: Sequence[str]) -> int:
     """Run the verb."""
     options = parse(arguments)
-    plan = make_plan(options)
+    plans = make_plans(options)
     if options.dry_run:
-        return estimate(options, plan)
-    report = extract(options, plan)
-    print_report(options, report)
-    return 1 if report.failed else 0
+        return max(estimate(options, plan) for plan in plans[:2])
+    failed = 0
+    for plan in plans:
+        report = extract(options, plan)
+        print_report(plan.store.root, report)
+        failed += report.failed
+    return 1 if failed else 0
 
 
 def parse(arguments: Sequence[str]) -> ExtractOptions:
     """Parse the verb's arguments."""
     options = parser("extract", EXAMPLE, description="cache the features of a dataset's clips; run it again to resume")
     _add_task_options(options)
+    _add_copy_options(options.add_argument_group("augmented copies"))
     _add_resource_options(options.add_argument_group("resources"))
     namespace = options.parse_args(arguments)
     return ExtractOptions(engine=EngineOptions.pop(namespace), **vars(namespace))
@@ -128,6 +137,20 @@ def _add_task_options(options: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_copy_options(options: argparse._ArgumentGroup) -> None:
+    options.add_argument(
+        "--augment",
+        metavar="RECIPE",
+        help="also extract augmented copies of each clip, for training: light, strong, or a YAML file; it changes sound "
+        "and frames before the extractors (docs/augment.md)",
+    )
+    options.add_argument(
+        "--copies",
+        type=positive,
+        help="number of augmented copies, each in STORE/copies/N (default: 1 with --augment); a larger number later adds copies",
+    )
+
+
 def _add_resource_options(options: argparse._ArgumentGroup) -> None:
     from avloc.feature_extraction.extractors.network import PRECISIONS
 
@@ -147,27 +170,38 @@ def _add_resource_options(options: argparse._ArgumentGroup) -> None:
     options.add_argument("--no-space-check", action="store_true", help="start even if the disk looks too small")
 
 
-def make_plan(options: ExtractOptions) -> JobPlan:
-    """Read the dataset, and plan its shards.
+def make_plans(options: ExtractOptions) -> list[JobPlan]:
+    """Read the dataset, and plan its shards: first of the clips, then of each augmented copy.
 
     Raises:
-        AvlocError: if an option, the dataset or the store is wrong; nothing is written.
+        AvlocError: if an option, the dataset or a store is wrong; nothing is written.
     """
+    from avloc.augment.recipe_file import read_recipe
     from avloc.datasets.readers.catalog import read_records
+    from avloc.feature_extraction.job.copies import CopyJob, copy_jobs
     from avloc.feature_extraction.job.plan import JobPlan
     from avloc.feature_extraction.store.feature_store import FeatureStore
 
-    settings = _settings(options)
+    if options.copies is not None and options.augment is None:
+        raise AvlocError("--copies: are made by a recipe; name it with --augment, as in --augment light")
+    settings, store = _settings(options), FeatureStore(options.store)
+    recipe = None if options.augment is None else read_recipe(options.augment)
+    jobs = [CopyJob(store, settings)]
+    if recipe is not None:
+        jobs += copy_jobs(store, settings, recipe, options.copies or 1)
     files = read_records(options.dataset, options.root, options.split).files
-    return JobPlan(
-        files,
-        FeatureStore(options.store),
-        settings,
-        shard_clips=options.shard_clips,
-        array_index=options.engine.shard,
-        devices=options.devices if options.engine.engine == "local" else (),
-        check_room=not options.no_space_check,
-    )
+    return [
+        JobPlan(
+            files,
+            job.store,
+            job.settings,
+            shard_clips=options.shard_clips,
+            array_index=options.engine.shard,
+            devices=options.devices if options.engine.engine == "local" else (),
+            check_room=not options.no_space_check,
+        )
+        for job in jobs
+    ]
 
 
 def _settings(options: ExtractOptions) -> ExtractionSettings:
@@ -210,7 +244,7 @@ def extract(options: ExtractOptions, plan: JobPlan) -> JobReport:
 
     i, n = plan.array_index
     engine = options.engine.build(options.devices)
-    log = JobLog(options.log or options.store / "log" / f"extract-{i}-of-{n}.jsonl")
+    log = JobLog(options.log or plan.store.root / "log" / f"extract-{i}-of-{n}.jsonl")
     log.start(_log_details(options, plan))
     report, outcome = JobReport(), "stopped"
     try:
@@ -289,13 +323,11 @@ class _ProgressBar:
             self._bar.update(1)
 
 
-def print_report(options: ExtractOptions, report: JobReport) -> None:
-    """Print the totals of a job and its first failures."""
+def print_report(store: Path, report: JobReport) -> None:
+    """Print the totals of a job on a store, and its first failures."""
     extracted = report.done - report.failed_now
     already = report.reused - (report.failed - report.failed_now)
-    print(
-        f"{shown(options.store)}: {extracted} clips extracted, {already} already in the store, {report.failed} failed"
-    )
+    print(f"{shown(store)}: {extracted} clips extracted, {already} already in the store, {report.failed} failed")
     if report.faceless:
         print(
             f"{report.faceless} clips have frames without a detected face; the last detected place, or else the centre, was "
@@ -307,11 +339,11 @@ def print_report(options: ExtractOptions, report: JobReport) -> None:
         print(f"failed: {shown(file)}: {shown(reason)}", file=sys.stderr)
     if report.failed > MAX_LISTED_FAILURES:
         more = report.failed - MAX_LISTED_FAILURES
-        print(f"… and {more} more: avloc store ls {shown(options.store)} --failures", file=sys.stderr)
+        print(f"… and {more} more: avloc store ls {shown(store)} --failures", file=sys.stderr)
     if report.damaged:
         print(
             f"{report.damaged} clips damaged: {report.damaged_decoded_s:.1f} of {report.damaged_claimed_s:.1f} s decoded "
-            f"(avloc store ls {shown(options.store)} --problems)"
+            f"(avloc store ls {shown(store)} --problems)"
         )
 
 
@@ -320,6 +352,8 @@ def estimate(options: ExtractOptions, plan: JobPlan) -> int:
     from avloc.feature_extraction.job.estimate import estimate_job
 
     clips = plan.clip_count()
+    if plan.settings.augmentation is not None:
+        print(f"each of {options.copies or 1} augmented copies:")
     devices = 0 if plan.settings.device == "cpu" else len(options.devices)
     job = estimate_job(plan.own_files(), plan.store.root, plan.settings, plan.names, devices=max(1, devices))
     print(f"{clips} clips, {job.media_s / 3600:.2f} hours (estimated from {job.sampled} of them)")

@@ -60,6 +60,7 @@ _VALID: Mapping[str, Callable[[object], bool]] = {
     "decoder": _is_optional_text,
     "precision": lambda value: isinstance(value, str),
     "dtype": lambda value: value in STORED_DTYPES,
+    "augmentation": lambda value: value is None or isinstance(value, Mapping),
 }
 
 
@@ -83,6 +84,7 @@ class ExtractorDescription:
         precision: `32`, `bf16` or `16`.
         decoder: the backend that read the picture; None for the default one.
         dtype: type of the numbers in a store, one of `STORED_DTYPES`.
+        augmentation: of an augmented copy, the hash of its recipe, its number and its seed; None for the clips themselves.
 
     >>> mel = ExtractorDescription("logmel", "audio", hop_s=0.01, dim=64)
     >>> ExtractorDescription.from_dict(mel.to_dict()) == mel
@@ -106,6 +108,7 @@ class ExtractorDescription:
     precision: str = "32"
     decoder: str | None = None
     dtype: str = "float16"
+    augmentation: Mapping[str, object] | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Return the description as plain values; attributes that are unknown or have their usual value are left out."""
@@ -116,6 +119,7 @@ class ExtractorDescription:
             "precision": "32",
             "decoder": None,
             "dtype": "float16",
+            "augmentation": None,
         }
         values = {f.name: getattr(self, f.name) for f in fields(self)} | {"parameters": dict(self.parameters)}
         return {key: value for key, value in values.items() if key not in usual or value != usual[key]}

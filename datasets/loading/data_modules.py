@@ -16,9 +16,11 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from avloc.augment.recipe_file import read_recipe
 from avloc.core.descriptions import ClipInputFormat, Fit, TrainingContext
 from avloc.core.records import MODALITIES
 from avloc.core.timeline import DEFAULT_FPS
+from avloc.datasets.loading.augmentation import ExampleAugmenter, make_augmenter
 from avloc.datasets.loading.batch import Batch, TargetMaker
 from avloc.datasets.loading.clips import FITS, ClipDataset, ClipExample, collate_clips
 from avloc.datasets.loading.example import FeatureExample
@@ -187,11 +189,18 @@ class FeatureData(SplitData):
         longest_s: cut longer training clips to a random window of this length; null: no limit. A network with a limit of its
             own (`longest_steps`) cuts validation clips too, from their beginning.
         pseudo_forgeries: share of the real training clips that get a pseudo-forgery, drawn again in each epoch.
+        borrowed_forgeries: share of the real training clips that get a forgery of a fake one, with its label.
+        hard_negatives: share of the real training clips that get a piece of another real one, and stay real. The three shares
+            are at most 1 together.
         native_rate: give the network the rows of each stream instead of averaging them to its steps; its arguments
             `audio_rows_per_step` and `visual_rows_per_step` must then be `hop_s` divided by the shortest hop of the
             modality's extractors. Null: if the network has these arguments, and False without a network.
         modality: train a network for `audio` or for `visual` alone: the other stream is left out, and its segments do not
             count. Null: both.
+        augment: augment the samples of `waveform` and the crops of `mouth` in training, otherwise in each epoch, by a recipe
+            of `avloc.augment`: `light`, `strong`, or a YAML file. Null: nothing.
+        copies: number of augmented copies of each clip in the store (`avloc extract --augment RECIPE --copies 3`). Each draw of a
+            training clip is one of them, or the clip itself.
         kwargs: options of `SplitData`.
 
     Raises:
@@ -212,19 +221,30 @@ class FeatureData(SplitData):
         hop_s: float = 0.04,
         longest_s: float | None = 40.0,
         pseudo_forgeries: float = 0.0,
+        borrowed_forgeries: float = 0.0,
+        hard_negatives: float = 0.0,
         native_rate: bool | None = None,
         modality: str | None = None,
+        augment: str | Path | None = None,
+        copies: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(dataset=dataset, root=root, **kwargs)
         if not hop_s > 0 or not (longest_s is None or longest_s > 0):
             raise AvlocError(f"want hop_s > 0 and longest_s > 0, got {hop_s:g} and {longest_s}")
-        if not 0 <= pseudo_forgeries <= 1:
-            raise AvlocError(f"want pseudo_forgeries within 0 and 1, got {pseudo_forgeries:g}")
+        shares = {
+            "pseudo_forgeries": pseudo_forgeries,
+            "borrowed_forgeries": borrowed_forgeries,
+            "hard_negatives": hard_negatives,
+        }
+        _check_shares(shares)
         if modality not in (None, *MODALITIES):
             raise AvlocError(f"want modality of {', '.join(MODALITIES)}, or none for both, got {modality!r}")
         self.extractors, self.hop_s, self.longest_s, self.modality = list(extractors), hop_s, longest_s, modality
-        self.store, self.pseudo_forgeries, self.native_rate = FeatureStore(store), pseudo_forgeries, native_rate
+        self.store, self.native_rate, self.shares = FeatureStore(store), native_rate, shares
+        if copies < 0:
+            raise AvlocError(f"want copies ≥ 0, got {copies}")
+        self.recipe, self.copies = None if augment is None else read_recipe(augment), copies
 
     def context(self) -> TrainingContext:
         extractors = tuple(self.store.describe(name) for name in self.extractors)
@@ -253,6 +273,18 @@ class FeatureData(SplitData):
             if expected != dim:
                 raise AvlocError(f"the network wants {modality} features of width {expected}, the store's have {dim}")
         check_streams(network.arguments, replace(self.context(), native_rate=self._keeps_rows(network)))
+        self.augmenter()
+
+    def augmenter(self) -> ExampleAugmenter | None:
+        """Return what augments training examples; None without `augment`.
+
+        Raises:
+            AvlocError: if no stream that the network is given holds samples or pixels, or the recipe does not fit to them.
+        """
+        if self.recipe is None:
+            return None
+        used = [d for d in map(self.store.describe, self.extractors) if self.modality in (None, d.modality)]
+        return make_augmenter(self.recipe, used, seed=self.seed)
 
     def split(self, split: str, *, training: bool = False) -> FeatureDataset:
         """Return the clips of a split that have features."""
@@ -260,6 +292,7 @@ class FeatureData(SplitData):
         steps = None if network is None else network.longest_steps
         limits = [self.longest_s if training else None, None if steps is None else steps * self.hop_s]
         longest_s = min((s for s in limits if s is not None), default=None)
+        shares = self.shares if training else dict.fromkeys(self.shares, 0.0)
         dataset = FeatureDataset(
             self._records(split, training=training),
             self.store,
@@ -267,26 +300,48 @@ class FeatureData(SplitData):
             hop_s=self.hop_s,
             longest_s=longest_s,
             random_windows=training,
-            pseudo_forgeries=self.pseudo_forgeries if training else 0.0,
+            pseudo_forgeries=shares["pseudo_forgeries"],
+            borrowed_forgeries=shares["borrowed_forgeries"],
+            hard_negatives=shares["hard_negatives"],
             allow_missing=self.allow_missing,
             native_rate=self._keeps_rows(network),
             modality=self.modality,
+            copies=self.copies if training else 0,
+            augmenter=self.augmenter() if training else None,
         )
+        self._warn(split, self._counts(dataset))
+        return dataset
+
+    def _counts(self, dataset: FeatureDataset) -> dict[str, int]:
+        """Count by text the faults and losses of a split's clips."""
         counts = {
             "clips have no features and are left out": len(dataset.missing),
             "segments reached past the end of what was decoded and were cut": dataset.clamped,
         }
-        if not training and longest_s is not None:
-            longer = int((dataset.ends_s > longest_s + self.hop_s).sum())
+        if not dataset.random_windows and dataset.longest_s is not None:
+            longer = int((dataset.ends_s > dataset.longest_s + self.hop_s).sum())
             counts["clips are longer than the network takes at once, and are validated on their beginning"] = longer
-        self._warn(split, counts)
-        return dataset
+        for name, steps in ({} if dataset.augmenter is None else dataset.augmenter.idle_steps).items():
+            counts[f"steps of the recipe do nothing, as {name} holds features"] = steps
+        if dataset.copies is not None:
+            counts["augmented copies are missing and are left out"] = dataset.copies.missing
+            names = ", ".join(dataset.copies.unchanged)
+            counts[f"streams have no augmented copies and stay as they are ({names})"] = len(dataset.copies.unchanged)
+        return counts
 
     def lengths(self, dataset: FeatureDataset) -> npt.NDArray[np.int64]:
         return dataset.lengths()
 
     def collate_fn(self, maker: TargetMaker | None) -> Callable[[Sequence[FeatureExample]], Batch]:
         return partial(collate, maker=maker)
+
+
+def _check_shares(shares: Mapping[str, float]) -> None:
+    for name, share in shares.items():
+        if not 0 <= share <= 1:
+            raise AvlocError(f"want {name} within 0 and 1, got {share:g}")
+    if sum(shares.values()) > 1 + 1e-9:
+        raise AvlocError(f"want {', '.join(shares)} of at most 1 together, got {sum(shares.values()):g}")
 
 
 class ClipData(SplitData):

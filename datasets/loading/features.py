@@ -9,7 +9,7 @@ Legend: B batch, T steps, R rows, D feature width, V clips.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,16 +17,25 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from avloc.core.columns import StringArray
 from avloc.core.descriptions import ExtractorDescription
 from avloc.core.records import MODALITIES, VideoRecord
 from avloc.core.timeline import rows_in
 from avloc.datasets.loading.batch import Batch, FeatureInputs, StreamInputs, TargetMaker, stack_targets
+from avloc.datasets.loading.copies import AugmentedCopies
 from avloc.datasets.loading.example import FeatureExample, cut_example, make_example, random_window
+from avloc.datasets.loading.mixing import borrow_forgery, splice_real_piece
 from avloc.datasets.loading.samplers import SampleIndex
 from avloc.datasets.readers.table import as_table
-from avloc.errors import StoreError
+from avloc.errors import AvlocError, StoreError
 from avloc.feature_extraction.extractors.base import Features, no_features
 from avloc.feature_extraction.store.feature_store import FeatureStore
+
+if TYPE_CHECKING:
+    from avloc.datasets.loading.augmentation import ExampleAugmenter
+
+PARTNERS = 4
+"""Clips that are tried for a mixture; a real clip that fits to none of them stays as it is."""
 
 
 def collate(examples: Sequence[FeatureExample], maker: TargetMaker | None = None) -> Batch:
@@ -87,6 +96,11 @@ class FeatureDataset(Dataset[FeatureExample]):
         native_rate: keep the rows of each stream instead of averaging them to steps.
         modality: give the network this stream alone, and only the segments of this modality; None: both.
         absent: extractors of a stream that the network is not given, whose features the store need not have.
+        borrowed_forgeries: share of the real clips that get a forgery of a fake clip, with its label (`borrow_forgery`).
+        hard_negatives: share of the real clips that get a piece of another real clip and stay real (`splice_real_piece`);
+            pseudo-forgeries are then not spliced.
+        copies: number of augmented copies of each clip in the store; each draw is one of them, or the clip itself.
+        augmenter: augments each example by its clip and epoch, after the cutting and the pseudo-forgery; None: nothing.
 
     Attributes:
         records: the clips that have features, with their segments cut.
@@ -95,6 +109,7 @@ class FeatureDataset(Dataset[FeatureExample]):
         ends_s: (V,) decoded length of each clip in seconds.
 
     Raises:
+        AvlocError: if forgeries are to be borrowed, and no clip is fake.
         StoreError: if an extractor is not in the store, or a clip's features are missing or failed and `allow_missing`
             is not set; the message counts both and names the first.
 
@@ -119,28 +134,55 @@ class FeatureDataset(Dataset[FeatureExample]):
         native_rate: bool = False,
         modality: str | None = None,
         absent: Sequence[ExtractorDescription] = (),
+        borrowed_forgeries: float = 0.0,
+        hard_negatives: float = 0.0,
+        copies: int = 0,
+        augmenter: ExampleAugmenter | None = None,
     ) -> None:
         self.store, self.extractors, self.hop_s, self.absent = store, tuple(extractors), hop_s, tuple(absent)
-        self.native_rate, self.modality = native_rate, modality
+        self.native_rate, self.modality, self.augmenter = native_rate, modality, augmenter
         self.longest_s = longest_s
         self.random_windows, self.pseudo_forgeries = random_windows, pseudo_forgeries
+        self.borrowed_forgeries, self.hard_negatives = borrowed_forgeries, hard_negatives
         self.modalities = {name: store.describe(name).modality for name in extractors}
         table = as_table(records) if modality is None else as_table(records).restricted_to(modality)
         used = [name for name in extractors if modality in (None, self.modalities[name])]
         places = {name: store.locate(name, table.files) for name in used}
         present = np.logical_and.reduce([p[:, 0] >= 0 for p in places.values()])
         self.missing = list(table.files.take(np.flatnonzero(~present)))
-        if self.missing and not allow_missing:
-            raise StoreError(
-                f"{store.root}: {len(self.missing)} of {len(table)} clips have no features of "
-                f"{', '.join(used)} ({self._reasons()}), the first is {self.missing[0]}; "
-                "extract them, or go on without them with --allow-missing"
-            )
-        if not present.any():
-            raise StoreError(f"{store.root}: none of the {len(table)} clips has features of {', '.join(used)}")
+        self._check_missing(used, len(table), allow_missing)
         self._places = {name: p[present] for name, p in places.items()}
         self.ends_s = np.max([store.ends_s(name, p) for name, p in self._places.items()], axis=0)
+        self.copies = self._find_copies(used, table.files.take(np.flatnonzero(present)), copies, allow_missing)
         self.records, self.clamped = (table if present.all() else table.take(present)).clamped(self.ends_s)
+        is_fake = self.records.modality().codes > 0
+        self._fake_clips = np.flatnonzero(is_fake)
+        self._real_clips = np.flatnonzero(~is_fake & self.records.labelled)
+        if borrowed_forgeries and not len(self._fake_clips):
+            raise AvlocError("borrowed_forgeries: none of the clips is fake; leave the option out")
+
+    def _check_missing(self, extractors: list[str], clips: int, allow_missing: bool) -> None:
+        names, missing = ", ".join(extractors), len(self.missing)
+        if missing and not allow_missing:
+            raise StoreError(
+                f"{self.store.root}: {missing} of {clips} clips have no features of {names} ({self._reasons()}), the first is "
+                f"{self.missing[0]}; extract them, or go on without them with --allow-missing"
+            )
+        if missing == clips:
+            raise StoreError(f"{self.store.root}: none of the {clips} clips has features of {names}")
+
+    def _find_copies(
+        self, extractors: list[str], files: StringArray, count: int, allow_missing: bool
+    ) -> AugmentedCopies | None:
+        for name in extractors:
+            if self.store.describe(name).augmentation is not None:
+                raise StoreError(
+                    f"{self.store.root}: holds augmented copies, which are for training beside the clips themselves; name the "
+                    "store that they lie in"
+                )
+        if not count:
+            return None
+        return AugmentedCopies(self.store, extractors, files, count, allow_missing=allow_missing)
 
     def _reasons(self) -> str:
         failed = {file for name in self.extractors for file in self.store.failures(name)} & set(self.missing)
@@ -150,25 +192,46 @@ class FeatureDataset(Dataset[FeatureExample]):
         return len(self.records)
 
     def __getitem__(self, index: SampleIndex | int) -> FeatureExample:
-        clip, seed = index if isinstance(index, tuple) else (index, 0)
+        clip, seed, epoch = index if isinstance(index, tuple) else SampleIndex(index, 0)
         random = np.random.default_rng(seed)
-        example = self._read(clip)
+        example = self._read(clip, 0 if self.copies is None else self.copies.draw(clip, random))
         if self.longest_s is not None:
             size = max(1, round(self.longest_s / self.hop_s))
             if self.random_windows:
                 example = random_window(example, self.longest_s, random)
             elif example.grid.length > size:
                 example = cut_example(example, 0, size)
-        if self.pseudo_forgeries and not example.record.segments and random.random() < self.pseudo_forgeries:
-            from avloc.datasets.loading.pseudo_forgeries import forge_features
+        example = self._forge(example, random)
+        return example if self.augmenter is None else self.augmenter(example, epoch)
 
-            example = forge_features(example, self._read(int(random.integers(len(self)))), random)
+    def _forge(self, example: FeatureExample, random: np.random.Generator) -> FeatureExample:
+        """Give a share of the real examples a pseudo-forgery, another clip's forgery, or a cut."""
+        shares = np.cumsum([self.pseudo_forgeries, self.borrowed_forgeries, self.hard_negatives])
+        if not shares[-1] or example.record.segments:
+            return example
+        choice = int(np.searchsorted(shares, random.random(), side="right"))
+        if choice == 0:
+            from avloc.datasets.loading.pseudo_forgeries import FEATURE_KINDS, forge_features
+
+            # A cut cannot be a forgery in one clip and genuine in the next.
+            kinds = [kind for kind in FEATURE_KINDS if kind != "splice" or not self.hard_negatives]
+            other = self._read(int(random.integers(len(self))))
+            return forge_features(example, other, random, kinds=kinds)
+        if choice < len(shares):
+            mix, clips = (borrow_forgery, self._fake_clips) if choice == 1 else (splice_real_piece, self._real_clips)
+            for clip in random.choice(clips, PARTNERS).tolist() if len(clips) else ():
+                mixed = mix(example, self._read(clip), random)
+                if mixed is not None:
+                    return mixed
         return example
 
-    def _read(self, clip: int) -> FeatureExample:
+    def _read(self, clip: int, copy: int = 0) -> FeatureExample:
+        """Read a clip, or one of its augmented copies."""
         features: dict[str, list[Features]] = {m: [] for m in MODALITIES}
         for name in self.extractors:
-            if name in self._places:
+            if copy and self.copies is not None and name in self.copies.names:
+                rows = self.copies.read(name, clip, copy)
+            elif name in self._places:
                 rows = self.store.read_at(name, *self._places[name][clip].tolist())
             else:
                 rows = no_features(self.store.describe(name))

@@ -4,13 +4,14 @@ The self-blending idea (Shiohara and Yamasaki, "Detecting deepfakes with self-bl
 time. It works on waveforms and frames (`forge_audio`, `forge_mouth`) and on cached features (`forge_features`). Outside of
 the window every sample, frame and feature is bit-identical.
 
-Legend: N samples, F frames, T steps of a model's clock, D feature width.
+Legend: N samples, F frames, R rows of a stream, T steps of a model's clock, D feature width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,13 +19,13 @@ import numpy.typing as npt
 from avloc.core.records import MODALITIES
 from avloc.core.timeline import DEFAULT_FPS, DEFAULT_SAMPLE_RATE, Segment
 from avloc.datasets.loading.example import FeatureExample
+from avloc.datasets.loading.mixing import fade_weights, holds_sound, read_samples, step_rows, write_samples
 from avloc.datasets.synthetic import forge
 from avloc.errors import AvlocError
 
 Samples = npt.NDArray[np.float32]
 Random = np.random.Generator
 SHORTEST_S, LONGEST_S = 0.1, 0.8
-FADE_S = 0.005
 MU_LAW_LEVELS = 64
 
 
@@ -107,19 +108,10 @@ def forge_audio(
         )
     old = samples[begin:end]
     new = np.clip(AUDIO_KINDS[kind](old, random), -1, 1)
-    weight = _fades(end - begin, sample_rate)
+    weight = fade_weights(end - begin, sample_rate)
     changed = samples.copy()
     changed[begin:end] = (1 - weight) * old + weight * new
     return changed
-
-
-def _fades(length: int, sample_rate: float) -> Samples:
-    """Weights of a change of `length` samples, which rise from 0 at its start and fall to 0 at its end."""
-    fade = min(round(FADE_S * sample_rate), length // 2)
-    weight = np.ones(length, dtype=np.float32)
-    weight[:fade] = np.linspace(0, 1, fade, endpoint=False)
-    weight[length - fade :] = weight[:fade][::-1]
-    return weight
 
 
 def forge_mouth(
@@ -161,19 +153,25 @@ FEATURE_KINDS = ("splice", "mix", "mask")
 
 
 def forge_features(
-    example: FeatureExample, other: FeatureExample, random: Random, *, kind: str | None = None
+    example: FeatureExample,
+    other: FeatureExample,
+    random: Random,
+    *,
+    kind: str | None = None,
+    kinds: Sequence[str] = FEATURE_KINDS,
 ) -> FeatureExample:
     """Change a window of a real clip's features, in one or both modalities.
 
-    `splice` replaces the window by another clip's, `mix` averages the two, `mask` sets it to the clip's mean. The window lies
-    on whole steps and becomes a fake segment of the changed modalities. Rows of samples are one signal: it fades from the one
-    to the other within 5 ms at the window's ends, and `mask` is silence.
+    `splice` replaces the window by another clip's, `mix` averages the two, `mask` sets it to the clip's mean. A stream of
+    samples is cross-faded at the window's ends, and half of the time it gets a kind of `AUDIO_KINDS` instead. The window lies
+    on whole steps and becomes a fake segment of the changed modalities.
 
     Args:
         example: a real clip.
         other: another clip, at least as long as the longest window.
         random: source of the window, the modalities and the kind.
-        kind: one of `FEATURE_KINDS`; None: a random one.
+        kind: one of `FEATURE_KINDS` for all streams; None: a random one.
+        kinds: those of `FEATURE_KINDS` that are drawn.
 
     Returns:
         A changed copy with its label.
@@ -183,9 +181,9 @@ def forge_features(
     """
     if example.record.segments:
         raise AvlocError(f"{example.record.file}: is already a forgery, want a real clip")
-    kind = FEATURE_KINDS[random.integers(len(FEATURE_KINDS))] if kind is None else kind
-    if kind not in FEATURE_KINDS:
-        raise AvlocError(f"unknown kind of feature forgery {kind!r}, there are: {', '.join(FEATURE_KINDS)}")
+    drawn = kinds[int(random.integers(len(kinds)))] if kind is None else kind
+    if drawn not in FEATURE_KINDS:
+        raise AvlocError(f"unknown kind of feature forgery {drawn!r}, there are: {', '.join(FEATURE_KINDS)}")
     grid = example.grid
     shared_s = min(grid.length, other.grid.length) * grid.hop_s
     window = draw_window(shared_s, random, step_s=grid.hop_s)
@@ -195,50 +193,43 @@ def forge_features(
     forged = _draw_modalities(example, other, random)
     streams = [stream.copy() for stream in example.streams]
     for k in forged:
-        old = streams[k][_rows(example, k, first, length)]
-        new = other.streams[k][_rows(other, k, source, length)]
-        if example.rows:
-            old, new = old[: len(new)], new[: len(old)]  # streams differ in phase
-        if old.dtype == np.int16:
-            old[...] = _forge_samples(old, new, kind, example.rows[k].grid.hop_s)
-        elif kind == "splice":
-            old[...] = new
-        elif kind == "mix":
-            old[...] = (old.astype(np.float32) + new) / 2  # whole numbers would overflow
+        if holds_sound(example, k):
+            old, new = read_samples(example, k, first, length), read_samples(other, k, source, length)
+            sound_kind = drawn if kind is not None or random.random() < 0.5 else str(random.choice([*AUDIO_KINDS]))
+            streams[k] = write_samples(example, k, first, _forge_samples(old, new, sound_kind, random))
         else:
-            old[...] = example.streams[k].mean(axis=0)
-        if example.rows:
-            streams[k][~example.rows[k].present] = 0
+            _forge_rows(example, other, k, (first, source, length), drawn, streams[k])
     begin, end = grid.to_seconds(np.array([first, first + length])).tolist()
     audio, visual = ((Segment(begin, end),) if k in forged else () for k in range(len(MODALITIES)))
     record = replace(example.record, audio_segments=audio, visual_segments=visual)
     return replace(example, record=record, streams=tuple(streams))
 
 
-def _forge_samples(
-    old: npt.NDArray[np.int16], new: npt.NDArray[np.int16], kind: str, hop_s: float
-) -> npt.NDArray[np.int16]:
-    """Change rows of samples as one signal: (R, D), (R, D) → (R, D).
-
-    A clip's mean row would be a tone of one period per row, and an end without a fade a click.
-    """
-    before, after = old.astype(np.float64).ravel(), new.astype(np.float64).ravel()
-    if kind == "mix":
-        after = (before + after) / 2
-    elif kind == "mask":
-        after = np.zeros_like(before)
-    weight = _fades(len(before), old.shape[1] / hop_s)
-    return np.rint((1 - weight) * before + weight * after).astype(np.int16).reshape(old.shape)
+def _forge_samples(old: Samples, new: Samples, kind: str, random: Random) -> Samples:
+    """Make the samples of a window (N,) from the clip's own and another clip's."""
+    if kind in AUDIO_KINDS:
+        return np.clip(AUDIO_KINDS[kind](old, random), -1, 1)
+    if kind == "splice":
+        return new
+    return (old + new) * np.float32(0.5) if kind == "mix" else np.full_like(old, old.mean())
 
 
-def _rows(example: FeatureExample, stream: int, first: int, length: int) -> slice:
-    """The rows of a stream whose middles lie within `length` steps from `first`."""
-    if not example.rows:
-        return slice(first, first + length)
-    rows = example.rows[stream].grid
-    ends_s = example.grid.to_seconds([first, first + length])
-    begin, end = np.ceil(rows.to_steps(ends_s) - 0.5 - 1e-6).clip(0, rows.length).astype(int).tolist()
-    return slice(begin, end)
+def _forge_rows(
+    example: FeatureExample, other: FeatureExample, k: int, steps: tuple[int, int, int], kind: str, stream: Any
+) -> None:
+    """Change rows of stream k (R, D) in place; `steps` are the first one, the other clip's first one, and their number."""
+    first, source, length = steps
+    old, new = stream[step_rows(example, k, first, length)], other.streams[k][step_rows(other, k, source, length)]
+    if example.rows:
+        old, new = old[: len(new)], new[: len(old)]  # streams differ in phase
+    if kind == "splice":
+        old[...] = new
+    elif kind == "mix":
+        old[...] = (old.astype(np.float32) + new) / 2  # whole numbers would overflow
+    else:
+        old[...] = example.streams[k].mean(axis=0)
+    if example.rows:
+        stream[~example.rows[k].present] = 0
 
 
 def _draw_modalities(example: FeatureExample, other: FeatureExample, random: Random) -> list[int]:

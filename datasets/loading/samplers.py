@@ -23,11 +23,13 @@ class SampleIndex(NamedTuple):
 
     Attributes:
         clip: index of the clip.
-        seed: for everything random about this draw (crops, augmentation).
+        seed: for everything random about this draw (windows, pseudo-forgeries).
+        epoch: number of the epoch, for what follows from the clip and the epoch (augmentation).
     """
 
     clip: int
     seed: int
+    epoch: int = 0
 
 
 class BucketSampler(Sampler[list[SampleIndex]]):
@@ -96,7 +98,7 @@ class BucketSampler(Sampler[list[SampleIndex]]):
                 clips = np.array_split(batch, self.ranks)[self.rank]
                 # Seeds follow from the batch's number, not from earlier draws: resuming changes nothing.
                 seeds = np.random.SeedSequence([self.seed, epoch, number, self.rank]).generate_state(len(clips))
-                yield [SampleIndex(k, s) for k, s in zip(clips.tolist(), seeds.tolist(), strict=True)]
+                yield [SampleIndex(k, s, epoch) for k, s in zip(clips.tolist(), seeds.tolist(), strict=True)]
 
     def _global_batches(self, epoch: int) -> list[Int]:
         """Return an epoch's batches, each with the clips of all ranks."""

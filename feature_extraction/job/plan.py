@@ -101,7 +101,7 @@ class JobPlan:
         self.array_index, self.check_room = array_index, check_room
         extractors = _load_extractors(settings)
         self.names = [extractor.name for extractor in extractors]
-        self.descriptions = [_describe(extractor, settings.backend) for extractor in extractors]
+        self.descriptions = [_describe(extractor, settings) for extractor in extractors]
         self.layouts = self._make_layouts(shard_clips)
         self._shards: dict[str, _PlannedShard] = {}
         for k, layout in enumerate(self.layouts):
@@ -266,21 +266,23 @@ def _load_extractors(settings: ExtractionSettings) -> list[Extractor]:
     return extractors
 
 
-def _describe(extractor: Extractor, backend: str) -> ExtractorDescription:
-    """Describe an extractor with the decoder, which matters for the picture only.
+def _describe(extractor: Extractor, settings: ExtractionSettings) -> ExtractorDescription:
+    """Describe an extractor with the decoder, which matters for the picture only, and the augmentation.
 
     Raises:
         AvlocError: if the extractor takes the frames of another decoder.
     """
     description = extractor.describe()
+    if settings.augmentation is not None:
+        description = replace(description, augmentation=settings.augmentation.describe())
     if extractor.video_format is None:
         return description
-    if extractor.decoder not in (None, backend):
+    if extractor.decoder not in (None, settings.backend):
         raise AvlocError(
-            f"{extractor.name} learned from frames of the decoder {extractor.decoder}, not of {backend}: give --decoder "
+            f"{extractor.name} learned from frames of the decoder {extractor.decoder}, not of {settings.backend}: give --decoder "
             f"{extractor.decoder}"
         )
-    return replace(description, decoder=backend)
+    return replace(description, decoder=settings.backend)
 
 
 def _check_arguments(settings: ExtractionSettings, shard_clips: int | None, array_index: tuple[int, int]) -> None:

@@ -20,8 +20,9 @@ from avloc.feature_extraction.extractors.base import Extractor, check_rows, gap_
 from avloc.feature_extraction.extractors.catalog import build_extractor, with_default_key
 from avloc.feature_extraction.extractors.windows import StreamWindow
 from avloc.feature_extraction.job.engines.units import absolute_path
+from avloc.feature_extraction.media.augmented import MediaAugmentation
 from avloc.feature_extraction.media.decode import stream
-from avloc.feature_extraction.media.types import LONGEST_S, NO_STREAM, Clip, Span
+from avloc.feature_extraction.media.types import LONGEST_S, NO_STREAM, Clip, Span, VideoFormat
 from avloc.feature_extraction.store.dtypes import to_stored
 from avloc.io.files import resolve_inside
 from avloc.io.worker_process import Pulse, TaskFunction
@@ -46,6 +47,7 @@ class ExtractionSettings:
         workers: processes; 0 does everything in this one, where a clip that crashes or hangs takes the job with it.
         timeout_s: give up on a clip after this many seconds without progress.
         longest_s: refuse clips that are longer, in seconds.
+        augmentation: of an augmented copy; None: the clips themselves.
 
     >>> settings = ExtractionSettings("~/clips", [("logmel", {"bands": 40})])
     >>> settings.build_extractors()[0].dim
@@ -61,6 +63,7 @@ class ExtractionSettings:
     workers: int = 0
     timeout_s: float = 300.0
     longest_s: float = LONGEST_S
+    augmentation: MediaAugmentation | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "root", Path(self.root).expanduser())
@@ -86,7 +89,8 @@ class ExtractionSettings:
         for name, arguments in self.extractors:
             named = with_default_key(name, arguments)
             extractors.append((name, {k: absolute_path(v) if k == "weights" else v for k, v in named.items()}))
-        return replace(self, root=self.folder.absolute(), extractors=extractors)
+        augmentation = None if self.augmentation is None else self.augmentation.absolute()
+        return replace(self, root=self.folder.absolute(), extractors=extractors, augmentation=augmentation)
 
     def build_extractors(self) -> list[Extractor]:
         """Build the extractors, with their networks on `device`.
@@ -182,8 +186,7 @@ def process_clip(
     formats = [f for k in task.extractors if (f := extractors[k].video_format) is not None]
     audio = any(extractors[k].video_format is None for k in task.extractors)
     timer, totals = _CpuTimer(), _ClipTotals()
-    span = Span(longest_s=settings.longest_s)
-    for part in stream(path, formats, audio=audio, backend=settings.backend, span=span):
+    for part in _parts(path, task.file, formats, audio, settings):
         timer.end_decoding()
         totals.add(part)
         for k, cutter in cutters.items():
@@ -197,6 +200,17 @@ def process_clip(
         yield from _chunks(path, k, extractors[k], cutter.finish(), settings)
     timer.end_extraction()
     yield totals.done(task, extractors, timer)
+
+
+def _parts(
+    path: Path, file: str, formats: Sequence[VideoFormat], audio: bool, settings: ExtractionSettings
+) -> Iterator[Clip]:
+    """Decode a clip in parts, or as a whole if it is augmented."""
+    span = Span(longest_s=settings.longest_s)
+    if settings.augmentation is None:
+        yield from stream(path, formats, audio=audio, backend=settings.backend, span=span)
+    else:
+        yield settings.augmentation.decode(path, file, formats, audio=audio, backend=settings.backend, span=span)
 
 
 @dataclass(slots=True)

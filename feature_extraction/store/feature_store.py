@@ -4,6 +4,7 @@
 STORE/logspec/store.json            format version, and the extractor's description
 STORE/logspec/plan-5d41402a.json    the shards that a list of clips becomes; reveals missing ones
 STORE/logspec/00000-3f2a9c1d.h5     a shard, see `shards`
+STORE/copies/1/logspec/…            a store of augmented copies of the same clips
 ```
 
 One flat array with offsets reads random clips far faster than a group per clip. A shard appears complete or not at all, and
@@ -85,6 +86,10 @@ class FeatureStore:
 
     def __getstate__(self) -> dict[str, object]:
         return {"root": self.root, "_indices": {}}
+
+    def copy(self, number: int) -> FeatureStore:
+        """The store of an augmented copy of the clips, from 1; it need not exist."""
+        return FeatureStore(self.root / "copies" / str(number))
 
     def extractors(self) -> list[str]:
         """The names of the extractors that have features here."""

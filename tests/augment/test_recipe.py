@@ -180,3 +180,22 @@ def test_what_cannot_be_drawn_is_refused_when_it_is_made(make, message):
 
 def test_recipes_travel_to_worker_processes():
     assert pickle.loads(pickle.dumps(RECIPE)) == RECIPE
+
+
+def test_a_digest_tells_recipes_apart():
+    assert pickle.loads(pickle.dumps(RECIPE)).digest() == RECIPE.digest()
+    assert len(RECIPE.digest()) == 16
+    explicit = Recipe(audio=(Step(Gain, 1.0, {"gain_db": Gain().gain_db, "level": 1.0}),))
+    assert explicit.digest() == Recipe(audio=(Step(Gain),)).digest()  # a default is a parameter like others
+    first, second = Step(Gain, 1.0, {"gain_db": 3.0}), Step(Noise)
+    recipes = [
+        Recipe(),
+        RECIPE,
+        explicit,
+        Recipe(audio=(first, second)),
+        Recipe(audio=(second, first)),
+        Recipe(audio=(Step(Gain, 0.5, {"gain_db": 3.0}), second)),
+        Recipe(audio=(Step(Gain, 1.0, {"gain_db": Range(3.0, 4.0)}), second)),
+        Recipe(visual=(Step(Brightness),)),
+    ]
+    assert len({recipe.digest() for recipe in recipes}) == len(recipes)

@@ -302,3 +302,34 @@ def test_crop_is_an_argument_of_the_networks_that_take_one(tmp_path):
 )
 def test_format_duration(seconds, text):
     assert format_duration(seconds) == text
+
+
+def test_augmented_copies(command, tmp_path, capsys):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("audio: [{name: Gain, gain_db: -20}]")
+    with_copies = [*command, "--augment", str(recipe), "--copies"]
+    assert main([*with_copies, "2", "--dry-run"]) == 0
+    assert "each of 2 augmented copies:\n9 clips" in capsys.readouterr().out
+    assert not (tmp_path / "s").exists()
+    assert main([*with_copies, "1"]) == 0
+    assert main([*with_copies, "2"]) == 0
+    lines_out = capsys.readouterr().out.splitlines()
+    counts = [re.sub(".*: ", "", line) for line in lines_out]
+    made, kept = (
+        "9 clips extracted, 0 already in the store, 0 failed",
+        "0 clips extracted, 9 already in the store, 0 failed",
+    )
+    assert counts == [made, made, kept, kept, made]
+    store = FeatureStore(tmp_path / "s")
+    assert store.extractors() == store.copy(2).extractors() == ["logmel"]
+    clean, copy = (s.read("logmel", store.files("logmel")[0]).values for s in (store, store.copy(1)))
+    assert clean.shape == copy.shape
+    assert float(clean.mean() - copy.mean()) > 0.5  # logarithms of a softer sound
+    assert (store.copy(1).root / "log" / "extract-0-of-1.jsonl").exists()
+    recipe.write_text("audio: [{name: Gain, gain_db: -19}]")
+    assert main([*with_copies, "2"]) == 2
+    assert "holds features made with other settings: augmentation was" in capsys.readouterr().err
+    assert main([*command, "--copies", "2"]) == 2
+    assert "--copies: are made by a recipe; name it with --augment" in capsys.readouterr().err
+    assert main([*command, "--augment", "none.yaml"]) == 2
+    assert "none.yaml: no such recipe" in capsys.readouterr().err

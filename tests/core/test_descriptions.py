@@ -13,7 +13,11 @@ WAVLM = ExtractorDescription(
 )
 
 
-@pytest.mark.parametrize("description", [MEL, WAVLM, replace(MEL, precision="bf16", decoder="decord", factory="a.B")])
+COPY = replace(MEL, augmentation={"recipe": "5d41402a", "copy": 2, "seed": 0})
+OTHER = replace(MEL, precision="bf16", decoder="decord", factory="a.B")
+
+
+@pytest.mark.parametrize("description", [MEL, WAVLM, OTHER, COPY])
 def test_descriptions_survive_json(description):
     values = json.loads(json.dumps(description.to_dict()))
     assert ExtractorDescription.from_dict(values) == description
@@ -21,6 +25,7 @@ def test_descriptions_survive_json(description):
 
 def test_usual_values_are_left_out():
     assert "precision" not in MEL.to_dict()
+    assert "augmentation" not in MEL.to_dict()
     assert MEL.to_dict()["weights_sha256"] is None
     assert replace(MEL, precision="16").to_dict()["precision"] == "16"
 
@@ -43,6 +48,7 @@ def test_unknown_keys_are_ignored_and_numbers_converted():
         ({"modality": "video"}, "cannot have modality 'video'"),
         ({"name": "a/b"}, "cannot have name 'a/b'"),
         ({"name": ".x"}, "cannot have name '.x'"),
+        ({"augmentation": "light"}, "cannot have augmentation 'light'"),
         ({"parameters": [1]}, r"parameters must be named, got \[1\]"),
     ],
 )

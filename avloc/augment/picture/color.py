@@ -66,6 +66,7 @@ class Saturation(PictureAugmentation):
     """
 
     LIMITS: ClassVar[Mapping[str, tuple[float, float]]] = {"factor": FACTORS}
+    COLORS_ONLY: ClassVar[bool] = True
 
     factor: float = 0.5
 
@@ -82,6 +83,8 @@ class Grey(PictureAugmentation):
     >>> Grey()(np.random.default_rng(1), np.array([[[[255, 0, 0]]]], np.uint8)).tolist()
     [[[[76, 76, 76]]]]
     """
+
+    COLORS_ONLY: ClassVar[bool] = True
 
     def change(self, rng: Random, frames: Frames) -> Frames:
         return Saturation(factor=0.0).change(rng, frames)

@@ -11,7 +11,11 @@ import pytest
 
 from avloc.core.descriptions import ClipInputFormat, TrainingContext
 from avloc.datasets.loading.data_modules import ClipData, DatasetWarning, FeatureData
+from avloc.datasets.readers.catalog import read_records
 from avloc.errors import AvlocError, MediaError
+from avloc.feature_extraction.job.run import extract
+from avloc.feature_extraction.job.worker import ExtractionSettings
+from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.heads.maps import MapTargetMaker
 
 EXTRACTORS = ["logspec", "residual_grid"]
@@ -166,6 +170,12 @@ def test_wrong_settings():
         feature_data(".", ".", balance="x")
     with pytest.raises(AvlocError, match="want pseudo_forgeries within 0 and 1, got 2"):
         feature_data(".", ".", pseudo_forgeries=2.0)
+    with pytest.raises(AvlocError, match="want hard_negatives within 0 and 1, got -1"):
+        feature_data(".", ".", hard_negatives=-1.0)
+    with pytest.raises(
+        AvlocError, match="want pseudo_forgeries, borrowed_forgeries, hard_negatives of at most 1 together, got 1.1"
+    ):
+        feature_data(".", ".", pseudo_forgeries=0.5, borrowed_forgeries=0.6)
     with pytest.raises(AvlocError, match="want hop_s > 0 and longest_s > 0, got 0 and 40"):
         feature_data(".", ".", hop_s=0.0)
 
@@ -213,3 +223,82 @@ def test_a_modality_leaves_out_the_other_stream_and_its_segments(tiny_set, tiny_
 def test_an_unknown_modality_is_refused():
     with pytest.raises(AvlocError, match="want modality of audio, visual, or none for both, got 'smell'"):
         feature_data("set", "store", modality="smell")
+
+
+@pytest.fixture(scope="module")
+def raw_store(tiny_set, make_once):
+    """The sound and small crops of the tiny set, beside features of its picture."""
+
+    def fill(folder):
+        extractors = [("waveform", {}), ("mouth", {"side": 24, "crop": "none"}), ("residual_grid", {})]
+        files = [record.file for record in read_records("lavdf", tiny_set)]
+        report = extract(files, FeatureStore(folder), ExtractionSettings(tiny_set, extractors), shard_clips=4)
+        assert report.done == 9
+
+    return make_once("raw-store", fill)
+
+
+def raw_data(root, store, *extractors, **options):
+    options = {"batch_size": 2, "native_rate": True, **options}
+    return FeatureData(dataset="lavdf", root=root, store=store, extractors=list(extractors), **options)
+
+
+def epochs(data, count=2):
+    """By epoch and clip, the sum of the augmented sound."""
+    loader = data.train_dataloader()
+    return [
+        {
+            r.file: int(a.long().abs().sum())
+            for batch in loader
+            for r, a in zip(batch.records, batch.inputs.audio, strict=True)
+        }
+        for _ in range(count)
+    ]
+
+
+def test_training_clips_are_augmented_otherwise_in_each_epoch(tiny_set, raw_store, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("audio: [{name: Noise, snr_db: [0, 20]}]\nvisual: [{name: Brightness, factor: [0.4, 0.8]}]")
+    data = raw_data(tiny_set, raw_store, "waveform", "mouth", augment=recipe)
+    attach_network(data)
+    clean = data.split("train")
+    validation = [sample.inputs for sample in data.val_dataloader()]
+    for one, other in zip(validation, raw_data(tiny_set, raw_store, "waveform", "mouth").val_dataloader(), strict=True):
+        assert (one.audio == other.inputs.audio).all()
+        assert (one.video == other.inputs.video).all()
+    first, second = epochs(data)
+    assert set(first) == set(second) == set(clean.records.files)
+    assert all(first[file] != second[file] for file in first)
+    again = raw_data(tiny_set, raw_store, "waveform", "mouth", augment=recipe, workers=2, batch_size=3)
+    attach_network(again)
+    assert epochs(again) == [first, second]  # whatever the workers and the batches
+    other = raw_data(tiny_set, raw_store, "waveform", "mouth", augment=recipe, seed=1)
+    attach_network(other)
+    assert all(epochs(other, 1)[0][file] != first[file] for file in first)
+
+
+def test_labels_of_augmented_clips_stay(tiny_set, raw_store):
+    data = raw_data(tiny_set, raw_store, "waveform", "residual_grid", augment="strong")
+    attach_network(data)
+    with pytest.warns(
+        DatasetWarning, match="train: 11 steps of the recipe do nothing, as residual_grid holds features"
+    ):
+        augmented = data.split("train", training=True)
+    clean = data.split("train")
+    for k in range(3):
+        assert augmented[k].record == clean[k].record
+        assert augmented[k].grid == clean[k].grid
+        np.testing.assert_array_equal(augmented[k].streams[1], clean[k].streams[1])
+    assert any((augmented[k].streams[0] != clean[k].streams[0]).any() for k in range(3))
+
+
+def test_augmentation_needs_samples_or_pixels(tiny_set, tiny_store, raw_store):
+    network = SimpleNamespace(cached_features=True, arguments={"audio_dim": 513, "visual_dim": 320})
+    features = feature_data(tiny_set, tiny_store, augment="light", native_rate=False)
+    with pytest.raises(AvlocError, match="augment: none of logspec, residual_grid holds samples or pixels"):
+        features.check_network(network)
+    alone = raw_data(tiny_set, raw_store, "waveform", "residual_grid", augment="light", modality="visual")
+    with pytest.raises(AvlocError, match="augment: none of residual_grid holds samples or pixels"):
+        alone.split("train", training=True)
+    with pytest.raises(AvlocError, match=r"nothing\.yaml: no such recipe"):
+        feature_data(tiny_set, tiny_store, augment="nothing.yaml")

@@ -14,7 +14,7 @@ from avloc.datasets.loading.example import make_example
 from avloc.datasets.loading.features import FeatureDataset, collate
 from avloc.datasets.loading.samplers import SampleIndex
 from avloc.datasets.readers.catalog import read_records
-from avloc.errors import StoreError
+from avloc.errors import AvlocError, StoreError
 from avloc.feature_extraction.extractors.base import Features
 from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.heads.points import PointTargetMaker, Pyramid
@@ -195,3 +195,29 @@ def test_features_of_the_stream_that_is_left_out_need_not_be_complete(tiny_set, 
             records, FeatureStore(tiny_store), ["logspec", "residual_grid"], hop_s=0.04, modality="audio"
         )
     assert dataset[0].streams[1].shape[1] == 320
+
+
+def test_real_clips_get_pieces_of_other_clips(tiny_set, tiny_store):
+    records = [replace(r, audio_segments=(), visual_segments=()) for r in read_records("lavdf", tiny_set)]
+    records[4] = replace(records[4], audio_segments=(Segment(1.0, 1.3),))
+    store = FeatureStore(tiny_store)
+
+    def dataset(**shares):
+        return FeatureDataset(records, store, EXTRACTORS, hop_s=0.04, native_rate=True, **shares)
+
+    plain, cut, borrowed = dataset(), dataset(hard_negatives=1.0), dataset(borrowed_forgeries=0.6)
+    draws = [SampleIndex(clip, 10 * seed + clip) for clip in (0, 1, 2, 3, 5) for seed in range(6)]
+    for draw in draws:
+        example = cut[draw]
+        assert example.record.segments == ()
+        assert (example.streams[0] != plain[draw.clip].streams[0]).any()
+        np.testing.assert_array_equal(example.streams[0], cut[draw].streams[0])
+    labels = [borrowed[draw].record.audio_segments for draw in draws]
+    assert 0.3 < np.mean([len(segments) == 1 for segments in labels]) < 0.9
+    assert all(s.duration_s == pytest.approx(0.3) for segments in labels for s in segments)
+    assert borrowed[SampleIndex(4, 1)].record == plain[4].record  # fake clips stay
+    both = dataset(pseudo_forgeries=0.5, hard_negatives=0.5)
+    assert 0.2 < np.mean([both[draw].record.modality != "real" for draw in draws]) < 0.8
+    records[4] = records[4].__class__(records[4].file, "train")
+    with pytest.raises(AvlocError, match="borrowed_forgeries: none of the clips is fake"):
+        dataset(borrowed_forgeries=0.1)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -146,22 +148,65 @@ def test_rows_change_where_the_label_says(kind, seed):
     assert silent.rows[1].present.sum() == 50
 
 
+def sounding(value, pixels=250):
+    """Two seconds of constant samples and pixels."""
+    audio = Features(np.full((200, 160), value, np.int16), TimeGrid(0, 0.01, 200))
+    visual = Features(np.full((50, 9), pixels, np.uint8), TimeGrid(0, 0.04, 50))
+    return make_example(VideoRecord("x", "t"), {"audio": [audio], "visual": [visual]}, 0.04, native_rate=True)
+
+
 @pytest.mark.parametrize("kind", FEATURE_KINDS)
 def test_forged_samples_do_not_overflow(kind):
     """Loud samples: their sum does not fit into 16 bits."""
-
-    def loud(value):
-        audio = Features(np.full((200, 160), value, np.int16), TimeGrid(0, 0.01, 200))
-        visual = Features(np.full((50, 9), 250, np.uint8), TimeGrid(0, 0.04, 50))
-        record = VideoRecord("x", "t")
-        return make_example(record, {"audio": [audio], "visual": [visual]}, 0.04, native_rate=True)
-
     for seed in range(6):
-        forged = forge_features(loud(30000), loud(20000), np.random.default_rng(seed), kind=kind)
+        forged = forge_features(sounding(30000), sounding(20000), np.random.default_rng(seed), kind=kind)
+        target = {"splice": 20000, "mix": 25000, "mask": 30000}[kind]
         assert forged.streams[0].dtype == np.int16
-        inside = {"splice": 20000, "mix": 25000, "mask": 0}[kind]  # and fades between it and the clip's own
-        assert {forged.streams[0].min(), forged.streams[0].max()} <= {inside, 30000}
+        assert forged.streams[0].min() == (target if forged.record.audio_segments else 30000)
+        assert forged.streams[0].max() == 30000
         assert set(np.unique(forged.streams[1])) == {250}
+
+
+def test_a_splice_of_samples_fades_within_its_label():
+    for seed in range(12):
+        forged = forge_features(sounding(30000), sounding(-20000), np.random.default_rng(seed), kind="splice")
+        samples = forged.streams[0].reshape(-1).astype(int)
+        if not forged.record.audio_segments:
+            assert (samples == 30000).all()
+            continue
+        (window,) = forged.record.audio_segments
+        begin, end = (round(t * 16000) for t in window)
+        assert (samples[:begin] == 30000).all()
+        assert (samples[end:] == 30000).all()
+        assert (samples[begin + 80 : end - 80] == -20000).all()
+        np.testing.assert_allclose(samples[begin : begin + 80], 30000 - 50000 * np.arange(80) / 80, atol=1)
+        assert np.abs(np.diff(samples)).max() <= 50000 / 80 + 1  # no click
+
+
+def test_samples_get_kinds_of_their_own_too():
+    random = np.random.default_rng(1)
+    real, other = sounding(0), sounding(0)
+    noise = (3000 * random.normal(size=(200, 160))).clip(-32768, 32767).astype(np.int16)
+    real = replace(real, streams=(noise, real.streams[1]))
+    inner = []
+    for seed in range(60):
+        forged = forge_features(real, other, np.random.default_rng(seed), kinds=("mask",))
+        segments = forged.record.audio_segments
+        if segments:
+            begin, end = (round(t * 16000) for t in segments[0])
+            changed = np.flatnonzero(forged.streams[0].reshape(-1) != noise.reshape(-1))
+            assert begin <= changed.min() <= changed.max() < end
+            inner.append(float(np.abs(forged.streams[0].reshape(-1)[begin + 100 : end - 100].astype(float)).mean()))
+    assert min(inner) < 40  # masked
+    assert np.mean(np.array(inner) > 500) > 0.3  # a gain, a codec, another pitch, a vocoder
+
+
+def test_kinds_are_those_of_the_list():
+    for seed in range(9):
+        forged = forge_features(example(0), example(1), np.random.default_rng(seed), kinds=("mask",))
+        for stream, real in zip(forged.streams, example(0).streams, strict=True):
+            changed = stream[(stream != real).any(axis=1)]
+            np.testing.assert_allclose(changed, np.broadcast_to(real.mean(axis=0), changed.shape), rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", FEATURE_KINDS)
@@ -186,4 +231,4 @@ def test_forged_sound_has_neither_clicks_nor_a_tone_of_its_rows(kind):
         assert first <= changed[0] < first + 20
         assert end - 20 <= changed[-1] < end
         if kind == "mask":
-            assert not after[first + 80 : end - 80].any()
+            assert np.ptp(after[first + 80 : end - 80]) == 0

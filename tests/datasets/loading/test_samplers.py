@@ -80,3 +80,10 @@ def test_sampler_errors():
         BucketSampler([1, 2], 1, rank=2, ranks=2)
     with pytest.raises(AvlocError, match="3 processes cannot share 2 clips"):
         BucketSampler([1, 2], 1, ranks=3)
+
+
+def test_draws_know_their_epoch():
+    sampler = BucketSampler([3, 1, 2], batch_size=2)
+    assert [{index.epoch for batch in sampler for index in batch} for _ in range(3)] == [{0}, {1}, {2}]
+    sampler.set_epoch(7)
+    assert {index.epoch for batch in sampler for index in batch} == {7}

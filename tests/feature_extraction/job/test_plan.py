@@ -135,11 +135,12 @@ def test_a_store_that_is_a_file(toys, clips, names, tmp_path):
 def test_an_extractor_that_learned_from_one_decoder_refuses_another():
     """As `checkpoint`, whose front end was trained on the frames of a decoder."""
     extractor = build_extractor("mouth", {"crop": "center"})
-    assert _describe(extractor, "pyav").decoder == "pyav"
+    pyav, decord = (ExtractionSettings("clips", [("mouth", {})], backend=backend) for backend in ("pyav", "decord"))
+    assert _describe(extractor, pyav).decoder == "pyav"
     extractor.decoder = "decord"
-    assert _describe(extractor, "decord").decoder == "decord"
+    assert _describe(extractor, decord).decoder == "decord"
     with pytest.raises(
         AvlocError, match="mouth learned from frames of the decoder decord, not of pyav: give --decoder dec"
     ):
-        _describe(extractor, "pyav")
-    assert _describe(build_extractor("waveform"), "pyav").decoder is None
+        _describe(extractor, pyav)
+    assert _describe(build_extractor("waveform"), pyav).decoder is None

@@ -194,3 +194,16 @@ def test_root_as_text_with_home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert FeatureStore("~/s").root == tmp_path / "s"
     assert repr(FeatureStore("s")) == "FeatureStore('s')"
+
+
+def test_copies_lie_in_stores_of_their_own(tmp_path):
+    store = FeatureStore(tmp_path)
+    plain = ExtractorDescription("mel", "audio", hop_s=0.01, dim=2)
+    copy = dataclasses.replace(plain, augmentation={"recipe": "5d41402a", "copy": 3, "seed": 0})
+    store.prepare(plain)
+    store.copy(3).prepare(copy)
+    assert store.copy(3).root == tmp_path / "copies" / "3"
+    assert store.extractors() == store.copy(3).extractors() == ["mel"]
+    assert store.copy(3).describe("mel") == copy
+    assert store.fingerprint("mel") != store.copy(3).fingerprint("mel")
+    assert store.copy(1).extractors() == []

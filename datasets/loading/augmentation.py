@@ -1,0 +1,132 @@
+"""Examples of cached sound and crops > augmented examples, in the workers of a loader; see `avloc.augment`.
+
+The augmentation follows from the seed, the epoch and the clip, whatever its label is. Labels, clocks and gaps stay as they are.
+
+Legend: R rows of a stream's clock, D numbers per row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from avloc.augment.recipe import Recipe, Step, clip_generator
+from avloc.augment.recipe_file import read_recipe
+from avloc.core.descriptions import ExtractorDescription
+from avloc.core.records import MODALITIES
+from avloc.datasets.loading.example import FeatureExample
+from avloc.datasets.loading.raw_rows import Rows, from_samples, holds_frames, holds_samples, to_frames, to_samples
+from avloc.errors import AvlocError
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleAugmenter:
+    """Augments the streams of examples that hold samples or pixels. Picklable.
+
+    Attributes:
+        recipe: the augmentations; those of a stream of features do nothing.
+        seed: of the run.
+        streams: by modality that is augmented, the extractor.
+        idle_steps: by extractor of features, the number of steps that would change its input.
+    """
+
+    recipe: Recipe
+    seed: int
+    streams: dict[str, str]
+    idle_steps: dict[str, int]
+
+    def __call__(self, example: FeatureExample, epoch: int) -> FeatureExample:
+        """Augment an example at its streams' own rate; the whole clip or a window of it.
+
+        Args:
+            example: as `make_example` makes it with `native_rate`.
+            epoch: number of the epoch; each has other augmentations.
+
+        Raises:
+            AvlocError: if the streams have been averaged to steps.
+        """
+        streams = [*example.streams]
+        for modality, name in self.streams.items():
+            k = MODALITIES.index(modality)
+            if not example.rows:
+                raise AvlocError(
+                    f"augment: {name} is augmented at its own rate; want a network or data with native_rate"
+                )
+            rng = clip_generator(self.seed, example.record.file, epoch, modality=modality)  # type: ignore[arg-type]
+            streams[k] = self._augment(modality, streams[k], example.rows[k].present, rng)
+        return replace(example, streams=tuple(streams))
+
+    def _augment(self, modality: str, rows: Rows, present: npt.NDArray[np.bool_], rng: np.random.Generator) -> Rows:
+        """Augment the rows (R, D) from the first to the last that is `present` (R,); the others stay zeros."""
+        extracted = np.flatnonzero(present)
+        if not len(extracted):
+            return rows
+        part = slice(extracted[0], extracted[-1] + 1)
+        if modality == "audio":
+            samples = to_samples(rows[part])
+            changed_samples = self.recipe.sound(rng, samples)
+            if changed_samples is samples:
+                return rows
+            new: Rows = from_samples(changed_samples, rows.shape[1])
+        else:
+            frames = to_frames(rows[part])
+            new = self.recipe.picture(rng, frames).reshape(-1, rows.shape[1])
+        augmented = np.zeros_like(rows)
+        augmented[part] = np.where(present[part, None], new, 0)
+        return augmented
+
+
+def make_augmenter(
+    recipe: str | Path | Recipe, descriptions: Sequence[ExtractorDescription], *, seed: int = 0
+) -> ExampleAugmenter:
+    """Make the augmenter of the streams that a network is given.
+
+    Args:
+        recipe: `light`, `strong`, a file, or a recipe.
+        descriptions: the extractors of these streams.
+        seed: of the run.
+
+    Raises:
+        AvlocError: if the recipe cannot be read, no stream holds samples or pixels, or the recipe does not fit to those.
+    """
+    label = "the recipe" if isinstance(recipe, Recipe) else str(recipe)
+    recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
+    raw = [d for d in descriptions if holds_samples(d) or holds_frames(d)]
+    steps = {"audio": recipe.audio, "visual": recipe.visual}
+    if not raw:
+        names = ", ".join(d.name for d in descriptions)
+        raise AvlocError(
+            f"augment: none of {names} holds samples or pixels; train on waveform or mouth, or augment before the "
+            "extractors (avloc extract --augment)"
+        )
+    for description in raw:
+        beside = [d.name for d in descriptions if d.modality == description.modality and d is not description]
+        if beside:
+            raise AvlocError(
+                f"augment: {description.name} must be the only {description.modality} stream, has {beside[0]}"
+            )
+        if description.modality == "visual":
+            _check_grey(label, recipe.visual, description.name)
+    streams = {d.modality: d.name for d in raw if steps[d.modality]}
+    if not streams:
+        names = ", ".join(d.name for d in raw)
+        raise AvlocError(
+            f"augment: {label} has no steps for {names}; want {' or '.join(d.modality for d in raw)} steps"
+        )
+    idle = {d.name: len(steps[d.modality]) for d in descriptions if d not in raw and steps[d.modality]}
+    return ExampleAugmenter(recipe, seed, streams, idle)
+
+
+def _check_grey(label: str, steps: Sequence[Step[Any]], name: str) -> None:
+    """Raise if a step would change colours of grey frames."""
+    for step in steps:
+        if step.augmentation.COLORS_ONLY:
+            raise AvlocError(
+                f"augment: {label}: {step.augmentation.__name__} changes nothing but colours, and {name} is grey; leave "
+                "the step out"
+            )
