@@ -42,9 +42,9 @@ class Altered(NamedTuple):
 
 
 class Count(NamedTuple):
-    """Faces found, false alarms, and the mean error of the found faces' mouths."""
+    """Faces that were detected, false alarms, and the mean error of the detected faces' mouths."""
 
-    found: int
+    hits: int
     false: int
     mouth_error: float
 
@@ -122,15 +122,15 @@ def is_same(face: Face, true: Face) -> bool:
 
 
 def count(detect: Detect, altered: Sequence[Altered], truth: Sequence[Face]) -> Count:
-    """Count the found faces among frames of which each has one."""
-    found, false, errors = 0, 0, []
+    """Count the detected faces among frames of which each has one."""
+    hits, false, errors = 0, 0, []
     for (_, matrix), face, detected in zip(altered, truth, detect([a.frame for a in altered]), strict=True):
         true = moved(face, matrix)
         same = [d for d in detected if is_same(d, true)]
-        found, false = found + bool(same), false + len(detected) - bool(same)
+        hits, false = hits + bool(same), false + len(detected) - bool(same)
         if same:
             errors.append(np.hypot(same[0].mouth_x - true.mouth_x, same[0].mouth_y - true.mouth_y) / true.side)
-    return Count(found, false, float(np.mean(errors)) if errors else np.nan)
+    return Count(hits, false, float(np.mean(errors)) if errors else np.nan)
 
 
 def mtcnn(frames: Sequence[Pixels], batch: int = PICTURES_AT_ONCE) -> list[list[Face]]:
@@ -196,7 +196,7 @@ def measure(frames: Sequence[Pixels]) -> list[str]:
     for condition, alter in CONDITIONS.items():
         altered = [alter(frame, face) for frame, face in pairs]
         counts = [count(detect, altered, truth) for detect in detectors.values() if detect]
-        cells = " | ".join(f"{c.found} | {c.false}" for c in counts)
+        cells = " | ".join(f"{c.hits} | {c.false}" for c in counts)
         lines.append(f"| {condition} | {cells} | {100 * counts[0].mouth_error:.1f} % |")
     lines.append("")
     timed: dict[str, Detect | None] = {

@@ -191,11 +191,11 @@ def merge_modalities(first: Proposals, second: Proposals, *, min_iou: float, hul
     pairs = np.argwhere((iou >= min_iou) & (iou > 0))
     strength = first.scores[pairs[:, 0]] + second.scores[pairs[:, 1]]
     partners = np.full(len(first), -1)
-    taken = np.zeros(len(second), dtype=bool)
+    has_partner = np.zeros(len(second), dtype=bool)
     for k in np.lexsort((-iou[tuple(pairs.T)], -strength)):
         i, j = pairs[k]
-        if partners[i] < 0 and not taken[j]:
-            partners[i], taken[j] = j, True
+        if partners[i] < 0 and not has_partner[j]:
+            partners[i], has_partner[j] = j, True
     merged = np.flatnonzero(partners >= 0)
     a, b = first.take(merged), second.take(partners[merged])
     stronger = np.where((a.scores >= b.scores)[:, None], a.segments, b.segments)
@@ -208,7 +208,7 @@ def merge_modalities(first: Proposals, second: Proposals, *, min_iou: float, hul
         np.where(hull & is_both[:, None], outer, stronger), np.maximum(a.scores, b.scores), modality_scores
     )
     return Proposals.concatenate(
-        [both, _with_scores_of(first, second, iou, partners < 0), _with_scores_of(second, first, iou.T, ~taken)]
+        [both, _with_scores_of(first, second, iou, partners < 0), _with_scores_of(second, first, iou.T, ~has_partner)]
     )
 
 

@@ -108,7 +108,7 @@ def draw_methods(clip: ClipPlan, present: Methods) -> dict[str, str]:
 
     Args:
         clip: the clip.
-        present: all methods that are there.
+        present: all methods of this machine.
     """
     rng = clip_rng(clip, 6, CLIP_KINDS.index(clip.kind))
     unseen = clip.split == "test" and bool(rng.random() < UNSEEN_SHARE)
@@ -363,7 +363,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cache", type=Path, help="folder of packages and spoken words (default: OUT/cache)")
     parser.add_argument("--clips", type=int, default=CLIPS, help="number of clips (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
-    parser.add_argument("--check", action="store_true", help="look for shortcuts in the set that is there")
+    parser.add_argument("--check", action="store_true", help="look for shortcuts in the finished set")
     args = parser.parse_args(arguments)
     if args.check:
         import shortcuts

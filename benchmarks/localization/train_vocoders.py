@@ -134,9 +134,9 @@ def vocoder_loss(adversaries: nn.ModuleList, real: Tensor, voiced: Tensor) -> Te
     losses = []
     for adversary in adversaries:
         with torch.no_grad():
-            wanted = adversary(real)
+            references = adversary(real)
         features = adversary(voiced)
-        distances = [(a - b).abs().mean() / b.abs().mean() for a, b in zip(features[:-1], wanted[:-1], strict=True)]
+        distances = [(a - b).abs().mean() / b.abs().mean() for a, b in zip(features[:-1], references[:-1], strict=True)]
         losses.append((features[-1] - 1).square().mean() + FEATURE_WEIGHT * torch.stack(distances).mean())
     return torch.stack(losses).mean()
 

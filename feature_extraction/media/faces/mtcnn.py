@@ -164,8 +164,8 @@ def detect(pictures: Pixels, smallest_face: float = SMALLEST_FACE) -> list[Faces
     boxes, picture, probability, landmarks = _output(table, boxes, picture)
     faces = []
     for k in range(len(pictures)):
-        own = picture == k
-        faces.append(Faces(boxes[own].numpy(), probability[own].numpy(), landmarks[own].numpy()))
+        of_picture = picture == k
+        faces.append(Faces(boxes[of_picture].numpy(), probability[of_picture].numpy(), landmarks[of_picture].numpy()))
     return faces
 
 
