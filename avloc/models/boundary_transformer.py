@@ -7,7 +7,7 @@ boundaries as distributions; 1-D DIoU; a boundary probability at every step that
 missing, as a whole or in part.
 
 Legend: B batch, T steps, R rows of a stream, C width, L levels, P points of all levels, M modalities (audio, visual),
-G branches (M, or 1 for both modalities together), K distance bins.
+G branches (M, or 1 for both modalities together), K distance bins, A auxiliary logits.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from avloc.heads.losses import diou, distribution_focal, interval_overlap, maske
 from avloc.heads.modality_points import SEPARATE, TOGETHER, ModalityPointTargetMaker, ModalityPointTargets
 from avloc.heads.points import Pyramid, decode_points
 from avloc.models.attention import TransformerBlock, local_attention_mask
+from avloc.models.auxiliary_heads import AuxiliaryHead, auxiliary_losses
 from avloc.models.front_ends.catalog import build_front_end, check_front_end_options
 from avloc.models.point_branch import PointBranch
 from avloc.models.stems import Stem
@@ -39,6 +40,7 @@ SHORTEST_S = 0.04
 LOWEST_QUALITY = 0.01  # of an assigned point, however wrong its segment still is
 
 LARGEST_WIDTH, MOST_LAYERS = 8192, 64
+MOST_COARSE_LEVELS = 8  # frames of 256 steps, more than ten seconds
 
 
 class BoundaryOutput(NamedTuple):
@@ -52,6 +54,7 @@ class BoundaryOutput(NamedTuple):
         point_mask: (B, P, G) True for points where the branch has its modality.
         step_mask: (B, T, G) True for steps where the branch has its modality; within the clip if it has both.
         distance_log_probs: (B, P, G, 2, K) log-probabilities of the distance bins.
+        auxiliary_logits: (B, T, M, A) of `AuxiliaryHead`, which only the loss reads; A is 0 by default.
     """
 
     point_logits: Tensor
@@ -61,6 +64,7 @@ class BoundaryOutput(NamedTuple):
     point_mask: Tensor
     step_mask: Tensor
     distance_log_probs: Tensor
+    auxiliary_logits: Tensor
 
 
 class BoundaryTransformer(nn.Module):
@@ -99,6 +103,8 @@ class BoundaryTransformer(nn.Module):
         distance_bins: K. Each distance is the mean of a distribution over K strides.
         distribution_weight: weight of the loss on that distribution.
         boundary_width_steps: standard deviation of the labels around each boundary.
+        coarse_levels: also train each stream on the fakeness of frames of 2, 4, … 2^`coarse_levels` steps; 0: not.
+        part_weight: weight of a loss on the part (start, middle, end) that a step has in its segment; 0: none.
         boundary_power: exponent of the boundary probabilities in a proposal's score.
         voting_iou: average a proposal's boundaries with those of proposals that overlap it by at least this IoU; 0: no voting.
         naming_weight: weight of points whose segment is forged in the other modality only, relative to positives.
@@ -162,6 +168,8 @@ class BoundaryTransformer(nn.Module):
         distance_bins: int = 24,
         distribution_weight: float = 0.25,
         boundary_width_steps: float = 1.0,
+        coarse_levels: int = 0,
+        part_weight: float = 0.0,
         boundary_power: float = 0.25,
         voting_iou: float = 0.9,
         naming_weight: float = 1.0,
@@ -176,8 +184,17 @@ class BoundaryTransformer(nn.Module):
         _check_widths(width, heads, (audio_dim, audio_layers), (visual_dim, visual_layers))
         _check_sizes(
             {"width": width, "evidence_channels": evidence_channels, "distance_bins": distance_bins},
-            {"levels": levels, "stem_layers": stem_layers, "cross_layers": cross_layers},
+            {
+                "levels": levels,
+                "stem_layers": stem_layers,
+                "cross_layers": cross_layers,
+                "coarse_levels": coarse_levels,
+            },
         )
+        if not 0 <= coarse_levels <= MOST_COARSE_LEVELS or part_weight < 0:
+            raise AvlocError(
+                f"want coarse_levels of 0 to {MOST_COARSE_LEVELS} and part_weight ≥ 0, got {coarse_levels} and {part_weight:g}"
+            )
         _check_effects(self.arguments)
         groups = SEPARATE if modality_points else TOGETHER
         ends = list(accumulate(map(len, groups), initial=0))
@@ -194,6 +211,9 @@ class BoundaryTransformer(nn.Module):
         self.self_blocks = nn.ModuleList(block() for _ in range(2 * cross_layers))
         self.cross_blocks = nn.ModuleList(block(cross=True) for _ in range(2 * cross_layers))
         self.step_heads = nn.ModuleList(nn.Linear(width, 1) for _ in range(2))
+        self.coarse_levels, self.part_weight = coarse_levels, part_weight
+        auxiliary = partial(AuxiliaryHead, width=width, coarse_levels=coarse_levels, parts=part_weight > 0)
+        self.auxiliary_heads = nn.ModuleList(auxiliary() for _ in range(2))
         self.fuse = nn.ModuleList(nn.Linear(2 * width, width) for _ in groups)
         branch = partial(PointBranch, width=width, heads=heads, levels=levels, radius=radius, dropout=dropout)
         branch = partial(branch, distance_bins=distance_bins, evidence_channels=evidence_channels, refine=refine)
@@ -231,6 +251,7 @@ class BoundaryTransformer(nn.Module):
         embedded = [s(x, m, c) for s, x, m, c in zip(self.stems, (audio, video), row_masks, clocks, strict=True)]
         streams = self._attend(self._fill_missing(embedded, masks, clip), clip)
         step_logits = torch.cat([head(x) for head, x in zip(self.step_heads, streams, strict=True)], -1)
+        auxiliary = [head(x, m) for head, x, m in zip(self.auxiliary_heads, streams, masks, strict=True)]
         # The points of each branch see both streams, its modality's first; its evidence is pooled of that one alone.
         fused = [fuse(torch.cat(streams[:: 1 - 2 * m], -1)) * clip[..., None] for m, fuse in enumerate(self.fuse)]
         if len(fused) == 1:
@@ -245,6 +266,7 @@ class BoundaryTransformer(nn.Module):
             point_mask=torch.stack([part.mask for part in parts], 2),
             step_mask=torch.stack(masks, 2),
             distance_log_probs=torch.stack([part.distance_log_probs for part in parts], 2),
+            auxiliary_logits=torch.stack(auxiliary, 2),
         )
 
     def _drop_modality(self, audio_mask: Tensor, video_mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -282,22 +304,19 @@ class BoundaryTransformer(nn.Module):
             output.boundary_logits, targets.boundary_labels, reduction="none"
         )
         step_losses = binary_cross_entropy_with_logits(output.step_logits, targets.frame_labels, reduction="none")
+        step_mask = output.step_mask.expand_as(step_losses)
         terms = {
             "point": self._point_loss(output, targets),
             "distance": masked_mean(diou(output.distances, targets.distances), positive),
-            "step": masked_mean(step_losses, output.step_mask.expand_as(step_losses)),
+            "step": masked_mean(step_losses, step_mask),
             "boundary": masked_mean(boundary_losses, output.step_mask),
             "distribution": masked_mean(
                 distribution_focal(output.distance_log_probs, targets.distances - 0.5), positive
             ),
         }
-        terms["loss"] = (
-            terms["point"]
-            + terms["distance"]
-            + terms["step"]
-            + 0.5 * terms["boundary"]
-            + self.distribution_weight * terms["distribution"]
-        )
+        terms |= auxiliary_losses(output.auxiliary_logits, targets.frame_labels, step_mask, self.coarse_levels)
+        weights = {"boundary": 0.5, "distribution": self.distribution_weight, "part": self.part_weight}
+        terms["loss"] = sum((weights.get(name, 1.0) * term for name, term in terms.items()), torch.zeros(()))
         return terms
 
     def _point_loss(self, output: BoundaryOutput, targets: ModalityPointTargets) -> Tensor:

@@ -12,7 +12,7 @@ from avloc.models.boundary_transformer import BoundaryTransformer
 B, T, AUDIO, VISUAL = 2, 19, 7, 5
 PLAIN = {"evidence_channels": 0, "voting_iou": 0.0}
 MODALITY_POINTS = {"modality_points": True}
-ALL_OPTIONS = {"refine": True, "share_branch": False, **MODALITY_POINTS}
+ALL_OPTIONS = {"refine": True, "share_branch": False, "coarse_levels": 2, "part_weight": 0.5, **MODALITY_POINTS}
 KINDS = {"plain": PLAIN, "default": {}, "modality": MODALITY_POINTS, "all": ALL_OPTIONS}
 OPTIONS = pytest.mark.parametrize("options", KINDS.values(), ids=KINDS)
 TINY = {"audio_dim": 1, "visual_dim": 1, "width": 4, "heads": 1, "levels": 1, "distance_bins": 9}
@@ -146,7 +146,7 @@ def test_learns_one_clip_by_heart(model):
         optimizer.zero_grad()
         terms["loss"].backward()
         optimizer.step()
-    assert set(terms) == {"point", "distance", "step", "boundary", "distribution", "loss"}
+    assert set(terms) - {"coarse", "part"} == {"point", "distance", "step", "boundary", "distribution", "loss"}
     model.eval()
     fake, real = model.decode(model(*inputs), [TimeGrid(0, 0.04, T)] * 2)
     assert fake.segments[0] == pytest.approx([0.12, 0.36], abs=0.03)
@@ -183,6 +183,28 @@ def test_an_option_without_effect_is_refused(option, condition):
         build({**option, **off})
     build(off)
     build({**option, condition: 32 if condition == "evidence_channels" else True})
+
+
+@pytest.mark.parametrize("options", [{"coarse_levels": -1}, {"coarse_levels": 9}, {"part_weight": -0.5}])
+def test_auxiliary_losses_out_of_range(options):
+    with pytest.raises(AvlocError, match=r"want coarse_levels of 0 to 8 and part_weight ≥ 0, got"):
+        build(options)
+
+
+@pytest.mark.parametrize(
+    ("options", "names"), [({}, set()), ({"coarse_levels": 3}, {"coarse"}), ({"part_weight": 0.5}, {"part"})]
+)
+def test_auxiliary_losses_are_added_on_demand(options, names):
+    plain, model = build(), build(options)
+    record = VideoRecord("x", "t", None, (Segment(0.12, 0.36),), (Segment(0.2, 0.4),))
+    targets = make_targets(model, record)
+    output = model(*make_inputs())
+    terms, usual = model.loss(output, targets), plain.loss(plain(*make_inputs()), targets)
+    assert terms.keys() - usual.keys() == names
+    weights = {"coarse": 1.0, "part": 0.5, "boundary": 0.5, "distribution": 0.25}
+    expected = sum(weights.get(name, 1.0) * term.item() for name, term in terms.items() if name != "loss")
+    assert terms["loss"].item() == pytest.approx(expected, rel=1e-5)
+    assert output.auxiliary_logits.shape == (B, T, 2, 3 * ("coarse" in names) + 5 * ("part" in names))
 
 
 @pytest.mark.parametrize("options", [{"merge_iou": 0.5}, {"merge_hull": True}])

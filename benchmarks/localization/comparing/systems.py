@@ -176,6 +176,8 @@ ABLATION = {
     ),
     "refined": _BASE.with_arguments("+ refined boundaries", refine=True),
     "with_convolutions": _BASE.with_arguments("+ convolutions of the stems", stem_layers=2),
+    "coarse_frames": _BASE.with_arguments("+ loss of frames of 80–640 ms", coarse_levels=4),
+    "parts": _BASE.with_arguments("+ loss of start, middle and end", part_weight=0.5),
     "no_distribution": _BASE.with_arguments("− loss of the distributions", distribution_weight=0.0),
     "pyramid": _BASE.with_arguments("short segments on a pyramid too", first_steps=8.0, distance_bins=16, levels=4),
     "no_cross": _BASE.with_arguments("− cross-attention", cross_layers=0),
