@@ -48,13 +48,13 @@ def describe_option_error(message: str) -> str:
     return one_line(message)
 
 
-def _unknown(group: str, name: str, owner: str, known: Sequence[str]) -> str:
+def _unknown(group: str, name: str, owner: str, options: Sequence[str]) -> str:
     prefix = f"{group}." if group else ""
-    match = closest(name, known)
+    match = closest(name, options)
     text = f"{prefix}{name} does not exist" + (f" (did you mean {prefix}{match}?)" if match else "")
-    if not known or (match and len(known) > MAX_LISTED):
+    if not options or (match and len(options) > MAX_LISTED):
         return text
-    return f"{text}; {owner} has {', '.join(known)}"
+    return f"{text}; {owner} has {', '.join(options)}"
 
 
 def _owner(group: str) -> tuple[str, Sequence[str]]:
@@ -90,10 +90,10 @@ def constructor_parameters(its_class: type) -> list[inspect.Parameter]:
     for each in its_class.__mro__:
         if "__init__" not in vars(each):
             continue
-        _, *own = inspect.signature(vars(each)["__init__"]).parameters.values()
-        for parameter in own:
+        _, *named = inspect.signature(vars(each)["__init__"]).parameters.values()
+        for parameter in named:
             if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
                 parameters.setdefault(parameter.name, parameter)
-        if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in own):
+        if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in named):
             break
     return list(parameters.values())

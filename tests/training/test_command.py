@@ -77,7 +77,7 @@ def test_training_starts_from_the_weights_of_another_run(words, tmp_path, capsys
     assert f"weights of {first}" in capsys.readouterr().err
     before, after = read_checkpoint(first).weights, read_checkpoint(second).weights
     assert before.keys() == after.keys()
-    trained = [name for name, value in before.items() if value.is_floating_point()]
+    trained = [name for name in before if "running_" not in name]  # averages over batches move whatever the rate is
     assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in trained)
     with pytest.raises(CheckpointError, match="does not fit the configuration's network"):
         train([*other, "--overwrite", "true", "--model.model.width", "12"])
