@@ -90,8 +90,8 @@ def _choices(name: str, action: argparse.Action) -> Sequence[str]:
     from avloc.datasets.readers.catalog import DATASETS
     from avloc.evaluation.protocols import PROTOCOLS
 
-    known = {"--dataset": list(DATASETS), "--protocol": list(PROTOCOLS)}
-    return known.get(name, [str(choice) for choice in action.choices or ()])
+    names = {"--dataset": list(DATASETS), "--protocol": list(PROTOCOLS)}
+    return names.get(name, [str(choice) for choice in action.choices or ()])
 
 
 def _configs() -> Sequence[str]:

@@ -116,16 +116,10 @@ def parse(arguments: Sequence[str]) -> EvaluateOptions:
     )
     _add_protocol_options(options.add_argument_group("override the protocol"))
     _add_analysis_options(options.add_argument_group("analysis"))
-    outputs = options.add_argument_group("output files")
-    outputs.add_argument("--json", type=output, help="write the numbers, breakdowns included (default: none)")
-    outputs.add_argument("--csv", type=output, help="write the same numbers, one per line (default: none)")
-    outputs.add_argument(
-        "--report", type=output, help="write a page with tables, curves and timelines, html (default: none)"
-    )
+    _add_output_options(options.add_argument_group("output files"))
     namespace = options.parse_args(arguments)
-    if (namespace.metadata is None) == (namespace.dataset is None) or (namespace.dataset is None) != (
-        namespace.root is None
-    ):
+    sources = [namespace.metadata, namespace.dataset, namespace.root]
+    if [source is not None for source in sources] not in ([True, False, False], [False, True, True]):
         options.error("want the metadata file, or --dataset and --root")
     return EvaluateOptions(**vars(namespace))
 
@@ -174,6 +168,14 @@ def _add_analysis_options(group: argparse._ArgumentGroup) -> None:
         type=above_zero,
         metavar="S",
         help="also AUC, EER and F1 over steps of S seconds (default: none)",
+    )
+
+
+def _add_output_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--json", type=output, help="write the numbers, breakdowns included (default: none)")
+    group.add_argument("--csv", type=output, help="write the same numbers, one per line (default: none)")
+    group.add_argument(
+        "--report", type=output, help="write a page with tables, curves and timelines, html (default: none)"
     )
 
 

@@ -156,14 +156,8 @@ def parse(arguments: Sequence[str]) -> ServeOptions:
 
 def _add_limits(options: argparse.ArgumentParser) -> None:
     limits = options.add_argument_group("limits")
+    _add_time_limits(limits)
     limits.add_argument("--largest", type=positive, default=200, metavar="MB", help="largest clip (default: 200)")
-    limits.add_argument(
-        "--longest",
-        type=duration,
-        default="30m",
-        metavar="T",
-        help="refuse clips that are longer, as 30m, 1:30:00 or 45 (seconds) (default: 30m)",
-    )
     limits.add_argument(
         "--parallel",
         type=positive,
@@ -171,13 +165,6 @@ def _add_limits(options: argparse.ArgumentParser) -> None:
         help="clips that are localized at the same time, each in a process with its own network (default: 1)",
     )
     limits.add_argument("--queue", type=positive, default=20, help="clips that may wait (default: 20)")
-    limits.add_argument(
-        "--expire",
-        type=duration,
-        default="30m",
-        metavar="T",
-        help="remove timelines and their clips after this time, as 30m, 6h or 45 (seconds) (default: 30m)",
-    )
     limits.add_argument(
         "--total",
         type=positive,
@@ -192,18 +179,35 @@ def _add_limits(options: argparse.ArgumentParser) -> None:
         help="clips that are kept at the same time, in any state (default: 500)",
     )
     limits.add_argument(
-        "--time-limit",
-        type=duration,
-        default="30m",
-        metavar="T",
-        help="longest time to localize a clip, as 30m or 45 (seconds); then its process is ended (default: 30m)",
-    )
-    limits.add_argument(
         "--memory",
         type=above_zero,
         default=8.0,
         metavar="GIB",
         help="most memory of a process that localizes a clip, with the network; then it is ended (default: 8)",
+    )
+
+
+def _add_time_limits(limits: argparse._ArgumentGroup) -> None:
+    limits.add_argument(
+        "--longest",
+        type=duration,
+        default="30m",
+        metavar="T",
+        help="refuse clips that are longer, as 30m, 1:30:00 or 45 (seconds) (default: 30m)",
+    )
+    limits.add_argument(
+        "--expire",
+        type=duration,
+        default="30m",
+        metavar="T",
+        help="remove timelines and their clips after this time, as 30m, 6h or 45 (seconds) (default: 30m)",
+    )
+    limits.add_argument(
+        "--time-limit",
+        type=duration,
+        default="30m",
+        metavar="T",
+        help="longest time to localize a clip, as 30m or 45 (seconds); then its process is ended (default: 30m)",
     )
 
 

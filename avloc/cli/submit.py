@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -78,12 +79,7 @@ def parse(arguments: Sequence[str]) -> SubmitOptions:
     options.add_argument(
         "--problems", type=output, help="write every problem to this CSV file (default: print ten of a kind)"
     )
-    options.add_argument(
-        "--detections", type=path, help="file with one file;score per line, for prediction.txt (default: none)"
-    )
-    options.add_argument(
-        "--detections-from-rows", action="store_true", help="make prediction.txt from the score of each clip's best row"
-    )
+    _add_detection_options(options)
     options.add_argument(
         "--threads",
         type=positive,
@@ -91,6 +87,15 @@ def parse(arguments: Sequence[str]) -> SubmitOptions:
         help="threads that probe clips for --durations (default: one per core)",
     )
     return SubmitOptions(**vars(options.parse_args(arguments)))
+
+
+def _add_detection_options(options: argparse.ArgumentParser) -> None:
+    options.add_argument(
+        "--detections", type=path, help="file with one file;score per line, for prediction.txt (default: none)"
+    )
+    options.add_argument(
+        "--detections-from-rows", action="store_true", help="make prediction.txt from the score of each clip's best row"
+    )
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -9,19 +9,21 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from avloc.cli.arguments.help_texts import wrap_examples, wrap_text
+from avloc.core.suggestions import did_you_mean
 from avloc.errors import AvlocError, one_line
 from avloc.io.imports import make_importable
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 USAGE = """usage: avloc train --config CONFIG [--data.root R --data.store S …]
                    [--network my_package.MyNet]
+                   [--init CHECKPOINT]
                    [--resume CHECKPOINT | --overwrite true]"""
 DESCRIPTION = """\
 Train a network on cached features, or on the clips. CONFIG is a YAML file, or the name of one that comes with avloc: {names}.
 
 Everything in it can be overridden on the command line (LightningCLI). `avloc train --help-all` lists every option. --network \
 trains a network of your own: a class that the current folder or an installed package has, with its arguments as \
---model.model.NAME VALUE.
+--model.model.NAME VALUE. --init starts from the weights of another run's checkpoint, which must fit.
 
 Checkpoints, logs (CSV, TensorBoard) and the resolved configuration are written under --trainer.default_root_dir. The same \
 command again resumes that run; with another configuration it needs --resume CHECKPOINT, --overwrite true or another folder."""
@@ -67,7 +69,14 @@ def run(arguments: Sequence[str]) -> int:
         return options.exit_code
     from avloc.training.command import train
 
-    train(options.words)
+    try:
+        train(options.words)
+    except SystemExit:
+        if "--help" not in options.words:
+            raise
+        from avloc.training.options_reference import as_text
+
+        print(as_text())  # the classes that a configuration names; Lightning's help lacks their options
     return 0
 
 
@@ -125,7 +134,8 @@ def _config(value: str) -> Path:
     name = value.removesuffix(".yaml").removeprefix("configs/")
     if name not in names:
         raise AvlocError(
-            f"{value}: no such configuration; want a file, or one that comes with avloc: {', '.join(sorted(names))}"
+            f"{value}: no such configuration{did_you_mean(name, names)}; want a file, or one that comes with avloc: "
+            f"{', '.join(sorted(names))}"
         )
     return names[name]
 
@@ -144,7 +154,7 @@ def _check(words: Sequence[str]) -> None:
             paths |= _check_config(value)
         elif name in ("--data", "--model.model", "--model"):
             _check_class_path(value, name)
-        elif name == "--resume" and not Path(value).expanduser().is_file():
+        elif name in ("--resume", "--init") and not Path(value).expanduser().is_file():
             raise AvlocError(f"{value}: no such checkpoint")
         elif name.startswith("--data."):
             paths[name.rpartition(".")[2]] = value

@@ -9,7 +9,7 @@ SMALLEST_LIKENESS = 0.6
 """Of two names, as `difflib.SequenceMatcher.ratio` measures it: 1 for equal ones."""
 
 
-def closest(name: str, known: Iterable[str]) -> str | None:
+def closest(name: str, candidates: Iterable[str]) -> str | None:
     """Return the known name that is most like a name; None if none is.
 
     Case, dashes, underscores and other signs do not count, and the beginning of exactly one known name is that name.
@@ -17,28 +17,28 @@ def closest(name: str, known: Iterable[str]) -> str | None:
     >>> closest("lav-df", ["lavdf", "folder"]), closest("extr", ["extract", "evaluate"]), closest("x", ["folder"])
     ('lavdf', 'extract', None)
     """
-    known_by_key: dict[str, str] = {}
-    for each in known:
-        known_by_key.setdefault(_key(each), each)
+    candidate_by_key: dict[str, str] = {}
+    for each in candidates:
+        candidate_by_key.setdefault(_key(each), each)
     key = _key(name)
     if not key:
         return None
-    if key in known_by_key:
-        return known_by_key[key]
-    beginning_so = [each for each in known_by_key if each.startswith(key)]
-    if len(key) > 1 and len(beginning_so) == 1:
-        return known_by_key[beginning_so[0]]
-    alike = difflib.get_close_matches(key, known_by_key, n=1, cutoff=SMALLEST_LIKENESS)
-    return known_by_key[alike[0]] if alike else None
+    if key in candidate_by_key:
+        return candidate_by_key[key]
+    longer = [each for each in candidate_by_key if each.startswith(key)]
+    if len(key) > 1 and len(longer) == 1:
+        return candidate_by_key[longer[0]]
+    alike = difflib.get_close_matches(key, candidate_by_key, n=1, cutoff=SMALLEST_LIKENESS)
+    return candidate_by_key[alike[0]] if alike else None
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     """Return a hint for an error message, with a leading space; empty if no known name is like the name.
 
     >>> did_you_mean("lavfd", ["lavdf", "folder"]), did_you_mean("x", ["folder"])
     (' (did you mean lavdf?)', '')
     """
-    match = closest(name, known)
+    match = closest(name, candidates)
     return "" if match is None else f" (did you mean {match}?)"
 
 

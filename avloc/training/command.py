@@ -8,6 +8,7 @@ import itertools
 import json
 import logging
 import re
+import shlex
 import shutil
 import signal
 import sys
@@ -20,7 +21,7 @@ import jsonargparse
 import pytorch_lightning as pl
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import ModelCheckpoint, ProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
@@ -31,6 +32,8 @@ from avloc.io.files import no_room_error, remove_stale, write_text
 from avloc.models.checkpoint import read_checkpoint
 from avloc.training.checkpoint_io import WholeCheckpointIO
 from avloc.training.module import LocalizationModule
+from avloc.training.option_errors import describe_option_error
+from avloc.training.progress import RunBar, RunReport
 
 if TYPE_CHECKING:
     from torch import nn
@@ -69,15 +72,30 @@ def train(arguments: Sequence[str]) -> Path:
                 with without_traces(Path(cli.trainer.default_root_dir)):
                     resume = _checkpoint_to_resume(cli)
                     if resume is not None:
-                        _check_resumable(resume, cli.model.model)
+                        _check_fits(resume, cli.model.model)
+                    elif cli.config.get("init") is not None:
+                        _load_weights(cli.config["init"], cli.model.model)
                     cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=resume, weights_only=True)
         finally:
             signal.signal(signal.SIGINT, interrupt)  # which Lightning switches off
     best = getattr(cli.trainer.checkpoint_callback, "best_model_path", "")
     if not best:
         raise AvlocError("the training ended without a checkpoint; does the configuration have a ModelCheckpoint?")
-    print(f"best checkpoint: {best}", file=sys.stderr)
+    print(_describe_end(cli, best), flush=True)
     return Path(best)
+
+
+def _describe_end(cli: Any, best: str) -> str:
+    """Describe the best checkpoint, with its score, and the command that predicts with it."""
+    callback, data = cli.trainer.checkpoint_callback, cli.datamodule
+    score = getattr(callback, "best_model_score", None)
+    text = f"best checkpoint: {best}"
+    if score is not None:
+        text += f" ({callback.monitor} {float(score):.3f})"
+    words = ["avloc", "predict", "--checkpoint", best, "--dataset", str(data.dataset), "--root", str(data.root)]
+    store = getattr(data, "store", None)
+    words += [] if store is None else ["--store", str(getattr(store, "root", store))]
+    return f"{text}\nnext: {shlex.join([*words, '--split', 'test', '--out', 'predictions.json'])}"
 
 
 @contextlib.contextmanager
@@ -129,7 +147,8 @@ def _one_line_errors(words: Sequence[str]) -> Iterator[None]:
                 "the configuration's data: must name its class, as class_path: avloc.datasets.FeatureData with the settings "
                 "under init_args:"
             ) from error
-        raise AvlocError(f"{place_of_option(words, str(error))}{one_line(error)} (see avloc train --help)") from error
+        place = place_of_option(words, str(error))
+        raise AvlocError(f"{place}{describe_option_error(str(error))} (see avloc train --help-all)") from error
     except AvlocError as error:
         text = str(error)
         if "Original Traceback" not in text:
@@ -180,9 +199,10 @@ def _instantiate(words: list[str]) -> Any:
 
 
 class _Cli(LightningCLI):
-    """LightningCLI with two options of our own; logs and checkpoints go under the run's folder by default."""
+    """LightningCLI with three options of our own; logs and checkpoints go under the run's folder by default."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--init", type=str, default=None, help="start from the weights of this checkpoint")
         parser.add_argument("--resume", type=str, default=None, help="resume from this checkpoint")
         parser.add_argument("--overwrite", type=bool, default=False, help="discard the run that the folder holds")
 
@@ -205,6 +225,11 @@ class _Cli(LightningCLI):
                 # The last epoch, better or not: a stopped run resumes from it.
                 ModelCheckpoint(filename="last", every_n_epochs=1, enable_version_counter=False),
             ]
+        own = kwargs.get("callbacks") or self._get(self.config_init, "trainer.callbacks") or []
+        kwargs["callbacks"] = [*(own if isinstance(own, list | tuple) else [own]), RunReport()]
+        has_bar = any(isinstance(callback, ProgressBar) for callback in kwargs["callbacks"])
+        if self._get(self.config_init, "trainer.enable_progress_bar") is not False and not has_bar:
+            kwargs["callbacks"].append(RunBar())
         kwargs["default_root_dir"] = str(root)
         plugins = self._get(self.config_init, "trainer.plugins") or []
         plugins = list(plugins) if isinstance(plugins, list | tuple) else [plugins]
@@ -227,7 +252,7 @@ def _cli(words: list[str]) -> Any:
         args=words,
         seed_everything_default=0,
         save_config_kwargs={"overwrite": True},
-        parser_kwargs={"exit_on_error": False},
+        parser_kwargs={"exit_on_error": False, "allow_abbrev": False},
         trainer_defaults={
             "use_distributed_sampler": False,  # the data's own sampler splits clips between processes
             "log_every_n_steps": 1,
@@ -244,6 +269,8 @@ def _checkpoint_to_resume(cli: Any) -> str | None:
     """The checkpoint to resume from: the one given, or the last one of the same run, stopped; None for a new run."""
     root = Path(cli.trainer.default_root_dir)
     settings = {k: v for k, v in cli.config.as_dict().items() if k not in ("resume", "overwrite", "config")}
+    if settings.get("init") is None:
+        settings.pop("init", None)  # runs of earlier versions do not have it
     text = json.dumps(settings, indent=1, default=str, sort_keys=True)
     record, last = root / RUN_FILE, root / "checkpoints" / "last.ckpt"
     remove_stale(last.parent)  # a checkpoint that a killed run was writing
@@ -261,7 +288,18 @@ def _checkpoint_to_resume(cli: Any) -> str | None:
     return resume
 
 
-def _check_resumable(path: str, model: nn.Module) -> None:
+def _load_weights(path: str, model: nn.Module) -> None:
+    """Start a network from the weights of a checkpoint.
+
+    Raises:
+        CheckpointError: if it does not fit.
+    """
+    _check_fits(path, model)
+    model.load_state_dict(read_checkpoint(path).weights)
+    print(f"weights of {path}", file=sys.stderr)
+
+
+def _check_fits(path: str, model: nn.Module) -> None:
     """Check that a checkpoint fits a network.
 
     Raises:

@@ -229,7 +229,7 @@ def test_clip_scores(files, tmp_path, capsys):
         (("--frame-step", 0), "--frame-step: want a number above 0, got '0'"),
         (("--ap-ious", "2"), "must be above 0 and at most 1, got 2"),
         (("--ar-counts", "0"), "want a whole number of at least 1, got '0'"),
-        (("--split", "dev", "--json", "x.json"), "no clips"),
+        (("--split", "test", "--json", "x.json"), "no clips of the split test; it has the splits val"),
         (("--versus", "none.json"), "none.json: no such prediction file"),
     ],
 )

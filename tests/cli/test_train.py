@@ -96,8 +96,23 @@ def test_resumed_run_equals_an_uninterrupted_one(demo: Path, tmp_path: Path, cap
         (("--data.hop_s", "0"), "hop_s > 0"),
         (("--model.warmup", "1"), "0 ≤ warmup < 1"),
         (("--trainer.max_epochs", "-1"), "trainer.max_epochs must be at least 1"),
-        (("--trainer.max_epochs", "many"), "(see avloc train --help)"),
-        (("--colour", "red"), "colour"),
+        (("--trainer.max_epochs", "many"), "(see avloc train --help-all)"),
+        (("--colour", "red"), "colour does not exist; a run has config, "),
+        (
+            ("--data.btach_size", "3"),
+            "data.btach_size does not exist (did you mean data.batch_size?); FeatureData has dataset, ",
+        ),
+        (("--model.model.widht", "3"), "model.model.widht does not exist (did you mean model.model.width?)"),
+        (("--model.lrr", "3"), "model.lrr does not exist (did you mean model.lr?); LocalizationModule has model, lr, "),
+        (
+            ("--trainer.max_epoch", "3"),
+            "trainer.max_epoch does not exist (did you mean trainer.max_epochs?)",
+        ),  # no abbreviation
+        (("--data.batch_size", "many"), "data.batch_size: want int, got 'many' (see avloc train --help-all)"),
+        (
+            ("--data", "FeatureDat"),
+            "data: want a class by its dotted path, such as avloc.datasets.FeatureData, got FeatureDat",
+        ),
         (("--resume", "none.ckpt"), "no such checkpoint"),
     ],
 )
@@ -139,6 +154,13 @@ def test_help_lists_the_configurations(capsys):
     assert parse(["--help"]).exit_code == 0
     assert parse([]).exit_code == 2
     assert "demo_batfd, lavdf/batfd" in " ".join(capsys.readouterr().out.split())
+
+
+def test_help_all_lists_the_options_of_data_and_networks(capsys):
+    assert main(["train", "--help-all"]) == 0
+    text = capsys.readouterr().out
+    for option in ("--trainer.max_epochs", "--model.lr", "--data.batch_size", "--model.model.width", "--init"):
+        assert option in text
 
 
 @pytest.mark.parametrize("name", sorted(packaged_configs()))

@@ -195,3 +195,15 @@ def test_file_list(tmp_path):
             read_file_list(path)
     with pytest.raises(AvlocError, match="no such list of files"):
         read_file_list(tmp_path / "none.txt")
+
+
+def test_a_split_that_is_missing_names_those_that_exist(tmp_path):
+    path = tmp_path / "m.json"
+    path.write_text(
+        json.dumps([{"file": f"{k}.mp4", "split": s, "fake_periods": []} for k, s in enumerate(("dev", "test"))])
+    )
+    assert read_truth(path, "fake_periods", "val").files == ["0.mp4"]
+    with pytest.raises(
+        AvlocError, match=r"no clips of the split tset \(did you mean test\?\); it has the splits dev, test"
+    ):
+        read_truth(path, "fake_periods", "tset")

@@ -14,7 +14,7 @@ from avloc.errors import AvlocError, CheckpointError
 from avloc.io.files import temporary_path
 from avloc.models import BoundaryTransformer
 from avloc.models.checkpoint import read_checkpoint, write_checkpoint
-from avloc.training.command import _check_resumable, _loading_error, train, without_traces
+from avloc.training.command import _check_fits, _loading_error, train, without_traces
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -33,11 +33,11 @@ def network(width: int = 8) -> BoundaryTransformer:
 def test_a_checkpoint_resumes_a_network_of_its_own_shapes_only(tmp_path):
     path = tmp_path / "c.ckpt"
     write_checkpoint(path, network(), CONTEXT)
-    _check_resumable(str(path), network())
+    _check_fits(str(path), network())
     with pytest.raises(CheckpointError, match=r"boundary_head.* is \(.*8.*\) there and \(.*12.*\) here"):
-        _check_resumable(str(path), network(width=12))
+        _check_fits(str(path), network(width=12))
     with pytest.raises(CheckpointError, match="is of a BoundaryTransformer, the configuration's network is a Linear"):
-        _check_resumable(str(path), torch.nn.Linear(2, 2))
+        _check_fits(str(path), torch.nn.Linear(2, 2))
 
 
 @pytest.fixture
@@ -67,6 +67,20 @@ def test_training_returns_the_best_checkpoint(words, tmp_path):
     ):
         train(words)
     assert train([*words, "--resume", str(best)]) == best
+
+
+def test_training_starts_from_the_weights_of_another_run(words, tmp_path, capsys):
+    first = train(words)
+    other = [*words, "--trainer.default_root_dir", str(tmp_path / "other"), "--model.lr", "1e-12", "--init", str(first)]
+    capsys.readouterr()
+    second = train(other)
+    assert f"weights of {first}" in capsys.readouterr().err
+    before, after = read_checkpoint(first).weights, read_checkpoint(second).weights
+    assert before.keys() == after.keys()
+    trained = [name for name in before if "running_" not in name]  # averages over batches move whatever the rate is
+    assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in trained)
+    with pytest.raises(CheckpointError, match="does not fit the configuration's network"):
+        train([*other, "--overwrite", "true", "--model.model.width", "12"])
 
 
 def test_training_stops_at_the_first_loss_that_is_not_finite(words, tmp_path):

@@ -193,3 +193,12 @@ def test_public_names():
     record = VideoRecord("val/id1/real.mp4", "val")
     assert public_name("avdeepfake1m", record) == public_name("avdeepfake1m++", record) == "id1/real.mp4"
     assert {public_name(name, record) for name in ("lavdf", "folder", "csv", "json")} == {record.file}
+
+
+def test_val_and_dev_are_one_split_and_a_typo_names_the_split(tmp_path):
+    (tmp_path / "metadata.csv").write_text("file,start,end,split\na.mp4,1,2,train\nb.mp4,,,val\n")
+    assert [record.file for record in read_records("csv", tmp_path, "dev")] == ["b.mp4"]
+    with pytest.raises(AvlocError, match=r"has the splits train, val, got 'tarin' \(did you mean train\?\)"):
+        read_records("csv", tmp_path, "tarin")
+    with pytest.raises(AvlocError, match=r"lavdf has the splits train, dev, test, got 'tset' \(did you mean test\?\)"):
+        read_records("lavdf", tmp_path, "tset")

@@ -1,0 +1,130 @@
+"""Classes of a training run > a reference of their options: for `avloc train --help-all`, and as a page of the documentation.
+
+The page is written by `python -m avloc.training.options_reference > docs/training_options.md`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from docstring_parser import parse
+
+from avloc.datasets.loading.data_modules import ClipData, FeatureData
+from avloc.models import BATFD, BATFDPlus, BoundaryTransformer
+from avloc.training.module import LocalizationModule
+from avloc.training.option_errors import constructor_parameters
+
+GROUPS: tuple[tuple[str, type], ...] = (
+    ("data", FeatureData),
+    ("data", ClipData),
+    ("model", LocalizationModule),
+    ("model.model", BoundaryTransformer),
+    ("model.model", BATFD),
+    ("model.model", BATFDPlus),
+)
+"""The beginning of the options' names, and the class that has them."""
+RUN_OPTIONS = {
+    "config": "a YAML file, or the name of a configuration that comes with avloc",
+    "network": "the class of a network of your own, instead of the configuration's",
+    "seed_everything": "seed of weights, order and dropout",
+    "init": "start from the weights of this checkpoint, which must fit the network",
+    "resume": "resume from this checkpoint",
+    "overwrite": "`true`: discard the run that the folder holds",
+    "trainer.default_root_dir": "folder of checkpoints, logs and the resolved configuration",
+    "trainer.max_epochs": "number of epochs",
+    "trainer.accelerator": "`cpu`, `gpu` or `auto`",
+    "trainer.precision": "`32`, `bf16-mixed` or `16-mixed`",
+    "trainer.gradient_clip_val": "limit of the gradient's norm",
+    "trainer.logger": "loggers instead of CSV and TensorBoard",
+    "trainer.enable_progress_bar": "`false`: no progress bar",
+}
+INTRODUCTION = """# Options of a training run
+
+Every value of a configuration can be set on the command line of `avloc train`: `--data.batch_size 8`, `--model.lr 3e-4`,
+`--model.model.width 64`. This page is made from the code (`python -m avloc.training.options_reference`); `avloc train
+--help-all` prints the same, with every option of Lightning's
+[Trainer](https://lightning.ai/docs/pytorch/stable/common/trainer.html) (`--trainer.NAME`).
+
+A YAML file names the classes of data and network by `class_path`, with these options under `init_args`; see the files in
+`configs/`.
+"""
+LOGGERS = """## Loggers
+
+Without `--trainer.logger`, a run writes `logs/version_0/metrics.csv` and TensorBoard's events
+(`tensorboard --logdir RUN/tensorboard`). Lightning's other loggers are named by their class; each needs its own package. A
+logger of your own replaces both.
+
+| logger | package | option |
+|---|---|---|
+| CSV | none | `--trainer.logger CSVLogger --trainer.logger.save_dir run` |
+| TensorBoard | none | `--trainer.logger TensorBoardLogger --trainer.logger.save_dir run` |
+| Weights & Biases | `wandb` | `--trainer.logger WandbLogger --trainer.logger.project forgeries` |
+| MLflow | `mlflow` | `--trainer.logger MLFlowLogger --trainer.logger.tracking_uri http://host:5000` |
+| none | none | `--trainer.logger false` |
+"""
+
+
+class Option(NamedTuple):
+    """An option of a class.
+
+    Attributes:
+        name: the parameter.
+        default: its default as Python writes it; empty if it is required.
+        description: from the class's docstring.
+    """
+
+    name: str
+    default: str
+    description: str
+
+
+def class_options(its_class: type) -> Iterator[Option]:
+    """Yield the options of a class, from its signature and its docstring."""
+    texts: dict[str, str] = {}
+    for each in reversed(its_class.__mro__):
+        if each.__module__.startswith("avloc."):
+            params = parse(each.__doc__ or "").params
+            texts |= {param.arg_name: " ".join((param.description or "").split()) for param in params}
+    for parameter in constructor_parameters(its_class):
+        default = "" if parameter.default is inspect.Parameter.empty else repr(parameter.default)
+        yield Option(parameter.name, default, texts.get(parameter.name, ""))
+
+
+def as_page() -> str:
+    """Return the reference as a page in Markdown."""
+    parts = [INTRODUCTION, "## The run\n", "| option | meaning |\n|---|---|"]
+    parts += [f"| `--{name}` | {text} |" for name, text in RUN_OPTIONS.items()]
+    for prefix, its_class in GROUPS:
+        parts.append(f"\n## `--{prefix}.*` of `{its_class.__name__}`\n")
+        parts.append(f"{_first_line(its_class)}\n\n| option | default | meaning |\n|---|---|---|")
+        parts += [
+            f"| `--{prefix}.{each.name}` | {f'`{each.default}`' if each.default else 'required'} | {_cell(each.description)} |"
+            for each in class_options(its_class)
+        ]
+    return "\n".join([*parts, "", LOGGERS])
+
+
+def as_text() -> str:
+    """Return the options of data and networks as text, for the terminal."""
+    lines = []
+    for prefix, its_class in GROUPS:
+        lines.append(f"\n{its_class.__name__}: {_first_line(its_class)}")
+        for each in class_options(its_class):
+            default = f" (default: {each.default})" if each.default else " (required)"
+            lines.append(f"  --{prefix}.{each.name}\n        {each.description.rstrip('.')}{default}")
+    return "\n".join(lines)
+
+
+def _first_line(its_class: type) -> str:
+    return parse(its_class.__doc__ or "").short_description or ""
+
+
+def _cell(text: str) -> str:
+    return re.sub(r"\|", r"\\|", text)
+
+
+if __name__ == "__main__":
+    print(as_page(), end="")
