@@ -27,8 +27,9 @@ def coarse_labels(frame_labels: Tensor, factor: int) -> Tensor:
     >>> coarse_labels(torch.tensor([0.0, 0.25, 0.0, 0.0, 1.0]).view(1, 5, 1), 2).flatten().tolist()
     [0.25, 0.25, 0.0, 0.0, 1.0]
     """
-    steps = frame_labels.shape[1]
-    frames = pad(frame_labels, (0, 0, 0, -steps % factor)).unflatten(1, (-1, factor))
+    clips, steps, modalities = frame_labels.shape
+    count = -(-steps // factor)
+    frames = pad(frame_labels, (0, 0, 0, -steps % factor)).reshape(clips, count, factor, modalities)
     return frames.amax(2).repeat_interleave(factor, 1)[:, :steps]
 
 

@@ -66,8 +66,9 @@ def auxiliary_losses(logits: Tensor, frame_labels: Tensor, mask: Tensor, coarse_
 
 def _frame_means(x: Tensor, mask: Tensor, factor: int) -> Tensor:
     """The mean of each step's frame over the steps that are present: (B, T, C)."""
-    steps, padding = x.shape[1], -x.shape[1] % factor
-    present = pad(mask, (0, padding)).unflatten(1, (-1, factor))[..., None]
-    frames = pad(x, (0, 0, 0, padding)).unflatten(1, (-1, factor)) * present
+    clips, steps, width = x.shape
+    count, padding = -(-steps // factor), -steps % factor
+    present = pad(mask, (0, padding)).reshape(clips, count, factor, 1)
+    frames = pad(x, (0, 0, 0, padding)).reshape(clips, count, factor, width) * present
     means = frames.sum(2) / present.sum(2).clamp_min(1)
     return means.repeat_interleave(factor, 1)[:, :steps]
