@@ -19,6 +19,7 @@ import numpy.typing as npt
 from avloc.errors import AvlocError
 from avloc.evaluation.evidence.roc import check_scores, roc_curve
 from avloc.evaluation.hits import null_if_nan
+from avloc.evaluation.inputs import asvspoof
 from avloc.evaluation.inputs.names import describe_mismatch, match_names
 from avloc.evaluation.matching import (
     BoolArray,
@@ -33,6 +34,8 @@ from avloc.evaluation.truth import Truth
 from avloc.io.files import write_text
 
 F1_THRESHOLD = 0.5
+CLIP_SCORE_SUFFIXES = (".txt", ".tsv")
+"""Files of clip scores: one `file;score` per line, and ASVspoof's."""
 ROUNDING = 1e-9  # of a step: 0.06 / 0.04 must count as 1.5
 
 
@@ -199,35 +202,90 @@ def _covered_steps(
     return np.ceil(start - 0.5 - ROUNDING), np.ceil(end - 0.5 - ROUNDING)
 
 
+@dataclass(frozen=True, slots=True)
+class ClipLabels:
+    """Labelled clips, real or fake as a whole.
+
+    Attributes:
+        files: names of the clips (V).
+        is_fake: whether each is fake: (V,).
+        source: index of the original video, shared by a fake and its original: (V,).
+        name: where they were read, for errors.
+    """
+
+    files: list[str]
+    is_fake: BoolArray
+    source: IntArray
+    name: str = "the metadata"
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @classmethod
+    def from_truth(cls, truth: Truth) -> ClipLabels:
+        """Call a clip fake if it has a fake segment."""
+        return cls(truth.files, np.diff(truth.labels.offsets) > 0, truth.source)
+
+    @classmethod
+    def from_key(cls, path: Path) -> ClipLabels:
+        """Read an ASVspoof key; each clip is its own source."""
+        labels = asvspoof.read_key(path)
+        return cls(list(labels), np.array(list(labels.values())), np.arange(len(labels)), "the key")
+
+
 class ClipFileScores(NamedTuple):
     """Scores of a file of clip scores.
 
     Attributes:
+        scores: of the labelled clips, in their order; 0 for a missing one: (V,).
         detection: AUC, EER and F1 over the labelled clips.
         missing: labelled clips that the file lacks; they count with the score 0.
         extra: clips of the file that have no label; they are left out.
         notes: remarks on names that differ from the labelled ones; each one line.
     """
 
+    scores: npt.NDArray[np.float64]
     detection: DetectionScores
     missing: int
     extra: int
     notes: tuple[str, ...]
 
 
-def score_clip_file(path: Path, truth: Truth) -> ClipFileScores:
-    """Score a file of clip scores (one `file;score` per line).
+def score_clip_file(path: Path, labels: ClipLabels) -> ClipFileScores:
+    """Score a file of clip scores (one `file;score` per line, or ASVspoof's).
 
     Raises:
         AvlocError: if the file is malformed, or none of its clips is labelled.
     """
-    score_by_file, notes = rename_clips(read_clip_scores(path), truth.files)
-    missing = sum(file not in score_by_file for file in truth.files)
-    if missing == len(truth):
-        raise AvlocError(describe_mismatch(path, list(score_by_file), truth.files, "the metadata", notes))
-    scores = np.array([score_by_file.get(file, 0.0) for file in truth.files])
-    detection = score_detection(scores, np.diff(truth.labels.offsets) > 0)
-    return ClipFileScores(detection, missing, len(score_by_file) - (len(truth) - missing), tuple(notes))
+    score_by_file, notes = load_clip_scores(path)
+    score_by_file, renamed = rename_clips(score_by_file, labels.files)
+    notes += renamed
+    missing = sum(file not in score_by_file for file in labels.files)
+    if missing == len(labels):
+        raise AvlocError(describe_mismatch(path, list(score_by_file), labels.files, labels.name, notes))
+    scores = np.array([score_by_file.get(file, 0.0) for file in labels.files])
+    detection = score_detection(scores, labels.is_fake)
+    extra = len(score_by_file) - (len(labels) - missing)
+    return ClipFileScores(scores, detection, missing, extra, tuple(notes))
+
+
+def load_clip_scores(path: Path) -> tuple[dict[str, float], list[str]]:
+    """Read clip scores in avloc's or in ASVspoof's form, told by the header; higher means fake. Also return notes on this.
+
+    Raises:
+        AvlocError: if a line is malformed or repeats a clip; names the line.
+    """
+    if asvspoof.is_score_file(path):
+        return asvspoof.read_asvspoof_scores(path), [asvspoof.SIGN_NOTE]
+    return read_clip_scores(path), []
+
+
+def save_clip_scores(path: Path, scores: Mapping[str, float]) -> None:
+    """Write clip scores, atomically: in ASVspoof's form to a `.tsv`, with the sign changed; else one `file;score` per line."""
+    if path.suffix == CLIP_SCORE_SUFFIXES[1]:
+        asvspoof.write_asvspoof_scores(path, scores)
+    else:
+        write_clip_scores(path, scores)
 
 
 def rename_clips(score_by_file: Mapping[str, float], files: Sequence[str]) -> tuple[dict[str, float], list[str]]:
@@ -237,7 +295,7 @@ def rename_clips(score_by_file: Mapping[str, float], files: Sequence[str]) -> tu
 
 
 def read_clip_scores(path: Path) -> dict[str, float]:
-    """Read a file of clip scores, one `file;score` per line: the probability that the clip is fake.
+    """Read a file of clip scores, one `file;score` per line; the higher, the more likely the clip is fake.
 
     Raises:
         AvlocError: if a line is malformed or repeats a clip; names the line.

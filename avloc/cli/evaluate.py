@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avloc.cli.arguments import above_zero, number, output, parser, path, positive
-from avloc.errors import AvlocError, shown
+from avloc.cli.clip_scores import add_cost_options, print_warnings, score_clip_scores, write_numbers_files
+from avloc.errors import AvlocError
 
 if TYPE_CHECKING:
     from avloc.evaluation.bootstrap import Interval
+    from avloc.evaluation.evidence.ranges import RangeScores
     from avloc.evaluation.protocols import Protocol
     from avloc.evaluation.reporting.results import EvaluationReport, StepScores
     from avloc.evaluation.scoring import Evaluation
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 EXAMPLE = """avloc evaluate predictions.json LAV-DF/metadata.min.json --protocol lavdf --split test --report report.html
   avloc evaluate predictions.json val_metadata.json --protocol avdeepfake1m --bootstrap --versus other.json
   avloc evaluate predictions.json mine.json --protocol avdeepfake1m --segments-field fakes --ap-ious 0.3,0.5
-  avloc evaluate prediction.txt val_metadata.json --protocol avdeepfake1m"""
+  avloc evaluate prediction.txt val_metadata.json --protocol avdeepfake1m --report clips.html
+  avloc evaluate scores.tsv key.tsv --llr --bootstrap  # ASVspoof's files"""
 DESCRIPTION = """Score predictions with AP and AR, and analyse the errors.
 
 Predictions are read in four forms, told by their content:
@@ -33,11 +35,11 @@ Predictions are read in four forms, told by their content:
   eval_results.pkl
       pickle of ActionFormer and UMMAFormer; no code of the file is run
   prediction.txt
-      one file;score per line, for whole clips
+      one file;score per line, for whole clips; a higher score means fake
+  scores.tsv
+      ASVspoof's scores (filename, cm-score) of whole clips; higher means bona fide, so the sign is changed
 Times are in seconds (see --unit). Clips are matched by name; where that fails, by the end of their path without the suffix.
 Rows that look like frames, or like columns in another order, give a warning."""
-SEGMENT_OPTIONS = ("versus", "bootstrap", "frame_step", "report")
-"""Options that a file of clip scores cannot have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class EvaluateOptions:
 
     predictions: Path
     metadata: Path
-    protocol: str
+    protocol: str | None
     mode: str
     split: str | None
     subset: str
@@ -60,6 +62,11 @@ class EvaluateOptions:
     versus: Path | None
     seed: int
     frame_step: float | None
+    resolutions: bool
+    llr: bool
+    fake_prior: float
+    cost_missed: float
+    cost_accused: float
     json: Path | None
     csv: Path | None
     report: Path | None
@@ -83,9 +90,12 @@ def parse(arguments: Sequence[str]) -> EvaluateOptions:
         help='{"file": [[score, start, end], …]}, or another form, see above; a .txt with one file;score per line gives AUC '
         "and EER",
     )
-    options.add_argument("metadata", type=path, help="the dataset's own metadata file")
     options.add_argument(
-        "--protocol", required=True, help=f"thresholds and counts: {', '.join(PROTOCOLS)}, or a .yaml file"
+        "metadata", type=path, help="the dataset's own metadata file; for clip scores also ASVspoof's key (.tsv)"
+    )
+    options.add_argument(
+        "--protocol",
+        help=f"thresholds and counts: {', '.join(PROTOCOLS)}, or a .yaml file; needed for all but an ASVspoof key",
     )
     options.add_argument(
         "--mode", default="both", choices=[*MODES, "both"], help="as published, correct, or both (default: both)"
@@ -102,6 +112,7 @@ def parse(arguments: Sequence[str]) -> EvaluateOptions:
     )
     _add_protocol_options(options.add_argument_group("override the protocol"))
     _add_analysis_options(options.add_argument_group("analysis"))
+    _add_evidence_options(options.add_argument_group("clip scores as evidence"))
     outputs = options.add_argument_group("output files")
     outputs.add_argument("--json", type=output, help="write the numbers, breakdowns included")
     outputs.add_argument("--csv", type=output, help="write the same numbers, one per line")
@@ -138,6 +149,22 @@ def _add_analysis_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--frame-step", type=above_zero, metavar="S", help="also AUC, EER and F1 over steps of S seconds"
     )
+    group.add_argument(
+        "--resolutions",
+        action="store_true",
+        help="also EER and F1 of frames of 20 to 640 ms, and the range-based EER, as for partly forged speech",
+    )
+
+
+def _add_evidence_options(group: argparse._ArgumentGroup) -> None:
+    from avloc.evaluation.evidence.costs import ASVSPOOF5
+
+    group.add_argument(
+        "--llr",
+        action="store_true",
+        help="the scores are natural-log likelihood ratios, as avloc calibrate writes them: also Cllr and act DCF",
+    )
+    add_cost_options(group, ASVSPOOF5)
 
 
 def _list_of(number_type: Callable[[str], float]) -> Callable[[str], tuple[float, ...]]:
@@ -146,9 +173,18 @@ def _list_of(number_type: Callable[[str], float]) -> Callable[[str], tuple[float
 
 def run(arguments: Sequence[str]) -> int:
     """Score the predictions, print the tables, and write the output files."""
+    from avloc.evaluation.detection import CLIP_SCORE_SUFFIXES
     from avloc.evaluation.protocols import get_protocol, replace_options
 
     options = parse(arguments)
+    if options.bootstrap is not None and options.bootstrap < 2:
+        raise AvlocError(f"--bootstrap wants at least 2 draws, got {options.bootstrap}")
+    is_clip_file = options.predictions.suffix in CLIP_SCORE_SUFFIXES
+    if options.protocol is None:
+        if not is_clip_file:
+            raise AvlocError("--protocol is missing; only clip scores with an ASVspoof key need none")
+        score_clip_scores(options, None)
+        return 0
     protocol = replace_options(
         get_protocol(options.protocol),
         segments_field=options.segments_field,
@@ -156,22 +192,24 @@ def run(arguments: Sequence[str]) -> int:
         ar_counts=options.ar_counts,
         has_score=options.score,
     )
-    if options.bootstrap is not None and options.bootstrap < 2:
-        raise AvlocError(f"--bootstrap wants at least 2 draws, got {options.bootstrap}")
-    if options.predictions.suffix == ".txt":
-        _score_clip_file(options, protocol)
+    if is_clip_file:
+        score_clip_scores(options, protocol)
     else:
         _score_segments(options, protocol)
     return 0
 
 
 def _score_segments(options: EvaluateOptions, protocol: Protocol) -> None:
+    if options.llr:
+        raise AvlocError(
+            f"{options.predictions}: --llr is for files of clip scores (.txt, .tsv), this one has segments"
+        )
     from avloc.evaluation.reporting.tables import print_tables, report_tables
 
     evaluation = _evaluate(options, options.predictions, protocol)
     report = _build_report(options, evaluation, protocol)
     print_tables(report_tables(report, insight=options.insight))
-    _write_numbers(options, report.to_dict())
+    write_numbers_files(options.json, options.csv, report.to_dict())
     if options.report is not None:
         from avloc.evaluation.reporting.report import write_report
 
@@ -182,7 +220,9 @@ def _evaluate(options: EvaluateOptions, predictions: Path, protocol: Protocol) -
     from avloc.evaluation.matching import MODES
     from avloc.evaluation.scoring import EvaluationWarning, evaluate
 
-    needs_details = options.needs_insight or bool(options.bootstrap or options.versus or options.frame_step)
+    needs_details = options.needs_insight or bool(
+        options.bootstrap or options.versus or options.frame_step or options.resolutions
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", EvaluationWarning)  # printed below
         evaluation = evaluate(
@@ -195,7 +235,7 @@ def _evaluate(options: EvaluateOptions, predictions: Path, protocol: Protocol) -
             unit=options.unit,
             details=needs_details,
         )
-    _warn(
+    print_warnings(
         predictions,
         evaluation.warnings,
         (evaluation.table.missing_files, "labelled clips are not in the predictions and count as not found"),
@@ -203,12 +243,6 @@ def _evaluate(options: EvaluateOptions, predictions: Path, protocol: Protocol) -
         (evaluation.table.extra_files, "predicted clips are not in the metadata and were left out"),
     )
     return evaluation
-
-
-def _warn(predictions: Path, texts: Sequence[str], *problems: tuple[int, str]) -> None:
-    """Print the warnings, and one for each problem that occurs."""
-    for text in [*texts, *(f"{count} {description}" for count, description in problems if count)]:
-        print(f"warning: {shown(predictions)}: {shown(text)}", file=sys.stderr)
 
 
 def _build_report(options: EvaluateOptions, evaluation: Evaluation, protocol: Protocol) -> EvaluationReport:
@@ -229,6 +263,7 @@ def _build_report(options: EvaluateOptions, evaluation: Evaluation, protocol: Pr
         versus=versus,
         insight=compute_insight(evaluation) if options.needs_insight else None,
         frames=_score_steps(options.frame_step, evaluation) if options.frame_step is not None else None,
+        ranges=_score_ranges(evaluation) if options.resolutions else None,
     )
 
 
@@ -251,36 +286,7 @@ def _score_steps(step_s: float, evaluation: Evaluation) -> StepScores:
     return StepScores(step_s, score_steps(evaluation.aligned.rows, truth.labels, truth.duration_s, step_s=step_s))
 
 
-def _score_clip_file(options: EvaluateOptions, protocol: Protocol) -> None:
-    """Compute AUC, EER and F1 of a file of clip scores."""
-    from avloc.evaluation.detection import score_clip_file
-    from avloc.evaluation.reporting.results import ClipScoresReport
-    from avloc.evaluation.reporting.tables import detection_table, print_tables
-    from avloc.evaluation.scoring import select_subset
-    from avloc.evaluation.truth import read_truth
+def _score_ranges(evaluation: Evaluation) -> RangeScores:
+    from avloc.evaluation.evidence.ranges import score_ranges
 
-    unused = [name for name in SEGMENT_OPTIONS if getattr(options, name) is not None]
-    if unused:
-        name = unused[0].replace("_", "-")
-        raise AvlocError(f"{options.predictions}: --{name} is for segments (json), this is a .txt")
-    truth = read_truth(options.metadata, protocol.segments_field, options.split, details=False)
-    truth = select_subset(truth, options.subset, options.metadata)
-    detection, missing, extra, notes = score_clip_file(options.predictions, truth)
-    _warn(
-        options.predictions,
-        notes,
-        (missing, "labelled clips are missing and count with the score 0"),
-        (extra, "are not labelled"),
-    )
-    print_tables([detection_table("Whole clips", detection, "clips")])
-    _write_numbers(options, ClipScoresReport(protocol.name, len(truth), detection, missing, extra).to_dict())
-
-
-def _write_numbers(options: EvaluateOptions, document: dict[str, object]) -> None:
-    from avloc.evaluation.reporting.tables import write_numbers
-    from avloc.io.files import write_json
-
-    if options.json is not None:
-        write_json(options.json, document)
-    if options.csv is not None:
-        write_numbers(options.csv, document)
+    return score_ranges(evaluation.aligned.rows, evaluation.truth.labels, evaluation.truth.duration_s)
