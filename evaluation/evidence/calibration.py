@@ -106,7 +106,9 @@ class Calibration:
             "reals": _is_count(document.get("reals")),
         }
         if wrong := [name for name, is_right in checks.items() if not is_right]:
-            raise AvlocError(f"{source}: {wrong[0]} is {document.get(wrong[0])!r}; fit it again with avloc calibrate or fuse")
+            raise AvlocError(
+                f"{source}: {wrong[0]} is {document.get(wrong[0])!r}; fit it again with avloc calibrate or fuse"
+            )
         provenance = document.get("provenance")
         return cls(
             document["kind"],
@@ -165,7 +167,7 @@ def fit_calibration(
     check_scores(array[:, 0], is_fake)
     is_fake = np.asarray(is_fake, dtype=bool)
     transforms: tuple[Transform, ...] = tuple(
-        "logit" if 0 <= column.min(initial=0) and column.max(initial=0) <= 1 else "identity" for column in array.T
+        "logit" if column.min(initial=0) >= 0 and column.max(initial=0) <= 1 else "identity" for column in array.T
     )
     fit = fit_logistic(transform_scores(array, transforms), is_fake, prior=prior)
     if len(fit.slopes) == 1 and fit.slopes[0] <= 0:
@@ -210,7 +212,9 @@ def cross_validated_llrs(
     """
     fold = source_folds(source, is_fake, folds=folds, seed=seed)
     llrs = np.zeros(len(is_fake))
-    transforms = fit_calibration(scores, is_fake, prior=prior).transforms  # of all clips: a part may lie in [0, 1] by chance
+    transforms = fit_calibration(
+        scores, is_fake, prior=prior
+    ).transforms  # of all clips: a part may lie in [0, 1] by chance
     features = transform_scores(np.asarray(scores, dtype=np.float64), transforms)
     for k in range(int(fold.max()) + 1):
         fit = fit_logistic(features[fold != k], is_fake[fold != k], prior=prior)

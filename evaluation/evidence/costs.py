@@ -9,6 +9,7 @@ Legend: n items.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from avloc.errors import AvlocError
 from avloc.evaluation.evidence.roc import Float, RocCurve, check_scores, roc_curve
 from avloc.evaluation.hits import null_if_nan
 from avloc.evaluation.matching import BoolArray, FloatArray
+
+Rate = TypeVar("Rate", float, Float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ class CostModel:
         """The log-likelihood ratio from which on calling an item fake is cheaper (Bayes)."""
         return float(np.log((1 - self.fake_prior) * self.accused_real) - np.log(self.fake_prior * self.missed_fake))
 
-    def cost(self, miss_rate: Float, alarm_rate: Float) -> Float:
+    def cost(self, miss_rate: Rate, alarm_rate: Rate) -> Rate:
         """Return the expected cost, divided by that of the better one of calling nothing and everything fake."""
         miss, alarm = self.fake_prior * self.missed_fake, (1 - self.fake_prior) * self.accused_real
         return (miss * miss_rate + alarm * alarm_rate) / min(miss, alarm)
@@ -154,7 +157,7 @@ def actual_cost(scores: Float, is_fake: BoolArray, costs: CostModel) -> float:
     if is_fake.all() or not is_fake.any():
         return np.nan
     called = scores >= costs.threshold
-    return float(costs.cost(np.mean(~called[is_fake]), np.mean(called[~is_fake])))
+    return costs.cost(float(np.mean(~called[is_fake])), float(np.mean(called[~is_fake])))
 
 
 def llr_losses(scores: Float, is_fake: BoolArray) -> Float:

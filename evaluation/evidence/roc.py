@@ -125,9 +125,9 @@ def check_scores(scores: FloatArray, is_fake: BoolArray) -> tuple[Float, BoolArr
     Raises:
         ValueError: if the shapes differ, or a score is not finite.
     """
-    scores, is_fake = np.asarray(scores, dtype=np.float64), np.asarray(is_fake, dtype=bool)
-    if scores.shape != is_fake.shape:
-        raise ValueError(f"scores and truth must be of equal shape, got {scores.shape} and {is_fake.shape}")
-    if not np.isfinite(scores).all():
+    values, truth = np.asarray(scores, dtype=np.float64), np.asarray(is_fake, dtype=bool)
+    if values.shape != truth.shape:
+        raise ValueError(f"scores and truth must be of equal shape, got {values.shape} and {truth.shape}")
+    if not np.isfinite(values).all():
         raise ValueError("scores must be finite")
-    return scores, is_fake
+    return values, truth

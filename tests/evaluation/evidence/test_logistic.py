@@ -20,7 +20,7 @@ def test_gaussians_have_the_slope_d_prime():
     for prior in (0.5, 0.2):
         fit = fit_logistic(scores, is_fake, prior=prior)
         assert fit.slopes[0] == pytest.approx(1.5, abs=0.03)
-        assert fit.offset == pytest.approx(-1.5**2 / 2, abs=0.03)
+        assert fit.offset == pytest.approx(-(1.5**2) / 2, abs=0.03)
 
 
 def test_equal_to_a_plain_minimum():
