@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avloc.cli.arguments import output, parser, path
-from avloc.cli.clip_scores import add_cost_options, print_warnings, read_clip_labels
-from avloc.cli.fits import (
+from avloc.cli.scores.clip_scores import add_cost_options, print_warnings, read_clip_labels
+from avloc.cli.scores.fits import (
     add_label_options,
     add_prior_option,
     check_prior,
     check_ways,
     load_fit,
     load_protocol,
+    load_scores,
     naming,
     print_cross_validated,
     read_labelled_rows,
@@ -89,7 +90,7 @@ def run(arguments: Sequence[str]) -> int:
 
     options = parse(arguments)
     check_ways(options.metadata, options.use, options.save, options.out)
-    check_prior(options.prior)
+    check_prior(options.prior, options.use)
     is_clip_file = options.predictions.suffix in CLIP_SCORE_SUFFIXES
     if options.use is not None and options.out is not None:
         apply = _apply_clips if is_clip_file else _apply_rows
@@ -152,10 +153,10 @@ def _print_row_fit(llrs: FloatArray, is_hit: BoolArray) -> None:
 def _apply_clips(options: CalibrateOptions, use: Path, out: Path) -> None:
     import numpy as np
 
-    from avloc.evaluation.detection import load_clip_scores, save_clip_scores
+    from avloc.evaluation.detection import save_clip_scores
 
     calibration = load_fit(use, "clips", 1)
-    scores, notes = load_clip_scores(options.predictions)
+    scores, notes = load_scores(options.predictions)
     print_warnings(options.predictions, notes)
     with naming(options.predictions):
         array = np.array(list(scores.values())).reshape(-1, 1)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avloc.cli.arguments import above_zero, number, output, parser, path, positive
-from avloc.cli.clip_scores import add_cost_options, print_warnings, score_clip_scores, write_numbers_files
+from avloc.cli.scores.clip_scores import add_cost_options, print_warnings, score_clip_scores, write_numbers_files
 from avloc.errors import AvlocError
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ Predictions are read in four forms, told by their content:
   prediction.txt
       one file;score per line, for whole clips; a higher score means fake
   scores.tsv
-      ASVspoof's scores (filename, cm-score) of whole clips; higher means bona fide, so the sign is changed
+      ASVspoof's scores (filename, cm-score) of whole clips, higher for bona
+      fide ones; the sign is changed
 Times are in seconds (see --unit). Clips are matched by name; where that fails, by the end of their path without the suffix.
 Rows that look like frames, or like columns in another order, give a warning."""
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avloc.cli.arguments import output, parser, path, positive
-from avloc.cli.clip_scores import add_cost_options, print_warnings, read_clip_labels
-from avloc.cli.fits import (
+from avloc.cli.scores.clip_scores import add_cost_options, print_warnings, read_clip_labels
+from avloc.cli.scores.fits import (
     add_label_options,
     add_prior_option,
     check_prior,
@@ -17,6 +17,7 @@ from avloc.cli.fits import (
     describe_fit,
     load_fit,
     load_protocol,
+    load_scores,
     naming,
     print_cross_validated,
     read_labelled_rows,
@@ -100,7 +101,7 @@ def run(arguments: Sequence[str]) -> int:
     """Fit a fusion, or use one."""
     options = parse(arguments)
     check_ways(options.labels, options.use, options.save, options.out)
-    check_prior(options.prior)
+    check_prior(options.prior, options.use)
     is_clip_file = _are_clip_scores(options.predictions)
     if options.prior is not None and not is_clip_file:
         raise AvlocError(
@@ -170,12 +171,12 @@ def _read_systems(paths: Sequence[Path]) -> tuple[list[str], Float]:
     """
     import numpy as np
 
-    from avloc.evaluation.detection import load_clip_scores, rename_clips
+    from avloc.evaluation.detection import rename_clips
 
     files: list[str] = []
     columns: list[list[float]] = []
     for file in paths:
-        scores, notes = load_clip_scores(file)
+        scores, notes = load_scores(file)
         if columns:
             scores, renamed = rename_clips(scores, files)
             notes += renamed
@@ -269,8 +270,8 @@ def _read_rows(paths: Sequence[Path]) -> tuple[list[str], list[PredictionRows]]:
     files = list(loaded[0].files)
     for file in others:
         predictions = read_predictions(file).renamed(files)
-        own = set(files)
-        more = [name for name in predictions.files if name not in own]
+        earlier_names = set(files)
+        more = [name for name in predictions.files if name not in earlier_names]
         if len(more) == len(predictions) and files:
             raise AvlocError(describe_mismatch(file, predictions.files, files, str(first), predictions.notes))
         files += more

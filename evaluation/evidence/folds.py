@@ -23,7 +23,7 @@ def source_folds(source: IntArray, is_fake: BoolArray, *, folds: int = FOLDS, se
         AvlocError: if fake or real clips come from fewer than two sources: then none are left without one of the folds.
 
     >>> source_folds(np.array([0, 0, 1, 1, 2, 3]), np.array([True, False, True, False, True, False]), folds=2).tolist()
-    [0, 0, 1, 1, 0, 1]
+    [0, 0, 1, 1, 1, 0]
     """
     source = np.unique(source, return_inverse=True)[1]
     sources = int(source.max(initial=-1)) + 1

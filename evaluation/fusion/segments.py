@@ -172,7 +172,8 @@ class _FusedRows:
         score = weight * rows.scores.astype(np.float64)
         ends_weight = np.maximum(score, np.finfo(np.float64).tiny * 1e20)  # a score of 0 has a segment too
         trust = np.full(len(score), weight)
-        return cls(rows.segments * ends_weight[:, None], ends_weight, score, trust, rows.offsets)
+        ends_sum = rows.segments.astype(np.float64) * ends_weight[:, None]
+        return cls(ends_sum, ends_weight, score, trust, rows.offsets)
 
     def join(self, rows: PredictionRows, weight: float, merge_iou: float) -> _FusedRows:
         """Add the rows of one more system, whose rows are sorted by descending score."""
@@ -186,13 +187,13 @@ class _FusedRows:
         is_alone[partner[merged]] = False
         clip = np.concatenate([video_of_row(self.offsets), video_of_row(rows.offsets)[is_alone]])
         order = np.argsort(clip, kind="stable")
-        columns = []
+        columns: dict[str, Float] = {}
         for name in ("ends_sum", "ends_weight", "score_sum", "weight"):
             column, other = getattr(self, name).copy(), getattr(new, name)
             column[merged] += other[partner[merged]]
-            columns.append(np.concatenate([column, other[is_alone]])[order])
+            columns[name] = np.concatenate([column, other[is_alone]])[order]
         counts = np.bincount(clip, minlength=len(self.offsets) - 1)
-        return _FusedRows(*columns, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
+        return _FusedRows(**columns, offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
 
 
 def _select(rows: PredictionRows, begin: int, end: int) -> PredictionRows:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from avloc.cli.fits import check_prior, check_ways, describe_fit, naming
+from avloc.cli.scores.fits import check_prior, check_ways, describe_fit, load_scores, naming
 from avloc.errors import AvlocError
 
 FILE = Path("f.json")
@@ -32,11 +32,21 @@ def test_the_two_ways():
 
 
 def test_priors_leave_both_classes_possible():
-    check_prior(None)
-    check_prior(0.5)
+    check_prior(None, None)
+    check_prior(0.5, FILE)
     for prior in (0.0, 1.0):
         with pytest.raises(AvlocError, match="--prior: want a probability above 0 and below 1"):
-            check_prior(prior)
+            check_prior(prior, FILE)
+    with pytest.raises(AvlocError, match="--prior is for --use; a fit needs none"):
+        check_prior(0.5, None)
+
+
+def test_empty_files_of_scores_are_refused(tmp_path):
+    (tmp_path / "a.txt").write_text("\n")
+    (tmp_path / "b.tsv").write_text("filename\tcm-score\n")
+    for name in ("a.txt", "b.tsv"):
+        with pytest.raises(AvlocError, match=f"{name}: has no clips"):
+            load_scores(tmp_path / name)
 
 
 def test_errors_get_the_name_of_the_file():

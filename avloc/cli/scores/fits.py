@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avloc.cli.arguments import number
-from avloc.cli.clip_scores import print_warnings
+from avloc.cli.scores.clip_scores import print_warnings
 from avloc.errors import AvlocError, shown
 
 if TYPE_CHECKING:
@@ -61,12 +61,14 @@ def check_ways(metadata: Path | None, use: Path | None, save: Path | None, out: 
         raise AvlocError("--out is for --use; first fit with --save, then use the fit")
 
 
-def check_prior(prior: float | None) -> None:
-    """Check that a prior leaves both classes possible.
+def check_prior(prior: float | None, use: Path | None) -> None:
+    """Check that a prior leaves both classes possible, and that a fit is used with it.
 
     Raises:
-        AvlocError: if it is 0 or 1.
+        AvlocError: if it is 0 or 1, or no fit is used.
     """
+    if prior is not None and use is None:
+        raise AvlocError("--prior is for --use; a fit needs none")
     if prior is not None and not 0 < prior < 1:
         raise AvlocError(f"--prior: want a probability above 0 and below 1, got {prior:g}")
 
@@ -76,6 +78,20 @@ def load_protocol(name: str | None) -> Protocol | None:
     from avloc.evaluation.protocols import get_protocol
 
     return None if name is None else get_protocol(name)
+
+
+def load_scores(path: Path) -> tuple[dict[str, float], list[str]]:
+    """Read a file of clip scores, and notes on it.
+
+    Raises:
+        AvlocError: if a line is malformed or repeats a clip, or there is no clip.
+    """
+    from avloc.evaluation.detection import load_clip_scores
+
+    scores, notes = load_clip_scores(path)
+    if not scores:
+        raise AvlocError(f"{path}: has no clips")
+    return scores, notes
 
 
 @contextmanager
