@@ -71,7 +71,7 @@ def reliability_curve(
     )
 
 
-def even_odds_reliability(llrs: Float, is_fake: BoolArray) -> CalibrationCurve | None:
+def even_odds_reliability(llrs: FloatArray, is_fake: BoolArray) -> CalibrationCurve | None:
     """Compare the probabilities that log-likelihood ratios give at even odds with the share of fakes at even odds.
 
     Both classes weigh the same, whatever the share of fakes in the set is. None unless both exist.
