@@ -12,7 +12,7 @@ Legend: S sources, B bins, C non-empty pairs of source and bin, N labels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -91,27 +91,31 @@ def bootstrap_intervals(
         raise AvlocError("both systems must be scored on the same clips")
     source = np.unique(truth.source, return_inverse=True)[1]
     systems = [_MeanSystem([_CountedSystem(e, source) for e in group]) for group in groups]
-    random = np.random.default_rng(seed)
-    sources = int(source.max(initial=-1)) + 1
     values = np.zeros((resamples, len(systems[0].names)))
-    for k in range(resamples):
-        weights = np.bincount(random.integers(0, sources, sources), minlength=sources).astype(np.float64)
+    for k, weights in enumerate(iter_draws(int(source.max(initial=-1)) + 1, resamples, seed)):
         scores = [system.scores(weights) for system in systems]
         values[k] = scores[0] - scores[1] if versus is not None else scores[0]
         if progress is not None:
             progress(1)
     exact = [system.exact for system in systems]
     centre = exact[0] - exact[1] if versus is not None else exact[0]
-    ends = 100 * np.array([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     paired = versus is not None
-    return {name: _interval(float(centre[k]), values[:, k], ends, paired) for k, name in enumerate(systems[0].names)}
+    return {name: draw_interval(float(centre[k]), values[:, k], paired) for k, name in enumerate(systems[0].names)}
 
 
-def _interval(value: float, draws: FloatArray, percents: FloatArray, paired: bool) -> Interval:
+def iter_draws(sources: int, resamples: int, seed: int) -> Iterator[npt.NDArray[np.float64]]:
+    """Yield the number of times that each source is drawn, draw by draw: (S,) each."""
+    random = np.random.default_rng(seed)
+    for _ in range(resamples):
+        yield np.bincount(random.integers(0, sources, sources), minlength=sources).astype(np.float64)
+
+
+def draw_interval(value: float, draws: FloatArray, paired: bool = False) -> Interval:
+    """Return the percentile interval of a score's draws; of a difference (`paired`) also its p-value."""
     draws = draws[np.isfinite(draws)]
     if not len(draws):
         return Interval(value, np.nan, np.nan, None)
-    low, high = np.percentile(draws, percents)
+    low, high = np.percentile(draws, 100 * np.array([(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
     if not paired:
         return Interval(value, float(low), float(high), None)
     # One more draw on each side: a finite number of draws cannot establish a p-value of 0.

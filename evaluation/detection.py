@@ -17,7 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from avloc.errors import AvlocError
+from avloc.evaluation.evidence.roc import check_scores, roc_curve
 from avloc.evaluation.hits import null_if_nan
+from avloc.evaluation.inputs import asvspoof
 from avloc.evaluation.inputs.names import describe_mismatch, match_names
 from avloc.evaluation.matching import (
     BoolArray,
@@ -32,6 +34,8 @@ from avloc.evaluation.truth import Truth
 from avloc.io.files import write_text
 
 F1_THRESHOLD = 0.5
+CLIP_SCORE_SUFFIXES = (".txt", ".tsv")
+"""Files of clip scores: one `file;score` per line, and ASVspoof's."""
 ROUNDING = 1e-9  # of a step: 0.06 / 0.04 must count as 1.5
 
 
@@ -87,44 +91,25 @@ def score_detection(scores: FloatArray, is_fake: BoolArray, *, threshold: float 
     >>> score_detection(np.array([0.1, 0.4, 0.35, 0.8]), np.array([False, False, True, True])).auc
     0.75
     """
-    scores, is_fake = np.asarray(scores, dtype=np.float64), np.asarray(is_fake, dtype=bool)
-    if scores.shape != is_fake.shape:
-        raise ValueError(f"scores and truth must be of equal shape, got {scores.shape} and {is_fake.shape}")
-    if not np.isfinite(scores).all():
-        raise ValueError("scores must be finite")
+    scores, is_fake = check_scores(scores, is_fake)
+    curve = roc_curve(scores, is_fake)
     fakes, total = int(is_fake.sum()), len(is_fake)
-    order = np.argsort(-scores, kind="stable")
-    ordered = scores[order]
-    last = np.append(np.flatnonzero(np.diff(ordered)), total - 1)[:total]  # of each run of equal scores
-    hits = np.cumsum(is_fake[order])[last]
-    alarms = last + 1 - hits
-    f1 = 2 * hits / (last + 1 + fakes)
+    hits, alarms = curve.hits[1:], curve.alarms[1:]
+    f1 = 2 * hits / (hits + alarms + fakes)
     best = int(np.argmax(f1)) if total else -1
     called = scores >= threshold
     hits_called, called_count = int(np.count_nonzero(is_fake & called)), int(np.count_nonzero(called))
-    auc = eer = eer_threshold = float("nan")
-    if 0 < fakes < total:
-        hit_rate, alarm_rate = np.append(0, hits / fakes), np.append(0, alarms / (total - fakes))
-        auc = float(np.sum(np.diff(alarm_rate) * (hit_rate[1:] + hit_rate[:-1]) / 2))
-        eer, eer_threshold = _equal_error(1 - hit_rate, alarm_rate, np.append(ordered[:1], ordered[last]))
+    eer, eer_threshold = curve.equal_error()
     return DetectionScores(
-        auc=auc,
+        auc=curve.area(),
         eer=eer,
         eer_threshold=eer_threshold,
         f1=2 * hits_called / (called_count + fakes) if called_count + fakes else float("nan"),
         best_f1=float(f1[best]) if fakes else float("nan"),
-        best_threshold=float(ordered[last][best]) if fakes else float("nan"),
+        best_threshold=float(curve.thresholds[1:][best]) if fakes else float("nan"),
         fakes=fakes,
         total=total,
     )
-
-
-def _equal_error(miss_rate: FloatArray, alarm_rate: FloatArray, scores: FloatArray) -> tuple[float, float]:
-    """Interpolate the rate at which misses equal false alarms, and return the score of the next curve point."""
-    k = int(np.argmax(alarm_rate >= miss_rate))  # exists: at the last point all are accused and none missed
-    gap_before, gap = miss_rate[k - 1] - alarm_rate[k - 1], miss_rate[k] - alarm_rate[k]
-    share = float(gap_before / (gap_before - gap)) if gap_before > gap else 0.0
-    return float(alarm_rate[k - 1] + share * (alarm_rate[k] - alarm_rate[k - 1])), float(scores[k])
 
 
 def max_scores(rows: PredictionRows) -> npt.NDArray[np.float64]:
@@ -142,11 +127,18 @@ def _largest(values: FloatArray, offsets: IntArray) -> npt.NDArray[np.float64]:
 
 
 def score_steps(
-    rows: PredictionRows, labels: Labels, duration_s: FloatArray, *, step_s: float, threshold: float = F1_THRESHOLD
+    rows: PredictionRows,
+    labels: Labels,
+    duration_s: FloatArray,
+    *,
+    step_s: float,
+    threshold: float = F1_THRESHOLD,
+    any_overlap: bool = False,
 ) -> DetectionScores:
     """Compute AUC, EER and F1 over all time steps of all clips.
 
-    The score of a step is that of the best row that covers its centre, 0 if none does.
+    The score of a step is that of the best row that covers its centre, 0 if none does. A step is fake if a label covers its
+    centre.
 
     Args:
         rows: the predictions.
@@ -154,21 +146,30 @@ def score_steps(
         duration_s: seconds of each clip; where it is NaN, the last label or row ends the clip: (V,).
         step_s: length of a step in seconds.
         threshold: score from which on a step is called fake, for `f1`.
+        any_overlap: rows and labels count for every step that they touch, as PartialSpoof's labels do. Then a clip's last step
+            may reach beyond its end.
 
     Raises:
         ValueError: if the step is not above 0.
     """
     if not step_s > 0:
         raise ValueError(f"the step must be above 0 seconds, got {step_s}")
-    last_s = np.maximum(_largest(rows.segments[:, 1], rows.offsets), _largest(labels.segments[:, 1], labels.offsets))
-    ends = np.where(np.isfinite(duration_s), duration_s, last_s)
-    steps = np.maximum(np.floor(ends / step_s + 0.5), 1).astype(np.int64)
+    ends = clip_ends(rows, labels, duration_s)
+    whole = np.ceil(ends / step_s - ROUNDING) if any_overlap else np.floor(ends / step_s + 0.5)
+    steps = np.maximum(whole, 1).astype(np.int64)
     offsets = np.concatenate([[0], np.cumsum(steps)]).astype(np.int64)
-    scores = np.zeros(offsets[-1], dtype=np.float32)
-    _raise_steps(scores, offsets, rows.segments, rows.offsets, rows.scores, step_s)
-    fake = np.zeros(offsets[-1], dtype=np.float32)
-    _raise_steps(fake, offsets, labels.segments, labels.offsets, np.ones(len(labels.segments)), step_s)
+    scores, fake = np.zeros((2, offsets[-1]), dtype=np.float32)
+    covered = _covered_steps(rows.segments, step_s, any_overlap)
+    _raise_steps(scores, offsets, rows.segments, rows.offsets, rows.scores, covered)
+    covered = _covered_steps(labels.segments, step_s, any_overlap)
+    _raise_steps(fake, offsets, labels.segments, labels.offsets, np.ones(len(labels.segments)), covered)
     return score_detection(scores, fake > 0, threshold=threshold)
+
+
+def clip_ends(rows: PredictionRows, labels: Labels, duration_s: FloatArray) -> npt.NDArray[np.float64]:
+    """Return the end of each clip in seconds: its duration, or where that is NaN the last end of a row or label: (V,)."""
+    last_s = np.maximum(_largest(rows.segments[:, 1], rows.offsets), _largest(labels.segments[:, 1], labels.offsets))
+    return np.where(np.isfinite(duration_s), duration_s, last_s)
 
 
 def _raise_steps(
@@ -177,13 +178,13 @@ def _raise_steps(
     segments: FloatArray,
     offsets: IntArray,
     values: FloatArray,
-    step_s: float,
+    covered: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]],
 ) -> None:
-    """Raise each step whose centre lies in a segment to the segment's value, in place."""
+    """Raise each step that a segment covers to the segment's value, in place; `covered` has the first and the end step."""
     video = video_of_row(offsets)
     limit = np.diff(step_offsets)[video]
-    first, end = (np.clip(np.ceil(segments[:, k] / step_s - 0.5 - ROUNDING), 0, limit).astype(np.int64) for k in (0, 1))
-    length = np.maximum(end - first, 0)
+    first, end = (np.clip(edge, 0, limit).astype(np.int64) for edge in covered)
+    length = np.where(segments[:, 1] > segments[:, 0], np.maximum(end - first, 0), 0)
     for part in blocks(length):
         count = length[part]
         begin = step_offsets[video[part]] + first[part] - (np.cumsum(count) - count)
@@ -191,35 +192,100 @@ def _raise_steps(
         np.maximum.at(steps, index, np.repeat(values[part].astype(np.float32), count))
 
 
+def _covered_steps(
+    segments: FloatArray, step_s: float, any_overlap: bool
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the first step of each segment and the step behind its last: those it touches, or whose centre it covers."""
+    start, end = segments[:, 0] / step_s, segments[:, 1] / step_s
+    if any_overlap:
+        return np.floor(start + ROUNDING), np.ceil(end - ROUNDING)
+    return np.ceil(start - 0.5 - ROUNDING), np.ceil(end - 0.5 - ROUNDING)
+
+
+@dataclass(frozen=True, slots=True)
+class ClipLabels:
+    """Labelled clips, real or fake as a whole.
+
+    Attributes:
+        files: names of the clips (V).
+        is_fake: whether each is fake: (V,).
+        source: index of the original video, shared by a fake and its original: (V,).
+        name: where they were read, for errors.
+    """
+
+    files: list[str]
+    is_fake: BoolArray
+    source: IntArray
+    name: str = "the metadata"
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @classmethod
+    def from_truth(cls, truth: Truth) -> ClipLabels:
+        """Call a clip fake if it has a fake segment."""
+        return cls(truth.files, np.diff(truth.labels.offsets) > 0, truth.source)
+
+    @classmethod
+    def from_key(cls, path: Path) -> ClipLabels:
+        """Read an ASVspoof key; each clip is its own source."""
+        labels = asvspoof.read_key(path)
+        return cls(list(labels), np.array(list(labels.values())), np.arange(len(labels)), "the key")
+
+
 class ClipFileScores(NamedTuple):
     """Scores of a file of clip scores.
 
     Attributes:
+        scores: of the labelled clips, in their order; 0 for a missing one: (V,).
         detection: AUC, EER and F1 over the labelled clips.
         missing: labelled clips that the file lacks; they count with the score 0.
         extra: clips of the file that have no label; they are left out.
         notes: remarks on names that differ from the labelled ones; each one line.
     """
 
+    scores: npt.NDArray[np.float64]
     detection: DetectionScores
     missing: int
     extra: int
     notes: tuple[str, ...]
 
 
-def score_clip_file(path: Path, truth: Truth) -> ClipFileScores:
-    """Score a file of clip scores (one `file;score` per line).
+def score_clip_file(path: Path, labels: ClipLabels) -> ClipFileScores:
+    """Score a file of clip scores (one `file;score` per line, or ASVspoof's).
 
     Raises:
         AvlocError: if the file is malformed, or none of its clips is labelled.
     """
-    score_by_file, notes = rename_clips(read_clip_scores(path), truth.files)
-    missing = sum(file not in score_by_file for file in truth.files)
-    if missing == len(truth):
-        raise AvlocError(describe_mismatch(path, list(score_by_file), truth.files, "the metadata", notes))
-    scores = np.array([score_by_file.get(file, 0.0) for file in truth.files])
-    detection = score_detection(scores, np.diff(truth.labels.offsets) > 0)
-    return ClipFileScores(detection, missing, len(score_by_file) - (len(truth) - missing), tuple(notes))
+    score_by_file, notes = load_clip_scores(path)
+    score_by_file, renamed = rename_clips(score_by_file, labels.files)
+    notes += renamed
+    missing = sum(file not in score_by_file for file in labels.files)
+    if missing == len(labels):
+        raise AvlocError(describe_mismatch(path, list(score_by_file), labels.files, labels.name, notes))
+    scores = np.array([score_by_file.get(file, 0.0) for file in labels.files])
+    detection = score_detection(scores, labels.is_fake)
+    extra = len(score_by_file) - (len(labels) - missing)
+    return ClipFileScores(scores, detection, missing, extra, tuple(notes))
+
+
+def load_clip_scores(path: Path) -> tuple[dict[str, float], list[str]]:
+    """Read clip scores in avloc's or in ASVspoof's form, told by the header; higher means fake. Also return notes on this.
+
+    Raises:
+        AvlocError: if a line is malformed or repeats a clip; names the line.
+    """
+    if asvspoof.is_score_file(path):
+        return asvspoof.read_asvspoof_scores(path), [asvspoof.SIGN_NOTE]
+    return read_clip_scores(path), []
+
+
+def save_clip_scores(path: Path, scores: Mapping[str, float]) -> None:
+    """Write clip scores, atomically: in ASVspoof's form to a `.tsv`, with the sign changed; else one `file;score` per line."""
+    if path.suffix == CLIP_SCORE_SUFFIXES[1]:
+        asvspoof.write_asvspoof_scores(path, scores)
+    else:
+        write_clip_scores(path, scores)
 
 
 def rename_clips(score_by_file: Mapping[str, float], files: Sequence[str]) -> tuple[dict[str, float], list[str]]:
@@ -229,7 +295,7 @@ def rename_clips(score_by_file: Mapping[str, float], files: Sequence[str]) -> tu
 
 
 def read_clip_scores(path: Path) -> dict[str, float]:
-    """Read a file of clip scores, one `file;score` per line: the probability that the clip is fake.
+    """Read a file of clip scores, one `file;score` per line; the higher, the more likely the clip is fake.
 
     Raises:
         AvlocError: if a line is malformed or repeats a clip; names the line.

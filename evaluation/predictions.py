@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -190,6 +190,13 @@ def align(predictions: Predictions, files: Sequence[str], *, frames_per_second: 
         segments = rows.segments.astype(np.float32) / np.float32(frames_per_second)
         rows = PredictionRows(rows.scores, segments, rows.offsets)
     return Alignment(rows, len(without_rows) - missing, missing, extra)
+
+
+def iter_clips(files: Sequence[str], rows: PredictionRows) -> Iterator[tuple[str, FloatRows]]:
+    """Yield each clip with its rows (n, 3), as `write_predictions` takes them."""
+    for k, file in enumerate(files):
+        part = slice(rows.offsets[k], rows.offsets[k + 1])
+        yield file, np.column_stack([rows.scores[part], rows.segments[part]])
 
 
 def write_predictions(

@@ -9,6 +9,8 @@ VERBS = {
     "train": "train a network on cached features, or on the clips",
     "predict": "predict the fake segments of a split of a dataset",
     "evaluate": "score predictions with AP and AR",
+    "calibrate": "turn scores into log-likelihood ratios, fitted on labels",
+    "fuse": "fuse the clip scores or segments of several systems",
     "submit": "check, repair and zip a challenge submission",
     "localize": "find the fake segments of clips",
     "serve": "serve a web page that localizes uploaded clips",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,10 +12,19 @@ from typing import TYPE_CHECKING
 from avloc.cli.arguments.dataset import add_dataset_options
 from avloc.cli.arguments.parser import parser
 from avloc.cli.arguments.values import above_zero, number, output, path, positive
-from avloc.errors import AvlocError, shown
+from avloc.cli.scores.clip_scores import (
+    add_cost_options,
+    print_warnings,
+    read_clip_labels,
+    score_clip_scores,
+    write_numbers_files,
+)
+from avloc.errors import AvlocError
 
 if TYPE_CHECKING:
     from avloc.evaluation.bootstrap import Interval
+    from avloc.evaluation.detection import ClipLabels
+    from avloc.evaluation.evidence.ranges import RangeScores
     from avloc.evaluation.protocols import Protocol
     from avloc.evaluation.reporting.results import EvaluationReport, StepScores
     from avloc.evaluation.scoring import Evaluation
@@ -26,7 +34,8 @@ EXAMPLE = """avloc evaluate predictions.json LAV-DF/metadata.min.json --protocol
   avloc evaluate predictions.json val_metadata.json --protocol avdeepfake1m --bootstrap --versus other.json
   avloc evaluate predictions.json --dataset folder --root clips --protocol lavdf  # clips/labels.csv
   avloc evaluate predictions.json mine.json --protocol avdeepfake1m --segments-field fakes --ap-ious 0.3,0.5
-  avloc evaluate prediction.txt val_metadata.json --protocol avdeepfake1m"""
+  avloc evaluate prediction.txt val_metadata.json --protocol avdeepfake1m --report clips.html
+  avloc evaluate scores.tsv key.tsv --llr --bootstrap  # ASVspoof's files"""
 DESCRIPTION = """Score predictions with AP and AR, and analyse the errors.
 
 Predictions are read in four forms, told by their content:
@@ -37,11 +46,12 @@ Predictions are read in four forms, told by their content:
   eval_results.pkl
       pickle of ActionFormer and UMMAFormer; no code of the file is run
   prediction.txt
-      one file;score per line, for whole clips
+      one file;score per line, for whole clips; a higher score means fake
+  scores.tsv
+      ASVspoof's scores (filename, cm-score) of whole clips, higher for bona
+      fide ones; the sign is changed
 Times are in seconds (see --unit). Clips are matched by name; where that fails, by the end of their path without the suffix.
 Rows that look like frames, or like columns in another order, give a warning."""
-SEGMENT_OPTIONS = ("versus", "bootstrap", "frame_step", "report")
-"""Options that a file of clip scores cannot have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +62,7 @@ class EvaluateOptions:
     metadata: Path | None
     dataset: str | None
     root: Path | None
-    protocol: str
+    protocol: str | None
     mode: str
     split: str | None
     subset: str
@@ -66,6 +76,11 @@ class EvaluateOptions:
     versus: Path | None
     seed: int
     frame_step: float | None
+    resolutions: bool
+    llr: bool
+    fake_prior: float
+    cost_missed: float
+    cost_accused: float
     json: Path | None
     csv: Path | None
     report: Path | None
@@ -93,11 +108,16 @@ def parse(arguments: Sequence[str]) -> EvaluateOptions:
         "metadata",
         type=path,
         nargs="?",
-        help="the dataset's own metadata file (json), or your labels.csv; or name --dataset and --root instead",
+        help="the dataset's own metadata file (json), your labels.csv, or for clip scores ASVspoof's key (.tsv); or name "
+        "--dataset and --root instead",
     )
     add_dataset_options(options, required=False)
     options.add_argument(
-        "--protocol", required=True, help=f"thresholds and counts: {', '.join(PROTOCOLS)}, or a .yaml file"
+        "metadata", type=path, help="the dataset's own metadata file; for clip scores also ASVspoof's key (.tsv)"
+    )
+    options.add_argument(
+        "--protocol",
+        help=f"thresholds and counts: {', '.join(PROTOCOLS)}, or a .yaml file; needed for all but an ASVspoof key",
     )
     options.add_argument(
         "--mode", default="both", choices=[*MODES, "both"], help="as published, correct, or both (default: both)"
@@ -116,6 +136,7 @@ def parse(arguments: Sequence[str]) -> EvaluateOptions:
     )
     _add_protocol_options(options.add_argument_group("override the protocol"))
     _add_analysis_options(options.add_argument_group("analysis"))
+    _add_evidence_options(options.add_argument_group("clip scores as evidence"))
     _add_output_options(options.add_argument_group("output files"))
     namespace = options.parse_args(arguments)
     sources = [namespace.metadata, namespace.dataset, namespace.root]
@@ -177,6 +198,22 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--report", type=output, help="write a page with tables, curves and timelines, html (default: none)"
     )
+    group.add_argument(
+        "--resolutions",
+        action="store_true",
+        help="also EER and F1 of frames of 20 to 640 ms, and the range-based EER, as for partly forged speech",
+    )
+
+
+def _add_evidence_options(group: argparse._ArgumentGroup) -> None:
+    from avloc.evaluation.evidence.costs import ASVSPOOF5
+
+    group.add_argument(
+        "--llr",
+        action="store_true",
+        help="the scores are natural-log likelihood ratios, as avloc calibrate writes them: also Cllr and act DCF",
+    )
+    add_cost_options(group, ASVSPOOF5)
 
 
 def _list_of(number_type: Callable[[str], float]) -> Callable[[str], tuple[float, ...]]:
@@ -185,9 +222,18 @@ def _list_of(number_type: Callable[[str], float]) -> Callable[[str], tuple[float
 
 def run(arguments: Sequence[str]) -> int:
     """Score the predictions, print the tables, and write the output files."""
+    from avloc.evaluation.detection import CLIP_SCORE_SUFFIXES
     from avloc.evaluation.protocols import get_protocol, replace_options
 
     options = parse(arguments)
+    if options.bootstrap is not None and options.bootstrap < 2:
+        raise AvlocError(f"--bootstrap wants at least 2 draws, got {options.bootstrap}")
+    is_clip_file = options.predictions.suffix in CLIP_SCORE_SUFFIXES
+    if options.protocol is None:
+        if not is_clip_file:
+            raise AvlocError("--protocol is missing; only clip scores with an ASVspoof key need none")
+        score_clip_scores(options, _clip_labels(options, None), "")
+        return 0
     protocol = replace_options(
         get_protocol(options.protocol),
         segments_field=options.segments_field,
@@ -195,23 +241,25 @@ def run(arguments: Sequence[str]) -> int:
         ar_counts=options.ar_counts,
         has_score=options.score,
     )
-    if options.bootstrap is not None and options.bootstrap < 2:
-        raise AvlocError(f"--bootstrap wants at least 2 draws, got {options.bootstrap}")
-    if options.predictions.suffix == ".txt":
-        _score_clip_file(options, protocol)
+    if is_clip_file:
+        score_clip_scores(options, _clip_labels(options, protocol), protocol.name)
     else:
         _score_segments(options, protocol)
     return 0
 
 
 def _score_segments(options: EvaluateOptions, protocol: Protocol) -> None:
+    if options.llr:
+        raise AvlocError(
+            f"{options.predictions}: --llr is for files of clip scores (.txt, .tsv), this one has segments"
+        )
     from avloc.evaluation.reporting.tables import report_tables
     from avloc.evaluation.reporting.terminal import print_tables
 
     evaluation = _evaluate(options, options.predictions, protocol)
     report = _build_report(options, evaluation, protocol)
     print_tables(report_tables(report, insight=options.insight))
-    _write_numbers(options, report.to_dict())
+    write_numbers_files(options.json, options.csv, report.to_dict())
     if options.report is not None:
         from avloc.evaluation.reporting.report import write_report
 
@@ -223,7 +271,9 @@ def _evaluate(options: EvaluateOptions, predictions: Path, protocol: Protocol) -
     from avloc.evaluation.scoring import EvaluationWarning, evaluate
     from avloc.evaluation.truth import Truth
 
-    needs_details = options.needs_insight or bool(options.bootstrap or options.versus or options.frame_step)
+    needs_details = options.needs_insight or bool(
+        options.bootstrap or options.versus or options.frame_step or options.resolutions
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", EvaluationWarning)  # printed below
         truth = _labelled_clips(options)
@@ -237,7 +287,7 @@ def _evaluate(options: EvaluateOptions, predictions: Path, protocol: Protocol) -
             unit=options.unit,
             details=needs_details,
         )
-    _warn(
+    print_warnings(
         predictions,
         evaluation.warnings,
         (evaluation.table.missing_files, "labelled clips are not in the predictions and count as not found"),
@@ -258,10 +308,17 @@ def _labelled_clips(options: EvaluateOptions) -> Path | Truth:
     return dataset_truth(options.dataset, options.root, options.split)
 
 
-def _warn(predictions: Path, texts: Sequence[str], *problems: tuple[int, str]) -> None:
-    """Print the warnings, and one for each problem that occurs."""
-    for text in [*texts, *(f"{count} {description}" for count, description in problems if count)]:
-        print(f"warning: {shown(predictions)}: {shown(text)}", file=sys.stderr)
+def _clip_labels(options: EvaluateOptions, protocol: Protocol | None) -> ClipLabels:
+    """Return which clips are fake; a metadata file needs a protocol, which names its field."""
+    from avloc.evaluation.detection import ClipLabels
+    from avloc.evaluation.scoring import select_subset
+    from avloc.evaluation.truth import Truth
+
+    labelled = _labelled_clips(options)
+    if isinstance(labelled, Truth):
+        return ClipLabels.from_truth(select_subset(labelled, options.subset, options.metadata or str(options.root)))
+    details = options.bootstrap is not None
+    return read_clip_labels(labelled, protocol, options.split, options.subset, details=details)
 
 
 def _build_report(options: EvaluateOptions, evaluation: Evaluation, protocol: Protocol) -> EvaluationReport:
@@ -282,6 +339,7 @@ def _build_report(options: EvaluateOptions, evaluation: Evaluation, protocol: Pr
         versus=versus,
         insight=compute_insight(evaluation) if options.needs_insight else None,
         frames=_score_steps(options.frame_step, evaluation) if options.frame_step is not None else None,
+        ranges=_score_ranges(evaluation) if options.resolutions else None,
     )
 
 
@@ -304,42 +362,7 @@ def _score_steps(step_s: float, evaluation: Evaluation) -> StepScores:
     return StepScores(step_s, score_steps(evaluation.aligned.rows, truth.labels, truth.duration_s, step_s=step_s))
 
 
-def _score_clip_file(options: EvaluateOptions, protocol: Protocol) -> None:
-    """Compute AUC, EER and F1 of a file of clip scores."""
-    from avloc.evaluation.detection import score_clip_file
-    from avloc.evaluation.reporting.results import ClipScoresReport
-    from avloc.evaluation.reporting.tables import detection_table
-    from avloc.evaluation.reporting.terminal import print_tables
-    from avloc.evaluation.scoring import select_subset
-    from avloc.evaluation.truth import Truth, read_truth
+def _score_ranges(evaluation: Evaluation) -> RangeScores:
+    from avloc.evaluation.evidence.ranges import score_ranges
 
-    unused = [name for name in SEGMENT_OPTIONS if getattr(options, name) is not None]
-    if unused:
-        name = unused[0].replace("_", "-")
-        raise AvlocError(f"{options.predictions}: --{name} is for segments (json), this is a .txt")
-    labelled = _labelled_clips(options)
-    truth = (
-        labelled
-        if isinstance(labelled, Truth)
-        else read_truth(labelled, protocol.segments_field, options.split, details=False)
-    )
-    truth = select_subset(truth, options.subset, options.metadata or str(options.root))
-    detection, missing, extra, notes = score_clip_file(options.predictions, truth)
-    _warn(
-        options.predictions,
-        notes,
-        (missing, "labelled clips are missing and count with the score 0"),
-        (extra, "are not labelled"),
-    )
-    print_tables([detection_table("Whole clips", detection, "clips")])
-    _write_numbers(options, ClipScoresReport(protocol.name, len(truth), detection, missing, extra).to_dict())
-
-
-def _write_numbers(options: EvaluateOptions, document: dict[str, object]) -> None:
-    from avloc.evaluation.reporting.tables import write_numbers
-    from avloc.io.files import write_json
-
-    if options.json is not None:
-        write_json(options.json, document)
-    if options.csv is not None:
-        write_numbers(options.csv, document)
+    return score_ranges(evaluation.aligned.rows, evaluation.truth.labels, evaluation.truth.duration_s)

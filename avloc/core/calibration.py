@@ -23,13 +23,13 @@ NEWTON_STEPS = 50
 RIDGE = 1e-3  # on the slope, towards 1: a few clips that are separated perfectly have no finite fit
 
 
-def logit(scores: npt.ArrayLike) -> Float:
-    """Return the logits of scores in [0, 1], clipped to about ±14.
+def logit(scores: npt.ArrayLike, *, margin: float = 1e-6) -> Float:
+    """Return the logits of scores in [0, 1], which are kept `margin` away from 0 and 1: by default about ±14.
 
     >>> logit([0.5, 0.8]).round(3).tolist()
     [0.0, 1.386]
     """
-    inner = np.clip(np.asarray(scores, dtype=np.float64), 1e-6, 1 - 1e-6)
+    inner = np.clip(np.asarray(scores, dtype=np.float64), margin, 1 - margin)
     return np.log(inner) - np.log1p(-inner)
 
 

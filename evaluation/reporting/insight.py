@@ -16,6 +16,7 @@ import numpy.typing as npt
 from avloc.core.columns import CategoricalColumn
 from avloc.evaluation.detection import DetectionScores, max_scores, score_detection
 from avloc.evaluation.error_analysis import ErrorAnalysis, analyse_errors
+from avloc.evaluation.evidence.reliability import CalibrationCurve, reliability_curve
 from avloc.evaluation.hits import AR_IOUS, Hits, Scores, find_hits, null_if_nan, regroup, strict_area
 from avloc.evaluation.matching import BoolArray, FloatArray, IntArray, video_of_row
 from avloc.evaluation.truth import Truth
@@ -27,7 +28,6 @@ FAKE_LENGTHS_S = (0.0, 0.2, 0.4, 0.6, 0.8, 1.2, np.inf)
 CLIP_LENGTHS_S = (0.0, 4.0, 8.0, 12.0, 20.0, 60.0, np.inf)
 FAKE_COUNTS = (1, 2, 3, 4)  # the last one stands for that many or more
 CURVE_IOUS = tuple(round(0.1 + 0.05 * k, 2) for k in range(18))
-CALIBRATION_BINS = 15
 FAKE_LENGTH = "fake length"
 
 
@@ -70,32 +70,6 @@ class RecallCurves:
         """Convert to JSON: null for NaN."""
         recall = {str(count): [null_if_nan(r) for r in values] for count, values in self.recall.items()}
         return {"iou": list(self.ious), "recall": recall}
-
-
-@dataclass(frozen=True, slots=True)
-class CalibrationCurve:
-    """Score against share of hits at IoU .5, in bins of equal width that hold rows.
-
-    Attributes:
-        ece: expected calibration error: mean distance of the two, weighted by rows.
-        rows: number of rows per bin.
-        mean_score: mean score per bin.
-        share_of_hits: share of rows that are hits per bin.
-    """
-
-    ece: float
-    rows: list[int]
-    mean_score: list[float]
-    share_of_hits: list[float]
-
-    def to_dict(self) -> dict[str, object]:
-        """Convert to JSON."""
-        return {
-            "ece": self.ece,
-            "rows": self.rows,
-            "mean_score": self.mean_score,
-            "share_of_hits": self.share_of_hits,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,8 +227,6 @@ def recall_curves(hits: Hits, ar_counts: Sequence[int]) -> RecallCurves:
 def calibration_curve(scores: FloatArray, matched_row: IntArray) -> CalibrationCurve | None:
     """Compare scores with the share of hits, in bins of equal width.
 
-    Guo et al., "On calibration of modern neural networks", ICML 2017.
-
     Args:
         scores: score of each row: (R,).
         matched_row: the row of each label, as in `Matches.rows`: (N,).
@@ -262,21 +234,9 @@ def calibration_curve(scores: FloatArray, matched_row: IntArray) -> CalibrationC
     Returns:
         The curve; None without rows, or if a score is outside [0, 1].
     """
-    if not len(scores) or scores.min() < 0 or scores.max() > 1:
-        return None
     is_hit = np.zeros(len(scores), dtype=bool)
     is_hit[matched_row[matched_row >= 0]] = True
-    bins = np.minimum((scores * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
-    count = np.bincount(bins, minlength=CALIBRATION_BINS)
-    mean = np.bincount(bins, weights=scores, minlength=CALIBRATION_BINS) / np.maximum(count, 1)
-    share = np.bincount(bins[is_hit], minlength=CALIBRATION_BINS) / np.maximum(count, 1)
-    has_rows = count > 0
-    return CalibrationCurve(
-        ece=float(np.sum(count * np.abs(mean - share)) / len(scores)),
-        rows=count[has_rows].tolist(),
-        mean_score=mean[has_rows].tolist(),
-        share_of_hits=share[has_rows].tolist(),
-    )
+    return reliability_curve(scores, is_hit)
 
 
 def precision_recall_curves(evaluation: Evaluation) -> list[Curve]:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import html
-import io
 import os
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from avloc.evaluation.detection import max_scores
 from avloc.evaluation.error_analysis import ErrorKind
+from avloc.evaluation.evidence.roc import roc_curve
+from avloc.evaluation.reporting.figures import draw_det, draw_reliability, draw_roc, figure_svg, thin, unit_square
 from avloc.evaluation.reporting.gallery import GALLERY_SCRIPT, GALLERY_STYLE, gallery
 from avloc.evaluation.reporting.insight import (
-    CalibrationCurve,
     Insight,
     RecallCurves,
     clip_quality,
@@ -30,9 +30,7 @@ from avloc.io.files import write_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-CURVE_POINTS = 400
 COST_COLOUR = "#2a78b5"
 STYLE = """
 :root { color-scheme: light dark; --line: #8885; }
@@ -69,14 +67,17 @@ def write_report(
     report = EvaluationReport(evaluation.table) if report is None else report
     insight = compute_insight(evaluation) if report.insight is None else report.insight
     report = dataclasses.replace(report, insight=insight)
-    page = (
+    sections = "".join(_sections(evaluation, report, insight, title, notes))
+    write_text(Path(path).expanduser(), html_page(title, sections, style=GALLERY_STYLE, script=GALLERY_SCRIPT))
+
+
+def html_page(title: str, sections: str, *, style: str = "", script: str = "") -> str:
+    """Build a page that loads nothing from elsewhere."""
+    return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
         f'content="width=device-width, initial-scale=1"><title>{html.escape(title)}</title>'
-        f"<style>{STYLE}{GALLERY_STYLE}</style></head><body>"
-        f"{''.join(_sections(evaluation, report, insight, title, notes))}"
-        f"<script>{GALLERY_SCRIPT}</script></body></html>\n"
+        f"<style>{STYLE}{style}</style></head><body>{sections}{f'<script>{script}</script>' if script else ''}</body></html>\n"
     )
-    write_text(Path(path).expanduser(), page)
 
 
 def _sections(
@@ -109,43 +110,30 @@ def _sections(
 
 def _figures(evaluation: Evaluation, insight: Insight) -> Iterator[str]:
     calibration = insight.calibration
-    yield _figure(lambda axes: _precision_recall(axes, evaluation), "Precision against recall (strict)")
-    yield _figure(lambda axes: _recall_iou(axes, insight.recall_iou), "Share of labels found by the first n rows")
-    yield _figure(lambda axes: _errors(axes, insight.errors.kinds), "AP that fixing one kind of error would win")
+    clips = roc_curve(max_scores(evaluation.aligned.rows), np.diff(evaluation.truth.labels.offsets) > 0)
+    yield figure_svg(lambda axes: _precision_recall(axes, evaluation), "Precision against recall (strict)")
+    yield figure_svg(lambda axes: _recall_iou(axes, insight.recall_iou), "Share of labels found by the first n rows")
+    yield figure_svg(lambda axes: _errors(axes, insight.errors.kinds), "AP that fixing one kind of error would win")
     if calibration is not None:
-        yield _figure(lambda axes: _calibration(axes, calibration), "Score against share of hits at IoU .5")
-
-
-def _figure(draw: Callable[[Axes], None], caption: str) -> str:
-    """Render a figure as inline SVG with a caption."""
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    # The salt keeps the ids of one figure from meeting those of another in the page.
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": caption, "font.size": 10}):
-        figure: Figure = Figure(figsize=(5.2, 3.6), layout="constrained")
-        draw(figure.subplots())
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    svg = buffer.getvalue()
-    svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg[svg.index("<svg") :]).replace("xlink:href", "href")
-    svg = svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(caption)}"', 1)
-    return f"<figure>{svg}<figcaption>{html.escape(caption)}</figcaption></figure>"
+        yield figure_svg(lambda axes: draw_reliability(axes, calibration), "Score against share of hits at IoU .5")
+    if clips.is_defined:
+        yield figure_svg(lambda axes: draw_roc(axes, clips), "ROC curve of the clips, by their best row")
+        yield figure_svg(lambda axes: draw_det(axes, clips), "DET curve of the clips, by their best row")
 
 
 def _precision_recall(axes: Axes, evaluation: Evaluation) -> None:
     for curve in precision_recall_curves(evaluation):
-        keep = np.unique(np.linspace(0, max(0, len(curve.x) - 1), CURVE_POINTS).astype(int))[: len(curve.x)]
-        x, y = curve.x[keep], curve.y[keep]
+        kept = thin(len(curve.x))
+        x, y = curve.x[kept], curve.y[kept]
         axes.step(np.append(0, x), np.append(y[:1], y) if len(y) else [0], where="pre", label=curve.name)
-    _unit_square(axes, "recall", "precision")
+    unit_square(axes, "recall", "precision")
     axes.legend()
 
 
 def _recall_iou(axes: Axes, curves: RecallCurves) -> None:
     for count, recall in curves.recall.items():
         axes.plot(curves.ious, recall, label=f"{count} rows")
-    _unit_square(axes, "IoU", "recall")
+    unit_square(axes, "IoU", "recall")
     axes.legend()
 
 
@@ -158,14 +146,3 @@ def _errors(axes: Axes, kinds: Mapping[str, ErrorKind]) -> None:
     axes.invert_yaxis()
     axes.set_xlabel("AP in percent; the number counts the errors")
     axes.margins(x=0.15)
-
-
-def _calibration(axes: Axes, curve: CalibrationCurve) -> None:
-    axes.plot([0, 1], [0, 1], color="0.7", linestyle="--")
-    axes.plot(curve.mean_score, curve.share_of_hits, marker="o")
-    _unit_square(axes, "mean score", "share of hits")
-
-
-def _unit_square(axes: Axes, x: str, y: str) -> None:
-    axes.set(xlabel=x, ylabel=y, xlim=(0, 1.01), ylim=(0, 1.02))
-    axes.grid(alpha=0.3)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from avloc.evaluation.bootstrap import Interval, intervals_to_dict
 from avloc.evaluation.detection import DetectionScores
+from avloc.evaluation.evidence.costs import EvidenceScores
+from avloc.evaluation.evidence.ranges import RangeScores
 from avloc.evaluation.reporting.insight import Insight
 from avloc.evaluation.scoring import ScoreTable
 
@@ -60,6 +62,7 @@ class EvaluationReport:
         versus: another system on the same clips.
         insight: breakdowns, errors, calibration.
         frames: detection over time steps.
+        ranges: range-based equal error rate, and detection of frames from 20 to 640 ms.
     """
 
     table: ScoreTable
@@ -67,6 +70,7 @@ class EvaluationReport:
     versus: Comparison | None = None
     insight: Insight | None = None
     frames: StepScores | None = None
+    ranges: RangeScores | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Convert to the JSON of `avloc evaluate --json`; parts that are None are left out."""
@@ -79,6 +83,8 @@ class EvaluationReport:
             parts["insight"] = self.insight.to_dict()
         if self.frames is not None:
             parts["frames"] = self.frames.to_dict()
+        if self.ranges is not None:
+            parts["ranges"] = self.ranges.to_dict()
         return self.table.to_dict() | parts
 
 
@@ -87,25 +93,32 @@ class ClipScoresReport:
     """Scores of a file of clip scores.
 
     Attributes:
-        protocol: name of the protocol.
+        protocol: name of the protocol; "" for labels that need none.
         videos: number of labelled clips.
         detection: AUC, EER and F1 of the clips.
+        evidence: detection costs and Cllr.
         missing_files: labelled clips that the file lacks; they count with the score 0.
         extra_files: clips of the file that have no label; they are left out.
+        intervals: bootstrap intervals of the evidence; None if not requested.
     """
 
     protocol: str
     videos: int
     detection: DetectionScores
+    evidence: EvidenceScores
     missing_files: int
     extra_files: int
+    intervals: dict[str, Interval] | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Convert to JSON."""
+        intervals = {} if self.intervals is None else {"intervals": intervals_to_dict(self.intervals)}
         return {
             "protocol": self.protocol,
             "videos": self.videos,
             "detection": self.detection.to_dict(),
+            "evidence": self.evidence.to_dict(),
             "missing_files": self.missing_files,
             "extra_files": self.extra_files,
+            **intervals,
         }

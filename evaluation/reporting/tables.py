@@ -11,9 +11,12 @@ import numpy as np
 from avloc.evaluation.bootstrap import Interval
 from avloc.evaluation.detection import DetectionScores
 from avloc.evaluation.error_analysis import ERROR_KINDS, ErrorAnalysis
+from avloc.evaluation.evidence.costs import EvidenceScores
+from avloc.evaluation.evidence.ranges import RangeScores
+from avloc.evaluation.evidence.reliability import CalibrationCurve
 from avloc.evaluation.matching import MODES
-from avloc.evaluation.reporting.insight import FAKE_LENGTH, Breakdown, CalibrationCurve, Insight
-from avloc.evaluation.reporting.results import EvaluationReport
+from avloc.evaluation.reporting.insight import FAKE_LENGTH, Breakdown, Insight
+from avloc.evaluation.reporting.results import ClipScoresReport, EvaluationReport
 from avloc.evaluation.scoring import ScoreTable
 from avloc.io.files import write_csv
 
@@ -66,6 +69,8 @@ def report_tables(report: EvaluationReport, *, insight: bool = True) -> list[Tab
         tables += insight_tables(report.insight)
     if report.frames is not None:
         tables.append(detection_table(f"Steps of {report.frames.step_s:g} s", report.frames.detection, "steps"))
+    if report.ranges is not None:
+        tables.append(range_table(report.ranges))
     return tables
 
 
@@ -158,6 +163,57 @@ def detection_table(title: str, detection: DetectionScores, unit: str) -> Table:
     if not np.isnan(detection.best_threshold):
         note += f" The best F1 is at a score of {detection.best_threshold:.3g}."
     return Table(title, ["", "percent"], lines, note=note)
+
+
+MEASURE_NAMES = {
+    "auc": "AUC",
+    "eer": "EER (convex hull)",
+    "min_dcf": "min DCF",
+    "act_dcf": "act DCF",
+    "cllr": "Cllr",
+    "min_cllr": "min Cllr",
+}
+
+
+def clip_tables(report: ClipScoresReport) -> list[Table]:
+    """Build the tables of clip scores: detection, and evidence with its intervals."""
+    return [
+        detection_table("Whole clips", report.detection, "clips"),
+        evidence_table(report.evidence, report.intervals),
+    ]
+
+
+def evidence_table(evidence: EvidenceScores, intervals: Mapping[str, Interval] | None = None) -> Table:
+    """Build the table of AUC, EER, detection costs and Cllr, with intervals if they were computed."""
+    lines = []
+    for name, value in evidence.values().items():
+        ends = [] if intervals is None else [intervals[name].low, intervals[name].high]
+        numbers = [NOTHING if np.isnan(number) else f"{number:.4f}" for number in (value, *ends)]
+        lines.append([MEASURE_NAMES[name], *numbers])
+    costs = evidence.costs
+    note = (
+        f"DCF: {costs.fake_prior:g} of the clips are fake, a missed fake costs {costs.missed_fake:g}, an accused real clip "
+        f"{costs.accused_real:g}; 1 is the cost of not looking. Cllr is in bits; 1 says nothing."
+    )
+    if evidence.cllr is None:
+        note += " act DCF and Cllr need log-likelihood ratios (--llr; avloc calibrate makes them)."
+    if intervals is not None:
+        note += " 95 % intervals by source video."
+    return Table("Evidence", ["", "value", *["low", "high"] * (intervals is not None)], lines, note=note)
+
+
+def range_table(ranges: RangeScores) -> Table:
+    """Build the table of frames at each resolution, and of the range-based EER."""
+    lines = [
+        [f"{1000 * step_s:g} ms", *map(percent, (frames.eer, frames.auc, frames.f1, frames.best_f1))]
+        for step_s, frames in ranges.frames.items()
+    ]
+    lines.append(["range-based", percent(ranges.eer), *[NOTHING] * 3])
+    note = (
+        f"A frame is fake if any part of it is. Range-based: rates of time, {ranges.fake_s:.1f} of {ranges.total_s:.1f} s are "
+        "fake."
+    )
+    return Table("Frames in percent", ["length", "EER", "AUC", "F1 at 0.5", "best F1"], lines, note=note)
 
 
 def write_numbers(path: Path, document: Mapping[str, object]) -> None:

@@ -68,7 +68,8 @@ def test_every_verb_has_a_file():
     folder = Path(__file__).parents[2] / "avloc" / "cli"
     modules = {path.parent if path.name == "__init__.py" else path for path in folder.rglob("*.py")} - {folder}
     files = {path.stem for path in modules if path.parent == folder}
-    assert set(VERBS) == files - {"arguments", "catalog", "completion", "main"}  # a verb with long actions is a folder
+    # A verb with long actions is a folder; `scores` holds what several verbs share.
+    assert set(VERBS) == files - {"arguments", "catalog", "completion", "main", "scores"}
 
 
 @pytest.mark.parametrize("verb", list(VERBS))

@@ -218,8 +218,32 @@ def test_clip_scores(files, tmp_path, capsys):
     assert "AUC" in out.out
     assert "1 labelled clips are missing and count with the score 0" in out.err
     assert json.loads((tmp_path / "d.json").read_text())["detection"]["auc"] == 0.5
-    assert evaluate((scores, files[1]), "--report", tmp_path / "r.html") == 2
-    assert "--report is for segments (json), this is a .txt" in capsys.readouterr().err
+    assert evaluate((scores, files[1]), "--frame-step", 0.04) == 2
+    assert "--frame-step is for segments (json), this is a file of clip scores" in capsys.readouterr().err
+
+
+def test_frames_and_ranges(files, tmp_path, capsys):
+    assert evaluate(files, "--resolutions", "--json", tmp_path / "d.json") == 0
+    text = capsys.readouterr().out.partition("Frames in percent")[2]
+    assert [line.split()[0] for line in text.splitlines()[2:9]] == [
+        "20",
+        "40",
+        "80",
+        "160",
+        "320",
+        "640",
+        "range-based",
+    ]
+    ranges = json.loads((tmp_path / "d.json").read_text())["ranges"]
+    assert (ranges["fake_s"], ranges["total_s"]) == (2.0, 17.0)
+    assert ranges["frames"]["0.64"]["total"] == 7 + 7 + 15
+
+
+def test_ratios_and_protocols_that_do_not_fit(files, capsys):
+    assert evaluate(files, "--llr") == 2
+    assert "p.json: --llr is for files of clip scores (.txt, .tsv), this one has segments" in capsys.readouterr().err
+    assert main(["evaluate", str(files[0]), str(files[1])]) == 2
+    assert "--protocol is missing; only clip scores with an ASVspoof key need none" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

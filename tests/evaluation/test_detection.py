@@ -11,8 +11,11 @@ from torchmetrics.functional.classification import binary_auroc, binary_f1_score
 
 from avloc.errors import AvlocError
 from avloc.evaluation.detection import (
+    ClipLabels,
+    load_clip_scores,
     max_scores,
     read_clip_scores,
+    save_clip_scores,
     score_clip_file,
     score_detection,
     score_steps,
@@ -105,18 +108,20 @@ def test_steps_of_rounded_seconds():
 def test_missing_clips_count_with_score_0(tmp_path, small_truth):
     path = tmp_path / "prediction.txt"
     path.write_text("a.mp4;0.9\nb.mp4;0.2\nc.mp4;0.7\nz.mp4;0.1\n")
-    detection, missing, extra, notes = score_clip_file(path, small_truth)
+    labels = ClipLabels.from_truth(small_truth)
+    scores, detection, missing, extra, notes = score_clip_file(path, labels)
     assert (missing, extra, notes) == (1, 1, ())
+    assert scores.tolist() == [0.9, 0.2, 0.7, 0]
     assert detection.auc == pytest.approx(2 / 3)  # the missing fake counts with 0
     path.write_text("x/a.mp4;0.9\nb;0.2\nc.wav;0.7\nz.mp4;0.1\n")
-    renamed = score_clip_file(path, small_truth)
-    assert renamed[:3] == (detection, 1, 1)
+    renamed = score_clip_file(path, labels)
+    assert renamed[1:4] == (detection, 1, 1)
     assert renamed.notes[0].startswith(
         "3 clips are matched by the end of their path, 2 of them without the suffix, such as x/a.mp4"
     )
     path.write_text("z.mp4;0.1\n")
     with pytest.raises(AvlocError, match="none of its 1 clips is in the metadata: its names are such as"):
-        score_clip_file(path, small_truth)
+        score_clip_file(path, labels)
     json.dumps(detection.to_dict(), allow_nan=False)
 
 
@@ -149,3 +154,27 @@ def test_missing_and_binary_files_of_clip_scores(tmp_path):
     path.write_bytes(b"\xff;1")
     with pytest.raises(AvlocError, match="not text in UTF-8"):
         read_clip_scores(path)
+
+
+def test_scores_and_keys_of_asvspoof(tmp_path):
+    scores, key = tmp_path / "s.tsv", tmp_path / "k.tsv"
+    scores.write_text("filename\tcm-score\na\t3\nb\t-2\nc\t0.5\n")
+    key.write_text("filename\tcm-label\na\tbonafide\nb\tspoof\nc\tbonafide\n")
+    labels = ClipLabels.from_key(key)
+    assert labels.is_fake.tolist() == [False, True, False]
+    result = score_clip_file(scores, labels)
+    assert result.scores.tolist() == [-3, 2, -0.5]
+    assert result.detection.auc == 1
+    assert result.notes == ("cm-score is higher for bona fide clips: the sign was changed, so that higher means fake",)
+    save_clip_scores(tmp_path / "t.tsv", {"a": -3.0})
+    assert (tmp_path / "t.tsv").read_text() == "filename\tcm-score\na\t3\n"
+    save_clip_scores(tmp_path / "t.txt", {"a": -3.0})
+    assert load_clip_scores(tmp_path / "t.txt") == ({"a": -3.0}, [])
+
+
+def test_steps_that_are_touched(build_arrays):
+    # Steps of .5 s; the row .7–1.0 touches step 1 alone, the label .9–1.2 steps 1 and 2; 1.3 s are 3 steps.
+    rows, labels = build_arrays([([(0.8, 0.7, 1.0)], [(0.9, 1.2)])])
+    detection = score_steps(rows, labels, np.array([1.3]), step_s=0.5, any_overlap=True)
+    assert (detection.fakes, detection.total) == (2, 3)
+    assert detection.auc == pytest.approx(0.75)

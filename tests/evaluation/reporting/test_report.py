@@ -16,7 +16,7 @@ def test_page_is_whole_and_loads_nothing(small_evaluation, small_report, parse_p
     assert "http" not in text
     assert "&lt;A &amp; B&gt;" in text
     assert page.tags.count("table") == len(report_tables(small_report))
-    assert text.count("<figcaption>") == 4 + 4  # curves, clips
+    assert text.count("<figcaption>") == 4 + 2 + 4  # curves of rows and of clips, timelines
     for word in ("AP@0.95", "Errors", "Difference to b.json", "Calibration", "c.mp4", "viewport", "@media print"):
         assert word in text
     assert list(path.parent.iterdir()) == [path]

@@ -5,6 +5,7 @@ import json
 import numpy as np
 
 from avloc.evaluation.detection import score_detection
+from avloc.evaluation.evidence.costs import score_evidence
 from avloc.evaluation.reporting.results import ClipScoresReport, EvaluationReport, StepScores
 
 
@@ -26,10 +27,12 @@ def test_parts_follow_the_scores(small_report):
 def test_detection_parts_by_hand():
     detection = score_detection(np.array([0.9, 0.2]), np.array([True, False]))
     assert StepScores(0.04, detection).to_dict() == {"step_s": 0.04, **detection.to_dict()}
-    assert ClipScoresReport("lavdf", 3, detection, missing_files=1, extra_files=0).to_dict() == {
+    evidence = score_evidence(np.array([0.9, 0.2]), np.array([True, False]), is_llr=False)
+    assert ClipScoresReport("lavdf", 3, detection, evidence, missing_files=1, extra_files=0).to_dict() == {
         "protocol": "lavdf",
         "videos": 3,
         "detection": detection.to_dict(),
+        "evidence": evidence.to_dict(),
         "missing_files": 1,
         "extra_files": 0,
     }

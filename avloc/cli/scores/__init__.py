@@ -1,0 +1,1 @@
+"""Parts of the verbs that read scores: evaluate, calibrate and fuse."""

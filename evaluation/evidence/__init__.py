@@ -1,0 +1,1 @@
+"""Scores as evidence: ROC curves, detection costs, calibration, and rates weighted by duration."""

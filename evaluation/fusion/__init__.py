@@ -1,0 +1,1 @@
+"""Rows of several systems > one list of rows for each clip."""
