@@ -142,7 +142,7 @@ def _add_copy_options(options: argparse._ArgumentGroup) -> None:
         "--augment",
         metavar="RECIPE",
         help="also extract augmented copies of each clip, for training: light, strong, or a YAML file; it changes sound "
-        "and frames before the extractors (docs/augment.md)",
+        "and frames before the extractors, see docs/augment.md (default: none)",
     )
     options.add_argument(
         "--copies",

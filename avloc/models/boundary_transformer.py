@@ -132,7 +132,7 @@ class BoundaryTransformer(nn.Module):
     >>> mask = torch.ones(1, 19, dtype=torch.bool)
     >>> output = network(audio=torch.zeros(1, 19, 5), video=torch.zeros(1, 19, 7), audio_mask=mask, video_mask=mask)
     >>> output.step_logits.shape, output.distances.shape  # 19 points on level 0, 10 on level 1
-    (torch.Size([1, 19, 2]), torch.Size([1, 29, 2, 2]))
+    (torch.Size([1, 19, 2]), torch.Size([1, 29, 1, 2]))
     """
 
     cached_features = True

@@ -114,10 +114,14 @@ class FootageFacts(TypedDict):
 
     system: str
     methods: list[str]
+    language: str
+    words: str
+    left_out: Mapping[str, str]
     sources: int
     footage_minutes: float
     real_minutes: float
     real_flagged: int
+    sources_flagged: int
     setting: SettingFacts
     false_alarms_per_minute: Mapping[str, float | None]
     groups: Mapping[str, Any]

@@ -115,7 +115,7 @@ def build_extractor(name: str, arguments: Mapping[str, object] | None = None) ->
     for key, value in with_default_key(name, arguments or {}).items():
         if key not in signature:
             raise AvlocError(
-                f"extractor {name} has no argument {key!r}{did_you_mean(key, signature)}, it has: "
+                f"extractor {name} has no argument {key!r}{did_you_mean(str(key), signature)}, it has: "
                 f"{', '.join(signature) or 'none'}"
             )
         typed[key] = _converted(name, key, value, signature[key].annotation) if isinstance(value, str) else value

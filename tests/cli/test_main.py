@@ -157,7 +157,8 @@ def test_unknown_extractor_error_lists_the_available_ones(tiny_set, tmp_path, ca
     common = ["extract", "--dataset", "lavdf", "--root", str(tiny_set), "--store", str(tmp_path / "s")]
     assert main([*common, "--extractors", "logspec,wavelet"]) == 2
     assert (
-        "unknown extractor 'wavelet', available: batfd_audio, batfd_c3d, batfd_mvit, hubert" in capsys.readouterr().err
+        "unknown extractor 'wavelet' (did you mean wavlm_base?), available: batfd_audio, batfd_c3d, batfd_mvit"
+        in capsys.readouterr().err
     )
     assert main([*common, "--extractors", "logspec,logspec"]) == 2
     assert main([*common, "--extractors", "logspec", "--shard", "1-2"]) == 2

@@ -136,7 +136,10 @@ def test_errors_of_a_loader(error, message):
 
 def test_errors_of_a_configuration_name_its_file(words, tmp_path):
     text = (CONFIGS / "demo.yaml").read_text()
-    for wrong, message in (("lr: fast", 'Parser key "model.lr"'), ("colour: red", "'colour'")):
+    for wrong, message in (
+        ("lr: fast", "model.lr: want float, got 'fast'"),
+        ("colour: red", "model.colour does not exist"),
+    ):
         path = tmp_path / "my.yaml"
         path.write_text(text.replace("lr: 1.0e-3", wrong))
         with pytest.raises(AvlocError, match=f"^{re.escape(str(path))}: .*{message}") as error:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -15,7 +17,7 @@ def shard(tmp_path):
     paths = {0: tmp_path / "0.h5", 2: tmp_path / "2.h5"}
     shard = ShardInProgress(ShardSpec(("a", "b"), paths, {0: "first", 2: "third"}), last=1)
     assert not shard.is_started
-    shard.open([2, 9, 3])
+    shard.open([SimpleNamespace(dim=dim, dtype="float16") for dim in (2, 9, 3)])
     return shard
 
 
