@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from avloc.errors import AvlocError
+
 if TYPE_CHECKING:
     from avloc.augment.recipe import Recipe
     from avloc.datasets.readers.reader import DatasetReader
@@ -89,7 +91,7 @@ def extract(
     workers: int = 0,
     longest_s: float = 6 * 3600.0,
     augment: str | Path | Recipe | None = None,
-    copies: int = 1,
+    copies: int | None = None,
 ) -> JobReport:
     """Cache the features of a dataset's clips in a store. Call it again to continue after an interruption.
 
@@ -106,7 +108,7 @@ def extract(
         workers: worker processes; 0 works in this one, where a clip that crashes a decoder takes the job with it.
         longest_s: refuse clips that are longer, in seconds.
         augment: also extract augmented copies of each clip, for training: `light`, `strong`, a file, or a recipe. None: none.
-        copies: number of augmented copies.
+        copies: number of augmented copies; None: one with `augment`.
 
     Returns:
         The report: clips done and failed, with reasons; each augmented copy of a clip counts.
@@ -129,6 +131,8 @@ def extract(
     from avloc.feature_extraction.job.worker import ExtractionSettings
     from avloc.feature_extraction.store.feature_store import FeatureStore
 
+    if copies is not None and augment is None:
+        raise AvlocError(f"copies={copies} has no effect without augment; name a recipe, or leave copies out")
     root = Path(root).expanduser()
     settings = ExtractionSettings(
         root,
@@ -140,7 +144,7 @@ def extract(
     )
     jobs = [CopyJob(FeatureStore(store), settings)]
     if augment is not None:
-        jobs += copy_jobs(jobs[0].store, settings, _recipe(augment), copies)
+        jobs += copy_jobs(jobs[0].store, settings, _recipe(augment), 1 if copies is None else copies)
     files = read_records(dataset, root, split).files
     report = JobReport()
     for plan in [JobPlan(files, job.store, job.settings) for job in jobs]:

@@ -8,6 +8,7 @@ import pytest
 
 import avloc
 from avloc.core.descriptions import TrainingContext
+from avloc.errors import AvlocError
 from avloc.feature_extraction import FeatureStore, build_extractor
 from avloc.models import BoundaryTransformer
 from avloc.models.checkpoint import write_checkpoint
@@ -79,3 +80,8 @@ def test_without_a_checkpoint_the_package_localizes_and_predicts(tmp_path):
     assert not predictions.failures
     best = predictions["both-1.mp4"][0]
     assert best[0] == pytest.approx(localization.proposals.scores[0], abs=1e-3)
+
+
+def test_copies_without_a_recipe_are_refused(tmp_path):
+    with pytest.raises(AvlocError, match="copies=3 has no effect without augment"):
+        avloc.extract("folder", tmp_path, store=tmp_path / "s", extractors=["logspec"], copies=3)

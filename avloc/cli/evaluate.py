@@ -97,6 +97,9 @@ def parse(arguments: Sequence[str]) -> EvaluateOptions:
     from avloc.evaluation.protocols import PROTOCOLS
     from avloc.evaluation.scoring import SUBSETS, UNITS
 
+    may_lack_metadata = not {"--dataset", "--root", "--help", "-h"}.isdisjoint(
+        word.partition("=")[0] for word in arguments
+    )
     options = parser("evaluate", EXAMPLE, description=DESCRIPTION)
     options.add_argument(
         "predictions",
@@ -107,7 +110,9 @@ def parse(arguments: Sequence[str]) -> EvaluateOptions:
     options.add_argument(
         "metadata",
         type=path,
-        nargs="?",
+        # argparse refuses an option before a positional that may be missing.
+        nargs="?" if may_lack_metadata else None,
+        metavar="metadata" if may_lack_metadata else "metadata (or --dataset and --root)",
         help="the dataset's own metadata file (json), your labels.csv, or for clip scores ASVspoof's key (.tsv); or name "
         "--dataset and --root instead",
     )
@@ -301,8 +306,14 @@ def _labelled_clips(options: EvaluateOptions) -> Path | Truth:
     """Return the metadata file, or what another source labels."""
     from avloc.inference.dataset_truth import dataset_truth, is_table, table_truth
 
+    if options.metadata is not None and not is_table(options.metadata):
+        return options.metadata
+    if options.segments_field is not None:
+        raise AvlocError(
+            "--segments-field names a list of a metadata json; a table or a --dataset has none, leave it out"
+        )
     if options.metadata is not None:
-        return table_truth(options.metadata, options.split) if is_table(options.metadata) else options.metadata
+        return table_truth(options.metadata, options.split)
     assert options.dataset is not None
     assert options.root is not None
     return dataset_truth(options.dataset, options.root, options.split)

@@ -187,27 +187,35 @@ def _add_limits(options: argparse.ArgumentParser) -> None:
     )
 
 
+def _time_with_unit(text: str) -> float:
+    """Read a length of time that says its unit: before, a bare number of these options meant minutes."""
+    seconds = duration(text)
+    if text.replace(".", "", 1).isdigit():
+        raise argparse.ArgumentTypeError(f"want a unit, as {text}m or {text}s, got {text!r}")
+    return seconds
+
+
 def _add_time_limits(limits: argparse._ArgumentGroup) -> None:
     limits.add_argument(
         "--longest",
-        type=duration,
+        type=_time_with_unit,
         default="30m",
         metavar="T",
-        help="refuse clips that are longer, as 30m, 1:30:00 or 45 (seconds) (default: 30m)",
+        help="refuse clips that are longer, as 30m, 45s or 1:30:00 (default: 30m)",
     )
     limits.add_argument(
         "--expire",
-        type=duration,
+        type=_time_with_unit,
         default="30m",
         metavar="T",
-        help="remove timelines and their clips after this time, as 30m, 6h or 45 (seconds) (default: 30m)",
+        help="remove timelines and their clips after this time, as 30m, 6h or 45s (default: 30m)",
     )
     limits.add_argument(
         "--time-limit",
-        type=duration,
+        type=_time_with_unit,
         default="30m",
         metavar="T",
-        help="longest time to localize a clip, as 30m or 45 (seconds); then its process is ended (default: 30m)",
+        help="longest time to localize a clip, as 30m or 45s; then its process is ended (default: 30m)",
     )
 
 

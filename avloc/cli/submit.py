@@ -133,14 +133,17 @@ def _submit_segments(options: SubmitOptions, files: list[str] | None) -> int:
     if options.no_repair and counts:
         raise AvlocError(f"{options.predictions}: {sum(counts.values())} problems, and --no-repair was given")
     repaired = repair(check, files, durations_s, max_rows=options.max_rows)
+    unscored = 0
     if options.detections is not None and clip_scores is not None:
-        clip_scores, _ = _align_clip_scores(options.detections, clip_scores, repaired.files, refuse=options.no_repair)
+        clip_scores, unscored = _align_clip_scores(
+            options.detections, clip_scores, repaired.files, refuse=options.no_repair
+        )
     elif options.detections_from_rows:
         clip_scores = clip_scores_from_rows(repaired)
     _write_submission(options.out, repaired, clip_scores)
     if not len(repaired.rows.scores):
         return _say_loud(f"no clip of {options.predictions} has a row: all {len(repaired)} clips are filled")
-    return _exit_code(options, counts.get("missing", 0), len(repaired))
+    return _exit_code(options, max(counts.get("missing", 0), unscored), len(repaired))
 
 
 def _exit_code(options: SubmitOptions, missing: int, total: int) -> int:

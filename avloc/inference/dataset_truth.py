@@ -15,6 +15,7 @@ from avloc.datasets.readers.tabular import LABEL_NAMES, MediaFolder, MetadataFil
 from avloc.errors import AvlocError
 from avloc.evaluation.matching import Labels
 from avloc.evaluation.truth import GENERATORS, Truth
+from avloc.io.files import read_json
 
 if TYPE_CHECKING:
     from avloc.datasets.readers.reader import DatasetReader
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 def dataset_truth(dataset: str | DatasetReader, root: str | Path, split: str | None = None) -> Truth:
     """Read the labelled clips of a dataset, or of one of its splits.
+
+    In labels of your own, the sound and the mouth of one forgery count once (`VideoRecord.with_joined_segments`), as in training.
 
     Args:
         dataset: as `avloc.datasets.read_records` takes it.
@@ -37,11 +40,12 @@ def dataset_truth(dataset: str | DatasetReader, root: str | Path, split: str | N
     if not len(table):
         raise AvlocError(f"{root}: the labels of all clips are hidden" + (f" in the split {split}" if split else ""))
     reader = get_reader(dataset)
+    is_own = isinstance(reader, MediaFolder | MetadataFile)  # the published sets count what their metadata list
     files, segments, modalities, sources = [], [], [], []
     for record in table:
         file = reader.public_name(record)
         files.append(file)
-        segments.append(segment_array(record.segments))
+        segments.append(segment_array(record.with_joined_segments().segments if is_own else record.segments))
         modalities.append(record.modality)
         sources.append(dict(record.attributes).get("original") or file)
     return Truth(
@@ -69,5 +73,10 @@ def table_truth(path: Path, split: str | None = None) -> Truth:
 
 
 def is_table(path: Path) -> bool:
-    """Tell whether `table_truth` reads a file."""
-    return path.suffix == ".csv" or path.name in LABEL_NAMES
+    """Tell whether `table_truth` reads a file: a csv, or a `labels.json` whose entries are segments and not clips."""
+    if path.suffix == ".csv":
+        return True
+    if path.name not in LABEL_NAMES:
+        return False
+    content = read_json(path, "labels")
+    return isinstance(content, list) and any(isinstance(entry, dict) and "start" in entry for entry in content)

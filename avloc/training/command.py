@@ -27,6 +27,7 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from avloc.datasets.loading.data_modules import SplitData
 from avloc.datasets.loading.shared_memory import has_shared_memory, no_shared_memory
+from avloc.datasets.readers.catalog import get_reader
 from avloc.errors import AvlocError, CheckpointError, one_line
 from avloc.io.files import no_room_error, remove_stale, write_text
 from avloc.models.checkpoint import read_checkpoint
@@ -81,7 +82,8 @@ def train(arguments: Sequence[str]) -> Path:
     best = getattr(cli.trainer.checkpoint_callback, "best_model_path", "")
     if not best:
         raise AvlocError("the training ended without a checkpoint; does the configuration have a ModelCheckpoint?")
-    print(_describe_end(cli, best), flush=True)
+    if cli.trainer.is_global_zero:
+        print(_describe_end(cli, best), flush=True)
     return Path(best)
 
 
@@ -95,7 +97,11 @@ def _describe_end(cli: Any, best: str) -> str:
     words = ["avloc", "predict", "--checkpoint", best, "--dataset", str(data.dataset), "--root", str(data.root)]
     store = getattr(data, "store", None)
     words += [] if store is None else ["--store", str(getattr(store, "root", store))]
-    return f"{text}\nnext: {shlex.join([*words, '--split', 'test', '--out', 'predictions.json'])}"
+    network = type(cli.model.model)
+    if not network.__module__.startswith("avloc."):
+        words += ["--network", f"{network.__module__}.{network.__qualname__}"]
+    split = "test" if "test" in get_reader(data.dataset).splits else data.val_split
+    return f"{text}\nnext: {shlex.join([*words, '--split', split, '--out', 'predictions.json'])}"
 
 
 @contextlib.contextmanager

@@ -194,7 +194,7 @@ class FeatureDataset(Dataset[FeatureExample]):
     def __getitem__(self, index: SampleIndex | int) -> FeatureExample:
         clip, seed, epoch = index if isinstance(index, tuple) else SampleIndex(index, 0)
         random = np.random.default_rng(seed)
-        example = self._read(clip, 0 if self.copies is None else self.copies.draw(clip, random))
+        example = self._draw_copy(clip, random)
         if self.longest_s is not None:
             size = max(1, round(self.longest_s / self.hop_s))
             if self.random_windows:
@@ -215,15 +215,22 @@ class FeatureDataset(Dataset[FeatureExample]):
 
             # A cut cannot be a forgery in one clip and genuine in the next.
             kinds = [kind for kind in FEATURE_KINDS if kind != "splice" or not self.hard_negatives]
-            other = self._read(int(random.integers(len(self))))
+            other = self._draw_copy(int(random.integers(len(self))), random)
             return forge_features(example, other, random, kinds=kinds)
         if choice < len(shares):
             mix, clips = (borrow_forgery, self._fake_clips) if choice == 1 else (splice_real_piece, self._real_clips)
             for clip in random.choice(clips, PARTNERS).tolist() if len(clips) else ():
-                mixed = mix(example, self._read(clip), random)
+                mixed = mix(example, self._draw_copy(clip, random), random)
                 if mixed is not None:
                     return mixed
         return example
+
+    def _draw_copy(self, clip: int, random: np.random.Generator) -> FeatureExample:
+        """Read a clip or one of its augmented copies, by chance.
+
+        A piece of another clip that was always clean would be told from a copy by that alone.
+        """
+        return self._read(clip, 0 if self.copies is None else self.copies.draw(clip, random))
 
     def _read(self, clip: int, copy: int = 0) -> FeatureExample:
         """Read a clip, or one of its augmented copies."""

@@ -31,6 +31,8 @@ from avloc.feature_extraction.store.plan_file import PlanFile, plan_digest, read
 from avloc.feature_extraction.store.shard_tables import OK, fingerprint, read_tables
 from avloc.io.files import read_json, write_json
 
+COPIES = "copies"
+"""The folder of augmented copies in a store."""
 FORMAT_VERSION = 3
 READABLE_VERSIONS = (2, 3)  # version 2 has no plans, and no fingerprints in its shards
 
@@ -89,7 +91,7 @@ class FeatureStore:
 
     def copy(self, number: int) -> FeatureStore:
         """The store of an augmented copy of the clips, from 1; it need not exist."""
-        return FeatureStore(self.root / "copies" / str(number))
+        return FeatureStore(self.root / COPIES / str(number))
 
     def extractors(self) -> list[str]:
         """The names of the extractors that have features here."""

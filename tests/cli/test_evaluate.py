@@ -120,11 +120,16 @@ def test_a_folder_with_labels_is_truth(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["--dataset", "folder"], ["--root", "."], ["m.json", "--dataset", "folder", "--root", "."]]
+    "words", [["--dataset", "folder"], ["--root", "."], ["m.json", "--dataset", "folder", "--root", "."]]
 )
 def test_truth_has_one_source(words, capsys):
     assert main(["evaluate", "p.json", *words, "--protocol", "lavdf"]) == 2
     assert "want the metadata file, or --dataset and --root (see avloc evaluate --help)" in capsys.readouterr().err
+
+
+def test_a_missing_truth_is_named(capsys):
+    assert main(["evaluate", "p.json", "--protocol", "lavdf"]) == 2
+    assert "required: metadata (or --dataset and --root)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("columns", [80, 100])
@@ -369,3 +374,25 @@ def test_wrong_types_in_files_of_other_programs(files, capsys, data):
     check_no_traceback(files, capsys)
     files[0].write_bytes(pickle.dumps(data))
     check_no_traceback(files, capsys)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["p.json", "m.json", "--protocol", "lavdf"],
+        ["p.json", "--protocol", "lavdf", "m.json"],
+        ["--protocol", "lavdf", "p.json", "m.json"],
+    ],
+)
+def test_options_may_stand_between_the_files(words):
+    from avloc.cli.evaluate import parse
+
+    options = parse(words)
+    assert (str(options.predictions), str(options.metadata), options.protocol) == ("p.json", "m.json", "lavdf")
+
+
+def test_a_list_of_a_metadata_file_is_refused_for_a_dataset(tmp_path, capsys):
+    (tmp_path / "p.json").write_text("{}")
+    words = [str(tmp_path / "p.json"), "--dataset", "folder", "--root", str(tmp_path), "--protocol", "lavdf"]
+    assert main(["evaluate", *words, "--segments-field", "fakes"]) == 2
+    assert "--segments-field names a list of a metadata json" in capsys.readouterr().err

@@ -249,3 +249,11 @@ def test_the_page_names_the_network():
         f"Networks: avloc-both {version} for clips with sound and pictures, avloc-audio {version} for sound alone, avloc-visual "
         f"{version} for pictures alone; each timeline names its own. Trained only on {scope}."
     )
+
+
+@pytest.mark.parametrize("option", ["--longest", "--expire", "--time-limit"])
+def test_times_say_their_unit(option, capsys):
+    """A bare number meant minutes once."""
+    with pytest.raises(AvlocError, match=f"argument {option}: want a unit, as 30m or 30s, got '30'"):
+        parse([option, "30"])
+    parse([option, "30s"])

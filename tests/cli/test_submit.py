@@ -151,6 +151,13 @@ def test_a_submission_that_is_mostly_filled_is_loud_and_code_1(tmp_path, suffix,
     )
 
 
+def test_clip_scores_that_are_mostly_filled_are_loud_and_code_1(files, tmp_path, capsys):
+    scores = tmp_path / "detections.txt"
+    scores.write_text("a.mp4;0.5\n")  # of three clips
+    assert submit(files, "--detections", scores, "--out", tmp_path / "s.zip") == 1
+    assert "WARNING: 2 of the 3 clips" in capsys.readouterr().err
+
+
 def test_a_submission_without_any_row_is_loud_and_code_1(files, tmp_path, capsys):
     files[0].write_text('{"a.mp4": [], "b.mp4": [], "c.mp4": []}')
     assert submit(files, "--out", tmp_path / "s.zip") == 1

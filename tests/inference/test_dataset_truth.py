@@ -78,8 +78,28 @@ def test_hidden_labels_are_no_truth(tmp_path):
         dataset_truth("folder", tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"), [("labels.csv", True), ("mine.csv", True), ("labels.json", True), ("metadata.json", False)]
-)
+@pytest.mark.parametrize(("name", "expected"), [("labels.csv", True), ("mine.csv", True), ("metadata.json", False)])
 def test_tables_are_told_by_their_names(name, expected):
     assert is_table(Path("clips") / name) is expected
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ([{"file": "a.mp4", "start": 1, "end": 2}], True),
+        ([{"file": "a.mp4", "fake_segments": [[1, 2]]}], False),
+        ([], False),
+        ({"a.mp4": []}, False),
+    ],
+)
+def test_a_json_of_labels_is_told_by_its_entries(tmp_path, content, expected):
+    (tmp_path / "labels.json").write_text(json.dumps(content))
+    assert is_table(tmp_path / "labels.json") is expected
+
+
+def test_a_forgery_of_sound_and_picture_counts_once_in_own_labels(tmp_path):
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / "labels.csv").write_text("file,start,end,modality\na.mp4,1.0,2.0,audio\na.mp4,1.04,2.08,visual\n")
+    for truth in (table_truth(tmp_path / "labels.csv"), dataset_truth("folder", tmp_path)):
+        assert truth.segments(0).tolist() == [[1.0, 2.08]]
+        assert truth.modality[0] == "both"

@@ -4,6 +4,7 @@ import errno
 import os
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -238,3 +239,22 @@ def test_two_processes_train_a_front_end(front_end_words, tmp_path):
     run = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert run.returncode == 0, run.stderr[-2000:]
     assert (tmp_path / "run" / "checkpoints" / "best.ckpt").is_file()
+
+
+@pytest.mark.parametrize(("dataset", "split"), [("lavdf", "test"), ("avdeepfake1m++", "val"), ("folder", "all")])
+def test_the_next_command_is_one_that_works(dataset, split):
+    from avloc.training.command import _describe_end
+
+    class OwnNetwork:
+        pass
+
+    callback = SimpleNamespace(best_model_score=0.5, monitor="val/ap")
+    data = SimpleNamespace(dataset=dataset, root="R", store=SimpleNamespace(root="S"), val_split=split)
+    cli = SimpleNamespace(
+        trainer=SimpleNamespace(checkpoint_callback=callback),
+        datamodule=data,
+        model=SimpleNamespace(model=OwnNetwork()),
+    )
+    text = _describe_end(cli, "b.ckpt")
+    assert f"--split {split} --out predictions.json" in text
+    assert f"--network '{__name__}." in text or f"--network {__name__}." in text

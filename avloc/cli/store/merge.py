@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from avloc.cli.arguments.values import path
 from avloc.cli.store.folders import check_folder, open_store
+from avloc.errors import shown
 
 EXAMPLE = "avloc store merge features machine1/features machine2/features --link"
 
@@ -45,7 +47,7 @@ def run(options: MergeOptions) -> int:
     """Merge stores into one."""
     from tqdm import tqdm
 
-    from avloc.feature_extraction.store.feature_store import FeatureStore
+    from avloc.feature_extraction.store.feature_store import COPIES, FeatureStore
     from avloc.feature_extraction.store.merge import plan_merge, run_merge
 
     check_folder(options.out)
@@ -54,6 +56,12 @@ def run(options: MergeOptions) -> int:
         plan = plan_merge(FeatureStore(options.out), stores, progress=bar.update)
     with tqdm(total=len(plan.shards), unit="shard", desc="merge", disable=None) as bar:
         copied = run_merge(plan, link=options.link, progress=bar.update)
+    for store in stores:
+        if (store.root / COPIES).is_dir():
+            print(
+                f"warning: {shown(store.root / COPIES)}: augmented copies are left out; merge each of them on its own",
+                file=sys.stderr,
+            )
     print(
         f"{options.out}: {copied} shards {'linked' if options.link else 'copied'}, {plan.kept} already there; "
         f"{len(plan.descriptions)} extractors"

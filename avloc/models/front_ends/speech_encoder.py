@@ -200,7 +200,7 @@ def _fits(name: str, value: object, expected: type | tuple[type, ...]) -> bool:
     if expected == (list, tuple):
         if not isinstance(value, list | tuple) or len(value) > MOST_CONVOLUTIONS:
             return False
-        return all(type(v) is int and 0 <= v <= largest for v in value)
+        return all(type(v) is int and 1 <= v <= largest for v in value)
     return isinstance(value, expected) and not isinstance(value, bool) and 0 <= value <= largest  # type: ignore[operator]
 
 

@@ -121,3 +121,17 @@ def test_missing_and_foreign_copies(tiny_set, copied, tmp_path):
     path.write_text(json.dumps(description))
     with pytest.raises(StoreError, match="they differ in augmentation"):
         dataset(tiny_set, store, allow_missing=True)
+
+
+def test_a_piece_of_another_clip_comes_from_a_copy_too(tiny_set, copied, monkeypatch):
+    """A piece that was always clean would be told from a copy by that alone."""
+    forged, numbers = dataset(tiny_set, copied, pseudo_forgeries=1.0), []
+    read = forged._read
+    monkeypatch.setattr(forged, "_read", lambda clip, copy=0: numbers.append(copy) or read(clip, copy))
+    partners = []
+    for seed in range(60):
+        numbers.clear()
+        forged[SampleIndex(seed % 3, seed)]
+        partners += numbers[1:]
+    assert len(partners) > 10
+    assert set(partners) == {0, 1, 2}

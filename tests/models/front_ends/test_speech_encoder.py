@@ -74,6 +74,7 @@ def test_nothing_is_masked_or_dropped_in_training(settings_of):
         ({"hidden_size": 16.0}, "hidden_size cannot be 16.0"),
         ({"conv_bias": 1}, "conv_bias cannot be 1"),
         ({"conv_dim": [8.5] * 7}, r"conv_dim cannot be \[8.5, "),
+        ({"conv_stride": [0] * 7}, r"conv_stride cannot be \[0, "),
         ({"conv_kernel": ["a"] * 7}, r"conv_kernel cannot be \['a', "),
         ({"conv_kernel": [[3]] * 7}, r"conv_kernel cannot be \[\[3\], "),
         ({"conv_kernel": [3] * 6}, "not settings of a speech network"),
