@@ -32,7 +32,7 @@ class LoadingTimes(NamedTuple):
     """The times of one run.
 
     Attributes:
-        step_s: of a training step on a batch that is there: median seconds.
+        step_s: of a training step on a loaded batch: median seconds.
         load_s: of a batch from the workers without training: seconds on average.
         waiting: share of the time of training in which the network waits for a batch.
         batches: number of trained batches.

@@ -242,8 +242,8 @@ class _EntryCollector:
         if self.split is None:
             return ""
         splits = sorted({str(e["split"]) for e in read_json(self.path, "metadata file") if "split" in e})
-        there = f"; it has the splits {', '.join(splits)}" if splits else ""
-        return f" of the split {self.split}{did_you_mean(self.split, splits)}{there}"
+        existing = f"; it has the splits {', '.join(splits)}" if splits else ""
+        return f" of the split {self.split}{did_you_mean(self.split, splits)}{existing}"
 
     def result(self) -> Truth:
         """Build the columns of all collected entries."""

@@ -97,29 +97,8 @@ def parse(arguments: Sequence[str]) -> EvaluateOptions:
     from avloc.evaluation.protocols import PROTOCOLS
     from avloc.evaluation.scoring import SUBSETS, UNITS
 
-    may_lack_metadata = not {"--dataset", "--root", "--help", "-h"}.isdisjoint(
-        word.partition("=")[0] for word in arguments
-    )
     options = parser("evaluate", EXAMPLE, description=DESCRIPTION)
-    options.add_argument(
-        "predictions",
-        type=path,
-        help='{"file": [[score, start, end], …]}, or another form, see above; a .txt with one file;score per line gives AUC '
-        "and EER",
-    )
-    options.add_argument(
-        "metadata",
-        type=path,
-        # argparse refuses an option before a positional that may be missing.
-        nargs="?" if may_lack_metadata else None,
-        metavar="metadata" if may_lack_metadata else "metadata (or --dataset and --root)",
-        help="the dataset's own metadata file (json), your labels.csv, or for clip scores ASVspoof's key (.tsv); or name "
-        "--dataset and --root instead",
-    )
-    add_dataset_options(options, required=False)
-    options.add_argument(
-        "metadata", type=path, help="the dataset's own metadata file; for clip scores also ASVspoof's key (.tsv)"
-    )
+    _add_files(options, arguments)
     options.add_argument(
         "--protocol",
         help=f"thresholds and counts: {', '.join(PROTOCOLS)}, or a .yaml file; needed for all but an ASVspoof key",
@@ -148,6 +127,28 @@ def parse(arguments: Sequence[str]) -> EvaluateOptions:
     if [source is not None for source in sources] not in ([True, False, False], [False, True, True]):
         options.error("want the metadata file, or --dataset and --root")
     return EvaluateOptions(**vars(namespace))
+
+
+def _add_files(options: argparse.ArgumentParser, arguments: Sequence[str]) -> None:
+    may_lack_metadata = not {"--dataset", "--root", "--help", "-h"}.isdisjoint(
+        word.partition("=")[0] for word in arguments
+    )
+    options.add_argument(
+        "predictions",
+        type=path,
+        help='{"file": [[score, start, end], …]}, or another form, see above; a .txt with one file;score per line gives AUC '
+        "and EER",
+    )
+    options.add_argument(
+        "metadata",
+        type=path,
+        # argparse refuses an option before a positional that may be missing.
+        nargs="?" if may_lack_metadata else None,
+        metavar="metadata" if may_lack_metadata else "metadata (or --dataset and --root)",
+        help="the dataset's own metadata file (json), your labels.csv, or for clip scores ASVspoof's key (.tsv); or name "
+        "--dataset and --root instead",
+    )
+    add_dataset_options(options, required=False)
 
 
 def _add_protocol_options(group: argparse._ArgumentGroup) -> None:

@@ -3,7 +3,7 @@
 Auxiliary losses on them ask the streams for more than the step's own label: the fakeness of frames of several lengths (Zhang et
 al., "The PartialSpoof database", IEEE/ACM TASLP 2023), and the start, middle and end of a forged segment.
 
-Legend: B batch, T steps, M modalities, F steps of a frame.
+Legend: B batch, T steps, M modalities, C width, F steps of a frame.
 """
 
 from __future__ import annotations
@@ -27,10 +27,26 @@ def coarse_labels(frame_labels: Tensor, factor: int) -> Tensor:
     >>> coarse_labels(torch.tensor([0.0, 0.25, 0.0, 0.0, 1.0]).view(1, 5, 1), 2).flatten().tolist()
     [0.25, 0.25, 0.0, 0.0, 1.0]
     """
-    clips, steps, modalities = frame_labels.shape
-    count = -(-steps // factor)
-    frames = pad(frame_labels, (0, 0, 0, -steps % factor)).reshape(clips, count, factor, modalities)
-    return frames.amax(2).repeat_interleave(factor, 1)[:, :steps]
+    return to_steps(split_frames(frame_labels, factor).amax(2), factor, frame_labels.shape[1])
+
+
+def split_frames(values: Tensor, factor: int) -> Tensor:
+    """Split steps into frames of `factor` steps; zeros fill the last one: (B, T, C) → (B, ceil(T / F), F, C).
+
+    >>> split_frames(torch.tensor([1, 2, 3]).view(1, 3, 1), 2)[0, :, :, 0].tolist()
+    [[1, 2], [3, 0]]
+    """
+    clips, steps, width = values.shape
+    return pad(values, (0, 0, 0, -steps % factor)).reshape(clips, -(-steps // factor), factor, width)
+
+
+def to_steps(frames: Tensor, factor: int, steps: int) -> Tensor:
+    """Give each step the value of its frame: (B, ceil(T / F), C) → (B, T, C).
+
+    >>> to_steps(torch.tensor([5, 6]).view(1, 2, 1), 2, 3).flatten().tolist()
+    [5, 5, 6]
+    """
+    return frames.repeat_interleave(factor, 1)[:, :steps]
 
 
 def part_labels(frame_labels: Tensor) -> Tensor:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, pad
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
-from avloc.heads.auxiliary import PARTS, coarse_labels, part_labels
+from avloc.heads.auxiliary import PARTS, coarse_labels, part_labels, split_frames, to_steps
 from avloc.heads.losses import masked_mean
 
 
@@ -66,9 +66,6 @@ def auxiliary_losses(logits: Tensor, frame_labels: Tensor, mask: Tensor, coarse_
 
 def _frame_means(x: Tensor, mask: Tensor, factor: int) -> Tensor:
     """The mean of each step's frame over the steps that are present: (B, T, C)."""
-    clips, steps, width = x.shape
-    count, padding = -(-steps // factor), -steps % factor
-    present = pad(mask, (0, padding)).reshape(clips, count, factor, 1)
-    frames = pad(x, (0, 0, 0, padding)).reshape(clips, count, factor, width) * present
-    means = frames.sum(2) / present.sum(2).clamp_min(1)
-    return means.repeat_interleave(factor, 1)[:, :steps]
+    present = split_frames(mask[..., None], factor)
+    means = (split_frames(x, factor) * present).sum(2) / present.sum(2).clamp_min(1)
+    return to_steps(means, factor, x.shape[1])

@@ -24,7 +24,7 @@ from avloc.core.descriptions import (
 from avloc.core.records import MODALITIES
 from avloc.errors import AvlocError, CheckpointError, one_line
 from avloc.io.weights import damaged_part, load_file, save_file
-from avloc.models.network import Network, as_module, check_streams
+from avloc.models.network import Network, as_module, check_inputs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -248,7 +248,7 @@ def _context(path: Path, values: Mapping[str, Any]) -> TrainingContext:
         modality=modality,
     )
     try:
-        check_streams(values["arguments"], context)
+        check_inputs(values["arguments"], context)
     except AvlocError as error:
         raise CheckpointError(f"{path}: a damaged checkpoint, {error}") from error
     return context

@@ -101,7 +101,7 @@ RAW_DTYPES = {"audio": "int16", "visual": "uint8"}
 """Type of the rows of samples or pixels that a front end of each modality takes."""
 
 
-def check_streams(arguments: Mapping[str, Any], context: TrainingContext) -> None:
+def check_inputs(arguments: Mapping[str, Any], context: TrainingContext) -> None:
     """Check that a network on cached features takes its streams as the data give them: their rate and type of numbers.
 
     Args:

@@ -231,8 +231,8 @@ class _Cli(LightningCLI):
                 # The last epoch, better or not: a stopped run resumes from it.
                 ModelCheckpoint(filename="last", every_n_epochs=1, enable_version_counter=False),
             ]
-        own = kwargs.get("callbacks") or self._get(self.config_init, "trainer.callbacks") or []
-        kwargs["callbacks"] = [*(own if isinstance(own, list | tuple) else [own]), RunReport()]
+        configured = kwargs.get("callbacks") or self._get(self.config_init, "trainer.callbacks") or []
+        kwargs["callbacks"] = [*(configured if isinstance(configured, list | tuple) else [configured]), RunReport()]
         has_bar = any(isinstance(callback, ProgressBar) for callback in kwargs["callbacks"])
         if self._get(self.config_init, "trainer.enable_progress_bar") is not False and not has_bar:
             kwargs["callbacks"].append(RunBar())

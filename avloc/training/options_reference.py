@@ -81,14 +81,14 @@ class Option(NamedTuple):
     description: str
 
 
-def class_options(its_class: type) -> Iterator[Option]:
+def class_options(option_class: type) -> Iterator[Option]:
     """Yield the options of a class, from its signature and its docstring."""
     texts: dict[str, str] = {}
-    for each in reversed(its_class.__mro__):
+    for each in reversed(option_class.__mro__):
         if each.__module__.startswith("avloc."):
             params = parse(each.__doc__ or "").params
             texts |= {param.arg_name: " ".join((param.description or "").split()) for param in params}
-    for parameter in constructor_parameters(its_class):
+    for parameter in constructor_parameters(option_class):
         default = "" if parameter.default is inspect.Parameter.empty else repr(parameter.default)
         yield Option(parameter.name, default, texts.get(parameter.name, ""))
 
@@ -97,12 +97,12 @@ def as_page() -> str:
     """Return the reference as a page in Markdown."""
     parts = [INTRODUCTION, "## The run\n", "| option | meaning |\n|---|---|"]
     parts += [f"| `--{name}` | {text} |" for name, text in RUN_OPTIONS.items()]
-    for prefix, its_class in GROUPS:
-        parts.append(f"\n## `--{prefix}.*` of `{its_class.__name__}`\n")
-        parts.append(f"{_first_line(its_class)}\n\n| option | default | meaning |\n|---|---|---|")
+    for prefix, option_class in GROUPS:
+        parts.append(f"\n## `--{prefix}.*` of `{option_class.__name__}`\n")
+        parts.append(f"{_first_line(option_class)}\n\n| option | default | meaning |\n|---|---|---|")
         parts += [
             f"| `--{prefix}.{each.name}` | {f'`{each.default}`' if each.default else 'required'} | {_cell(each.description)} |"
-            for each in class_options(its_class)
+            for each in class_options(option_class)
         ]
     return "\n".join([*parts, "", LOGGERS])
 
@@ -110,16 +110,16 @@ def as_page() -> str:
 def as_text() -> str:
     """Return the options of data and networks as text, for the terminal."""
     lines = []
-    for prefix, its_class in GROUPS:
-        lines.append(f"\n{its_class.__name__}: {_first_line(its_class)}")
-        for each in class_options(its_class):
+    for prefix, option_class in GROUPS:
+        lines.append(f"\n{option_class.__name__}: {_first_line(option_class)}")
+        for each in class_options(option_class):
             default = f" (default: {each.default})" if each.default else " (required)"
             lines.append(f"  --{prefix}.{each.name}\n        {each.description.rstrip('.')}{default}")
     return "\n".join(lines)
 
 
-def _first_line(its_class: type) -> str:
-    return parse(its_class.__doc__ or "").short_description or ""
+def _first_line(option_class: type) -> str:
+    return parse(option_class.__doc__ or "").short_description or ""
 
 
 def _cell(text: str) -> str:

@@ -31,7 +31,7 @@ from avloc.datasets.readers.catalog import get_reader, read_records
 from avloc.datasets.readers.table import RecordTable
 from avloc.errors import AvlocError
 from avloc.feature_extraction.store.feature_store import FeatureStore
-from avloc.models.network import check_streams
+from avloc.models.network import check_inputs
 
 if TYPE_CHECKING:
     from avloc.models.network import Network
@@ -272,7 +272,7 @@ class FeatureData(SplitData):
             expected = network.arguments[f"{modality}_dim"]
             if expected != dim:
                 raise AvlocError(f"the network wants {modality} features of width {expected}, the store's have {dim}")
-        check_streams(network.arguments, replace(self.context(), native_rate=self._keeps_rows(network)))
+        check_inputs(network.arguments, replace(self.context(), native_rate=self._keeps_rows(network)))
         self.augmenter()
 
     def augmenter(self) -> ExampleAugmenter | None:

@@ -20,10 +20,10 @@ import numpy.typing as npt
 from avloc.core.records import MODALITIES
 from avloc.core.timeline import DEFAULT_SAMPLE_RATE, Segment
 from avloc.datasets.loading.example import FeatureExample
-from avloc.datasets.loading.raw_rows import Samples, from_samples, to_samples
+from avloc.datasets.loading.raw_rows import Samples, are_samples, from_samples, to_samples
 
 SHORTEST_S, LONGEST_S = 0.1, 0.8
-"""Length of a real piece."""
+"""Length of a real piece, and of the window of a pseudo-forgery."""
 MARGIN_S = 0.5
 """Genuine time on each side that comes along with a forgery, at most: so a cut and a forgery's beginning are not the same."""
 FADE_S = 0.005
@@ -33,10 +33,10 @@ PLACES = 8
 
 def holds_sound(example: FeatureExample, stream: int) -> bool:
     """Tell whether a stream of an example is sound at 16 kHz, as rows of whole numbers."""
-    if not example.rows or example.streams[stream].dtype != np.int16 or MODALITIES[stream] != "audio":
+    if not example.rows or MODALITIES[stream] != "audio":
         return False
-    rate = example.streams[stream].shape[1] / example.rows[stream].grid.hop_s
-    return round(rate) == DEFAULT_SAMPLE_RATE
+    rows = example.streams[stream]
+    return are_samples(rows.dtype, rows.shape[1], example.rows[stream].grid.hop_s)
 
 
 def step_rows(example: FeatureExample, stream: int, first: int, length: int) -> slice:
@@ -53,11 +53,11 @@ def read_samples(example: FeatureExample, stream: int, first: int, length: int) 
     """Return the samples of `length` steps from `first`: (N,), N by the steps alone; silence outside of the stream."""
     begin = _first_sample(example, stream, first)
     count = round(length * example.grid.hop_s * DEFAULT_SAMPLE_RATE)
-    samples = to_samples(example.streams[stream])
+    whole = example.streams[stream].reshape(-1)
     part = np.zeros(count, np.float32)
-    low, high = max(0, begin), min(len(samples), begin + count)
+    low, high = max(0, begin), min(len(whole), begin + count)
     if low < high:
-        part[low - begin : high - begin] = samples[low:high]
+        part[low - begin : high - begin] = to_samples(whole[low:high])
     return part
 
 

@@ -19,13 +19,20 @@ import numpy.typing as npt
 from avloc.core.records import MODALITIES
 from avloc.core.timeline import DEFAULT_FPS, DEFAULT_SAMPLE_RATE, Segment
 from avloc.datasets.loading.example import FeatureExample
-from avloc.datasets.loading.mixing import fade_weights, holds_sound, read_samples, step_rows, write_samples
+from avloc.datasets.loading.mixing import (
+    LONGEST_S,
+    SHORTEST_S,
+    fade_weights,
+    holds_sound,
+    read_samples,
+    step_rows,
+    write_samples,
+)
 from avloc.datasets.synthetic import forge
 from avloc.errors import AvlocError
 
 Samples = npt.NDArray[np.float32]
 Random = np.random.Generator
-SHORTEST_S, LONGEST_S = 0.1, 0.8
 MU_LAW_LEVELS = 64
 
 

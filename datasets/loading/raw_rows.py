@@ -23,8 +23,16 @@ def holds_samples(description: ExtractorDescription) -> bool:
     >>> holds_samples(ExtractorDescription("waveform", "audio", hop_s=0.01, dim=160, dtype="int16"))
     True
     """
-    rate = description.dim / description.hop_s
-    return description.modality == "audio" and description.dtype == "int16" and round(rate) == DEFAULT_SAMPLE_RATE
+    return description.modality == "audio" and are_samples(description.dtype, description.dim, description.hop_s)
+
+
+def are_samples(dtype: npt.DTypeLike, dim: int, hop_s: float) -> bool:
+    """Tell whether audio rows of a type, width and hop in seconds are sound at 16 kHz.
+
+    >>> are_samples("int16", 160, 0.01), are_samples("float16", 160, 0.01), are_samples(np.int16, 80, 0.01)
+    (True, False, False)
+    """
+    return np.dtype(dtype) == np.int16 and round(dim / hop_s) == DEFAULT_SAMPLE_RATE
 
 
 def holds_frames(description: ExtractorDescription) -> bool:

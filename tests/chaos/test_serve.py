@@ -105,7 +105,7 @@ def server(make_server, tmp_path_factory):
         "--longest",
         "1m",
         "--expire",
-        "15",
+        "15s",
     )
     return make_server(tmp_path_factory.mktemp("serve"), *words)
 

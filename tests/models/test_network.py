@@ -10,7 +10,7 @@ from avloc.core.descriptions import ExtractorDescription, TrainingContext
 from avloc.errors import AvlocError
 from avloc.models.batfd.network import BATFD
 from avloc.models.boundary_transformer import BoundaryTransformer
-from avloc.models.network import MEMBERS, Network, as_module, check_network, check_streams
+from avloc.models.network import MEMBERS, Network, as_module, check_inputs, check_network
 
 
 class Minimal(nn.Module, Network):
@@ -104,12 +104,12 @@ RATES = {"audio_rows_per_step": 4.0, "visual_rows_per_step": 1.0}
 def test_samples_and_features_are_not_taken_for_each_other(extractors, front_ends, message):
     arguments = RATES | dict(zip(("audio_front_end", "visual_front_end"), front_ends, strict=True))
     with pytest.raises(AvlocError, match=message):
-        check_streams(arguments, TrainingContext(0.04, extractors, native_rate=True))
+        check_inputs(arguments, TrainingContext(0.04, extractors, native_rate=True))
 
 
 def test_streams_that_fit():
     context = TrainingContext(0.04, (WAVEFORM, GRID), native_rate=True)
-    check_streams(RATES | {"audio_front_end": "raw", "visual_front_end": ""}, context)
-    check_streams(RATES, context)  # a network of the user's own
+    check_inputs(RATES | {"audio_front_end": "raw", "visual_front_end": ""}, context)
+    check_inputs(RATES, context)  # a network of the user's own
     alone = TrainingContext(0.04, (WAVEFORM, MOUTH), native_rate=True, modality="audio")
-    check_streams(RATES | {"audio_front_end": "raw", "visual_front_end": ""}, alone)
+    check_inputs(RATES | {"audio_front_end": "raw", "visual_front_end": ""}, alone)

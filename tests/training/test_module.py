@@ -107,21 +107,19 @@ def test_a_forgery_of_sound_and_picture_is_one_fake_of_the_validation(monkeypatc
     assert {name: float(value) for name, value in training.metric.compute().items()}["ap"] == 1.0
 
 
+def sound_network(front_end, options):
+    """A network that learns from samples."""
+    sizes = {"audio_dim": 160, "visual_dim": 7, "width": 8, "heads": 2}
+    rates = {"audio_rows_per_step": 4.0, "visual_rows_per_step": 1.0}
+    return BoundaryTransformer(**sizes, **rates, audio_front_end=front_end, audio_front_end_options=options)
+
+
 def front_end_module(tuning, **arguments):
     """A network on a small speech network with random weights."""
     settings = {"model_type": "wav2vec2", "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2}
     settings |= {"intermediate_size": 8, "conv_dim": [4] * 7}
     settings |= {"num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2}
-    network = BoundaryTransformer(
-        audio_dim=160,
-        visual_dim=7,
-        width=8,
-        heads=2,
-        audio_rows_per_step=4.0,
-        visual_rows_per_step=1.0,
-        audio_front_end="speech",
-        audio_front_end_options={"settings": settings, "tuning": tuning, "top_layers": 1},
-    )
+    network = sound_network("speech", {"settings": settings, "tuning": tuning, "top_layers": 1})
     training = LocalizationModule(network, **arguments)
     training._trainer = trainer(10, batches=2)
     return training
@@ -197,16 +195,7 @@ def test_a_training_without_an_end_has_no_schedule():
 @pytest.mark.parametrize("optimizer", ["adamw", "adam"])
 def test_weight_decay_leaves_scales_biases_and_cutoffs_alone(optimizer):
     """Without gradients, decay alone moves weights: matrices of the front end shrink, its vectors stay."""
-    network = BoundaryTransformer(
-        audio_dim=160,
-        visual_dim=7,
-        width=8,
-        heads=2,
-        audio_rows_per_step=4.0,
-        visual_rows_per_step=1.0,
-        audio_front_end="raw",
-        audio_front_end_options={"filters": 5, "kernel": 40},
-    )
+    network = sound_network("raw", {"filters": 5, "kernel": 40})
     training = LocalizationModule(network, weight_decay=0.5, optimizer=optimizer)
     training._trainer = trainer(10, 2)
     front_end = network.stems[0]

@@ -181,16 +181,7 @@ class MapNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        if sampling not in SAMPLINGS or decoding not in DECODINGS:
-            raise AvlocError(
-                f"want sampling of {', '.join(SAMPLINGS)} and decoding of {', '.join(DECODINGS)}, "
-                f"got {sampling!r} and {decoding!r}"
-            )
-        if (video_encoder == PROJECTION) != (audio_encoder == PROJECTION):
-            raise AvlocError(f"want cached features for both encoders or none, got {video_encoder}, {audio_encoder}")
-        check_front_end_options(self.arguments)
-        if len(map_widths) != 2:
-            raise AvlocError(f"want 2 map_widths, got {len(map_widths)}")
+        _check_arguments(self.arguments)
         self.width, self.map_widths, self.samples = width, (map_widths[0], map_widths[1]), samples
         self.frames, self.durations, self.sampling, self.decoding = frames, durations, sampling, decoding
         self.frame_loss_weight, self.modal_loss_weight = frame_loss_weight, modal_loss_weight
@@ -343,3 +334,19 @@ class MapNetwork(nn.Module):
     def boundaries(self, output: Any) -> Tensor | None:
         """Return the start and end probabilities (B, 2, T) that weight the map's cells; None if the network has none."""
         return None
+
+
+def _check_arguments(arguments: Mapping[str, Any]) -> None:
+    """Refuse arguments of a `MapNetwork` that are out of range or do not go together."""
+    sampling, decoding = arguments["sampling"], arguments["decoding"]
+    if sampling not in SAMPLINGS or decoding not in DECODINGS:
+        raise AvlocError(
+            f"want sampling of {', '.join(SAMPLINGS)} and decoding of {', '.join(DECODINGS)}, "
+            f"got {sampling!r} and {decoding!r}"
+        )
+    encoders = arguments["video_encoder"], arguments["audio_encoder"]
+    if (encoders[0] == PROJECTION) != (encoders[1] == PROJECTION):
+        raise AvlocError(f"want cached features for both encoders or none, got {encoders[0]}, {encoders[1]}")
+    check_front_end_options(arguments)
+    if len(arguments["map_widths"]) != 2:
+        raise AvlocError(f"want 2 map_widths, got {len(arguments['map_widths'])}")
