@@ -103,6 +103,39 @@ def bootstrap_intervals(
     return {name: draw_interval(float(centre[k]), values[:, k], paired) for k, name in enumerate(systems[0].names)}
 
 
+def fold_differences(
+    folds: Sequence[tuple[Evaluation, Evaluation]],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    progress: Callable[[int], object] | None = None,
+) -> dict[str, Interval]:
+    """Compute the mean over folds of the difference of two systems, with intervals; in each fold its own sources are drawn.
+
+    Each fold is scored alone, so scores of different folds are never compared: systems may be tuned for each fold.
+
+    Args:
+        folds: for each fold the two systems' evaluations of its clips; above 0 the first system is better.
+        resamples: number of draws.
+        seed: seed of the draws.
+        progress: called with the number of draws done since the last call, of all folds together.
+    """
+    values, centres, names = [], [], [""]
+    for number, (first, second) in enumerate(folds):
+        source = np.unique(first.truth.source, return_inverse=True)[1]
+        systems = _CountedSystem(first, source), _CountedSystem(second, source)
+        names = systems[0].names
+        centres.append(systems[0].exact - systems[1].exact)
+        draws = np.zeros((resamples, len(names)))
+        for k, weights in enumerate(iter_draws(int(source.max(initial=-1)) + 1, resamples, seed + number)):
+            draws[k] = systems[0].scores(weights) - systems[1].scores(weights)
+            if progress is not None:
+                progress(1)
+        values.append(draws)
+    mean, centre = np.mean(values, axis=0), np.mean(centres, axis=0)
+    return {name: draw_interval(float(centre[k]), mean[:, k], paired=True) for k, name in enumerate(names)}
+
+
 def iter_draws(sources: int, resamples: int, seed: int) -> Iterator[npt.NDArray[np.float64]]:
     """Yield the number of times that each source is drawn, draw by draw: (S,) each."""
     random = np.random.default_rng(seed)

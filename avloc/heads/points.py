@@ -18,6 +18,7 @@ from avloc.core.proposals import Proposals
 from avloc.core.records import MODALITIES, VideoRecord
 from avloc.core.timeline import TimeGrid, segment_array
 from avloc.errors import AvlocError
+from avloc.heads.candidates import PointCandidates
 
 Bool = npt.NDArray[np.bool_]
 Float = npt.NDArray[np.float32]
@@ -315,6 +316,32 @@ def decode_points(
     Raises:
         AvlocError: if the numbers of rows and points differ, or a number is not finite.
     """
+    candidates = point_candidates(
+        modality_scores,
+        distances,
+        grid,
+        pyramid,
+        extent_s=extent_s,
+        boundaries=boundaries,
+        threshold=threshold,
+        shortest_s=shortest_s,
+    )
+    proposals = candidates.proposals(boundary_power)
+    return proposals if keep is None or len(proposals) <= keep else proposals.best(keep)
+
+
+def point_candidates(
+    modality_scores: npt.NDArray[np.floating],
+    distances: npt.NDArray[np.floating],
+    grid: TimeGrid,
+    pyramid: Pyramid,
+    *,
+    extent_s: tuple[float, float] | None = None,
+    boundaries: npt.NDArray[np.floating] | None = None,
+    threshold: float = 0.0,
+    shortest_s: float = 1e-6,
+) -> PointCandidates:
+    """Turn each point into its segment, with what its score is made of; arguments and errors as of `decode_points`."""
     points = pyramid.points(grid)
     if len(modality_scores) != len(points.centers_s) or len(distances) != len(points.centers_s):
         got = (len(modality_scores), len(distances))
@@ -323,8 +350,7 @@ def decode_points(
         np.isfinite(a).all() for a in (modality_scores, distances, *(() if boundaries is None else (boundaries,)))
     ):
         raise AvlocError("the network's scores, distances or boundaries hold NaN or infinity")
-    scores = modality_scores.max(axis=1, initial=0.0).astype(np.float64)
-    selected = scores > threshold
+    selected = modality_scores.max(axis=1, initial=0.0).astype(np.float64) > threshold
     if extent_s is not None:
         selected &= (points.centers_s >= extent_s[0]) & (points.centers_s <= extent_s[1])
     at = np.flatnonzero(selected)
@@ -334,10 +360,9 @@ def decode_points(
         segments = np.clip(segments, *extent_s)
     long_enough = segments[:, 1] - segments[:, 0] >= shortest_s
     at, segments = at[long_enough], segments[long_enough]
-    score = scores[at]
+    ends = np.ones((len(at), 2))
     if boundaries is not None and len(boundaries):
         steps = np.arange(len(boundaries)) + 0.5
-        ends = [np.interp(grid.to_steps(segments[:, side]), steps, boundaries[:, side]) for side in range(2)]
-        score = score * (ends[0] * ends[1]) ** boundary_power
-    proposals = Proposals(segments, score, modality_scores[at].astype(np.float64))
-    return proposals if keep is None or len(proposals) <= keep else proposals.best(keep)
+        for side in range(2):
+            ends[:, side] = np.interp(grid.to_steps(segments[:, side]), steps, boundaries[:, side])
+    return PointCandidates(segments, modality_scores[at], ends)

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from avloc.errors import AvlocError, shown
 from avloc.evaluation.predictions import format_clip
@@ -70,17 +70,24 @@ class PartSummary:
                 self.failures[file] = reason
 
 
-def write_part(path: Path, clips: Sequence[PredictedClip]) -> None:
+def write_part(path: Path, clips: Sequence[PredictedClip], content: bytes | None = None) -> None:
     """Write a part.
+
+    Args:
+        path: its file in the journal.
+        clips: its clips.
+        content: what follows the line of counts; None: the clips' lines of the prediction file.
 
     Raises:
         OSError: if the disk does not accept it.
     """
     failures = {clip.file: clip.failure for clip in clips if clip.failure}
     counts = {"clips": len(clips), "rows": sum(len(clip.rows) for clip in clips), "failures": failures}
-    lines = ",\n".join(format_clip(clip.file, clip.rows) for clip in clips)
-    # A name that is not text (undecodable bytes) becomes JSON's escapes.
-    data = f"{json.dumps(counts)}\n{lines}".encode("utf-8", "backslashreplace")
+    if content is None:
+        lines = ",\n".join(format_clip(clip.file, clip.rows) for clip in clips)
+        # A name that is not text (undecodable bytes) becomes JSON's escapes.
+        content = lines.encode("utf-8", "backslashreplace")
+    data = json.dumps(counts).encode() + b"\n" + content
     if not path.parent.is_dir():
         raise AvlocError(f"{path.parent}: is gone; was it removed, or did another run of the same command finish?")
     with replacing(path, len(data), sync=True) as temporary:
@@ -169,8 +176,12 @@ class Journal:
         """Read the counts of finished parts."""
         return (read_part(self.path(part)) for part in parts)
 
-    def join(self) -> None:
+    def join(self, write: Callable[[Path, Iterator[IO[bytes]]], None] | None = None) -> None:
         """Write the prediction file and the table of failures, and remove the journal. All parts must be finished.
+
+        Args:
+            write: called with the path to write to, and with each part, open behind its line of counts; None: the parts'
+                lines become an object of JSON.
 
         Raises:
             OSError: if the disk does not accept them; the journal stays.
@@ -178,17 +189,18 @@ class Journal:
         parts = range(self.count)
         self._write_failures()
         size = sum(self.path(part).stat().st_size for part in parts)
-        with replacing(self.out, size, sync=True) as temporary, temporary.open("wb") as out:
-            out.write(b"{")
-            for part in parts:
-                out.write(b",\n" if part else b"\n")
-                with self.path(part).open("rb") as file:
-                    file.readline()
-                    shutil.copyfileobj(file, out)
-            out.write(b"\n}\n")
+        with replacing(self.out, size, sync=True) as temporary:
+            (write or _write_predictions)(temporary, self._contents())
         for part in parts:  # before the settings: if this is killed, no run with others takes the rest for its own
             self.path(part).unlink()
         shutil.rmtree(self.folder)
+
+    def _contents(self) -> Iterator[IO[bytes]]:
+        """Yield each part, open behind its line of counts."""
+        for part in range(self.count):
+            with self.path(part).open("rb") as file:
+                file.readline()
+                yield file
 
     def _write_failures(self) -> None:
         """Write the table of failures; without any, remove the table of an earlier run."""
@@ -198,6 +210,15 @@ class Journal:
             write_csv(path, FAILURES_HEADER, ((shown(file), shown(reason)) for file, reason in failures))
         elif _is_table_of_failures(path):
             path.unlink()
+
+
+def _write_predictions(path: Path, parts: Iterable[IO[bytes]]) -> None:
+    with path.open("wb") as out:
+        out.write(b"{")
+        for number, part in enumerate(parts):
+            out.write(b",\n" if number else b"\n")
+            shutil.copyfileobj(part, out)
+        out.write(b"\n}\n")
 
 
 def _is_table_of_failures(path: Path) -> bool:

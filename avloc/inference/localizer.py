@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +18,14 @@ from avloc.core.records import MODALITIES
 from avloc.core.timeline import TimeGrid
 from avloc.errors import AvlocError, CheckpointError
 from avloc.feature_extraction.media.types import WHOLE, Span
+from avloc.heads.candidates import PointDecoding
 from avloc.inference.checkpoint_source import build_source
+from avloc.inference.raw.windows import FITTED_ROWS, inner_rows, join_windows
 from avloc.inference.source import InputSource, Request, clip_name
 from avloc.inference.streaming import Window, Windowing, decoding_problems
 from avloc.localization.preview import Preview
 from avloc.localization.result import Localization
+from avloc.models.network import candidate_network
 
 if TYPE_CHECKING:
     from avloc.core.descriptions import NetworkDescription
@@ -33,7 +37,7 @@ if TYPE_CHECKING:
 
 WINDOW_S = 40.0
 OVERLAP = 0.25  # of a window
-FITTED_ROWS = 100
+NOT_FINITE = "the network's output holds NaN or infinity"
 PRECISIONS = ("32", "bf16", "16")
 LocalizationProgress = Callable[[float], object]
 """Called with the seconds of a clip that are done."""
@@ -206,19 +210,36 @@ class Localizer:
         the window whose inner part holds its middle, so that each place is judged with context on both sides. Short
         clips are batched. A clip for which the network's output is not finite gets no scores, but a problem.
         """
+        for batch in self._batches(examples, batch_size):
+            yield from self._run_alone(batch, keep)
+
+    def with_decoding(self, decoding: PointDecoding) -> Localizer:
+        """Set how the network's candidates are decoded; a calibration that was fitted on other scores is dropped.
+
+        Raises:
+            AvlocError: if the network gives no candidates.
+        """
+        network = candidate_network(self.model)
+        if not decoding.scores_like(network.decoding):
+            self.calibration = {}
+        network.decoding = decoding
+        return self
+
+    def _batches(self, examples: Iterable[Example], batch_size: int | None) -> Iterator[list[Example]]:
+        """Yield short examples in batches, and each long one alone, in order."""
         batch_size = batch_size or self.source.batch_size
         pending: list[Example] = []
         for example in examples:
             if self._is_long(example):
-                yield from self._run_alone(pending, keep)
+                yield pending
                 pending = []
-                yield from self._run_alone([example], keep)
+                yield [example]
             else:
                 pending.append(example)
             if len(pending) == batch_size:
-                yield from self._run_alone(pending, keep)
+                yield pending
                 pending = []
-        yield from self._run_alone(pending, keep)
+        yield pending
 
     def _is_long(self, example: Example) -> bool:
         return self.source.windows and example.grid.length > self._window_steps()
@@ -239,6 +260,17 @@ class Localizer:
         return steps if self.model.longest_steps is None else min(steps, self.model.longest_steps)
 
     def _run_batch(self, examples: Sequence[Example], keep: int) -> list[Localization]:
+        decode = partial(self.model.decode, keep=max(keep, FITTED_ROWS))
+        return [self._localization(*each, keep) for each in self._infer(examples, decode)]
+
+    def _infer(
+        self, examples: Sequence[Example], decode: Callable[[Any, Any], list[Any]]
+    ) -> list[tuple[Example, TimeGrid, npt.NDArray[np.float32], Any]]:
+        """Run a batch: each example with its clock, the fakeness of its steps (infinity for what is not finite), and its decoding.
+
+        Raises:
+            NotFiniteError: if the network's output cannot be decoded.
+        """
         import torch
 
         if not examples:
@@ -250,13 +282,12 @@ class Localizer:
             output = self.model(**batch.inputs._asdict())
             steps = output.step_logits.float().sigmoid().cpu().numpy()
             finite = output.step_logits.isfinite().cpu().numpy()
-            # Calibration was fitted on the best of `FITTED_ROWS` proposals, so decode at least that many.
             try:
-                proposals = self.model.decode(output, batch.grids, keep=max(keep, FITTED_ROWS))
+                decoded = decode(output, batch.grids)
             except AvlocError as error:
                 raise NotFiniteError(str(error)) from error
         return [
-            self._localization(example, grid, np.where(finite[b], steps[b], np.inf)[: grid.length], proposals[b], keep)
+            (example, grid, np.where(finite[b], steps[b], np.inf)[: grid.length], decoded[b])
             for b, (example, grid) in enumerate(zip(examples, batch.grids, strict=True))
         ]
 
@@ -273,13 +304,10 @@ class Localizer:
         Raises:
             NotFiniteError: if a score is not finite.
         """
-        for k, mask in enumerate(example.masks):
-            # A squeezed clip's clock has other steps than the example's: each takes the mask at its middle.
-            middles = np.floor(example.grid.to_steps(grid.centers_s())).astype(int)
-            fakeness[~mask[np.clip(middles, 0, max(0, len(mask) - 1))], k] = np.nan
+        fakeness = check_fakeness(example, grid, fakeness)
         numbers = (proposals.scores, proposals.segments, proposals.modality_scores)
-        if np.isinf(fakeness).any() or not all(np.isfinite(each).all() for each in numbers):
-            raise NotFiniteError("the network's output holds NaN or infinity")
+        if not all(np.isfinite(each).all() for each in numbers):
+            raise NotFiniteError(NOT_FINITE)
         duration_s = example.record.duration_s or example.grid.end_s
         exists = np.array([mask.any() for mask in example.masks])
         proposals = replace(proposals, modality_scores=proposals.modality_scores * exists).cut(example.end_s)
@@ -336,28 +364,54 @@ class Localizer:
         """Run windows one by one; each answers for its inner part, the first and the last also for the clip's ends."""
         parts: list[Proposals] = []
         fakeness: list[npt.NDArray[np.float32]] = []
-        done, grid, example = 0, None, None  # `done`: steps that are answered
-        for example, begin, last in windows:
+        grid, example, end = None, None, 0  # `end`: steps that are answered
+        for window, first, end in self._with_inner(windows):
+            example = window.example
             localization = self._run_batch([example], keep)[0]
-            if begin == 0 and last:
+            if window.begin == 0 and window.last:
                 return localization
             grid = grid or example.grid
-            size = example.grid.length
-            overlap = self._overlap(size)
-            end = begin + size if last else begin + size - overlap + overlap // 2
-            low, high = (float(s) for s in localization.grid.to_seconds([done - begin, end - begin]))
-            middle = localization.proposals.segments.mean(axis=1)
-            parts.append(localization.proposals.take(((begin == 0) | (middle >= low)) & (last | (middle < high))))
-            fakeness.append(localization.fakeness[done - begin : end - begin])
-            done = end
+            parts.append(inner_rows(localization.proposals, inner_seconds(window, localization.grid, first, end)))
+            fakeness.append(localization.fakeness[first - window.begin : end - window.begin])
         assert grid is not None
         assert example is not None
-        whole = TimeGrid(grid.start_s, grid.hop_s, done)
+        whole = TimeGrid(grid.start_s, grid.hop_s, end)
         # Long clips may hold more than `keep` segments: keep as many for every `WINDOW_S` of them.
-        count = keep * math.ceil(done * grid.hop_s / WINDOW_S)
-        proposals = Proposals.concatenate(parts).cut(example.end_s).best(count)
+        count = keep * math.ceil(end * grid.hop_s / WINDOW_S)
+        proposals = join_windows(parts, example.end_s, count)
         duration_s = example.record.duration_s or whole.end_s
         return self._calibrated(example, duration_s, proposals, whole, np.concatenate(fakeness))
+
+    def _with_inner(self, windows: Iterable[Window]) -> Iterator[tuple[Window, int, int]]:
+        """Yield each window with the clip's steps that it answers for, up to the middle of what it shares with the next."""
+        first = 0
+        for window in windows:
+            overlap = self._overlap(window.example.grid.length)
+            end = window.begin + window.example.grid.length
+            end = end if window.last else end - overlap + overlap // 2
+            yield window, first, end
+            first = end
+
+
+def inner_seconds(window: Window, grid: TimeGrid, first: int, end: int) -> tuple[float, float]:
+    """The time for which a window answers, on its clock `grid`; the first and the last also answer for what lies outside."""
+    low, high = (float(s) for s in grid.to_seconds([first - window.begin, end - window.begin]))
+    return (-math.inf if window.begin == 0 else low), (math.inf if window.last else high)
+
+
+def check_fakeness(example: Example, grid: TimeGrid, fakeness: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return the fakeness of steps with NaN where a modality is missing.
+
+    Raises:
+        NotFiniteError: if it is not finite elsewhere.
+    """
+    for k, mask in enumerate(example.masks):
+        # A squeezed clip's clock has other steps than the example's: each takes the mask at its middle.
+        middles = np.floor(example.grid.to_steps(grid.centers_s())).astype(int)
+        fakeness[~mask[np.clip(middles, 0, max(0, len(mask) - 1))], k] = np.nan
+    if np.isinf(fakeness).any():
+        raise NotFiniteError(NOT_FINITE)
+    return fakeness
 
 
 def _failed(example: Example, problem: str) -> Localization:

@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, NamedTuple
 from avloc.errors import AvlocError, describe_error
 from avloc.feature_extraction.job.engines.units import absolute_path
 from avloc.feature_extraction.media.types import LONGEST_S
-from avloc.inference.examples import TIMEOUT_S, Examples, open_examples
+from avloc.inference.examples import TIMEOUT_S, ClipExample, Examples, open_examples
 from avloc.inference.journal import PredictedClip, write_part
-from avloc.inference.prediction import ClipPrediction, predict_clips
+from avloc.inference.prediction import ClipPrediction, predict_clips, predict_raw_clips
+from avloc.inference.raw.raw_file import NamedClip, pack_clips
+from avloc.inference.raw.raw_localizer import RawLocalizer
 from avloc.inference.settings import LocalizerSettings
 
 if TYPE_CHECKING:
     from avloc.datasets.readers.table import RecordTable
+    from avloc.heads.candidates import PointDecoding
     from avloc.inference.localizer import Localizer
 
 
@@ -40,6 +43,8 @@ class PredictionSettings:
         allow_missing: clips without features fail, instead of an error.
         timeout_s: give up on a clip after this many seconds without progress.
         longest_s: refuse clips that are longer, in seconds.
+        decoding: decode the network's candidates by these settings; None: the checkpoint's own.
+        raw: keep the candidates, instead of rows.
     """
 
     localizer: LocalizerSettings
@@ -53,6 +58,8 @@ class PredictionSettings:
     allow_missing: bool = False
     timeout_s: float = TIMEOUT_S
     longest_s: float = LONGEST_S
+    decoding: PointDecoding | None = None
+    raw: bool = False
 
     def with_resources(self, workers: int, device: str | None = None) -> PredictionSettings:
         """The same settings with this number of workers, and on this device; None: the same device."""
@@ -148,13 +155,22 @@ def run_parts(specs: Iterable[PartSpec], settings: PredictionSettings) -> Iterat
         spec = started.popleft()
         part = itertools.chain([clip], itertools.islice(clips, spec.end - spec.first - 1))
         predicted: list[PredictedClip] = []
-        for prediction in _network_errors(
-            predict_clips(localizer, part, batch_size=settings.batch_size, keep=settings.keep), localizer.device
-        ):
-            predicted.append(PredictedClip(_name(settings, prediction.row), prediction.rows, prediction.failure))
+        raw: list[NamedClip] = []
+        for prediction in _network_errors(_predictions(localizer, part, settings), localizer.device):
+            name = _name(settings, prediction.row)
+            predicted.append(PredictedClip(name, prediction.rows, prediction.failure))
+            raw.append(NamedClip(name, prediction.raw))
             yield ClipPredicted(bool(prediction.failure))
-        write_part(spec.path, predicted)
+        write_part(spec.path, predicted, pack_clips(raw) if settings.raw else None)
         yield PartDone(spec)
+
+
+def _predictions(
+    localizer: Localizer, clips: Iterable[ClipExample], settings: PredictionSettings
+) -> Iterator[ClipPrediction]:
+    if isinstance(localizer, RawLocalizer):
+        return predict_raw_clips(localizer, clips, batch_size=settings.batch_size)
+    return predict_clips(localizer, clips, batch_size=settings.batch_size, keep=settings.keep)
 
 
 def _name(settings: PredictionSettings, row: int) -> str:
@@ -179,6 +195,10 @@ def _open_split(pickled: bytes) -> tuple[Localizer, Examples]:
     """Load the network and open the split; a process that makes one part after another does so once."""
     settings: PredictionSettings = pickle.loads(pickled)
     records, localizer = settings.records(), settings.localizer.load()
+    if settings.decoding is not None:
+        localizer = localizer.with_decoding(settings.decoding)
+    if settings.raw:
+        localizer = RawLocalizer(localizer)
     return localizer, open_examples(
         localizer.source,
         records,

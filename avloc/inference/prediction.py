@@ -16,6 +16,8 @@ from avloc.inference.examples import ClipExample, open_examples
 if TYPE_CHECKING:
     from avloc.datasets.loading.example import Example
     from avloc.inference.localizer import Localizer
+    from avloc.inference.raw.raw_localizer import RawLocalizer
+    from avloc.inference.raw.windows import RawClip
 
 PredictionProgress = Callable[[int, int], object]
 """Called with the number of clips that are done, and of all."""
@@ -49,11 +51,13 @@ class ClipPrediction(NamedTuple):
         row: the clip's row in the split's records.
         rows: (N, 3) score, start and end in seconds, by falling score; empty for a clip that failed.
         failure: the reason for its failure; empty if it did not fail.
+        raw: the clip's candidates, of `predict_raw_clips`.
     """
 
     row: int
     rows: npt.NDArray[np.float64]
     failure: str = ""
+    raw: RawClip | None = None
 
 
 def predict_clips(
@@ -67,20 +71,43 @@ def predict_clips(
         batch_size: clips per batch; None: 16 of features, 4 of pixels.
         keep: at most this many rows per 40 s of a clip.
     """
-    waiting: deque[ClipPrediction] = deque()  # clips whose prediction comes next, without their rows
-
-    def examples() -> Iterator[Example]:
-        for row, example, failure in clips:
-            waiting.append(ClipPrediction(row, np.zeros((0, 3)), failure))
-            if example is not None:
-                yield example
-
-    for localization in localizer.run(examples(), batch_size=batch_size, keep=keep):
+    waiting: deque[ClipPrediction] = deque()
+    for localization in localizer.run(_examples(clips, waiting), batch_size=batch_size, keep=keep):
         while waiting[0].failure:
             yield waiting.popleft()
         rows = np.column_stack([localization.proposals.scores, localization.proposals.segments])
         yield ClipPrediction(waiting.popleft().row, rows, "; ".join(localization.problems))
     yield from waiting
+
+
+def predict_raw_clips(
+    localizer: RawLocalizer, clips: Iterable[ClipExample], *, batch_size: int | None
+) -> Iterator[ClipPrediction]:
+    """Run a network on clips, and yield the candidates of each, in order; `rows` are unsuppressed.
+
+    Args:
+        localizer: the network.
+        clips: consumed a batch ahead.
+        batch_size: clips per batch; None: 16 of features, 4 of pixels.
+    """
+    waiting: deque[ClipPrediction] = deque()
+    for raw in localizer.run_raw(_examples(clips, waiting), batch_size=batch_size):
+        while waiting[0].failure:
+            yield waiting.popleft()
+        prediction = waiting.popleft()
+        if isinstance(raw, str):
+            yield prediction._replace(failure=raw)
+        else:
+            yield prediction._replace(rows=raw.rows(), raw=raw)
+    yield from waiting
+
+
+def _examples(clips: Iterable[ClipExample], waiting: deque[ClipPrediction]) -> Iterator[Example]:
+    """Yield the examples of clips that have one; all clips wait for their prediction, still without rows."""
+    for row, example, failure in clips:
+        waiting.append(ClipPrediction(row, np.zeros((0, 3)), failure))
+        if example is not None:
+            yield example
 
 
 def predict(

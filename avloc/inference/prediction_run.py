@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +14,7 @@ from avloc import __version__
 from avloc.errors import AvlocError
 from avloc.inference.journal import Journal, PartSummary
 from avloc.inference.parts import ClipPredicted, PartEvent, PartSpec, PredictionSettings, run_parts
+from avloc.inference.raw.raw_file import RawSettings, write_raw
 from avloc.io.files import file_sha256
 
 PART_CLIPS = 128  # a multiple of the usual batches
@@ -81,7 +84,7 @@ def predict_to_file(
         summary.add(part)
     unfinished = sum(not journal.has(part) for part in range(journal.count))
     if n == 1:
-        journal.join()
+        journal.join(partial(write_raw, settings=_raw_settings(settings)) if settings.raw else None)
     return PredictionReport(summary, reused, unfinished, journal.failures_path)
 
 
@@ -105,5 +108,23 @@ def _fingerprint(settings: PredictionSettings) -> dict[str, Any]:
         "batch_size": settings.batch_size,
         "longest_s": settings.longest_s,
         "allow_missing": settings.allow_missing,
+        "decoding_settings": None if settings.decoding is None else settings.decoding.to_dict(),
+        "raw": settings.raw,
         "part_clips": PART_CLIPS,
     }
+
+
+def _raw_settings(settings: PredictionSettings) -> RawSettings:
+    """Describe the run for its file of raw rows."""
+    from avloc.datasets.readers.catalog import get_reader
+    from avloc.models.network import candidate_network
+
+    localizer = replace(settings.localizer, device="cpu").load()
+    return RawSettings(
+        candidate_network(localizer.model).decoding,
+        settings.keep,
+        "" if localizer.description is None else localizer.description.sha256,
+        settings.dataset,
+        settings.split,
+        get_reader(settings.dataset).validation,
+    )

@@ -21,13 +21,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from avloc.core.proposals import Proposals, merge_modalities, soft_nms, vote_boundaries
+from avloc.core.proposals import Proposals
 from avloc.core.records import MODALITIES
 from avloc.core.timeline import TimeGrid
 from avloc.errors import AvlocError
+from avloc.heads.candidates import ClipCandidates, PointDecoding
 from avloc.heads.losses import diou, distribution_focal, interval_overlap, masked_mean, varifocal
 from avloc.heads.modality_points import SEPARATE, TOGETHER, ModalityPointTargetMaker, ModalityPointTargets
-from avloc.heads.points import Pyramid, decode_points
+from avloc.heads.points import Pyramid, point_candidates
 from avloc.models.attention import TransformerBlock, local_attention_mask
 from avloc.models.auxiliary_heads import AuxiliaryHead, auxiliary_losses
 from avloc.models.front_ends.catalog import build_front_end, check_front_end_options
@@ -118,6 +119,7 @@ class BoundaryTransformer(nn.Module):
 
     Attributes:
         arguments: the constructor's keyword arguments, which a checkpoint keeps.
+        decoding: settings by which its candidates become proposals; may be replaced.
         pyramid: points of the head; the targets are made for it.
         target_maker: turns a clip's labels into `ModalityPointTargets`.
         cached_features: True, the inputs are cached features.
@@ -203,8 +205,9 @@ class BoundaryTransformer(nn.Module):
         self.target_maker = ModalityPointTargetMaker(self.pyramid, groups, boundary_width_steps)
         self.radius, self.modality_dropout, self.distribution_weight = radius, modality_dropout, distribution_weight
         self.naming_weight = naming_weight
-        self.boundary_power, self.voting_iou = boundary_power, voting_iou
-        self.merge = partial(merge_modalities, min_iou=merge_iou, hull=merge_hull)
+        self.decoding = PointDecoding(
+            boundary_power=boundary_power, voting_iou=voting_iou, merge_iou=merge_iou, merge_hull=merge_hull
+        )
         self.stems = nn.ModuleList(build_stem(self.arguments, modality) for modality in MODALITIES)
         self.missing_modality_embedding = nn.Parameter(torch.zeros(2, width))
         block = partial(TransformerBlock, width=width, heads=heads, dropout=dropout)
@@ -332,45 +335,44 @@ class BoundaryTransformer(nn.Module):
         losses = varifocal(output.point_logits, quality, floor=contested) * mask
         return losses.sum() / (targets.positive & mask).sum().clamp_min(1)
 
-    def decode(
-        self, output: BoundaryOutput, grids: Sequence[TimeGrid], *, keep: int = 100, before_nms: int = 300
-    ) -> list[Proposals]:
-        """Return each clip's proposals after soft-NMS, sorted by falling score.
+    def decode(self, output: BoundaryOutput, grids: Sequence[TimeGrid], *, keep: int = 100) -> list[Proposals]:
+        """Return each clip's proposals after soft-NMS by `decoding`, sorted by falling score.
 
         Args:
             output: of a batch padded to T steps.
             grids: the clock of each clip, of at most T steps.
             keep: return at most this many proposals per clip.
-            before_nms: soft-NMS gets at most this many proposals per clip and branch.
+        """
+        return [self.decoding.decode(candidates, keep=keep) for candidates in self.candidates(output, grids)]
+
+    def candidates(self, output: BoundaryOutput, grids: Sequence[TimeGrid]) -> list[ClipCandidates]:
+        """Return each clip's segments of all points, before soft-NMS.
+
+        Args:
+            output: of a batch padded to T steps.
+            grids: the clock of each clip, of at most T steps.
         """
         scores = output.point_logits.detach().sigmoid().mul(output.point_mask).float().cpu().numpy()
         distances = output.distances.detach().float().cpu().numpy()
         boundaries = output.boundary_logits.detach().sigmoid().float().cpu().numpy()
+        steps = output.step_logits.detach().sigmoid().mul(output.step_mask).float().cpu().numpy()
         results = []
         for b, grid in enumerate(grids):
             padded = TimeGrid(grid.start_s, grid.hop_s, output.step_mask.shape[1])
-            decode_branch = partial(
-                decode_points,
-                grid=padded,
-                pyramid=self.pyramid,
-                extent_s=(grid.start_s, grid.end_s),
-                boundary_power=self.boundary_power,
-                shortest_s=SHORTEST_S,
-                keep=before_nms,
-            )
-            parts = []
+            branches = []
             for g, columns in enumerate(self._columns):
-                ends = boundaries[b, : grid.length, g]
-                rows = decode_branch(scores[b, :, columns], distances[b, :, g], boundaries=ends)
-                parts.append(self._suppress(rows.with_modalities(columns, len(MODALITIES)), keep))
-            merged = parts[0] if len(parts) == 1 else self.merge(*parts)
-            results.append(merged.best(keep))
+                branch = point_candidates(
+                    scores[b, :, columns],
+                    distances[b, :, g],
+                    padded,
+                    self.pyramid,
+                    extent_s=(grid.start_s, grid.end_s),
+                    boundaries=boundaries[b, : grid.length, g],
+                    shortest_s=SHORTEST_S,
+                )
+                branches.append(branch.with_modalities(columns, len(MODALITIES)))
+            results.append(ClipCandidates(tuple(branches), float(steps[b, : grid.length].max(initial=0.0))))
         return results
-
-    def _suppress(self, candidates: Proposals, keep: int) -> Proposals:
-        """Soft-NMS within one branch, then boundary voting."""
-        proposals = soft_nms(candidates, keep=keep, floor=0.0)
-        return vote_boundaries(proposals, candidates, self.voting_iou) if self.voting_iou else proposals
 
 
 def build_stem(arguments: MutableMapping[str, Any], modality: str) -> nn.Module:

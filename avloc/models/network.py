@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from avloc.core.descriptions import TrainingContext
     from avloc.core.proposals import Proposals
     from avloc.core.timeline import TimeGrid
+    from avloc.heads.candidates import ClipCandidates, PointDecoding
 
 
 class Network(Protocol):
@@ -95,6 +96,35 @@ def check_network(model: object) -> Network:
     if not isinstance(model.arguments, Mapping):
         raise AvlocError(f"{name}.arguments must be a mapping of the constructor's arguments, got {model.arguments!r}")
     return cast(Network, model)
+
+
+class CandidateNetwork(Network, Protocol):
+    """A network whose output can be kept before suppression, and decoded again with other settings.
+
+    Attributes:
+        decoding: the settings that `decode` uses; may be replaced.
+    """
+
+    decoding: PointDecoding
+
+    def candidates(self, output: Any, grids: Sequence[TimeGrid]) -> list[ClipCandidates]:
+        """The candidates of each clip."""
+
+
+def candidate_network(model: Network) -> CandidateNetwork:
+    """Return a network as one that gives candidates.
+
+    Raises:
+        AvlocError: if it does not.
+    """
+    from avloc.heads.candidates import PointDecoding
+
+    if not isinstance(getattr(model, "decoding", None), PointDecoding) or not hasattr(model, "candidates"):
+        raise AvlocError(
+            f"a {type(model).__name__} gives no candidates that could be decoded with other settings; want a "
+            "BoundaryTransformer, or a network of your own with its members `candidates` and `decoding`"
+        )
+    return cast(CandidateNetwork, model)
 
 
 RAW_DTYPES = {"audio": "int16", "visual": "uint8"}

@@ -13,10 +13,9 @@ import numpy as np
 
 from avloc.evaluation.evidence.folds import FOLDS, source_folds
 from avloc.evaluation.evidence.row_calibration import fit_row_calibration
+from avloc.evaluation.fusion.fold_scores import default_objective, fold_scores
 from avloc.evaluation.fusion.segments import KEEP, Method, SegmentFusion
-from avloc.evaluation.hits import Hits, find_hits
-from avloc.evaluation.matching import FloatArray, IntArray, PredictionRows
-from avloc.evaluation.metrics import challenge_score
+from avloc.evaluation.matching import PredictionRows
 from avloc.evaluation.protocols import Protocol
 from avloc.evaluation.truth import Truth
 
@@ -86,14 +85,15 @@ def fit_segment_fusion(
     is_fake = np.diff(truth.labels.offsets) > 0
     fold = source_folds(truth.source, is_fake, folds=folds, seed=seed)
     calibrations = tuple(fit_row_calibration(rows, truth.labels) for rows in systems)
-    alone = [_fold_scores(rows, truth, protocol, fold)[0] for rows in systems]
+    objective = default_objective(protocol)
+    alone = [fold_scores(rows, truth, protocol, fold, objective).held_out for rows in systems]
     candidates = [
         SegmentFusion(calibrations, method=method, keep=keep, **settings)  # type: ignore[arg-type]
         for settings in candidate_fusions(len(systems), method)
     ]
     held_out, others, whole = (np.zeros((len(candidates), int(fold.max()) + 1)) for _ in range(3))
     for k, fusion in enumerate(candidates):
-        held_out[k], others[k], whole[k] = _fold_scores(fusion.fuse(systems), truth, protocol, fold)
+        held_out[k], others[k], whole[k] = fold_scores(fusion.fuse(systems), truth, protocol, fold, objective)
         if progress is not None:
             progress(1)
     chosen = others.argmax(axis=0)
@@ -101,22 +101,5 @@ def fit_segment_fusion(
         candidates[int(whole[:, 0].argmax())],
         float(held_out[chosen, np.arange(len(chosen))].mean()),
         tuple(float(scores.mean()) for scores in alone),
-        "score" if protocol.has_score else "mean AP",
+        objective,
     )
-
-
-def _fold_scores(
-    rows: PredictionRows, truth: Truth, protocol: Protocol, fold: IntArray
-) -> tuple[FloatArray, FloatArray, float]:
-    """Score each fold, all clips outside of each fold, and all clips."""
-    ious, counts = protocol.ap_ious, protocol.ar_counts
-    hits = find_hits(rows, truth.labels, modes=("strict",), ap_ious=ious, ar_counts=counts, group=fold)["strict"]
-    numbers = range(int(fold.max()) + 1)
-    held_out = np.array([_objective(hits, protocol, [k]) for k in numbers])
-    others = np.array([_objective(hits, protocol, [n for n in numbers if n != k]) for k in numbers])
-    return held_out, others, _objective(hits, protocol, list(numbers))
-
-
-def _objective(hits: Hits, protocol: Protocol, groups: Sequence[int]) -> float:
-    scores = hits.scores(protocol.ap_ious, groups)
-    return challenge_score(scores) if protocol.has_score else float(np.mean(list(scores.ap.values())))

@@ -1,0 +1,1 @@
+"""Rows before suppression: kept by `avloc predict --raw`, decoded again by `avloc tune`."""

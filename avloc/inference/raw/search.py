@@ -1,0 +1,215 @@
+"""Raw rows + labels > the settings of decoding that score best, and their gain by cross-validation over sources.
+
+One setting after the other is tried with the others as they are, and the best value kept, until nothing changes. This is done
+once on all clips, for the result, and once without each fold of sources, for the gain: no clip has a part in the choice of the
+settings that it is judged under.
+
+Legend: F folds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from avloc.errors import AvlocError
+from avloc.evaluation.bootstrap import Interval, fold_differences
+from avloc.evaluation.evidence.folds import FOLDS, source_folds
+from avloc.evaluation.fusion.fold_scores import FoldScores, default_objective, fold_scores
+from avloc.evaluation.matching import IntArray, PredictionRows
+from avloc.evaluation.predictions import Predictions, align, iter_clips
+from avloc.evaluation.protocols import Protocol
+from avloc.evaluation.scoring import Evaluation, evaluate_aligned
+from avloc.evaluation.truth import Truth
+from avloc.heads.candidates import PointDecoding
+from avloc.inference.raw.raw_file import NamedClip, RawFile
+from avloc.inference.raw.tuned_file import TunedSettings
+
+VALIDATION_NAMES = ("val", "valid", "validation", "dev")
+ROUNDS = 2
+TRIED: dict[str, tuple[float, ...]] = {
+    "sigma": (0.1, 0.2, 0.35, 0.5, 0.75, 1.0),
+    "boundary_power": (0.0, 0.125, 0.25, 0.5, 1.0),
+    "voting_iou": (0.0, 0.7, 0.8, 0.9, 0.95),
+    "video_gate": (0.0, 0.25, 0.5, 1.0),
+    "before_nms": (100, 300, 600),
+}
+TRIED_OF_TWO_BRANCHES: dict[str, tuple[float, ...]] = {"merge_iou": (0.5, 0.7, 0.8, 0.9), "merge_hull": (False, True)}
+Progress = Callable[[int], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """The result of a search.
+
+    Attributes:
+        tuned: the settings that score best on all clips.
+        own: the checkpoint's settings, and the rows that its run kept.
+        fold_tuned: the settings that are best without each fold.
+        objective: name of the score.
+        own_scores: strict scores of the checkpoint's settings, mean over folds, by name (`ap@0.5`, …).
+        gains: for each score, tuned minus own, mean over folds under `fold_tuned`.
+        tried: number of settings.
+    """
+
+    tuned: TunedSettings
+    own: TunedSettings
+    fold_tuned: tuple[TunedSettings, ...]
+    objective: str
+    own_scores: Mapping[str, float]
+    gains: Mapping[str, Interval]
+    tried: int
+
+
+def check_validation(raw: RawFile) -> None:
+    """Check that raw rows are of a validation split.
+
+    Raises:
+        AvlocError: if they are of another: settings tuned on a test split would make its scores worthless.
+    """
+    settings = raw.settings
+    if settings.split.lower() not in VALIDATION_NAMES and settings.split != settings.validation:
+        raise AvlocError(
+            f"{raw.path}: rows of the split {settings.split!r} of {settings.dataset}; settings are tuned on validation rows "
+            f"alone: avloc predict --raw --split {settings.validation}"
+        )
+
+
+def decode_clips(clips: Iterable[NamedClip], tuned: TunedSettings) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield each clip with its rows (n, 3) of score, start and end, as `avloc predict` gives them; none of a clip that failed."""
+    for file, clip in clips:
+        if clip is None:
+            yield file, np.zeros((0, 3))
+        else:
+            proposals = clip.decode(tuned.decoding, keep=tuned.keep)
+            yield file, np.column_stack([proposals.scores, proposals.segments])
+
+
+def tune(
+    raw: RawFile,
+    truth: Truth,
+    protocol: Protocol,
+    *,
+    objective: str | None = None,
+    folds: int = FOLDS,
+    seed: int = 0,
+    progress: Progress = lambda settings: None,
+) -> Tuning:
+    """Search the settings of decoding that score best.
+
+    Args:
+        raw: rows of a validation split.
+        truth: its labels. Clips without raw rows count as not found, as in `avloc evaluate`.
+        protocol: thresholds and counts.
+        objective: the score to raise, see `objectives`; None: the protocol's combined score, or mean AP if it has none.
+        folds: number of folds of source videos.
+        seed: seed of the folds and of the bootstrap.
+        progress: called with the number of settings done since the last call.
+
+    Raises:
+        AvlocError: if the rows are of no validation split or of other clips, there is no such objective, or fake or real
+            clips come from fewer than two sources.
+    """
+    check_validation(raw)
+    names = [file for file, _ in raw]
+    search = _Search(raw, truth, protocol, objective or default_objective(protocol), folds, seed, progress)
+    if not set(Predictions.from_dict(dict.fromkeys(names, np.zeros((0, 3)))).renamed(truth.files).files) & set(truth.files):
+        raise AvlocError(f"{raw.path}: none of its clips is labelled, the first is {names[0] if names else 'missing'}")
+    own = TunedSettings(raw.settings.decoding, raw.settings.keep)
+    tried = search.tried_values()
+    best = search.climb(own, tried, lambda scores: scores.whole)
+    chosen = tuple(
+        search.climb(own, tried, lambda scores, k=k: float(scores.others[k])) for k in range(int(search.fold.max()) + 1)
+    )
+    pairs = search.fold_evaluations(own, chosen)
+    gains = fold_differences(pairs, seed=seed)
+    own_scores = {name: float(np.mean([_named_scores(pair[1])[name] for pair in pairs])) for name in gains}
+    return Tuning(best, own, chosen, search.objective, own_scores, gains, len(search.scores))
+
+
+class _Search:
+    """Decoded and scored settings, each once."""
+
+    def __init__(
+        self,
+        raw: RawFile,
+        truth: Truth,
+        protocol: Protocol,
+        objective: str,
+        folds: int,
+        seed: int,
+        progress: Progress,
+    ) -> None:
+        self.raw, self.truth, self.protocol, self.objective, self.progress = raw, truth, protocol, objective, progress
+        self.fold = source_folds(truth.source, np.diff(truth.labels.offsets) > 0, folds=folds, seed=seed)
+        self.scores: dict[TunedSettings, FoldScores] = {}
+
+    def tried_values(self) -> dict[str, tuple[float, ...]]:
+        """Return the values that are tried, by setting; a setting without effect is left out."""
+        clip = next((clip for _, clip in self.raw if clip is not None), None)
+        branches = 1 if clip is None else len(clip.windows[0].candidates.branches)
+        keeps = {self.raw.settings.keep, max(self.protocol.ar_counts)}
+        return TRIED | (TRIED_OF_TWO_BRANCHES if branches > 1 else {}) | {"keep": tuple(sorted(keeps))}
+
+    def climb(
+        self, start: TunedSettings, tried: Mapping[str, Sequence[float]], value: Callable[[FoldScores], float]
+    ) -> TunedSettings:
+        """Improve one setting after the other; equal scores change nothing."""
+        best = start
+        for _ in range(ROUNDS):
+            before = best
+            for name, values in tried.items():
+                for candidate in (_with_value(best, name, each) for each in values):
+                    if value(self.score(candidate)) > value(self.score(best)):
+                        best = candidate
+            if best == before:
+                break
+        return best
+
+    def score(self, tuned: TunedSettings) -> FoldScores:
+        """Score settings on all folds."""
+        if tuned not in self.scores:
+            self.scores[tuned] = fold_scores(
+                self.rows(tuned), self.truth, self.protocol, self.fold, self.objective
+            )
+            self.progress(1)
+        return self.scores[tuned]
+
+    def rows(self, tuned: TunedSettings) -> PredictionRows:
+        """Decode all clips, in the order of the labels."""
+        predictions = Predictions.from_dict(dict(decode_clips(self.raw, tuned))).renamed(self.truth.files)
+        return align(predictions, self.truth.files).rows
+
+    def fold_evaluations(
+        self, own: TunedSettings, chosen: Sequence[TunedSettings]
+    ) -> list[tuple[Evaluation, Evaluation]]:
+        """Evaluate each fold under the settings that were chosen without it, and under the checkpoint's."""
+        evaluations: dict[tuple[int, TunedSettings], Evaluation] = {}
+        for tuned in dict.fromkeys((own, *chosen)):
+            rows = self.rows(tuned)
+            for k, best in enumerate(chosen):
+                if tuned in (own, best):
+                    evaluations[k, tuned] = self._evaluate_fold(rows, k)
+        return [(evaluations[k, best], evaluations[k, own]) for k, best in enumerate(chosen)]
+
+    def _evaluate_fold(self, rows: PredictionRows, k: int) -> Evaluation:
+        mask = self.fold == k
+        truth = self.truth.select(mask)
+        clips = {file: clip for (file, clip), keep in zip(iter_clips(self.truth.files, rows), mask, strict=True) if keep}
+        return evaluate_aligned(truth, align(Predictions.from_dict(clips), truth.files), self.protocol, modes=("strict",))
+
+
+def _with_value(tuned: TunedSettings, name: str, value: float) -> TunedSettings:
+    if name == "keep":
+        return replace(tuned, keep=int(value))
+    return replace(tuned, decoding=PointDecoding.from_dict({**tuned.decoding.to_dict(), name: value}))
+
+
+def _named_scores(evaluation: Evaluation) -> dict[str, float]:
+    """Return the strict scores by the names of `bootstrap_intervals`."""
+    scores = evaluation.strict
+    named = {f"ap@{iou:g}": value for iou, value in scores.ap.items()}
+    named |= {f"ar@{count}": value for count, value in scores.ar.items()}
+    return named | ({} if scores.score is None else {"score": scores.score})
