@@ -104,36 +104,39 @@ def bootstrap_intervals(
 
 
 def fold_differences(
-    folds: Sequence[tuple[Evaluation, Evaluation]],
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    progress: Callable[[int], object] | None = None,
+    folds: Sequence[tuple[Evaluation, Evaluation]], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, Interval]:
-    """Compute the mean over folds of the difference of two systems, with intervals; in each fold its own sources are drawn.
+    """Compute the mean over folds of the difference of two systems, weighted by their sources, with intervals.
 
-    Each fold is scored alone, so scores of different folds are never compared: systems may be tuned for each fold.
+    Sources are drawn from all folds together. Each fold is scored alone, so scores of different folds are never compared:
+    systems may have other settings in each.
 
     Args:
         folds: for each fold the two systems' evaluations of its clips; above 0 the first system is better.
         resamples: number of draws.
         seed: seed of the draws.
-        progress: called with the number of draws done since the last call, of all folds together.
     """
-    values, centres, names = [], [], [""]
-    for number, (first, second) in enumerate(folds):
-        source = np.unique(first.truth.source, return_inverse=True)[1]
-        systems = _CountedSystem(first, source), _CountedSystem(second, source)
-        names = systems[0].names
-        centres.append(systems[0].exact - systems[1].exact)
-        draws = np.zeros((resamples, len(names)))
-        for k, weights in enumerate(iter_draws(int(source.max(initial=-1)) + 1, resamples, seed + number)):
-            draws[k] = systems[0].scores(weights) - systems[1].scores(weights)
-            if progress is not None:
-                progress(1)
-        values.append(draws)
-    mean, centre = np.mean(values, axis=0), np.mean(centres, axis=0)
-    return {name: draw_interval(float(centre[k]), mean[:, k], paired=True) for k, name in enumerate(names)}
+    sources = np.unique(np.concatenate([first.truth.source for first, _ in folds]))
+    fold_sources, pairs = [], []
+    for first, second in folds:
+        own_sources, source = np.unique(first.truth.source, return_inverse=True)
+        fold_sources.append(np.searchsorted(sources, own_sources))
+        pairs.append((_CountedSystem(first, source), _CountedSystem(second, source)))
+
+    def mean_difference(weights: npt.NDArray[np.float64]) -> FloatArray:
+        differences = [
+            a.scores(weights[k]) - b.scores(weights[k]) for k, (a, b) in zip(fold_sources, pairs, strict=True)
+        ]
+        shares = np.array([weights[k].sum() for k in fold_sources])
+        is_scored = np.isfinite(differences).all(axis=1) & (shares > 0)  # a draw may leave a fold without labels
+        if not is_scored.any():
+            return np.full(len(differences[0]), np.nan)
+        return cast(FloatArray, np.average(np.array(differences)[is_scored], axis=0, weights=shares[is_scored]))
+
+    centre = mean_difference(np.ones(len(sources)))
+    draws = np.array([mean_difference(weights) for weights in iter_draws(len(sources), resamples, seed)])
+    names = pairs[0][0].names
+    return {name: draw_interval(float(centre[k]), draws[:, k], paired=True) for k, name in enumerate(names)}
 
 
 def iter_draws(sources: int, resamples: int, seed: int) -> Iterator[npt.NDArray[np.float64]]:

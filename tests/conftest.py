@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import http.client
 import importlib.util
+import io
 import json
 import os
 import pty
@@ -354,6 +355,52 @@ def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model.branches[0].point_head.out.bias += 4
     write_checkpoint(path, model, TrainingContext(0.04, tuple(extractor.describe() for extractor in extractors)))
     return path
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of a small network on the features of the tiny set."""
+    from avloc.core.descriptions import TrainingContext
+    from avloc.feature_extraction.store.feature_store import FeatureStore
+    from avloc.models import BoundaryTransformer
+    from avloc.models.checkpoint import write_checkpoint
+
+    path, store = tmp_path_factory.mktemp("tiny") / "c.ckpt", FeatureStore(tiny_store)
+    torch.manual_seed(0)
+    model = BoundaryTransformer(audio_dim=513, visual_dim=320, width=8, heads=2, levels=2)
+    write_checkpoint(path, model, TrainingContext(0.04, tuple(map(store.describe, ("logspec", "residual_grid")))))
+    return path
+
+
+@pytest.fixture(scope="session")
+def raw_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`val.h5`, raw rows of 60 clips of 30 sources (a real one and its fake each), and their labels `m.json`.
+
+    Around each label lie copies with a jitter, which the settings of the file, without voting and with a wide soft-NMS, leave
+    as they are.
+    """
+    from avloc.heads.candidates import ClipCandidates, PointCandidates, PointDecoding
+    from avloc.inference.raw.raw_file import NamedClip, RawSettings, pack_clips, write_raw
+    from avloc.inference.raw.windows import RawClip, RawWindow
+
+    folder, random = tmp_path_factory.mktemp("raw"), np.random.default_rng(5)
+    clips, entries = [], []
+    for k in range(60):
+        start = random.uniform(1, 6)
+        centre = start if k % 2 else random.uniform(1, 6)
+        segments = np.array([centre, centre + 1]) + random.normal(0, 0.12, (7, 2))
+        scores = random.uniform(0.5, 0.9, 7) if k % 2 else random.uniform(0.2, 0.6, 7)
+        branch = PointCandidates(segments, np.stack([scores, 0 * scores], 1).astype(np.float32), np.full((7, 2), 0.5))
+        window = RawWindow(ClipCandidates((branch,), 0.8 if k % 2 else 0.3), end_s=8.0)
+        clips.append(NamedClip(f"{k}.mp4", RawClip((window,))))
+        fakes = [[round(start, 3), round(start + 1, 3)]] if k % 2 else []
+        original = f"{k - 1}.mp4" if k % 2 else None
+        entries.append({"file": f"{k}.mp4", "fake_segments": fakes, "original": original, "duration": 8.0})
+    (folder / "m.json").write_text(json.dumps(entries))
+    settings = RawSettings(PointDecoding(sigma=2.0, voting_iou=0.0), 50, "abc", "avdeepfake1m", "val", "val")
+    parts = [io.BytesIO(pack_clips(clips[:32])), io.BytesIO(pack_clips(clips[32:]))]
+    write_raw(folder / "val.h5", parts, settings)
+    return folder
 
 
 class Server:

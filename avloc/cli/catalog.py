@@ -11,6 +11,7 @@ VERBS = {
     "evaluate": "score predictions with AP and AR",
     "calibrate": "turn scores into log-likelihood ratios, fitted on labels",
     "fuse": "fuse the clip scores or segments of several systems",
+    "tune": "search the settings of decoding that score best on validation rows",
     "submit": "check, repair and zip a challenge submission",
     "localize": "find the fake segments of clips",
     "serve": "serve a web page that localizes uploaded clips",

@@ -15,7 +15,7 @@ from avloc.cli.arguments.limits import add_longest_option, add_timeout_option, d
 from avloc.cli.arguments.localizer import add_localizer_options, pop_localizer_settings
 from avloc.cli.arguments.parser import parser
 from avloc.cli.arguments.values import devices, existing, output, positive
-from avloc.errors import shown
+from avloc.errors import AvlocError, shown
 from avloc.inference.settings import LocalizerSettings
 
 if TYPE_CHECKING:
@@ -26,12 +26,15 @@ EXAMPLE = """avloc predict --checkpoint best.ckpt --dataset lavdf --root LAV-DF 
   avloc predict --checkpoint best.ckpt --network my_net.MyNet --dataset folder --root clips --split all \\
               --out predictions.json
   avloc predict … --device cuda:0,cuda:1  # two GPUs share the work
+  avloc predict … --split val --raw --out val.h5  # rows before suppression, for avloc tune
+  avloc predict … --tuned tuned.json
   avloc predict … --shard $SLURM_ARRAY_TASK_ID/8  # task of a job array of eight, counted from 0
   avloc predict …  # when all tasks are done: write the file"""
 DESCRIPTION = (
     "Predict the fake segments of a split of a dataset. Finished parts wait in a hidden folder beside --out, so that the same "
     "command goes on where it was stopped or killed. Clips that fail get an empty list, and a row in NAME.failures.csv."
 )
+KEEP = 100
 SHOWN_FAILURES = 10
 
 
@@ -47,7 +50,9 @@ class PredictOptions:
     split: str
     store: Path | None
     out: Path
-    keep: int
+    keep: int | None
+    tuned: Path | None
+    raw: bool
     workers: int
     batch_size: int | None
     allow_missing: bool
@@ -68,7 +73,20 @@ def parse(arguments: Sequence[str]) -> PredictOptions:
         "--out", type=output, required=True, help='the file to write: {"file": [[score, start, end], …]} in seconds'
     )
     options.add_argument(
-        "--keep", type=positive, default=100, help="at most this many rows per 40 s of a clip (default: 100)"
+        "--keep",
+        type=positive,
+        help="at most this many rows per 40 s of a clip (default: 100, or the number in --tuned)",
+    )
+    options.add_argument(
+        "--tuned",
+        type=existing("file of tuned settings"),
+        metavar="F.json",
+        help="decode by settings that avloc tune found (default: the checkpoint's own)",
+    )
+    options.add_argument(
+        "--raw",
+        action="store_true",
+        help="write rows before suppression to --out, an HDF5 file for avloc tune; for a validation split",
     )
     options.add_argument(
         "--workers",
@@ -85,6 +103,8 @@ def parse(arguments: Sequence[str]) -> PredictOptions:
     localizer = pop_localizer_settings(namespace)
     names = devices(localizer.device)
     localizer = replace(localizer, device=names[0])
+    if namespace.raw and namespace.tuned:
+        raise AvlocError("--raw keeps rows for avloc tune, by the checkpoint's own settings; leave out --tuned")
     return PredictOptions(localizer, names, EngineOptions.pop(namespace), **vars(namespace))
 
 
@@ -125,20 +145,24 @@ def _predict(options: PredictOptions) -> PredictionReport:
 
     from avloc.inference.parts import PredictionSettings, run_parts
     from avloc.inference.prediction_run import predict_to_file
+    from avloc.inference.raw.tuned_file import read_tuned
     from avloc.io.processes import sigterm_as_interrupt
 
+    tuned = None if options.tuned is None else read_tuned(options.tuned)
     settings = PredictionSettings(
         options.localizer,
         options.dataset,
         options.root,
         options.split,
         options.store,
-        keep=options.keep,
+        keep=options.keep or (KEEP if tuned is None else tuned.keep),
         batch_size=options.batch_size,
         workers=options.workers,
         allow_missing=options.allow_missing,
         timeout_s=options.timeout,
         longest_s=options.longest,
+        decoding=None if tuned is None else tuned.decoding,
+        raw=options.raw,
     )
     engine = options.engine.build(options.devices, run_units=run_parts)
     with sigterm_as_interrupt(), tqdm(unit="clip", desc="predict", disable=None) as bar:

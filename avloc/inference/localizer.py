@@ -266,7 +266,7 @@ class Localizer:
     def _infer(
         self, examples: Sequence[Example], decode: Callable[[Any, Any], list[Any]]
     ) -> list[tuple[Example, TimeGrid, npt.NDArray[np.float32], Any]]:
-        """Run a batch: each example with its clock, the fakeness of its steps (infinity for what is not finite), and its decoding.
+        """Run a batch: each example, its clock, the fakeness of its steps (infinity if it is not finite), and its decoding.
 
         Raises:
             NotFiniteError: if the network's output cannot be decoded.

@@ -49,9 +49,7 @@ def default_objective(protocol: Protocol) -> str:
     return objectives(protocol)[0]
 
 
-def fold_scores(
-    rows: PredictionRows, truth: Truth, protocol: Protocol, fold: IntArray, objective: str
-) -> FoldScores:
+def fold_scores(rows: PredictionRows, truth: Truth, protocol: Protocol, fold: IntArray, objective: str) -> FoldScores:
     """Score each fold, all clips outside of each fold, and all clips.
 
     Args:

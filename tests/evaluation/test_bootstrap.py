@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from avloc.core.columns import CategoricalColumn
 from avloc.evaluation import bootstrap
-from avloc.evaluation.bootstrap import _CountedSystem, bootstrap_intervals, intervals_to_dict
+from avloc.evaluation.bootstrap import _CountedSystem, bootstrap_intervals, fold_differences, intervals_to_dict
 from avloc.evaluation.matching import Labels
 from avloc.evaluation.metrics import score_rows
 from avloc.evaluation.predictions import Predictions, align
@@ -132,3 +134,40 @@ def test_without_labels():
         "low": None,
         "high": None,
     }
+
+
+def test_one_fold_is_the_difference_of_two_systems():
+    better, worse = (generate(40, noise=noise, digits=2) for noise in (0.02, 0.2))
+    expected = bootstrap_intervals(better, worse, resamples=50, seed=3)
+    intervals = fold_differences([(better, worse)], resamples=50, seed=3)
+    for name, interval in expected.items():
+        assert [*intervals[name].to_dict().values()] == pytest.approx([*interval.to_dict().values()])
+
+
+def part_of(evaluation, mask):
+    rows, truth = evaluation.aligned.rows, evaluation.truth.select(mask)
+    flat = np.column_stack([rows.scores, rows.segments])
+    clips = {evaluation.truth.files[k]: flat[rows.offsets[k] : rows.offsets[k + 1]] for k in np.flatnonzero(mask)}
+    return evaluate_aligned(truth, align(Predictions.from_dict(clips), truth.files), evaluation.protocol)
+
+
+def test_folds_count_by_their_sources_and_are_never_mixed():
+    better, worse = (generate(40, noise=noise, digits=2) for noise in (0.02, 0.2))
+    masks = [better.truth.source < 5, better.truth.source >= 5]
+    folds = [(part_of(better, mask), part_of(worse, mask)) for mask in masks]
+    alone = [fold_differences([fold], resamples=20)["score"].value for fold in folds]
+    whole = fold_differences(folds, resamples=200)["score"]
+    assert whole.value == pytest.approx((5 * alone[0] + 15 * alone[1]) / 20)
+    assert whole.low < whole.value < whole.high
+    # Scores of one fold on another scale change nothing.
+    rows = folds[0][0].aligned.rows
+    scaled = replace(folds[0][0].aligned, rows=replace(rows, scores=rows.scores / 1000))
+    other = evaluate_aligned(folds[0][0].truth, scaled, better.protocol)
+    assert fold_differences([(other, folds[0][1]), folds[1]], resamples=20)["score"].value == pytest.approx(whole.value)
+
+
+def test_a_fold_of_one_source_still_has_an_interval():
+    better, worse = (generate(6, noise=noise, digits=2) for noise in (0.02, 0.2))
+    masks = [better.truth.source == k for k in range(3)]
+    interval = fold_differences([(part_of(better, m), part_of(worse, m)) for m in masks], resamples=200)["ap@0.95"]
+    assert interval.low < interval.high

@@ -139,3 +139,21 @@ def test_calibration_must_cover_the_clip_and_both_modalities():
         model = BoundaryTransformer(audio_dim=5, visual_dim=4, width=8, heads=2)
         localizer = Localizer(model, FeatureSource([], 0.04), calibration=calibration)
         assert repr(localizer) == f"Localizer(BoundaryTransformer on cpu, precision 32, {words})"
+
+
+def test_other_settings_of_decoding_drop_a_calibration_of_other_scores():
+    from avloc.heads.candidates import PointDecoding
+
+    fits = dict.fromkeys(("clip", "audio", "visual"), (1.0, 0.0))
+    model = BoundaryTransformer(audio_dim=5, visual_dim=4, width=8, heads=2)
+    localizer = Localizer(model, FeatureSource([], 0.04), calibration=fits)
+    assert localizer.with_decoding(PointDecoding(sigma=0.2)).is_calibrated
+    assert model.decoding.sigma == 0.2
+    assert not localizer.with_decoding(PointDecoding(video_gate=0.5)).is_calibrated
+
+
+def test_a_network_of_maps_has_no_such_settings(localizer):
+    from avloc.heads.candidates import PointDecoding
+
+    with pytest.raises(AvlocError, match="a BATFD gives no candidates"):
+        localizer.with_decoding(PointDecoding())

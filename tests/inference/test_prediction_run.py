@@ -6,6 +6,7 @@ import json
 import pytest
 
 from avloc.errors import AvlocError
+from avloc.evaluation import write_predictions
 from avloc.feature_extraction.job.engines import local
 from avloc.inference import prediction_run as module
 from avloc.inference.parts import PartDone, PredictionSettings, run_parts
@@ -115,3 +116,29 @@ def test_a_failed_clip_is_a_row_with_its_reason(generated_split, tmp_path, monke
     predictions = json.loads((tmp_path / "p.json").read_text())
     assert (len(predictions), predictions["000003.mp4"], len(predictions["000004.mp4"])) == (23, [], 100)
     assert (tmp_path / "p.failures.csv").read_text().splitlines()[1] == "000003.mp4,no features in the store"
+
+
+def test_raw_rows_resume_and_decode_to_the_predictions(tiny_set, tiny_store, tiny_checkpoint, tmp_path, monkeypatch):
+    from dataclasses import replace
+
+    from avloc.inference.raw.raw_file import RawFile
+    from avloc.inference.raw.search import decode_clips
+    from avloc.inference.raw.tuned_file import TunedSettings
+
+    monkeypatch.setattr(module, "PART_CLIPS", 2)
+    settings = PredictionSettings(LocalizerSettings(tiny_checkpoint), "lavdf", tiny_set, "dev", tiny_store, keep=9)
+    raw_settings, out = replace(settings, raw=True), tmp_path / "dev.h5"
+    with pytest.raises(KeyboardInterrupt):
+        predict_to_file(raw_settings, out, engine=stopped(1))
+    with pytest.raises(AvlocError, match="whose raw was True, now it is False"):
+        predict_to_file(settings, out)
+    assert predict_to_file(raw_settings, out).reused == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dev.h5"]
+    raw = RawFile(out)
+    assert (raw.settings.split, raw.settings.validation, raw.settings.keep) == ("dev", "dev", 9)
+    assert len(raw.settings.network) == 64
+    predict_to_file(settings, tmp_path / "dev.json")
+    write_predictions(
+        tmp_path / "decoded.json", decode_clips(raw, TunedSettings(raw.settings.decoding, raw.settings.keep))
+    )
+    assert (tmp_path / "decoded.json").read_bytes() == (tmp_path / "dev.json").read_bytes()

@@ -10,7 +10,7 @@ from avloc.core.descriptions import ExtractorDescription, TrainingContext
 from avloc.errors import AvlocError
 from avloc.models.batfd.network import BATFD
 from avloc.models.boundary_transformer import BoundaryTransformer
-from avloc.models.network import MEMBERS, Network, as_module, check_inputs, check_network
+from avloc.models.network import MEMBERS, Network, as_module, candidate_network, check_inputs, check_network
 
 
 class Minimal(nn.Module, Network):
@@ -113,3 +113,10 @@ def test_streams_that_fit():
     check_inputs(RATES, context)  # a network of the user's own
     alone = TrainingContext(0.04, (WAVEFORM, MOUTH), native_rate=True, modality="audio")
     check_inputs(RATES | {"audio_front_end": "raw", "visual_front_end": ""}, alone)
+
+
+def test_a_network_with_candidates():
+    network = BoundaryTransformer(audio_dim=5, visual_dim=7, width=8, heads=2)
+    assert candidate_network(network) is network
+    with pytest.raises(AvlocError, match="a Minimal gives no candidates that could be decoded with other settings"):
+        candidate_network(Minimal())

@@ -77,7 +77,7 @@ def pack_clips(clips: Sequence[NamedClip]) -> bytes:
     windows = [window for each in clips if each.clip is not None for window in each.clip.windows]
     branches = [branch for window in windows for branch in window.candidates.branches]
     groups = len(windows[0].candidates.branches) if windows else 1
-    arrays = {
+    arrays: dict[str, npt.NDArray[Any]] = {
         "names": np.frombuffer(json.dumps([each.file for each in clips]).encode(), dtype=np.uint8),
         "windows": np.array([0 if each.clip is None else len(each.clip.windows) for each in clips], dtype=np.int64),
         "shares": np.array([1 if each.clip is None else each.clip.shares for each in clips], dtype=np.int64),
@@ -90,7 +90,7 @@ def pack_clips(clips: Sequence[NamedClip]) -> bytes:
         columns = [getattr(branch, name) for branch in branches]
         arrays[name] = np.concatenate(columns) if columns else np.zeros((0, 2))
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
+    np.savez(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
 
 
@@ -114,7 +114,9 @@ def write_raw(path: Path, parts: Iterable[IO[bytes]], settings: RawSettings) -> 
             with np.load(io.BytesIO(part.read())) as arrays:
                 group = file.create_group(f"{number:05d}")
                 for name in ARRAYS:
-                    options = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if arrays[name].size else {}
+                    options = (
+                        {"compression": "gzip", "compression_opts": 1, "shuffle": True} if arrays[name].size else {}
+                    )
                     group.create_dataset(name, data=arrays[name], **options)
 
 
@@ -144,7 +146,9 @@ class RawFile:
         except OSError as error:
             raise AvlocError(f"{self.path}: not a file of raw rows, as avloc predict --raw writes it") from error
         if schema != SCHEMA:
-            raise AvlocError(f"{self.path}: want raw rows of schema {SCHEMA}, got {schema!r}; run avloc predict --raw again")
+            raise AvlocError(
+                f"{self.path}: want raw rows of schema {SCHEMA}, got {schema!r}; run avloc predict --raw again"
+            )
         self.settings = _read_settings(self.path, text)
 
     def __iter__(self) -> Iterator[NamedClip]:
@@ -153,15 +157,29 @@ class RawFile:
         Raises:
             AvlocError: if the file is damaged.
         """
+        for arrays in self._parts(ARRAYS):
+            yield from _unpack(arrays)
+
+    def files(self) -> list[str]:
+        """Return the names of the clips.
+
+        Raises:
+            AvlocError: if the file is damaged.
+        """
+        return [name for arrays in self._parts(("names",)) for name in json.loads(arrays["names"].tobytes())]
+
+    def _parts(self, names: Sequence[str]) -> Iterator[Arrays]:
+        """Yield the named arrays of each part."""
         import h5py
 
         try:
             with h5py.File(self.path, "r") as file:
                 for number in file:
-                    group = file[number]
-                    yield from _unpack({name: group[name][()] for name in ARRAYS})
+                    yield {name: file[number][name][()] for name in names}
         except (OSError, KeyError, ValueError, IndexError) as error:
-            raise AvlocError(f"{self.path}: damaged raw rows ({one_line(error)}); run avloc predict --raw again") from error
+            raise AvlocError(
+                f"{self.path}: damaged raw rows ({one_line(error)}); run avloc predict --raw again"
+            ) from error
 
 
 def _read_settings(path: Path, text: object) -> RawSettings:
@@ -170,7 +188,9 @@ def _read_settings(path: Path, text: object) -> RawSettings:
         values["decoding"] = PointDecoding.from_dict(values["decoding"])
         return RawSettings(**values)
     except (ValueError, TypeError, KeyError, AvlocError) as error:
-        raise AvlocError(f"{path}: damaged settings of raw rows ({one_line(error)}); run avloc predict --raw again") from error
+        raise AvlocError(
+            f"{path}: damaged settings of raw rows ({one_line(error)}); run avloc predict --raw again"
+        ) from error
 
 
 def _unpack(arrays: Arrays) -> Iterator[NamedClip]:

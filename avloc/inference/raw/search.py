@@ -11,14 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from avloc.errors import AvlocError
-from avloc.evaluation.bootstrap import Interval, fold_differences
+from avloc.evaluation.bootstrap import RESAMPLES, Interval, fold_differences
 from avloc.evaluation.evidence.folds import FOLDS, source_folds
 from avloc.evaluation.fusion.fold_scores import FoldScores, default_objective, fold_scores
-from avloc.evaluation.matching import IntArray, PredictionRows
+from avloc.evaluation.inputs.names import describe_mismatch
+from avloc.evaluation.inputs.rows import FloatRows
+from avloc.evaluation.matching import PredictionRows
 from avloc.evaluation.predictions import Predictions, align, iter_clips
 from avloc.evaluation.protocols import Protocol
 from avloc.evaluation.scoring import Evaluation, evaluate_aligned
@@ -77,7 +80,7 @@ def check_validation(raw: RawFile) -> None:
         )
 
 
-def decode_clips(clips: Iterable[NamedClip], tuned: TunedSettings) -> Iterator[tuple[str, np.ndarray]]:
+def decode_clips(clips: Iterable[NamedClip], tuned: TunedSettings) -> Iterator[tuple[str, FloatRows]]:
     """Yield each clip with its rows (n, 3) of score, start and end, as `avloc predict` gives them; none of a clip that failed."""
     for file, clip in clips:
         if clip is None:
@@ -93,7 +96,9 @@ def tune(
     protocol: Protocol,
     *,
     objective: str | None = None,
+    clips: int | None = None,
     folds: int = FOLDS,
+    resamples: int = RESAMPLES,
     seed: int = 0,
     progress: Progress = lambda settings: None,
 ) -> Tuning:
@@ -104,8 +109,10 @@ def tune(
         truth: its labels. Clips without raw rows count as not found, as in `avloc evaluate`.
         protocol: thresholds and counts.
         objective: the score to raise, see `objectives`; None: the protocol's combined score, or mean AP if it has none.
+        clips: search on about this many clips, drawn by whole sources; None: on all.
         folds: number of folds of source videos.
-        seed: seed of the folds and of the bootstrap.
+        resamples: number of draws of the bootstrap.
+        seed: seed of the draw, of the folds and of the bootstrap.
         progress: called with the number of settings done since the last call.
 
     Raises:
@@ -113,20 +120,29 @@ def tune(
             clips come from fewer than two sources.
     """
     check_validation(raw)
-    names = [file for file, _ in raw]
+    if clips is not None:
+        truth = draw_clips(truth, clips, seed)
     search = _Search(raw, truth, protocol, objective or default_objective(protocol), folds, seed, progress)
-    if not set(Predictions.from_dict(dict.fromkeys(names, np.zeros((0, 3)))).renamed(truth.files).files) & set(truth.files):
-        raise AvlocError(f"{raw.path}: none of its clips is labelled, the first is {names[0] if names else 'missing'}")
     own = TunedSettings(raw.settings.decoding, raw.settings.keep)
     tried = search.tried_values()
     best = search.climb(own, tried, lambda scores: scores.whole)
-    chosen = tuple(
-        search.climb(own, tried, lambda scores, k=k: float(scores.others[k])) for k in range(int(search.fold.max()) + 1)
-    )
+    chosen = tuple(search.climb(own, tried, partial(_score_without, k)) for k in range(int(search.fold.max()) + 1))
     pairs = search.fold_evaluations(own, chosen)
-    gains = fold_differences(pairs, seed=seed)
-    own_scores = {name: float(np.mean([_named_scores(pair[1])[name] for pair in pairs])) for name in gains}
+    gains = fold_differences(pairs, resamples=resamples, seed=seed)
+    sources = [len(np.unique(own_fold.truth.source)) for _, own_fold in pairs]
+    named = [_named_scores(own_fold) for _, own_fold in pairs]
+    own_scores = {name: float(np.average([scores[name] for scores in named], weights=sources)) for name in gains}
     return Tuning(best, own, chosen, search.objective, own_scores, gains, len(search.scores))
+
+
+def draw_clips(truth: Truth, clips: int, seed: int) -> Truth:
+    """Draw sources until they have at least this many clips, and return the labels of these."""
+    if clips >= len(truth):
+        return truth
+    source = np.unique(truth.source, return_inverse=True)[1]
+    order = np.random.default_rng(seed).permutation(int(source.max()) + 1)
+    drawn = np.searchsorted(np.cumsum(np.bincount(source)[order]), clips) + 1
+    return truth.select(np.isin(source, order[:drawn]))
 
 
 class _Search:
@@ -145,6 +161,12 @@ class _Search:
         self.raw, self.truth, self.protocol, self.objective, self.progress = raw, truth, protocol, objective, progress
         self.fold = source_folds(truth.source, np.diff(truth.labels.offsets) > 0, folds=folds, seed=seed)
         self.scores: dict[TunedSettings, FoldScores] = {}
+        files = raw.files()
+        named = Predictions.from_dict(dict.fromkeys(files, np.zeros((0, 3)))).renamed(truth.files)
+        labelled = set(truth.files)
+        self.names = {file: name for file, name in zip(files, named.files, strict=True) if name in labelled}
+        if not self.names:
+            raise AvlocError(describe_mismatch(raw.path, files, truth.files, "the labels", named.notes))
 
     def tried_values(self) -> dict[str, tuple[float, ...]]:
         """Return the values that are tried, by setting; a setting without effect is left out."""
@@ -171,16 +193,15 @@ class _Search:
     def score(self, tuned: TunedSettings) -> FoldScores:
         """Score settings on all folds."""
         if tuned not in self.scores:
-            self.scores[tuned] = fold_scores(
-                self.rows(tuned), self.truth, self.protocol, self.fold, self.objective
-            )
+            self.scores[tuned] = fold_scores(self.rows(tuned), self.truth, self.protocol, self.fold, self.objective)
             self.progress(1)
         return self.scores[tuned]
 
     def rows(self, tuned: TunedSettings) -> PredictionRows:
         """Decode all clips, in the order of the labels."""
-        predictions = Predictions.from_dict(dict(decode_clips(self.raw, tuned))).renamed(self.truth.files)
-        return align(predictions, self.truth.files).rows
+        clips = ((self.names[file], clip) for file, clip in self.raw if file in self.names)
+        decoded = dict(decode_clips((NamedClip(*each) for each in clips), tuned))
+        return align(Predictions.from_dict(decoded), self.truth.files).rows
 
     def fold_evaluations(
         self, own: TunedSettings, chosen: Sequence[TunedSettings]
@@ -197,8 +218,16 @@ class _Search:
     def _evaluate_fold(self, rows: PredictionRows, k: int) -> Evaluation:
         mask = self.fold == k
         truth = self.truth.select(mask)
-        clips = {file: clip for (file, clip), keep in zip(iter_clips(self.truth.files, rows), mask, strict=True) if keep}
-        return evaluate_aligned(truth, align(Predictions.from_dict(clips), truth.files), self.protocol, modes=("strict",))
+        clips = {
+            file: clip for (file, clip), keep in zip(iter_clips(self.truth.files, rows), mask, strict=True) if keep
+        }
+        return evaluate_aligned(
+            truth, align(Predictions.from_dict(clips), truth.files), self.protocol, modes=("strict",)
+        )
+
+
+def _score_without(fold: int, scores: FoldScores) -> float:
+    return float(scores.others[fold])
 
 
 def _with_value(tuned: TunedSettings, name: str, value: float) -> TunedSettings:

@@ -1,6 +1,6 @@
-"""Candidates of a clip's windows > decoded, each for its inner part > the clip's proposals. `Localizer` joins windows by the same code.
+"""Candidates of a clip's windows > decoded, each for its inner part > the clip's proposals.
 
-Legend: N rows.
+`Localizer` joins windows by the same code. Legend: N rows.
 """
 
 from __future__ import annotations
