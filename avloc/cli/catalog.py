@@ -7,6 +7,7 @@ VERBS = {
     "extract": "cache the features of a dataset's clips",
     "store": "inspect, verify, export, import and merge feature stores",
     "train": "train a network on cached features, or on the clips",
+    "compare": "train and score configurations or representations, with seeds, in one table",
     "predict": "predict the fake segments of a split of a dataset",
     "evaluate": "score predictions with AP and AR",
     "calibrate": "turn scores into log-likelihood ratios, fitted on labels",

@@ -109,7 +109,7 @@ def _resolved(name: str, value: str | None, joined: bool) -> list[str]:
     if name == "--help-all":
         return ["--help"]
     if name == "--config" and value:
-        value = str(_config(value))
+        value = str(config_path(value))
     if name == "--network":
         if not value:
             raise AvlocError("--network: want the class of a network, as my_package.MyNet")
@@ -126,7 +126,12 @@ def _network_path(network: str) -> str:
     return network if "." in network else network_path(network)
 
 
-def _config(value: str) -> Path:
+def config_path(value: str) -> Path:
+    """Return the file of a configuration: a path, or the name of one that comes with avloc.
+
+    Raises:
+        AvlocError: if there is none; names those that exist.
+    """
     path = Path(value).expanduser()
     if path.is_file():
         return path

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from avloc.errors import AvlocError
-from avloc.evaluation.hits import Hits, find_hits
+from avloc.evaluation.hits import Hits, Scores, find_hits
 from avloc.evaluation.matching import FloatArray, IntArray, PredictionRows
 from avloc.evaluation.metrics import challenge_score
 from avloc.evaluation.protocols import Protocol
@@ -74,7 +74,16 @@ def fold_scores(rows: PredictionRows, truth: Truth, protocol: Protocol, fold: In
 
 def _value(hits: Hits, protocol: Protocol, groups: Sequence[int], objective: str) -> float:
     scores = hits.scores(protocol.ap_ious, groups)
-    values = {f"AP@{iou:g}": value for iou, value in scores.ap.items()}
-    values |= {f"AR@{count}": value for count, value in scores.ar.items()}
-    values |= {"mean AP": float(np.mean(list(scores.ap.values()))), "mean AR": float(np.mean(list(scores.ar.values())))}
-    return challenge_score(scores) if objective == "score" else values[objective]
+    return challenge_score(scores) if objective == "score" else named_scores(scores)[objective]
+
+
+def named_scores(scores: Scores) -> dict[str, float]:
+    """Return scores by the names of `objectives`.
+
+    >>> named_scores(Scores({0.5: 0.75, 0.9: 0.25}, {10: 0.5}))
+    {'mean AP': 0.5, 'mean AR': 0.5, 'AP@0.5': 0.75, 'AP@0.9': 0.25, 'AR@10': 0.5}
+    """
+    combined = {} if scores.score is None else {"score": scores.score}
+    means = {"mean AP": float(np.mean(list(scores.ap.values()))), "mean AR": float(np.mean(list(scores.ar.values())))}
+    each = {f"AP@{iou:g}": value for iou, value in scores.ap.items()}
+    return combined | means | each | {f"AR@{count}": value for count, value in scores.ar.items()}
