@@ -167,7 +167,7 @@ def predict(
     *,
     store: str | Path | None = None,
     streams: str | None = None,
-    keep: int = 100,
+    keep: int | None = None,
     batch_size: int | None = None,
     workers: int = 0,
     allow_missing: bool = False,
@@ -177,6 +177,7 @@ def predict(
     weights: Mapping[str, str | Path] | None = None,
     network: type[Any] | str | None = None,
     own_extractors: Sequence[type[Extractor] | str] = (),
+    tuned: str | Path | None = None,
 ) -> SplitPredictions:
     """Predict the fake segments of all clips of a split.
 
@@ -187,7 +188,7 @@ def predict(
         split: the split.
         store: cached features; None: each clip is decoded.
         streams: of the networks that come with avloc, the one for `both`, `audio` or `visual`; None: for both.
-        keep: at most this many rows per 40 s of a clip.
+        keep: at most this many rows per 40 s of a clip; None: 100, or the number in `tuned`.
         batch_size: clips per batch; None: 16 of features, 4 of pixels.
         workers: processes that decode clips, without a store.
         allow_missing: give a clip without features an empty list, instead of an error.
@@ -197,6 +198,7 @@ def predict(
         weights: see `localize`.
         network: see `localize`.
         own_extractors: see `localize`.
+        tuned: decode by settings that `avloc tune` wrote to this file; None: the checkpoint's own.
 
     Returns:
         By clip, rows (N, 3) of score, start and end in seconds: what `avloc.evaluate` takes; and `.failures`.
@@ -209,18 +211,24 @@ def predict(
     >>> avloc.evaluate(predictions, "LAV-DF/metadata.min.json", protocol="lavdf", split="test")  # doctest: +SKIP
     """
     from avloc.inference.prediction import predict as run_prediction
+    from avloc.inference.raw.tuned_file import read_tuned
     from avloc.inference.settings import LocalizerSettings
 
     settings = LocalizerSettings(
         checkpoint, network, own_extractors, weights or {}, device, precision, decoding, streams
     )
+    localizer = settings.load()
+    if tuned is not None:
+        tuned_settings = read_tuned(tuned)
+        localizer = localizer.with_decoding(tuned_settings.decoding)
+        keep = tuned_settings.keep if keep is None else keep
     return run_prediction(
-        settings.load(),
+        localizer,
         dataset,
         root,
         split,
         store=store,
-        keep=keep,
+        keep=100 if keep is None else keep,
         batch_size=batch_size,
         workers=workers,
         allow_missing=allow_missing,

@@ -9,7 +9,7 @@ Legend: V clips, n fake segments of one clip.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -260,12 +260,24 @@ class _EntryCollector:
             name: CategoricalColumn.from_strings(values) for name, values in self.generators.items() if any(values)
         }
         duration_s = np.array(self.duration_s, dtype=np.float64)
-        source = (
-            CategoricalColumn.from_strings(self.source).codes.astype(np.int64)
-            if self.details
-            else np.arange(len(self.files))
-        )
+        source = source_codes(self.files, self.source) if self.details else np.arange(len(self.files))
         return Truth(self.files, labels, CategoricalColumn.from_strings(self.modality), generators, duration_s, source)
+
+
+def source_codes(files: Sequence[str], originals: Sequence[str]) -> IntArray:
+    """Return the index of each clip's original video (V,), equal for a fake and its original.
+
+    Args:
+        files: names of the clips.
+        originals: names of their originals: of a real clip its own. They may lie in the split's folder, which `files` leave out.
+
+    >>> source_codes(["a/real.mp4", "a/fake.mp4", "b.mp4"], ["a/real.mp4", "val/a/real.mp4", "b.mp4"]).tolist()
+    [0, 0, 1]
+    """
+    names = set(files)
+    tails = {name: name.partition("/")[2] for name in set(originals) - names}
+    same = (tails[name] if tails.get(name) in names else name for name in originals)
+    return CategoricalColumn.from_strings(same).codes.astype(np.int64)
 
 
 def _first_duplicate(names: list[str]) -> str | None:

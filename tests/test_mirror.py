@@ -19,6 +19,7 @@ WHOLE = {
     "cli/test_end_to_end.py",
     "docs/images/test_take.py",
     "docs/test_augment.py",
+    "docs/test_challenge.py",
     "docs/test_notebook.py",
     "docs/test_quickstart.py",
     "feature_extraction/job/test_kill.py",

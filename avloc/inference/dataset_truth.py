@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from avloc.core.columns import CategoricalColumn
 from avloc.core.timeline import segment_array
 from avloc.datasets.inspect.overview import lengths_s
@@ -14,7 +12,7 @@ from avloc.datasets.readers.catalog import get_reader, read_records
 from avloc.datasets.readers.tabular import LABEL_NAMES, MediaFolder, MetadataFile
 from avloc.errors import AvlocError
 from avloc.evaluation.matching import Labels
-from avloc.evaluation.truth import GENERATORS, Truth
+from avloc.evaluation.truth import GENERATORS, Truth, source_codes
 from avloc.io.files import read_json
 
 if TYPE_CHECKING:
@@ -54,7 +52,7 @@ def dataset_truth(dataset: str | DatasetReader, root: str | Path, split: str | N
         CategoricalColumn.from_strings(modalities),
         {name: table.attributes[name] for name in GENERATORS if name in table.attributes},
         lengths_s(table),
-        CategoricalColumn.from_strings(sources).codes.astype(np.int64),
+        source_codes(files, sources),
     )
 
 

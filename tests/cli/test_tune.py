@@ -3,8 +3,10 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pytest
 
+import avloc
 from avloc.cli.main import main
 from avloc.cli.tune import CLIPS, parse
 from avloc.heads.candidates import PointDecoding
@@ -54,6 +56,12 @@ def test_predict_and_tune_give_the_same_rows(tiny_set, tiny_store, tiny_checkpoi
     assert main(["tune", "dev.h5", "--use", "t.json", "--out", "decoded.json"]) == 0
     assert "dev.json: 3 clips, 60 rows, 0 failed" in capsys.readouterr().out
     assert (tmp_path / "dev.json").read_bytes() == (tmp_path / "decoded.json").read_bytes()
+    predictions = avloc.predict(tiny_checkpoint, "lavdf", tiny_set, "dev", store=tiny_store, tuned="t.json")
+    rows = json.loads((tmp_path / "dev.json").read_text())
+    assert {file: len(each) for file, each in predictions.items()} == dict.fromkeys(rows, 20)
+    np.testing.assert_allclose(
+        np.concatenate(list(predictions.values())), np.concatenate(list(rows.values())), atol=1e-3
+    )
     assert main([*words, "--tuned", "t.json", "--raw", "--out", "x"]) == 2
     assert (
         "--raw keeps rows for avloc tune, by the checkpoint's own settings; leave out --tuned"

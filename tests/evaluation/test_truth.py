@@ -94,6 +94,16 @@ def test_avdeepfake1m(tmp_path, monkeypatch, size):
     assert bare.source.tolist() == [0, 1, 2]
 
 
+def test_originals_in_the_folder_of_their_split_share_a_source(tmp_path):
+    entries = [
+        {"file": "a/real.mp4", "original": None, "split": "val", "fake_segments": []},
+        {"file": "a/fake.mp4", "original": "val/a/real.mp4", "split": "val", "fake_segments": [[1, 2]]},
+        {"file": "b/fake.mp4", "original": "val/b/real.mp4", "split": "val", "fake_segments": [[1, 2]]},
+        {"file": "b/other.mp4", "original": "val/b/real.mp4", "split": "val", "fake_segments": [[1, 2]]},
+    ]
+    assert read_truth(write(tmp_path, entries), "fake_segments").source.tolist() == [0, 0, 1, 1]
+
+
 def test_only_file_and_segments_are_needed(tmp_path):
     truth = read_truth(write(tmp_path, [{"file": "a", "fakes": [[1, 2]]}, {"file": "b", "fakes": []}]), "fakes")
     assert truth.modality.names == [""]

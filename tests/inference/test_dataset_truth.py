@@ -103,3 +103,24 @@ def test_a_forgery_of_sound_and_picture_counts_once_in_own_labels(tmp_path):
     for truth in (table_truth(tmp_path / "labels.csv"), dataset_truth("folder", tmp_path)):
         assert truth.segments(0).tolist() == [[1.0, 2.08]]
         assert truth.modality[0] == "both"
+
+
+def test_a_fake_and_its_original_share_a_source_in_every_layout(tmp_path):
+    """In AV-Deepfake1M's, names leave out the split's folder, and originals may not."""
+    entries = [
+        {"file": "a/real.mp4", "original": None, "split": "val", "modify_type": "real", "fake_segments": []},
+        {
+            "file": "a/fake.mp4",
+            "original": "val/a/real.mp4",
+            "split": "val",
+            "modify_type": "audio_modified",
+            "fake_segments": [[1.0, 2.0]],
+        },
+    ]
+    for entry in entries:
+        entry |= {"audio_fake_segments": entry["fake_segments"], "visual_fake_segments": []}
+        entry |= {"audio_model": None, "video_frames": 100, "audio_frames": 64000}
+    (tmp_path / "val_metadata.json").write_text(json.dumps(entries))
+    truth = dataset_truth("avdeepfake1m", tmp_path, "val")
+    assert truth.files == ["a/real.mp4", "a/fake.mp4"]
+    assert truth.source.tolist() == [0, 0]
