@@ -228,8 +228,11 @@ def _print_fit(options: FuseOptions, fit: FusionFit) -> None:
     from avloc.evaluation.reporting.tables import Table, percent
     from avloc.evaluation.reporting.terminal import print_tables
 
-    lines = [[file.name, percent(score)] for file, score in zip(options.predictions, fit.system_scores, strict=True)]
-    note = "Strict, mean of folds of source videos; the fusion under settings that were chosen on the other folds."
+    names = [file.name for file in options.predictions]
+    if len(set(names)) < len(names):  # a folder per system
+        names = [shown(file) for file in options.predictions]
+    lines = [[name, percent(score)] for name, score in zip(names, fit.system_scores, strict=True)]
+    note = "Strict, mean of folds of source videos; the fusion under settings chosen on\nthe other folds."
     print_tables([Table("Fusion", ["system", fit.objective], [*lines, ["fused", percent(fit.score)]], note=note)])
 
 

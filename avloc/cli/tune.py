@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from avloc.cli.arguments.limits import default_workers
 from avloc.cli.arguments.parser import parser
-from avloc.cli.arguments.values import output, path, positive
+from avloc.cli.arguments.values import output, path, positive, whole
 from avloc.cli.scores.fits import check_ways, describe_fit, naming
 from avloc.errors import AvlocError, shown
 
@@ -37,6 +38,7 @@ class TuneOptions:
     protocol: str | None
     objective: str | None
     clips: int
+    workers: int
     save: Path | None
     use: Path | None
     out: Path | None
@@ -64,6 +66,12 @@ def parse(arguments: Sequence[str]) -> TuneOptions:
         type=positive,
         default=CLIPS,
         help=f"search on about this many clips, drawn by whole source videos (default: {CLIPS})",
+    )
+    search.add_argument(
+        "--workers",
+        type=whole,
+        default=default_workers(),
+        help="processes that decode; 0: none but this one (default: one per core)",
     )
     search.add_argument("--save", type=output, metavar="F.json", help="write the settings to this file (default: none)")
     use = options.add_argument_group("use")
@@ -101,7 +109,15 @@ def _search(options: TuneOptions, labels: Path, save: Path) -> None:
     split = raw.settings.split  # labels of other splits are not read
     truth = table_truth(labels, split) if is_table(labels) else read_truth(labels, protocol.segments_field, split)
     with naming(labels), tqdm(unit="setting", desc="tune", disable=None) as bar:
-        tuning = tune(raw, truth, protocol, objective=options.objective, clips=options.clips, progress=bar.update)
+        tuning = tune(
+            raw,
+            truth,
+            protocol,
+            objective=options.objective,
+            clips=options.clips,
+            workers=options.workers,
+            progress=bar.update,
+        )
     _print_tuning(tuning)
     provenance = describe_fit([options.raw], labels) | {"network": raw.settings.network, "objective": tuning.objective}
     write_tuned(save, tuning.tuned, provenance)
@@ -118,8 +134,8 @@ def _print_tuning(tuning: Tuning) -> None:
         numbers = [own, own + gain.value, gain.value, gain.low, gain.high]
         lines.append([name.upper().replace("SCORE", "score"), *map(percent, numbers)])
     note = (
-        f"Strict, mean of {len(tuning.fold_tuned)} folds of source videos, each under settings chosen on\n"
-        f"the others by {tuning.objective}, and the gain with its 95 % interval; {tuning.tried} settings tried."
+        f"Strict, mean of {len(tuning.fold_tuned)} folds of {tuning.sources} source videos, each under settings chosen on the\n"
+        f"others by {tuning.objective}, and the gain with its 95 % interval; {tuning.tried} settings tried."
     )
     print_tables([Table("Tuning", ["", "own", "tuned", "gain", "low", "high"], lines, note=note)])
 
@@ -135,8 +151,8 @@ def _decode(raw_path: Path, use: Path, out: Path) -> None:
     from tqdm import tqdm
 
     from avloc.evaluation.predictions import write_predictions
+    from avloc.inference.raw.decoding import decode_clips
     from avloc.inference.raw.raw_file import RawFile
-    from avloc.inference.raw.search import decode_clips
     from avloc.inference.raw.tuned_file import read_tuned
 
     raw, tuned = RawFile(raw_path), read_tuned(use)

@@ -121,8 +121,8 @@ def test_a_failed_clip_is_a_row_with_its_reason(generated_split, tmp_path, monke
 def test_raw_rows_resume_and_decode_to_the_predictions(tiny_set, tiny_store, tiny_checkpoint, tmp_path, monkeypatch):
     from dataclasses import replace
 
+    from avloc.inference.raw.decoding import decode_clips
     from avloc.inference.raw.raw_file import RawFile
-    from avloc.inference.raw.search import decode_clips
     from avloc.inference.raw.tuned_file import TunedSettings
 
     monkeypatch.setattr(module, "PART_CLIPS", 2)

@@ -15,10 +15,10 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
@@ -33,6 +33,7 @@ SCHEMA = "avloc.raw/1"
 ROW_ARRAYS = ("segments", "modality_scores", "end_probabilities")
 ARRAYS = ("names", "windows", "shares", "end_s", "inner_s", "step_score", "counts", *ROW_ARRAYS)
 Arrays = Mapping[str, "npt.NDArray[Any]"]
+Value = TypeVar("Value")
 
 
 class NamedClip(NamedTuple):
@@ -112,7 +113,7 @@ def write_raw(path: Path, parts: Iterable[IO[bytes]], settings: RawSettings) -> 
         file.attrs["settings"] = json.dumps(settings.to_dict())
         for number, part in enumerate(parts):
             with np.load(io.BytesIO(part.read())) as arrays:
-                group = file.create_group(f"{number:05d}")
+                group = file.create_group(_group_name(number))
                 for name in ARRAYS:
                     options = (
                         {"compression": "gzip", "compression_opts": 1, "shuffle": True} if arrays[name].size else {}
@@ -129,6 +130,7 @@ class RawFile:
     Attributes:
         path: the file.
         settings: of the run that made it.
+        parts: number of parts.
 
     Raises:
         AvlocError: if the file is missing, damaged, or holds no raw rows.
@@ -142,7 +144,7 @@ class RawFile:
             raise AvlocError(f"{self.path}: no such file of raw rows; avloc predict --raw writes one")
         try:
             with h5py.File(self.path, "r") as file:
-                schema, text = file.attrs.get("schema"), file.attrs.get("settings")
+                schema, text, self.parts = file.attrs.get("schema"), file.attrs.get("settings"), len(file)
         except OSError as error:
             raise AvlocError(f"{self.path}: not a file of raw rows, as avloc predict --raw writes it") from error
         if schema != SCHEMA:
@@ -157,29 +159,45 @@ class RawFile:
         Raises:
             AvlocError: if the file is damaged.
         """
-        for arrays in self._parts(ARRAYS):
-            yield from _unpack(arrays)
+        for number in range(self.parts):
+            yield from self.part(number)
 
-    def files(self) -> list[str]:
-        """Return the names of the clips.
+    def part(self, number: int) -> list[NamedClip]:
+        """Read the clips of a part.
 
         Raises:
             AvlocError: if the file is damaged.
         """
-        return [name for arrays in self._parts(("names",)) for name in json.loads(arrays["names"].tobytes())]
+        return self._read(number, ARRAYS, lambda arrays: list(_unpack(arrays)))
 
-    def _parts(self, names: Sequence[str]) -> Iterator[Arrays]:
-        """Yield the named arrays of each part."""
+    def files(self) -> list[str]:
+        """Read the names of the clips.
+
+        Raises:
+            AvlocError: if the file is damaged.
+        """
+        return [name for number in range(self.parts) for name in self._read(number, ("names",), _unpack_names)]
+
+    def _read(self, number: int, names: Sequence[str], unpack: Callable[[Arrays], list[Value]]) -> list[Value]:
+        """Read the named arrays of a part."""
         import h5py
 
         try:
             with h5py.File(self.path, "r") as file:
-                for number in file:
-                    yield {name: file[number][name][()] for name in names}
+                group = file[_group_name(number)]
+                return unpack({name: group[name][()] for name in names})
         except (OSError, KeyError, ValueError, IndexError) as error:
             raise AvlocError(
                 f"{self.path}: damaged raw rows ({one_line(error)}); run avloc predict --raw again"
             ) from error
+
+
+def _group_name(part: int) -> str:
+    return f"{part:05d}"
+
+
+def _unpack_names(arrays: Arrays) -> list[str]:
+    return [str(name) for name in json.loads(arrays["names"].tobytes())]
 
 
 def _read_settings(path: Path, text: object) -> RawSettings:
@@ -208,7 +226,7 @@ def _unpack(arrays: Arrays) -> Iterator[NamedClip]:
         return RawWindow(candidates, float(arrays["end_s"][w]), (low, high))
 
     first = 0
-    names = json.loads(arrays["names"].tobytes())
+    names = _unpack_names(arrays)
     for file, count, shares in zip(names, arrays["windows"].tolist(), arrays["shares"].tolist(), strict=True):
         windows = tuple(window_at(w) for w in range(first, first + count))
         yield NamedClip(file, RawClip(windows, shares) if windows else None)

@@ -9,7 +9,7 @@ Legend: F folds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -20,14 +20,14 @@ from avloc.evaluation.bootstrap import RESAMPLES, Interval, fold_differences
 from avloc.evaluation.evidence.folds import FOLDS, source_folds
 from avloc.evaluation.fusion.fold_scores import FoldScores, default_objective, fold_scores
 from avloc.evaluation.inputs.names import describe_mismatch
-from avloc.evaluation.inputs.rows import FloatRows
-from avloc.evaluation.matching import PredictionRows
+from avloc.evaluation.matching import IntArray, PredictionRows
 from avloc.evaluation.predictions import Predictions, align, iter_clips
 from avloc.evaluation.protocols import Protocol
 from avloc.evaluation.scoring import Evaluation, evaluate_aligned
 from avloc.evaluation.truth import Truth
 from avloc.heads.candidates import PointDecoding
-from avloc.inference.raw.raw_file import NamedClip, RawFile
+from avloc.inference.raw.decoding import RawDecoder
+from avloc.inference.raw.raw_file import RawFile
 from avloc.inference.raw.tuned_file import TunedSettings
 
 VALIDATION_NAMES = ("val", "valid", "validation", "dev")
@@ -55,6 +55,7 @@ class Tuning:
         own_scores: strict scores of the checkpoint's settings, mean over folds, by name (`ap@0.5`, …).
         gains: for each score, tuned minus own, mean over folds under `fold_tuned`.
         tried: number of settings.
+        sources: number of source videos.
     """
 
     tuned: TunedSettings
@@ -64,6 +65,7 @@ class Tuning:
     own_scores: Mapping[str, float]
     gains: Mapping[str, Interval]
     tried: int
+    sources: int
 
 
 def check_validation(raw: RawFile) -> None:
@@ -80,16 +82,6 @@ def check_validation(raw: RawFile) -> None:
         )
 
 
-def decode_clips(clips: Iterable[NamedClip], tuned: TunedSettings) -> Iterator[tuple[str, FloatRows]]:
-    """Yield each clip with its rows (n, 3) of score, start and end, as `avloc predict` gives them; none of a clip that failed."""
-    for file, clip in clips:
-        if clip is None:
-            yield file, np.zeros((0, 3))
-        else:
-            proposals = clip.decode(tuned.decoding, keep=tuned.keep)
-            yield file, np.column_stack([proposals.scores, proposals.segments])
-
-
 def tune(
     raw: RawFile,
     truth: Truth,
@@ -100,6 +92,7 @@ def tune(
     folds: int = FOLDS,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    workers: int = 0,
     progress: Progress = lambda settings: None,
 ) -> Tuning:
     """Search the settings of decoding that score best.
@@ -113,6 +106,7 @@ def tune(
         folds: number of folds of source videos.
         resamples: number of draws of the bootstrap.
         seed: seed of the draw, of the folds and of the bootstrap.
+        workers: processes that decode; 0 decodes in this one.
         progress: called with the number of settings done since the last call.
 
     Raises:
@@ -122,17 +116,20 @@ def tune(
     check_validation(raw)
     if clips is not None:
         truth = draw_clips(truth, clips, seed)
-    search = _Search(raw, truth, protocol, objective or default_objective(protocol), folds, seed, progress)
     own = TunedSettings(raw.settings.decoding, raw.settings.keep)
-    tried = search.tried_values()
-    best = search.climb(own, tried, lambda scores: scores.whole)
-    chosen = tuple(search.climb(own, tried, partial(_score_without, k)) for k in range(int(search.fold.max()) + 1))
-    pairs = search.fold_evaluations(own, chosen)
+    objective = objective or default_objective(protocol)
+    fold = source_folds(truth.source, np.diff(truth.labels.offsets) > 0, folds=folds, seed=seed)
+    tried = _tried_values(raw, protocol)
+    with RawDecoder(raw, _labelled_names(raw, truth), workers=workers) as decoder:
+        search = _Search(decoder, truth, protocol, objective, fold, progress)
+        best = search.climb(own, tried, lambda scores: scores.whole)
+        chosen = tuple(search.climb(own, tried, partial(_score_without, k)) for k in range(int(fold.max()) + 1))
+        pairs = search.fold_evaluations(own, chosen)
     gains = fold_differences(pairs, resamples=resamples, seed=seed)
     sources = [len(np.unique(own_fold.truth.source)) for _, own_fold in pairs]
     named = [_named_scores(own_fold) for _, own_fold in pairs]
     own_scores = {name: float(np.average([scores[name] for scores in named], weights=sources)) for name in gains}
-    return Tuning(best, own, chosen, search.objective, own_scores, gains, len(search.scores))
+    return Tuning(best, own, chosen, objective, own_scores, gains, len(search.scores), sum(sources))
 
 
 def draw_clips(truth: Truth, clips: int, seed: int) -> Truth:
@@ -145,35 +142,44 @@ def draw_clips(truth: Truth, clips: int, seed: int) -> Truth:
     return truth.select(np.isin(source, order[:drawn]))
 
 
+def _labelled_names(raw: RawFile, truth: Truth) -> dict[str, str]:
+    """Return the names of the labelled clips of a file, by their names there.
+
+    Raises:
+        AvlocError: if no clip is labelled.
+    """
+    files = raw.files()
+    named = Predictions.from_dict(dict.fromkeys(files, np.zeros((0, 3)))).renamed(truth.files)
+    labelled = set(truth.files)
+    names = {file: name for file, name in zip(files, named.files, strict=True) if name in labelled}
+    if not names:
+        raise AvlocError(describe_mismatch(raw.path, files, truth.files, "the labels", named.notes))
+    return names
+
+
+def _tried_values(raw: RawFile, protocol: Protocol) -> dict[str, tuple[float, ...]]:
+    """Return the values that are tried, by setting; a setting without effect is left out."""
+    clip = next((clip for _, clip in raw if clip is not None), None)
+    branches = 1 if clip is None else len(clip.windows[0].candidates.branches)
+    keeps = {raw.settings.keep, max(protocol.ar_counts)}
+    return TRIED | (TRIED_OF_TWO_BRANCHES if branches > 1 else {}) | {"keep": tuple(sorted(keeps))}
+
+
 class _Search:
     """Decoded and scored settings, each once."""
 
     def __init__(
         self,
-        raw: RawFile,
+        decoder: RawDecoder,
         truth: Truth,
         protocol: Protocol,
         objective: str,
-        folds: int,
-        seed: int,
+        fold: IntArray,
         progress: Progress,
     ) -> None:
-        self.raw, self.truth, self.protocol, self.objective, self.progress = raw, truth, protocol, objective, progress
-        self.fold = source_folds(truth.source, np.diff(truth.labels.offsets) > 0, folds=folds, seed=seed)
+        self.decoder, self.truth, self.protocol, self.objective = decoder, truth, protocol, objective
+        self.fold, self.progress = fold, progress
         self.scores: dict[TunedSettings, FoldScores] = {}
-        files = raw.files()
-        named = Predictions.from_dict(dict.fromkeys(files, np.zeros((0, 3)))).renamed(truth.files)
-        labelled = set(truth.files)
-        self.names = {file: name for file, name in zip(files, named.files, strict=True) if name in labelled}
-        if not self.names:
-            raise AvlocError(describe_mismatch(raw.path, files, truth.files, "the labels", named.notes))
-
-    def tried_values(self) -> dict[str, tuple[float, ...]]:
-        """Return the values that are tried, by setting; a setting without effect is left out."""
-        clip = next((clip for _, clip in self.raw if clip is not None), None)
-        branches = 1 if clip is None else len(clip.windows[0].candidates.branches)
-        keeps = {self.raw.settings.keep, max(self.protocol.ar_counts)}
-        return TRIED | (TRIED_OF_TWO_BRANCHES if branches > 1 else {}) | {"keep": tuple(sorted(keeps))}
 
     def climb(
         self, start: TunedSettings, tried: Mapping[str, Sequence[float]], value: Callable[[FoldScores], float]
@@ -199,9 +205,7 @@ class _Search:
 
     def rows(self, tuned: TunedSettings) -> PredictionRows:
         """Decode all clips, in the order of the labels."""
-        clips = ((self.names[file], clip) for file, clip in self.raw if file in self.names)
-        decoded = dict(decode_clips((NamedClip(*each) for each in clips), tuned))
-        return align(Predictions.from_dict(decoded), self.truth.files).rows
+        return align(Predictions.from_dict(self.decoder.rows(tuned)), self.truth.files).rows
 
     def fold_evaluations(
         self, own: TunedSettings, chosen: Sequence[TunedSettings]

@@ -13,8 +13,9 @@ from avloc.evaluation.protocols import get_protocol
 from avloc.evaluation.truth import read_truth
 from avloc.heads.candidates import PointDecoding
 from avloc.inference.raw import search as module
+from avloc.inference.raw.decoding import decode_clips
 from avloc.inference.raw.raw_file import NamedClip, RawFile, pack_clips, write_raw
-from avloc.inference.raw.search import check_validation, decode_clips, draw_clips, tune
+from avloc.inference.raw.search import check_validation, draw_clips, tune
 from avloc.inference.raw.tuned_file import TunedSettings
 
 PROTOCOL = get_protocol("avdeepfake1m")
@@ -112,8 +113,3 @@ def test_clips_are_drawn_by_source(truth):
     assert len(drawn) == 12  # six sources of two clips
     assert (np.bincount(np.unique(drawn.source, return_inverse=True)[1]) == 2).all()
     assert draw_clips(truth, 60, seed=0) is truth
-
-
-def test_a_failed_clip_has_no_rows(raw):
-    rows = dict(decode_clips([NamedClip("failed", None), next(iter(raw))], TunedSettings(PointDecoding(), 3)))
-    assert {file: each.shape for file, each in rows.items()} == {"failed": (0, 3), "0.mp4": (3, 3)}
