@@ -9,6 +9,9 @@ from avloc.lazy import load
 if TYPE_CHECKING:
     from avloc.core.proposals import merge_modalities as merge_modalities
     from avloc.core.proposals import soft_nms as soft_nms
+    from avloc.heads.candidates import ClipCandidates as ClipCandidates
+    from avloc.heads.candidates import PointCandidates as PointCandidates
+    from avloc.heads.candidates import PointDecoding as PointDecoding
     from avloc.heads.maps import MapTargetMaker as MapTargetMaker
     from avloc.heads.maps import MapTargets as MapTargets
     from avloc.heads.maps import boundary_map as boundary_map
@@ -23,13 +26,17 @@ if TYPE_CHECKING:
     from avloc.heads.points import boundary_labels as boundary_labels
     from avloc.heads.points import decode_points as decode_points
     from avloc.heads.points import frame_labels as frame_labels
+    from avloc.heads.points import point_candidates as point_candidates
     from avloc.heads.points import point_targets as point_targets
 
 __all__ = [
+    "ClipCandidates",
     "MapTargetMaker",
     "MapTargets",
     "ModalityPointTargetMaker",
     "ModalityPointTargets",
+    "PointCandidates",
+    "PointDecoding",
     "PointTargetMaker",
     "PointTargets",
     "Pyramid",
@@ -40,16 +47,20 @@ __all__ = [
     "decode_points",
     "frame_labels",
     "merge_modalities",
+    "point_candidates",
     "point_targets",
     "rounded_frame_labels",
     "soft_nms",
 ]
 
 _MODULES = {
+    "ClipCandidates": "avloc.heads.candidates",
     "MapTargetMaker": "avloc.heads.maps",
     "MapTargets": "avloc.heads.maps",
     "ModalityPointTargetMaker": "avloc.heads.modality_points",
     "ModalityPointTargets": "avloc.heads.modality_points",
+    "PointCandidates": "avloc.heads.candidates",
+    "PointDecoding": "avloc.heads.candidates",
     "PointTargetMaker": "avloc.heads.points",
     "PointTargets": "avloc.heads.points",
     "Pyramid": "avloc.heads.points",
@@ -60,6 +71,7 @@ _MODULES = {
     "decode_points": "avloc.heads.points",
     "frame_labels": "avloc.heads.points",
     "merge_modalities": "avloc.core.proposals",
+    "point_candidates": "avloc.heads.points",
     "point_targets": "avloc.heads.points",
     "rounded_frame_labels": "avloc.heads.maps",
     "soft_nms": "avloc.core.proposals",

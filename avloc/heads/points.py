@@ -341,7 +341,12 @@ def point_candidates(
     threshold: float = 0.0,
     shortest_s: float = 1e-6,
 ) -> PointCandidates:
-    """Turn each point into its segment, with what its score is made of; arguments and errors as of `decode_points`."""
+    """Turn each point into its segment, with what its score is made of; arguments and errors as of `decode_points`.
+
+    >>> scores, distances = np.array([[0.8], [0.1]]), np.array([[0.5, 1.0], [0.5, 0.5]])
+    >>> point_candidates(scores, distances, TimeGrid(0.0, 1.0, 2), Pyramid(levels=1), threshold=0.5).segments.tolist()
+    [[0.0, 1.5]]
+    """
     points = pyramid.points(grid)
     if len(modality_scores) != len(points.centers_s) or len(distances) != len(points.centers_s):
         got = (len(modality_scores), len(distances))

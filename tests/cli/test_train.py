@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from avloc.cli.main import main
 from avloc.cli.train import CONFIGS, packaged_configs, parse
@@ -161,6 +162,25 @@ def test_help_all_lists_the_options_of_data_and_networks(capsys):
     text = capsys.readouterr().out
     for option in ("--trainer.max_epochs", "--model.lr", "--data.batch_size", "--model.model.width", "--init"):
         assert option in text
+
+
+def test_many_rows_has_points_of_each_modality():
+    """Otherwise it is the network of `boundary_transformer`; decoded, every modality has rows."""
+    from avloc.models import BoundaryTransformer
+
+    names = ("avdeepfake1m/many_rows", "avdeepfake1m/boundary_transformer")
+    many, usual = (
+        yaml.safe_load(packaged_configs()[name].read_text())["model"]["model"]["init_args"] for name in names
+    )
+    small = {"audio_dim": 5, "visual_dim": 4, "width": 12}
+    network = BoundaryTransformer(**{**many, **small})
+    assert len(network.target_maker.groups) == 2
+    assert len(BoundaryTransformer(**{**usual, **small}).target_maker.groups) == 1
+    assert {name: value for name, value in many.items() if usual.get(name) != value} == {
+        "modality_points": True,
+        "merge_iou": 0.8,
+    }
+    assert network.decoding.merge_iou == 0.8
 
 
 @pytest.mark.parametrize("name", sorted(packaged_configs()))
