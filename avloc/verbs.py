@@ -220,7 +220,7 @@ def predict(
     localizer = settings.load()
     if tuned is not None:
         tuned_settings = read_tuned(tuned)
-        localizer = localizer.with_decoding(tuned_settings.decoding)
+        localizer.set_decoding(tuned_settings.decoding)
         keep = tuned_settings.keep if keep is None else keep
     return run_prediction(
         localizer,

@@ -130,20 +130,20 @@ def _print_tuning(tuning: Tuning) -> None:
 
     lines = []
     for name, gain in tuning.gains.items():
-        own = tuning.own_scores[name]
-        numbers = [own, own + gain.value, gain.value, gain.low, gain.high]
+        before = tuning.untuned_scores[name]
+        numbers = [before, before + gain.value, gain.value, gain.low, gain.high]
         lines.append([name.upper().replace("SCORE", "score"), *map(percent, numbers)])
     note = (
         f"Strict, mean of {len(tuning.fold_tuned)} folds of {tuning.sources} source videos, each under settings chosen on the\n"
         f"others by {tuning.objective}, and the gain with its 95 % interval; {tuning.tried} settings tried."
     )
-    print_tables([Table("Tuning", ["", "own", "tuned", "gain", "low", "high"], lines, note=note)])
+    print_tables([Table("Tuning", ["", "untuned", "tuned", "gain", "low", "high"], lines, note=note)])
 
 
 def _changes(tuning: Tuning) -> str:
     """Name the settings that differ from the checkpoint's."""
-    own, tuned = tuning.own.values(), tuning.tuned.values()
-    changes = [f"{name} {own[name]:g} > {value:g}" for name, value in tuned.items() if value != own[name]]
+    before, tuned = tuning.untuned.values(), tuning.tuned.values()
+    changes = [f"{name} {before[name]:g} > {value:g}" for name, value in tuned.items() if value != before[name]]
     return ", ".join(changes) or "the checkpoint's own settings are the best"
 
 

@@ -20,7 +20,7 @@ from avloc.errors import AvlocError, CheckpointError
 from avloc.feature_extraction.media.types import WHOLE, Span
 from avloc.heads.candidates import PointDecoding
 from avloc.inference.checkpoint_source import build_source
-from avloc.inference.raw.windows import FITTED_ROWS, inner_rows, join_windows
+from avloc.inference.raw.windows import FITTED_ROWS, inner_rows, inner_seconds, join_windows
 from avloc.inference.source import InputSource, Request, clip_name
 from avloc.inference.streaming import Window, Windowing, decoding_problems
 from avloc.localization.preview import Preview
@@ -213,7 +213,7 @@ class Localizer:
         for batch in self._batches(examples, batch_size):
             yield from self._run_alone(batch, keep)
 
-    def with_decoding(self, decoding: PointDecoding) -> Localizer:
+    def set_decoding(self, decoding: PointDecoding) -> None:
         """Set how the network's candidates are decoded; a calibration that was fitted on other scores is dropped.
 
         Raises:
@@ -223,7 +223,6 @@ class Localizer:
         if not decoding.scores_like(network.decoding):
             self.calibration = {}
         network.decoding = decoding
-        return self
 
     def _batches(self, examples: Iterable[Example], batch_size: int | None) -> Iterator[list[Example]]:
         """Yield short examples in batches, and each long one alone, in order."""
@@ -391,12 +390,6 @@ class Localizer:
             end = end if window.last else end - overlap + overlap // 2
             yield window, first, end
             first = end
-
-
-def inner_seconds(window: Window, grid: TimeGrid, first: int, end: int) -> tuple[float, float]:
-    """The time for which a window answers, on its clock `grid`; the first and the last also answer for what lies outside."""
-    low, high = (float(s) for s in grid.to_seconds([first - window.begin, end - window.begin]))
-    return (-math.inf if window.begin == 0 else low), (math.inf if window.last else high)
 
 
 def check_fakeness(example: Example, grid: TimeGrid, fakeness: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

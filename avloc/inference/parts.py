@@ -196,7 +196,7 @@ def _open_split(pickled: bytes) -> tuple[Localizer, Examples]:
     settings: PredictionSettings = pickle.loads(pickled)
     records, localizer = settings.records(), settings.localizer.load()
     if settings.decoding is not None:
-        localizer = localizer.with_decoding(settings.decoding)
+        localizer.set_decoding(settings.decoding)
     if settings.raw:
         localizer = RawLocalizer(localizer)
     return localizer, open_examples(

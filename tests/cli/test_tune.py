@@ -41,7 +41,7 @@ def test_a_search_and_its_use(folder, capsys):
     assert main(words) == 0
     out = capsys.readouterr().out
     lines = out.splitlines()
-    assert lines[0].split() == ["own", "tuned", "gain", "low", "high"]
+    assert lines[0].split() == ["untuned", "tuned", "gain", "low", "high"]
     assert [line.split()[0] for line in lines[1:11]][-1] == "score"
     assert "5 folds of 16 source videos" in out
     assert lines[-1] == "t.json: voting_iou 0 > 0.5"

@@ -147,13 +147,15 @@ def test_other_settings_of_decoding_drop_a_calibration_of_other_scores():
     fits = dict.fromkeys(("clip", "audio", "visual"), (1.0, 0.0))
     model = BoundaryTransformer(audio_dim=5, visual_dim=4, width=8, heads=2)
     localizer = Localizer(model, FeatureSource([], 0.04), calibration=fits)
-    assert localizer.with_decoding(PointDecoding(sigma=0.2)).is_calibrated
+    localizer.set_decoding(PointDecoding(sigma=0.2))
+    assert localizer.is_calibrated
     assert model.decoding.sigma == 0.2
-    assert not localizer.with_decoding(PointDecoding(video_gate=0.5)).is_calibrated
+    localizer.set_decoding(PointDecoding(video_gate=0.5))
+    assert not localizer.is_calibrated
 
 
 def test_a_network_of_maps_has_no_such_settings(localizer):
     from avloc.heads.candidates import PointDecoding
 
     with pytest.raises(AvlocError, match="a BATFD gives no candidates"):
-        localizer.with_decoding(PointDecoding())
+        localizer.set_decoding(PointDecoding())

@@ -77,8 +77,10 @@ def labels(systems: Sequence[System]) -> dict[str, str]:
     shared = set.intersection(*(set(system.extractors) for system in systems))
     short = {}
     for system in systems:
-        own = [name for name in system.extractors if name not in shared]
-        short[system.name] = system.name.replace("+".join(system.extractors), "+".join(own)) if own else system.name
+        distinct = [name for name in system.extractors if name not in shared]
+        short[system.name] = (
+            system.name.replace("+".join(system.extractors), "+".join(distinct)) if distinct else system.name
+        )
     return short if len(set(short.values())) == len(short) else {name: name for name in short}
 
 

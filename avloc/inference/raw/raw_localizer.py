@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from avloc.inference import localizer as inference
-from avloc.inference.localizer import Localizer, NotFiniteError, check_fakeness, inner_seconds
-from avloc.inference.raw.windows import RawClip, RawWindow
+from avloc.inference.localizer import Localizer, NotFiniteError, check_fakeness
+from avloc.inference.raw.windows import RawClip, RawWindow, inner_seconds
 from avloc.models.network import candidate_network
 
 if TYPE_CHECKING:

@@ -49,20 +49,20 @@ class Tuning:
 
     Attributes:
         tuned: the settings that score best on all clips.
-        own: the checkpoint's settings, and the rows that its run kept.
+        untuned: the checkpoint's settings, and the rows that its run kept.
         fold_tuned: the settings that are best without each fold.
         objective: name of the score.
-        own_scores: strict scores of the checkpoint's settings, mean over folds, by name (`ap@0.5`, …).
-        gains: for each score, tuned minus own, mean over folds under `fold_tuned`.
+        untuned_scores: strict scores of the checkpoint's settings, mean over folds, by name (`ap@0.5`, …).
+        gains: for each score, tuned minus untuned, mean over folds under `fold_tuned`.
         tried: number of settings.
         sources: number of source videos.
     """
 
     tuned: TunedSettings
-    own: TunedSettings
+    untuned: TunedSettings
     fold_tuned: tuple[TunedSettings, ...]
     objective: str
-    own_scores: Mapping[str, float]
+    untuned_scores: Mapping[str, float]
     gains: Mapping[str, Interval]
     tried: int
     sources: int
@@ -116,20 +116,20 @@ def tune(
     check_validation(raw)
     if clips is not None:
         truth = draw_clips(truth, clips, seed)
-    own = TunedSettings(raw.settings.decoding, raw.settings.keep)
+    untuned = TunedSettings(raw.settings.decoding, raw.settings.keep)
     objective = objective or default_objective(protocol)
     fold = source_folds(truth.source, np.diff(truth.labels.offsets) > 0, folds=folds, seed=seed)
     tried = _tried_values(raw, protocol)
     with RawDecoder(raw, _labelled_names(raw, truth), workers=workers) as decoder:
         search = _Search(decoder, truth, protocol, objective, fold, progress)
-        best = search.climb(own, tried, lambda scores: scores.whole)
-        chosen = tuple(search.climb(own, tried, partial(_score_without, k)) for k in range(int(fold.max()) + 1))
-        pairs = search.fold_evaluations(own, chosen)
+        best = search.climb(untuned, tried, lambda scores: scores.whole)
+        chosen = tuple(search.climb(untuned, tried, partial(_score_without, k)) for k in range(int(fold.max()) + 1))
+        pairs = search.fold_evaluations(untuned, chosen)
     gains = fold_differences(pairs, resamples=resamples, seed=seed)
-    sources = [len(np.unique(own_fold.truth.source)) for _, own_fold in pairs]
-    named = [_named_scores(own_fold) for _, own_fold in pairs]
-    own_scores = {name: float(np.average([scores[name] for scores in named], weights=sources)) for name in gains}
-    return Tuning(best, own, chosen, objective, own_scores, gains, len(search.scores), sum(sources))
+    sources = [len(np.unique(fold_before.truth.source)) for _, fold_before in pairs]
+    named = [_named_scores(fold_before) for _, fold_before in pairs]
+    untuned_scores = {name: float(np.average([scores[name] for scores in named], weights=sources)) for name in gains}
+    return Tuning(best, untuned, chosen, objective, untuned_scores, gains, len(search.scores), sum(sources))
 
 
 def draw_clips(truth: Truth, clips: int, seed: int) -> Truth:
@@ -208,16 +208,16 @@ class _Search:
         return align(Predictions.from_dict(self.decoder.rows(tuned)), self.truth.files).rows
 
     def fold_evaluations(
-        self, own: TunedSettings, chosen: Sequence[TunedSettings]
+        self, untuned: TunedSettings, chosen: Sequence[TunedSettings]
     ) -> list[tuple[Evaluation, Evaluation]]:
         """Evaluate each fold under the settings that were chosen without it, and under the checkpoint's."""
         evaluations: dict[tuple[int, TunedSettings], Evaluation] = {}
-        for tuned in dict.fromkeys((own, *chosen)):
+        for tuned in dict.fromkeys((untuned, *chosen)):
             rows = self.rows(tuned)
             for k, best in enumerate(chosen):
-                if tuned in (own, best):
+                if tuned in (untuned, best):
                     evaluations[k, tuned] = self._evaluate_fold(rows, k)
-        return [(evaluations[k, best], evaluations[k, own]) for k, best in enumerate(chosen)]
+        return [(evaluations[k, best], evaluations[k, untuned]) for k, best in enumerate(chosen)]
 
     def _evaluate_fold(self, rows: PredictionRows, k: int) -> Evaluation:
         mask = self.fold == k

@@ -8,12 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from avloc.core.proposals import Proposals
 from avloc.heads.candidates import ClipCandidates, PointDecoding
+
+if TYPE_CHECKING:
+    from avloc.core.timeline import TimeGrid
+    from avloc.inference.streaming import Window
 
 Float = npt.NDArray[np.float64]
 FITTED_ROWS = 100
@@ -66,6 +71,12 @@ class RawClip:
             proposals = decoding.decode(window.candidates, keep=max(keep, FITTED_ROWS)).cut(window.end_s)
             parts.append(inner_rows(proposals.take(slice(keep)), window.inner_s))
         return join_windows(parts, self.windows[-1].end_s, keep * self.shares)
+
+
+def inner_seconds(window: Window, grid: TimeGrid, first: int, end: int) -> tuple[float, float]:
+    """The time for which a window answers, on its clock `grid`; the first and the last also answer for what lies outside."""
+    low, high = (float(s) for s in grid.to_seconds([first - window.begin, end - window.begin]))
+    return (-math.inf if window.begin == 0 else low), (math.inf if window.last else high)
 
 
 def inner_rows(proposals: Proposals, inner_s: tuple[float, float]) -> Proposals:

@@ -49,12 +49,12 @@ def test_the_search_finds_what_the_rows_need(tuning):
     decoding = tuning.tuned.decoding
     assert decoding.voting_iou == 0.5
     assert decoding.boundary_power == PointDecoding().boundary_power  # not among the values tried
-    assert tuning.own == TunedSettings(PointDecoding(sigma=2.0, voting_iou=0.0), 50)
+    assert tuning.untuned == TunedSettings(PointDecoding(sigma=2.0, voting_iou=0.0), 50)
     assert tuning.objective == "score"
     assert len(tuning.fold_tuned) == 5
     gain = tuning.gains["score"]
     assert 0 < gain.low < gain.value < gain.high
-    assert tuning.own_scores["score"] + gain.value < 1
+    assert tuning.untuned_scores["score"] + gain.value < 1
 
 
 def test_the_gain_is_of_clips_that_had_no_part_in_the_choice(raw, truth, tuning):
@@ -64,7 +64,7 @@ def test_the_gain_is_of_clips_that_had_no_part_in_the_choice(raw, truth, tuning)
     for k, chosen in enumerate(tuning.fold_tuned):
         part = truth.select(fold == k)
         scores = []
-        for settings in (chosen, tuning.own):
+        for settings in (chosen, tuning.untuned):
             rows = {file: rows for file, rows in decode_clips(raw, settings) if file in part.files}
             scores.append(evaluate(rows, part, PROTOCOL, modes="strict").strict.score)
         differences.append(scores[0] - scores[1])
@@ -83,8 +83,8 @@ def test_labels_without_relation_to_the_rows_promise_no_gain(raw, truth, few_val
 def test_another_objective(raw, truth, few_values):
     tuning = tune(raw, truth, PROTOCOL, objective="AR@50", resamples=9)
     assert tuning.objective == "AR@50"
-    tuned, own = (dict(decode_clips(raw, settings)) for settings in (tuning.tuned, tuning.own))
-    recalls = [evaluate(rows, truth, PROTOCOL, modes="strict").strict.ar[50] for rows in (tuned, own)]
+    tuned, untuned = (dict(decode_clips(raw, settings)) for settings in (tuning.tuned, tuning.untuned))
+    recalls = [evaluate(rows, truth, PROTOCOL, modes="strict").strict.ar[50] for rows in (tuned, untuned)]
     assert recalls[0] >= recalls[1]
     with pytest.raises(AvlocError, match="want an objective of score, mean AP, .*, got 'ar'"):
         tune(raw, truth, PROTOCOL, objective="ar")
@@ -96,8 +96,8 @@ def test_rows_of_a_test_split_are_refused(raw, truth, tmp_path):
         write_raw(path, [io.BytesIO(pack_clips(list(raw)))], replace(raw.settings, split=split))
         with pytest.raises(AvlocError, match=message):
             tune(RawFile(path), truth, PROTOCOL)
-    own = replace(raw.settings, split="held-out", validation="held-out")
-    write_raw(tmp_path / "own.h5", [], own)
+    held_out = replace(raw.settings, split="held-out", validation="held-out")
+    write_raw(tmp_path / "own.h5", [], held_out)
     check_validation(RawFile(tmp_path / "own.h5"))
 
 

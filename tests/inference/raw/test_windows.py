@@ -3,8 +3,10 @@ from __future__ import annotations
 import numpy as np
 
 from avloc.core.proposals import Proposals
+from avloc.core.timeline import TimeGrid
 from avloc.heads.candidates import ClipCandidates, PointCandidates, PointDecoding
-from avloc.inference.raw.windows import EVERYWHERE, RawClip, RawWindow, inner_rows, join_windows
+from avloc.inference.raw.windows import EVERYWHERE, RawClip, RawWindow, inner_rows, inner_seconds, join_windows
+from avloc.inference.streaming import Window
 
 
 def window(segments, scores, end_s, inner_s=EVERYWHERE):
@@ -38,3 +40,10 @@ def test_one_window_stays_as_it_is():
     rows = Proposals(np.array([[1.0, 2.0], [2, 3]]), np.ones(2), np.ones((2, 2)))
     assert join_windows([rows], 1.5, 1) is rows
     assert join_windows([rows, Proposals.empty()], 1.5, 5).segments.tolist() == [[1, 1.5]]
+
+
+def test_the_first_and_the_last_window_answer_for_what_lies_outside():
+    grid = TimeGrid(start_s=4.0, hop_s=0.5, length=20)
+    assert inner_seconds(Window(None, 0, False), grid, 0, 8) == (-np.inf, 8.0)
+    assert inner_seconds(Window(None, 10, False), grid, 14, 26) == (6.0, 12.0)
+    assert inner_seconds(Window(None, 10, True), grid, 14, 30) == (6.0, np.inf)
