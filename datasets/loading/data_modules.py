@@ -322,7 +322,7 @@ class FeatureData(SplitData):
             longer = int((dataset.ends_s > dataset.longest_s + self.hop_s).sum())
             counts["clips are longer than the network takes at once, and are validated on their beginning"] = longer
         for name, steps in ({} if dataset.augmenter is None else dataset.augmenter.idle_steps).items():
-            counts[f"steps of the recipe do nothing, as {name} holds features"] = steps
+            counts[f"steps of the recipe do nothing on {name}: it holds features, or grey frames without colours"] = steps
         if dataset.copies is not None:
             counts["augmented copies are missing and are left out"] = dataset.copies.missing
             names = ", ".join(dataset.copies.unchanged)
