@@ -77,7 +77,7 @@ def test_resumed_run_equals_an_uninterrupted_one(demo: Path, tmp_path: Path, cap
     assert _train(demo, tmp_path / "stopped", "--trainer.max_epochs", "3") == 130
     assert capsys.readouterr().err.endswith("stopped; finished work is kept, run the same command again to continue\n")
     assert _train(demo, tmp_path / "stopped", "--trainer.max_epochs", "3") == 0
-    assert "resuming from" in capsys.readouterr().err
+    assert "resuming from" in capsys.readouterr().out
     whole, parts = _losses(tmp_path / "whole"), _losses(tmp_path / "stopped")
     assert list(whole) == list(parts) == [0, 1, 2]
     assert parts == pytest.approx(whole, abs=1e-6)

@@ -75,7 +75,7 @@ def test_training_starts_from_the_weights_of_another_run(words, tmp_path, capsys
     other = [*words, "--trainer.default_root_dir", str(tmp_path / "other"), "--model.lr", "1e-12", "--init", str(first)]
     capsys.readouterr()
     second = train(other)
-    assert f"weights of {first}" in capsys.readouterr().err
+    assert f"weights of {first}" in capsys.readouterr().out
     before, after = read_checkpoint(first).weights, read_checkpoint(second).weights
     assert before.keys() == after.keys()
     trained = [name for name in before if "running_" not in name]  # averages over batches move whatever the rate is
