@@ -281,7 +281,7 @@ def test_labels_of_augmented_clips_stay(tiny_set, raw_store):
     data = raw_data(tiny_set, raw_store, "waveform", "residual_grid", augment="strong")
     attach_network(data)
     with pytest.warns(
-        DatasetWarning, match="train: 11 steps of the recipe do nothing, as residual_grid holds features"
+        DatasetWarning, match="train: 11 steps of the recipe do nothing on residual_grid: it holds features"
     ):
         augmented = data.split("train", training=True)
     clean = data.split("train")
