@@ -26,6 +26,8 @@ EXTRACTORS: dict[str, str] = {
     "mouth": f"{_HERE}.raw_streams.Mouth",
     "checkpoint": f"{_HERE}.checkpoint.CheckpointFrontEnd",
     "residual_grid": f"{_HERE}.residual_grid.ResidualGrid",
+    "flow": f"{_HERE}.motion.flow.Flow",
+    "raft": f"{_HERE}.motion.raft.RAFT",
     "r3d_18": f"{_HERE}.video.R3D18",
     "mc3_18": f"{_HERE}.video.MC318",
     "r2plus1d_18": f"{_HERE}.video.R2Plus1D18",

@@ -72,6 +72,7 @@ def video_arguments(folder: Path) -> dict[str, dict[str, object]]:
     sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 40}
     VideoMAEModel(VideoMAEConfig(image_size=32, **sizes)).save_pretrained(folder / "videomae")
     settings: dict[str, dict[str, object]] = {
+        "raft": {"size": 128, "updates": 1, "batch": 23},
         "r3d_18": {"window": 8},
         "mc3_18": {"window": 8, "stride": 8},
         "r2plus1d_18": {"window": 8, "stride": 8},
