@@ -3,13 +3,18 @@ from __future__ import annotations
 import csv
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+import yaml
 
 from avloc.cli.main import main
 from avloc.cli.train import CONFIGS, packaged_configs, parse
+from avloc.datasets import FeatureData
 from avloc.errors import AvlocError
+from avloc.feature_extraction.extractors.catalog import build_extractor
+from avloc.feature_extraction.store.feature_store import FeatureStore
 
 
 def test_training_refuses_data_that_does_not_fit(demo, tmp_path, capsys):
@@ -153,7 +158,8 @@ def test_packaged_configurations_are_resolved_by_name(tmp_path, monkeypatch):
 def test_help_lists_the_configurations(capsys):
     assert parse(["--help"]).exit_code == 0
     assert parse([]).exit_code == 2
-    assert "demo_batfd, lavdf/batfd" in " ".join(capsys.readouterr().out.split())
+    text = " ".join(capsys.readouterr().out.split())
+    assert all(name in text for name in ("demo_batfd", "lavdf/batfd", "lavdf/wavlm_finetune"))
 
 
 def test_help_all_lists_the_options_of_data_and_networks(capsys):
@@ -161,6 +167,25 @@ def test_help_all_lists_the_options_of_data_and_networks(capsys):
     text = capsys.readouterr().out
     for option in ("--trainer.max_epochs", "--model.lr", "--data.batch_size", "--model.model.width", "--init"):
         assert option in text
+
+
+CLIPS = {"mvit_v2_s": {"random": True, "stride": 2}}  # as the configurations' headers extract it
+
+
+@pytest.mark.parametrize("name", [n for n in sorted(packaged_configs()) if n.endswith(("_finetune", "_only"))])
+def test_the_data_of_the_recipes_fit_their_networks(name, tmp_path):
+    """Widths and rates of the extractors, each from its own description; a specialist's store lacks the other stream."""
+    config = yaml.safe_load(packaged_configs()[name].read_text())
+    data, network = config["data"]["init_args"], config["model"]["model"]["init_args"]
+    store = FeatureStore(tmp_path / "s")
+    for extractor in (build_extractor(each, CLIPS.get(each)) for each in data["extractors"]):
+        if data.get("modality") in (None, extractor.modality):
+            store.prepare(extractor.describe())
+    features = FeatureData(**data | {"root": tmp_path, "store": store.root})
+    features.check_network(SimpleNamespace(cached_features=True, arguments={"visual_front_end": None, "audio_front_end": None} | network))
+    assert config["model"].get("front_end_lr", 0) < config["model"]["lr"]
+    lines = packaged_configs()[name].read_text().splitlines()
+    assert f"#   avloc train --config {name} --data.root {data['root']} --data.store features" in lines
 
 
 @pytest.mark.parametrize("name", sorted(packaged_configs()))
