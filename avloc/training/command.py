@@ -11,7 +11,6 @@ import re
 import shlex
 import shutil
 import signal
-import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path

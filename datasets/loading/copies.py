@@ -53,7 +53,7 @@ class AugmentedCopies:
             )
         for name in self.names:
             self._check_settings(store, name)
-        self._check_recipes(store)
+        self._check_recipes()
         places = [[copy.locate(name, files) for copy in self.stores] for name in self.names]
         self._places = np.array(places).transpose(0, 2, 1, 3)  # extractor, clip, copy, shard and entry
         self._available: npt.NDArray[np.bool_] = np.logical_and.reduce(self._places[..., 0] >= 0)  # (V, K)
@@ -75,7 +75,7 @@ class AugmentedCopies:
                     "remove the folder and extract the copies again"
                 )
 
-    def _check_recipes(self, store: FeatureStore) -> None:
+    def _check_recipes(self) -> None:
         """Raise unless copy k of every extractor is the k-th of one recipe: the streams of a copy belong together."""
         first: dict[str, object] = {}
         for number, copy in enumerate(self.stores, 1):
@@ -85,8 +85,8 @@ class AugmentedCopies:
                 expected = {**first, "copy": number}
                 if augmentation != expected:
                     raise StoreError(
-                        f"{copy.root / name}: is of the augmentation {augmentation}, want {expected} as in {store.root / 'copies'}/1/"
-                        f"{self.names[0]}; remove the folder and extract the copies again with one recipe"
+                        f"{copy.root / name}: is of the augmentation {augmentation}, want {expected} by "
+                        f"{self.stores[0].root / self.names[0]}; remove the folder and extract the copies again with one recipe"
                     )
 
     def draw(self, clip: int, random: np.random.Generator) -> int:

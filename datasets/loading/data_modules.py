@@ -52,7 +52,8 @@ class SplitData(pl.LightningDataModule, ABC):
         root: the dataset's folder; `~` is expanded.
         batch_size: clips per batch.
         workers: processes that load batches; 0 loads in the training process.
-        seed: of the order of the clips.
+        seed: of the order of the clips, of their windows, copies and pieces, and of their augmentation, which do not follow from
+            `seed_everything`.
         train_split: split to train on.
         val_split: split to validate on; by default the dataset's own.
         balance: `none`; `real`: draw real and fake clips equally often in training; `modality`: draw each forged modality,
@@ -338,7 +339,9 @@ class FeatureData(SplitData):
             longer = int((dataset.ends_s > dataset.longest_s + self.hop_s).sum())
             counts["clips are longer than the network takes at once, and are validated on their beginning"] = longer
         for name, steps in ({} if dataset.augmenter is None else dataset.augmenter.idle_steps).items():
-            counts[f"steps of the recipe do nothing on {name}: it holds features, or grey frames without colours"] = steps
+            counts[f"steps of the recipe do nothing on {name}: it holds features, or grey frames without colours"] = (
+                steps
+            )
         if dataset.copies is not None:
             counts["augmented copies are missing and are left out"] = dataset.copies.missing
             names = ", ".join(dataset.copies.unchanged)

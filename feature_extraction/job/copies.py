@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 from avloc.augment.recipe import Recipe
@@ -130,12 +131,12 @@ def plan_jobs(
         AvlocError: as `JobPlan` and `copy_jobs`; nothing is written then.
     """
     jobs = [] if recipe is None else list(copy_jobs(store, settings, recipe, copies, warn=warn))
-    options = {"shard_clips": shard_clips, "array_index": array_index, "check_room": check_room}
-    clean = JobPlan(files, store, settings, devices=devices, **options)
+    plan_job = partial(JobPlan, files, shard_clips=shard_clips, array_index=array_index, check_room=check_room)
+    clean = plan_job(store, settings, devices=devices)
     plans = [clean]
     for job in jobs:
         descriptions = [clean.descriptions[k] for k in job.extractors]
-        plans.append(JobPlan(files, job.store, job.settings, devices=(), descriptions=descriptions, **options))
+        plans.append(plan_job(job.store, job.settings, devices=(), descriptions=descriptions))
     for k, plan in enumerate(plans):
         plan.later = plans[k + 1 :]
     return plans

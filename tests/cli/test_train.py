@@ -182,7 +182,9 @@ def test_the_data_of_the_recipes_fit_their_networks(name, tmp_path):
         if data.get("modality") in (None, extractor.modality):
             store.prepare(extractor.describe())
     features = FeatureData(**data | {"root": tmp_path, "store": store.root})
-    features.check_network(SimpleNamespace(cached_features=True, arguments={"visual_front_end": None, "audio_front_end": None} | network))
+    features.check_network(
+        SimpleNamespace(cached_features=True, arguments={"visual_front_end": None, "audio_front_end": None} | network)
+    )
     assert config["model"].get("front_end_lr", 0) < config["model"]["lr"]
     lines = packaged_configs()[name].read_text().splitlines()
     assert f"#   avloc train --config {name} --data.root {data['root']} --data.store features" in lines

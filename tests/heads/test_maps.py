@@ -107,7 +107,11 @@ def test_sound_and_mouth_of_one_forgery_are_one_fused_segment():
     targets, unassigned = MapTargetMaker(15)(record, grid, 50)
     proposals = decode_map(targets.fused_map, grid)
     best = proposals.segments[proposals.scores > 0.999]
-    assert sorted(best.round(6).tolist()) == [list(s) for s in record.with_joined_segments().segments] == [[0.4, 0.88], [1.4, 1.6]]
+    assert (
+        sorted(best.round(6).tolist())
+        == [list(s) for s in record.with_joined_segments().segments]
+        == [[0.4, 0.88], [1.4, 1.6]]
+    )
     assert unassigned == 0
     assert np.flatnonzero(targets.modality_maps[0].max(axis=0) == 1).tolist() == [10]
     assert np.flatnonzero(targets.modality_maps[1].max(axis=0) == 1).tolist() == [11, 35]

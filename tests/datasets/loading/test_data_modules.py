@@ -230,7 +230,9 @@ def test_a_store_of_one_stream_serves_its_specialist(tiny_set, tiny_store, tmp_p
     assert [d.name for d in data.context().extractors] == ["logspec", "residual_grid"]
     for module in (data, whole):
         attach_network(module)
-    one, other = (module.collate_fn(None)([module.split("train")[k] for k in range(3)]).inputs for module in (data, whole))
+    one, other = (
+        module.collate_fn(None)([module.split("train")[k] for k in range(3)]).inputs for module in (data, whole)
+    )
     assert all((a == b).all() for a, b in zip(one, other, strict=True))
     for module in (feature_data(str(tiny_set), str(store)), feature_data(str(tiny_set), str(store), modality="visual")):
         with pytest.raises(StoreError, match="no features of 'residual_grid', the store has: logspec"):

@@ -98,7 +98,11 @@ def test_more_shards_than_may_be_open(tmp_path, monkeypatch):
 
 def open_files():
     """The open shards of this process."""
-    paths = (os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}"))
+    paths = (
+        os.readlink(f"/proc/self/fd/{fd}")
+        for fd in os.listdir("/proc/self/fd")
+        if os.path.exists(f"/proc/self/fd/{fd}")
+    )
     return {path for path in paths if path.endswith(".h5")}
 
 

@@ -15,7 +15,9 @@ SIDE = 128
 def texture():
     """A picture with detail everywhere, larger than a frame."""
     noise = np.random.default_rng(0).normal(size=(SIDE + 40, SIDE + 40))
-    smooth = np.fft.ifft2(np.fft.fft2(noise) * np.exp(-np.hypot(*np.meshgrid(*[np.fft.fftfreq(SIDE + 40)] * 2)) ** 2 * 80))
+    smooth = np.fft.ifft2(
+        np.fft.fft2(noise) * np.exp(-(np.hypot(*np.meshgrid(*[np.fft.fftfreq(SIDE + 40)] * 2)) ** 2) * 80)
+    )
     return np.interp(smooth.real, (smooth.real.min(), smooth.real.max()), (20, 235)).astype(np.uint8)
 
 

@@ -10,7 +10,9 @@ from avloc.feature_extraction.extractors.motion.flow_grid import PLANES, check_g
 def test_cells_have_their_mean_and_the_distance_from_it():
     flow = np.zeros((2, 8, 8, 2))
     flow[1, :4, 4:] = [4.0, -2.0]  # the upper right cell of four moves as one
-    flow[1, 4:, :4, 0] = np.where(np.arange(4) % 2, 3.0, 1.0)  # the lower left one in two parts, 1 pixel from their mean
+    flow[1, 4:, :4, 0] = np.where(
+        np.arange(4) % 2, 3.0, 1.0
+    )  # the lower left one in two parts, 1 pixel from their mean
     rows = pool_flow(flow, cells=2).reshape(2, PLANES, 4) * 8 / 100  # back to pixels
     assert not rows[0].any()
     np.testing.assert_allclose(rows[1], [[0, 4, 2, 0], [0, -2, 0, 0], [0, 0, 1, 0]], atol=1e-6)
