@@ -62,8 +62,8 @@ Every value of a configuration can be set on the command line of `avloc train`: 
 --help-all` prints the same, with every option of Lightning's
 [Trainer](https://lightning.ai/docs/pytorch/stable/common/trainer.html) (`--trainer.NAME`).
 
-A YAML file names the classes of data and network by `class_path`, with these options under `init_args`; `avloc train --help` lists
-the ones that come with avloc. The options of `--model.model.*` are those of the class that the configuration names;
+A YAML file names the classes of data and network by `class_path`, with these options under `init_args`; `avloc train --help`
+lists the ones that come with avloc. The options of `--model.model.*` are those of the class that the configuration names;
 `--network avloc.models.BATFD` takes another class in its place. "No value" is `null`. A mapping is YAML in quotes,
 `--model.model.audio_front_end_options '{n_fft: 1024, phase: false}'`, or a word per entry,
 `--model.model.audio_front_end_options.n_fft 1024`.
