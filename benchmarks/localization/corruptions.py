@@ -3,10 +3,10 @@
     python benchmarks/localization/corruptions.py --out /data/loc            # hours; resumes where it stopped
     python benchmarks/localization/corruptions.py --out /data/loc --quick    # a small set, one seed, a few corruptions
 
-Takes the corpus of `run.py` (and makes it, if OUT has none). Extracts `--copies` augmented copies of the training split by a recipe of
-`avloc.augment`, trains the same system with and without them, then corrupts the validation split, one corruption of
-`avloc.augment.corruptions` at a time, before the extractors, and predicts it with all networks. The features of a corruption are
-removed as soon as its predictions are kept. Nothing of the test split is read. The table goes to OUT/tables/corruptions.md.
+Takes the corpus of `run.py` (and makes it, if OUT has none). Extracts `--copies` augmented copies of the training split by a
+recipe of `avloc.augment`, trains the same system with and without them, then corrupts the validation split, one corruption of
+`avloc.augment.corruptions` at a time, before the extractors, and predicts it with all networks. The features of a corruption
+are removed as soon as its predictions are kept. Nothing of the test split is read. The table goes to OUT/tables/corruptions.md.
 """
 
 from __future__ import annotations
@@ -229,8 +229,8 @@ def losses_table(plain: Losses, augmented: Losses, caption: str) -> Table:
         [f"level {level}" for level in LEVELS],
         [*(((name,), cells) for name, cells in rows.items()), (("mean",), [(_change(*pair),) for pair in means])],
         [
-            f"On clean clips the AP is {percent(plain.clean)} without and {percent(augmented.clean)} with augmentation: a cost of "
-            f"{100 * cost:.1f} points. The loss at least halves in {halved} of {len(plain.lost)} cases."
+            f"On clean clips the AP is {percent(plain.clean)} without and {percent(augmented.clean)} with augmentation: a cost "
+            f"of {100 * cost:.1f} points. The loss at least halves in {halved} of {len(plain.lost)} cases."
         ],
     )
 

@@ -22,6 +22,8 @@ EXTRACTORS: dict[str, str] = {
     "hubert_base": f"{_HERE}.speech.encoders.HuBERTBase",
     "hubert_large": f"{_HERE}.speech.encoders.HuBERTLarge",
     "s3prl": f"{_HERE}.speech.s3prl_upstream.S3PRL",
+    "resemblyzer": f"{_HERE}.speech.resemblyzer.Resemblyzer",
+    "speech_embedding": f"{_HERE}.speech.speech_embedding.SpeechEmbedding",
     "waveform": f"{_HERE}.raw_streams.Waveform",
     "mouth": f"{_HERE}.raw_streams.Mouth",
     "checkpoint": f"{_HERE}.checkpoint.CheckpointFrontEnd",

@@ -31,7 +31,7 @@ class Flow(Extractor):
         size: the side of the picture, a multiple of 8 and of cells.
         cells: cells per side.
         preset: of the search: `ultrafast`, `fast` or `medium`.
-        crop: `none` (the whole picture, squeezed), `center`, `face` or `mouth`. A crop moves with the face, so that flow does not.
+        crop: `none` (the whole picture, squeezed), `center`, `face` or `mouth`. A crop follows the face and hides its motion.
 
     Raises:
         AvlocError: if an argument has no valid value; on use, without OpenCV.
