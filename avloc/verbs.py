@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,8 +126,7 @@ def extract(
     """
     from avloc.datasets.readers.catalog import read_records
     from avloc.feature_extraction.extractors.catalog import parse_extractors
-    from avloc.feature_extraction.job.copies import CopyJob, copy_jobs
-    from avloc.feature_extraction.job.plan import JobPlan
+    from avloc.feature_extraction.job.copies import plan_jobs
     from avloc.feature_extraction.job.run import JobReport, run_plan
     from avloc.feature_extraction.job.worker import ExtractionSettings
     from avloc.feature_extraction.store.feature_store import FeatureStore
@@ -142,14 +142,17 @@ def extract(
         workers=workers,
         longest_s=longest_s,
     )
-    jobs = [CopyJob(FeatureStore(store), settings)]
-    if augment is not None:
-        jobs += copy_jobs(jobs[0].store, settings, _recipe(augment), 1 if copies is None else copies)
     files = read_records(dataset, root, split).files
+    recipe = None if augment is None else _recipe(augment)
     report = JobReport()
-    for plan in [JobPlan(files, job.store, job.settings) for job in jobs]:
+    count = 1 if copies is None else copies
+    for plan in plan_jobs(files, FeatureStore(store), settings, recipe=recipe, copies=count, warn=_warn):
         run_plan(plan, report=report)
     return report
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, stacklevel=5)  # the caller of the verb
 
 
 def _recipe(augment: str | Path | Recipe) -> Recipe:

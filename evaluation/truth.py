@@ -35,6 +35,8 @@ MODALITY_OF_TYPE = {
 }
 MODALITY_OF_FLAGS = {(False, False): "real", (True, False): "audio", (False, True): "visual", (True, True): "both"}
 GENERATORS = ("audio_model", "video_model")
+NO_SPLIT = ""
+"""The split of an entry without one, which belongs to every split."""
 DURATIONS = (("duration", 1.0), ("audio_frames", float(DEFAULT_SAMPLE_RATE)), ("video_frames", DEFAULT_FPS))
 
 
@@ -131,7 +133,8 @@ def read_truth(
     Args:
         path: the metadata file; `~` is expanded.
         segments_field: the field with the list of [start, end] in seconds.
-        split: keep only the clips of this split, if the metadata have splits (LAV-DF's hold all three). `val` and `dev` are one.
+        split: keep only the clips of this split, if the metadata have splits (LAV-DF's hold all three). `val` and `dev` are one,
+            unless the metadata have both.
         details: also read generators and sources, which takes longer. Without them, `generators` is empty, and each clip is
             its own source.
 
@@ -162,6 +165,7 @@ class _EntryCollector:
     generators: dict[str, list[str]] = field(default_factory=lambda: {name: [] for name in GENERATORS})
     duration_s: list[float] = field(default_factory=list)
     source: list[str] = field(default_factory=list)
+    splits: list[str] = field(default_factory=list)
 
     def add_simdjson(self, parsed: Any, _: bytes) -> bool:
         """Add a piece in which every entry has the usual form; leave others to `add_python`."""
@@ -220,6 +224,8 @@ class _EntryCollector:
     def _add(self, entries: list[Any], files: list[str], counts: list[int], segments: npt.NDArray[np.float64]) -> None:
         self.files += files
         self.counts += counts
+        if self.split is not None:
+            self.splits += [entry.get("split", NO_SPLIT) for entry in entries]
         self.segments.append(segments.reshape(-1, 2).astype(np.float64))
         kinds = [entry.get("modify_type") for entry in entries]
         if not any(kinds):
@@ -250,8 +256,6 @@ class _EntryCollector:
         path = self.path
         if not self.files:
             raise AvlocError(f"{path}: no clips{self._describe_split()}")
-        if (duplicate := _first_duplicate(self.files)) is not None:
-            raise AvlocError(f"{path}: the clip {duplicate} appears twice")
         labels = Labels(
             np.concatenate([np.zeros((0, 2)), *self.segments]),
             np.concatenate([[0], np.cumsum(self.counts)]).astype(np.int64),
@@ -261,7 +265,13 @@ class _EntryCollector:
         }
         duration_s = np.array(self.duration_s, dtype=np.float64)
         source = source_codes(self.files, self.source) if self.details else np.arange(len(self.files))
-        return Truth(self.files, labels, CategoricalColumn.from_strings(self.modality), generators, duration_s, source)
+        truth = Truth(self.files, labels, CategoricalColumn.from_strings(self.modality), generators, duration_s, source)
+        splits = {*self.splits}
+        if self.split in splits and splits - {self.split, NO_SPLIT}:  # both `val` and `dev`: the name itself counts
+            truth = truth.select(np.array([name in (self.split, NO_SPLIT) for name in self.splits]))
+        if (duplicate := _first_duplicate(truth.files)) is not None:
+            raise AvlocError(f"{path}: the clip {duplicate} appears twice")
+        return truth
 
 
 def source_codes(files: Sequence[str], originals: Sequence[str]) -> IntArray:

@@ -178,6 +178,10 @@ class Recipe:
         text = repr([[step.values() for step in steps] for steps in (self.audio, self.visual)])
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
+    def grey_steps(self) -> tuple[Step[PictureAugmentation], ...]:
+        """Return the steps of the picture that change grey frames: all but those of colours."""
+        return tuple(step for step in self.visual if not step.augmentation.COLORS_ONLY)
+
     def draw_sound(self, rng: Random) -> tuple[SoundAugmentation, ...]:
         """Draw the augmentations of a clip's sound; they do not depend on the clip."""
         return tuple(drawn for step in self.audio if (drawn := step.draw(rng)) is not None)

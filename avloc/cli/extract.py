@@ -178,30 +178,25 @@ def make_plans(options: ExtractOptions) -> list[JobPlan]:
     """
     from avloc.augment.recipe_file import read_recipe
     from avloc.datasets.readers.catalog import read_records
-    from avloc.feature_extraction.job.copies import CopyJob, copy_jobs
-    from avloc.feature_extraction.job.plan import JobPlan
+    from avloc.feature_extraction.job.copies import plan_jobs
     from avloc.feature_extraction.store.feature_store import FeatureStore
 
     if options.copies is not None and options.augment is None:
         raise AvlocError("--copies: are made by a recipe; name it with --augment, as in --augment light")
-    settings, store = _settings(options), FeatureStore(options.store)
+    settings = _settings(options)
     recipe = None if options.augment is None else read_recipe(options.augment)
-    jobs = [CopyJob(store, settings)]
-    if recipe is not None:
-        jobs += copy_jobs(store, settings, recipe, options.copies or 1)
-    files = read_records(options.dataset, options.root, options.split).files
-    return [
-        JobPlan(
-            files,
-            job.store,
-            job.settings,
-            shard_clips=options.shard_clips,
-            array_index=options.engine.shard,
-            devices=options.devices if options.engine.engine == "local" else (),
-            check_room=not options.no_space_check,
-        )
-        for job in jobs
-    ]
+    return plan_jobs(
+        read_records(options.dataset, options.root, options.split).files,
+        FeatureStore(options.store),
+        settings,
+        recipe=recipe,
+        copies=options.copies or 1,
+        shard_clips=options.shard_clips,
+        array_index=options.engine.shard,
+        devices=options.devices if options.engine.engine == "local" else (),
+        check_room=not options.no_space_check,
+        warn=lambda text: print(f"warning: {shown(text)}", file=sys.stderr),
+    )
 
 
 def _settings(options: ExtractOptions) -> ExtractionSettings:

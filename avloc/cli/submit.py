@@ -178,7 +178,7 @@ def _print_problems(check: SubmissionCheck, counts: Mapping[str, int], *, repair
     from avloc.evaluation.submission import summarize_problems
 
     if not counts and not check.misread:
-        print("no problems found", file=sys.stderr)
+        print("no problems found")
     for kind, line in zip(counts, summarize_problems(counts, repaired=repaired), strict=True):
         print(line, file=sys.stderr)
         for problem in itertools.islice(check.problems(kind), SHOWN_PROBLEMS):

@@ -64,6 +64,9 @@ class MapTargets(NamedTuple):
 class MapTargetMaker:
     """Makes the `MapTargets` of a clip; picklable, for the workers of a loader.
 
+    In the fused map, sound and mouth of one forgery are one segment (`VideoRecord.with_joined_segments`), as in validation; the
+    maps of the modalities keep the segments of each.
+
     Args:
         durations: D.
 
@@ -82,7 +85,7 @@ class MapTargetMaker:
         A segment is unassigned if it lies outside of the clip or is longer than D steps.
         """
         padded = TimeGrid(grid.start_s, grid.hop_s, length)
-        fused = segment_array(record.segments)
+        fused = segment_array(record.with_joined_segments().segments)
         by_modality = [segment_array(record.modality_segments(m)) for m in MODALITIES]
         maps = [boundary_map(s, padded, self.durations, grid.length) for s in (fused, *by_modality)]
         ends = [np.stack([boundary_overlap(s[:, side], padded) for side in range(2)]) for s in (fused, *by_modality)]

@@ -24,8 +24,12 @@ MAX_INSTRUCTIONS = 1_000_000
 OLD_PICKLES = 5  # magic number, version, system, content, keys of the tensors; then the tensors
 
 
-def load_file(path: str | Path) -> Any:
+def load_file(path: str | Path, *, mapped: bool = False) -> Any:
     """Load a file that `torch.save` wrote, on the CPU; tensors and plain values only, no code is run.
+
+    Args:
+        path: the file.
+        mapped: leave the tensors in the file until they are used.
 
     Raises:
         CheckpointError: if the file is missing, was not written by torch, holds more than tensors and plain values, or claims
@@ -44,7 +48,7 @@ def load_file(path: str | Path) -> Any:
         if problem is not None:
             raise CheckpointError(f"{path}: not a checkpoint ({problem})")
         with torch.serialization.safe_globals([(dict, name) for name in LIGHTNING_DICTIONARIES]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and is_archive)
     except CheckpointError:
         raise
     except pickle.UnpicklingError as error:

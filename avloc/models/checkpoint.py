@@ -130,6 +130,18 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         raise CheckpointError(f"{error}; {whole} beside it is whole, name that one") from error
 
 
+def read_outline(path: str | Path) -> Checkpoint:
+    """Read a checkpoint without its weights, which are neither read nor checked.
+
+    Raises:
+        CheckpointError: if the file is missing or no checkpoint of avloc, or its entries beside the weights are damaged.
+    """
+    path = Path(path).expanduser()
+    values = _entries(path, load_file(path, mapped=True))
+    description = _description(path, values.get("network", {"name": values["model"]}))
+    return Checkpoint(path, values["model"], values["arguments"], _context(path, values), {}, description)
+
+
 def _read_whole(path: Path) -> Checkpoint:
     if path.is_file() and (part := damaged_part(path)) is not None:
         raise CheckpointError(f"{path}: a damaged checkpoint, its part {part} was changed")
@@ -151,6 +163,20 @@ def parse_checkpoint(path: Path, content: Any) -> Checkpoint:
     Raises:
         CheckpointError: if it is no checkpoint of avloc, or a damaged one; the message names the entry.
     """
+    values = _entries(path, content)
+    context = _context(path, values)
+    state_dict = _state_dict(path, content.get("state_dict"))
+    sha256 = weights_sha256(state_dict)
+    # Checkpoints of earlier releases have no hash.
+    if values.get("weights_sha256") not in (None, sha256):
+        raise CheckpointError(f"{path}: a damaged checkpoint, its weights do not have their sha256: they were changed")
+    weights = {k.removeprefix("model."): v for k, v in state_dict.items()}
+    description = _description(path, values.get("network", {"name": values["model"]}))
+    return Checkpoint(path, values["model"], values["arguments"], context, weights, replace(description, sha256=sha256))
+
+
+def _entries(path: Path, content: Any) -> dict[str, Any]:
+    """Return the entries of avloc in the content of a file, whose types are checked."""
     values = content.get(KEY) if isinstance(content, dict) else None
     if not isinstance(values, dict) or values.get("version") != VERSION:
         raise CheckpointError(
@@ -169,15 +195,7 @@ def parse_checkpoint(path: Path, content: Any) -> Checkpoint:
     if not all(isinstance(name, str) for name in values["arguments"]):
         raise _damaged(path, "arguments", values["arguments"])
     _check_paths(path, values["arguments"])
-    context = _context(path, values)
-    state_dict = _state_dict(path, content.get("state_dict"))
-    sha256 = weights_sha256(state_dict)
-    # Checkpoints of earlier releases have no hash.
-    if values.get("weights_sha256") not in (None, sha256):
-        raise CheckpointError(f"{path}: a damaged checkpoint, its weights do not have their sha256: they were changed")
-    weights = {k.removeprefix("model."): v for k, v in state_dict.items()}
-    description = _description(path, values.get("network", {"name": values["model"]}))
-    return Checkpoint(path, values["model"], values["arguments"], context, weights, replace(description, sha256=sha256))
+    return values
 
 
 def _check_paths(path: Path, arguments: Mapping[str, Any]) -> None:

@@ -11,7 +11,6 @@ import re
 import shlex
 import shutil
 import signal
-import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -288,7 +287,7 @@ def _checkpoint_to_resume(cli: Any) -> str | None:
                 f"{root}: holds a run with another configuration; resume it with --resume {last}, discard it with "
                 "--overwrite true, or name another --trainer.default_root_dir"
             )
-        print(f"resuming from {last}", file=sys.stderr)
+        print(f"resuming from {last}")
         resume = str(last)
     write_text(record, text)
     return resume
@@ -302,7 +301,7 @@ def _load_weights(path: str, model: nn.Module) -> None:
     """
     _check_fits(path, model)
     model.load_state_dict(read_checkpoint(path).weights)
-    print(f"weights of {path}", file=sys.stderr)
+    print(f"weights of {path}")
 
 
 def _check_fits(path: str, model: nn.Module) -> None:

@@ -13,7 +13,17 @@ from typing import NamedTuple
 from docstring_parser import parse
 
 from avloc.datasets.loading.data_modules import ClipData, FeatureData
-from avloc.models import BATFD, BATFDPlus, BoundaryTransformer
+from avloc.models import (
+    BATFD,
+    BATFDPlus,
+    BoundaryTransformer,
+    LipFrontEnd,
+    RawFrontEnd,
+    SpectrogramFrontEnd,
+    SpeechFrontEnd,
+)
+from avloc.models.front_ends.catalog import COMMON, FRONT_ENDS
+from avloc.models.front_ends.front_end import FrontEnd
 from avloc.training.module import LocalizationModule
 from avloc.training.option_errors import constructor_parameters
 
@@ -24,6 +34,10 @@ GROUPS: tuple[tuple[str, type], ...] = (
     ("model.model", BoundaryTransformer),
     ("model.model", BATFD),
     ("model.model", BATFDPlus),
+    ("model.model.audio_front_end_options", SpectrogramFrontEnd),
+    ("model.model.audio_front_end_options", RawFrontEnd),
+    ("model.model.audio_front_end_options", SpeechFrontEnd),
+    ("model.model.visual_front_end_options", LipFrontEnd),
 )
 """The beginning of the options' names, and the class that has them."""
 RUN_OPTIONS = {
@@ -48,8 +62,11 @@ Every value of a configuration can be set on the command line of `avloc train`: 
 --help-all` prints the same, with every option of Lightning's
 [Trainer](https://lightning.ai/docs/pytorch/stable/common/trainer.html) (`--trainer.NAME`).
 
-A YAML file names the classes of data and network by `class_path`, with these options under `init_args`; see the files in
-`configs/`.
+A YAML file names the classes of data and network by `class_path`, with these options under `init_args`; `avloc train --help`
+lists the ones that come with avloc. The options of `--model.model.*` are those of the class that the configuration names;
+`--network avloc.models.BATFD` takes another class in its place. "No value" is `null`. A mapping is YAML in quotes,
+`--model.model.audio_front_end_options '{n_fft: 1024, phase: false}'`, or a word per entry,
+`--model.model.audio_front_end_options.n_fft 1024`.
 """
 LOGGERS = """## Loggers
 
@@ -72,7 +89,7 @@ class Option(NamedTuple):
 
     Attributes:
         name: the parameter.
-        default: its default as Python writes it; empty if it is required.
+        default: its default as YAML has it; empty if it is required.
         description: from the class's docstring.
     """
 
@@ -89,8 +106,15 @@ def class_options(option_class: type) -> Iterator[Option]:
             params = parse(each.__doc__ or "").params
             texts |= {param.arg_name: " ".join((param.description or "").split()) for param in params}
     for parameter in constructor_parameters(option_class):
-        default = "" if parameter.default is inspect.Parameter.empty else repr(parameter.default)
-        yield Option(parameter.name, default, texts.get(parameter.name, ""))
+        if not (issubclass(option_class, FrontEnd) and parameter.name in COMMON):  # which its network sets
+            default = "" if parameter.default is inspect.Parameter.empty else _as_yaml(parameter.default)
+            yield Option(parameter.name, default, texts.get(parameter.name, ""))
+
+
+def _as_yaml(value: object) -> str:
+    """Write a default as a configuration and the command line take it."""
+    as_list = list(value) if isinstance(value, tuple) else value
+    return {"None": "null", "True": "true", "False": "false"}.get(repr(as_list), repr(as_list))
 
 
 def as_page() -> str:
@@ -98,7 +122,7 @@ def as_page() -> str:
     parts = [INTRODUCTION, "## The run\n", "| option | meaning |\n|---|---|"]
     parts += [f"| `--{name}` | {text} |" for name, text in RUN_OPTIONS.items()]
     for prefix, option_class in GROUPS:
-        parts.append(f"\n## `--{prefix}.*` of `{option_class.__name__}`\n")
+        parts.append(f"\n## `--{prefix}.*` of `{option_class.__name__}`{_front_end_name(option_class)}\n")
         parts.append(f"{_first_line(option_class)}\n\n| option | default | meaning |\n|---|---|---|")
         parts += [
             f"| `--{prefix}.{each.name}` | {f'`{each.default}`' if each.default else 'required'} | {_cell(each.description)} |"
@@ -111,11 +135,17 @@ def as_text() -> str:
     """Return the options of data and networks as text, for the terminal."""
     lines = []
     for prefix, option_class in GROUPS:
-        lines.append(f"\n{option_class.__name__}: {_first_line(option_class)}")
+        lines.append(f"\n{option_class.__name__}{_front_end_name(option_class)}: {_first_line(option_class)}")
         for each in class_options(option_class):
             default = f" (default: {each.default})" if each.default else " (required)"
             lines.append(f"  --{prefix}.{each.name}\n        {each.description.rstrip('.')}{default}")
     return "\n".join(lines)
+
+
+def _front_end_name(option_class: type) -> str:
+    """Say which front end has a class: ` (audio_front_end spectrogram)`; empty for other classes."""
+    named = ((name, modality) for name, (_, cls, modality) in FRONT_ENDS.items() if cls == option_class.__name__)
+    return next((f" ({modality}_front_end {name})" for name, modality in named), "")
 
 
 def _first_line(option_class: type) -> str:

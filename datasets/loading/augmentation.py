@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from avloc.augment.recipe import Recipe, Step, clip_generator
+from avloc.augment.recipe import Recipe, clip_generator
 from avloc.augment.recipe_file import read_recipe
 from avloc.core.descriptions import ExtractorDescription
 from avloc.core.records import MODALITIES
@@ -32,7 +31,7 @@ class ExampleAugmenter:
         recipe: the augmentations; those of a stream of features do nothing.
         seed: of the run.
         streams: by modality that is augmented, the extractor.
-        idle_steps: by extractor of features, the number of steps that would change its input.
+        idle_steps: by extractor, the number of steps without effect: all on features, and those of colours on grey frames.
     """
 
     recipe: Recipe
@@ -92,7 +91,7 @@ def make_augmenter(
         seed: of the run.
 
     Raises:
-        AvlocError: if the recipe cannot be read, no stream holds samples or pixels, or the recipe does not fit to those.
+        AvlocError: if the recipe cannot be read, no stream holds samples or pixels, or the recipe changes none of those.
     """
     label = "the recipe" if isinstance(recipe, Recipe) else str(recipe)
     recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
@@ -110,23 +109,13 @@ def make_augmenter(
             raise AvlocError(
                 f"augment: {description.name} must be the only {description.modality} stream, has {beside[0]}"
             )
-        if description.modality == "visual":
-            _check_grey(label, recipe.visual, description.name)
-    streams = {d.modality: d.name for d in raw if steps[d.modality]}
+    effective = {d.name: len(recipe.audio if d.modality == "audio" else recipe.grey_steps()) for d in raw}
+    streams = {d.modality: d.name for d in raw if effective[d.name]}
     if not streams:
         names = ", ".join(d.name for d in raw)
         raise AvlocError(
-            f"augment: {label} has no steps for {names}; want {' or '.join(d.modality for d in raw)} steps"
+            f"augment: {label} has no steps that change {names}; want {' or '.join(d.modality for d in raw)} steps, and for grey "
+            "frames others than those of colours"
         )
-    idle = {d.name: len(steps[d.modality]) for d in descriptions if d not in raw and steps[d.modality]}
-    return ExampleAugmenter(recipe, seed, streams, idle)
-
-
-def _check_grey(label: str, steps: Sequence[Step[Any]], name: str) -> None:
-    """Raise if a step would change colours of grey frames."""
-    for step in steps:
-        if step.augmentation.COLORS_ONLY:
-            raise AvlocError(
-                f"augment: {label}: {step.augmentation.__name__} changes nothing but colours, and {name} is grey; leave "
-                "the step out"
-            )
+    idle = {d.name: len(steps[d.modality]) - effective.get(d.name, 0) for d in descriptions}
+    return ExampleAugmenter(recipe, seed, streams, {name: count for name, count in idle.items() if count})

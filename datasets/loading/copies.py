@@ -33,8 +33,8 @@ class AugmentedCopies:
         missing: number of copies that could not be extracted.
 
     Raises:
-        StoreError: if the store has fewer copies, they were made with other settings than the clips' features, or some are
-            missing and `allow_missing` is not set.
+        StoreError: if the store has fewer copies, they were made with other settings than the clips' features, or not all by
+            one recipe, or some are missing and `allow_missing` is not set.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class AugmentedCopies:
             )
         for name in self.names:
             self._check_settings(store, name)
+        self._check_recipes()
         places = [[copy.locate(name, files) for copy in self.stores] for name in self.names]
         self._places = np.array(places).transpose(0, 2, 1, 3)  # extractor, clip, copy, shard and entry
         self._available: npt.NDArray[np.bool_] = np.logical_and.reduce(self._places[..., 0] >= 0)  # (V, K)
@@ -73,6 +74,20 @@ class AugmentedCopies:
                     f"{copy.root / name}: is no augmented copy of {store.root / name}, they differ in {key or 'augmentation'}; "
                     "remove the folder and extract the copies again"
                 )
+
+    def _check_recipes(self) -> None:
+        """Raise unless copy k of every extractor is the k-th of one recipe: the streams of a copy belong together."""
+        first: dict[str, object] = {}
+        for number, copy in enumerate(self.stores, 1):
+            for name in self.names:
+                augmentation = copy.describe(name).augmentation or {}
+                first = first or {**augmentation, "copy": 1}
+                expected = {**first, "copy": number}
+                if augmentation != expected:
+                    raise StoreError(
+                        f"{copy.root / name}: is of the augmentation {augmentation}, want {expected} by "
+                        f"{self.stores[0].root / self.names[0]}; remove the folder and extract the copies again with one recipe"
+                    )
 
     def draw(self, clip: int, random: np.random.Generator) -> int:
         """Draw a copy of a clip: 0 for the clip itself, or a number from 1 to K; all as likely."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from avloc.augment.recipe_file import read_recipe
-from avloc.core.descriptions import ClipInputFormat, Fit, TrainingContext
+from avloc.core.descriptions import ClipInputFormat, ExtractorDescription, Fit, TrainingContext
 from avloc.core.records import MODALITIES
 from avloc.core.timeline import DEFAULT_FPS
 from avloc.datasets.loading.augmentation import ExampleAugmenter, make_augmenter
@@ -30,6 +31,8 @@ from avloc.datasets.loading.shared_memory import SharedCollate, check_shared_mem
 from avloc.datasets.readers.catalog import get_reader, read_records
 from avloc.datasets.readers.table import RecordTable
 from avloc.errors import AvlocError
+from avloc.feature_extraction.extractors.catalog import build_extractor
+from avloc.feature_extraction.extractors.names import EXTRACTORS
 from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.models.network import check_inputs
 
@@ -49,7 +52,8 @@ class SplitData(pl.LightningDataModule, ABC):
         root: the dataset's folder; `~` is expanded.
         batch_size: clips per batch.
         workers: processes that load batches; 0 loads in the training process.
-        seed: of the order of the clips.
+        seed: of the order of the clips, of their windows, copies and pieces, and of their augmentation, which do not follow from
+            `seed_everything`.
         train_split: split to train on.
         val_split: split to validate on; by default the dataset's own.
         balance: `none`; `real`: draw real and fake clips equally often in training; `modality`: draw each forged modality,
@@ -184,7 +188,8 @@ class FeatureData(SplitData):
         dataset: a dataset as `avloc.datasets.readers.catalog.get_reader` takes it.
         root: the dataset's folder; `~` is expanded.
         store: the feature store's folder; `~` is expanded.
-        extractors: names in the store, at least one per modality.
+        extractors: names in the store, at least one per modality. With `modality`, the store need not have those of the other one
+            that need no weights, such as `logspec` and `residual_grid`.
         hop_s: seconds per step of the model.
         longest_s: cut longer training clips to a random window of this length; null: no limit. A network with a limit of its
             own (`longest_steps`) cuts validation clips too, from their beginning.
@@ -247,9 +252,21 @@ class FeatureData(SplitData):
         self.recipe, self.copies = None if augment is None else read_recipe(augment), copies
 
     def context(self) -> TrainingContext:
-        extractors = tuple(self.store.describe(name) for name in self.extractors)
+        extractors = tuple(map(self._describe, self.extractors))
         native_rate = self._keeps_rows(self._network())
         return TrainingContext(self.hop_s, extractors, native_rate=native_rate, modality=self.modality)
+
+    def _describe(self, name: str) -> ExtractorDescription:
+        """Describe an extractor of the store, or one of the stream that the network is not given."""
+        return build_extractor(name).describe() if self._is_absent(name) else self.store.describe(name)
+
+    def _is_absent(self, name: str) -> bool:
+        """Tell whether the store lacks an extractor without weights, of the stream that the network is not given."""
+        if self.modality is None or name not in EXTRACTORS or name in self.store.extractors():
+            return False
+        with contextlib.suppress(AvlocError):  # it needs weights
+            return build_extractor(name).modality != self.modality
+        return False
 
     def _keeps_rows(self, network: Network | None) -> bool:
         """Tell whether a network gets the rows of each stream."""
@@ -260,8 +277,7 @@ class FeatureData(SplitData):
     def dims(self) -> dict[str, int]:
         """Return the feature width of each modality: the sum over its extractors."""
         dims = dict.fromkeys(MODALITIES, 0)
-        for name in self.extractors:
-            description = self.store.describe(name)
+        for description in map(self._describe, self.extractors):
             dims[description.modality] += description.dim
         return dims
 
@@ -283,7 +299,7 @@ class FeatureData(SplitData):
         """
         if self.recipe is None:
             return None
-        used = [d for d in map(self.store.describe, self.extractors) if self.modality in (None, d.modality)]
+        used = [d for d in map(self._describe, self.extractors) if self.modality in (None, d.modality)]
         return make_augmenter(self.recipe, used, seed=self.seed)
 
     def split(self, split: str, *, training: bool = False) -> FeatureDataset:
@@ -296,7 +312,7 @@ class FeatureData(SplitData):
         dataset = FeatureDataset(
             self._records(split, training=training),
             self.store,
-            self.extractors,
+            [name for name in self.extractors if not self._is_absent(name)],
             hop_s=self.hop_s,
             longest_s=longest_s,
             random_windows=training,
@@ -306,6 +322,7 @@ class FeatureData(SplitData):
             allow_missing=self.allow_missing,
             native_rate=self._keeps_rows(network),
             modality=self.modality,
+            absent=[self._describe(name) for name in self.extractors if self._is_absent(name)],
             copies=self.copies if training else 0,
             augmenter=self.augmenter() if training else None,
         )
@@ -322,7 +339,9 @@ class FeatureData(SplitData):
             longer = int((dataset.ends_s > dataset.longest_s + self.hop_s).sum())
             counts["clips are longer than the network takes at once, and are validated on their beginning"] = longer
         for name, steps in ({} if dataset.augmenter is None else dataset.augmenter.idle_steps).items():
-            counts[f"steps of the recipe do nothing, as {name} holds features"] = steps
+            counts[f"steps of the recipe do nothing on {name}: it holds features, or grey frames without colours"] = (
+                steps
+            )
         if dataset.copies is not None:
             counts["augmented copies are missing and are left out"] = dataset.copies.missing
             names = ", ".join(dataset.copies.unchanged)

@@ -8,7 +8,8 @@ Legend: B batch, T steps, R rows, D feature width, V clips.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -215,14 +216,25 @@ class FeatureDataset(Dataset[FeatureExample]):
 
             # A cut cannot be a forgery in one clip and genuine in the next.
             kinds = [kind for kind in FEATURE_KINDS if kind != "splice" or not self.hard_negatives]
-            other = self._draw_copy(int(random.integers(len(self))), random)
-            return forge_features(example, other, random, kinds=kinds)
+            partners = random.integers(len(self), size=PARTNERS)
+            return self._mix(partial(forge_features, kinds=kinds), example, partners, random)
         if choice < len(shares):
             mix, clips = (borrow_forgery, self._fake_clips) if choice == 1 else (splice_real_piece, self._real_clips)
-            for clip in random.choice(clips, PARTNERS).tolist() if len(clips) else ():
-                mixed = mix(example, self._draw_copy(clip, random), random)
-                if mixed is not None:
-                    return mixed
+            return self._mix(mix, example, random.choice(clips, PARTNERS) if len(clips) else clips, random)
+        return example
+
+    def _mix(
+        self,
+        mix: Callable[[FeatureExample, FeatureExample, np.random.Generator], FeatureExample | None],
+        example: FeatureExample,
+        partners: npt.NDArray[np.int64],
+        random: np.random.Generator,
+    ) -> FeatureExample:
+        """Mix an example with the first of some clips that fits; without one it stays as it is."""
+        for clip in partners.tolist():
+            mixed = mix(example, self._draw_copy(clip, random), random)
+            if mixed is not None:
+                return mixed
         return example
 
     def _draw_copy(self, clip: int, random: np.random.Generator) -> FeatureExample:

@@ -166,7 +166,7 @@ def forge_features(
     *,
     kind: str | None = None,
     kinds: Sequence[str] = FEATURE_KINDS,
-) -> FeatureExample:
+) -> FeatureExample | None:
     """Change a window of a real clip's features, in one or both modalities.
 
     `splice` replaces the window by another clip's, `mix` averages the two, `mask` sets it to the clip's mean. A stream of
@@ -175,16 +175,16 @@ def forge_features(
 
     Args:
         example: a real clip.
-        other: another clip, at least as long as the longest window.
+        other: another clip.
         random: source of the window, the modalities and the kind.
         kind: one of `FEATURE_KINDS` for all streams; None: a random one.
         kinds: those of `FEATURE_KINDS` that are drawn.
 
     Returns:
-        A changed copy with its label.
+        A changed copy with its label; None if the clips share no modality, or one has no room for the shortest window.
 
     Raises:
-        AvlocError: if the clip is already a forgery, the kind is unknown, or the clips share no modality.
+        AvlocError: if the clip is already a forgery, or the kind is unknown.
     """
     if example.record.segments:
         raise AvlocError(f"{example.record.file}: is already a forgery, want a real clip")
@@ -192,12 +192,15 @@ def forge_features(
     if drawn not in FEATURE_KINDS:
         raise AvlocError(f"unknown kind of feature forgery {drawn!r}, there are: {', '.join(FEATURE_KINDS)}")
     grid = example.grid
-    shared_s = min(grid.length, other.grid.length) * grid.hop_s
-    window = draw_window(shared_s, random, step_s=grid.hop_s)
+    steps = min(grid.length, other.grid.length)
+    shared = [k for k in range(len(MODALITIES)) if example.masks[k].any() and other.masks[k].any()]
+    if not shared or steps < max(1, round(SHORTEST_S / grid.hop_s)):
+        return None
+    window = draw_window(steps * grid.hop_s, random, step_s=grid.hop_s)
     length = round(window.duration_s / grid.hop_s)
     first = int(random.integers(0, grid.length - length + 1))
     source = int(random.integers(0, other.grid.length - length + 1))
-    forged = _draw_modalities(example, other, random)
+    forged = shared if len(shared) > 1 and random.random() < 1 / 3 else [int(random.choice(shared))]
     streams = [stream.copy() for stream in example.streams]
     for k in forged:
         if holds_sound(example, k):
@@ -237,14 +240,6 @@ def _forge_rows(
         old[...] = example.streams[k].mean(axis=0)
     if example.rows:
         stream[~example.rows[k].present] = 0
-
-
-def _draw_modalities(example: FeatureExample, other: FeatureExample, random: Random) -> list[int]:
-    """Draw one or both of the modalities that both clips have."""
-    shared = [k for k in range(len(MODALITIES)) if example.masks[k].any() and other.masks[k].any()]
-    if not shared:
-        raise AvlocError(f"{example.record.file} and {other.record.file} have no modality in common")
-    return shared if len(shared) > 1 and random.random() < 1 / 3 else [int(random.choice(shared))]
 
 
 def drop_modality(example: FeatureExample, modality: str) -> FeatureExample:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from avloc.core.records import MODALITIES
 from avloc.errors import AvlocError
@@ -22,6 +22,8 @@ from avloc.feature_extraction.media.types import VideoFormat
 
 if TYPE_CHECKING:
     import torch
+
+    from avloc.models.front_ends.front_end import FrontEnd
 
 RAW = ("waveform", "mouth")
 TRAINED_ON = ("version", "hop_s", "dim", "dtype")
@@ -58,17 +60,21 @@ class CheckpointFrontEnd(LocalWeights):
         return {"modality": self.modality}
 
     @cached_property
-    def _loaded(self) -> tuple[Any, Extractor]:
-        """The front end, and the extractor of the rows that it takes."""
+    def _outline(self) -> tuple[FrontEnd, Extractor]:
+        """The front end without weights, which takes no memory, and the extractor of the rows that it takes.
+
+        Workers that decode for a network in another process need no more.
+        """
+        import torch
+
         from avloc.feature_extraction.extractors.catalog import build_extractor
         from avloc.models.catalog import build_model
-        from avloc.models.checkpoint import load_weights, read_checkpoint
+        from avloc.models.checkpoint import read_outline
         from avloc.models.front_ends.catalog import find_front_end
 
-        checkpoint = read_checkpoint(str(self.weights))
-        model = build_model(checkpoint.model, checkpoint.arguments)
-        load_weights(model, checkpoint)
-        front_end = find_front_end(model, self.modality)
+        checkpoint = read_outline(str(self.weights))
+        with torch.device("meta"):
+            front_end = find_front_end(build_model(checkpoint.model, checkpoint.arguments), self.modality)
         raw = [e for e in checkpoint.context.extractors if e.modality == self.modality and e.name in RAW]
         if front_end is None or not raw or checkpoint.context.modality not in (None, self.modality):
             raise AvlocError(f"{self.weights}: its network has no front end for the {self.modality} stream")
@@ -84,12 +90,19 @@ class CheckpointFrontEnd(LocalWeights):
         return front_end, extractor
 
     def _load(self) -> torch.nn.Module:
-        network: torch.nn.Module = self._loaded[0]
-        return network
+        from avloc.models.catalog import build_model
+        from avloc.models.checkpoint import load_weights, read_checkpoint
+        from avloc.models.front_ends.catalog import find_front_end
+
+        _ = self._outline  # checks that the network has a front end, and of which rows
+        checkpoint = read_checkpoint(str(self.weights))
+        model = build_model(checkpoint.model, checkpoint.arguments)
+        load_weights(model, checkpoint)
+        return cast("torch.nn.Module", find_front_end(model, self.modality))
 
     @property
     def _raw(self) -> Extractor:
-        return self._loaded[1]
+        return self._outline[1]
 
     @property
     def video_format(self) -> VideoFormat | None:
@@ -103,12 +116,12 @@ class CheckpointFrontEnd(LocalWeights):
     @property
     def hop_s(self) -> float:  # type: ignore[override]
         """Seconds of the rows that the front end brings to one."""
-        return float(self._raw.hop_s * self._loaded[0].stride)
+        return float(self._raw.hop_s * self._outline[0].stride)
 
     @property
     def dim(self) -> int:  # type: ignore[override]
         """The network's width."""
-        return int(self._loaded[0].width)
+        return int(self._outline[0].width)
 
     def rows(self, streams: Sequence[Stream]) -> list[FeatureArray]:
         import torch

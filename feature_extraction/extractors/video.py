@@ -48,6 +48,31 @@ def window_frames(frames: int, window: int, stride: int) -> npt.NDArray[np.int64
     return np.clip(first[:, None] + np.arange(window), 0, frames - 1)
 
 
+def torchvision_network(name: str, weights: str | None) -> torch.nn.Module:
+    """Build a network of torchvision.
+
+    Args:
+        name: torchvision's.
+        weights: a state dict as torchvision saves it; None: random weights of a fixed seed.
+
+    Raises:
+        AvlocError: if the file holds something else.
+    """
+    import torch
+    from torchvision.models import get_model
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network: torch.nn.Module = get_model(name, weights=None)
+    if weights is not None:
+        try:
+            network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+        except Exception as error:  # torch raises errors of many types for other files
+            reason = one_line(error, 200)
+            raise AvlocError(f"{weights}: not a state dict of torchvision's {name} ({reason})") from error
+    return network
+
+
 class WindowNetwork(NetworkExtractor):
     """Sliding windows of frames > a network > a row per window; subclasses turn windows into rows in `_forward`.
 
@@ -160,17 +185,8 @@ class VideoNetwork(WindowNetwork, LocalWeights):
 
     def _load(self) -> torch.nn.Module:
         import torch
-        from torchvision.models import get_model
 
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            network = get_model(self.name, weights=None)
-        if self.weights is not None:
-            try:
-                network.load_state_dict(torch.load(self.weights, map_location="cpu", weights_only=True))
-            except Exception as error:  # torch raises errors of many types for other files
-                reason = one_line(error, 200)
-                raise AvlocError(f"{self.weights}: not a state dict of torchvision's {self.name} ({reason})") from error
+        network = torchvision_network(self.name, self.weights)
         setattr(network, self.head, torch.nn.Identity())
         return network
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -71,11 +71,13 @@ class JobPlan:
         devices: devices on this machine to check for the networks; default: the settings' device. Empty if the networks run
             elsewhere.
         check_room: raise if the features do not fit on the disk.
+        descriptions: of the extractors without augmentation, as another plan has them; None: their weights are read for it.
 
     Attributes:
         names: of the extractors.
         descriptions: of the extractors.
         layouts: the division of the clips into shards, for each extractor.
+        later: plans that follow on the same disk; the room is checked for these as well.
 
     Raises:
         AvlocError: if the settings are wrong; nothing is written then.
@@ -92,6 +94,7 @@ class JobPlan:
         array_index: tuple[int, int] = (0, 1),
         devices: Sequence[str] | None = None,
         check_room: bool = True,
+        descriptions: Sequence[ExtractorDescription] | None = None,
     ) -> None:
         _check_arguments(settings, shard_clips, array_index)
         if store.root.exists() and not store.root.is_dir():
@@ -99,9 +102,10 @@ class JobPlan:
         _check_devices(settings, (settings.device,) if devices is None else devices)
         self.files, self.store, self.settings = files, store, settings
         self.array_index, self.check_room = array_index, check_room
-        extractors = _load_extractors(settings)
-        self.names = [extractor.name for extractor in extractors]
-        self.descriptions = [_describe(extractor, settings) for extractor in extractors]
+        self.later: Sequence[JobPlan] = ()
+        clean = _describe_extractors(settings) if descriptions is None else descriptions
+        self.descriptions = [_with_augmentation(description, settings) for description in clean]
+        self.names = [description.name for description in self.descriptions]
         self.layouts = self._make_layouts(shard_clips)
         self._shards: dict[str, _PlannedShard] = {}
         for k, layout in enumerate(self.layouts):
@@ -208,12 +212,21 @@ class JobPlan:
         return tables
 
     def _check_space(self) -> None:
-        needed, clips = 0.0, 0
-        for shard in self._missing.values():
-            per_second = sum(bytes_per_second(self.descriptions[k]) for k in shard.extractors)
-            needed += per_second * len(shard.clips) * self._mean_duration_s
-            clips += len(shard.clips)
-        check_space(self.store.root, needed, clips)
+        """Raise unless the missing shards fit on the disk, and those of the later plans too."""
+        shards = [(self, shard.extractors, len(shard.clips)) for shard in self._missing.values()]
+        shards += [(plan, *shard) for plan in self.later for shard in plan._absent_shards()]
+        per_second = sum(plan._bytes_per_second(extractors) * count for plan, extractors, count in shards)
+        check_space(self.store.root, per_second * self._mean_duration_s, sum(count for _, _, count in shards))
+
+    def _bytes_per_second(self, extractors: Iterable[int]) -> float:
+        return sum(bytes_per_second(self.descriptions[k]) for k in extractors)
+
+    def _absent_shards(self) -> Iterator[tuple[list[int], int]]:
+        """Yield the extractors and the number of clips of each shard of this task that does not exist; none is opened."""
+        for name, shard in self._own_shards():
+            absent = [k for k in shard.extractors if not self._path(k, name).exists()]
+            if absent:
+                yield absent, len(shard.clips)
 
     def _make_folders(self) -> None:
         for description, layout in zip(self.descriptions, self.layouts, strict=True):
@@ -255,26 +268,33 @@ class JobPlan:
         return self.store.root / self.names[extractor] / name
 
 
-def _load_extractors(settings: ExtractionSettings) -> list[Extractor]:
-    """Build the extractors with their weights, which must be usable; on the CPU, as they only describe themselves."""
+def _describe_extractors(settings: ExtractionSettings) -> list[ExtractorDescription]:
+    """Describe the extractors, whose weights must be usable; on the CPU, as nothing is computed.
+
+    Raises:
+        AvlocError: if weights cannot be used, or two extractors have one name.
+    """
     extractors = replace(settings, device="cpu").build_extractors()
     for extractor in extractors:
         extractor.load()
     names = [extractor.name for extractor in extractors]
     if len(set(names)) < len(names):
         raise AvlocError(f"each extractor once, got {', '.join(names)}: they would share a folder in the store")
-    return extractors
+    return [_describe(extractor, settings) for extractor in extractors]
+
+
+def _with_augmentation(description: ExtractorDescription, settings: ExtractionSettings) -> ExtractorDescription:
+    augmentation = settings.augmentation
+    return description if augmentation is None else replace(description, augmentation=augmentation.describe())
 
 
 def _describe(extractor: Extractor, settings: ExtractionSettings) -> ExtractorDescription:
-    """Describe an extractor with the decoder, which matters for the picture only, and the augmentation.
+    """Describe an extractor with the decoder, which matters for the picture only.
 
     Raises:
         AvlocError: if the extractor takes the frames of another decoder.
     """
     description = extractor.describe()
-    if settings.augmentation is not None:
-        description = replace(description, augmentation=settings.augmentation.describe())
     if extractor.video_format is None:
         return description
     if extractor.decoder not in (None, settings.backend):

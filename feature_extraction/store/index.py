@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
+import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -21,7 +23,7 @@ from avloc.feature_extraction.store.shard_tables import OK, encode_names, read_t
 if TYPE_CHECKING:
     import h5py
 
-MAX_OPEN_SHARDS = 64  # per extractor and process: far below the limit of open files
+MAX_OPEN_SHARDS = 256  # per process, of all stores together: far below the usual limit of 1,024 open files
 
 
 def name_keys(files: Iterable[str]) -> npt.NDArray[np.int64]:
@@ -38,7 +40,8 @@ def shard_paths(folder: Path) -> list[Path]:
 class ShardIndex:
     """The location of each clip's rows in the shards of one extractor, 16 bytes per clip.
 
-    A clip that failed in one shard and succeeded in another counts as readable. Recently read shards stay open.
+    A clip that failed in one shard and succeeded in another counts as readable. Recently read shards stay open: a set number in
+    each process, whatever the number of extractors and augmented copies.
 
     Args:
         folder: the extractor's folder.
@@ -58,7 +61,8 @@ class ShardIndex:
         self._offsets: list[npt.NDArray[np.int64]] = []
         self._starts: list[npt.NDArray[np.float64]] = []
         self._gaps: list[npt.NDArray[np.int64]] = []
-        self._open: OrderedDict[int, _ShardReader] = OrderedDict()
+        self._key = next(_index_numbers)
+        weakref.finalize(self, _close_shards, self._key)
         keys, places = [np.zeros(0, np.int64)], [np.zeros((0, 2), np.int32)]
         for shard, path in enumerate(self.shards):
             tables = read_tables(path)
@@ -113,12 +117,21 @@ class ShardIndex:
     def values(self, shard: int, entry: int) -> npt.NDArray[Any]:
         """Read a clip's rows as they are stored: (T, D)."""
         begin, end = self._offsets[shard][entry : entry + 2].tolist()
-        if shard not in self._open:
-            if len(self._open) >= MAX_OPEN_SHARDS:
-                self._open.popitem(last=False)[1].close()
-            self._open[shard] = _ShardReader(self.shards[shard], self.dim, self.dtype)
-        self._open.move_to_end(shard)
-        return self._open[shard].rows(begin, end)
+        return self._reader(shard).rows(begin, end)
+
+    def _reader(self, shard: int) -> _ShardReader:
+        """The open shard; the least recently read one of the process is let go, and closed when no thread reads it."""
+        key = (self._key, shard)
+        with _lock:
+            if key in _open_shards:
+                _open_shards.move_to_end(key)
+                return _open_shards[key]
+        reader = _ShardReader(self.shards[shard], self.dim, self.dtype)
+        with _lock:
+            _open_shards[key] = reader
+            while len(_open_shards) > MAX_OPEN_SHARDS:
+                _open_shards.popitem(last=False)
+        return reader
 
 
 class _ShardReader:
@@ -146,7 +159,7 @@ class _ShardReader:
         if (self.chunk_positions < 0).any():
             raise shard_error(path, "a damaged shard (it lacks some of its values)")
         self._file = os.open(path, os.O_RDONLY)
-        self._finalize = weakref.finalize(self, os.close, self._file)
+        weakref.finalize(self, os.close, self._file)
 
     def rows(self, begin: int, end: int) -> npt.NDArray[Any]:
         """Read rows: (end − begin, D)."""
@@ -170,6 +183,23 @@ class _ShardReader:
             raise shard_error(self._path, "a damaged shard (it ends before its values do)")
         return part
 
-    def close(self) -> None:
-        """Close the file, as the reader's end does too."""
-        self._finalize()
+
+_open_shards: OrderedDict[tuple[int, int], _ShardReader] = OrderedDict()
+_index_numbers = itertools.count()
+_lock = threading.RLock()  # a collected index may be closed within the block
+
+
+def _close_shards(index: int) -> None:
+    """Let go of the shards of an index that no longer exists."""
+    with _lock:
+        for key in [key for key in _open_shards if key[0] == index]:
+            del _open_shards[key]
+
+
+def _renew_lock() -> None:
+    """Forget that another thread held the lock when this process was forked."""
+    global _lock
+    _lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)

@@ -12,7 +12,7 @@ def test_predictions_pass_the_submission_check(demo: Path, tmp_path: Path, capsy
     """What our own `predict` writes, our own `submit` has nothing to say against."""
     arguments = [str(demo / "predictions.json"), "--durations", str(demo / "features")]
     assert main(["submit", *arguments]) == 0
-    assert "no problems found" in capsys.readouterr().err
+    assert "no problems found" in capsys.readouterr().out
 
 
 def test_predictions_do_not_depend_on_the_batch(demo: Path):

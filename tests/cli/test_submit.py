@@ -91,7 +91,7 @@ def test_without_out_the_file_is_only_checked(files, capsys):
     assert "→" not in capsys.readouterr().err
     files[0].write_text('{"a.mp4": [[0.9, 1, 2]], "b.mp4": [[0, 0, 0]], "c.mp4": [[0.5, 0, 1]]}')
     assert submit(files) == 0
-    assert "no problems found" in capsys.readouterr().err
+    assert "no problems found" in capsys.readouterr().out
 
 
 def test_wrong_columns_cannot_be_repaired(files, tmp_path, capsys):
@@ -259,7 +259,7 @@ def test_own_segments_lie_within_their_clips_on_one_clock(small_checkpoint, tmp_
     predictions = json.loads((tmp_path / "p.json").read_text())
     assert 7.9 < max(end for _, _, end in predictions["plain.ts"]) < 8.1
     assert main(["submit", str(tmp_path / "p.json"), "--durations", str(root)]) == 0
-    assert "no problems found" in capsys.readouterr().err
+    assert "no problems found" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +11,10 @@ import yaml
 
 from avloc.cli.main import main
 from avloc.cli.train import CONFIGS, packaged_configs, parse
+from avloc.datasets import FeatureData
 from avloc.errors import AvlocError
+from avloc.feature_extraction.extractors.catalog import build_extractor
+from avloc.feature_extraction.store.feature_store import FeatureStore
 
 
 def test_training_refuses_data_that_does_not_fit(demo, tmp_path, capsys):
@@ -78,7 +82,7 @@ def test_resumed_run_equals_an_uninterrupted_one(demo: Path, tmp_path: Path, cap
     assert _train(demo, tmp_path / "stopped", "--trainer.max_epochs", "3") == 130
     assert capsys.readouterr().err.endswith("stopped; finished work is kept, run the same command again to continue\n")
     assert _train(demo, tmp_path / "stopped", "--trainer.max_epochs", "3") == 0
-    assert "resuming from" in capsys.readouterr().err
+    assert "resuming from" in capsys.readouterr().out
     whole, parts = _losses(tmp_path / "whole"), _losses(tmp_path / "stopped")
     assert list(whole) == list(parts) == [0, 1, 2]
     assert parts == pytest.approx(whole, abs=1e-6)
@@ -154,7 +158,8 @@ def test_packaged_configurations_are_resolved_by_name(tmp_path, monkeypatch):
 def test_help_lists_the_configurations(capsys):
     assert parse(["--help"]).exit_code == 0
     assert parse([]).exit_code == 2
-    assert "demo_batfd, lavdf/batfd" in " ".join(capsys.readouterr().out.split())
+    text = " ".join(capsys.readouterr().out.split())
+    assert all(name in text for name in ("demo_batfd", "lavdf/batfd", "lavdf/wavlm_finetune"))
 
 
 def test_help_all_lists_the_options_of_data_and_networks(capsys):
@@ -181,6 +186,27 @@ def test_many_rows_has_points_of_each_modality():
         "merge_iou": 0.8,
     }
     assert network.decoding.merge_iou == 0.8
+
+
+CLIPS = {"mvit_v2_s": {"random": True, "stride": 2}}  # as the configurations' headers extract it
+
+
+@pytest.mark.parametrize("name", [n for n in sorted(packaged_configs()) if n.endswith(("_finetune", "_only"))])
+def test_the_data_of_the_recipes_fit_their_networks(name, tmp_path):
+    """Widths and rates of the extractors, each from its own description; a specialist's store lacks the other stream."""
+    config = yaml.safe_load(packaged_configs()[name].read_text())
+    data, network = config["data"]["init_args"], config["model"]["model"]["init_args"]
+    store = FeatureStore(tmp_path / "s")
+    for extractor in (build_extractor(each, CLIPS.get(each)) for each in data["extractors"]):
+        if data.get("modality") in (None, extractor.modality):
+            store.prepare(extractor.describe())
+    features = FeatureData(**data | {"root": tmp_path, "store": store.root})
+    features.check_network(
+        SimpleNamespace(cached_features=True, arguments={"visual_front_end": None, "audio_front_end": None} | network)
+    )
+    assert config["model"].get("front_end_lr", 0) < config["model"]["lr"]
+    lines = packaged_configs()[name].read_text().splitlines()
+    assert f"#   avloc train --config {name} --data.root {data['root']} --data.store features" in lines
 
 
 @pytest.mark.parametrize("name", sorted(packaged_configs()))

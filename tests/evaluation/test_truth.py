@@ -207,6 +207,25 @@ def test_file_list(tmp_path):
         read_file_list(tmp_path / "none.txt")
 
 
+@pytest.mark.parametrize("kind", ["json", "python"])
+def test_val_and_dev_are_two_splits_where_metadata_have_both(tmp_path, kind):
+    """As readers of tables take them, so that `predict` and `evaluate` see the same clips."""
+    path = tmp_path / "m.json"
+    splits = ("train", "dev", "val", None, "dev")
+    entries = [
+        {"file": f"{k}.mp4", "fake_periods": [[k, k + 0.5]]} | ({} if s is None else {"split": s})
+        for k, s in enumerate(splits)
+    ]
+    if kind == "python":  # a number that simdjson's arrays do not take
+        entries[0]["fake_periods"] = [["0", 1]]
+    path.write_text(json.dumps(entries))
+    val, dev = (read_truth(path, "fake_periods", split) for split in ("val", "dev"))
+    assert (val.files, dev.files) == (["2.mp4", "3.mp4"], ["1.mp4", "3.mp4", "4.mp4"])
+    assert val.labels.segments.tolist() == [[2, 2.5], [3, 3.5]]
+    path.write_text(json.dumps([entry for entry in entries if entry.get("split") != "val"]))
+    assert read_truth(path, "fake_periods", "val").files == dev.files
+
+
 def test_a_split_that_is_missing_names_those_that_exist(tmp_path):
     path = tmp_path / "m.json"
     path.write_text(

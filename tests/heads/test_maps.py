@@ -100,6 +100,23 @@ def test_target_maker_keeps_modalities_apart():
     assert (real.is_fake, unassigned_segments, real.fused_map.max()) == (0, 0, 0)
 
 
+def test_sound_and_mouth_of_one_forgery_are_one_fused_segment():
+    """As validation counts them: the decoded fused map of a perfect network is the truth of `val/ap`."""
+    record = VideoRecord("a.mp4", "train", None, (Segment(0.4, 0.8),), (Segment(0.44, 0.88), Segment(1.4, 1.6)))
+    grid = TimeGrid(0.0, 0.04, 50)
+    targets, unassigned = MapTargetMaker(15)(record, grid, 50)
+    proposals = decode_map(targets.fused_map, grid)
+    best = proposals.segments[proposals.scores > 0.999]
+    assert (
+        sorted(best.round(6).tolist())
+        == [list(s) for s in record.with_joined_segments().segments]
+        == [[0.4, 0.88], [1.4, 1.6]]
+    )
+    assert unassigned == 0
+    assert np.flatnonzero(targets.modality_maps[0].max(axis=0) == 1).tolist() == [10]
+    assert np.flatnonzero(targets.modality_maps[1].max(axis=0) == 1).tolist() == [11, 35]
+
+
 def test_a_map_needs_a_duration():
     with pytest.raises(AvlocError, match="at least 1 duration, got 0"):
         boundary_map(np.zeros((0, 2)), TimeGrid(0, 1, 3), 0)

@@ -84,10 +84,26 @@ def test_build_model_refuses_wrong_arguments():
         build_model("Linear", {"in_features": 2, "out_features": 1}, torch.nn.Linear)
 
 
-@pytest.mark.parametrize("name", ["demo", "lavdf/boundary_transformer", "avdeepfake1m/boundary_transformer"])
+RECIPES = ("boundary_transformer", "wavlm_finetune", "audio_only", "visual_only")
+SMALL_WAVLM = {
+    "model_type": "wavlm",
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "conv_dim": [8] * 7,
+    "num_conv_pos_embeddings": 8,
+    "num_conv_pos_embedding_groups": 4,
+}
+
+
+@pytest.mark.parametrize("name", ["demo", *(f"{s}/{recipe}" for s in ("lavdf", "avdeepfake1m") for recipe in RECIPES)])
 def test_networks_of_the_configurations_run(name):
     path = resources.files("avloc") / "configs" / f"{name}.yaml"
     settings = yaml.safe_load(path.read_text())["model"]["model"]
+    options = settings["init_args"].get("audio_front_end_options", {})
+    if options.pop("weights", None):  # a folder of the user's
+        options["settings"] = SMALL_WAVLM
     network = build_model(settings["class_path"].rpartition(".")[2], settings["init_args"]).eval()
     length, arguments = 13, network.arguments
     inputs = {}

@@ -12,7 +12,15 @@ import torch
 from avloc.core.descriptions import ClipInputFormat, ExtractorDescription, NetworkDescription, TrainingContext
 from avloc.errors import CheckpointError
 from avloc.models import build_model
-from avloc.models.checkpoint import KEY, load_weights, read_checkpoint, weights_sha256, write_checkpoint
+from avloc.models import checkpoint as module
+from avloc.models.checkpoint import (
+    KEY,
+    load_weights,
+    read_checkpoint,
+    read_outline,
+    weights_sha256,
+    write_checkpoint,
+)
 
 SMALL = {"audio_dim": 5, "visual_dim": 7, "width": 8, "heads": 2, "levels": 2}
 MEL = ExtractorDescription("logmel", "audio", hop_s=0.01, dim=5, parameters={"bands": 5})
@@ -52,6 +60,19 @@ def test_checkpoint_is_read_as_it_was_written(network, tmp_path):
     load_weights(again, checkpoint)
     for name, weight in network.state_dict().items():
         assert torch.equal(again.state_dict()[name], weight)
+
+
+def test_the_outline_is_read_without_weights(network, tmp_path, monkeypatch):
+    path = tmp_path / "a.ckpt"
+    write_checkpoint(path, network, CONTEXT)
+    whole = read_checkpoint(path)
+    monkeypatch.setattr(module, "weights_sha256", lambda _: pytest.fail("the weights were read"))
+    outline = read_outline(path)
+    assert (outline.model, outline.arguments, outline.context) == (whole.model, whole.arguments, whole.context)
+    assert outline.weights == {}
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match="a damaged checkpoint, it was cut off"):
+        read_outline(path)
 
 
 def test_clip_format_is_kept(tmp_path):

@@ -15,6 +15,7 @@ from avloc.errors import AvlocError, CheckpointError
 from avloc.io.files import temporary_path
 from avloc.models import BoundaryTransformer
 from avloc.models.checkpoint import read_checkpoint, write_checkpoint
+from avloc.training import command
 from avloc.training.command import _check_fits, _loading_error, train, without_traces
 
 pytestmark = [
@@ -75,7 +76,7 @@ def test_training_starts_from_the_weights_of_another_run(words, tmp_path, capsys
     other = [*words, "--trainer.default_root_dir", str(tmp_path / "other"), "--model.lr", "1e-12", "--init", str(first)]
     capsys.readouterr()
     second = train(other)
-    assert f"weights of {first}" in capsys.readouterr().err
+    assert f"weights of {first}" in capsys.readouterr().out
     before, after = read_checkpoint(first).weights, read_checkpoint(second).weights
     assert before.keys() == after.keys()
     trained = [name for name in before if "running_" not in name]  # averages over batches move whatever the rate is
@@ -194,6 +195,19 @@ trainer:
   accelerator: cpu
   enable_progress_bar: false
 """
+
+
+def test_a_front_end_and_its_options_are_set_on_the_command_line(tmp_path):
+    words = [
+        *("--config", str(CONFIGS / "demo.yaml"), "--data.root", str(tmp_path), "--data.store", str(tmp_path)),
+        *("--data.extractors", "[waveform, residual_grid]", "--trainer.default_root_dir", str(tmp_path / "run")),
+        *("--model.model.audio_front_end", "spectrogram", "--model.model.audio_dim", "160"),
+        *("--model.model.audio_spectral_channels", "0", "--data.longest_s", "null"),
+    ]
+    option = "--model.model.audio_front_end_options"
+    for more in ([option, "{n_fft: 320, phase: false}"], [f"{option}.n_fft", "320", f"{option}.phase", "false"]):
+        model = command._cli([*words, *more]).model.model
+        assert model.arguments["audio_front_end_options"] == {"n_fft": 320, "channels": 12, "phase": False}
 
 
 @pytest.fixture

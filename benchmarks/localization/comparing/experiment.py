@@ -51,6 +51,7 @@ class Task(NamedTuple):
         out: folder of the benchmark.
         device: `cpu` or `gpu`.
         threads: of torch.
+        copies: number of augmented copies of each training clip.
     """
 
     system: str
@@ -59,6 +60,7 @@ class Task(NamedTuple):
     out: Path
     device: str = "cpu"
     threads: int = 1
+    copies: int = 0
 
     @property
     def name(self) -> str:
@@ -90,7 +92,7 @@ class Task(NamedTuple):
                 path.unlink()
 
     def _stem(self, system: str) -> str:
-        return f"{system}-{self.seed}-{SYSTEMS[system].key}"
+        return f"{system}-{self.seed}-{SYSTEMS[system].key}" + (f"-copies{self.copies}" if self.copies else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +135,10 @@ class SystemData(FeatureData):
         out: folder of the benchmark.
         seed: of the order of the clips.
         shift_s: put media and labels of every clip later by this time.
+        copies: number of augmented copies of each training clip.
     """
 
-    def __init__(self, system: System, out: Path, seed: int, shift_s: float = 0.0) -> None:
+    def __init__(self, system: System, out: Path, seed: int, shift_s: float = 0.0, copies: int = 0) -> None:
         super().__init__(
             dataset=LAYOUT,
             root=str(out / "clips"),
@@ -147,6 +150,7 @@ class SystemData(FeatureData):
             pseudo_forgeries=system.pseudo_forgeries,
             native_rate=system.arguments.get("audio_rows_per_step") is not None,
             modality=system.modality or None,
+            copies=copies,
         )
         self.labels_per_modality = system.labels_per_modality
         if shift_s:
@@ -203,7 +207,7 @@ def run(task: Task) -> str:
     _silence(task)
     system = SYSTEMS[task.system]
     pl.seed_everything(task.seed, verbose=False)
-    data, network = SystemData(system, task.out, task.seed), build_network(system)
+    data, network = SystemData(system, task.out, task.seed, copies=task.copies), build_network(system)
     module = BudgetedModule(cast(torch.nn.Module, network), BUDGETS[task.budget], system.lr)
     if system.weights_of and not task.weights_file.is_file():
         raise AvlocError(f"{task.weights_file}: run {system.weights_of} first, {task.system} is the same network")
@@ -222,9 +226,6 @@ def validate(task: Task, module: BudgetedModule, training: Training) -> RunResul
     records = [only(record, modality) for record in corpus.read_records(clips, "val")]
     truth = SplitTruth.build(records, corpus.read_details(clips))
     predictions = SplitPredictions.load(task.predictions_file("val"))
-    scores = score_rows(predictions.rows(), truth.table.labels, mode="strict", ap_ious=IOUS, ar_counts=COUNTS)
-    validation = {f"ap@{iou:g}": value for iou, value in scores.ap.items()}
-    validation |= {"ap": float(np.mean([*scores.ap.values()]))} | {f"ar@{n}": value for n, value in scores.ar.items()}
     return RunResult(
         system=task.system,
         seed=task.seed,
@@ -232,10 +233,25 @@ def validate(task: Task, module: BudgetedModule, training: Training) -> RunResul
         epochs=training.epochs,
         parameters=sum(p.numel() for p in module.parameters()),
         train_s=training.seconds,
-        validation=validation,
+        validation=score(predictions, truth),
         thresholds=choose_thresholds(predictions, truth)._asdict(),
         threads=task.threads,
     )
+
+
+def score(predictions: SplitPredictions, truth: SplitTruth) -> dict[str, float]:
+    """Return the strict scores of a split, in [0, 1]: AP at each IoU, their mean `ap`, and AR."""
+    scores = score_rows(predictions.rows(), truth.table.labels, mode="strict", ap_ious=IOUS, ar_counts=COUNTS)
+    ap = {f"ap@{iou:g}": value for iou, value in scores.ap.items()}
+    return ap | {"ap": float(np.mean([*scores.ap.values()]))} | {f"ar@{n}": value for n, value in scores.ar.items()}
+
+
+def load_module(task: Task) -> BudgetedModule:
+    """Make the network of a finished run, on its device."""
+    system = SYSTEMS[task.system]
+    module = BudgetedModule(cast(torch.nn.Module, build_network(system)), BUDGETS[task.budget], system.lr)
+    load_weights(module, task)
+    return module
 
 
 def only(record: VideoRecord, modality: str) -> VideoRecord:
@@ -289,10 +305,7 @@ def test(look: TestTask) -> str:
 
 def predict_split(task: Task, split: str, shift_s: float = 0.0) -> None:
     """Predict a split with a trained network; proposals of shifted media are put back by the shift."""
-    system = SYSTEMS[task.system]
-    module = BudgetedModule(cast(torch.nn.Module, build_network(system)), BUDGETS[task.budget], system.lr)
-    load_weights(module, task)
-    predictions = predict(module, SystemData(system, task.out, task.seed, shift_s), split)
+    predictions = predict(load_module(task), SystemData(SYSTEMS[task.system], task.out, task.seed, shift_s), split)
     replace(predictions, proposals=predictions.proposals.shifted(-shift_s)).save(task.predictions_file(split, shift_s))
 
 

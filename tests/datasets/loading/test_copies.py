@@ -117,6 +117,14 @@ def test_missing_and_foreign_copies(tiny_set, copied, tmp_path):
     path.write_text(json.dumps({**description, "version": 9}))
     with pytest.raises(StoreError, match="is no augmented copy of .*, they differ in version; remove the folder"):
         dataset(tiny_set, store, allow_missing=True)
+    path.write_text(json.dumps(description))
+    other = store / "copies" / "2" / "waveform" / "store.json"
+    for changes in ({"recipe": "0" * 16}, {"seed": 1}, {"copy": 1}):
+        changed = json.loads(other.read_text())
+        other.write_text(json.dumps({**changed, "augmentation": {**changed["augmentation"], **changes}}))
+        with pytest.raises(StoreError, match="copies/2/waveform: is of the augmentation .*, want .* with one recipe"):
+            dataset(tiny_set, store, allow_missing=True)
+        other.write_text(json.dumps(changed))
     del description["augmentation"]
     path.write_text(json.dumps(description))
     with pytest.raises(StoreError, match="they differ in augmentation"):

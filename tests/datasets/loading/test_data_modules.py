@@ -12,7 +12,7 @@ import pytest
 from avloc.core.descriptions import ClipInputFormat, TrainingContext
 from avloc.datasets.loading.data_modules import ClipData, DatasetWarning, FeatureData
 from avloc.datasets.readers.catalog import read_records
-from avloc.errors import AvlocError, MediaError
+from avloc.errors import AvlocError, MediaError, StoreError
 from avloc.feature_extraction.job.run import extract
 from avloc.feature_extraction.job.worker import ExtractionSettings
 from avloc.feature_extraction.store.feature_store import FeatureStore
@@ -220,6 +220,30 @@ def test_a_modality_leaves_out_the_other_stream_and_its_segments(tiny_set, tiny_
     assert {record.modality for record in batch.records} <= {"real", "audio"}
 
 
+def test_a_store_of_one_stream_serves_its_specialist(tiny_set, tiny_store, tmp_path):
+    """The other stream's extractor only sizes the network, and need not be extracted."""
+    whole = feature_data(str(tiny_set), str(tiny_store), modality="audio")
+    store = tmp_path / "s"
+    shutil.copytree(tiny_store / "logspec", store / "logspec")
+    data = feature_data(str(tiny_set), str(store), modality="audio")
+    assert data.dims() == {"audio": 513, "visual": 320}
+    assert [d.name for d in data.context().extractors] == ["logspec", "residual_grid"]
+    for module in (data, whole):
+        attach_network(module)
+    one, other = (
+        module.collate_fn(None)([module.split("train")[k] for k in range(3)]).inputs for module in (data, whole)
+    )
+    assert all((a == b).all() for a, b in zip(one, other, strict=True))
+    for module in (feature_data(str(tiny_set), str(store)), feature_data(str(tiny_set), str(store), modality="visual")):
+        with pytest.raises(StoreError, match="no features of 'residual_grid', the store has: logspec"):
+            module.dims()
+    weights = FeatureData(
+        dataset="lavdf", root=tiny_set, store=store, extractors=["logspec", "r3d_18"], modality="audio"
+    )
+    with pytest.raises(StoreError, match="no features of 'r3d_18'"):
+        weights.dims()
+
+
 def test_an_unknown_modality_is_refused():
     with pytest.raises(AvlocError, match="want modality of audio, visual, or none for both, got 'smell'"):
         feature_data("set", "store", modality="smell")
@@ -281,7 +305,7 @@ def test_labels_of_augmented_clips_stay(tiny_set, raw_store):
     data = raw_data(tiny_set, raw_store, "waveform", "residual_grid", augment="strong")
     attach_network(data)
     with pytest.warns(
-        DatasetWarning, match="train: 11 steps of the recipe do nothing, as residual_grid holds features"
+        DatasetWarning, match="train: 11 steps of the recipe do nothing on residual_grid: it holds features"
     ):
         augmented = data.split("train", training=True)
     clean = data.split("train")

@@ -10,7 +10,7 @@ from torch import nn
 from avloc.core.records import VideoRecord
 from avloc.core.timeline import Segment, TimeGrid
 from avloc.datasets.loading.batch import StreamInputs
-from avloc.datasets.loading.example import make_example
+from avloc.datasets.loading.example import cut_example, make_example
 from avloc.datasets.loading.features import FeatureDataset, collate
 from avloc.datasets.loading.samplers import SampleIndex
 from avloc.datasets.readers.catalog import read_records
@@ -109,6 +109,24 @@ def test_real_clips_get_pseudo_forgeries(tiny_set, tiny_store):
     first, again = dataset[SampleIndex(3, 1)], dataset[SampleIndex(3, 1)]
     assert first.record == again.record  # the same for a seed
     np.testing.assert_array_equal(first.streams[0], again.streams[0])
+
+
+def test_a_partner_that_does_not_fit_does_not_end_the_training(tiny_set, tiny_store, monkeypatch):
+    records = [replace(r, audio_segments=(), visual_segments=()) for r in read_records("lavdf", tiny_set)]
+    dataset = FeatureDataset(records, FeatureStore(tiny_store), EXTRACTORS, hop_s=0.04, pseudo_forgeries=1.0)
+    whole = dataset._read
+    tried = []
+
+    def read(clip, copy=0):
+        tried.append(clip)
+        return whole(clip) if clip in (0, 8) else cut_example(whole(clip), 0, 1)
+
+    monkeypatch.setattr(dataset, "_read", read)
+    modalities = [dataset[SampleIndex(0, seed)].record.modality for seed in range(30)]
+    assert 5 < sum(modality != "real" for modality in modalities) < 30  # four partners of nine, of which two fit
+    tried.clear()
+    assert dataset[SampleIndex(3, 0)].record.modality == "real"  # of one frame itself
+    assert len(tried) == 5
 
 
 def test_batches_of_rows():

@@ -72,6 +72,7 @@ def video_arguments(folder: Path) -> dict[str, dict[str, object]]:
     sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 40}
     VideoMAEModel(VideoMAEConfig(image_size=32, **sizes)).save_pretrained(folder / "videomae")
     settings: dict[str, dict[str, object]] = {
+        "raft": {"size": 128, "updates": 1, "batch": 23},
         "r3d_18": {"window": 8},
         "mc3_18": {"window": 8, "stride": 8},
         "r2plus1d_18": {"window": 8, "stride": 8},
@@ -121,7 +122,24 @@ def speech_arguments(folder: Path) -> dict[str, dict[str, object]]:
         _save_speech(folder / kind, kind, norm="layer", normalize=False)
         arguments |= {name: {"weights": str(folder / kind)} for name in names}
     _save_original_wavlm(folder / "wavlm.pt", extractor_mode="layer_norm")
+    arguments["resemblyzer"] = {"weights": _save_voice_encoder(folder / "voice.pt")}
     return arguments | {"s3prl": {"upstream": "wavlm_base_plus", "weights": str(folder / "wavlm.pt")}}
+
+
+def _save_voice_encoder(path: Path) -> str:
+    """Save a random speaker encoder whose first layer sums over the window, where others would remember its end alone."""
+    from avloc.feature_extraction.extractors.speech.resemblyzer import WIDTH, VoiceEncoder
+
+    torch.manual_seed(0)
+    network = VoiceEncoder()
+    with torch.no_grad():
+        for name, values in network.named_parameters():
+            if "_hh_" in name:
+                values.zero_()
+            if name.startswith("lstm.bias_hh"):
+                values[WIDTH : 2 * WIDTH] = 10 if name.endswith("l0") else -10  # of the forget gates
+    torch.save({"model_state": network.state_dict()}, path)
+    return str(path)
 
 
 def _save_speech(folder: Path, kind: str, *, norm: str, normalize: bool, **settings: object) -> torch.nn.Module:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import EntryPoint
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,9 @@ class Peak(Extractor):
         return [abs(samples).reshape(-1, 160).max(axis=1, keepdims=True) for samples in streams]
 """
 
+# Without the package that carries its networks, `speech_embedding` has tests of its own alone.
+BUILDABLE = [name for name in EXTRACTORS if name != "speech_embedding" or find_spec("onnxruntime")]
+
 
 def expected_rows(extractor, duration_s):
     """A row per hop begun; for a network whose rows start late, only those that see nothing behind the clip."""
@@ -46,7 +50,7 @@ def expected_rows(extractor, duration_s):
     return int(np.ceil(duration_s / extractor.hop_s - 1e-6))
 
 
-@pytest.mark.parametrize("name", list(EXTRACTORS))
+@pytest.mark.parametrize("name", BUILDABLE)
 def test_event_appears_in_the_step_of_the_declared_timing(name, arguments, make_clip):
     extractor = build_extractor(name, arguments.get(name))
     features = extractor.extract(make_clip(extractor))
@@ -64,14 +68,14 @@ def test_event_appears_in_the_step_of_the_declared_timing(name, arguments, make_
     assert changed_s.min() - extractor.hop_s <= event <= changed_s.max() + extractor.hop_s
 
 
-@pytest.mark.parametrize("name", list(EXTRACTORS))
+@pytest.mark.parametrize("name", BUILDABLE)
 def test_clip_without_the_stream_has_no_rows(name, arguments):
     extractor = build_extractor(name, arguments.get(name))
     features = extractor.extract(Clip(Path("x.mp4"), fps=25, sample_rate=16000))
     assert features.values.shape == (0, extractor.dim)
 
 
-@pytest.mark.parametrize("name", list(EXTRACTORS))
+@pytest.mark.parametrize("name", BUILDABLE)
 def test_description_builds_the_same_extractor_again(name, arguments):
     extractor = build_extractor(name, arguments.get(name))
     description = extractor.describe()

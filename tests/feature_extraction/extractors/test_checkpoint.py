@@ -14,6 +14,7 @@ from avloc.errors import AvlocError
 from avloc.feature_extraction.extractors.base import Features
 from avloc.feature_extraction.extractors.catalog import build_extractor, parse_extractors
 from avloc.models import build_model, read_checkpoint
+from avloc.models import checkpoint as checkpoint_module
 from avloc.models.checkpoint import load_weights, write_checkpoint
 from avloc.models.stream_clock import StreamClock
 
@@ -50,6 +51,20 @@ def test_cached_embeddings_equal_the_live_path(arguments, make_clip, modality, s
     expected = cached.values[low] * (1 - share) + cached.values[high] * share
     present = clock.step_mask(mask)[0].numpy()
     np.testing.assert_allclose(live.numpy()[present], expected[present], atol=1e-5)
+
+
+def test_timing_and_format_need_no_weights(arguments, make_clip, monkeypatch):
+    """Workers that only decode ask for these, and would each load the whole network."""
+    with monkeypatch.context() as patch:
+        for name in ("read_checkpoint", "weights_sha256", "load_weights"):
+            patch.setattr(checkpoint_module, name, lambda *_: pytest.fail("the weights were read"))
+        extractors = [build_extractor("checkpoint", arguments["checkpoint"] | {"modality": m}) for m in MODALITIES]
+        for extractor, hop_s in zip(extractors, (0.04, 0.04), strict=True):
+            assert (extractor.hop_s, extractor.dim, extractor.version) == (pytest.approx(hop_s), 8, 1)
+            assert extractor.window_cutter().unit == round(hop_s * (16000, 25)[extractor.modality == "visual"])
+            assert {p.device.type for p in extractor._outline[0].parameters()} == {"meta"}
+        assert extractors[1].video_format.width == 32
+    assert {p.device.type for p in extractors[0].network.parameters()} == {"cpu"}
 
 
 def test_a_checkpoint_is_named_without_a_key(arguments):

@@ -88,9 +88,48 @@ def test_more_shards_than_may_be_open(tmp_path, monkeypatch):
     for number in range(8):
         write(tmp_path, number, {f"{number}": number + 1})
     index = ShardIndex(tmp_path, hop_s=0.5, dim=2)
+    before = open_files()
     for number in [*range(8), 3, 0, 7]:
         assert len(index.values(number, 0)) == number + 1
-    assert len(index._open) == 3
+    assert len(open_files() - before) == 3
+    del index
+    assert open_files() <= before
+
+
+def open_files():
+    """The open shards of this process."""
+    paths = (
+        os.readlink(f"/proc/self/fd/{fd}")
+        for fd in os.listdir("/proc/self/fd")
+        if os.path.exists(f"/proc/self/fd/{fd}")
+    )
+    return {path for path in paths if path.endswith(".h5")}
+
+
+def test_all_stores_of_a_process_share_the_open_shards(tmp_path, monkeypatch):
+    """Copies and extractors multiply: each with a limit of its own would pass that of the process."""
+    monkeypatch.setattr(module, "MAX_OPEN_SHARDS", 4)
+    folders = [tmp_path / str(k) for k in range(5)]
+    for k, folder in enumerate(folders):
+        folder.mkdir()
+        for number in range(2):
+            write(folder, number, {f"{number}": k + number + 1})
+    indices = [ShardIndex(folder, hop_s=0.5, dim=2) for folder in folders]
+    for _ in range(2):
+        for k, index in enumerate(indices):
+            assert [len(index.values(number, 0)) for number in range(2)] == [k + 1, k + 2]
+    opened = {path for path in open_files() if path.startswith(str(tmp_path))}
+    assert opened == {str(path) for folder in folders[3:] for path in shard_paths(folder)}
+
+
+def test_a_shard_that_is_being_read_stays_open(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "MAX_OPEN_SHARDS", 1)
+    for number in range(2):
+        write(tmp_path, number, {f"{number}": 2})
+    index = ShardIndex(tmp_path, hop_s=0.5, dim=2)
+    reader = index._reader(0)
+    index.values(1, 0)  # as another thread might
+    assert reader.rows(0, 2).tolist() == [[0, 1], [2, 3]]
 
 
 def test_values_of_another_type_are_refused(tmp_path):

@@ -1,0 +1,1 @@
+"""Extractors of motion: optical flow, pooled on a grid of cells."""

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from avloc.datasets.synthetic.encode import write_mp4
+from avloc.errors import AvlocError
+from avloc.feature_extraction.job.run import extract
+from avloc.feature_extraction.store.feature_store import FeatureStore
+
+
+@pytest.fixture
+def filmed_corpus(small_corpus, monkeypatch):
+    """The small corpus with clips of noise, their features, and a network of a few channels that trains for one epoch."""
+    import corpus
+    import corruptions
+    from comparing import budgets, experiment
+
+    random = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for record in corpus.read_records(small_corpus / "clips", split):
+            frames = random.integers(60, 200, (25, 48, 48, 3), dtype=np.uint8)
+            write_mp4(small_corpus / "clips" / record.file, frames, random.normal(0, 0.1, 16000).astype(np.float32))
+    shutil.rmtree(small_corpus / "features")
+    system = experiment.SYSTEMS[corruptions.OURS]
+    small = replace(system, arguments={**system.arguments, "width": 8, "heads": 2, "levels": 1})
+    monkeypatch.setitem(experiment.SYSTEMS, corruptions.OURS, small)
+    monkeypatch.setitem(experiment.BUDGETS, "short", replace(budgets.BUDGETS["short"], epochs=1))
+
+    def prepare(folder, out, clips, workers):
+        files = [r.file for split in ("train", "val") for r in corpus.read_records(folder / "clips", split)]
+        extract(files, FeatureStore(folder / "features"), corruptions.extraction(replace(options, out=folder)))
+
+    options = corruptions.parse(["--out", str(small_corpus)])
+    options = replace(options, cores=0)
+    monkeypatch.setattr(corruptions, "prepare", prepare)
+    monkeypatch.setattr(corruptions, "QUICK_CORRUPTIONS", ("dark",))
+    (small_corpus / "quick").symlink_to(small_corpus)
+    threads = torch.get_num_threads()
+    yield small_corpus
+    torch.set_num_threads(threads)
+
+
+def test_the_quick_form_trains_corrupts_and_draws_the_table(filmed_corpus, monkeypatch, capsys):
+    import corruptions
+
+    settings, corrupt = corruptions.extraction, corruptions.extract_corrupted
+    monkeypatch.setattr(corruptions, "extraction", lambda options: replace(settings(options), workers=0))
+    clean, levels = FeatureStore(filmed_corpus / "features"), []
+
+    def extract_corrupted(options, corruption):
+        """A corruption changes its own stream alone, and its features may be evaluated."""
+        store, file = corrupt(options, corruption), corruptions.files_of(options, "val")[0]
+        assert store.describe("residual_grid") == clean.describe("residual_grid")
+        assert (store.read("residual_grid", file).values != clean.read("residual_grid", file).values).mean() > 0.9
+        np.testing.assert_array_equal(store.read("logspec", file).values, clean.read("logspec", file).values)
+        levels.append(corruption.level)
+        return store
+
+    monkeypatch.setattr(corruptions, "extract_corrupted", extract_corrupted)
+    (filmed_corpus / "r.yaml").write_text("audio: [{name: Gain}]\nvisual: [{name: Contrast, factor: [0.5, 1]}]")
+    arguments = ["--out", str(filmed_corpus), "--quick", "--copies", "1", "--cores", "1"]
+    arguments += ["--recipe", str(filmed_corpus / "r.yaml")]
+    corruptions.main(arguments)
+    text = (filmed_corpus / "tables" / "corruptions.md").read_text()
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert [line.split(" | ")[0] for line in lines] == ["| corruption", "|---|---|---|---|", "| dark", "| mean"]
+    assert all(line.count("→") == 3 for line in lines[2:])
+    assert "of 3 cases" in text
+    assert levels == [1, 2, 3]
+    assert len(list((filmed_corpus / "predictions").glob("val-*/short/*.npz"))) == 3 * 2
+    assert not any((filmed_corpus / "corrupted").iterdir())  # features are removed, and the clean ones stay
+    assert clean.files("residual_grid")
+    capsys.readouterr()
+    monkeypatch.setattr(corruptions, "extract_corrupted", lambda *_: pytest.fail("predictions are kept"))
+    monkeypatch.setattr(corruptions, "run", lambda _: pytest.fail("networks are kept"))
+    corruptions.main(arguments)
+    assert (filmed_corpus / "tables" / "corruptions.md").read_text() == text
+
+
+def test_the_table_names_losses_the_cost_and_what_halved():
+    from corruptions import Corruption, Losses, losses_table
+
+    cases = [Corruption("hum", level) for level in (1, 2, 3)]
+    plain = Losses(0.8, dict(zip(cases, (0.1, 0.2, 0.6), strict=True)))
+    augmented = Losses(0.79, dict(zip(cases, (0.05, 0.11, 0.1), strict=True)))
+    table = losses_table(plain, augmented, "as trained.")
+    assert table.rows[0] == (("hum",), [("10.0 → 5.0",), ("20.0 → 11.0",), ("60.0 → 10.0",)])
+    assert table.notes[0].endswith("a cost of 1.0 points. The loss at least halves in 2 of 3 cases.")
+
+
+def test_options(tmp_path):
+    from corruptions import effective_corruptions, parse
+
+    assert not {"saturated", "grey"} & set(effective_corruptions())
+    assert {"opus", "h264", "freeze"} <= set(effective_corruptions())
+    options = parse(["--out", str(tmp_path), "--quick"])
+    assert (options.seeds, options.folder) == ((0,), tmp_path / "quick")
+    assert parse(["--out", str(tmp_path)]).seeds == (0, 1, 2)
+    with pytest.raises(AvlocError, match="unknown corruptions grey; want white_noise, "):
+        parse(["--out", str(tmp_path), "--corruptions", "hum,grey"])
