@@ -95,7 +95,7 @@ def union(*lists: Iterable[Sequence[float]]) -> list[Segment]:
 
 
 def merge_touching(segments: Iterable[Sequence[float]]) -> list[Segment]:
-    """Join segments that touch or overlap; empty ones are left out, and the result is sorted.
+    """Join segments that touch or overlap, sorted; those that do not end behind their start are left out.
 
     >>> merge_touching([(2, 3), (0, 1), (1, 1.5), (0.2, 0.4), (5, 5)])
     [Segment(start_s=0.0, end_s=1.5), Segment(start_s=2.0, end_s=3.0)]

@@ -1,6 +1,6 @@
 """RTTM: `SPEAKER clip 1 start duration <NA> <NA> label confidence <NA>`, one labelled stretch of time per line, in seconds.
 
-NIST, "The rich transcription evaluation plan", 2009; the form in which diarization, and sets of partly forged speech, keep labels.
+NIST, "The rich transcription evaluation plan", 2009: the form in which diarization and sets of partly forged speech keep labels.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ REAL, FAKE = "bonafide", "spoof"
 REAL_LABELS = frozenset((REAL, "bona-fide", "real", "genuine", "speech", "nonspeech"))
 FAKE_LABELS = frozenset((FAKE, "fake"))
 ATTACK = re.compile(r"a\d{1,3}")  # ASVspoof's names of methods: A01 to A19 and on
+DIGITS = 6  # of a time in seconds: a sum of two decimal numbers must be the number that was meant
 LATEST_S = 1e6  # eleven days: later than any time in a clip
 
 
@@ -72,7 +73,9 @@ def _parse_line(fields: list[str], path: Path, number: int) -> tuple[str, RttmRo
         )
     start_s, length_s = (_number(text, path, number) for text in fields[3:5])
     if not 0 <= start_s <= LATEST_S or not 0 <= length_s <= LATEST_S:
-        raise AvlocError(f"{path}: line {number}: want a start and a duration of 0 s or more, got {start_s:g} and {length_s:g}")
+        raise AvlocError(
+            f"{path}: line {number}: want a start and a duration of 0 s or more, got {start_s:g} and {length_s:g}"
+        )
     label = fields[7]
     is_fake = is_fake_label(label)
     if is_fake is None:
@@ -81,7 +84,7 @@ def _parse_line(fields: list[str], path: Path, number: int) -> tuple[str, RttmRo
         )
     confidence = fields[8] if len(fields) > FEWEST_FIELDS else NOTHING
     score = None if confidence == NOTHING else _number(confidence, path, number)
-    return fields[1], RttmRow(start_s, start_s + length_s, is_fake, label, score)
+    return fields[1], RttmRow(start_s, round(start_s + length_s, DIGITS), is_fake, label, score)
 
 
 def is_fake_label(label: str) -> bool | None:
@@ -106,7 +109,9 @@ def _number(text: str, path: Path, number: int) -> float:
     return value
 
 
-def write_rttm(path: str | Path, clips: Mapping[str, Iterable[RttmRow]] | Iterable[tuple[str, Iterable[RttmRow]]]) -> None:
+def write_rttm(
+    path: str | Path, clips: Mapping[str, Iterable[RttmRow]] | Iterable[tuple[str, Iterable[RttmRow]]]
+) -> None:
     """Write the rows of each clip, atomically.
 
     Raises:

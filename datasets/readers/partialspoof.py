@@ -90,7 +90,9 @@ def _read_split(root: Path, split: str) -> RecordTable:
     if step_s is None:
         raise AvlocError(f"{labels_path(root, split, STEPS_S[0])}: no such label file, nor one of another step")
     labels = labels_path(root, split, step_s)
-    return cached_table([protocol, labels], f"partialspoof {split}", lambda: _read_files(root, split, protocol, labels, step_s))
+    return cached_table(
+        [protocol, labels], f"partialspoof {split}", lambda: _read_files(root, split, protocol, labels, step_s)
+    )
 
 
 def _read_files(root: Path, split: str, protocol: Path, labels: Path, step_s: float) -> RecordTable:
@@ -145,7 +147,11 @@ def _spoof_frames(labels: Any, path: Path, name: str) -> np.ndarray[tuple[int], 
         texts = np.zeros((), dtype=str)
     unknown = texts[(texts != BONAFIDE) & (texts != SPOOF)] if texts.ndim == 1 else texts
     if texts.ndim != 1 or not len(texts) or len(unknown):
-        got = f"{str(unknown[0])[:40]!r}" if unknown.ndim == 1 and len(unknown) else f"{type(labels).__name__} of no frames"
+        got = (
+            f"{str(unknown[0])[:40]!r}"
+            if unknown.ndim == 1 and len(unknown)
+            else f"{type(labels).__name__} of no frames"
+        )
         raise AvlocError(f"{path}: {name}: want a label '1' (bona fide) or '0' (spoof) per frame, got {got}")
     return np.asarray(texts == SPOOF)
 

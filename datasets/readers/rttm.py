@@ -45,7 +45,9 @@ class Rttm:
         if split is not None and NO_SPLIT not in paths:
             name = next((name for name in split_names(split) if name in paths), None)
             if name is None:
-                raise AvlocError(f"{root}: has the splits {', '.join(paths)}, got {split!r}; want a file {split}{SUFFIX}")
+                raise AvlocError(
+                    f"{root}: has the splits {', '.join(paths)}, got {split!r}; want a file {split}{SUFFIX}"
+                )
             paths = {name: paths[name]}
         elif split not in (None, *SPLITS_OF_ALL):
             raise AvlocError(f"{root}: the clips have no splits, got {split!r}; leave the split out")
@@ -71,7 +73,9 @@ def _label_files(root: Path) -> dict[str, Path]:
     """Return the label file of each split."""
     paths = {path.stem: path for path in sorted(root.glob(f"*{SUFFIX}"))}
     if not paths:
-        raise AvlocError(f"{root}: no RTTM files here, want {', '.join(f'{s}{SUFFIX}' for s in ('train', 'dev', 'test'))}")
+        raise AvlocError(
+            f"{root}: no RTTM files here, want {', '.join(f'{s}{SUFFIX}' for s in ('train', 'dev', 'test'))}"
+        )
     if len(paths) == 1 and not paths.keys() & set(SPLIT_NAMES):
         return {NO_SPLIT: next(iter(paths.values()))}
     return paths

@@ -117,6 +117,7 @@ class _ClipLabels:
 
 
 def media_files(root: Path) -> Iterator[str]:
+    """Iterate over the names of all clips under a folder, relative to it; hidden files and folders are left out."""
     for parent, folders, names in os.walk(root):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:

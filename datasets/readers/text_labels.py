@@ -3,8 +3,8 @@
 Yi et al., "Half-Truth: a partially fake audio detection dataset", Interspeech 2021: `name pieces label`, where the pieces
 `start-end-T` and `start-end-F` are joined by `/`, and the label is 1 for a genuine clip.
 Luong et al., "LlamaPartialSpoof: an LLM-driven fake speech dataset simulating disinformation generation", ICASSP 2025:
-`name duration label piece piece …`, with pieces `start-end-bonafide` and `start-end-spoof`. The set is made for evaluation: all of
-its clips are `test`.
+`name duration label piece piece …`, with pieces `start-end-bonafide` and `start-end-spoof`. The set is made for evaluation: all
+of its clips are `test`.
 
 Both are read by one parser: the name first, the clip's label in column 3, numbers and pieces anywhere behind the name.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -90,7 +91,7 @@ class HalfTruth:
         if not path.is_file():
             raise AvlocError(f"{path}: no such {WHAT}")
         places = _find_clips(root, f"HAD_{split}")
-        usual = next(iter(places.values()), had_file("", split))
+        usual = next(iter(places.values()), had_file("clip", split))
         builder = TableBuilder()
         for line in read_label_lines(path):
             file = places.get(line.name) or str(Path(usual).with_name(f"{line.name}{Path(usual).suffix}"))
@@ -126,7 +127,7 @@ class LlamaPartialSpoof:
         paths = sorted(root.glob("label_*.txt"))
         if not paths:
             raise AvlocError(f"{root}: no LlamaPartialSpoof labels here, want {lps_labels(Path(), LPS_PART)}")
-        return concatenate([cached_table([path], "llamapartialspoof", lambda path=path: _read_part(path)) for path in paths])
+        return concatenate([cached_table([path], "llamapartialspoof", partial(_read_part, path)) for path in paths])
 
     def public_name(self, record: VideoRecord) -> str:
         """Return the clip's name in the labels: the file without folder and suffix."""
@@ -204,7 +205,9 @@ def _parse_line(fields: Sequence[str], path: Path, number: int) -> LabelLine:
     name = next((fields[0].removesuffix(s) for s in SUFFIXES if fields[0].endswith(s)), fields[0])
     name = relative_path(name, path, number)
     duration_s, ends, fakes = None, [0.0], []
-    for text in (part for k, field in enumerate(fields) if k not in (0, LABEL_COLUMN) for part in field.split("/") if part):
+    for text in (
+        part for k, field in enumerate(fields) if k not in (0, LABEL_COLUMN) for part in field.split("/") if part
+    ):
         if _NUMBER.fullmatch(text):
             duration_s = float(text)
             continue
@@ -215,9 +218,11 @@ def _parse_line(fields: Sequence[str], path: Path, number: int) -> LabelLine:
     if is_fake and not fakes:
         raise AvlocError(f"{place}: the clip is labelled as forged, but none of its pieces is")
     if fakes and not is_fake:
-        raise AvlocError(f"{place}: the clip is labelled as genuine, but the piece {fakes[0].start_s:g}-{fakes[0].end_s:g} is forged")
-    end_s = max(ends) or None if duration_s is None else duration_s
-    return LabelLine(name, end_s, *_repair(fakes, end_s))
+        raise AvlocError(
+            f"{place}: the clip is labelled as genuine, but the piece {fakes[0].start_s:g}-{fakes[0].end_s:g} is forged"
+        )
+    length_s = duration_s if duration_s is not None else max(ends) or None
+    return LabelLine(name, length_s, *_repair(fakes, length_s))
 
 
 def _parse_piece(text: str, place: str) -> tuple[float, float, bool]:

@@ -75,7 +75,7 @@ def write_mp4(
 
 def write_wav(path: Path, samples: npt.NDArray[np.float32], sample_rate: int) -> None:
     """Write samples (N,) in [-1, 1] to a .wav file of 16 bits, atomically; its folder is created."""
-    import soundfile
+    import soundfile  # type: ignore[import-untyped]
 
     with replacing(path) as temporary, temporary.open("wb") as file:
         soundfile.write(file, samples, sample_rate, subtype="PCM_16", format="WAV")

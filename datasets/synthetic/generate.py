@@ -308,7 +308,9 @@ def synthesize(
     root, speech = Path(out).expanduser(), None if speech is None else str(Path(speech).expanduser())
     settings = GenerationSettings(layout, clips, seed, speech, corruptions)
     if corruptions and layout in SOUND_LAYOUTS:
-        raise AvlocError(f"the injected faults are of clips with a picture, which {layout} has not; leave --corruptions out")
+        raise AvlocError(
+            f"the injected faults are of clips with a picture, which {layout} has not; leave --corruptions out"
+        )
     plans = plan(clips, seed)
     if layout in SOUND_LAYOUTS:
         plans = sound_plans(plans)
