@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from avloc.errors import AvlocError
-from avloc.evaluation.inputs import activitynet, result_pickle
+from avloc.evaluation.inputs import activitynet, result_pickle, rttm_rows
 from avloc.evaluation.inputs.names import match_names
 from avloc.evaluation.inputs.rows import FloatRows, Problem, RowCollector, is_finite, select_videos
 from avloc.evaluation.matching import PredictionRows
@@ -106,6 +106,7 @@ def read_predictions(path: str | os.PathLike[str], problems: list[Problem] | Non
     - ActivityNet's JSON, as OpenTAD and other toolboxes write it.
     - The pickle of ActionFormer and UMMAFormer (`eval_results.pkl`), or a pickled dictionary of rows or arrays (n, 3) for
       each clip. It is read without running code of the file.
+    - RTTM (`.rttm`), whose confidence is the score.
 
     Args:
         path: the file; `~` is expanded.
@@ -121,6 +122,8 @@ def read_predictions(path: str | os.PathLike[str], problems: list[Problem] | Non
     collector = RowCollector(path, problems)
     if path.suffix in PICKLE_SUFFIXES or head.startswith(PICKLE_BEGIN):
         _add_pickle(collector, path)
+    elif path.suffix == rttm_rows.SUFFIX:
+        collector.add_flat(*rttm_rows.read_rows(path))
     elif activitynet.is_activitynet(head):
         collector.add_results(activitynet.read_activitynet(path))
     else:
@@ -208,7 +211,7 @@ def write_predictions(
     """Write a prediction file, clip by clip and atomically.
 
     Args:
-        path: the file; `~` is expanded.
+        path: the file; `~` is expanded. A `.rttm` gets RTTM, see `inputs.rttm_rows`; all others get JSON.
         predictions: rows (n, 3) of score, start, end for each clip.
         exact: write all digits, for predictions made elsewhere; else scores get 6 significant digits, and seconds 3 decimals.
 
@@ -216,6 +219,9 @@ def write_predictions(
         AvlocError: if a value is not finite; an earlier file stays as it is.
     """
     clips = predictions.items() if isinstance(predictions, Mapping) else predictions
+    if Path(path).suffix == rttm_rows.SUFFIX:
+        rttm_rows.write_rows(Path(path).expanduser(), clips)
+        return
     # A name that is not text (undecodable bytes) becomes JSON's escapes.
     with (
         replacing(Path(path).expanduser()) as temporary,

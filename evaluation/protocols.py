@@ -21,6 +21,7 @@ class Protocol:
         ap_ious: IoU thresholds of AP, above 0 and at most 1.
         ar_counts: numbers of rows per clip of AR, at least 1.
         has_score: report a combined score, mean AP / 2 + mean AR / 2.
+        has_ranges: report EER and F1 of frames of 20 to 640 ms and the range-based EER too, see `score_ranges`.
 
     Raises:
         AvlocError: if a threshold or a number is out of range, or one of the two lists is empty.
@@ -34,6 +35,7 @@ class Protocol:
     ap_ious: tuple[float, ...]
     ar_counts: tuple[int, ...]
     has_score: bool
+    has_ranges: bool = False
 
     def __post_init__(self) -> None:
         for iou in self.ap_ious:
@@ -56,9 +58,14 @@ PROTOCOLS = {
         Protocol("lavdf", "fake_periods", (0.5, 0.75, 0.95), (100, 50, 20, 10), has_score=False),
         Protocol("avdeepfake1m", "fake_segments", CHALLENGE_AP_IOUS, CHALLENGE_AR_COUNTS, has_score=True),
         Protocol("avdeepfake1m++", "fake_segments", CHALLENGE_AP_IOUS, CHALLENGE_AR_COUNTS, has_score=True),
+        Protocol("speech", "fake_segments", CHALLENGE_AP_IOUS, CHALLENGE_AR_COUNTS, has_score=False, has_ranges=True),
     )
 }
-"""The published protocols by name."""
+"""The protocols by name: the published ones, and `speech` for partly forged speech.
+
+The error rates of `speech` are those that PartialSpoof reports; that set has no AP and AR, which are here at AV-Deepfake1M's
+settings.
+"""
 
 
 def get_protocol(name: str) -> Protocol:
@@ -98,7 +105,7 @@ def _read_yaml(path: Path) -> Protocol:
     if unknown := [str(key) for key in document if key not in (*names, "base")]:
         raise AvlocError(f"{path}: unknown {', '.join(unknown)}; {expected}")
     base = get_protocol(str(document.pop("base", "avdeepfake1m")))
-    types = {"name": str, "segments_field": str, "has_score": bool}
+    types = {"name": str, "segments_field": str, "has_score": bool, "has_ranges": bool}
     for name, value in document.items():
         if not isinstance(value, types.get(name, list)):
             raise AvlocError(f"{path}: {name} must be a {types.get(name, list).__name__}, got {value!r}")

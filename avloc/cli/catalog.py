@@ -2,7 +2,7 @@
 
 VERBS = {
     "demo": "run the whole pipeline on generated clips, with a report",
-    "synth": "generate a labelled set of real mp4 files",
+    "synth": "generate a labelled set of real media files",
     "data": "summarize, check and draw a dataset",
     "extract": "cache the features of a dataset's clips",
     "store": "inspect, verify, export, import and merge feature stores",

@@ -188,6 +188,7 @@ def _check(options: CheckOptions, table: RecordTable) -> int:
     from tqdm import tqdm
 
     from avloc.datasets.inspect.check import PROBLEM_KINDS, ClipProblem, check_clips
+    from avloc.datasets.readers.catalog import dataset_modalities
     from avloc.io.files import write_csv
 
     counts: Counter[str] = Counter()
@@ -204,6 +205,7 @@ def _check(options: CheckOptions, table: RecordTable) -> int:
                 workers=options.workers,
                 timeout_s=options.timeout,
                 longest_s=options.longest,
+                modalities=dataset_modalities(options.dataset),
                 progress=bar.update,
             ),
             counts,

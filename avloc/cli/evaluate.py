@@ -35,16 +35,19 @@ EXAMPLE = """avloc evaluate predictions.json LAV-DF/metadata.min.json --protocol
   avloc evaluate predictions.json --dataset folder --root clips --protocol lavdf  # clips/labels.csv
   avloc evaluate predictions.json mine.json --protocol avdeepfake1m --segments-field fakes --ap-ious 0.3,0.5
   avloc evaluate prediction.txt val_metadata.json --protocol avdeepfake1m --report clips.html
-  avloc evaluate scores.tsv key.tsv --llr --bootstrap  # ASVspoof's files"""
+  avloc evaluate scores.tsv key.tsv --llr --bootstrap  # ASVspoof's files
+  avloc evaluate predictions.json --dataset partialspoof --root PartialSpoof/database --split eval --protocol speech"""
 DESCRIPTION = """Score predictions with AP and AR, and analyse the errors.
 
-Predictions are read in four forms, told by their content:
+Predictions are read in these forms, told by their content:
   {"file": [[score, start, end], …], …}
       json of avloc and of the challenges
   {"results": {"file": [{"segment": [start, end], "score": s}, …], …}}
       json of ActivityNet (OpenTAD)
   eval_results.pkl
       pickle of ActionFormer and UMMAFormer; no code of the file is run
+  predictions.rttm
+      RTTM; the confidence is the score, 1 where it is <NA>
   prediction.txt
       one file;score per line, for whole clips; a higher score means fake
   scores.tsv
@@ -145,8 +148,8 @@ def _add_files(options: argparse.ArgumentParser, arguments: Sequence[str]) -> No
         # argparse refuses an option before a positional that may be missing.
         nargs="?" if may_lack_metadata else None,
         metavar="metadata" if may_lack_metadata else "metadata (or --dataset and --root)",
-        help="the dataset's own metadata file (json), your labels.csv, or for clip scores ASVspoof's key (.tsv); or name "
-        "--dataset and --root instead",
+        help="the dataset's own metadata file (json), your labels.csv, an RTTM file, or for clip scores ASVspoof's key (.tsv) or "
+        "protocol (.trl.txt); or name --dataset and --root instead",
     )
     add_dataset_options(options, required=False)
 
@@ -207,7 +210,7 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--resolutions",
         action="store_true",
-        help="also EER and F1 of frames of 20 to 640 ms, and the range-based EER, as for partly forged speech",
+        help="also EER and F1 of frames of 20 to 640 ms, and the range-based EER (default: only by the protocol speech)",
     )
 
 
@@ -351,7 +354,7 @@ def _build_report(options: EvaluateOptions, evaluation: Evaluation, protocol: Pr
         versus=versus,
         insight=compute_insight(evaluation) if options.needs_insight else None,
         frames=_score_steps(options.frame_step, evaluation) if options.frame_step is not None else None,
-        ranges=_score_ranges(evaluation) if options.resolutions else None,
+        ranges=_score_ranges(evaluation) if options.resolutions or protocol.has_ranges else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""`avloc synth`: a seed > a labelled set of mp4 clips in a dataset's layout."""
+"""`avloc synth`: a seed > a labelled set of clips in a dataset's layout."""
 
 from __future__ import annotations
 
@@ -17,13 +17,20 @@ if TYPE_CHECKING:
     from avloc.datasets.synthetic.generate import GenerationSettings
 
 
+LAYOUT_NAMES = (
+    *("lavdf", "avdeepfake1m", "avdeepfake1m++"),
+    *("partialspoof", "halftruth", "llamapartialspoof", "rttm"),  # sound alone
+)
+"""The keys of `avloc.datasets.synthetic.generate.LAYOUTS`, which takes long to import."""
+
+
 @dataclass(frozen=True, slots=True)
 class SynthOptions:
     """The options of `avloc synth`.
 
     Attributes:
         out: the new dataset's folder.
-        layout: `lavdf`, `avdeepfake1m` or `avdeepfake1m++`.
+        layout: a key of `avloc.datasets.synthetic.generate.LAYOUTS`.
         clips: number of clips.
         seed: seed of the set.
         speech: a folder of recordings; None: the bundled ones.
@@ -51,7 +58,7 @@ def parse(arguments: Sequence[str]) -> SynthOptions:
     """Parse the verb's arguments."""
     options = parser("synth", "avloc synth clips --layout lavdf --clips 200 --seed 7")
     options.add_argument("out", type=path, help="folder for the new dataset")
-    options.add_argument("--layout", required=True, help="layout of the dataset: lavdf, avdeepfake1m or avdeepfake1m++")
+    options.add_argument("--layout", required=True, help=f"layout of the dataset: {', '.join(LAYOUT_NAMES)}")
     options.add_argument("--clips", type=int, required=True, help="number of clips, at least 9")
     options.add_argument("--seed", type=int, default=0, help="the same seed gives the same files (default: 0)")
     options.add_argument(

@@ -28,6 +28,8 @@ FULL_SCALE = 32768
 """The whole number that stands for a sample of 1 in 16 bits."""
 
 
+TOUCHING_S = 1e-6
+"""Seconds of a gap between two segments that still touch: the rest of a computation."""
 ROW_TOLERANCE = 1e-3
 """Rows by which a time may miss the edge of a row and still lie on it."""
 
@@ -90,6 +92,23 @@ def union(*lists: Iterable[Sequence[float]]) -> list[Segment]:
     [Segment(start_s=0.0, end_s=1.0), Segment(start_s=1.0, end_s=2.0)]
     """
     return sorted({Segment(float(s), float(e)) for segments in lists for s, e in segments})
+
+
+def merge_touching(segments: Iterable[Sequence[float]]) -> list[Segment]:
+    """Join segments that touch or overlap, sorted; those that do not end behind their start are left out.
+
+    >>> merge_touching([(2, 3), (0, 1), (1, 1.5), (0.2, 0.4), (5, 5)])
+    [Segment(start_s=0.0, end_s=1.5), Segment(start_s=2.0, end_s=3.0)]
+    """
+    merged: list[Segment] = []
+    for start, end in union(segments):
+        if end <= start:
+            continue
+        if merged and start <= merged[-1].end_s + TOUCHING_S:
+            merged[-1] = Segment(merged[-1].start_s, max(end, merged[-1].end_s))
+        else:
+            merged.append(Segment(start, end))
+    return merged
 
 
 def interval_iou(a: FloatArray, b: FloatArray) -> npt.NDArray[np.float64]:

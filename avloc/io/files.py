@@ -233,6 +233,30 @@ def read_lines(path: str | Path, what: str) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
+def numbered_fields(path: str | Path, what: str) -> Iterator[tuple[int, list[str]]]:
+    """Read a text file of fields between blanks: the number of each line, from 1, and its fields; empty lines are left out.
+
+    Args:
+        path: the file.
+        what: noun for the file in error messages, such as "label file".
+
+    Raises:
+        AvlocError: if the file is missing or not UTF-8.
+    """
+    path = Path(path)
+    try:
+        with path.open(encoding="utf-8-sig") as lines:
+            for number, line in enumerate(lines, start=1):
+                if fields := line.split():
+                    yield number, fields
+    except FileNotFoundError as error:
+        raise AvlocError(f"{path}: no such {what}") from error
+    except IsADirectoryError as error:
+        raise AvlocError(f"{path}: is a folder, want a {what}") from error
+    except UnicodeDecodeError as error:
+        raise AvlocError(f"{path}: not text in UTF-8") from error
+
+
 def read_json(path: str | Path, what: str, error_type: type[AvlocError] = AvlocError) -> Any:
     """Read a small JSON file.
 

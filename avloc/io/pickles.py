@@ -37,6 +37,8 @@ _ENCODE, _BYTES = "_codecs encode", "__builtin__ bytes"  # bytes in protocols be
 NAMES = frozenset((*_RECONSTRUCT, *_FROM_BUFFER, *_SCALAR, _DTYPE, _NDARRAY, _ENCODE, _BYTES))
 """Modules and names that a pickle of numpy arrays mentions."""
 _NUMBERS = re.compile(r"[<>|=]?(f[248]|[iu][1248]|b1)")
+_TEXTS_OR_NUMBERS = re.compile(r"[<>|=]?(f[248]|[iu][1248]|b1|U[1-9]\d{0,3})")
+_OBJECTS = re.compile(r"[|]?O8?")
 _INTEGERS = frozenset(("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4"))
 _TEXTS = frozenset(
     ("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8")
@@ -73,6 +75,10 @@ def read_plain_pickle(path: str | Path, what: str, *, max_bytes: int = MAX_BYTES
         AvlocError: if the file is missing, is no pickle, is too large, or holds anything else. No code of the file is run.
     """
     path = Path(path)
+    return _interpret(_read_bytes(path, what, max_bytes), path, is_free=False)
+
+
+def _read_bytes(path: Path, what: str, max_bytes: int) -> bytes:
     try:
         with path.open("rb") as file:
             data = file.read(max_bytes + 1)
@@ -82,13 +88,41 @@ def read_plain_pickle(path: str | Path, what: str, *, max_bytes: int = MAX_BYTES
         raise AvlocError(f"{path}: is a folder, want a {what}") from error
     if len(data) > max_bytes:
         raise AvlocError(f"{path}: want a pickle of at most {max_bytes} bytes, got more")
+    return data
+
+
+def _interpret(data: bytes, path: Path, *, is_free: bool) -> Any:
     try:
-        return _Machine().run(data)
+        return _Machine(is_free=is_free).run(data)
     except _RefusedError as error:
         raise AvlocError(f"{path}: a pickle that is not read: {error}") from error
     except _DAMAGES as error:
         reason = one_line(error) or type(error).__name__
         raise AvlocError(f"{path}: not a pickle file, or a damaged one ({reason})") from error
+
+
+def read_saved_object(path: str | Path, what: str) -> Any:
+    """Read a .npy file in which `numpy.save` put one value, such as a dictionary of arrays of texts; no code is run.
+
+    Args:
+        path: the file.
+        what: noun for the file in error messages, such as "label file".
+
+    Raises:
+        AvlocError: as `read_plain_pickle`, or if the file is no .npy file of one value.
+    """
+    path = Path(path)
+    data = _read_bytes(path, what, MAX_BYTES)
+    try:
+        stream = io.BytesIO(data)
+        version = np.lib.format.read_magic(stream)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read_header(stream)
+    except _DAMAGES as error:
+        raise AvlocError(f"{path}: not a .npy file, or a damaged one ({one_line(error)})") from error
+    if shape != () or dtype != np.dtype(object):
+        raise AvlocError(f"{path}: want a {what} with one dictionary, got an array of {dtype} of shape {shape}")
+    return _interpret(data[stream.tell() :], path, is_free=True)
 
 
 class _RefusedError(Exception):
@@ -107,18 +141,23 @@ class _Kind:
     """The type of an array's numbers, as the file states it."""
 
     text: str
+    is_free: bool = False  # texts and single values are allowed too
 
     def dtype(self) -> np.dtype[Any]:
-        if not _NUMBERS.fullmatch(self.text):
+        allowed = _TEXTS_OR_NUMBERS if self.is_free else _NUMBERS
+        if not allowed.fullmatch(self.text):
             raise _RefusedError(f"an array of {self.text[:80]!a}, want numbers")
         return np.dtype(self.text)
+
+    def holds_objects(self) -> bool:
+        return self.is_free and _OBJECTS.fullmatch(self.text) is not None
 
 
 @dataclass(slots=True)
 class _Array:
     """An array whose values follow in a later instruction."""
 
-    values: npt.NDArray[Any] | None = None
+    values: Any = None
 
 
 @dataclass(slots=True)
@@ -129,6 +168,7 @@ class _Machine:
     marks: list[int] = field(default_factory=list)
     memo: dict[int, Any] = field(default_factory=dict)
     containers: int = 0
+    is_free: bool = False
 
     def run(self, data: bytes) -> Any:
         """Return the value that the pickle describes."""
@@ -227,7 +267,7 @@ class _Machine:
         if not isinstance(function, _Name) or type(arguments) is not tuple:
             raise _RefusedError("it calls something, want plain values and arrays of numbers only")
         if function.text == _DTYPE:
-            self.stack.append(_Kind(str(arguments[0])))
+            self.stack.append(_Kind(str(arguments[0]), self.is_free))
         elif function.text in _RECONSTRUCT and arguments[0] == _Name(_NDARRAY):
             self.push(_Array())
         elif function.text in _FROM_BUFFER:
@@ -252,9 +292,19 @@ class _Machine:
             target.text = f"{order if order in ('<', '>') else ''}{target.text.lstrip('<>|=')}"
         elif isinstance(target, _Array):
             _, shape, kind, is_fortran, raw = state
-            self.stack[-1] = target.values = _array(raw, kind, shape, fortran=bool(is_fortran))
+            if isinstance(kind, _Kind) and kind.holds_objects():
+                self.stack[-1] = target.values = _single(raw, shape)
+            else:
+                self.stack[-1] = target.values = _array(raw, kind, shape, fortran=bool(is_fortran))
         else:
             raise _RefusedError("it sets attributes, want plain values and arrays of numbers only")
+
+
+def _single(raw: Any, shape: Any) -> Any:
+    """Return the value of an array that holds one object and has no axes, as `numpy.save` wraps a dictionary."""
+    if shape != () or type(raw) is not list or len(raw) != 1:
+        raise _RefusedError("an array of objects, want numbers or one dictionary")
+    return raw[0]
 
 
 def _array(raw: Any, kind: Any, shape: Any, *, fortran: bool) -> npt.NDArray[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -72,6 +72,7 @@ def check_clips(
     workers: int = 1,
     timeout_s: float = TIMEOUT_S,
     longest_s: float = LONGEST_S,
+    modalities: Collection[str] = MODALITIES,
     progress: Callable[[int], object] = lambda clips: None,
 ) -> Iterator[ClipProblem]:
     """Iterate over the problems of all clips, or of a sample, in the order of the clips.
@@ -85,6 +86,7 @@ def check_clips(
         workers: processes; 0 reads in this one, where a clip that crashes or hangs ends the check.
         timeout_s: give up on a clip after this many seconds without progress.
         longest_s: the limit of a clip's length.
+        modalities: those that a clip must have.
         progress: called with the number of clips checked since the last call.
 
     Raises:
@@ -102,7 +104,7 @@ def check_clips(
         yield from _result_problems(file, result)
         if isinstance(result.result, _CheckedClip) and result.result.info is not None:
             info = result.result.info
-            yield from _stream_problems(file, info)
+            yield from _stream_problems(file, info, modalities)
             yield from _time_problems(table, clip, file, float(seconds[clip]), info.duration_s)
         progress(1)
 
@@ -191,10 +193,10 @@ def _result_problems(file: str, result: TaskResult) -> Iterator[ClipProblem]:
         yield ClipProblem(kind, file, shown(detail))
 
 
-def _stream_problems(file: str, info: MediaInfo) -> Iterator[ClipProblem]:
-    if info.sample_rate is None and NO_DECODER["audio"] not in info.problems:
+def _stream_problems(file: str, info: MediaInfo, modalities: Collection[str]) -> Iterator[ClipProblem]:
+    if "audio" in modalities and info.sample_rate is None and NO_DECODER["audio"] not in info.problems:
         yield ClipProblem("no sound", file, "no audio stream")
-    if info.width is None and NO_DECODER["visual"] not in info.problems:
+    if "visual" in modalities and info.width is None and NO_DECODER["visual"] not in info.problems:
         yield ClipProblem("no picture", file, "no video stream")
     if info.fps is not None and abs(info.fps - DEFAULT_FPS) > FPS_TOLERANCE:
         yield ClipProblem("fps", file, f"{info.fps:g} frames per second")

@@ -9,13 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from avloc.core.records import VideoRecord, split_names
+from avloc.core.records import MODALITIES, VideoRecord, split_names
 from avloc.core.suggestions import did_you_mean
 from avloc.datasets.readers import tabular
 from avloc.datasets.readers.avdeepfake1m import ONE_M, PLUS_PLUS, AVDeepfake1M
 from avloc.datasets.readers.lavdf import LAVDF
+from avloc.datasets.readers.partialspoof import PartialSpoof
 from avloc.datasets.readers.reader import DatasetReader, build_reader
+from avloc.datasets.readers.rttm import Rttm
 from avloc.datasets.readers.table import RecordTable
+from avloc.datasets.readers.text_labels import HalfTruth, LlamaPartialSpoof
 from avloc.errors import AvlocError, one_line
 from avloc.io.imports import import_dotted
 
@@ -26,6 +29,10 @@ DATASETS: dict[str, DatasetReader] = {
     "lavdf": LAVDF(),
     "avdeepfake1m": AVDeepfake1M(ONE_M),
     "avdeepfake1m++": AVDeepfake1M(PLUS_PLUS),
+    "partialspoof": PartialSpoof(),
+    "halftruth": HalfTruth(),
+    "llamapartialspoof": LlamaPartialSpoof(),
+    "rttm": Rttm(),
     "folder": tabular.MediaFolder(),
     "csv": tabular.MetadataFile("metadata.csv"),
     "json": tabular.MetadataFile("metadata.json"),
@@ -90,7 +97,7 @@ def read_records(
     Args:
         dataset: as in `get_reader`.
         root: the dataset's folder; `~` is expanded.
-        split: a split's name; None reads all splits. `val` and `dev` are one.
+        split: a split's name; None reads all splits. `val` and `dev` are one, and so are `test` and `eval`.
 
     Raises:
         AvlocError: if the dataset, the folder or the split does not exist, or the metadata are malformed.
@@ -119,14 +126,14 @@ def read_records(
 
 
 def _known_split(split: str, splits: Sequence[str], dataset: str) -> str:
-    """Return the reader's own name of a split.
+    """Return the reader's own name of a split; `test` is `eval` where a set calls it so.
 
     Raises:
         AvlocError: if the reader lists its splits, and this is none of them.
     """
     if not splits or split in splits:
         return split
-    for name in split_names(split):
+    for name in (*split_names(split), *(("eval",) if split == "test" else ())):
         if name in splits:
             return name
     raise AvlocError(f"{dataset} has the splits {', '.join(splits)}, got {split!r}{did_you_mean(split, splits)}")
@@ -149,3 +156,12 @@ def public_name(dataset: str | DatasetReader | type[DatasetReader], record: Vide
     'id1/real.mp4'
     """
     return get_reader(dataset).public_name(record)
+
+
+def dataset_modalities(dataset: str | DatasetReader | type[DatasetReader]) -> tuple[str, ...]:
+    """Return the modalities that the clips of a dataset have: a reader's `modalities`, both by default.
+
+    >>> dataset_modalities("partialspoof"), dataset_modalities("lavdf")
+    (('audio',), ('audio', 'visual'))
+    """
+    return tuple(getattr(get_reader(dataset), "modalities", MODALITIES))

@@ -25,6 +25,8 @@ class DatasetReader(Protocol):
         splits: names of the splits; empty if the metadata name them.
         validation: the split that training validates on.
 
+    A reader of a set without pictures may also have `modalities = ("audio",)`; a check then misses no video.
+
     >>> from avloc.datasets.readers.table import TableBuilder
     >>> class OneClip:
     ...     splits = ("train", "val")

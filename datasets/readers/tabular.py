@@ -62,7 +62,7 @@ class MediaFolder:
         """
         labels = next((root / name for name in LABEL_NAMES if (root / name).is_file()), None)
         clips = {} if labels is None else _read_clips(labels)
-        files = sorted(_media_files(root))
+        files = sorted(media_files(root))
         missing = clips.keys() - set(files)
         if labels is not None and missing:
             raise AvlocError(
@@ -116,7 +116,8 @@ class _ClipLabels:
     attributes: dict[str, str] = field(default_factory=dict)
 
 
-def _media_files(root: Path) -> Iterator[str]:
+def media_files(root: Path) -> Iterator[str]:
+    """Iterate over the names of all clips under a folder, relative to it; hidden files and folders are left out."""
     for parent, folders, names in os.walk(root):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:

@@ -1,4 +1,4 @@
-"""Frames and samples > an mp4 with H.264 4:2:0 and AAC, the field's usual streams."""
+"""Frames and samples > an mp4 with H.264 4:2:0 and AAC, the field's usual streams; samples alone > a wav of 16 bits."""
 
 from __future__ import annotations
 
@@ -71,3 +71,11 @@ def write_mp4(
             frame.sample_rate, frame.pts, frame.time_base = sample_rate, 0, Fraction(1, sample_rate)
             container.mux(audio.encode(frame))
             container.mux(audio.encode())
+
+
+def write_wav(path: Path, samples: npt.NDArray[np.float32], sample_rate: int) -> None:
+    """Write samples (N,) in [-1, 1] to a .wav file of 16 bits, atomically; its folder is created."""
+    import soundfile  # type: ignore[import-untyped]
+
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        soundfile.write(file, samples, sample_rate, subtype="PCM_16", format="WAV")

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from avloc.core.records import VideoRecord
 from avloc.core.suggestions import did_you_mean
 from avloc.core.timeline import DEFAULT_SAMPLE_RATE
-from avloc.datasets.readers import avdeepfake1m, lavdf
+from avloc.datasets.readers import avdeepfake1m, lavdf, partialspoof, rttm, text_labels
 from avloc.datasets.readers.catalog import read_records
 from avloc.datasets.synthetic import face, forge, speech_pieces
 from avloc.datasets.synthetic.composition import (
@@ -38,7 +38,7 @@ from avloc.datasets.synthetic.composition import (
     plan,
 )
 from avloc.datasets.synthetic.corruptions import LISTING, contradict, inject
-from avloc.datasets.synthetic.encode import write_mp4
+from avloc.datasets.synthetic.encode import write_mp4, write_wav
 from avloc.errors import AvlocError
 from avloc.io import processes
 from avloc.io.files import read_json, remove_stale, write_json
@@ -99,11 +99,14 @@ def clip_style(clip: ClipPlan) -> Style:
 
 
 def render(composition: Composition, path: Path, style: Style | None = None) -> None:
-    """Render a clip into an mp4 file, by default in the style of `clip_style`."""
+    """Render a clip into an mp4 file, or its sound into a .wav, by default in the style of `clip_style`."""
     clip = composition.clip
     style = style or clip_style(clip)
     kind = CLIP_KINDS.index(clip.kind)
     samples = _render_audio(clip_rng(clip, 3, kind), composition, style)
+    if path.suffix == ".wav":
+        write_wav(path, samples, DEFAULT_SAMPLE_RATE)
+        return
     rng = clip_rng(clip, 4, kind)
     frames = _render_video(rng, composition, style)
     write_mp4(
@@ -180,8 +183,14 @@ LAYOUTS: dict[str, Callable[[Path, Sequence[VideoRecord], Mapping[str, Spans]], 
     "lavdf": lavdf.write,
     "avdeepfake1m": avdeepfake1m.write,
     "avdeepfake1m++": avdeepfake1m.write_plus_plus,
+    "partialspoof": partialspoof.write,
+    "halftruth": text_labels.write_halftruth,
+    "llamapartialspoof": text_labels.write_llamapartialspoof,
+    "rttm": rttm.write,
 }
 """Layout → the function that writes its metadata."""
+SOUND_LAYOUTS = frozenset(("partialspoof", "halftruth", "llamapartialspoof", "rttm"))
+"""Layouts of clips without a picture."""
 SOURCES = ("vox_celeb_2", "lrs3")  # folders at the begin of ++'s paths
 AVDEEPFAKE1M_NAMES = {
     "real": "real",
@@ -195,6 +204,8 @@ def clip_file(clip: ClipPlan, layout: str) -> tuple[str, str]:
     """Return a clip's file, relative to the dataset's folder, and its split's name in the layout."""
     if layout == "lavdf":
         return f"{clip.split}/{clip.number:06d}.mp4", clip.split
+    if layout in SOUND_LAYOUTS:
+        return _sound_file(clip, layout)
     is_plus_plus = layout == "avdeepfake1m++"
     if clip.split == "test":
         split = ("testA", "testB")[clip.source % 2] if is_plus_plus else "test"
@@ -203,6 +214,33 @@ def clip_file(clip: ClipPlan, layout: str) -> tuple[str, str]:
     source = f"{SOURCES[clip.person % len(SOURCES)]}/" if is_plus_plus else ""
     folder = f"{source}id{clip.person:05d}/yt{clip.person:06d}/{clip.source:05d}"
     return f"{split}/{folder}/{AVDEEPFAKE1M_NAMES[clip.kind]}.mp4", split
+
+
+def _sound_file(clip: ClipPlan, layout: str) -> tuple[str, str]:
+    """Return file and split of a clip without a picture; a source's clips share its number."""
+    is_fake, role = clip.kind != "real", clip.number % CLIPS_PER_SOURCE
+    if layout == "partialspoof":
+        split = "eval" if clip.split == "test" else clip.split
+        return f"{split}/con_wav/{'CON' if is_fake else 'LA'}_{split[0].upper()}_{clip.number:07d}.wav", split
+    if layout == "halftruth":
+        name = f"HAD_{clip.split}_{'fake' if is_fake else 'real'}_{clip.number:08d}"
+        return text_labels.had_file(name, clip.split), clip.split
+    if layout == "llamapartialspoof":
+        name = f"{'partial' if is_fake else 'dev-clean'}_{clip.person:04d}_{clip.source:06d}_{role}"
+        return f"{text_labels.LPS_PART}/{name}.wav", "test"
+    return f"{clip.split}/{clip.split}_{clip.number:06d}.wav", clip.split
+
+
+def sound_plans(plans: Sequence[ClipPlan]) -> list[ClipPlan]:
+    """Return the plans of a set without pictures: the two forged clips of each source both have forged words."""
+    kinds = ("real", "audio", "both")
+    return [replace(clip, kind=kinds[clip.number % CLIPS_PER_SOURCE]) for clip in plans]
+
+
+def _without_picture(record: VideoRecord) -> VideoRecord:
+    """Leave out what a record says of the picture."""
+    attributes = tuple(pair for pair in record.attributes if not pair[0].startswith("video_"))
+    return replace(record, visual_segments=(), attributes=attributes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,13 +282,14 @@ def synthesize(
     workers: int = 1,
     progress: Callable[[int], object] = lambda clips: None,
 ) -> list[VideoRecord]:
-    """Generate a labelled set of mp4 clips in a dataset's layout.
+    """Generate a labelled set of clips in a dataset's layout: mp4, or wav where the dataset has no picture.
 
     A set that was interrupted is finished if the settings are the same.
 
     Args:
         out: the dataset's folder; `~` is expanded, and `synth.json` in it keeps the settings.
-        layout: a key of `LAYOUTS`: `lavdf`, `avdeepfake1m` or `avdeepfake1m++`.
+        layout: a key of `LAYOUTS`: `lavdf`, `avdeepfake1m`, `avdeepfake1m++`, or of sound alone `partialspoof`, `halftruth`,
+            `llamapartialspoof`, `rttm`.
         clips: number of clips, at least 9.
         seed: the same seed gives the same files.
         speech: a folder of recordings instead of the bundled ones, see `load_speakers`.
@@ -268,7 +307,13 @@ def synthesize(
         raise AvlocError(f"unknown layout {layout!r}{did_you_mean(layout, LAYOUTS)}, there are: {', '.join(LAYOUTS)}")
     root, speech = Path(out).expanduser(), None if speech is None else str(Path(speech).expanduser())
     settings = GenerationSettings(layout, clips, seed, speech, corruptions)
+    if corruptions and layout in SOUND_LAYOUTS:
+        raise AvlocError(
+            f"the injected faults are of clips with a picture, which {layout} has not; leave --corruptions out"
+        )
     plans = plan(clips, seed)
+    if layout in SOUND_LAYOUTS:
+        plans = sound_plans(plans)
     piece_pools(speech)  # an unusable folder of speech is an error before anything is written
     _claim_folder(root, settings)
     labelled = _render_all(root, plans, settings, workers, progress)
@@ -334,7 +379,9 @@ def _render_missing(task: _RenderTask) -> list[LabelledClip]:
         # Clips of a source follow each other, the real one first.
         real = replace(clip, kind="real", number=clip.number - clip.number % CLIPS_PER_SOURCE)
         original = None if clip.kind == "real" else clip_file(real, layout)[0]
-        labelled.append(LabelledClip(composition.record(file, split, original), composition.spans()))
+        record = composition.record(file, split, original)
+        record = _without_picture(record) if layout in SOUND_LAYOUTS else record
+        labelled.append(LabelledClip(record, composition.spans()))
     return labelled
 
 

@@ -1,7 +1,10 @@
-"""ASVspoof's files of clip scores and clip labels, tab-separated with a header. Legend: V clips.
+"""ASVspoof's files of clip scores and clip labels, tab-separated with a header; and its protocols. Legend: V clips.
 
 A score file has `filename` and `cm-score`; its scores are **higher for bona fide clips**, those of avloc are higher for fakes. So
 the sign is changed here, in both directions, and nowhere else. A key has `filename` and `cm-label`: `bonafide` or `spoof`.
+
+A protocol, as of ASVspoof 2019 and of PartialSpoof (`….trl.txt`, `….trn.txt`), has no header, and five columns between blanks:
+speaker, clip, `-`, system, and `bonafide` or `spoof`. It serves as a key.
 """
 
 from __future__ import annotations
@@ -12,10 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from avloc.errors import AvlocError
-from avloc.io.files import write_text
+from avloc.io.files import numbered_fields, write_text
 
 NAME, SCORE, LABEL = "filename", "cm-score", "cm-label"
 IS_FAKE = {"bonafide": False, "spoof": True}
+PROTOCOL_COLUMNS = 5
 SIGN_NOTE = "cm-score is higher for bona fide clips: the sign was changed, so that higher means fake"
 
 
@@ -35,9 +39,13 @@ def is_score_file(path: Path) -> bool:
 
 
 def is_key(path: Path) -> bool:
-    """Tell whether a file is one of ASVspoof's keys, by its header."""
+    """Tell whether a file says which clips are fake: one of ASVspoof's keys, by its header, or a protocol, by its first line."""
     header = header_of(path)
-    return NAME in header and LABEL in header
+    return (NAME in header and LABEL in header) or _is_protocol_line(" ".join(header).split())
+
+
+def _is_protocol_line(fields: list[str]) -> bool:
+    return len(fields) == PROTOCOL_COLUMNS and fields[-1] in IS_FAKE
 
 
 def read_asvspoof_scores(path: Path) -> dict[str, float]:
@@ -59,13 +67,14 @@ def read_asvspoof_scores(path: Path) -> dict[str, float]:
 
 
 def read_key(path: Path) -> dict[str, bool]:
-    """Read a key: whether each clip is fake.
+    """Read a key or a protocol: whether each clip is fake.
 
     Raises:
         AvlocError: if a line is malformed or repeats a clip, or there is no clip; names the line.
     """
     labels: dict[str, bool] = {}
-    for number, file, text in _rows(path, LABEL):
+    is_protocol = _is_protocol_line(" ".join(header_of(path)).split())
+    for number, file, text in _protocol_rows(path) if is_protocol else _rows(path, LABEL):
         if text not in IS_FAKE:
             raise AvlocError(f"{path}: line {number}: {LABEL} is {text[:40]!r}, want {' or '.join(IS_FAKE)}")
         labels[file] = IS_FAKE[text]
@@ -93,6 +102,19 @@ def _write(path: Path, column: str, values: Mapping[str, str]) -> None:
         if any(mark in file for mark in "\t\r\n"):
             raise AvlocError(f"{path}: the name {file!r} holds a tab or a line break, want a file of file;score (.txt)")
     write_text(path, f"{NAME}\t{column}\n" + "".join(f"{file}\t{value}\n" for file, value in values.items()))
+
+
+def _protocol_rows(path: Path) -> Iterator[tuple[int, str, str]]:
+    """Yield line number, clip and label of each line of a protocol."""
+    names: set[str] = set()
+    for number, fields in numbered_fields(path, "protocol"):
+        if not _is_protocol_line(fields):
+            wanted = "speaker, clip, -, system and bonafide or spoof"
+            raise AvlocError(f"{path}: line {number}: want {wanted}, got {' '.join(fields)[:60]!r}")
+        if fields[1] in names:
+            raise AvlocError(f"{path}: line {number}: the clip {fields[1]} is in the file more than once")
+        names.add(fields[1])
+        yield number, fields[1], fields[-1]
 
 
 def _rows(path: Path, column: str) -> Iterator[tuple[int, str, str]]:

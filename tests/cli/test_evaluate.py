@@ -396,3 +396,29 @@ def test_a_list_of_a_metadata_file_is_refused_for_a_dataset(tmp_path, capsys):
     words = [str(tmp_path / "p.json"), "--dataset", "folder", "--root", str(tmp_path), "--protocol", "lavdf"]
     assert main(["evaluate", *words, "--segments-field", "fakes"]) == 2
     assert "--segments-field names a list of a metadata json" in capsys.readouterr().err
+
+
+def test_speech_by_its_protocol_and_by_a_key(tmp_path, capsys):
+    from avloc.core.records import VideoRecord
+    from avloc.core.timeline import Segment
+    from avloc.datasets.readers.partialspoof import protocol_path, write
+
+    fake = VideoRecord("eval/con_wav/CON_E_1.wav", "eval", 4.0, audio_segments=(Segment(1.0, 2.0),))
+    write(tmp_path, [fake, VideoRecord("eval/con_wav/LA_E_2.wav", "eval", 4.0)], {})
+    (tmp_path / "p.rttm").write_text(
+        "SPEAKER CON_E_1 1 1 1 <NA> <NA> spoof 0.75 <NA>\nSPEAKER LA_E_2 1 0 1 <NA> <NA> spoof 0.5 <NA>\n"
+    )
+    source = ["--dataset", "partialspoof", "--root", str(tmp_path), "--split", "test"]
+    out = tmp_path / "m.json"
+    assert main(["evaluate", str(tmp_path / "p.rttm"), *source, "--protocol", "speech", "--json", str(out)]) == 0
+    numbers = json.loads(out.read_text())
+    assert numbers["strict"]["ap"]["0.5"] == 1
+    ranges = numbers["ranges"]
+    assert (ranges["eer"], ranges["fake_s"], ranges["total_s"]) == (0, 1, 8)
+    assert [*ranges["frames"]] == ["0.02", "0.04", "0.08", "0.16", "0.32", "0.64"]
+    assert ranges["frames"]["0.02"]["total"] == 400
+    assert "range-based" in capsys.readouterr().out
+    (tmp_path / "p.txt").write_text("CON_E_1;0.75\nLA_E_2;0.5\n")
+    assert main(["evaluate", str(tmp_path / "p.txt"), str(protocol_path(tmp_path, "eval"))]) == 0
+    assert main(["evaluate", str(tmp_path / "p.txt"), *source, "--protocol", "speech", "--json", str(out)]) == 0
+    assert json.loads(out.read_text())["detection"]["auc"] == 1

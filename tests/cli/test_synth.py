@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from avloc.cli.main import main
-from avloc.cli.synth import SynthOptions, parse
+from avloc.cli.synth import LAYOUT_NAMES, SynthOptions, parse
 from avloc.datasets.readers.catalog import read_records
+from avloc.datasets.synthetic.generate import LAYOUTS
 
 
 def test_defaults(monkeypatch):
@@ -15,6 +16,10 @@ def test_defaults(monkeypatch):
     assert parse(["out", "--layout", "lavdf", "--clips", "9"]) == SynthOptions(
         out=Path("out"), layout="lavdf", clips=9, seed=0, speech=None, corruptions=False, workers=3
     )
+
+
+def test_layouts_of_the_help_are_those_of_the_generator():
+    assert list(LAYOUT_NAMES) == list(LAYOUTS)
 
 
 def test_options(monkeypatch):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avloc.core.timeline import Segment, TimeGrid, interval_iou, rows_in, segment_array, union
+from avloc.core.timeline import Segment, TimeGrid, interval_iou, merge_touching, rows_in, segment_array, union
 from avloc.errors import AvlocError
 
 
@@ -18,6 +18,16 @@ def test_segments_are_checked():
         segment_array([(2, 1)])
     with pytest.raises(AvlocError, match="finite"):
         segment_array([(0, float("nan"))])
+
+
+def test_segments_that_touch_are_merged():
+    assert merge_touching([]) == merge_touching([(1, 1)]) == []
+    assert merge_touching([(3, 4), (0.1, 0.3), (0.3 + 1e-9, 0.5), (0.2, 0.25), (2, 2)]) == [
+        Segment(0.1, 0.5),
+        Segment(3, 4),
+    ]
+    assert merge_touching([(0, 1), (1.001, 2)]) == [Segment(0, 1), Segment(1.001, 2)]
+    assert merge_touching([(2, 1)]) == []
 
 
 def test_union_keeps_each_segment_once():

@@ -7,7 +7,8 @@ from avloc.evaluation.protocols import PROTOCOLS, Protocol, get_protocol, replac
 
 
 def test_presets_are_as_published():
-    assert set(PROTOCOLS) == {"lavdf", "avdeepfake1m", "avdeepfake1m++"}
+    assert set(PROTOCOLS) == {"lavdf", "avdeepfake1m", "avdeepfake1m++", "speech"}
+    assert [name for name, protocol in PROTOCOLS.items() if protocol.has_ranges] == ["speech"]
     assert PROTOCOLS["lavdf"].ap_ious == (0.5, 0.75, 0.95)
     assert PROTOCOLS["lavdf"].ar_counts == (100, 50, 20, 10)
     assert not PROTOCOLS["lavdf"].has_score

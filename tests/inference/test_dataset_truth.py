@@ -124,3 +124,24 @@ def test_a_fake_and_its_original_share_a_source_in_every_layout(tmp_path):
     truth = dataset_truth("avdeepfake1m", tmp_path, "val")
     assert truth.files == ["a/real.mp4", "a/fake.mp4"]
     assert truth.source.tolist() == [0, 0]
+
+
+def test_rttm_is_a_table_of_its_own(tmp_path: Path):
+    path = tmp_path / "test.rttm"
+    lines = [
+        *(
+            "a 1 0 1 <NA> <NA> bonafide <NA> <NA>",
+            "a 1 1 0.5 <NA> <NA> spoof <NA> <NA>",
+            "a 1 1.5 0.5 <NA> <NA> A07 <NA> <NA>",
+        ),
+        *("b 1 0 3 <NA> <NA> bonafide <NA> <NA>", "c 1 1 2 <NA> <NA> spoof <NA> <NA>"),
+    ]
+    path.write_text("\n".join(f"SPEAKER {line}" for line in lines))
+    assert is_table(path)
+    truth = table_truth(path)
+    assert truth.files == ["a", "b", "c"]
+    assert [truth.segments(k).tolist() for k in range(3)] == [[[1.0, 2.0]], [], [[1.0, 3.0]]]
+    assert np.array_equal(truth.duration_s, [2.0, 3.0, np.nan], equal_nan=True)
+    assert list(truth.modality) == ["audio", "real", "audio"]
+    with pytest.raises(AvlocError, match="an RTTM file has no splits, got 'test'"):
+        table_truth(path, "test")

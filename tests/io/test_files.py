@@ -19,6 +19,7 @@ from avloc.io.files import (
     file_sha256,
     format_bytes,
     no_room_error,
+    numbered_fields,
     read_json,
     read_lines,
     remove_stale,
@@ -257,3 +258,15 @@ def test_errors_of_the_system_in_one_line(monkeypatch):
     text = describe_os_error(OSError(errno.ENOSPC, "No space left on device"))
     full = "/dev/shm" if os.path.isdir("/dev/shm") else "a disk"
     assert text == f"{full}: no room on the disk; make room, then run the same command again"
+
+
+def test_fields_keep_the_numbers_of_their_lines(tmp_path):
+    path = tmp_path / "x.txt"
+    path.write_bytes("\ufeffa  b\r\n\r\n\tc\r\n".encode())
+    assert list(numbered_fields(path, "label file")) == [(1, ["a", "b"]), (3, ["c"])]
+    for name, message in (("none.txt", "no such label file"), (".", "is a folder, want a label file")):
+        with pytest.raises(AvlocError, match=message):
+            list(numbered_fields(tmp_path / name, "label file"))
+    path.write_bytes(b"\xff")
+    with pytest.raises(AvlocError, match="not text in UTF-8"):
+        list(numbered_fields(path, "label file"))

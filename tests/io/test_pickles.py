@@ -9,7 +9,7 @@ import pytest
 
 from avloc.errors import AvlocError
 from avloc.io import pickles
-from avloc.io.pickles import read_plain_pickle
+from avloc.io.pickles import read_plain_pickle, read_saved_object
 
 
 @pytest.fixture
@@ -157,3 +157,44 @@ def test_missing_files_and_folders(tmp_path):
         read_plain_pickle(tmp_path / "none.pkl", "prediction file")
     with pytest.raises(AvlocError, match="is a folder, want a prediction file"):
         read_plain_pickle(tmp_path, "prediction file")
+
+
+def save(tmp_path, value, **options):
+    np.save(tmp_path / "x.npy", np.array(value, dtype=object), **options)
+    return tmp_path / "x.npy"
+
+
+@pytest.mark.parametrize(
+    "labels", [["1", "0"], np.array(["1", "0"]), np.array(["long", "ü"]), np.array([1, 0]), np.zeros(0, "U1")]
+)
+def test_a_saved_dictionary_of_texts_and_numbers(tmp_path, labels):
+    result = read_saved_object(save(tmp_path, {"a": labels, "b": [1.5]}), "label file")
+    assert list(result) == ["a", "b"]
+    assert np.array_equal(result["a"], labels)
+
+
+def test_a_saved_object_runs_no_code(tmp_path):
+    with pytest.raises(AvlocError, match=r"x\.npy: a pickle that is not read: it (names|holds more than)"):
+        read_saved_object(save(tmp_path, {"a": Harmful(tmp_path / "harm")}), "label file")
+    assert not (tmp_path / "harm").exists()
+
+
+def test_other_npy_files_are_one_line(tmp_path):
+    np.save(tmp_path / "n.npy", np.zeros(3))
+    with pytest.raises(
+        AvlocError, match=r"n\.npy: want a label file with one dictionary, got an array of float64 of shape \(3,\)"
+    ):
+        read_saved_object(tmp_path / "n.npy", "label file")
+    with pytest.raises(AvlocError, match="want a label file with one dictionary, got an array of object of shape"):
+        read_saved_object(save(tmp_path, [{}, {}]), "label file")
+    with pytest.raises(AvlocError, match="an array of objects, want numbers or one dictionary"):
+        read_saved_object(save(tmp_path, {"a": np.array([{}], dtype=object)}), "label file")
+    path = save(tmp_path, {"a": ["1"]})
+    for size in (0, 5, 60, 140):
+        path.write_bytes(path.read_bytes()[:size] if size else b"")
+        with pytest.raises(AvlocError, match=r"not a \.npy file, or a damaged one|not a pickle file") as error:
+            read_saved_object(path, "label file")
+        assert "\n" not in str(error.value)
+        path = save(tmp_path, {"a": ["1"]})
+    with pytest.raises(AvlocError, match="no such label file"):
+        read_saved_object(tmp_path / "none.npy", "label file")

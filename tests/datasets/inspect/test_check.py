@@ -175,3 +175,15 @@ def test_sample_is_a_function_of_the_seed(root, table):
 
 def test_no_clips(root):
     assert list(check_clips(root, TableBuilder().build())) == []
+
+
+def test_a_set_of_sound_misses_no_picture(tmp_path):
+    write_mp4(tmp_path / "blind.mp4", None, SOUND)
+    builder = TableBuilder()
+    builder.add("blind.mp4", "all")
+    table = builder.build()
+    assert [problem.kind for problem in check_clips(tmp_path, table, workers=0)] == ["no picture"]
+    assert not list(check_clips(tmp_path, table, workers=0, modalities=("audio",)))
+    assert [problem.kind for problem in check_clips(tmp_path, table, workers=0, modalities=("visual",))] == [
+        "no picture"
+    ]

@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from avloc.datasets.synthetic.encode import write_mp4
+from avloc.datasets.synthetic.encode import write_mp4, write_wav
 from avloc.errors import AvlocError
 from avloc.feature_extraction.media.decode import decode
 from avloc.feature_extraction.media.probe import probe
@@ -67,3 +67,11 @@ def test_clip_without_audio(tmp_path, frames):
 def test_folder_in_place_of_the_file(tmp_path, frames):
     with pytest.raises(AvlocError, match="is a folder, want the name of a file to write"):
         write_mp4(tmp_path, frames, None)
+
+
+def test_a_wav_holds_the_samples(tmp_path, beep):
+    write_wav(tmp_path / "new" / "a.wav", beep, 16_000)
+    clip = decode(tmp_path / "new" / "a.wav")
+    assert len(clip.samples) == len(beep)
+    assert np.abs(clip.samples - beep).max() < 1 / 32000
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.wav"]

@@ -176,11 +176,38 @@ def test_wrong_settings(tmp_path):
         ("avdeepfake1m", "test", "real", "test/000007.mp4", "test"),
         ("avdeepfake1m++", "train", "both", "train/lrs3/id00003/yt000003/00005/fake_video_fake_audio.mp4", "train"),
         ("avdeepfake1m++", "test", "real", "testB/000007.mp4", "testB"),
+        ("partialspoof", "test", "audio", "eval/con_wav/CON_E_0000007.wav", "eval"),
+        ("partialspoof", "dev", "real", "dev/con_wav/LA_D_0000007.wav", "dev"),
+        ("halftruth", "train", "both", "HAD_train/train/conbine/HAD_train_fake_00000007.wav", "train"),
+        ("halftruth", "test", "real", "HAD_test/test/HAD_test_real_00000007.wav", "test"),
+        ("llamapartialspoof", "dev", "audio", "R01TTS.0.a/partial_0003_000005_1.wav", "test"),
+        ("rttm", "dev", "real", "dev/dev_000007.wav", "dev"),
     ],
 )
 def test_files_of_a_layout(layout, split, kind, file, split_name):
     clip = composition.ClipPlan(seed=0, split=split, source=5, kind=kind, number=7, person=3)
     assert generate.clip_file(clip, layout) == (file, split_name)
+
+
+@pytest.mark.parametrize("layout", sorted(generate.SOUND_LAYOUTS))
+def test_layouts_of_sound_alone_carry_the_labels(tmp_path, layout, monkeypatch):
+    monkeypatch.setattr(
+        generate, "_render_audio", lambda rng, composition, style: np.zeros(composition.length, np.float32)
+    )
+    records = generate.synthesize(tmp_path, layout=layout, clips=9, seed=3)
+    assert [r.modality for r in records] == ["real", "audio", "audio"] * 3
+    table = read_records(layout, tmp_path)
+    assert {r.file: r.audio_segments for r in table} == {
+        r.file: r.audio_segments for r in records
+    }  # on a grid of 20 ms
+    assert {r.file: r.duration_s for r in table} == {r.file: r.duration_s for r in records}
+    assert len({public_name(layout, r) for r in records}) == 9
+    info = probe(tmp_path / records[0].file)
+    assert (info.sample_rate, info.width, info.duration_s) == (16000, None, records[0].duration_s)
+    assert generate.is_finished(tmp_path, generate.GenerationSettings(layout, 9, 3, None, False))
+    with pytest.raises(AvlocError, match=f"the injected faults are of clips with a picture, which {layout} has not"):
+        generate.synthesize(tmp_path / "odd", layout=layout, clips=9, seed=3, corruptions=True)
+    assert not (tmp_path / "odd").exists()
 
 
 def test_home_folder_is_expanded(tiny_set, tmp_path, monkeypatch):

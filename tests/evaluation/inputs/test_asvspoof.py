@@ -70,3 +70,20 @@ def test_names_that_the_form_cannot_carry_are_refused(tmp_path):
     with pytest.raises(AvlocError, match=r"the name 'a\\tb' holds a tab or a line break"):
         write_asvspoof_scores(tmp_path / "s.tsv", {"a\tb": 1.0})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_protocol_serves_as_a_key(tmp_path):
+    path = tmp_path / "PartialSpoof.LA.cm.eval.trl.txt"
+    path.write_bytes(b"LA_1 CON_E_1 - CON spoof\r\n\r\nLA_2 LA_E_2 - - bonafide\r\n")
+    assert is_key(path)
+    assert read_key(path) == {"CON_E_1": True, "LA_E_2": False}
+    for line, message in (
+        ("LA_2 LA_E_3 - - genuine", "line 2: want speaker, clip, -, system and bonafide or spoof, got 'LA_2 LA_E_3"),
+        ("LA_1 CON_E_1 - CON spoof", "line 2: the clip CON_E_1 is in the file more than once"),
+        ("LA_1 CON_E_4 spoof", "line 2: want speaker, clip"),
+    ):
+        path.write_text(f"LA_1 CON_E_1 - CON spoof\n{line}\n")
+        with pytest.raises(AvlocError, match=message):
+            read_key(path)
+    (tmp_path / "scores.txt").write_text("a.mp4;0.5\n")
+    assert not is_key(tmp_path / "scores.txt")
