@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from avloc.core.columns import CategoricalColumn
 from avloc.core.timeline import merge_touching, segment_array
 from avloc.datasets.inspect.overview import lengths_s
