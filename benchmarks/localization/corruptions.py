@@ -114,11 +114,11 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     add("--device", default="cpu", choices=["cpu", "gpu"], help="device of the networks (default: cpu)")
     values = vars(parser.parse_args(arguments))
     seeds = values.pop("seeds") or ("0" if values["quick"] else "0,1,2")
-    chosen, known = values.pop("corruptions"), effective_corruptions()
-    names = chosen.split(",") if chosen else QUICK_CORRUPTIONS if values["quick"] else known
-    unknown = [name for name in names if name not in known]
+    chosen, available = values.pop("corruptions"), effective_corruptions()
+    names = chosen.split(",") if chosen else QUICK_CORRUPTIONS if values["quick"] else available
+    unknown = [name for name in names if name not in available]
     if unknown:
-        raise AvlocError(f"unknown corruptions {', '.join(unknown)}; want {', '.join(known)}")
+        raise AvlocError(f"unknown corruptions {', '.join(unknown)}; want {', '.join(available)}")
     return Options(**values, seeds=tuple(map(int, seeds.split(","))), names=tuple(names))
 
 
