@@ -354,4 +354,4 @@ def test_suffixes_are_told_from_the_folder(tmp_path, store):
     with pytest.raises(AvlocError, match="--strip-suffix: want an ending of .npy, .npz, .pt"):
         read_npy_folder(folder, replace(OPTIONS, strip_suffix="features"))
     with pytest.raises(AvlocError, match=r"--width tells which files are \(D, T\); leave --transposed out"):
-        read_npy_folder(folder, replace(OPTIONS, width=3, transposed=True))
+        read_npy_folder(folder, replace(OPTIONS, width=3, transposed=True, strip_suffix=".pt"))
