@@ -226,6 +226,8 @@ def save_as(path: str | os.PathLike[str], predictions: Predictions, form: str) -
     path, clips = Path(path).expanduser(), iter_clips(predictions.files, predictions.rows)
     if form not in FORMS:
         raise AvlocError(f"{path}: unknown form {form!r}, want one of {', '.join(FORMS)}")
+    if not (is_finite(predictions.rows.scores).all() and is_finite(predictions.rows.segments).all()):
+        raise AvlocError(f"{path}: predictions with a value that is not finite are not written")
     if form == "rttm":
         rttm_rows.write_rows(path, clips)
     elif form == "actionformer":
