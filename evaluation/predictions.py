@@ -202,6 +202,42 @@ def iter_clips(files: Sequence[str], rows: PredictionRows) -> Iterator[tuple[str
         yield file, np.column_stack([rows.scores[part], rows.segments[part]])
 
 
+FORMS = ("avloc", "activitynet", "actionformer", "rttm")
+"""Forms of prediction files: ours and the challenges', OpenTAD's json, the pickle of ActionFormer and UMMAFormer, RTTM."""
+
+
+def form_of_suffix(path: Path) -> str:
+    """Return the form that a file's suffix stands for.
+
+    >>> form_of_suffix(Path("p.rttm")), form_of_suffix(Path("p.pkl")), form_of_suffix(Path("p.json"))
+    ('rttm', 'actionformer', 'avloc')
+    """
+    if path.suffix == rttm_rows.SUFFIX:
+        return "rttm"
+    return "actionformer" if path.suffix in PICKLE_SUFFIXES else "avloc"
+
+
+def save_as(path: str | os.PathLike[str], predictions: Predictions, form: str) -> None:
+    """Write predictions in one of `FORMS`, with all digits and atomically.
+
+    Raises:
+        AvlocError: if the form is unknown, a value is not finite, or a name cannot be written in it.
+    """
+    path, clips = Path(path).expanduser(), iter_clips(predictions.files, predictions.rows)
+    if form not in FORMS:
+        raise AvlocError(f"{path}: unknown form {form!r}, want one of {', '.join(FORMS)}")
+    if not (is_finite(predictions.rows.scores).all() and is_finite(predictions.rows.segments).all()):
+        raise AvlocError(f"{path}: predictions with a value that is not finite are not written")
+    if form == "rttm":
+        rttm_rows.write_rows(path, clips)
+    elif form == "actionformer":
+        result_pickle.write_pickle(path, clips)
+    elif form == "activitynet":
+        activitynet.write_results(path, clips)
+    else:
+        write_predictions(path, clips, exact=True)
+
+
 def write_predictions(
     path: str | os.PathLike[str],
     predictions: Mapping[str, FloatRows] | Iterable[tuple[str, FloatRows]],

@@ -16,5 +16,5 @@ VERBS = {
     "submit": "check, repair and zip a challenge submission",
     "localize": "find the fake segments of clips",
     "serve": "serve a web page that localizes uploaded clips",
-    "convert": "convert a released checkpoint of BA-TFD or BA-TFD+",
+    "convert": "convert a released checkpoint of BA-TFD or BA-TFD+, or predictions",
 }

@@ -1,9 +1,10 @@
-"""`avloc convert`: a released checkpoint of BA-TFD or BA-TFD+ > a checkpoint of avloc."""
+"""`avloc convert`: a released checkpoint of BA-TFD or BA-TFD+ > a checkpoint of avloc; predictions > another program's form."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -11,11 +12,17 @@ from avloc.cli.arguments.parser import parser
 from avloc.cli.arguments.values import existing, path
 from avloc.core.descriptions import ClipInputFormat, Fit, TrainingContext
 from avloc.core.timeline import DEFAULT_FPS
-from avloc.errors import AvlocError
+from avloc.errors import AvlocError, shown
 
 if TYPE_CHECKING:
     from avloc.heads.maps import MapDecoding
     from avloc.models.batfd.published import ConvertedCheckpoint
+
+
+EXAMPLE = """avloc convert batfd_plus_default.ckpt --out batfd_plus.ckpt
+  avloc convert predictions.json --out predictions.rttm
+  avloc convert predictions.json --out results.json --form activitynet --strip-suffix .mp4"""
+PREDICTION_SUFFIXES = (".json", ".pkl", ".pickle", ".rttm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,18 +34,38 @@ class ConvertOptions:
     decoding: MapDecoding
     fit: Fit
     allow_missing: bool
+    form: str | None
+    strip_suffix: str
 
 
 def parse(arguments: Sequence[str]) -> ConvertOptions:
     """Parse the command line."""
+    from avloc.evaluation.predictions import FORMS
     from avloc.heads.maps import DECODINGS
 
-    options = parser("convert", "avloc convert batfd_plus_default.ckpt --out batfd_plus.ckpt")
+    options = parser("convert", EXAMPLE)
     options.add_argument(
-        "published", type=existing("checkpoint"), help="a Lightning checkpoint with state_dict and hyper_parameters"
+        "published",
+        type=existing("checkpoint"),
+        help="a Lightning checkpoint with state_dict and hyper_parameters; or predictions (.json, .pkl, .rttm)",
     )
     options.add_argument(
-        "--out", type=path, required=True, help="the checkpoint to write, for `avloc localize` and `avloc predict`"
+        "--out",
+        type=path,
+        required=True,
+        help="the checkpoint to write, for `avloc localize` and `avloc predict`; or the predictions",
+    )
+    options.add_argument(
+        "--form",
+        choices=FORMS,
+        help="form of the predictions: avloc's json, ActivityNet's (OpenTAD), the pickle of ActionFormer and UMMAFormer, or RTTM "
+        "(default: by the suffix of --out, avloc for .json)",
+    )
+    options.add_argument(
+        "--strip-suffix",
+        metavar="TEXT",
+        default="",
+        help="ending of the clips' names to leave out of the predictions, as .mp4 (default: none)",
     )
     options.add_argument(
         "--decoding",
@@ -64,13 +91,38 @@ def run(arguments: Sequence[str]) -> int:
     """Convert, and list the tensors that are missing or unexpected."""
     options = parse(arguments)
     if options.out.exists() and options.out.resolve() == options.published.resolve():
-        raise AvlocError(f"{options.out}: is the checkpoint itself and would be overwritten; name another --out")
+        raise AvlocError(f"{options.out}: is the given file itself and would be overwritten; name another --out")
+    if options.published.suffix in PREDICTION_SUFFIXES:
+        _convert_predictions(options)
+        return 0
+    if options.form is not None or options.strip_suffix:
+        raise AvlocError(
+            f"{options.published}: --form and --strip-suffix are for predictions ({', '.join(PREDICTION_SUFFIXES)})"
+        )
     converted = _convert(options)
     for kind, names in (("missing", converted.missing), ("unexpected", converted.unexpected)):
         for name in names:
             print(f"  {kind}: {name}")
     print(f"{options.out}: {converted.report()}")
     return 1 if converted.missing or converted.unexpected else 0
+
+
+def _convert_predictions(options: ConvertOptions) -> None:
+    """Write predictions in another form, and say what was read."""
+    from avloc.evaluation.predictions import form_of_suffix, read_predictions, save_as
+
+    predictions = read_predictions(options.published)
+    names = [file.removesuffix(options.strip_suffix) for file in predictions.files]
+    if len(set(names)) < len(names):
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise AvlocError(
+            f"{options.published}: without {options.strip_suffix} several clips are named {shown(repeated)}"
+        )
+    form = options.form or form_of_suffix(options.out)
+    save_as(options.out, replace(predictions, files=names), form)
+    print(f"{shown(options.out)}: {len(names)} clips, {len(predictions.rows.scores)} rows, as {form}")
+    for note in predictions.notes:
+        print(f"note: {shown(options.published)}: {note}", file=sys.stderr)
 
 
 def _convert(options: ConvertOptions) -> ConvertedCheckpoint:

@@ -1,4 +1,4 @@
-"""Results in ActivityNet's JSON, as OpenTAD and other toolboxes write them > rows of each clip.
+"""Results in ActivityNet's JSON, as OpenTAD and other toolboxes write them > rows of each clip, and back.
 
 `{"results": {"clip": [{"segment": [start, end], "score": 0.9, "label": "Fake"}, …], …}, "version": …}`, in seconds.
 """
@@ -12,14 +12,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import simdjson
 
 from avloc.errors import AvlocError, shown
-from avloc.io.files import read_json
+from avloc.io.files import read_json, replacing
 from avloc.io.jsonstream import SIMDJSON_ERRORS
 
 WANTED = '{"segment": [start, end], "score": number}'
 HEAD_BYTES = 1 << 16
+LABEL = "Fake"
 # In a file of our own form, the value of every member is a list.
 _RESULTS = re.compile(rb'"results"\s*:\s*\{')
 _FIRST_IS_NO_LIST = re.compile(rb'\s*\{\s*"(?:[^"\\]|\\.)*"\s*:\s*[^\s\[]')
@@ -72,6 +75,17 @@ def _unique_members(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         repeated = next(name for name in members if names.count(name) > 1)
         raise AvlocError(f"{path}: {shown(repeated)}: the clip is in the file more than once")
     return members
+
+
+def write_results(path: Path, clips: Iterable[tuple[str, npt.NDArray[np.float64]]]) -> None:
+    """Write the rows (n, 3) of score, start and end of each clip, all with the label `Fake`; clip by clip and atomically."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", errors="backslashreplace") as out:
+        out.write('{"version": "1.3", "external_data": {}, "results": {')
+        for k, (file, rows) in enumerate(clips):
+            entries = [{"segment": [a, b], "score": s, "label": LABEL} for s, a, b in np.asarray(rows).tolist()]
+            text = json.dumps(entries, allow_nan=False)
+            out.write(f"{',' if k else ''}\n{json.dumps(file, ensure_ascii=False)}: {text}")
+        out.write("\n}}\n")
 
 
 def iter_results(results: Iterable[tuple[Any, Any]]) -> Iterator[ClipResults]:

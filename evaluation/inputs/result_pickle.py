@@ -1,4 +1,4 @@
-"""The pickle that ActionFormer, UMMAFormer and their descendants write > rows of each clip; no code of the file is run.
+"""The pickle that ActionFormer, UMMAFormer and their descendants write > rows of each clip, and back; no code of a file is run.
 
 `{"video-id": [clip of each row], "t-start": seconds (R,), "t-end": seconds (R,), "score": (R,), "label": (R,)}`.
 
@@ -7,7 +7,8 @@ Legend: R rows of all clips.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import pickle
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from avloc.errors import AvlocError
+from avloc.io.files import replacing
 
 CLIPS, COLUMNS = "video-id", ("score", "t-start", "t-end")
 
@@ -67,3 +69,20 @@ def _column(document: Mapping[str, Any], name: str, count: int, path: Path) -> n
             f"{path}: {name} must be {count} numbers, one per {CLIPS}, got shape {column.shape} of {column.dtype}"
         )
     return column.astype(np.float64)
+
+
+def write_pickle(path: Path, clips: Iterable[tuple[str, npt.NDArray[np.float64]]]) -> None:
+    """Write the rows (n, 3) of score, start and end of each clip, all with the label 0, atomically.
+
+    The form has no place for a clip without rows.
+    """
+    names: list[str] = []
+    parts = [np.zeros((0, 3))]
+    for file, rows in clips:
+        names += [file] * len(rows)
+        parts.append(np.asarray(rows, dtype=np.float64).reshape(-1, 3))
+    values = np.concatenate(parts)
+    columns = {CLIPS: names, **{name: values[:, k].copy() for k, name in enumerate(COLUMNS)}}
+    columns["label"] = np.zeros(len(names), dtype=np.int64)
+    with replacing(path) as temporary, temporary.open("wb") as out:
+        pickle.dump(columns, out, protocol=4)

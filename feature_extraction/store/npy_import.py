@@ -1,4 +1,4 @@
-"""A folder of .npy files, one (T, D) per clip > shards of a store; resumable like an extraction."""
+"""A folder of .npy, .npz, .pt or .h5 files, one (T, D) per clip > shards of a store; resumable like an extraction."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from avloc.feature_extraction.store.layout import new_layout, saved_layout, shar
 from avloc.feature_extraction.store.npy_export import EXPORT_FILE, EXPORT_VERSION, SUFFIX
 from avloc.feature_extraction.store.shard_tables import NO_FILE, OK, ShardTables, read_tables
 from avloc.feature_extraction.store.shards import ShardWriter
+from avloc.io.array_files import SUFFIXES, open_array
 from avloc.io.files import NoRoomError, read_json, remove_stale, resolve_inside
 
 PIECE_NUMBERS = 1 << 22  # read at once
@@ -36,8 +37,12 @@ class ImportOptions:
         hop_s: seconds per row.
         start_s: start of each clip's first row, seconds; default 0.
         receptive_field_s: seconds that a row sees; default: the hop.
-        suffix: ending of the clips' names where the files' names end with .npy; default .mp4.
+        suffix: ending of the clips' names in place of the files' (`strip_suffix`); default .mp4.
         transposed: the files are (D, T).
+        strip_suffix: ending of the files' names that is not part of the clips' names, as `/features.npz`; only files with it are
+            read. Default: .npy, or if no file has it the one of the other suffixes that all have.
+        key: name of the array in files that hold several.
+        width: numbers per row; files of (D, T) are told by it.
     """
 
     extractor: str | None = None
@@ -47,11 +52,34 @@ class ImportOptions:
     receptive_field_s: float | None = None
     suffix: str | None = None
     transposed: bool = False
+    strip_suffix: str | None = None
+    key: str | None = None
+    width: int | None = None
+
+    @property
+    def layout(self) -> ArrayLayout:
+        """The arrangement of the numbers in each file."""
+        return ArrayLayout(self.transposed, self.key, self.width)
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayLayout:
+    """The arrangement of the numbers in each file.
+
+    Attributes:
+        transposed: the files are (D, T).
+        key: name of the array in files that hold several.
+        width: numbers per row, by which files of (D, T) are told; None: unknown.
+    """
+
+    transposed: bool = False
+    key: str | None = None
+    width: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class NpyFolder:
-    """A folder of .npy files, fully described.
+    """A folder of files with features, fully described.
 
     Attributes:
         folder: the folder.
@@ -60,7 +88,7 @@ class NpyFolder:
         starts_s: clip → start of its first row in seconds, where that is not `start_s`.
         start_s: start of the other clips.
         failures: clips without a file, with the reasons.
-        transposed: the files are (D, T).
+        layout: the arrangement of the numbers in each file.
         problems: clip → its decoding problems, where it has any.
         gaps: clip → (first, end) pairs of rows for which nothing was decoded, where it has any.
     """
@@ -71,7 +99,7 @@ class NpyFolder:
     starts_s: dict[str, float] = field(default_factory=dict)
     start_s: float = 0.0
     failures: dict[str, str] = field(default_factory=dict)
-    transposed: bool = False
+    layout: ArrayLayout = field(default_factory=ArrayLayout)
     problems: dict[str, list[str]] = field(default_factory=dict)
     gaps: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
 
@@ -102,7 +130,7 @@ def read_npy_folder(folder: str | Path, options: ImportOptions) -> NpyFolder:
     """Describe a folder by its `export.json`, which the options must agree with, or without one by the options alone.
 
     Args:
-        folder: a folder of .npy files, at any depth.
+        folder: a folder of files with features, at any depth.
         options: the user's description of it.
 
     Raises:
@@ -111,18 +139,44 @@ def read_npy_folder(folder: str | Path, options: ImportOptions) -> NpyFolder:
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise AvlocError(f"{folder}: no such folder")
-    names = sorted(
-        path.relative_to(folder).as_posix() for path in folder.rglob(f"*{SUFFIX}") if not path.name.startswith(".")
-    )
     if (folder / EXPORT_FILE).exists():
-        return _read_export(folder, names, options)
+        return _read_export(folder, _find_files(folder, SUFFIX), options)
+    if next(folder.glob("*/store.json"), None) is not None:
+        raise AvlocError(f"{folder}: is a feature store of avloc; join it to another with avloc store merge")
+    if options.strip_suffix is not None and PurePosixPath(f"x{options.strip_suffix}").suffix not in SUFFIXES:
+        raise AvlocError(
+            f"--strip-suffix: want an ending of {', '.join(SUFFIXES)}, as /features.npz, got {options.strip_suffix!r}"
+        )
+    strip = options.strip_suffix or _common_suffix(folder)
+    names = _find_files(folder, strip)
     if not names:
-        raise AvlocError(f"{folder}: has no {SUFFIX} files")
+        raise AvlocError(f"{folder}: has no {strip} files")
     _check_options(options)
     suffix = ".mp4" if options.suffix is None else options.suffix
-    files = {name.removesuffix(SUFFIX) + suffix: name for name in names}
-    description = _description(options, _read_dim(folder, list(files.values()), transposed=options.transposed))
-    return NpyFolder(folder, files, description, start_s=options.start_s or 0.0, transposed=options.transposed)
+    files = {name.removesuffix(strip) + suffix: name for name in names}
+    description = _description(options, _read_dim(folder, list(files.values()), options.layout))
+    return NpyFolder(folder, files, description, start_s=options.start_s or 0.0, layout=options.layout)
+
+
+def _find_files(folder: Path, ending: str) -> list[str]:
+    """Return the names of the files with an ending, relative to the folder, sorted."""
+    paths = folder.rglob(f"*{PurePosixPath(ending).suffix}")
+    names = (path.relative_to(folder).as_posix() for path in paths if not path.name.startswith("."))
+    return sorted(name for name in names if name.endswith(ending) and name != ending.lstrip("/"))
+
+
+def _common_suffix(folder: Path) -> str:
+    """Return .npy, or if no file has it the suffix that files of features have here.
+
+    Raises:
+        AvlocError: if they have several.
+    """
+    suffixes = [suffix for suffix in SUFFIXES if next(folder.rglob(f"*{suffix}"), None) is not None]
+    if SUFFIX in suffixes or not suffixes:
+        return SUFFIX
+    if len(suffixes) > 1:
+        raise AvlocError(f"{folder}: has files of {', '.join(suffixes)}; name one of these with --strip-suffix")
+    return suffixes[0]
 
 
 def _check_options(options: ImportOptions) -> None:
@@ -139,6 +193,8 @@ def _check_options(options: ImportOptions) -> None:
         )
     if options.modality not in MODALITIES:
         raise AvlocError(f"modality must be {' or '.join(MODALITIES)}, got {options.modality!r}")
+    if options.width is not None and options.transposed:
+        raise AvlocError("--width tells which files are (D, T); leave --transposed out")
     if options.suffix and "." not in options.suffix:
         raise AvlocError(f"--suffix: want an ending with its dot, as .{options.suffix}, got {options.suffix!r}")
     _check_name(str(options.extractor))
@@ -201,6 +257,9 @@ def _check_agreement(path: Path, description: ExtractorDescription, suffix: str,
         agrees = math.isclose(value, float(exported or 0)) if isinstance(value, float) else value in (None, exported)
         if not agrees:
             raise AvlocError(f"--{option} {value} contradicts {path}, which says {exported}; leave the option out")
+    for option, value in (("key", options.key), ("strip-suffix", options.strip_suffix), ("width", options.width)):
+        if value is not None:
+            raise AvlocError(f"--{option} contradicts {path}, which describes the files; leave the option out")
     if options.transposed:
         raise AvlocError(f"--transposed contradicts {path}: exported files are never transposed; leave the option out")
 
@@ -316,7 +375,7 @@ def _iter_pieces(source: NpyFolder, file: str) -> Iterator[npt.NDArray[Any]]:
     Raises:
         AvlocError: if they cannot be used.
     """
-    values, dim = _open_values(source.folder, file, transposed=source.transposed), source.description.dim
+    values, dim = _open_values(source.folder, file, source.layout), source.description.dim
     if values.shape[1] != dim:
         hint = "; is the file transposed (--transposed)?" if values.shape[0] == dim else ""
         raise AvlocError(f"want {dim} numbers per row, got {values.shape[1]}{hint}")
@@ -329,24 +388,24 @@ def _iter_pieces(source: NpyFolder, file: str) -> Iterator[npt.NDArray[Any]]:
         yield piece.astype(np.float64) if is_feature and piece.dtype.kind != "f" else piece
 
 
-def _open_values(folder: Path, file: str, *, transposed: bool) -> npt.NDArray[Any]:
-    """Map a file's values (T, D) into memory."""
-    path = resolve_inside(folder, file)
-    try:
-        values: npt.NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
-    except (ValueError, EOFError) as error:
-        raise AvlocError(f"not a .npy file of numbers ({one_line(error)})") from error
+def _open_values(folder: Path, file: str, layout: ArrayLayout) -> npt.NDArray[Any]:
+    """Read a file's values (T, D); those of a .npy file are mapped into memory."""
+    values = open_array(resolve_inside(folder, file), layout.key)
     if values.ndim != 2 or values.dtype.kind not in "fiu":
         raise AvlocError(f"want numbers of shape (rows, numbers), got {values.dtype} of shape {values.shape}")
-    return values.T if transposed else values
+    if layout.width is None:
+        return values.T if layout.transposed else values
+    if layout.width not in values.shape:
+        raise AvlocError(f"want {layout.width} numbers per row (--width), got an array of shape {values.shape}")
+    return values if values.shape[1] == layout.width else values.T
 
 
-def _read_dim(folder: Path, files: Sequence[str], *, transposed: bool) -> int:
-    """The numbers per row of the first file that can be read."""
+def _read_dim(folder: Path, files: Sequence[str], layout: ArrayLayout) -> int:
+    """The numbers per row: as stated, or those of the first file that can be read."""
     first = None
     for file in files:
         try:
-            return int(_open_values(folder, file, transposed=transposed).shape[1])
+            return int(_open_values(folder, file, layout).shape[1])
         except (AvlocError, OSError) as error:
             first = first or f"{file}: {error}"
-    raise AvlocError(f"{folder}: none of the {len(files)} {SUFFIX} files can be used; {first}")
+    raise AvlocError(f"{folder}: none of the {len(files)} {PurePosixPath(files[0]).suffix} files can be used; {first}")

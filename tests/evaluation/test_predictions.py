@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from avloc.errors import AvlocError
 from avloc.evaluation.inputs.rows import Problem
-from avloc.evaluation.predictions import Predictions, align, read_predictions, reorder, write_predictions
+from avloc.evaluation.predictions import (
+    FORMS,
+    Predictions,
+    align,
+    read_predictions,
+    reorder,
+    save_as,
+    write_predictions,
+)
 from avloc.io import jsonstream
 
 
@@ -279,3 +287,16 @@ def test_values_that_are_not_finite_are_never_written(tmp_path, value):
         with pytest.raises(AvlocError, match="a: predictions with a value that is not finite are not written"):
             write_predictions(path, {"a": np.array([(value, 1, 2)])}, exact=exact)
     assert path.read_text() == "earlier"
+
+
+def test_forms_of_others_take_finite_rows_only(tmp_path):
+    predictions = Predictions.from_dict({"a.mp4": [[0.5, 1.0, 2.0]]})
+    for form in FORMS:
+        save_as(tmp_path / form, predictions, form)
+    with pytest.raises(AvlocError, match="unknown form 'xml', want one of avloc, activitynet"):
+        save_as(tmp_path / "x", predictions, "xml")
+    predictions.rows.scores[0] = np.nan
+    for form in FORMS:
+        with pytest.raises(AvlocError, match="a value that is not finite are not written"):
+            save_as(tmp_path / "x", predictions, form)
+    assert not (tmp_path / "x").exists()

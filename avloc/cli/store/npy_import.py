@@ -1,4 +1,4 @@
-"""`avloc store import`: import a folder with a .npy file per clip."""
+"""`avloc store import`: import a folder with a .npy, .npz, .pt or .h5 file per clip."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from avloc.feature_extraction.store.npy_import import ImportOptions
 
 
-EXAMPLE = "avloc store import features --from tsn --extractor tsn --modality visual --hop 0.04 --suffix .mp4"
+EXAMPLE = """avloc store import features --from tsn --extractor tsn --modality visual --hop 0.04 --suffix .mp4
+  avloc store import features --from LAV-DF_emb --strip-suffix /features.npz --key audio_features \\
+              --extractor avhubert_audio --modality audio --hop 0.04  # AuViRe's"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,8 @@ def add_options(action: argparse.ArgumentParser) -> None:
         type=path,
         dest="source",
         metavar="DIR",
-        help="folder of .npy files (rows, numbers) at any depth; with an export.json of avloc no other option is needed",
+        help="folder of .npy, .npz, .pt or .h5 files (rows, numbers) at any depth, one per clip; with an export.json of avloc no "
+        "other option is needed",
     )
     action.add_argument(
         "--extractor", metavar="NAME", help="name of the features in the store (default: that of the export.json)"
@@ -64,8 +67,21 @@ def add_options(action: argparse.ArgumentParser) -> None:
     action.add_argument(
         "--receptive-field", type=above_zero, metavar="SECONDS", help="seconds that a row sees (default: the hop)"
     )
-    action.add_argument("--suffix", metavar=".mp4", help="ending of the clips' names instead of .npy (default: .mp4)")
+    action.add_argument(
+        "--suffix", metavar=".mp4", help="ending of the clips' names in place of the files' (default: .mp4)"
+    )
+    action.add_argument(
+        "--strip-suffix",
+        metavar="TEXT",
+        help="ending of the files' names that the clips' names lack, as /features.npz (default: the files' suffix)",
+    )
+    action.add_argument(
+        "--key", metavar="NAME", help="name of the array in .npz, .pt and .h5 files (default: the only one)"
+    )
     action.add_argument("--transposed", action="store_true", help="the files are (numbers, rows)")
+    action.add_argument(
+        "--width", type=positive, metavar="D", help="numbers per row: files of (D, rows) are told by it (default: any)"
+    )
     action.add_argument(
         "--shard-clips", type=positive, help="clips per shard (default: a 16th of the set, but 8 to 2000)"
     )
@@ -84,6 +100,9 @@ def read_options(namespace: argparse.Namespace) -> ImportFolderOptions:
         receptive_field_s=namespace.receptive_field,
         suffix=namespace.suffix,
         transposed=namespace.transposed,
+        strip_suffix=namespace.strip_suffix,
+        key=namespace.key,
+        width=namespace.width,
     )
     return ImportFolderOptions(
         namespace.store, namespace.source, features, namespace.shard_clips, namespace.retry_failed
@@ -91,7 +110,7 @@ def read_options(namespace: argparse.Namespace) -> ImportFolderOptions:
 
 
 def run(options: ImportFolderOptions) -> int:
-    """Import a folder of .npy files; returns 1 if a clip failed."""
+    """Import a folder of files with features; returns 1 if a clip failed."""
     from tqdm import tqdm
 
     from avloc.feature_extraction.store.feature_store import FeatureStore

@@ -21,7 +21,10 @@ from avloc.feature_extraction.store.npy_import import ImportOptions
         (["export", "s", "--extractor", "x", "--out", "o"], "no features of 'x', the store has: wave"),
         (["export", "s", "--extractor", "wave", "--out", "s/wave/store.json"], "is a file, want a folder"),
         (["import", "t", "--from", "/nowhere"], "/nowhere: no such folder"),
-        (["import", "t", "--from", "s", "--extractor", "x"], "s: has no .npy files"),
+        (
+            ["import", "t", "--from", "s", "--extractor", "x"],
+            "s: is a feature store of avloc; join it to another with avloc store merge",
+        ),
         (["import", "s/wave/store.json", "--from", "s"], "is a file, want the folder of a store"),
         (
             ["import", "t", "--from", ".", "--extractor", "x", "--modality", "audio", "--hop", "1", "--suffix", "mp4"],

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from avloc.errors import AvlocError
-from avloc.evaluation.inputs.result_pickle import is_result_pickle, rows_of_clips
+from avloc.evaluation.inputs.result_pickle import is_result_pickle, rows_of_clips, write_pickle
+from avloc.io.pickles import read_plain_pickle
 
 PATH = Path("x.pkl")
 COLUMNS = {
@@ -52,3 +53,15 @@ def test_wrong_columns_are_named(changes, message):
 def test_other_values_are_no_such_pickle():
     for value in ({}, [], None, {"results": {}}, "video-id"):
         assert not is_result_pickle(value)
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_written_rows_are_read_again(tmp_path, count):
+    rows = np.array([[0.5, 1.0, 2.25], [0.125, 0.0, 1.0]])[:count]
+    write_pickle(tmp_path / "r.pkl", [("b", rows), ("a", rows[:0]), ("c", rows[:1])])
+    document = read_plain_pickle(tmp_path / "r.pkl", "prediction file")
+    assert is_result_pickle(document)
+    again = rows_of_clips(document, tmp_path / "r.pkl")
+    assert (again.files, again.counts) == ((["b", "c"], [2, 1]) if count else ([], []))
+    assert np.array_equal(again.values, np.concatenate([rows, rows[:1]]))
+    assert document["label"].tolist() == [0] * len(again.values)

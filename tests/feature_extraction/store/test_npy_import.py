@@ -4,9 +4,11 @@ import errno
 import json
 import os
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from avloc.core.descriptions import ExtractorDescription
 from avloc.core.records import VideoRecord
@@ -235,6 +237,9 @@ def test_round_trip(exported, tmp_path, store, dtype):
         (ImportOptions(receptive_field_s=1.0), "--receptive-field 1.0 contradicts"),
         (ImportOptions(suffix=".wav"), "--suffix .wav contradicts"),
         (ImportOptions(transposed=True), "--transposed contradicts"),
+        (ImportOptions(key="a"), "--key contradicts"),
+        (ImportOptions(width=3), "--width contradicts"),
+        (ImportOptions(strip_suffix=".pt"), "--strip-suffix contradicts"),
     ],
 )
 def test_options_must_agree_with_an_export(exported, tmp_path, options, message):
@@ -307,3 +312,46 @@ def test_an_export_of_an_earlier_release(exported, tmp_path, store):
     (out / "export.json").write_text(json.dumps(document))
     import_features(read_npy_folder(out, ImportOptions()), store)
     assert store.gaps("toy", "b/1.avi") == ()
+
+
+def test_features_of_others(tmp_path, store):
+    """AuViRe's folders: a features.npz per clip, with an array for each modality."""
+    folder = tmp_path / "emb"
+    rows = np.arange(12, dtype=np.float32).reshape(4, 3)
+    for clip, values in (("000001", rows), ("000002", rows.T.copy())):
+        (folder / "test" / clip).mkdir(parents=True)
+        np.savez(folder / "test" / clip / "features.npz", audio_features=values, video_features=values[:, :1])
+    (folder / "test" / "notes.npz").touch()
+    options = ImportOptions("hubert", "audio", 0.04, strip_suffix="/features.npz", key="audio_features", width=3)
+    report = import_features(read_npy_folder(folder, options), store)
+    assert (report.done, report.failures) == (2, {})
+    for file in ("test/000001.mp4", "test/000002.mp4"):
+        assert store.read("hubert", file).values.tolist() == rows.tolist()
+
+
+def test_a_width_tells_files_of_other_axes(folder, store):
+    options = ImportOptions("tsn", "visual", 0.04, width=3)
+    np.save(folder / "t.npy", np.arange(6).reshape(3, 2))
+    np.save(folder / "z.npy", np.zeros((2, 5)))
+    report = import_features(read_npy_folder(folder, options), store)
+    assert list(report.failures) == ["z.mp4"]
+    assert "want 3 numbers per row (--width), got an array of shape (2, 5)" in report.failures["z.mp4"]
+    assert store.read("tsn", "t.mp4").values.tolist() == [[0, 2, 4], [1, 3, 5]]
+    assert store.length("tsn", "test/b.mp4") == 5
+
+
+def test_suffixes_are_told_from_the_folder(tmp_path, store):
+    folder = tmp_path / "pt"
+    folder.mkdir()
+    torch.save(torch.ones(4, 3), folder / "a.pt")
+    assert read_npy_folder(folder, OPTIONS).files == {"a.mp4": "a.pt"}
+    torch.save(torch.ones(4, 3), folder / "b.pth")
+    with pytest.raises(AvlocError, match=r"pt: has files of \.pt, \.pth; name one of these with --strip-suffix"):
+        read_npy_folder(folder, OPTIONS)
+    assert read_npy_folder(folder, replace(OPTIONS, strip_suffix=".pth")).clips == ["b.mp4"]
+    with pytest.raises(AvlocError, match="has no _x.pt files"):
+        read_npy_folder(folder, replace(OPTIONS, strip_suffix="_x.pt"))
+    with pytest.raises(AvlocError, match="--strip-suffix: want an ending of .npy, .npz, .pt"):
+        read_npy_folder(folder, replace(OPTIONS, strip_suffix="features"))
+    with pytest.raises(AvlocError, match=r"--width tells which files are \(D, T\); leave --transposed out"):
+        read_npy_folder(folder, replace(OPTIONS, width=3, transposed=True, strip_suffix=".pt"))
