@@ -25,6 +25,7 @@ EXAMPLE = """avloc predict --checkpoint best.ckpt --dataset lavdf --root LAV-DF 
               --out predictions.json
   avloc predict --checkpoint best.ckpt --network my_net.MyNet --dataset folder --root clips --split all \\
               --out predictions.json
+  avloc predict … --task detection --out prediction.txt  # one score per clip, for avloc submit
   avloc predict … --device cuda:0,cuda:1  # two GPUs share the work
   avloc predict … --shard $SLURM_ARRAY_TASK_ID/8  # task of a job array of eight, counted from 0
   avloc predict …  # when all tasks are done: write the file"""
@@ -47,6 +48,7 @@ class PredictOptions:
     split: str
     store: Path | None
     out: Path
+    task: str
     keep: int
     workers: int
     batch_size: int | None
@@ -66,6 +68,13 @@ def parse(arguments: Sequence[str]) -> PredictOptions:
     )
     options.add_argument(
         "--out", type=output, required=True, help='the file to write: {"file": [[score, start, end], …]} in seconds'
+    )
+    options.add_argument(
+        "--task",
+        choices=("localization", "detection"),
+        default="localization",
+        help="detection: write one file;score per line instead, the score of each clip's best segment, 0 for a clip that fails "
+        "(default: localization)",
     )
     options.add_argument(
         "--keep", type=positive, default=100, help="at most this many rows per 40 s of a clip (default: 100)"
@@ -95,9 +104,11 @@ def run(arguments: Sequence[str]) -> int:
     counts, (i, n) = report.summary, options.engine.shard
     name = shown(options.out) if n == 1 else f"task {i} of {n}"
     reused = f" ({report.reused} by an earlier run)" if report.reused else ""
-    print(f"{name}: {counts.clips} clips{reused}, {counts.rows} rows, {counts.failed} failed")
+    rows = f"{counts.rows} rows, " if options.task == "localization" else ""
+    print(f"{name}: {counts.clips} clips{reused}, {rows}{counts.failed} failed")
+    written = "empty list" if options.task == "localization" else "score 0"
     for file, reason in list(counts.failures.items())[:SHOWN_FAILURES]:
-        print(f"failed, empty list written: {shown(file)}: {shown(reason)}", file=sys.stderr)
+        print(f"failed, {written} written: {shown(file)}: {shown(reason)}", file=sys.stderr)
     if counts.failed > SHOWN_FAILURES:
         print(f"… and {counts.failed - SHOWN_FAILURES} more: {shown(report.failures_path)}", file=sys.stderr)
     if n > 1:
@@ -139,6 +150,7 @@ def _predict(options: PredictOptions) -> PredictionReport:
         allow_missing=options.allow_missing,
         timeout_s=options.timeout,
         longest_s=options.longest,
+        task=options.task,
     )
     engine = options.engine.build(options.devices, run_units=run_parts)
     with sigterm_as_interrupt(), tqdm(unit="clip", desc="predict", disable=None) as bar:

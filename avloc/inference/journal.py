@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -44,6 +44,37 @@ class PredictedClip(NamedTuple):
     failure: str = ""
 
 
+class FileForm(NamedTuple):
+    """The form of a prediction file: its beginning, the text between two clips, its end, and the line of a clip."""
+
+    begin: str
+    between: str
+    end: str
+    line: Callable[[PredictedClip], str]
+
+
+def format_clip_score(clip: PredictedClip) -> str:
+    """Format a clip as `file;score`, by the score of its best row; 0 without rows, as for a clip that failed.
+
+    Raises:
+        AvlocError: if the name holds a line break, or is no text: the form cannot carry it.
+
+    >>> import numpy as np
+    >>> format_clip_score(PredictedClip("a.mp4", np.array([[0.9, 1.0, 1.4], [0.5, 0.0, 1.0]])))
+    'a.mp4;0.9'
+    """
+    if len(clip.file.splitlines()) != 1 or not clip.file.isprintable():
+        raise AvlocError(f"{shown(clip.file)}: file;score cannot carry such a name; predict without --task detection")
+    return f"{clip.file};{clip.rows[:, 0].max(initial=0.0):.9g}"
+
+
+FORMS = {
+    "localization": FileForm("{\n", ",\n", "\n}\n", lambda clip: format_clip(clip.file, clip.rows)),
+    "detection": FileForm("", "\n", "\n", format_clip_score),
+}
+"""The forms of a prediction file by the task of the challenges: segments (task 2), or one score per clip (task 1)."""
+
+
 @dataclass(slots=True)
 class PartSummary:
     """The counts of a part, or of several.
@@ -70,15 +101,22 @@ class PartSummary:
                 self.failures[file] = reason
 
 
-def write_part(path: Path, clips: Sequence[PredictedClip]) -> None:
+def write_part(path: Path, clips: Sequence[PredictedClip], task: str = "localization") -> None:
     """Write a part.
 
+    Args:
+        path: its file.
+        clips: its clips.
+        task: of `FORMS`.
+
     Raises:
+        AvlocError: if the form cannot carry a clip's name.
         OSError: if the disk does not accept it.
     """
     failures = {clip.file: clip.failure for clip in clips if clip.failure}
     counts = {"clips": len(clips), "rows": sum(len(clip.rows) for clip in clips), "failures": failures}
-    lines = ",\n".join(format_clip(clip.file, clip.rows) for clip in clips)
+    form = FORMS[task]
+    lines = form.between.join(map(form.line, clips))
     # A name that is not text (undecodable bytes) becomes JSON's escapes.
     data = f"{json.dumps(counts)}\n{lines}".encode("utf-8", "backslashreplace")
     if not path.parent.is_dir():
@@ -112,6 +150,7 @@ class Journal:
     Attributes:
         out: the prediction file.
         count: the number of its parts.
+        task: of `FORMS`.
 
     >>> journal = Journal(Path("out/predictions.json"), count=40)
     >>> journal.path(3).as_posix(), journal.failures_path.as_posix()
@@ -120,6 +159,7 @@ class Journal:
 
     out: Path
     count: int
+    task: str = "localization"
 
     @property
     def folder(self) -> Path:
@@ -178,14 +218,15 @@ class Journal:
         parts = range(self.count)
         self._write_failures()
         size = sum(self.path(part).stat().st_size for part in parts)
+        form = FORMS[self.task]
         with replacing(self.out, size, sync=True) as temporary, temporary.open("wb") as out:
-            out.write(b"{")
+            out.write(form.begin.encode())
             for part in parts:
-                out.write(b",\n" if part else b"\n")
+                out.write(form.between.encode() if part else b"")
                 with self.path(part).open("rb") as file:
                     file.readline()
                     shutil.copyfileobj(file, out)
-            out.write(b"\n}\n")
+            out.write(form.end.encode())
         for part in parts:  # before the settings: if this is killed, no run with others takes the rest for its own
             self.path(part).unlink()
         shutil.rmtree(self.folder)

@@ -40,6 +40,7 @@ class PredictionSettings:
         allow_missing: clips without features fail, instead of an error.
         timeout_s: give up on a clip after this many seconds without progress.
         longest_s: refuse clips that are longer, in seconds.
+        task: `localization`: rows of segments; `detection`: one score per clip (`avloc.inference.journal.FORMS`).
     """
 
     localizer: LocalizerSettings
@@ -53,6 +54,7 @@ class PredictionSettings:
     allow_missing: bool = False
     timeout_s: float = TIMEOUT_S
     longest_s: float = LONGEST_S
+    task: str = "localization"
 
     def with_resources(self, workers: int, device: str | None = None) -> PredictionSettings:
         """The same settings with this number of workers, and on this device; None: the same device."""
@@ -153,7 +155,7 @@ def run_parts(specs: Iterable[PartSpec], settings: PredictionSettings) -> Iterat
         ):
             predicted.append(PredictedClip(_name(settings, prediction.row), prediction.rows, prediction.failure))
             yield ClipPredicted(bool(prediction.failure))
-        write_part(spec.path, predicted)
+        write_part(spec.path, predicted, settings.task)
         yield PartDone(spec)
 
 
