@@ -63,9 +63,18 @@ def format_clip_score(clip: PredictedClip) -> str:
     >>> format_clip_score(PredictedClip("a.mp4", np.array([[0.9, 1.0, 1.4], [0.5, 0.0, 1.0]])))
     'a.mp4;0.9'
     """
-    if len(clip.file.splitlines()) != 1 or not clip.file.isprintable():
+    if "\n" in clip.file or "\r" in clip.file or not is_text(clip.file):
         raise AvlocError(f"{shown(clip.file)}: file;score cannot carry such a name; predict without --task detection")
     return f"{clip.file};{clip.rows[:, 0].max(initial=0.0):.9g}"
+
+
+def is_text(name: str) -> bool:
+    r"""Tell whether a name can be written as UTF-8: undecodable bytes of a file's name cannot.
+
+    >>> is_text("ä.mp4"), is_text(b"\xff.mp4".decode("utf-8", "surrogateescape"))
+    (True, False)
+    """
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 FORMS = {

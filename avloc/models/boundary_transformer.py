@@ -41,7 +41,6 @@ from avloc.models.weak_pooling import (
     by_modality,
     pooled_losses,
     pseudo_targets,
-    step_scores,
 )
 
 # Shorter proposals are slips of the regression: no data set of the field labels segments that short.
@@ -355,7 +354,8 @@ class BoundaryTransformer(nn.Module):
         assert self.pooling is not None
         terms = pooled_losses(output, labels, self.pooling, self._columns, self.pyramid.levels)
         step_mask = by_modality(output.step_mask, self._columns)
-        targets, certain = pseudo_targets(step_scores(output, step_mask), labels, self.segment_target_maker)
+        scores = output.step_logits.detach().sigmoid() * step_mask
+        targets, certain = pseudo_targets(scores, labels, self.segment_target_maker)
         judged = output._replace(
             point_mask=output.point_mask & certain[:, None, None], step_mask=output.step_mask & certain[:, None, None]
         )

@@ -23,6 +23,7 @@ from avloc.core.timeline import Segment, TimeGrid
 from avloc.errors import AvlocError
 from avloc.heads.losses import masked_mean
 from avloc.heads.modality_points import ModalityPointTargetMaker, ModalityPointTargets
+from avloc.models.clip_pooling import masked_softmax
 from avloc.models.point_branch import MASKED_LOGIT, point_positions
 from avloc.models.pooled_evidence import interval_means
 
@@ -68,17 +69,18 @@ def top_k_mean(logits: Tensor, mask: Tensor, share: float) -> Tensor:
 
 
 def attention_mean(logits: Tensor, mask: Tensor, attention: Tensor) -> Tensor:
-    """Pool by a weighted mean, each weight the sigmoid of an attention: (B, N, M) each → (B, M) logits.
+    """Pool by a weighted mean, the weights a softmax over the instances: (B, N, M) each → (B, M) logits.
 
-    Nguyen et al., "Weakly supervised action localization by sparse temporal pooling network", CVPR 2018, equation 1, with scores
-    instead of embeddings. A softmax over the instances would soon have a single one. Without any instance, the logit is 0.
+    Ilse et al., "Attention-based deep multiple instance learning", ICML 2018, with scores instead of embeddings, so that each
+    instance keeps a score of its own. The score of an instance without weight is free, so that segments are worse than by
+    `top_k_mean` (Wang et al., "A comparison of five multiple instance learning pooling functions", ICASSP 2019, section 3).
+    Without any instance, the logit is 0.
 
     >>> logits, mask = torch.tensor([[[1.0], [4.0], [9.0]]]), torch.tensor([[[True], [True], [False]]])
     >>> attention_mean(logits, mask, torch.zeros(1, 3, 1)).item()
     2.5
     """
-    weights = attention.sigmoid() * mask
-    return (weights * logits).sum(1) / weights.sum(1).clamp_min(LEAST_LOG)
+    return (masked_softmax(attention, mask) * logits).sum(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ class InstancePooling:
         Args:
             logits: of the instances.
             mask: bool, instances that count.
-            attention: weights of the instances before the sigmoid, for `attention`.
+            attention: weights of the instances before the softmax, for `attention`.
 
         Raises:
             AvlocError: if the attention is missing.
@@ -159,21 +161,6 @@ def pseudo_segments(scores: npt.NDArray[np.floating], least: float) -> npt.NDArr
     return np.flatnonzero(above[1:] != above[:-1]).reshape(-1, 2).astype(np.float64)
 
 
-def step_scores(output: BoundaryOutput, mask: Tensor) -> Tensor:
-    """Return the scores of steps that localize: with attention, weighted by it: (B, T, M).
-
-    Nguyen et al., CVPR 2018, equation 5: a step that is not attended to may have any score.
-
-    Args:
-        output: of the network.
-        mask: (B, T, M) bool, steps that count; the others have score 0.
-    """
-    scores = output.step_logits.detach().sigmoid() * mask
-    if not output.auxiliary_logits.shape[-1]:
-        return scores
-    return scores * output.auxiliary_logits[..., 0].detach().sigmoid()
-
-
 def pseudo_targets(
     scores: Tensor, labels: Tensor, maker: ModalityPointTargetMaker
 ) -> tuple[ModalityPointTargets, Tensor]:
@@ -182,7 +169,7 @@ def pseudo_targets(
     A real clip has none. Clips whose best step does not yet score more than 0.5 in each forged modality have no targets.
 
     Args:
-        scores: (B, T, M) of `step_scores`.
+        scores: (B, T, M) of the steps, 0 where they do not count.
         labels: (B, M) 1 where the modality is forged anywhere in the clip.
         maker: of the network's points.
 

@@ -76,7 +76,7 @@ class BudgetedModule(LocalizationModule):
 
 
 class StopWhenFlat(pl.Callback):
-    """End the constant rate when the validation AP (or the module's `monitor`) has stopped rising, and the training when the rate is 0.
+    """End the constant rate when the module's `monitor` has stopped rising, and the training when the rate is 0.
 
     Args:
         budget: with a patience.
