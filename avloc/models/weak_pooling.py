@@ -184,8 +184,8 @@ def pseudo_targets(
     rows = []
     for curve, highest in zip(curves, best, strict=True):
         runs = [pseudo_segments(curve[:, m], PSEUDO_SHARE * highest[m]) for m in range(len(MODALITIES))]
-        segments = (tuple(Segment(*pair) for pair in part.tolist()) for part in runs)
-        rows.append(maker(VideoRecord("", "", None, *segments), steps, steps.length)[0])
+        audio, visual = (tuple(Segment(*pair) for pair in part.tolist()) for part in runs)
+        rows.append(maker(VideoRecord("", "", None, audio, visual), steps, steps.length)[0])
     tensors = (torch.from_numpy(np.stack(column)).to(device) for column in zip(*rows, strict=True))
     return ModalityPointTargets(*tensors), torch.from_numpy(certain.all(1)).to(device)
 

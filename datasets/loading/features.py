@@ -177,7 +177,7 @@ class FeatureDataset(Dataset[FeatureExample]):
             )
 
     def _leave_out_long(
-        self, rows: npt.NDArray[np.int64], places: Mapping[str, npt.NDArray[np.int64]]
+        self, rows: npt.NDArray[np.int64], places: Mapping[str, npt.NDArray[np.int32]]
     ) -> npt.NDArray[np.int64]:
         """The rows of clips that are given as a whole, of clips without segments; all rows of others, which may be cut."""
         if self.has_segments or self.longest_s is None:

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import functools
 import json
+from dataclasses import replace
 
 import pytest
 
 from avloc.errors import AvlocError
+from avloc.evaluation.detection import read_clip_scores
 from avloc.feature_extraction.job.engines import local
 from avloc.inference import prediction_run as module
 from avloc.inference.parts import PartDone, PredictionSettings, run_parts
@@ -115,3 +117,16 @@ def test_a_failed_clip_is_a_row_with_its_reason(generated_split, tmp_path, monke
     predictions = json.loads((tmp_path / "p.json").read_text())
     assert (len(predictions), predictions["000003.mp4"], len(predictions["000004.mp4"])) == (23, [], 100)
     assert (tmp_path / "p.failures.csv").read_text().splitlines()[1] == "000003.mp4,no features in the store"
+
+
+def test_detection_writes_the_best_score_of_each_clip(settings, whole, tmp_path):
+    out = tmp_path / "prediction.txt"
+    detection = replace(settings, task="detection")
+    with pytest.raises(KeyboardInterrupt):
+        predict_to_file(detection, out, engine=stopped(2))
+    with pytest.raises(AvlocError, match="whose task was 'detection', now it is None"):
+        predict_to_file(settings, out)
+    predict_to_file(detection, out)
+    scores = {file: rows[0][0] for file, rows in json.loads(whole).items()}
+    assert read_clip_scores(out) == pytest.approx(scores, rel=1e-5)
+    assert [*read_clip_scores(out)] == [*scores]
