@@ -9,6 +9,8 @@ from avloc.lazy import load
 if TYPE_CHECKING:
     from avloc.core.proposals import merge_modalities as merge_modalities
     from avloc.core.proposals import soft_nms as soft_nms
+    from avloc.heads.clip_labels import ClipTargetMaker as ClipTargetMaker
+    from avloc.heads.clip_labels import ClipTargets as ClipTargets
     from avloc.heads.maps import MapTargetMaker as MapTargetMaker
     from avloc.heads.maps import MapTargets as MapTargets
     from avloc.heads.maps import boundary_map as boundary_map
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from avloc.heads.points import point_targets as point_targets
 
 __all__ = [
+    "ClipTargetMaker",
+    "ClipTargets",
     "MapTargetMaker",
     "MapTargets",
     "ModalityPointTargetMaker",
@@ -46,6 +50,8 @@ __all__ = [
 ]
 
 _MODULES = {
+    "ClipTargetMaker": "avloc.heads.clip_labels",
+    "ClipTargets": "avloc.heads.clip_labels",
     "MapTargetMaker": "avloc.heads.maps",
     "MapTargets": "avloc.heads.maps",
     "ModalityPointTargetMaker": "avloc.heads.modality_points",

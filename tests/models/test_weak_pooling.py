@@ -10,6 +10,7 @@ import torch
 from avloc.errors import AvlocError
 from avloc.heads.modality_points import ModalityPointTargetMaker
 from avloc.heads.points import Pyramid
+from avloc.models.clip_pooling import AttentiveStatisticsPooling, MeanPooling, MultiHeadFactorizedPooling
 from avloc.models.point_branch import MASKED_LOGIT
 from avloc.models.weak_pooling import (
     InstancePooling,
@@ -154,3 +155,33 @@ def test_points_take_the_attention_of_their_segments():
     terms = pooled_losses(output, torch.ones(1, 2), InstancePooling("attention"), [slice(0, 2)], 1)
     assert terms["clip"].item() == pytest.approx(math.log1p(math.exp(-3.0)), rel=1e-4)
     assert terms["step"].item() == pytest.approx(math.log(2.0), rel=1e-5)
+
+
+BACK_ENDS = {
+    "mean": lambda: MeanPooling(3),
+    "statistics": lambda: AttentiveStatisticsPooling(3, hidden=4),
+    "mhfa": lambda: MultiHeadFactorizedPooling(3, heads=2, compressed=4, outputs=5),
+}
+
+
+@pytest.mark.parametrize("back_end", BACK_ENDS.values(), ids=BACK_ENDS)
+def test_back_ends_learn_clips_and_steps_from_clip_labels(back_end):
+    torch.manual_seed(0)
+    stream = 0.3 * torch.randn(8, 19, 3)
+    stream[::2, 7:12, 1] += 2.0
+    labels, mask = torch.tensor([[1.0], [0.0]] * 4), torch.ones(8, 19, dtype=torch.bool)
+    pooling, steps = back_end(), torch.nn.Linear(3, 1)
+    clips = torch.nn.Linear(pooling.outputs, 1)
+    weights = [weight for module in (pooling, clips, steps) for weight in module.parameters()]
+    optimizer = torch.optim.Adam(weights, lr=0.05)
+    top = InstancePooling("top_k", share=0.2)
+    for _ in range(60):
+        step_logits, clip_logits = steps(stream), clips(pooling(stream, mask))
+        loss = multiple_instance_loss(clip_logits, step_logits, mask[..., None], labels)
+        loss = loss + multiple_instance_loss(top(step_logits, mask[..., None]), step_logits, mask[..., None], labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert clip_logits[::2].min() > clip_logits[1::2].max()
+    assert all(7 <= step < 12 for step in step_logits[::2, :, 0].argmax(1).tolist())
+    assert step_logits[::2, 7:12].mean() > 0 > step_logits[1::2].max()
