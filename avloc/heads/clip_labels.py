@@ -21,6 +21,9 @@ class ClipTargets(NamedTuple):
 
     Attributes:
         labels: (M,) 1 where the modality is forged anywhere in the clip.
+
+    >>> ClipTargets(np.array([1.0, 0.0])).labels.tolist()  # the sound is forged
+    [1.0, 0.0]
     """
 
     labels: Array

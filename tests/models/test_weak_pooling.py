@@ -173,9 +173,9 @@ def test_back_ends_learn_clips_and_steps_from_clip_labels(back_end):
     pooling, steps = back_end(), torch.nn.Linear(3, 1)
     clips = torch.nn.Linear(pooling.outputs, 1)
     weights = [weight for module in (pooling, clips, steps) for weight in module.parameters()]
-    optimizer = torch.optim.Adam(weights, lr=0.05)
+    optimizer = torch.optim.Adam(weights, lr=0.1)
     top = InstancePooling("top_k", share=0.2)
-    for _ in range(60):
+    for _ in range(120):
         step_logits, clip_logits = steps(stream), clips(pooling(stream, mask))
         loss = multiple_instance_loss(clip_logits, step_logits, mask[..., None], labels)
         loss = loss + multiple_instance_loss(top(step_logits, mask[..., None]), step_logits, mask[..., None], labels)
