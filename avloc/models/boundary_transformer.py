@@ -45,6 +45,8 @@ from avloc.models.weak_pooling import (
 
 # Shorter proposals are slips of the regression: no data set of the field labels segments that short.
 SHORTEST_S = 0.04
+SEGMENT_TERMS = ("point", "distance", "step", "boundary", "distribution")
+"""The terms of the loss on segments, in the order of their sum: another one would round otherwise."""
 LOWEST_QUALITY = 0.01  # of an assigned point, however wrong its segment still is
 
 LARGEST_WIDTH, MOST_LAYERS = 8192, 64
@@ -325,7 +327,7 @@ class BoundaryTransformer(nn.Module):
         if isinstance(targets, ClipTargets):
             terms = self._clip_label_terms(output, targets.labels)
         else:
-            terms = self._segment_terms(output, targets)
+            terms = dict.fromkeys(SEGMENT_TERMS, torch.zeros(())) | self._segment_terms(output, targets)
             step_losses = binary_cross_entropy_with_logits(output.step_logits, targets.frame_labels, reduction="none")
             step_mask = output.step_mask.expand_as(step_losses)
             terms["step"] = masked_mean(step_losses, step_mask)
