@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from avloc.lazy import load
 
 if TYPE_CHECKING:
+    from avloc.core.clip_records import ClipRecord as ClipRecord
     from avloc.core.proposals import Proposals as Proposals
     from avloc.core.records import VideoRecord as VideoRecord
     from avloc.core.timeline import Segment as Segment
@@ -31,6 +32,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AvlocError",
     "CheckpointError",
+    "ClipRecord",
     "Localization",
     "Localizer",
     "MediaError",
@@ -49,6 +51,7 @@ __all__ = [
 _MODULES = {
     "AvlocError": "avloc.errors",
     "CheckpointError": "avloc.errors",
+    "ClipRecord": "avloc.core.clip_records",
     "Localization": "avloc.localization.result",
     "Localizer": "avloc.inference.localizer",
     "MediaError": "avloc.errors",

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from avloc.datasets.loading.data_modules import FeatureData as FeatureData
     from avloc.datasets.loading.features import FeatureDataset as FeatureDataset
     from avloc.datasets.readers.catalog import read_records as read_records
+    from avloc.datasets.readers.clip_records import ClipRecordTable as ClipRecordTable
+    from avloc.datasets.readers.clip_records import read_clip_records as read_clip_records
     from avloc.datasets.readers.reader import DatasetReader as DatasetReader
     from avloc.datasets.readers.table import RecordTable as RecordTable
     from avloc.datasets.readers.table import TableBuilder as TableBuilder
@@ -24,12 +26,14 @@ if TYPE_CHECKING:
 __all__ = [
     "ClipData",
     "ClipDataset",
+    "ClipRecordTable",
     "DatasetReader",
     "FeatureData",
     "FeatureDataset",
     "RecordTable",
     "TableBuilder",
     "examples_folder",
+    "read_clip_records",
     "read_records",
     "synthesize",
 ]
@@ -37,12 +41,14 @@ __all__ = [
 _MODULES = {
     "ClipData": "avloc.datasets.loading.data_modules",
     "ClipDataset": "avloc.datasets.loading.clips",
+    "ClipRecordTable": "avloc.datasets.readers.clip_records",
     "DatasetReader": "avloc.datasets.readers.reader",
     "FeatureData": "avloc.datasets.loading.data_modules",
     "FeatureDataset": "avloc.datasets.loading.features",
     "RecordTable": "avloc.datasets.readers.table",
     "TableBuilder": "avloc.datasets.readers.table",
     "examples_folder": "avloc.datasets.synthetic.examples",
+    "read_clip_records": "avloc.datasets.readers.clip_records",
     "read_records": "avloc.datasets.readers.catalog",
     "synthesize": "avloc.datasets.synthetic.generate",
 }

@@ -25,6 +25,7 @@ EXAMPLE = """avloc predict --checkpoint best.ckpt --dataset lavdf --root LAV-DF 
               --out predictions.json
   avloc predict --checkpoint best.ckpt --network my_net.MyNet --dataset folder --root clips --split all \\
               --out predictions.json
+  avloc predict … --task detection --out prediction.txt  # one score per clip, for avloc submit
   avloc predict … --device cuda:0,cuda:1  # two GPUs share the work
   avloc predict … --split val --raw --out val.h5  # rows before suppression, for avloc tune
   avloc predict … --tuned tuned.json
@@ -50,6 +51,7 @@ class PredictOptions:
     split: str
     store: Path | None
     out: Path
+    task: str
     keep: int | None
     tuned: Path | None
     raw: bool
@@ -71,6 +73,13 @@ def parse(arguments: Sequence[str]) -> PredictOptions:
     )
     options.add_argument(
         "--out", type=output, required=True, help='the file to write: {"file": [[score, start, end], …]} in seconds'
+    )
+    options.add_argument(
+        "--task",
+        choices=("localization", "detection"),
+        default="localization",
+        help="detection: write one file;score per line instead, the score of each clip's best segment, 0 for a clip that fails "
+        "(default: localization)",
     )
     options.add_argument(
         "--keep",
@@ -105,6 +114,10 @@ def parse(arguments: Sequence[str]) -> PredictOptions:
     localizer = replace(localizer, device=names[0])
     if namespace.raw and namespace.tuned:
         raise AvlocError("--raw keeps rows for avloc tune, by the checkpoint's own settings; leave out --tuned")
+    if namespace.raw and namespace.task != "localization":
+        raise AvlocError(
+            "--raw keeps rows of segments for avloc tune, which are no clip scores; leave out --task detection"
+        )
     return PredictOptions(localizer, names, EngineOptions.pop(namespace), **vars(namespace))
 
 
@@ -115,9 +128,11 @@ def run(arguments: Sequence[str]) -> int:
     counts, (i, n) = report.summary, options.engine.shard
     name = shown(options.out) if n == 1 else f"task {i} of {n}"
     reused = f" ({report.reused} by an earlier run)" if report.reused else ""
-    print(f"{name}: {counts.clips} clips{reused}, {counts.rows} rows, {counts.failed} failed")
+    rows = f"{counts.rows} rows, " if options.task == "localization" else ""
+    print(f"{name}: {counts.clips} clips{reused}, {rows}{counts.failed} failed")
+    written = "empty list" if options.task == "localization" else "score 0"
     for file, reason in list(counts.failures.items())[:SHOWN_FAILURES]:
-        print(f"failed, empty list written: {shown(file)}: {shown(reason)}", file=sys.stderr)
+        print(f"failed, {written} written: {shown(file)}: {shown(reason)}", file=sys.stderr)
     if counts.failed > SHOWN_FAILURES:
         print(f"… and {counts.failed - SHOWN_FAILURES} more: {shown(report.failures_path)}", file=sys.stderr)
     if n > 1:
@@ -161,6 +176,7 @@ def _predict(options: PredictOptions) -> PredictionReport:
         allow_missing=options.allow_missing,
         timeout_s=options.timeout,
         longest_s=options.longest,
+        task=options.task,
         decoding=None if tuned is None else tuned.decoding,
         raw=options.raw,
     )

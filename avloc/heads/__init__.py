@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from avloc.heads.candidates import ClipCandidates as ClipCandidates
     from avloc.heads.candidates import PointCandidates as PointCandidates
     from avloc.heads.candidates import PointDecoding as PointDecoding
+
+    from avloc.heads.clip_labels import ClipTargetMaker as ClipTargetMaker
+    from avloc.heads.clip_labels import ClipTargets as ClipTargets
     from avloc.heads.maps import MapTargetMaker as MapTargetMaker
     from avloc.heads.maps import MapTargets as MapTargets
     from avloc.heads.maps import boundary_map as boundary_map
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ClipCandidates",
+    "ClipTargetMaker",
+    "ClipTargets",
     "MapTargetMaker",
     "MapTargets",
     "ModalityPointTargetMaker",
@@ -55,6 +60,8 @@ __all__ = [
 
 _MODULES = {
     "ClipCandidates": "avloc.heads.candidates",
+    "ClipTargetMaker": "avloc.heads.clip_labels",
+    "ClipTargets": "avloc.heads.clip_labels",
     "MapTargetMaker": "avloc.heads.maps",
     "MapTargets": "avloc.heads.maps",
     "ModalityPointTargetMaker": "avloc.heads.modality_points",

@@ -14,6 +14,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
@@ -44,6 +45,46 @@ class PredictedClip(NamedTuple):
     failure: str = ""
 
 
+class FileForm(NamedTuple):
+    """The form of a prediction file: its beginning, the text between two clips, its end, and the line of a clip."""
+
+    begin: str
+    between: str
+    end: str
+    line: Callable[[PredictedClip], str]
+
+
+def format_clip_score(clip: PredictedClip) -> str:
+    """Format a clip as `file;score`, by the score of its best row; 0 without rows, as for a clip that failed.
+
+    Raises:
+        AvlocError: if the name holds a line break, or is no text: the form cannot carry it.
+
+    >>> import numpy as np
+    >>> format_clip_score(PredictedClip("a.mp4", np.array([[0.9, 1.0, 1.4], [0.5, 0.0, 1.0]])))
+    'a.mp4;0.9'
+    """
+    if "\n" in clip.file or "\r" in clip.file or not is_text(clip.file):
+        raise AvlocError(f"{shown(clip.file)}: file;score cannot carry such a name; predict without --task detection")
+    return f"{clip.file};{clip.rows[:, 0].max(initial=0.0):.9g}"
+
+
+def is_text(name: str) -> bool:
+    r"""Tell whether a name can be written as UTF-8: undecodable bytes of a file's name cannot.
+
+    >>> is_text("ä.mp4"), is_text(b"\xff.mp4".decode("utf-8", "surrogateescape"))
+    (True, False)
+    """
+    return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
+FORMS = {
+    "localization": FileForm("{\n", ",\n", "\n}\n", lambda clip: format_clip(clip.file, clip.rows)),
+    "detection": FileForm("", "\n", "\n", format_clip_score),
+}
+"""The forms of a prediction file by the task of the challenges: segments (task 2), or one score per clip (task 1)."""
+
+
 @dataclass(slots=True)
 class PartSummary:
     """The counts of a part, or of several.
@@ -70,21 +111,26 @@ class PartSummary:
                 self.failures[file] = reason
 
 
-def write_part(path: Path, clips: Sequence[PredictedClip], content: bytes | None = None) -> None:
+def write_part(
+    path: Path, clips: Sequence[PredictedClip], task: str = "localization", content: bytes | None = None
+) -> None:
     """Write a part.
 
     Args:
         path: its file in the journal.
         clips: its clips.
+        task: of `FORMS`.
         content: what follows the line of counts; None: the clips' lines of the prediction file.
 
     Raises:
+        AvlocError: if the form cannot carry a clip's name.
         OSError: if the disk does not accept it.
     """
     failures = {clip.file: clip.failure for clip in clips if clip.failure}
     counts = {"clips": len(clips), "rows": sum(len(clip.rows) for clip in clips), "failures": failures}
     if content is None:
-        lines = ",\n".join(format_clip(clip.file, clip.rows) for clip in clips)
+        form = FORMS[task]
+        lines = form.between.join(map(form.line, clips))
         # A name that is not text (undecodable bytes) becomes JSON's escapes.
         content = lines.encode("utf-8", "backslashreplace")
     data = json.dumps(counts).encode() + b"\n" + content
@@ -119,6 +165,7 @@ class Journal:
     Attributes:
         out: the prediction file.
         count: the number of its parts.
+        task: of `FORMS`.
 
     >>> journal = Journal(Path("out/predictions.json"), count=40)
     >>> journal.path(3).as_posix(), journal.failures_path.as_posix()
@@ -127,6 +174,7 @@ class Journal:
 
     out: Path
     count: int
+    task: str = "localization"
 
     @property
     def folder(self) -> Path:
@@ -181,7 +229,7 @@ class Journal:
 
         Args:
             write: called with the path to write to, and with each part, open behind its line of counts; None: the parts'
-                lines become an object of JSON.
+                lines in the form of the task.
 
         Raises:
             OSError: if the disk does not accept them; the journal stays.
@@ -190,7 +238,7 @@ class Journal:
         self._write_failures()
         size = sum(self.path(part).stat().st_size for part in parts)
         with replacing(self.out, size, sync=True) as temporary:
-            (write or _write_predictions)(temporary, self._contents())
+            (write or partial(_write_text, FORMS[self.task]))(temporary, self._contents())
         for part in parts:  # before the settings: if this is killed, no run with others takes the rest for its own
             self.path(part).unlink()
         shutil.rmtree(self.folder)
@@ -212,13 +260,13 @@ class Journal:
             path.unlink()
 
 
-def _write_predictions(path: Path, parts: Iterable[IO[bytes]]) -> None:
+def _write_text(form: FileForm, path: Path, parts: Iterable[IO[bytes]]) -> None:
     with path.open("wb") as out:
-        out.write(b"{")
+        out.write(form.begin.encode())
         for number, part in enumerate(parts):
-            out.write(b",\n" if number else b"\n")
+            out.write(form.between.encode() if number else b"")
             shutil.copyfileobj(part, out)
-        out.write(b"\n}\n")
+        out.write(form.end.encode())
 
 
 def _is_table_of_failures(path: Path) -> bool:

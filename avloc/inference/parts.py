@@ -43,6 +43,7 @@ class PredictionSettings:
         allow_missing: clips without features fail, instead of an error.
         timeout_s: give up on a clip after this many seconds without progress.
         longest_s: refuse clips that are longer, in seconds.
+        task: `localization`: rows of segments; `detection`: one score per clip (`avloc.inference.journal.FORMS`).
         decoding: decode the network's candidates by these settings; None: the checkpoint's own.
         raw: keep the candidates, instead of rows.
     """
@@ -58,6 +59,7 @@ class PredictionSettings:
     allow_missing: bool = False
     timeout_s: float = TIMEOUT_S
     longest_s: float = LONGEST_S
+    task: str = "localization"
     decoding: PointDecoding | None = None
     raw: bool = False
 
@@ -161,7 +163,7 @@ def run_parts(specs: Iterable[PartSpec], settings: PredictionSettings) -> Iterat
             predicted.append(PredictedClip(name, prediction.rows, prediction.failure))
             raw.append(NamedClip(name, prediction.raw))
             yield ClipPredicted(bool(prediction.failure))
-        write_part(spec.path, predicted, pack_clips(raw) if settings.raw else None)
+        write_part(spec.path, predicted, settings.task, pack_clips(raw) if settings.raw else None)
         yield PartDone(spec)
 
 

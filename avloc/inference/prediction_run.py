@@ -64,7 +64,7 @@ def predict_to_file(
     if not 0 <= i < n:
         raise AvlocError(f"--shard i/n needs 0 <= i < n, got {i}/{n}")
     clips = len(settings.records())
-    journal = Journal(out, -(-clips // PART_CLIPS))
+    journal = Journal(out, -(-clips // PART_CLIPS), settings.task)
     journal.open(_fingerprint(settings))
     own_parts = range(i, journal.count, n)
     specs = {
@@ -111,6 +111,8 @@ def _fingerprint(settings: PredictionSettings) -> dict[str, Any]:
         "decoding_settings": None if settings.decoding is None else settings.decoding.to_dict(),
         "raw": settings.raw,
         "part_clips": PART_CLIPS,
+        # Parts of segments have no such key, as in journals of earlier versions.
+        **({} if settings.task == "localization" else {"task": settings.task}),
     }
 
 

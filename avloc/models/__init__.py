@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from avloc.models.front_ends.speech import SpeechFrontEnd as SpeechFrontEnd
     from avloc.models.network import Network as Network
     from avloc.models.network import check_network as check_network
+    from avloc.models.weak_pooling import InstancePooling as InstancePooling
+    from avloc.models.weak_pooling import multiple_instance_loss as multiple_instance_loss
 
 __all__ = [
     "BATFD",
@@ -31,6 +33,7 @@ __all__ = [
     "BATFDPlus",
     "BoundaryTransformer",
     "Checkpoint",
+    "InstancePooling",
     "LipFrontEnd",
     "MeanPooling",
     "MultiHeadFactorizedPooling",
@@ -42,6 +45,7 @@ __all__ = [
     "build_model",
     "check_network",
     "load_published",
+    "multiple_instance_loss",
     "read_checkpoint",
 ]
 
@@ -51,6 +55,7 @@ _MODULES = {
     "BATFDPlus": "avloc.models.batfd.plus",
     "BoundaryTransformer": "avloc.models.boundary_transformer",
     "Checkpoint": "avloc.models.checkpoint",
+    "InstancePooling": "avloc.models.weak_pooling",
     "LipFrontEnd": "avloc.models.front_ends.lips",
     "MeanPooling": "avloc.models.clip_pooling",
     "MultiHeadFactorizedPooling": "avloc.models.clip_pooling",
@@ -62,6 +67,7 @@ _MODULES = {
     "build_model": "avloc.models.catalog",
     "check_network": "avloc.models.network",
     "load_published": "avloc.models.batfd.published",
+    "multiple_instance_loss": "avloc.models.weak_pooling",
     "read_checkpoint": "avloc.models.checkpoint",
 }
 

@@ -1,4 +1,4 @@
-"""A modality's stream > logits that only training reads: fakeness of frames of several lengths, part of a step in its segment.
+"""A modality's stream > logits that only training reads: fakeness of frames, part of a step in its segment, attention.
 
 Legend: B batch, T steps, M modalities, C width, K frame lengths, A auxiliary logits of a step.
 """
@@ -14,22 +14,24 @@ from avloc.heads.losses import masked_mean
 
 
 class AuxiliaryHead(nn.Module):
-    """Linear heads on one modality's stream: (B, T, C) → (B, T, A), A = K + 5 with parts.
+    """Linear heads on one modality's stream: (B, T, C) → (B, T, A), A = K + 5 with parts, one more with attention.
 
     Args:
         width: C.
         coarse_levels: K; the frames have 2, 4, … 2^K steps, and the mean of the stream over each.
         parts: also tell the part that a step has in its segment (`avloc.heads.auxiliary.PARTS`).
+        attention: also weigh the steps, for a pooling by attention (`avloc.models.weak_pooling`); the last logit.
 
     >>> head = AuxiliaryHead(width=4, coarse_levels=3, parts=True)
     >>> head(torch.zeros(2, 19, 4), torch.ones(2, 19, dtype=torch.bool)).shape
     torch.Size([2, 19, 8])
     """
 
-    def __init__(self, *, width: int, coarse_levels: int, parts: bool) -> None:
+    def __init__(self, *, width: int, coarse_levels: int, parts: bool, attention: bool = False) -> None:
         super().__init__()
         self.coarse = nn.ModuleList(nn.Linear(width, 1) for _ in range(coarse_levels))
         self.parts = nn.Linear(width, len(PARTS)) if parts else None
+        self.attention = nn.Linear(width, 1) if attention else None
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Return the logits of all steps; those of one frame are equal.
@@ -41,6 +43,8 @@ class AuxiliaryHead(nn.Module):
         logits = [head(_frame_means(x, mask, 2 ** (k + 1))) for k, head in enumerate(self.coarse)]
         if self.parts is not None:
             logits.append(self.parts(x))
+        if self.attention is not None:
+            logits.append(self.attention(x))
         return torch.cat(logits, -1) if logits else x[..., :0]
 
 

@@ -26,6 +26,7 @@ from avloc.core.records import MODALITIES
 from avloc.core.timeline import TimeGrid
 from avloc.errors import AvlocError
 from avloc.heads.candidates import ClipCandidates, PointDecoding
+from avloc.heads.clip_labels import ClipTargetMaker, ClipTargets
 from avloc.heads.losses import diou, distribution_focal, interval_overlap, masked_mean, varifocal
 from avloc.heads.modality_points import SEPARATE, TOGETHER, ModalityPointTargetMaker, ModalityPointTargets
 from avloc.heads.points import Pyramid, point_candidates
@@ -35,9 +36,18 @@ from avloc.models.front_ends.catalog import build_front_end, check_front_end_opt
 from avloc.models.point_branch import PointBranch
 from avloc.models.stems import Stem
 from avloc.models.stream_clock import stream_clocks
+from avloc.models.weak_pooling import (
+    POOLED_SHARE,
+    InstancePooling,
+    by_modality,
+    pooled_losses,
+    pseudo_targets,
+)
 
 # Shorter proposals are slips of the regression: no data set of the field labels segments that short.
 SHORTEST_S = 0.04
+SEGMENT_TERMS = ("point", "distance", "step", "boundary", "distribution")
+"""The terms of the loss on segments, in the order of their sum: another one would round otherwise."""
 LOWEST_QUALITY = 0.01  # of an assigned point, however wrong its segment still is
 
 LARGEST_WIDTH, MOST_LAYERS = 8192, 64
@@ -106,6 +116,9 @@ class BoundaryTransformer(nn.Module):
         boundary_width_steps: standard deviation of the labels around each boundary.
         coarse_levels: also train each stream on the fakeness of frames of 2, 4, … 2^`coarse_levels` steps; 0: not.
         part_weight: weight of a loss on the part (start, middle, end) that a step has in its segment; 0: none.
+        clip_pooling: train on clip labels alone: pool the scores of points and steps by `noisy_or`, `top_k` or `attention`
+            (`avloc.models.weak_pooling`). Empty: train on segments.
+        pooled_share: share of a clip's points, and of its steps, that `top_k` takes.
         boundary_power: exponent of the boundary probabilities in a proposal's score.
         voting_iou: average a proposal's boundaries with those of proposals that overlap it by at least this IoU; 0: no voting.
         naming_weight: weight of points whose segment is forged in the other modality only, relative to positives.
@@ -121,7 +134,7 @@ class BoundaryTransformer(nn.Module):
         arguments: the constructor's keyword arguments, which a checkpoint keeps.
         decoding: settings by which its candidates become proposals; may be replaced.
         pyramid: points of the head; the targets are made for it.
-        target_maker: turns a clip's labels into `ModalityPointTargets`.
+        target_maker: turns a clip's labels into `ModalityPointTargets`, or `ClipTargets` with `clip_pooling`.
         cached_features: True, the inputs are cached features.
         longest_steps: None, clips may have any length.
         longest_segment_steps: 0, segments may have any length.
@@ -172,6 +185,8 @@ class BoundaryTransformer(nn.Module):
         boundary_width_steps: float = 1.0,
         coarse_levels: int = 0,
         part_weight: float = 0.0,
+        clip_pooling: str = "",
+        pooled_share: float = POOLED_SHARE,
         boundary_power: float = 0.25,
         voting_iou: float = 0.9,
         naming_weight: float = 1.0,
@@ -202,7 +217,9 @@ class BoundaryTransformer(nn.Module):
         ends = list(accumulate(map(len, groups), initial=0))
         self._columns = [slice(*pair) for pair in pairwise(ends)]  # of each branch, among the modalities
         self.pyramid = Pyramid(levels=levels, first_steps=first_steps)
-        self.target_maker = ModalityPointTargetMaker(self.pyramid, groups, boundary_width_steps)
+        self.pooling = InstancePooling(clip_pooling, pooled_share) if clip_pooling else None
+        self.segment_target_maker = ModalityPointTargetMaker(self.pyramid, groups, boundary_width_steps)
+        self.target_maker = ClipTargetMaker() if clip_pooling else self.segment_target_maker
         self.radius, self.modality_dropout, self.distribution_weight = radius, modality_dropout, distribution_weight
         self.naming_weight = naming_weight
         self.decoding = PointDecoding(
@@ -216,6 +233,7 @@ class BoundaryTransformer(nn.Module):
         self.step_heads = nn.ModuleList(nn.Linear(width, 1) for _ in range(2))
         self.coarse_levels, self.part_weight = coarse_levels, part_weight
         auxiliary = partial(AuxiliaryHead, width=width, coarse_levels=coarse_levels, parts=part_weight > 0)
+        auxiliary = partial(auxiliary, attention=clip_pooling == "attention")
         self.auxiliary_heads = nn.ModuleList(auxiliary() for _ in range(2))
         self.fuse = nn.ModuleList(nn.Linear(2 * width, width) for _ in groups)
         branch = partial(PointBranch, width=width, heads=heads, levels=levels, radius=radius, dropout=dropout)
@@ -296,31 +314,57 @@ class BoundaryTransformer(nn.Module):
             streams = [self.cross_blocks[k + m](x, near, streams[1 - m]) for m, x in enumerate(streams)]
         return streams
 
-    def loss(self, output: BoundaryOutput, targets: ModalityPointTargets) -> dict[str, Tensor]:
+    def loss(self, output: BoundaryOutput, targets: ModalityPointTargets | ClipTargets) -> dict[str, Tensor]:
         """Return the terms of the loss and their weighted sum under `loss`. Real clips are negatives of every head.
 
         Points of a modality have no share in it where that modality is missing or was dropped. Points of both together keep
-        the labels of both: the other stream may still show the forgery.
+        the labels of both: the other stream may still show the forgery. With `clip_pooling`, pooled scores learn from
+        the clip's labels, and points and boundaries from segments that the network's own scores of steps make.
+
+        Raises:
+            AvlocError: if the targets are segments, and the network learns from clip labels, or the other way round.
         """
+        if isinstance(targets, ClipTargets) != (self.pooling is not None):
+            want = "ClipTargets with clip_pooling" if self.pooling is not None else "ModalityPointTargets"
+            raise AvlocError(f"want {want}, got {type(targets).__name__}")
+        if isinstance(targets, ClipTargets):
+            terms = self._clip_label_terms(output, targets.labels)
+        else:
+            terms = dict.fromkeys(SEGMENT_TERMS, torch.zeros(())) | self._segment_terms(output, targets)
+            step_losses = binary_cross_entropy_with_logits(output.step_logits, targets.frame_labels, reduction="none")
+            step_mask = output.step_mask.expand_as(step_losses)
+            terms["step"] = masked_mean(step_losses, step_mask)
+            terms |= auxiliary_losses(output.auxiliary_logits, targets.frame_labels, step_mask, self.coarse_levels)
+        weights = {"boundary": 0.5, "distribution": self.distribution_weight, "part": self.part_weight}
+        terms["loss"] = sum((weights.get(name, 1.0) * term for name, term in terms.items()), torch.zeros(()))
+        return terms
+
+    def _segment_terms(self, output: BoundaryOutput, targets: ModalityPointTargets) -> dict[str, Tensor]:
+        """The terms of points and boundaries: () each."""
         positive = targets.positive & output.point_mask
         boundary_losses = binary_cross_entropy_with_logits(
             output.boundary_logits, targets.boundary_labels, reduction="none"
         )
-        step_losses = binary_cross_entropy_with_logits(output.step_logits, targets.frame_labels, reduction="none")
-        step_mask = output.step_mask.expand_as(step_losses)
-        terms = {
+        return {
             "point": self._point_loss(output, targets),
             "distance": masked_mean(diou(output.distances, targets.distances), positive),
-            "step": masked_mean(step_losses, step_mask),
             "boundary": masked_mean(boundary_losses, output.step_mask),
             "distribution": masked_mean(
                 distribution_focal(output.distance_log_probs, targets.distances - 0.5), positive
             ),
         }
-        terms |= auxiliary_losses(output.auxiliary_logits, targets.frame_labels, step_mask, self.coarse_levels)
-        weights = {"boundary": 0.5, "distribution": self.distribution_weight, "part": self.part_weight}
-        terms["loss"] = sum((weights.get(name, 1.0) * term for name, term in terms.items()), torch.zeros(()))
-        return terms
+
+    def _clip_label_terms(self, output: BoundaryOutput, labels: Tensor) -> dict[str, Tensor]:
+        """The terms of clip labels (B, M): pooled scores, and points and boundaries on segments of the network's own scores."""
+        assert self.pooling is not None
+        terms = pooled_losses(output, labels, self.pooling, self._columns, self.pyramid.levels)
+        step_mask = by_modality(output.step_mask, self._columns)
+        scores = output.step_logits.detach().sigmoid() * step_mask
+        targets, certain = pseudo_targets(scores, labels, self.segment_target_maker)
+        judged = output._replace(
+            point_mask=output.point_mask & certain[:, None, None], step_mask=output.step_mask & certain[:, None, None]
+        )
+        return terms | self._segment_terms(judged, targets)
 
     def _point_loss(self, output: BoundaryOutput, targets: ModalityPointTargets) -> Tensor:
         """Train the points' scores on the IoU that their segments reach: ().
@@ -439,6 +483,13 @@ def _check_effects(arguments: Mapping[str, object]) -> None:
                 f"{option}={arguments[option]} has no effect with {needed}={arguments[needed]}; leave {option} out, or change "
                 f"{needed}"
             )
+    for option in ("coarse_levels", "part_weight"):
+        if arguments["clip_pooling"] and arguments[option]:
+            raise AvlocError(
+                f"{option} trains on segments, and clip_pooling on clip labels alone; leave one of them out"
+            )
+    if arguments["pooled_share"] != POOLED_SHARE and arguments["clip_pooling"] != "top_k":
+        raise AvlocError("pooled_share has no effect without clip_pooling=top_k; leave it out")
     check_front_end_options(arguments)
 
 

@@ -17,10 +17,12 @@ SMALLEST_VARIANCE = 1e-6
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
     """Softmax along the steps that are present; 0 elsewhere, and in clips without any: (B, T, H), (B, T) → (B, T, H).
 
+    The mask may also be one per head, (B, T, H).
+
     >>> masked_softmax(torch.zeros(2, 3, 1), torch.tensor([[True, True, False], [False] * 3]))[..., 0].tolist()
     [[0.5, 0.5, 0.0], [0.0, 0.0, 0.0]]
     """
-    real = mask[..., None]
+    real = mask if mask.dim() == scores.dim() else mask[..., None]
     lowest = torch.finfo(scores.dtype).min
     return scores.masked_fill(~real, lowest).softmax(1) * real
 

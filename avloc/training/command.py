@@ -218,10 +218,12 @@ class _Cli(LightningCLI):
         if self._get(self.config_init, "trainer.logger") is None:
             kwargs["logger"] = [CSVLogger(root, name="logs"), TensorBoardLogger(root, name="tensorboard")]
         if self._get(self.config_init, "trainer.callbacks") is None:
+            # Segments must not choose the weights of a training without segments.
+            is_weak = getattr(self._get(self.config_init, "data"), "clip_labels_only", False)
             kwargs["callbacks"] = [
                 ModelCheckpoint(
                     filename="best",
-                    monitor="val/ap",
+                    monitor="val/auc" if is_weak else "val/ap",
                     mode="max",
                     save_top_k=1,
                     every_n_epochs=1,

@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from avloc.core.clip_records import video_record
 from avloc.core.descriptions import TrainingContext
 from avloc.core.timeline import segment_array
 from avloc.errors import AvlocError
@@ -70,6 +71,9 @@ def clips_not_finite(batch: Batch) -> list[str]:
 
 class LocalizationModule(pl.LightningModule):
     """Train a network, and validate it by strict AP; a forgery of sound and picture counts once (`with_joined_segments`).
+
+    The best scores of the validation clips give the calibration, and AUC and EER (`val/auc`, `val/eer`). Clips whose records
+    have no segments (`clip_labels_only`) give nothing else.
 
     Args:
         model: a network (`avloc.models.Network`).
@@ -135,6 +139,7 @@ class LocalizationModule(pl.LightningModule):
         self.metric = TemporalAveragePrecision(ap_ious=VALIDATION_IOUS, ar_counts=VALIDATION_ROWS)
         self.clip_scores = ClipScores()
         self._unassigned_segments = 0
+        self._validates_segments = True
         self.context: TrainingContext | None = None
 
     def setup(self, stage: str) -> None:
@@ -145,6 +150,7 @@ class LocalizationModule(pl.LightningModule):
             warnings.warn(text, stacklevel=2)
             return
         data.check_network(self.model)
+        self._validates_segments = not getattr(data, "clip_labels_only", False) or data.report_segments
         self.context = data.context()
 
     def on_train_epoch_start(self) -> None:
@@ -209,18 +215,24 @@ class LocalizationModule(pl.LightningModule):
             self._check_finite("validation loss", terms, batch)
             self.log("val/loss", terms["loss"], batch_size=len(batch.grids), sync_dist=True)
         decoded = self.model.decode(output, batch.grids)
-        self.metric.update(
-            [(proposals.scores, proposals.segments) for proposals in decoded],
-            [segment_array(record.with_joined_segments().segments) for record in batch.records],
-        )
+        if self._validates_segments:
+            self.metric.update(
+                [(proposals.scores, proposals.segments) for proposals in decoded],
+                [segment_array(video_record(record).with_joined_segments().segments) for record in batch.records],
+            )
         for proposals, record in zip(decoded, batch.records, strict=True):
             self.clip_scores.update(proposals, record)
 
     def on_validation_epoch_end(self) -> None:
-        calibration = self.clip_scores.compute()  # of these weights: the next checkpoint keeps both
+        calibration, auc, eer = self.clip_scores.compute()  # of these weights: the next checkpoint keeps both
         if self.context is not None:
             self.context = replace(self.context, calibration=calibration)
         self.clip_scores.reset()
+        if not math.isnan(auc):  # equal on all ranks
+            self.log("val/auc", auc, prog_bar=not self._validates_segments, sync_dist=True)
+            self.log("val/eer", eer, sync_dist=True)
+        if not self._validates_segments:
+            return
         for name, value in self.metric.compute().items():
             self.log(f"val/{name}", value, prog_bar=name == "ap", sync_dist=True)  # equal on all ranks
         self.metric.reset()

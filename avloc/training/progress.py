@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar
 
+from avloc.core.clip_records import Record
+from avloc.core.records import VideoRecord
 from avloc.datasets.inspect.overview import forgeries
+from avloc.datasets.readers.clip_records import ClipRecordTable
 from avloc.datasets.readers.table import as_table
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
 BAR_FORMAT = "{desc}: {percentage:3.0f} % |{bar}| {n_fmt}/{total_fmt} steps [{elapsed}, {remaining} left]{postfix}"
-FIRST_METRICS = ("train/loss", "val/loss", "val/ap")
+FIRST_METRICS = ("train/loss", "val/loss", "val/ap", "val/auc")
 
 
 class RunReport(pl.Callback):
@@ -108,12 +111,23 @@ def run_summary(trainer: pl.Trainer, module: pl.LightningModule) -> list[str]:
     for name, loader in (("training", trainer.train_dataloader), ("validation", trainer.val_dataloaders)):
         records = getattr(getattr(loader, "dataset", None), "records", None)
         if records is not None:
-            lines.append(f"{name}: {len(records):,} clips, {len(forgeries(as_table(records))):,} fake segments")
+            lines.append(f"{name}: {describe_records(records)}")
     context: Any = getattr(module, "context", None)
     if context is not None:
         features = ", ".join(f"{each.name} ({each.modality}, {each.dim} numbers)" for each in context.extractors)
         lines.append(f"features: {features}" if features else "features: none, the network takes the clips themselves")
     return lines
+
+
+def describe_records(records: Sequence[Record]) -> str:
+    """Count the clips of a split, and their fake segments, or the fake clips if the records have no segments.
+
+    >>> describe_records(ClipRecordTable.from_records([VideoRecord("a.mp4", "train")]))
+    '1 clips, 0 fake, clip labels only'
+    """
+    if isinstance(records, ClipRecordTable):
+        return f"{len(records):,} clips, {int(records.is_fake().sum()):,} fake, clip labels only"
+    return f"{len(records):,} clips, {len(forgeries(as_table(cast(Sequence[VideoRecord], records)))):,} fake segments"
 
 
 def metrics_line(epoch: int, epochs: int | None, values: Mapping[str, float]) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avloc.core.records import VideoRecord
+from avloc.core.clip_records import Record
 from avloc.core.timeline import TimeGrid
 
 
@@ -77,11 +77,11 @@ class TargetMaker(Protocol):
     It must be picklable, for the workers of a loader. See `avloc.heads.points.PointTargetMaker`.
     """
 
-    def __call__(self, record: VideoRecord, grid: TimeGrid, length: int) -> tuple[Any, int]:
+    def __call__(self, record: Record, grid: TimeGrid, length: int) -> tuple[Any, int]:
         """Return a clip's targets, and the number of segments that they cannot carry.
 
         Args:
-            record: the clip, with its segments.
+            record: the clip, with its segments or, with `clip_labels_only`, its clip labels.
             grid: the clip's own clock.
             length: steps to pad to.
 
@@ -103,7 +103,7 @@ class Batch(NamedTuple):
 
     inputs: FeatureInputs | StreamInputs | ClipInputs
     grids: list[TimeGrid]
-    records: list[VideoRecord]
+    records: Sequence[Record]
     targets: Any
     unassigned_segments: int
 
@@ -114,7 +114,7 @@ class Batch(NamedTuple):
 
 
 def stack_targets(
-    records: Sequence[VideoRecord], grids: Sequence[TimeGrid], length: int, maker: TargetMaker | None
+    records: Sequence[Record], grids: Sequence[TimeGrid], length: int, maker: TargetMaker | None
 ) -> tuple[Any, int]:
     """Make the targets of each clip and stack them.
 

@@ -29,6 +29,7 @@ from avloc.datasets.loading.features import FeatureDataset, collate
 from avloc.datasets.loading.samplers import BALANCES, BucketSampler
 from avloc.datasets.loading.shared_memory import SharedCollate, check_shared_memory
 from avloc.datasets.readers.catalog import get_reader, read_records
+from avloc.datasets.readers.clip_records import ClipRecordTable
 from avloc.datasets.readers.table import RecordTable
 from avloc.errors import AvlocError
 from avloc.feature_extraction.extractors.catalog import build_extractor
@@ -117,7 +118,7 @@ class SplitData(pl.LightningDataModule, ABC):
         """Move a batch's tensors; Lightning's own way would also take records and clocks apart."""
         return batch.to(device)
 
-    def _records(self, split: str, *, training: bool) -> RecordTable:
+    def _records(self, split: str, *, training: bool) -> RecordTable | ClipRecordTable:
         records: RecordTable = read_records(self.dataset, self.root, split)
         if training and self.shuffle_labels:
             records = records.with_permuted_segments(np.random.default_rng(self.seed).permutation(len(records)))
@@ -206,6 +207,11 @@ class FeatureData(SplitData):
             of `avloc.augment`: `light`, `strong`, or a YAML file. Null: nothing.
         copies: number of augmented copies of each clip in the store (`avloc extract --augment RECIPE --copies 3`). Each draw of a
             training clip is one of them, or the clip itself.
+        clip_labels_only: train from the labels of whole clips, by records that have no segments (`ClipRecordTable`); for a
+            network with `clip_pooling`. Such clips are never cut: those longer than `longest_s` are left out of the training.
+            Validation has clip labels only, too, and the best checkpoint is the one of the highest AUC.
+        report_segments: with `clip_labels_only`, read the segments of the validation split, to report AP and AR in training.
+            They choose nothing; but whoever reads them is no longer without segments.
         kwargs: options of `SplitData`.
 
     Raises:
@@ -232,6 +238,8 @@ class FeatureData(SplitData):
         modality: str | None = None,
         augment: str | Path | None = None,
         copies: int = 0,
+        clip_labels_only: bool = False,
+        report_segments: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(dataset=dataset, root=root, **kwargs)
@@ -243,6 +251,8 @@ class FeatureData(SplitData):
             "hard_negatives": hard_negatives,
         }
         _check_shares(shares)
+        _check_clip_labels(clip_labels_only, report_segments, shares)
+        self.clip_labels_only, self.report_segments = clip_labels_only, report_segments
         if modality not in (None, *MODALITIES):
             raise AvlocError(f"want modality of {', '.join(MODALITIES)}, or none for both, got {modality!r}")
         self.extractors, self.hop_s, self.longest_s, self.modality = list(extractors), hop_s, longest_s, modality
@@ -284,6 +294,13 @@ class FeatureData(SplitData):
     def check_network(self, network: Network) -> None:
         if not network.cached_features:
             raise AvlocError("the network takes pixels and log-mels; train it with avloc.datasets.ClipData")
+        needs_segments = getattr(getattr(network, "target_maker", None), "needs_segments", True)
+        if needs_segments and self.clip_labels_only:
+            raise AvlocError(
+                "clip_labels_only: the network learns from segments; give BoundaryTransformer a clip_pooling, or leave it out"
+            )
+        if not needs_segments and not self.clip_labels_only:
+            raise AvlocError("the network learns from clip labels (clip_pooling): set --data.clip_labels_only true")
         for modality, dim in self.dims().items():
             expected = network.arguments[f"{modality}_dim"]
             if expected != dim:
@@ -301,6 +318,12 @@ class FeatureData(SplitData):
             return None
         used = [d for d in map(self._describe, self.extractors) if self.modality in (None, d.modality)]
         return make_augmenter(self.recipe, used, seed=self.seed)
+
+    def _records(self, split: str, *, training: bool) -> RecordTable | ClipRecordTable:
+        records = super()._records(split, training=training)
+        if not self.clip_labels_only or isinstance(records, ClipRecordTable):
+            return records
+        return records if self.report_segments and not training else ClipRecordTable.from_records(records)
 
     def split(self, split: str, *, training: bool = False) -> FeatureDataset:
         """Return the clips of a split that have features."""
@@ -327,15 +350,18 @@ class FeatureData(SplitData):
             augmenter=self.augmenter() if training else None,
         )
         self._warn(split, self._counts(dataset))
+        if self.clip_labels_only:
+            _check_both_kinds(split, dataset)
         return dataset
 
     def _counts(self, dataset: FeatureDataset) -> dict[str, int]:
         """Count by text the faults and losses of a split's clips."""
         counts = {
             "clips have no features and are left out": len(dataset.missing),
+            "clips are longer than longest_s and are left out: a window may lack the forgery": dataset.longer,
             "segments reached past the end of what was decoded and were cut": dataset.clamped,
         }
-        if not dataset.random_windows and dataset.longest_s is not None:
+        if not dataset.random_windows and dataset.longest_s is not None and dataset.has_segments:
             longer = int((dataset.ends_s > dataset.longest_s + self.hop_s).sum())
             counts["clips are longer than the network takes at once, and are validated on their beginning"] = longer
         for name, steps in ({} if dataset.augmenter is None else dataset.augmenter.idle_steps).items():
@@ -353,6 +379,22 @@ class FeatureData(SplitData):
 
     def collate_fn(self, maker: TargetMaker | None) -> Callable[[Sequence[FeatureExample]], Batch]:
         return partial(collate, maker=maker)
+
+
+def _check_clip_labels(clip_labels_only: bool, report_segments: bool, shares: Mapping[str, float]) -> None:
+    if report_segments and not clip_labels_only:
+        raise AvlocError("report_segments has no effect without clip_labels_only; leave it out")
+    made = [name for name, share in shares.items() if share]
+    if clip_labels_only and made:
+        raise AvlocError(f"clip_labels_only: {', '.join(made)} need or make segments; leave them out")
+
+
+def _check_both_kinds(split: str, dataset: FeatureDataset) -> None:
+    """Check that there are real and fake clips: without either, clip labels tell nothing, and no AUC chooses a checkpoint."""
+    clips, fakes = len(dataset), int((dataset.records.modality().codes > 0).sum())
+    if fakes in (0, clips):
+        kind = "fake" if fakes else "real"
+        raise AvlocError(f"clip_labels_only: all {clips} clips of {split} are {kind}, want real and fake ones")
 
 
 def _check_shares(shares: Mapping[str, float]) -> None:
@@ -410,7 +452,7 @@ class ClipData(SplitData):
     def split(self, split: str, *, training: bool = False) -> ClipDataset:
         """Return the clips of a split."""
         return ClipDataset(
-            self._records(split, training=training),
+            cast(RecordTable, self._records(split, training=training)),
             self.root,
             fit=self.fit,
             longest=self.frames if self.fit == "pad" else None,

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
+from avloc.core.clip_records import Record, video_record
 from avloc.core.records import MODALITIES, VideoRecord
 from avloc.core.timeline import Segment, TimeGrid, segment_array
 from avloc.errors import AvlocError
@@ -25,7 +26,7 @@ class Example(Protocol):
     """One clip, ready for a batch: a `FeatureExample`, or a `ClipExample` of `avloc.datasets.loading.clips`."""
 
     @property
-    def record(self) -> VideoRecord:
+    def record(self) -> Record:
         """Metadata of the clip."""
 
     @property
@@ -69,7 +70,7 @@ class FeatureExample:
         rows: the clock of each stream at its own rate; empty if the streams are on the model's clock.
     """
 
-    record: VideoRecord
+    record: Record
     grid: TimeGrid
     streams: tuple[npt.NDArray[Any], ...]
     masks: tuple[npt.NDArray[np.bool_], ...]
@@ -91,7 +92,7 @@ class FeatureExample:
 
 
 def make_example(
-    record: VideoRecord, features: Mapping[str, Sequence[Features]], hop_s: float, *, native_rate: bool = False
+    record: Record, features: Mapping[str, Sequence[Features]], hop_s: float, *, native_rate: bool = False
 ) -> FeatureExample:
     """Put a clip's streams on one clock; several extractors of a modality are concatenated along D.
 
@@ -109,7 +110,7 @@ def make_example(
 
 
 def example_on_grid(
-    record: VideoRecord,
+    record: Record,
     features: Mapping[str, Sequence[Features]],
     grid: TimeGrid,
     end_s: float,
@@ -176,7 +177,7 @@ def random_window(example: FeatureExample, longest_s: float, rng: np.random.Gene
     size = max(1, round(longest_s / grid.hop_s))
     if grid.length <= size:
         return example
-    segments = segment_array(example.record.segments)
+    segments = segment_array(video_record(example.record).segments)
     first = rng.integers(0, grid.length - size + 1, WINDOW_TRIES)
     ends_s = grid.to_seconds(np.stack([first, first + size], axis=1))  # tries, 2
     inside = (ends_s[:, :, None] > segments[:, 0]) & (ends_s[:, :, None] < segments[:, 1])
@@ -187,7 +188,7 @@ def random_window(example: FeatureExample, longest_s: float, rng: np.random.Gene
 def cut_example(example: FeatureExample, begin: int, size: int) -> FeatureExample:
     """Return `size` steps of a clip from `begin`, with its segments cut to them."""
     part = example.window(begin, begin + size)
-    return replace(part, record=cut_record(example.record, part.grid.start_s, part.grid.end_s))
+    return replace(part, record=cut_record(video_record(example.record), part.grid.start_s, part.grid.end_s))
 
 
 def cut_record(record: VideoRecord, start_s: float, end_s: float) -> VideoRecord:

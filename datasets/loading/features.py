@@ -8,7 +8,7 @@ Legend: B batch, T steps, R rows, D feature width, V clips.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,8 @@ from avloc.datasets.loading.copies import AugmentedCopies
 from avloc.datasets.loading.example import FeatureExample, cut_example, make_example, random_window
 from avloc.datasets.loading.mixing import borrow_forgery, splice_real_piece
 from avloc.datasets.loading.samplers import SampleIndex
-from avloc.datasets.readers.table import as_table
+from avloc.datasets.readers.clip_records import ClipRecordTable
+from avloc.datasets.readers.table import RecordTable, as_table
 from avloc.errors import AvlocError, StoreError
 from avloc.feature_extraction.extractors.base import Features, no_features
 from avloc.feature_extraction.store.feature_store import FeatureStore
@@ -86,7 +87,8 @@ class FeatureDataset(Dataset[FeatureExample]):
     counted: metadata may claim more than a file holds.
 
     Args:
-        records: the clips.
+        records: the clips; a `ClipRecordTable` for training from clip labels only. Such clips are never cut to a window, which
+            might lose the forgery: those that are longer than `longest_s` are left out.
         store: their features.
         extractors: names in the store.
         hop_s: seconds per step of the model.
@@ -107,10 +109,12 @@ class FeatureDataset(Dataset[FeatureExample]):
         records: the clips that have features, with their segments cut.
         missing: files of the others.
         clamped: number of segments that reached past the decoded length.
+        longer: number of clips that were left out because they are longer than `longest_s`.
         ends_s: (V,) decoded length of each clip in seconds.
 
     Raises:
-        AvlocError: if forgeries are to be borrowed, and no clip is fake.
+        AvlocError: if forgeries are to be borrowed, and no clip is fake; or if forgeries or cuts are to be made in clips whose
+            records have no segments.
         StoreError: if an extractor is not in the store, or a clip's features are missing or failed and `allow_missing`
             is not set; the message counts both and names the first.
 
@@ -123,7 +127,7 @@ class FeatureDataset(Dataset[FeatureExample]):
 
     def __init__(
         self,
-        records: Sequence[VideoRecord],
+        records: Sequence[VideoRecord] | ClipRecordTable,
         store: FeatureStore,
         extractors: Sequence[str],
         *,
@@ -146,21 +150,47 @@ class FeatureDataset(Dataset[FeatureExample]):
         self.random_windows, self.pseudo_forgeries = random_windows, pseudo_forgeries
         self.borrowed_forgeries, self.hard_negatives = borrowed_forgeries, hard_negatives
         self.modalities = {name: store.describe(name).modality for name in extractors}
-        table = as_table(records) if modality is None else as_table(records).restricted_to(modality)
+        table: RecordTable | ClipRecordTable = records if isinstance(records, ClipRecordTable) else as_table(records)
+        table = table if modality is None else table.restricted_to(modality)
+        self.has_segments = isinstance(table, RecordTable)
         used = [name for name in extractors if modality in (None, self.modalities[name])]
         places = {name: store.locate(name, table.files) for name in used}
         present = np.logical_and.reduce([p[:, 0] >= 0 for p in places.values()])
         self.missing = list(table.files.take(np.flatnonzero(~present)))
         self._check_missing(used, len(table), allow_missing)
-        self._places = {name: p[present] for name, p in places.items()}
+        kept = self._leave_out_long(np.flatnonzero(present), places)
+        self.longer = int(present.sum()) - len(kept)
+        self._places = {name: p[kept] for name, p in places.items()}
         self.ends_s = np.max([store.ends_s(name, p) for name, p in self._places.items()], axis=0)
-        self.copies = self._find_copies(used, table.files.take(np.flatnonzero(present)), copies, allow_missing)
-        self.records, self.clamped = (table if present.all() else table.take(present)).clamped(self.ends_s)
+        self.copies = self._find_copies(used, table.files.take(kept), copies, allow_missing)
+        records = table if len(kept) == len(table) else table.take(kept)
+        self.records: RecordTable | ClipRecordTable
+        self.records, self.clamped = records.clamped(self.ends_s)
         is_fake = self.records.modality().codes > 0
         self._fake_clips = np.flatnonzero(is_fake)
         self._real_clips = np.flatnonzero(~is_fake & self.records.labelled)
         if borrowed_forgeries and not len(self._fake_clips):
             raise AvlocError("borrowed_forgeries: none of the clips is fake; leave the option out")
+        if not self.has_segments and pseudo_forgeries + borrowed_forgeries + hard_negatives > 0:
+            raise AvlocError(
+                "pseudo_forgeries, borrowed_forgeries and hard_negatives need or make segments, and these clips have clip labels "
+                "only; leave them out"
+            )
+
+    def _leave_out_long(
+        self, rows: npt.NDArray[np.int64], places: Mapping[str, npt.NDArray[np.int32]]
+    ) -> npt.NDArray[np.int64]:
+        """The rows of clips that are given as a whole, of clips without segments; all rows of others, which may be cut."""
+        if self.has_segments or self.longest_s is None:
+            return rows
+        ends_s = np.max([self.store.ends_s(name, p[rows]) for name, p in places.items()], axis=0)
+        kept = rows[ends_s <= self.longest_s]
+        if not len(kept):
+            raise AvlocError(
+                f"longest_s: all {len(rows)} clips are longer than {self.longest_s:g} s, and a clip with a clip label only is "
+                "never cut"
+            )
+        return kept
 
     def _check_missing(self, extractors: list[str], clips: int, allow_missing: bool) -> None:
         names, missing = ", ".join(extractors), len(self.missing)
@@ -196,7 +226,7 @@ class FeatureDataset(Dataset[FeatureExample]):
         clip, seed, epoch = index if isinstance(index, tuple) else SampleIndex(index, 0)
         random = np.random.default_rng(seed)
         example = self._draw_copy(clip, random)
-        if self.longest_s is not None:
+        if self.longest_s is not None and self.has_segments:
             size = max(1, round(self.longest_s / self.hop_s))
             if self.random_windows:
                 example = random_window(example, self.longest_s, random)
@@ -208,7 +238,7 @@ class FeatureDataset(Dataset[FeatureExample]):
     def _forge(self, example: FeatureExample, random: np.random.Generator) -> FeatureExample:
         """Give a share of the real examples a pseudo-forgery, another clip's forgery, or a cut."""
         shares = np.cumsum([self.pseudo_forgeries, self.borrowed_forgeries, self.hard_negatives])
-        if not shares[-1] or example.record.segments:
+        if not shares[-1] or example.record.modality != "real":
             return example
         choice = int(np.searchsorted(shares, random.random(), side="right"))
         if choice == 0:

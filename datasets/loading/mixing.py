@@ -17,6 +17,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from avloc.core.clip_records import video_record
 from avloc.core.records import MODALITIES
 from avloc.core.timeline import DEFAULT_SAMPLE_RATE, Segment
 from avloc.datasets.loading.example import FeatureExample
@@ -135,7 +136,7 @@ def borrow_forgery(
     Returns:
         A changed copy with the label; None if no place has all streams of `example`.
     """
-    segments = other.record.segments
+    segments = video_record(other.record).segments
     if not segments:
         return None
     start_s, end_s = segments[random.integers(len(segments))]
@@ -185,8 +186,9 @@ def _replace_steps(
     begin_s, end_s = other.grid.to_seconds([source, source + length]).tolist()
     shift_s = float(example.grid.to_seconds(first)) - begin_s
     labels: list[tuple[Segment, ...]] = [(), ()]
+    forged = video_record(other.record)
     for k in streams:
-        inner = ((max(a, begin_s), min(b, end_s)) for a, b in other.record.modality_segments(MODALITIES[k]))
+        inner = ((max(a, begin_s), min(b, end_s)) for a, b in forged.modality_segments(MODALITIES[k]))
         labels[k] = tuple(Segment(a + shift_s, b + shift_s) for a, b in inner if b > a)
-    record = replace(example.record, audio_segments=labels[0], visual_segments=labels[1])
+    record = replace(video_record(example.record), audio_segments=labels[0], visual_segments=labels[1])
     return replace(example, record=record, streams=tuple(values))

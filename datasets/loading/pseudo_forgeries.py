@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from avloc.core.clip_records import video_record
 from avloc.core.records import MODALITIES
 from avloc.core.timeline import DEFAULT_FPS, DEFAULT_SAMPLE_RATE, Segment
 from avloc.datasets.loading.example import FeatureExample
@@ -186,7 +187,7 @@ def forge_features(
     Raises:
         AvlocError: if the clip is already a forgery, or the kind is unknown.
     """
-    if example.record.segments:
+    if video_record(example.record).segments:
         raise AvlocError(f"{example.record.file}: is already a forgery, want a real clip")
     drawn = kinds[int(random.integers(len(kinds)))] if kind is None else kind
     if drawn not in FEATURE_KINDS:
@@ -211,7 +212,7 @@ def forge_features(
             _forge_rows(example, other, k, (first, source, length), drawn, streams[k])
     begin, end = grid.to_seconds(np.array([first, first + length])).tolist()
     audio, visual = ((Segment(begin, end),) if k in forged else () for k in range(len(MODALITIES)))
-    record = replace(example.record, audio_segments=audio, visual_segments=visual)
+    record = replace(video_record(example.record), audio_segments=audio, visual_segments=visual)
     return replace(example, record=record, streams=tuple(streams))
 
 
@@ -257,7 +258,7 @@ def drop_modality(example: FeatureExample, modality: str) -> FeatureExample:
         raise AvlocError(f"{example.record.file}: has nothing but {modality}")
     streams = tuple(np.zeros_like(s) if k == dropped else s for k, s in enumerate(example.streams))
     masks = tuple(np.zeros_like(m) if k == dropped else m for k, m in enumerate(example.masks))
-    record = example.record
+    record = video_record(example.record)
     audio, visual = (() if k == dropped else record.modality_segments(m) for k, m in enumerate(MODALITIES))
     record = replace(record, audio_segments=audio, visual_segments=visual)
     rows = tuple(

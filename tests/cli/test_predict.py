@@ -75,6 +75,15 @@ def test_failed_clips_are_listed_and_exit_with_1(generated, tmp_path, capsys):
     assert len((tmp_path / "p.failures.csv").read_text().splitlines()) == 12
 
 
+def test_detection_is_a_file_for_submit(generated, tmp_path, capsys):
+    assert main([*generated, "--task", "detection", "--out", "prediction.txt"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == "prediction.txt: 140 clips, 11 failed\n"
+    assert captured.err.startswith("failed, score 0 written: 000003.mp4: no features in the store\n")
+    assert main(["submit", "prediction.txt", "--out", "s.zip"]) == 0
+    assert main(["predict", *generated[1:], "--task", "segments", "--out", "p.txt"]) == 2
+
+
 def test_a_run_that_failed_early_is_repeated_with_other_options(generated, capsys):
     assert main([*generated[:-1], "--out", "p.json"]) == 2
     assert "11 of 140 clips have no features" in capsys.readouterr().err

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from avloc.errors import AvlocError
+from avloc.evaluation.detection import read_clip_scores
 from avloc.evaluation.predictions import write_predictions
 from avloc.inference import journal as module
 from avloc.inference.journal import Journal, PartSummary, PredictedClip, read_part, write_part
@@ -141,3 +142,24 @@ def test_parts_of_another_form_join_by_a_function(tmp_path):
     journal.join(lambda path, parts: path.write_bytes(b"|".join(part.read() for part in parts)))
     assert journal.out.read_bytes() == b"\n0\x00|\n1\x00"
     assert not journal.folder.exists()
+
+
+def test_clip_scores_join_to_lines(tmp_path):
+    journal = Journal(tmp_path / "prediction.txt", count=3, task="detection")
+    journal.open(SETTINGS)
+    write_part(journal.path(0), [PredictedClip("a;ü.mp4", ROWS), PredictedClip("b.mp4", NONE)], "detection")
+    write_part(journal.path(1), [PredictedClip("c.mp4", NONE, "not finite")], "detection")
+    write_part(journal.path(2), [PredictedClip("d.mp4", ROWS[1:])], "detection")
+    journal.join()
+    assert journal.out.read_text(encoding="utf-8") == "a;ü.mp4;0.9\nb.mp4;0\nc.mp4;0\nd.mp4;0.125\n"
+    assert read_clip_scores(journal.out) == {"a;ü.mp4": 0.9, "b.mp4": 0.0, "c.mp4": 0.0, "d.mp4": 0.125}
+    assert (tmp_path / "prediction.failures.csv").read_text().splitlines()[1:] == ["c.mp4,not finite"]
+
+
+@pytest.mark.parametrize("name", ["a\nb.mp4", "a\rb.mp4", "d\udcff.mp4"])
+def test_names_that_a_line_cannot_carry(tmp_path, name):
+    journal = Journal(tmp_path / "prediction.txt", count=1, task="detection")
+    journal.open(SETTINGS)
+    with pytest.raises(AvlocError, match="file;score cannot carry such a name; predict without --task detection"):
+        write_part(journal.path(0), [PredictedClip(name, ROWS)], "detection")
+    assert not journal.has(0)

@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import functools
 import json
+from dataclasses import replace
 
 import pytest
 
 from avloc.errors import AvlocError
 from avloc.evaluation import write_predictions
+
+
+from avloc.evaluation.detection import read_clip_scores
 from avloc.feature_extraction.job.engines import local
 from avloc.inference import prediction_run as module
 from avloc.inference.parts import PartDone, PredictionSettings, run_parts
@@ -142,3 +146,16 @@ def test_raw_rows_resume_and_decode_to_the_predictions(tiny_set, tiny_store, tin
         tmp_path / "decoded.json", decode_clips(raw, TunedSettings(raw.settings.decoding, raw.settings.keep))
     )
     assert (tmp_path / "decoded.json").read_bytes() == (tmp_path / "dev.json").read_bytes()
+
+
+def test_detection_writes_the_best_score_of_each_clip(settings, whole, tmp_path):
+    out = tmp_path / "prediction.txt"
+    detection = replace(settings, task="detection")
+    with pytest.raises(KeyboardInterrupt):
+        predict_to_file(detection, out, engine=stopped(2))
+    with pytest.raises(AvlocError, match="whose task was 'detection', now it is None"):
+        predict_to_file(settings, out)
+    predict_to_file(detection, out)
+    scores = {file: rows[0][0] for file, rows in json.loads(whole).items()}
+    assert read_clip_scores(out) == pytest.approx(scores, rel=1e-5)
+    assert [*read_clip_scores(out)] == [*scores]

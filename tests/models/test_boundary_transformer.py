@@ -3,9 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from avloc.core.clip_records import ClipRecord
 from avloc.core.records import VideoRecord
 from avloc.core.timeline import Segment, TimeGrid, rows_in
 from avloc.errors import AvlocError
+from avloc.heads.clip_labels import ClipTargets
 from avloc.heads.modality_points import ModalityPointTargets
 from avloc.models.boundary_transformer import BoundaryTransformer
 
@@ -575,3 +577,106 @@ def test_a_front_end_learns_a_click_by_heart():
     scores = model.eval()(**inputs).step_logits[..., 0].sigmoid()
     assert scores[0, 3:9].min() > 0.5
     assert max(scores[0, :3].max(), scores[0, 9:].max(), scores[1].max()) < 0.5
+
+
+CLIP_LABELS = {"clip_pooling": "top_k"}
+
+
+@pytest.mark.parametrize("pooling", ["noisy_or", "top_k", "attention"])
+@pytest.mark.parametrize("modality_points", [False, True])
+def test_clip_labels_train_every_weight_that_decoding_reads(pooling, modality_points):
+    model = build(clip_pooling=pooling, modality_points=modality_points).train()
+    terms = model.loss(model(*make_inputs()), ClipTargets(torch.tensor([[1.0, 0.0], [0.0, 0.0]])))
+    assert sorted(terms) == ["boundary", "clip", "distance", "distribution", "loss", "point", "step"]
+    assert all(term.isfinite() and term.dim() == 0 for term in terms.values())
+    terms["loss"].backward()
+    without = {name for name, weight in model.named_parameters() if weight.grad is None}
+    assert without == set()
+
+
+def test_the_loss_of_clip_labels_knows_no_time():
+    """Wherever a record's segment lies, the targets, and so the loss, are the same; the plain network needs the segments."""
+    model = build(CLIP_LABELS)
+    early, late = (VideoRecord("a", "t", None, (Segment(*ends),)) for ends in ((0.0, 0.1), (0.5, 0.7)))
+    records = (early, late, ClipRecord("a", "t", None, ("audio",)))
+    labels = [model.target_maker(record, TimeGrid(0, 0.04, T), T)[0].labels.tolist() for record in records]
+    assert labels == [[1.0, 0.0]] * 3
+    output, targets = model(*make_inputs()), make_targets(build(), early)
+    with pytest.raises(AvlocError, match="want ClipTargets with clip_pooling, got ModalityPointTargets"):
+        model.loss(output, targets)
+    with pytest.raises(AvlocError, match="want ModalityPointTargets, got ClipTargets"):
+        build().loss(output, ClipTargets(torch.zeros(B, 2)))
+
+
+def test_clip_labels_exclude_losses_on_segments():
+    for option in ({"coarse_levels": 2}, {"part_weight": 0.5}):
+        with pytest.raises(AvlocError, match="trains on segments, and clip_pooling on clip labels alone"):
+            build(CLIP_LABELS, **option)
+    with pytest.raises(AvlocError, match="pooled_share has no effect without clip_pooling=top_k"):
+        build(pooled_share=0.3)
+    with pytest.raises(AvlocError, match="want clip_pooling of noisy_or, top_k, attention"):
+        build(clip_pooling="mean")
+
+
+def test_without_clip_pooling_the_network_is_the_same():
+    plain, pooled = build(), build(clip_pooling="top_k")
+    assert [*plain.state_dict()] == [*pooled.state_dict()]
+    more = {*build(clip_pooling="attention").state_dict()} - {*plain.state_dict()}
+    assert more == {f"auxiliary_heads.{m}.attention.{name}" for m in range(2) for name in ("weight", "bias")}
+
+
+def planted(clips, steps, seed):
+    """Noise, in every second clip with a louder piece of the sound: features, labels, and (start, end) of the pieces in steps."""
+    random = torch.Generator().manual_seed(seed)
+    audio, visual = (0.5 * torch.randn(clips, steps, 2, generator=random) for _ in range(2))
+    labels, pieces = torch.zeros(clips, 2), {}
+    for clip in range(0, clips, 2):
+        length = int(torch.randint(5, 9, (), generator=random))
+        start = int(torch.randint(0, steps - length + 1, (), generator=random))
+        audio[clip, start : start + length, 0] += 2.5
+        labels[clip, 0], pieces[clip] = 1.0, (start, start + length)
+    return audio, visual, labels, pieces
+
+
+@pytest.fixture(scope="module")
+def trained_on_clip_labels():
+    torch.manual_seed(0)
+    sizes = {
+        "audio_dim": 2,
+        "visual_dim": 2,
+        "width": 12,
+        "heads": 1,
+        "levels": 2,
+        "first_steps": 12.0,
+        "distance_bins": 12,
+    }
+    options = {"clip_pooling": "top_k", "pooled_share": 0.15, "radius": 1, "dropout": 0.0, "modality_dropout": 0.0}
+    model = BoundaryTransformer(**sizes, **options)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=70)
+    mask = torch.ones(12, 32, dtype=torch.bool)
+    for step in range(70):
+        audio, visual, labels, _ = planted(12, 32, seed=step)
+        optimizer.zero_grad()
+        model.loss(model(audio, visual, mask, mask), ClipTargets(labels))["loss"].backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+    return model.eval()
+
+
+def test_clip_labels_teach_clips_and_places(trained_on_clip_labels):
+    audio, visual, _, pieces = planted(20, 32, seed=1000)
+    mask = torch.ones(20, 32, dtype=torch.bool)
+    with torch.inference_mode():
+        output = trained_on_clip_labels(audio, visual, mask, mask)
+    proposals = trained_on_clip_labels.decode(output, [TimeGrid(0.0, 1.0, 32)] * 20)
+    best = [float(each.scores[0]) for each in proposals]
+    pairs = [best[fake] > best[real] for fake in pieces for real in range(1, 20, 2)]
+    assert sum(pairs) / len(pairs) > 0.9  # the AUC of unseen clips
+    ious = []
+    for clip, (start, end) in pieces.items():
+        low, high = proposals[clip].segments[0]
+        ious.append(max(0.0, min(high, end) - max(low, start)) / (max(high, end) - min(low, start)))
+    assert sum(iou > 0.5 for iou in ious) >= 8  # of 10
+    assert all(proposals[clip].modality_scores[0].argmax() == 0 for clip in pieces)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from avloc.core.calibration import best_scores, fit_platt
+from avloc.core.clip_records import ClipRecord
 from avloc.core.proposals import Proposals
 from avloc.core.records import VideoRecord
 from avloc.core.timeline import Segment
@@ -22,7 +23,8 @@ def test_each_fit_is_that_of_its_own_scores_and_labels():
     for proposals, record in clips:
         metric.update(proposals, record)
     scores = np.stack([best_scores(proposals) for proposals, _ in clips]).astype(np.float32)
-    fits = metric.compute()
+    fits, auc, eer = metric.compute()
+    assert (auc, eer) == (1.0, 0.0)
     assert fits["clip"] == pytest.approx(fit_platt(scores[:, 0], [True, False, True, False]), abs=1e-4)
     assert fits["audio"] == pytest.approx(fit_platt(scores[:, 1], [False, False, True, False]), abs=1e-4)
 
@@ -31,9 +33,27 @@ def test_a_modality_without_forged_clips_has_no_fit():
     metric = ClipScores()
     for each in (clip(0.9, False, True), clip(0.1, False, False)):
         metric.update(*each)
-    assert sorted(metric.compute()) == ["clip", "visual"]
+    assert sorted(metric.compute().calibration) == ["clip", "visual"]
 
 
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")
 def test_no_clip_no_calibration():
-    assert ClipScores().compute() == {}
+    calibration, auc, eer = ClipScores().compute()
+    assert calibration == {}
+    assert np.isnan([auc, eer]).all()
+
+
+def test_clip_labels_are_enough():
+    with_segments, without = ClipScores(), ClipScores()
+    for score, audio, visual in ((0.9, False, True), (0.4, False, False), (0.3, True, True), (0.1, False, False)):
+        proposals, record = clip(score, audio, visual)
+        with_segments.update(proposals, record)
+        without.update(proposals, ClipRecord.from_video(record))
+    assert without.compute() == with_segments.compute()
+    assert without.compute().auc == 0.75
+
+
+def test_one_kind_of_clips_has_no_auc():
+    metric = ClipScores()
+    metric.update(*clip(0.9, True, False))
+    assert np.isnan(metric.compute().auc)

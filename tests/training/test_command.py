@@ -11,7 +11,11 @@ import torch
 
 from avloc.cli.train import CONFIGS
 from avloc.core.descriptions import ExtractorDescription, TrainingContext
+from avloc.datasets.loading import data_modules
+from avloc.datasets.readers.catalog import read_records
 from avloc.errors import AvlocError, CheckpointError
+from avloc.inference.localizer import Localizer
+from avloc.inference.prediction import predict
 from avloc.io.files import temporary_path
 from avloc.models import BoundaryTransformer
 from avloc.models.checkpoint import read_checkpoint, write_checkpoint
@@ -272,3 +276,22 @@ def test_the_next_command_is_one_that_works(dataset, split):
     text = _describe_end(cli, "b.ckpt")
     assert f"--split {split} --out predictions.json" in text
     assert f"--network '{__name__}." in text or f"--network {__name__}." in text
+
+
+def test_clip_labels_choose_the_checkpoint_by_the_auc(words, tiny_set, tiny_store, tmp_path, capsys, monkeypatch):
+    """All three splits as one, which has real and fake clips."""
+    monkeypatch.setattr(data_modules, "read_records", lambda dataset, root, split: read_records(dataset, root))
+    best = train([*words, "--data.clip_labels_only", "true", "--model.model.clip_pooling", "noisy_or"])
+    text = capsys.readouterr().out
+    assert re.search(r"best\.ckpt \(val/auc [01]\.\d+\)", text)
+    assert re.search(r"training: 9 clips, [1-8] fake, clip labels only", text)
+    assert "val/eer" in text
+    assert "val/ap" not in text
+    predictions = predict(Localizer.from_checkpoint(best), "lavdf", tiny_set, "dev", store=tiny_store, keep=5)
+    assert {len(rows) for rows in predictions.values()} == {5}
+    assert not predictions.failures
+    report = [*words, "--data.clip_labels_only", "true", "--data.report_segments", "true", "--overwrite", "true"]
+    train([*report, "--model.model.clip_pooling", "top_k"])
+    text = capsys.readouterr().out
+    assert "val/ap" in text
+    assert re.search(r"best\.ckpt \(val/auc", text)

@@ -48,11 +48,12 @@ class BudgetedModule(LocalizationModule):
         model: a network.
         budget: of the training.
         lr: maximum of the learning rate.
+        monitor: the metric of the validation that chooses the weights.
     """
 
-    def __init__(self, model: torch.nn.Module, budget: Budget, lr: float) -> None:
+    def __init__(self, model: torch.nn.Module, budget: Budget, lr: float, monitor: str = "val/ap") -> None:
         super().__init__(model, lr=lr)
-        self.budget = budget
+        self.budget, self.monitor = budget, monitor
         self.decay_from: int | None = None
         """The step from which the rate falls; None while it is constant."""
         self.epoch_steps = 1
@@ -75,7 +76,7 @@ class BudgetedModule(LocalizationModule):
 
 
 class StopWhenFlat(pl.Callback):
-    """End the constant rate when the validation AP has stopped rising, and the training when the rate is 0.
+    """End the constant rate when the module's `monitor` has stopped rising, and the training when the rate is 0.
 
     Args:
         budget: with a patience.
@@ -91,9 +92,9 @@ class StopWhenFlat(pl.Callback):
         if trainer.sanity_checking:
             return
         assert isinstance(module, BudgetedModule)
-        epoch, ap = trainer.current_epoch, float(trainer.callback_metrics["val/ap"])
-        if ap > self.best:
-            self.best, self.best_epoch = ap, epoch
+        epoch, value = trainer.current_epoch, float(trainer.callback_metrics[module.monitor])
+        if value > self.best:
+            self.best, self.best_epoch = value, epoch
         if self.decay_epoch is not None:
             trainer.should_stop = epoch >= self.decay_epoch + self.budget.cooldown
             return

@@ -31,6 +31,7 @@ from scoring.truth import SplitTruth
 from avloc.core.proposals import Proposals
 from avloc.core.records import MODALITIES, VideoRecord
 from avloc.datasets.loading.data_modules import FeatureData
+from avloc.datasets.readers.clip_records import ClipRecordTable
 from avloc.datasets.readers.table import RecordTable, as_table
 from avloc.errors import AvlocError
 from avloc.evaluation.metrics import score_rows
@@ -151,13 +152,16 @@ class SystemData(FeatureData):
             native_rate=system.arguments.get("audio_rows_per_step") is not None,
             modality=system.modality or None,
             copies=copies,
+            clip_labels_only=system.clip_labels_only,
         )
         self.labels_per_modality = system.labels_per_modality
         if shift_s:
             self.store = ShiftedStore(out / "features", shift_s)
 
-    def _records(self, split: str, *, training: bool) -> RecordTable:
+    def _records(self, split: str, *, training: bool) -> RecordTable | ClipRecordTable:
         records = super()._records(split, training=training)
+        if isinstance(records, ClipRecordTable):
+            return records
         if training and self.labels_per_modality:
             return records
         # A system of one modality must not learn how far the other one's forgery reaches.
@@ -175,12 +179,12 @@ class Training(NamedTuple):
 
 
 def train(task: Task, module: BudgetedModule, data: FeatureData) -> Training:
-    """Train a network, and keep the weights of the epoch with the best validation AP."""
+    """Train a network, and keep the weights of the epoch with the best validation AP, or AUC if it is not to see segments."""
     import pytorch_lightning as pl
     from pytorch_lightning.callbacks import ModelCheckpoint
 
     with tempfile.TemporaryDirectory() as folder:
-        best = ModelCheckpoint(folder, monitor="val/ap", mode="max", save_weights_only=True)
+        best = ModelCheckpoint(folder, monitor=module.monitor, mode="max", save_weights_only=True)
         trainer = pl.Trainer(
             max_epochs=module.budget.epochs,
             logger=False,
@@ -208,7 +212,7 @@ def run(task: Task) -> str:
     system = SYSTEMS[task.system]
     pl.seed_everything(task.seed, verbose=False)
     data, network = SystemData(system, task.out, task.seed, copies=task.copies), build_network(system)
-    module = BudgetedModule(cast(torch.nn.Module, network), BUDGETS[task.budget], system.lr)
+    module = BudgetedModule(cast(torch.nn.Module, network), BUDGETS[task.budget], system.lr, system.monitor)
     if system.weights_of and not task.weights_file.is_file():
         raise AvlocError(f"{task.weights_file}: run {system.weights_of} first, {task.system} is the same network")
     task.forget()

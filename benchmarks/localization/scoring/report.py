@@ -14,7 +14,7 @@ import numpy.typing as npt
 from comparing.systems import BASELINES, OURS, SYSTEMS
 from scoring.naming import NamingThresholds, score_naming
 from scoring.predictions import SplitPredictions
-from scoring.scores import METRICS, RESAMPLES, Score, evaluate_runs, margins, score_runs
+from scoring.scores import METRICS, RESAMPLES, Score, evaluate_runs, margins, metric_value, score_clips, score_runs
 from scoring.subsets import EVERYTHING, group_masks
 from scoring.tables import Cell, Table, percent, score_cell
 from scoring.truth import NAMES, SplitTruth
@@ -81,7 +81,7 @@ class SplitReport:
             elif scores:
                 tables += [self._narrow_table(group, metric, scores, masks) for metric in NARROW_METRICS]
         wide = {value: mask for group in WIDE_GROUPS for value, mask in groups[group].items()}
-        tables += [self.speaker_table(), self.naming_table(), self.confusion_table()]
+        tables += [self.speaker_table(), self.clip_table(), self.naming_table(), self.confusion_table()]
         return tables + self.margin_tables(wide)
 
     def _everything(self) -> npt.NDArray[np.bool_]:
@@ -140,6 +140,23 @@ class SplitReport:
         title, columns = f"{EVERYTHING[0].upper()}{EVERYTHING[1:]}, intervals over speakers", [*METRICS.values()]
         rows = self._metric_rows(scores)
         return self._table(f"{EVERYTHING} speakers", title, "system", columns, rows, self._counts(everything), note)
+
+    def clip_table(self) -> Table:
+        """Draw the detection of forged clips by their best scores, beside the localization in them."""
+        everything, rows = self._everything(), []
+        for name, runs in self.runs.items():
+            clips = score_clips(runs, self.truth, resamples=self.resamples)
+            found = [metric_value(each, "ap@0.5") for each in evaluate_runs(runs, self.truth, everything)]
+            spread = f"±{percent(statistics.stdev(found))}" if len(found) > 1 else ""
+            cells = [
+                score_cell(*clips["auc"]),
+                score_cell(*clips["eer"]),
+                (f"{percent(statistics.fmean(found))}{spread}",),
+            ]
+            rows.append((self._label(name, runs), cells))
+        note = "AUC and EER of the score of each clip's best segment; a clip is forged if it has a fake segment."
+        columns = ["AUC", "EER", "AP@.5"]
+        return self._table("clips", "Forged clips", "system", columns, rows, self._counts(everything), note, SCORE_NOTE)
 
     def _narrow_table(
         self,

@@ -17,6 +17,8 @@ from scoring.truth import SplitTruth
 
 from avloc.errors import AvlocError
 from avloc.evaluation.bootstrap import bootstrap_intervals
+from avloc.evaluation.detection import max_scores
+from avloc.evaluation.evidence.roc import roc_curve
 from avloc.evaluation.predictions import Alignment
 from avloc.evaluation.protocols import Protocol
 from avloc.evaluation.scoring import Evaluation, evaluate_aligned
@@ -74,6 +76,31 @@ def metric_value(evaluation: Evaluation, name: str) -> float:
     """Return a metric of an evaluation by its name in `METRICS`."""
     kind, _, number = name.partition("@")
     return evaluation.strict.ap[float(number)] if kind == "ap" else evaluation.strict.ar[int(number)]
+
+
+def score_clips(runs: Sequence[SplitPredictions], truth: SplitTruth, *, resamples: int = RESAMPLES) -> dict[str, Score]:
+    """Score the seeds of one system by the AUC and the EER of the clips' best scores.
+
+    Args:
+        runs: the predictions of each seed.
+        truth: labels of the split.
+        resamples: draws of sources for the interval of the mean.
+    """
+    is_fake, source = truth.is_forged(), truth.table.source
+    sources = int(source.max()) + 1
+    scores = [max_scores(run.rows()) for run in runs]
+    draws = np.random.default_rng(0).multinomial(sources, np.full(sources, 1 / sources), resamples)
+
+    def rates(weights: npt.NDArray[np.float64] | None) -> npt.NDArray[np.float64]:
+        curves = [roc_curve(each, is_fake, weights) for each in scores]
+        return np.array([(curve.area(), curve.equal_error()[0]) for curve in curves])  # seeds, 2
+
+    values = rates(None)
+    means = np.array([rates(draw[source].astype(np.float64)).mean(axis=0) for draw in draws])
+    low, high = np.nanpercentile(means, [2.5, 97.5], axis=0)
+    deviations = values.std(axis=0, ddof=1) if len(runs) > 1 else np.full(2, math.nan)
+    columns = zip(values.mean(axis=0), deviations, low, high, strict=True)
+    return {name: Score(*map(float, column)) for name, column in zip(("auc", "eer"), columns, strict=True)}
 
 
 class Margin(NamedTuple):

@@ -9,13 +9,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from avloc.core.clip_records import ClipRecord
 from avloc.core.descriptions import ClipInputFormat, TrainingContext
 from avloc.datasets.loading.data_modules import ClipData, DatasetWarning, FeatureData
 from avloc.datasets.readers.catalog import read_records
+from avloc.datasets.readers.clip_records import ClipRecordTable
+from avloc.datasets.readers.table import RecordTable
 from avloc.errors import AvlocError, MediaError, StoreError
 from avloc.feature_extraction.job.run import extract
 from avloc.feature_extraction.job.worker import ExtractionSettings
 from avloc.feature_extraction.store.feature_store import FeatureStore
+from avloc.heads.clip_labels import ClipTargetMaker
 from avloc.heads.maps import MapTargetMaker
 
 EXTRACTORS = ["logspec", "residual_grid"]
@@ -326,3 +330,85 @@ def test_augmentation_needs_samples_or_pixels(tiny_set, tiny_store, raw_store):
         alone.split("train", training=True)
     with pytest.raises(AvlocError, match=r"nothing\.yaml: no such recipe"):
         feature_data(tiny_set, tiny_store, augment="nothing.yaml")
+
+
+@pytest.fixture(scope="module")
+def clip_label_data(tiny_set, tiny_store):
+    """A function that makes the data, whose splits are both all three."""
+
+    def make(**options):
+        return feature_data(str(tiny_set), str(tiny_store), **{"clip_labels_only": True, "batch_size": 2, **options})
+
+    return make
+
+
+@pytest.fixture
+def both_kinds(monkeypatch):
+    """All splits of a dataset as one, which has real and fake clips."""
+    from avloc.datasets.loading import data_modules
+
+    monkeypatch.setattr(data_modules, "read_records", lambda dataset, root, split: read_records(dataset, root))
+
+
+def test_no_segment_is_in_the_batches_of_clip_labels(clip_label_data, both_kinds):
+    data = clip_label_data()
+    attach_network(data, target_maker=ClipTargetMaker())
+    for loader in (data.train_dataloader(), data.val_dataloader()):
+        batches = list(loader)
+        assert sum(len(batch.records) for batch in batches) == 9
+        for batch in batches:
+            assert {type(record) for record in batch.records} == {ClipRecord}
+            assert batch.targets._fields == ("labels",)
+            assert batch.targets.labels.shape == (len(batch.records), 2)
+            expected = [[m in record.forged_modalities for m in ("audio", "visual")] for record in batch.records]
+            assert batch.targets.labels.bool().tolist() == expected
+    assert type(data.train_dataloader().dataset.records) is ClipRecordTable
+    with_segments = clip_label_data(report_segments=True)
+    assert type(with_segments.split("train", training=True).records) is ClipRecordTable
+    assert type(with_segments.split("dev").records) is RecordTable
+
+
+def test_clips_with_clip_labels_are_never_cut(clip_label_data, both_kinds, tiny_store, tiny_set):
+    whole = clip_label_data(longest_s=None).split("train", training=True)
+    middle = float(np.sort(whole.ends_s)[5])
+    with pytest.warns(DatasetWarning, match="train: 3 clips are longer than longest_s and are left out"):
+        dataset = clip_label_data(longest_s=middle).split("train", training=True)
+    assert (len(dataset), dataset.longer) == (6, 3)
+    for k in range(6):
+        record, length = dataset.records[k], dataset[k].grid.length
+        (at,) = [j for j in range(9) if whole.records[j] == record]
+        assert length == whole[at].grid.length
+    with pytest.raises(AvlocError, match=r"longest_s: all 9 clips are longer than 0\.5 s"):
+        clip_label_data(longest_s=0.5).split("train", training=True)
+
+
+def test_options_that_go_against_clip_labels(clip_label_data, both_kinds, monkeypatch, tiny_set, tiny_store):
+    for share in ("pseudo_forgeries", "borrowed_forgeries", "hard_negatives"):
+        with pytest.raises(AvlocError, match=f"clip_labels_only: {share} need or make segments"):
+            clip_label_data(**{share: 0.5})
+    with pytest.raises(AvlocError, match="report_segments has no effect without clip_labels_only"):
+        clip_label_data(clip_labels_only=False, report_segments=True)
+    arguments = {"audio_dim": 513, "visual_dim": 320}
+    weak = SimpleNamespace(cached_features=True, arguments=arguments, target_maker=ClipTargetMaker())
+    strong = SimpleNamespace(cached_features=True, arguments=arguments, target_maker=MapTargetMaker(3))
+    clip_label_data().check_network(weak)
+    with pytest.raises(AvlocError, match="clip_labels_only: the network learns from segments"):
+        clip_label_data().check_network(strong)
+    with pytest.raises(AvlocError, match="set --data.clip_labels_only true"):
+        clip_label_data(clip_labels_only=False).check_network(weak)
+    records = read_records("lavdf", tiny_set)
+    real = records.take(records.modality().isin("real"))
+    from avloc.datasets.loading import data_modules
+
+    monkeypatch.setattr(data_modules, "read_records", lambda dataset, root, split: real)
+    with pytest.raises(AvlocError, match=rf"clip_labels_only: all {len(real)} clips of dev are real"):
+        clip_label_data().split("dev")
+
+
+def test_clip_labels_balance_and_shuffle(clip_label_data, both_kinds):
+    data = clip_label_data(balance="real", shuffle_labels=True)
+    attach_network(data, target_maker=ClipTargetMaker())
+    shuffled = data.train_dataloader().dataset.records
+    plain = clip_label_data().split("train", training=True).records
+    assert list(shuffled.files) == list(plain.files)
+    assert sorted(r.modality for r in shuffled) == sorted(r.modality for r in plain)

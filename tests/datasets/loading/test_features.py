@@ -14,6 +14,7 @@ from avloc.datasets.loading.example import cut_example, make_example
 from avloc.datasets.loading.features import FeatureDataset, collate
 from avloc.datasets.loading.samplers import SampleIndex
 from avloc.datasets.readers.catalog import read_records
+from avloc.datasets.readers.clip_records import read_clip_records
 from avloc.errors import AvlocError, StoreError
 from avloc.feature_extraction.extractors.base import Features
 from avloc.feature_extraction.store.feature_store import FeatureStore
@@ -239,3 +240,11 @@ def test_real_clips_get_pieces_of_other_clips(tiny_set, tiny_store):
     records[4] = records[4].__class__(records[4].file, "train")
     with pytest.raises(AvlocError, match="borrowed_forgeries: none of the clips is fake"):
         dataset(borrowed_forgeries=0.1)
+
+
+def test_clips_without_segments_get_no_forgeries(tiny_set, tiny_store):
+    records = read_clip_records("lavdf", tiny_set)
+    with pytest.raises(
+        AvlocError, match="pseudo_forgeries, borrowed_forgeries and hard_negatives need or make segments"
+    ):
+        FeatureDataset(records, FeatureStore(tiny_store), ["logspec", "residual_grid"], hop_s=0.04, hard_negatives=0.5)

@@ -79,3 +79,21 @@ def test_weights_of_version_0_1_depend_on_no_default():
     torch.manual_seed(0)
     network = build_network(SYSTEMS["version_0_1"])
     assert sum(p.numel() for p in network.parameters()) == 978_200
+
+
+def test_one_system_sees_no_segments():
+    from comparing.systems import REFERENCES, SYSTEMS, build_network
+
+    weak = [name for name, system in SYSTEMS.items() if system.clip_labels_only]
+    assert weak == ["clip_labels_only"]
+    assert {name: SYSTEMS[name].monitor for name in ("tridet", *weak)} == {
+        "tridet": "val/ap",
+        "clip_labels_only": "val/auc",
+    }
+    for system in SYSTEMS.values():
+        needs = (
+            getattr(build_network(system).target_maker, "needs_segments", True)
+            if system in REFERENCES.values()
+            else True
+        )
+        assert needs is not system.clip_labels_only

@@ -51,7 +51,7 @@ def test_every_group_has_its_tables(tables):
         "audio-method-ap@0.5", "audio-method-ap@0.95", "visual-method-ap@0.5", "visual-method-ap@0.95",
         "length-ap@0.5", "length-ap@0.95", "change-ap@0.5", "change-ap@0.95", "speaker-ap@0.5", "speaker-ap@0.95",
         "language-ap@0.5", "language-ap@0.95", "fps-ap@0.5", "fps-ap@0.95",
-        "all-clips-speakers", "named-modality", "confusion", "margin-over-baseline", "margin-over-network",
+        "all-clips-speakers", "clips", "named-modality", "confusion", "margin-over-baseline", "margin-over-network",
     ]  # fmt: skip
 
 
@@ -173,3 +173,11 @@ def test_validation_table():
     assert cells == [("50.0±35.4",)] * 6
     [(label, cells)] = validation_table({"tridet": seeds[:1]}, "long").rows
     assert (label[1], cells[0]) == ("1 seed", ("25.0",))
+
+
+def test_forged_clips(tables):
+    table = tables["clips"]
+    assert table.columns == ["AUC", "EER", "AP@.5"]
+    rows = {label[0]: [cell[0] for cell in cells] for label, cells in table.rows}
+    assert rows["BoundaryTransformer"][0] == "33.3±0.0"  # of the fakes b, c and d, b alone scores above the real clip a
+    assert rows["frame-wise, thresholds"][0] == "0.0"

@@ -71,3 +71,16 @@ def test_margins_take_the_best_other_system_by_each_metric(runs, small_truth):
 def test_other_clips_are_refused(runs, small_truth):
     with pytest.raises(AvlocError, match="want predictions of the 4 labelled clips, got 2"):
         evaluate([runs[0].take(np.arange(2))], small_truth)
+
+
+def test_clips_are_detected_by_their_best_scores(runs, small_truth):
+    from scoring.scores import score_clips
+
+    from avloc.evaluation.detection import max_scores, score_detection
+
+    scores = score_clips(runs, small_truth, resamples=50)
+    seeds = [score_detection(max_scores(run.rows()), small_truth.is_forged()) for run in runs]
+    assert scores["auc"].mean == pytest.approx(np.mean([seed.auc for seed in seeds]))
+    assert scores["eer"].mean == pytest.approx(np.mean([seed.eer for seed in seeds]))
+    assert scores["auc"].low <= scores["auc"].mean <= scores["auc"].high
+    assert math.isnan(score_clips(runs[:1], small_truth, resamples=5)["auc"].deviation)
