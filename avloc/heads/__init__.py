@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from avloc.heads.candidates import ClipCandidates as ClipCandidates
     from avloc.heads.candidates import PointCandidates as PointCandidates
     from avloc.heads.candidates import PointDecoding as PointDecoding
-
     from avloc.heads.clip_labels import ClipTargetMaker as ClipTargetMaker
     from avloc.heads.clip_labels import ClipTargets as ClipTargets
     from avloc.heads.maps import MapTargetMaker as MapTargetMaker

@@ -8,8 +8,6 @@ import pytest
 
 from avloc.errors import AvlocError
 from avloc.evaluation import write_predictions
-
-
 from avloc.evaluation.detection import read_clip_scores
 from avloc.feature_extraction.job.engines import local
 from avloc.inference import prediction_run as module
