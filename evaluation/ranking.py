@@ -96,7 +96,7 @@ def rank_rows(rows: PredictionRows) -> Ranking:
     for begin in range(0, len(keys), BLOCK_ROWS):
         part = slice(begin, begin + BLOCK_ROWS)
         keys[part] = _row_keys(scores[part], begin + np.arange(len(scores[part])))
-        descents += np.count_nonzero(np.diff(scores[part]) <= 0)
+        descents += int(np.count_nonzero(np.diff(scores[part]) <= 0))
     # Rows that are sorted within their videos are runs, which a merge sort takes as they are.
     kind: Literal["stable", "quicksort"] = "stable" if descents > SHARE_SORTED * len(keys) else "quicksort"
     middle = len(keys) // 2

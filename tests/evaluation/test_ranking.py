@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,7 @@ def random_rows(random, make_scores, *, ordered):
     scores = make_scores(random, counts.sum())
     offsets = np.concatenate([[0], np.cumsum(counts)])
     if ordered:
-        scores = np.concatenate([np.sort(scores[a:b])[::-1] for a, b in zip(offsets[:-1], offsets[1:], strict=True)])
+        scores = np.concatenate([np.sort(scores[a:b])[::-1] for a, b in itertools.pairwise(offsets)])
     return PredictionRows(scores, np.zeros((len(scores), 2)), offsets)
 
 

@@ -127,6 +127,7 @@ def test_json_without_insight_is_the_table():
         "empty_files",
         "extra_files",
         "by_modality",
+        "rows",
     ]
     assert document["strict"]["ap"]["0.5"] == result.strict.ap[0.5]
 
