@@ -221,8 +221,8 @@ def compare(files: Files, repeats: int, published: PublishedEvaluator | None) ->
     return comparison
 
 
-def time_processes(commands: Mapping[str, Sequence[str]], repeats: int) -> dict[str, float]:
-    """The median seconds of each command from its start to its end, in turn."""
+def time_processes(commands: Mapping[str, Sequence[str]], repeats: int) -> dict[str, list[float]]:
+    """The seconds of each command from its start to its end, turn by turn."""
     seconds: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(repeats):
         for name, command in commands.items():
@@ -230,7 +230,7 @@ def time_processes(commands: Mapping[str, Sequence[str]], repeats: int) -> dict[
                 lambda command=command: subprocess.run(command, input="\n", text=True, check=True, capture_output=True)
             )
             seconds[name].append(process.seconds)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+    return seconds
 
 
 # Command line.
@@ -295,17 +295,21 @@ def print_ratios(comparison: Comparison) -> None:
 
 
 def print_processes(published: str, files: Files, repeats: int) -> None:
-    """Print the times of whole processes."""
+    """Print the times of whole processes, and the medians of the ratios within each turn."""
     avloc = [sys.executable, "-m", "avloc", "evaluate", *map(str, files), "--protocol", "avdeepfake1m"]
+    numbers = str(files.predictions.with_suffix(".numbers.json"))
     commands = {
+        "published": [published, "-c", PUBLISHED, *map(str, files)],
         "avloc, official": [*avloc, "--mode", "official"],
         "avloc, both": avloc,
-        "published": [published, "-c", PUBLISHED, *map(str, files)],
+        "avloc --json": [*avloc, "--json", numbers],
+        "avloc --json --insight": [*avloc, "--json", numbers, "--insight"],
     }
-    medians = time_processes(commands, repeats)
-    print("\nwhole processes (median):")
-    for name, seconds in medians.items():
-        print(f"  {name:18} {seconds:6.3f} s   published : this {medians['published'] / seconds:.2f}")
+    seconds = time_processes(commands, repeats)
+    print("\nwhole processes (medians):")
+    for name, values in seconds.items():
+        ratio = statistics.median(a / b for a, b in zip(seconds["published"], values, strict=True))
+        print(f"  {name:22} {statistics.median(values):6.3f} s   published : this {ratio:.2f}")
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from avloc.errors import AvlocError
-from avloc.evaluation.hits import find_hits, null_if_nan
+from avloc.evaluation.hits import null_if_nan
 from avloc.evaluation.matching import FloatArray, IntArray, video_of_row
 from avloc.evaluation.scoring import Evaluation
 
@@ -180,9 +180,7 @@ class _CountedSystem:
         self.names = [f"ap@{iou:g}" for iou in protocol.ap_ious] + [f"ar@{count}" for count in protocol.ar_counts]
         self.names += ["score"] if self.has_score else []
         self.ap_count = len(protocol.ap_ious)
-        hits = find_hits(rows, truth.labels, modes=("strict",), ap_ious=protocol.ap_ious, ar_counts=protocol.ar_counts)[
-            "strict"
-        ]
+        hits = evaluation.strict_hits()
         exact = hits.scores(protocol.ap_ious)
         self.exact = self._append_score(np.array([*exact.ap.values(), *exact.ar.values()]))
         label_source = source[video_of_row(truth.labels.offsets)]

@@ -14,19 +14,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from avloc.evaluation.hits import null_if_nan, strict_area
+from avloc.evaluation.hits import Hits, find_hits, null_if_nan, strict_area
 from avloc.evaluation.matching import (
     IOU_TOLERANCE,
-    BoolArray,
     FloatArray,
     IntArray,
     Labels,
-    Pairs,
     PredictionRows,
-    match,
-    overlapping_pairs,
+    RankedPairs,
     run_starts,
 )
+from avloc.evaluation.ranking import Ranking
 
 HIT_IOU = 0.5
 BACKGROUND_IOU = 0.1
@@ -80,7 +78,12 @@ class ErrorAnalysis:
 
 
 def analyse_errors(
-    rows: PredictionRows, labels: Labels, *, iou: float = HIT_IOU, background_iou: float = BACKGROUND_IOU
+    rows: PredictionRows,
+    labels: Labels,
+    hits: Hits | None = None,
+    *,
+    iou: float = HIT_IOU,
+    background_iou: float = BACKGROUND_IOU,
 ) -> ErrorAnalysis:
     """Sort all rows and labels into kinds of error.
 
@@ -92,6 +95,7 @@ def analyse_errors(
     Args:
         rows: the predictions.
         labels: the ground truth.
+        hits: strict hits of these rows, with pairs down to `background_iou`; None: they are matched now.
         iou: threshold from which on a row is a hit.
         background_iou: threshold below which a row is unrelated to a label.
 
@@ -105,9 +109,13 @@ def analyse_errors(
     """
     if not 0 < background_iou < iou <= 1:
         raise ValueError(f"want 0 < background IoU < hit IoU ≤ 1, got {background_iou} and {iou}")
-    pairs = overlapping_pairs(rows, labels, background_iou)
-    matched_row = match(rows, labels, pairs, mode="strict", ious=(iou,)).rows[iou]
-    row, label, best_iou = _best_labels(pairs, background_iou)
+    if hits is None:
+        hits = find_hits(rows, labels, modes=("strict",), ap_ious=(iou,), ar_counts=(), min_iou=background_iou)[
+            "strict"
+        ]
+    assert hits.pairs is not None
+    matched_row = hits.match((iou,)).rows[iou]
+    row, label, best_iou = _best_labels(hits.pairs, background_iou)
     row_kind = np.full(len(rows.scores), KIND_NAMES.index("background on real"), dtype=np.int8)
     has_fakes = np.diff(labels.offsets) > 0
     row_kind[np.repeat(has_fakes, np.diff(rows.offsets))] = KIND_NAMES.index("background on fake")
@@ -118,17 +126,15 @@ def analyse_errors(
     )
     row_kind[matched_row[matched_row >= 0]] = KIND_NAMES.index("hit")
     is_mistaken = is_off & (row_kind[row] != KIND_NAMES.index("hit"))
-    costs = _Costs(rows.scores, row_kind, matched_row, row[is_mistaken], label[is_mistaken])
+    costs = _Costs(hits.ranking, row_kind, matched_row, row[is_mistaken], label[is_mistaken])
     return ErrorAnalysis(iou, costs.ap, {name: costs.kind(name) for name in KIND_NAMES}, row_kind)
 
 
-def _best_labels(pairs: Pairs, min_iou: float) -> tuple[IntArray, IntArray, FloatArray]:
+def _best_labels(pairs: RankedPairs, min_iou: float) -> tuple[IntArray, IntArray, FloatArray]:
     """Return the rows that overlap a label by `min_iou`, the label that each overlaps most, and their IoU."""
-    keep = pairs.iou >= min_iou
-    row, label, iou = pairs.row[keep], pairs.label[keep], pairs.iou[keep]
-    order = np.lexsort((label, -iou, row))
-    first = order[run_starts(row[order])]
-    return row[first], label[first], iou[first]
+    keep = np.flatnonzero(pairs.iou >= min_iou)
+    first = keep[run_starts(pairs.row[keep])]  # the pairs of a row follow each other, the best one first
+    return pairs.row[first], pairs.label[first], pairs.iou[first]
 
 
 def _wrong_ends(rows: PredictionRows, labels: Labels, row: IntArray, label: IntArray, iou: float) -> IntArray:
@@ -151,7 +157,7 @@ class _Costs:
     """AP gained by fixing errors: rows are counted again, but not matched again.
 
     Args:
-        scores: score of each row: (R,).
+        ranking: the order of all rows.
         row_kind: index in `ERROR_KINDS` of each row's kind: (R,).
         matched_row: the row of each label, −1 for none: (N,).
         mistaken: rows that are localization errors: (M,).
@@ -160,22 +166,24 @@ class _Costs:
 
     def __init__(
         self,
-        scores: FloatArray,
+        ranking: Ranking,
         row_kind: npt.NDArray[np.int8],
         matched_row: IntArray,
         mistaken: IntArray,
         mistaken_label: IntArray,
     ) -> None:
-        self.scores, self.row_kind, self.matched_row = scores.astype(np.float64), row_kind, matched_row
-        self.mistaken, self.mistaken_label, self.total = mistaken, mistaken_label, len(matched_row)
-        self.hits = np.flatnonzero(row_kind == KIND_NAMES.index("hit"))
-        self.ranked = np.sort(-self.scores)
-        self.ap = self._ap(self.hits, np.zeros(0), self.total)
+        self.matched_row, self.mistaken, self.mistaken_label = matched_row, mistaken, mistaken_label
+        self.mistaken_kind, self.total = row_kind[mistaken], len(matched_row)
+        self.counts = [int(np.count_nonzero(row_kind == kind)) for kind in range(len(KIND_NAMES))]
+        # Places count the rows of a score or a higher one, so they stand for scores.
+        self.hits = np.sort(ranking.places("strict", np.flatnonzero(row_kind == KIND_NAMES.index("hit"))))
+        self.mistaken_places = ranking.places("strict", mistaken)
+        self.ahead = ranking.count_ahead("strict", self.hits, row_kind, len(KIND_NAMES))
+        self.ap = self._ap(self.hits, self.total)
 
     def kind(self, name: str) -> ErrorKind:
         """Count a kind of error and compute its cost."""
         index = KIND_NAMES.index(name)
-        is_kind = self.row_kind == index
         if name == "missed":
             is_near = np.zeros(self.total, dtype=bool)
             is_near[self.mistaken_label] = True
@@ -184,36 +192,31 @@ class _Costs:
         if name == "hit":
             cost = 0.0
         elif name in LOCALIZATION_KINDS:
-            chosen = is_kind[self.mistaken]
-            cost = self._with_fixed_rows(self.mistaken[chosen], self.mistaken_label[chosen])
+            cost = self._with_fixed_rows(np.flatnonzero(self.mistaken_kind == index))
         else:
-            cost = self._without_rows(is_kind)
-        return ErrorKind(int(is_kind.sum()), cost)
+            cost = self._ap(self.hits - self.ahead[index], self.total) - self.ap  # these rows removed
+        return ErrorKind(self.counts[index], cost)
 
-    def _ap(self, hits: IntArray, removed: FloatArray, total: int) -> float:
-        """Compute AP with these hits, after removal of rows with these negated, sorted scores."""
-        if not total:
-            return float("nan")
-        keys = np.sort(-self.scores[hits])
-        ranks = np.searchsorted(self.ranked, keys, side="right") - np.searchsorted(removed, keys, side="right")
-        return strict_area(ranks, total)
-
-    def _without_rows(self, is_removed: BoolArray) -> float:
-        """Compute the gain of removing rows, none of which is a hit."""
-        return self._ap(self.hits, np.sort(-self.scores[is_removed]), self.total) - self.ap
+    def _ap(self, ranks: IntArray, total: int) -> float:
+        """Compute AP from the ranks of hits, ascending."""
+        return strict_area(ranks, total) if total else float("nan")
 
     def _without_labels(self, count: int) -> float:
         """Compute the gain of removing labels that no row matches."""
         remaining = self.total - count
-        return (self._ap(self.hits, np.zeros(0), remaining) if remaining else 1.0) - self.ap
+        return (self._ap(self.hits, remaining) if remaining else 1.0) - self.ap
 
-    def _with_fixed_rows(self, row: IntArray, label: IntArray) -> float:
-        """Compute the gain of correcting rows: the best of each free label becomes a hit, the others are removed."""
-        order = np.lexsort((row, -self.scores[row]))
-        row, label = row[order], label[order]
+    def _with_fixed_rows(self, chosen: IntArray) -> float:
+        """Compute the gain of correcting rows: the best of each free label becomes a hit, the others are removed.
+
+        Args:
+            chosen: their indices in `mistaken`.
+        """
+        chosen = chosen[np.lexsort((self.mistaken[chosen], self.mistaken_places[chosen]))]
+        label, places = self.mistaken_label[chosen], self.mistaken_places[chosen]
         _, first = np.unique(label, return_index=True)
-        is_hit = np.zeros(len(row), dtype=bool)
+        is_hit = np.zeros(len(chosen), dtype=bool)
         is_hit[first] = True
         is_hit &= self.matched_row[label] < 0
-        hits = np.concatenate([self.hits, row[is_hit]])
-        return self._ap(hits, np.sort(-self.scores[row[~is_hit]]), self.total) - self.ap
+        hits = np.sort(np.concatenate([self.hits, places[is_hit]]))
+        return self._ap(hits - np.searchsorted(places[~is_hit], hits, side="right"), self.total) - self.ap

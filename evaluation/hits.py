@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from avloc.evaluation.matching import (
+    FILTER_MARGIN,
     MODES,
     BoolArray,
     FloatArray,
@@ -25,19 +27,18 @@ from avloc.evaluation.matching import (
     Mode,
     Pairs,
     PredictionRows,
-    descending_bits,
+    RankedPairs,
     match,
     overlapping_pairs,
     pair_iou,
+    rank_pairs,
     video_of_row,
 )
+from avloc.evaluation.ranking import Ranking, rank_rows
 
 AR_IOUS = tuple(round(0.5 + 0.05 * k, 2) for k in range(10))
 """IoU thresholds that AR averages over: .5:.05:.95."""
 SUM_LANES = 8
-SORTED_PARTS = 4
-SEARCH_SIDES = {"official": "left", "strict": "right"}
-SortKeys = npt.NDArray[np.uint64 | np.floating]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,63 +81,93 @@ class Hits:
         matches: the row assigned to each label.
         recalled: for each number of rows per video, whether these find each label at each IoU of AR: (10, N).
         matched_rows: rows that match a label at any threshold, ascending: (H,).
-        rank_in_group: number of rows of each group before that row (official), or with its score or a higher one
-            (strict): (G, H).
-        group: group of each video: (V,).
-        group_sizes: rows of each group: (G,).
+        places: number of rows before each of them (official), or with its score or a higher one (strict): (H,).
+        by_place: for each IoU threshold, the indices in `matched_rows` of its hits, best first.
+        groups: the same numbers by groups of videos.
         video_of_label: video of each label: (N,).
+        ranking: the order of all rows.
+        pairs: the pairs of rows and labels; None in official mode.
     """
 
     mode: Mode
     matches: Matches
     recalled: dict[int, BoolArray]
     matched_rows: IntArray
-    rank_in_group: IntArray
-    group: IntArray
-    group_sizes: IntArray
+    places: IntArray
+    by_place: dict[float, IntArray]
+    groups: GroupedHits
     video_of_label: IntArray
+    ranking: Ranking
+    pairs: RankedPairs | None
 
     def scores(self, ap_ious: Sequence[float], groups: Sequence[int] | None = None) -> Scores:
         """Compute AP and AR over all videos, or over some groups of them."""
-        chosen = list(range(len(self.group_sizes))) if groups is None else list(groups)
-        in_groups = np.isin(self.group, chosen)[self.video_of_label]
-        rank, size = self.rank_in_group[chosen].sum(axis=0), int(self.group_sizes[chosen].sum())
-        total = int(in_groups.sum())
-        ap = {iou: self._area(self.matches.rows[iou][in_groups], rank, size, total) for iou in ap_ious}
-        return Scores(ap, {n: self._recall(recalled[:, in_groups]) for n, recalled in self.recalled.items()})
+        of = self.groups
+        chosen = list(range(len(of.sizes))) if groups is None else list(groups)
+        is_chosen = np.zeros(len(of.sizes), dtype=bool)
+        is_chosen[chosen] = True
+        is_counted = is_chosen[of.group_of_hit]
+        rank = self.places if is_chosen.all() else of.rank[is_chosen].sum(axis=0)
+        size, total = int(of.sizes[is_chosen].sum()), int(of.labels[is_chosen].sum())
+        ap = {}
+        for iou in ap_ious:
+            hits = self.by_place[iou]
+            ap[iou] = self._area(rank[hits[is_counted[hits]]], size, total)
+        return Scores(ap, {n: self._recall(found[:, is_chosen].sum(axis=1), total) for n, found in of.recalled.items()})
 
-    def _area(self, matched_row: IntArray, rank: IntArray, size: int, total: int) -> float:
+    def _area(self, ranks: IntArray, size: int, total: int) -> float:
         if not total:
             return float("nan")
-        ranks = self.ranks_of_hits(matched_row, rank)
         if self.mode == "official":
             return official_area(ranks, size, total)
         return strict_area(ranks, total)
 
-    def ranks_of_hits(self, matched_row: IntArray, rank: IntArray) -> IntArray:
-        """Look up the rank of each hit, ascending.
+    def ranks_of_hits(self, matched_row: IntArray) -> IntArray:
+        """Look up the rank of each hit among all rows, ascending.
 
         Args:
             matched_row: the row of each label, −1 for none: (N,).
-            rank: the rank of each of `matched_rows`: (H,).
         """
-        return np.sort(rank[np.searchsorted(self.matched_rows, matched_row[matched_row >= 0])])
+        return np.sort(self.places[np.searchsorted(self.matched_rows, matched_row[matched_row >= 0])])
 
     def curve(self, iou: float) -> tuple[FloatArray, FloatArray]:
         """Compute the strict precision-recall curve over all videos, see `precision_recall_points`."""
-        matched_row = self.matches.rows[iou]
-        if not len(matched_row):
-            return np.zeros(0), np.zeros(0)
-        ranks = self.ranks_of_hits(matched_row, self.rank_in_group.sum(axis=0))
-        return precision_recall_points(ranks, len(matched_row))
+        return precision_recall_points(self.places[self.by_place[iou]], len(self.video_of_label))
 
-    def _recall(self, recalled: BoolArray) -> float:
-        if not recalled.size:
+    def match(self, ious: Sequence[float]) -> Matches:
+        """Return the assignment at some IoU thresholds, which `matches` may lack; strict mode only."""
+        assert self.pairs is not None
+        missing = self.pairs.match([iou for iou in ious if iou not in self.matches.rows])
+        rows, ranks = self.matches.rows | missing.rows, self.matches.ranks | missing.ranks
+        return Matches({iou: rows[iou] for iou in ious}, {iou: ranks[iou] for iou in ious})
+
+    def _recall(self, found: IntArray, total: int) -> float:
+        """Compute AR from the number of labels found at each of its IoUs: (10,)."""
+        if not total:
             return 0.0 if self.mode == "official" else float("nan")
         if self.mode == "strict":
-            return float(recalled.mean())
-        share = recalled.sum(axis=1).astype(np.float32) / np.float32(recalled.shape[1])
+            return float(found.sum() / (len(found) * total))
+        share = found.astype(np.float32) / np.float32(total)
         return float(np.cumsum(share, dtype=np.float32)[-1] / np.float32(len(share)))
+
+
+@dataclass(frozen=True, slots=True)
+class GroupedHits:
+    """Hits, rows and labels by groups of videos.
+
+    Attributes:
+        rank: number of rows of each group before each hit (official), or with its score or a higher one (strict): (G, H).
+        sizes: rows of each group: (G,).
+        labels: labels of each group: (G,).
+        recalled: for each number of rows per video, the labels of each group found at each IoU of AR: (10, G).
+        group_of_hit: group of the video of each hit: (H,).
+    """
+
+    rank: IntArray
+    sizes: IntArray
+    labels: IntArray
+    recalled: dict[int, IntArray]
+    group_of_hit: IntArray
 
 
 def find_hits(
@@ -147,6 +178,7 @@ def find_hits(
     ap_ious: Sequence[float],
     ar_counts: Sequence[int],
     group: IntArray | None = None,
+    min_iou: float = 1.0,
 ) -> dict[Mode, Hits]:
     """Match rows with labels once, and rank each hit, in each mode.
 
@@ -158,6 +190,7 @@ def find_hits(
         ar_counts: numbers of rows per video of AR.
         group: a number from 0 for each video, so that scores of any groups together can be computed; by default all
             videos are one group: (V,).
+        min_iou: keep the pairs down to this IoU in strict mode, for `Hits.match` at lower thresholds.
 
     Raises:
         ValueError: if rows and labels have different numbers of videos, or a mode is unknown.
@@ -167,29 +200,90 @@ def find_hits(
             raise ValueError(f"mode must be official or strict, got {mode!r}")
     group = np.zeros(len(labels.offsets) - 1, dtype=np.int64) if group is None else group
     with ThreadPoolExecutor() as pool:
-        # numpy sorts without holding Python's lock, so the scores are sorted while pairs are searched.
-        sorting = {mode: _sort_scores(pool, mode, rows, group) for mode in modes}
-        pairs = overlapping_pairs(rows, labels, min([*ap_ious, *AR_IOUS]))
-        hits = {}
-        for mode in modes:
-            matches = match(rows, labels, pairs, mode=mode, ious={*ap_ious, *(AR_IOUS if mode == "strict" else ())})
-            is_hit = np.zeros(len(rows.scores), dtype=bool)
-            for matched_row in matches.rows.values():
-                is_hit[matched_row[matched_row >= 0]] = True
-            matched_rows = np.flatnonzero(is_hit)
-            ranks, sizes = _rank_in_groups(mode, rows, matched_rows, sorting.pop(mode))
-            recalled = recalled_labels(rows, labels, pairs, matches, mode=mode, counts=ar_counts)
-            video = video_of_row(labels.offsets)
-            hits[mode] = Hits(mode, matches, recalled, matched_rows, ranks, group, sizes, video)
-    return hits
+        # numpy works without holding Python's lock, so the scores are sorted while pairs are searched.
+        ranking = pool.submit(rank_rows, rows)
+        pairs = overlapping_pairs(rows, labels, min([*ap_ious, *AR_IOUS, min_iou]))
+        find = partial(_find_hits_of_mode, rows, labels, pairs, ranking, ap_ious, ar_counts, group)
+        return dict(zip(modes, pool.map(find, modes), strict=True))
+
+
+def _find_hits_of_mode(
+    rows: PredictionRows,
+    labels: Labels,
+    pairs: Pairs,
+    ranking: Future[Ranking],
+    ap_ious: Sequence[float],
+    ar_counts: Sequence[int],
+    group: IntArray,
+    mode: Mode,
+) -> Hits:
+    """Find the hits of one mode; arguments as of `find_hits`."""
+    ranked_pairs = None
+    if mode == "official":
+        lowest = min([*ap_ious, *AR_IOUS]) - FILTER_MARGIN
+        pairs = pairs.select(pairs.iou >= lowest)
+        matches = match(rows, labels, pairs, mode=mode, ious=ap_ious)
+    else:
+        ranked_pairs = rank_pairs(rows, labels, pairs)
+        matches = ranked_pairs.match({*ap_ious, *AR_IOUS})
+    recalled = recalled_labels(rows, labels, pairs, matches, mode=mode, counts=ar_counts)
+    matched_rows = _distinct_rows(matches)
+    places = ranking.result().places(mode, matched_rows)
+    by_place = {iou: _by_place(matches.rows[iou], matched_rows, places) for iou in ap_ious}
+    video = video_of_row(labels.offsets)
+    grouped = _group_hits(mode, rows, matched_rows, places, recalled, video, ranking.result(), group)
+    return Hits(mode, matches, recalled, matched_rows, places, by_place, grouped, video, ranking.result(), ranked_pairs)
+
+
+def _distinct_rows(matches: Matches) -> IntArray:
+    """Return the rows that match a label at any threshold, ascending."""
+    rows, previous = [np.zeros(0, dtype=np.int64)], None
+    for _, row in sorted(matches.rows.items()):
+        rows.append(row[(row >= 0) if previous is None else (row >= 0) & (row != previous)])  # mostly the same
+        previous = row
+    return np.unique(np.concatenate(rows))
+
+
+def _by_place(matched_row: IntArray, matched_rows: IntArray, places: IntArray) -> IntArray:
+    """Sort the hits of a threshold by their place."""
+    hits = np.searchsorted(matched_rows, matched_row[matched_row >= 0])
+    return hits[np.argsort(places[hits])]
 
 
 def regroup(hits: Hits, rows: PredictionRows, group: IntArray) -> Hits:
     """Sort the videos of `hits` into other groups: (V,)."""
-    with ThreadPoolExecutor() as pool:
-        sorting = _sort_scores(pool, hits.mode, rows, group)
-        ranks, sizes = _rank_in_groups(hits.mode, rows, hits.matched_rows, sorting)
-    return dataclasses.replace(hits, rank_in_group=ranks, group_sizes=sizes, group=group)
+    grouped = _group_hits(
+        hits.mode, rows, hits.matched_rows, hits.places, hits.recalled, hits.video_of_label, hits.ranking, group
+    )
+    return dataclasses.replace(hits, groups=grouped)
+
+
+def _group_hits(
+    mode: Mode,
+    rows: PredictionRows,
+    matched_rows: IntArray,
+    places: IntArray,
+    recalled: dict[int, BoolArray],
+    video_of_label: IntArray,
+    ranking: Ranking,
+    group: IntArray,
+) -> GroupedHits:
+    count = int(group.max(initial=0)) + 1
+    rows_of_video = np.diff(rows.offsets)
+    row_group = (
+        np.repeat(group.astype(np.min_scalar_type(count)), rows_of_video) if count > 1 else np.zeros(0, np.uint8)
+    )
+    group_of_label = group[video_of_label]
+    return GroupedHits(
+        rank=ranking.count_ahead(mode, places, row_group, count),
+        sizes=np.bincount(group, weights=rows_of_video, minlength=count).astype(np.int64),
+        labels=np.bincount(group_of_label, minlength=count),
+        recalled={
+            n: np.stack([np.bincount(group_of_label[found], minlength=count) for found in by_iou])
+            for n, by_iou in recalled.items()
+        },
+        group_of_hit=group[np.searchsorted(rows.offsets, matched_rows, side="right") - 1],
+    )
 
 
 def recalled_labels(
@@ -211,49 +305,6 @@ def recalled_labels(
         np.maximum.at(best, pairs.label[is_first], iou32[is_first])
         recalled[count] = best > np.array(AR_IOUS, dtype=np.float32)[:, None]
     return recalled
-
-
-def _sort_scores(pool: Executor, mode: Mode, rows: PredictionRows, group: IntArray) -> list[list[Future[SortKeys]]]:
-    """Start to sort the keys of each group's rows, in some parts each."""
-    count = int(group.max(initial=0)) + 1
-    row_group = np.repeat(group.astype(np.int32), np.diff(rows.offsets)) if count > 1 else None
-    return [[pool.submit(_sorted_keys, mode, rows, row_group, g, k) for k in range(SORTED_PARTS)] for g in range(count)]
-
-
-def _rank_in_groups(
-    mode: Mode, rows: PredictionRows, row: IntArray, sorting: list[list[Future[SortKeys]]]
-) -> tuple[IntArray, IntArray]:
-    """Compute `Hits.rank_in_group` (G, H) and `Hits.group_sizes` (G,)."""
-    keys = _sort_keys(mode, rows.scores[row], row)
-    order = np.argsort(keys)  # searching for ascending keys is several times as fast
-    ranks, sizes = np.zeros((len(sorting), len(row)), dtype=np.int64), np.zeros(len(sorting), dtype=np.int64)
-    for g, parts in enumerate(sorting):
-        for part in parts:
-            ranks[g, order] += np.searchsorted(part.result(), keys[order], side=SEARCH_SIDES[mode])  # type: ignore[call-overload]
-            sizes[g] += len(part.result())
-    return ranks, sizes
-
-
-def _sorted_keys(
-    mode: Mode, rows: PredictionRows, row_group: npt.NDArray[np.int32] | None, group: int, part: int
-) -> SortKeys:
-    """Sort the keys of one part of a group's rows."""
-    begin, end = (len(rows.scores) * k // SORTED_PARTS for k in (part, part + 1))
-    row = np.arange(begin, end)
-    if row_group is not None:
-        row = row[row_group[begin:end] == group]
-    return np.sort(_sort_keys(mode, rows.scores[row], row))
-
-
-def _sort_keys(mode: Mode, scores: FloatArray, row: IntArray) -> SortKeys:
-    """Map scores to keys that ascend as the scores descend.
-
-    Official: equal float32 scores stay in file order. Strict: equal scores have equal keys.
-    """
-    if mode == "strict":
-        return -scores.astype(np.float64)
-    key = descending_bits(scores.astype(np.float32)) << np.uint64(32)
-    return key | row.astype(np.uint64)
 
 
 def official_area(ranks: IntArray, size: int, total: int) -> float:

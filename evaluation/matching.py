@@ -84,6 +84,10 @@ class Pairs:
     label: IntArray
     iou: FloatArray
 
+    def select(self, mask: BoolArray) -> Pairs:
+        """Select pairs by a mask (K,)."""
+        return Pairs(self.row[mask], self.label[mask], self.iou[mask])
+
 
 @dataclass(frozen=True, slots=True)
 class Matches:
@@ -173,24 +177,59 @@ def match(rows: PredictionRows, labels: Labels, pairs: Pairs, *, mode: Mode, iou
         mode: `official` or `strict`.
         ious: the thresholds.
     """
-    video = video_of_row(labels.offsets)
     if mode == "official":
+        video = video_of_row(labels.offsets)
         iou32 = pair_iou(rows, labels, pairs.row, pairs.label, np.float32)
         matched = {iou: _first_free_rows(pairs, iou32 > np.float32(iou), labels, video) for iou in ious}
         return Matches(matched, {iou: row - rows.offsets[video] for iou, row in matched.items()})
+    return rank_pairs(rows, labels, pairs).match(ious)
+
+
+@dataclass(frozen=True, slots=True)
+class RankedPairs:
+    """Pairs in the order in which strict mode decides them: by video and rank of the row, then the best label first.
+
+    The order is the same at every threshold.
+
+    Attributes:
+        row: index of the row: (K,).
+        label: index of the label: (K,).
+        iou: their IoU in float64: (K,).
+        rank: rank of the row within its video, from 0: (K,).
+        video_of_label: video of each label: (N,).
+    """
+
+    row: IntArray
+    label: IntArray
+    iou: FloatArray
+    rank: IntArray
+    video_of_label: IntArray
+
+    def match(self, ious: Iterable[float]) -> Matches:
+        """Assign rows to labels at each IoU threshold, in strict mode."""
+        matches = Matches({}, {})
+        for iou in ious:
+            keep = np.flatnonzero(self.iou >= iou - IOU_TOLERANCE)
+            pair = _best_free_labels(self.row[keep], self.label[keep], self.video_of_label)
+            matched_labels = np.flatnonzero(pair >= 0)
+            matched_pairs = keep[pair[matched_labels]]
+            matches.rows[iou], matches.ranks[iou] = np.full((2, len(self.video_of_label)), -1)
+            matches.rows[iou][matched_labels] = self.row[matched_pairs]
+            matches.ranks[iou][matched_labels] = self.rank[matched_pairs]
+        return matches
+
+
+def rank_pairs(rows: PredictionRows, labels: Labels, pairs: Pairs) -> RankedPairs:
+    """Sort pairs by video, rank of the row, descending IoU, and label."""
+    video = video_of_row(labels.offsets)
     rank = strict_ranks(rows, pairs.row)
-    # Sort by video and rank, then the best label first. The order is the same at every threshold.
-    order = np.lexsort((pairs.label, -pairs.iou, rank, video[pairs.label]))
-    row, label, rank, iou64 = pairs.row[order], pairs.label[order], rank[order], pairs.iou[order]
-    matches = Matches({}, {})
-    for iou in ious:
-        keep = np.flatnonzero(iou64 >= iou - IOU_TOLERANCE)
-        pair = _best_free_labels(row[keep], label[keep], video)
-        matched_labels = np.flatnonzero(pair >= 0)
-        matches.rows[iou], matches.ranks[iou] = np.full((2, len(video)), -1)
-        matches.rows[iou][matched_labels] = row[keep][pair[matched_labels]]
-        matches.ranks[iou][matched_labels] = rank[keep][pair[matched_labels]]
-    return matches
+    place = rows.offsets[video[pairs.label]] + rank  # of the row, if all rows were in strict order
+    order = np.argsort(place, kind="stable")  # pairs come sorted by label, so mostly by row
+    is_tie = np.append(False, np.diff(place[order]) == 0)[: len(order)]
+    is_tie[:-1] |= is_tie[1:]
+    tied = order[is_tie]
+    order[is_tie] = tied[np.lexsort((pairs.label[tied], -pairs.iou[tied], place[tied]))]
+    return RankedPairs(pairs.row[order], pairs.label[order], pairs.iou[order], rank[order], video)
 
 
 def strict_ranks(rows: PredictionRows, row: IntArray) -> IntArray:
@@ -203,6 +242,21 @@ def strict_ranks(rows: PredictionRows, row: IntArray) -> IntArray:
     Returns:
         The rank of each, from 0: (K,).
     """
+    ranks = np.empty(len(row), dtype=np.int64)
+    by_row = np.argsort(row, kind="stable")
+    sorted_row = row[by_row]
+    for block in blocks(np.diff(rows.offsets)):
+        offsets = rows.offsets[block.start : block.stop + 1]
+        low, high = int(offsets[0]), int(offsets[-1])
+        first, last = np.searchsorted(sorted_row, [low, high])
+        if first < last:
+            part = PredictionRows(rows.scores[low:high], rows.segments[low:high], offsets - low)
+            ranks[by_row[first:last]] = _strict_ranks(part, sorted_row[first:last] - low)
+    return ranks
+
+
+def _strict_ranks(rows: PredictionRows, row: IntArray) -> IntArray:
+    """Rank rows of the videos of a block."""
     video = np.searchsorted(rows.offsets, row, side="right") - 1
     shift = np.zeros(len(rows.scores), dtype=np.int32)  # from the position in the file to that in the strict order
     order = _score_order(rows, video)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from avloc.core.timeline import DEFAULT_FPS
 from avloc.errors import AvlocError
+from avloc.evaluation.error_analysis import BACKGROUND_IOU
 from avloc.evaluation.hits import Hits, Scores, find_hits
 from avloc.evaluation.inputs.names import describe_mismatch
 from avloc.evaluation.inputs.plausibility import implausible_rows
@@ -25,6 +26,7 @@ from avloc.evaluation.matching import MODES, Mode
 from avloc.evaluation.metrics import challenge_score
 from avloc.evaluation.predictions import Alignment, Predictions, align, read_predictions
 from avloc.evaluation.protocols import Protocol, get_protocol
+from avloc.evaluation.row_supply import RowSupply, measure_row_supply
 from avloc.evaluation.truth import Truth, read_truth
 
 RowsByClip: TypeAlias = Mapping[str, npt.ArrayLike]
@@ -88,6 +90,7 @@ class ScoreTable:
         empty_files: clips with an empty list.
         extra_files: predicted clips without a label; they are left out.
         by_modality: for each forged modality, scores of its clips together with all real ones.
+        rows: rows per clip, and the recall that more rows could reach; None without strict scores.
     """
 
     protocol: str
@@ -97,9 +100,11 @@ class ScoreTable:
     empty_files: int
     extra_files: int
     by_modality: dict[str, GroupScores]
+    rows: RowSupply | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Convert to JSON: text keys, null for NaN."""
+        rows = {} if self.rows is None else {"rows": self.rows.to_dict()}
         return {
             "protocol": self.protocol,
             "subset": self.subset,
@@ -108,6 +113,7 @@ class ScoreTable:
             "empty_files": self.empty_files,
             "extra_files": self.extra_files,
             "by_modality": {name: group.to_dict() for name, group in self.by_modality.items()},
+            **rows,
         }
 
 
@@ -123,7 +129,8 @@ class Evaluation:
         table: the scores.
         truth: the labelled clips.
         aligned: their rows, in the same order.
-        hits: for each mode, the matches of rows and labels; clips are grouped by the codes of `truth.modality`.
+        hits: for each mode, the matches of rows and labels; clips are grouped by the codes of `truth.modality`. Pairs are
+            kept down to the IoU from which on the error analysis takes a row for a near miss.
         warnings: signs that the predictions mean something else than they say, such as frames instead of seconds, and notes on
             how their clips were matched; each one line.
 
@@ -154,11 +161,17 @@ class Evaluation:
         """For each forged modality, scores of its clips together with all real ones."""
         return self.table.by_modality
 
-    def to_dict(self, *, insight: bool = True) -> dict[str, object]:
+    def strict_hits(self) -> Hits:
+        """Return the strict hits, on which insight, intervals and reports rest; matched now if only official was scored."""
+        if "strict" not in self.hits:
+            self.hits.update(_match(self.truth, self.aligned, self.protocol, ("strict",)))
+        return self.hits["strict"]
+
+    def to_dict(self, *, insight: bool = False) -> dict[str, object]:
         """Convert to the JSON of `avloc evaluate --json`.
 
         Args:
-            insight: include the key `insight` with breakdowns, errors and calibration, which takes as long as the scores.
+            insight: include the key `insight` with breakdowns, errors and calibration (`--insight`).
         """
         from avloc.evaluation.reporting.insight import compute_insight
 
@@ -294,14 +307,7 @@ def evaluate_aligned(
     truth: Truth, aligned: Alignment, protocol: Protocol, *, modes: Sequence[Mode] = MODES, subset: str = "full"
 ) -> Evaluation:
     """Score rows that are in the order of the labelled clips; arguments as of `evaluate`."""
-    hits = find_hits(
-        aligned.rows,
-        truth.labels,
-        modes=modes,
-        ap_ious=protocol.ap_ious,
-        ar_counts=protocol.ar_counts,
-        group=truth.modality.codes.astype(np.int64),
-    )
+    hits = _match(truth, aligned, protocol, modes)
     names = truth.modality.names
     present = {names[code] for code in np.unique(truth.modality.codes)}
     table = ScoreTable(
@@ -314,8 +320,23 @@ def evaluate_aligned(
         by_modality={
             name: _score_group(truth, hits, protocol, (name, "real")) for name in FORGED_MODALITIES if name in present
         },
+        rows=measure_row_supply(aligned.rows, truth.labels, hits["strict"], max(protocol.ar_counts))
+        if "strict" in hits
+        else None,
     )
     return Evaluation(protocol, table, truth, aligned, hits)
+
+
+def _match(truth: Truth, aligned: Alignment, protocol: Protocol, modes: Sequence[Mode]) -> dict[Mode, Hits]:
+    return find_hits(
+        aligned.rows,
+        truth.labels,
+        modes=modes,
+        ap_ious=protocol.ap_ious,
+        ar_counts=protocol.ar_counts,
+        group=truth.modality.codes.astype(np.int64),
+        min_iou=BACKGROUND_IOU,
+    )
 
 
 def _score_group(truth: Truth, hits: dict[Mode, Hits], protocol: Protocol, modalities: Sequence[str]) -> GroupScores:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,8 +90,8 @@ class EvaluateOptions:
 
     @property
     def needs_insight(self) -> bool:
-        """Tell whether breakdowns, errors and calibration are printed or written."""
-        return self.insight or any(out is not None for out in (self.json, self.csv, self.report))
+        """Tell whether breakdowns, errors and calibration were asked for; the page always has them."""
+        return self.insight or self.report is not None
 
 
 def parse(arguments: Sequence[str]) -> EvaluateOptions:
@@ -180,7 +180,11 @@ def _add_protocol_options(group: argparse._ArgumentGroup) -> None:
 def _add_analysis_options(group: argparse._ArgumentGroup) -> None:
     from avloc.evaluation.bootstrap import RESAMPLES
 
-    group.add_argument("--insight", action="store_true", help="also print breakdowns, errors and calibration")
+    group.add_argument(
+        "--insight",
+        action="store_true",
+        help="also breakdowns, errors and calibration, printed and in the output files",
+    )
     group.add_argument(
         "--bootstrap",
         type=int,
@@ -202,7 +206,7 @@ def _add_analysis_options(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_output_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--json", type=output, help="write the numbers, breakdowns included (default: none)")
+    group.add_argument("--json", type=output, help="write the numbers that were asked for (default: none)")
     group.add_argument("--csv", type=output, help="write the same numbers, one per line (default: none)")
     group.add_argument(
         "--report", type=output, help="write a page with tables, curves and timelines, html (default: none)"
@@ -268,7 +272,8 @@ def _score_segments(options: EvaluateOptions, protocol: Protocol) -> None:
     evaluation = _evaluate(options, options.predictions, protocol)
     report = _build_report(options, evaluation, protocol)
     print_tables(report_tables(report, insight=options.insight))
-    write_numbers_files(options.json, options.csv, report.to_dict())
+    numbers = report if options.insight else replace(report, insight=None)  # the page has it unasked
+    write_numbers_files(options.json, options.csv, numbers.to_dict())
     if options.report is not None:
         from avloc.evaluation.reporting.report import write_report
 

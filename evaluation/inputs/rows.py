@@ -24,6 +24,7 @@ FloatRows = npt.NDArray[np.float64]
 NUL = rb"\u0000"
 NOT_BRACKETS = bytes(c for c in range(256) if c not in b"[],")
 EXCERPT_CHARACTERS = 60
+MERGED_ROWS = 1 << 19
 ROW = "[score, start, end]"
 
 
@@ -64,6 +65,8 @@ class RowCollector:
     counts: list[int] = field(default_factory=list)
     scores: list[FloatRows] = field(default_factory=list)
     segments: list[FloatRows] = field(default_factory=list)  # (2, rows) each
+    pending: list[FloatRows] = field(default_factory=list)  # (rows, 3) each
+    pending_rows: int = 0
     notes: list[str] = field(default_factory=list)
 
     def add_simdjson(self, parsed: Any, text: bytes) -> bool:
@@ -141,8 +144,18 @@ class RowCollector:
     def _add(self, names: list[str], counts: list[int], flat: FloatRows) -> None:
         self.files += names
         self.counts += counts
+        self.pending.append(flat)
+        self.pending_rows += len(flat)
+        if self.pending_rows >= MERGED_ROWS:
+            self._merge()
+
+    def _merge(self) -> None:
+        """Move the pending rows into one large array per column: small ones that stay cost a page fault per 4 KiB."""
+        flat = np.concatenate([np.zeros((0, 3)), *self.pending])
         self.scores.append(flat[:, 0].copy())
         self.segments.append(flat[:, 1:].T.copy())
+        self.pending.clear()
+        self.pending_rows = 0
 
     def _check_array(self, file: str, value: Any) -> FloatRows:
         """Convert rows from memory; lists that numpy does not take as numbers (n, 3) are checked row by row."""
@@ -197,6 +210,7 @@ class RowCollector:
 
     def result(self) -> tuple[list[str], PredictionRows]:
         """Return the clips and their rows; of a repeated clip the first list stays."""
+        self._merge()
         scores = np.concatenate([np.zeros(0), *self.scores])
         self.scores.clear()  # free the memory before the next copy
         segments = np.concatenate([np.zeros((2, 0)), *self.segments], axis=1)

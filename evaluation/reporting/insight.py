@@ -17,7 +17,7 @@ from avloc.core.columns import CategoricalColumn
 from avloc.evaluation.detection import DetectionScores, max_scores, score_detection
 from avloc.evaluation.error_analysis import ErrorAnalysis, analyse_errors
 from avloc.evaluation.evidence.reliability import CalibrationCurve, reliability_curve
-from avloc.evaluation.hits import AR_IOUS, Hits, Scores, find_hits, null_if_nan, regroup, strict_area
+from avloc.evaluation.hits import AR_IOUS, Hits, Scores, null_if_nan, regroup, strict_area
 from avloc.evaluation.matching import BoolArray, FloatArray, IntArray, video_of_row
 from avloc.evaluation.truth import Truth
 
@@ -123,13 +123,7 @@ class Curve:
 def compute_insight(evaluation: Evaluation) -> Insight:
     """Compute all explanations of an evaluation."""
     truth, rows, protocol = evaluation.truth, evaluation.aligned.rows, evaluation.protocol
-    hits = find_hits(
-        rows,
-        truth.labels,
-        modes=("strict",),
-        ap_ious=sorted({*CURVE_IOUS, *protocol.ap_ious}),
-        ar_counts=protocol.ar_counts,
-    )["strict"]
+    hits = evaluation.strict_hits()
     by_clip = {
         name: _break_down_by_clip(hits, evaluation, column)
         for name, column in clip_columns(truth).items()
@@ -138,7 +132,7 @@ def compute_insight(evaluation: Evaluation) -> Insight:
     return Insight(
         breakdowns={FAKE_LENGTH: break_down_by_fake_length(hits, evaluation), **by_clip},
         recall_iou=recall_curves(hits, protocol.ar_counts),
-        errors=analyse_errors(rows, truth.labels),
+        errors=analyse_errors(rows, truth.labels, hits),
         calibration=calibration_curve(rows.scores, hits.matches.rows[0.5]),
         detection=score_detection(max_scores(rows), np.diff(truth.labels.offsets) > 0),
     )
@@ -204,15 +198,14 @@ def break_down_by_fake_length(hits: Hits, evaluation: Evaluation) -> Breakdown:
 
 def _area_of_labels(hits: Hits, matched_row: IntArray, in_group: BoolArray) -> float:
     """Compute AP over some labels, without the rows that match others."""
-    rank = hits.rank_in_group.sum(axis=0)
-    ranks, other_ranks = (hits.ranks_of_hits(matched_row[mask], rank) for mask in (in_group, ~in_group))
+    ranks, other_ranks = (hits.ranks_of_hits(matched_row[mask]) for mask in (in_group, ~in_group))
     # Rows with equal numbers of rows of their score or higher have equal scores, so ranks stand for scores.
     return strict_area(ranks - np.searchsorted(other_ranks, ranks, side="right"), int(in_group.sum()))
 
 
 def recall_curves(hits: Hits, ar_counts: Sequence[int]) -> RecallCurves:
     """Compute the share of labels that the first n rows of their clip find, at each of `CURVE_IOUS`."""
-    matches = hits.matches
+    matches = hits.match(CURVE_IOUS)
     recall = {}
     for count in ar_counts:
         recall[count] = [
@@ -241,8 +234,7 @@ def calibration_curve(scores: FloatArray, matched_row: IntArray) -> CalibrationC
 
 def precision_recall_curves(evaluation: Evaluation) -> list[Curve]:
     """Compute the strict precision-recall curve at each AP threshold."""
-    rows, truth, ious = evaluation.aligned.rows, evaluation.truth, evaluation.protocol.ap_ious
-    hits = find_hits(rows, truth.labels, modes=("strict",), ap_ious=ious, ar_counts=())["strict"]
+    ious, hits = evaluation.protocol.ap_ious, evaluation.strict_hits()
     curves = []
     for iou in ious:
         precision, recall = hits.curve(iou)
@@ -258,7 +250,7 @@ def clip_quality(evaluation: Evaluation) -> FloatArray:
     """
     truth, rows = evaluation.truth, evaluation.aligned.rows
     fakes = np.diff(truth.labels.offsets)
-    hits = find_hits(rows, truth.labels, modes=("strict",), ap_ious=(0.5,), ar_counts=())["strict"]
+    hits = evaluation.strict_hits()
     limit = (2 * fakes)[hits.video_of_label]
     is_found = [(hits.matches.rows[iou] >= 0) & (hits.matches.ranks[iou] < limit) for iou in AR_IOUS]
     recall = np.mean(is_found, axis=0)

@@ -17,6 +17,7 @@ from avloc.evaluation.evidence.reliability import CalibrationCurve
 from avloc.evaluation.matching import MODES
 from avloc.evaluation.reporting.insight import FAKE_LENGTH, Breakdown, Insight
 from avloc.evaluation.reporting.results import ClipScoresReport, EvaluationReport
+from avloc.evaluation.row_supply import RowSupply
 from avloc.evaluation.scoring import ScoreTable
 from avloc.io.files import write_csv
 
@@ -93,7 +94,22 @@ def score_table(table: ScoreTable, title: str = "Scores in percent") -> Table:
             combined = [] if scores.score is None else [scores.score]
             numbers = [*combined, *scores.ap.values(), *scores.ar.values()]
             lines.append([f"{name} ({group.videos})", mode, *map(percent, numbers)])
-    return Table(title, header, lines, labels=2)
+    return Table(title, header, lines, labels=2, note="" if table.rows is None else describe_rows(table.rows))
+
+
+def describe_rows(rows: RowSupply) -> str:
+    """Tell in one sentence what more rows per clip would give; "" if each clip has as many as AR reads.
+
+    >>> describe_rows(RowSupply(50, mean_rows=37.2, short_clips=9, ar=0.81, ar_all=0.82, ar_bound=0.9))
+    '9 clips have fewer than 50 rows (37.2 per clip): more rows could raise the strict AR@50 from 81.00 to at most 90.00.'
+    """
+    if not rows.short_clips or np.isnan(rows.ar):
+        return ""
+    clips = f"{rows.short_clips} clip{'s have' if rows.short_clips > 1 else ' has'}"
+    found = f"{clips} fewer than {rows.count} rows ({rows.mean_rows:.1f} per clip): more rows "
+    if rows.ar_bound <= rows.ar:
+        return f"{found}cannot raise the strict AR@{rows.count}."
+    return f"{found}could raise the strict AR@{rows.count} from {percent(rows.ar)} to at most {percent(rows.ar_bound)}."
 
 
 def interval_table(title: str, intervals: Mapping[str, Interval], *, show_p: bool = False) -> Table:

@@ -48,7 +48,8 @@ def test_options_are_parsed():
     assert (options.ap_ious, options.ar_counts, options.bootstrap) == ((0.3, 1.0), (7,), 1000)
     assert (options.mode, options.subset, options.unit, options.score) == ("both", "full", "seconds", None)
     assert not options.needs_insight
-    assert parse(["p.json", "m.json", "--protocol", "lavdf", "--csv", "t.csv"]).needs_insight
+    assert parse(["p.json", "m.json", "--protocol", "lavdf", "--report", "t.html"]).needs_insight
+    assert not parse(["p.json", "m.json", "--protocol", "lavdf", "--csv", "t.csv", "--json", "t.json"]).needs_insight
 
 
 def test_malformed_lists_of_numbers_are_rejected(files, capsys):

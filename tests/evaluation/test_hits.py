@@ -29,10 +29,12 @@ def test_ranks_and_scores_of_groups_by_hand(build_arrays):
     )
     strict = hits["strict"]
     assert strict.matched_rows.tolist() == [0, 2, 4]
-    assert strict.rank_in_group.tolist() == [[1, 3, 2], [0, 2, 2]]
-    assert strict.group_sizes.tolist() == [3, 3]
+    assert strict.groups.rank.tolist() == [[1, 3, 2], [0, 2, 2]]
+    assert strict.groups.sizes.tolist() == [3, 3]
+    assert strict.groups.labels.tolist() == [2, 1]
+    assert strict.places.tolist() == [1, 5, 4]
     assert strict.video_of_label.tolist() == [0, 0, 2]
-    assert hits["official"].rank_in_group.tolist() == [[0, 2, 2], [0, 2, 1]]
+    assert hits["official"].groups.rank.tolist() == [[0, 2, 2], [0, 2, 1]]
     assert strict.scores((0.5,), [0]).ap[0.5] == pytest.approx((1 + 2 / 3) / 2)
     assert strict.scores((0.5,), [1]).ap[0.5] == 0.5  # second of two rows that count
     assert strict.scores((0.5,), [1]).ar[1] == 1
@@ -45,8 +47,8 @@ def test_regrouped_hits_equal_hits_of_that_grouping(build_arrays):
     whole = find_hits(rows, labels, modes=("strict",), ap_ious=(0.5,), ar_counts=(2,))["strict"]
     grouped = find_hits(rows, labels, modes=("strict",), ap_ious=(0.5,), ar_counts=(2,), group=group)["strict"]
     moved = regroup(whole, rows, group)
-    assert moved.rank_in_group.tolist() == grouped.rank_in_group.tolist()
-    assert moved.group_sizes.tolist() == grouped.group_sizes.tolist()
+    assert moved.groups.rank.tolist() == grouped.groups.rank.tolist()
+    assert moved.groups.sizes.tolist() == grouped.groups.sizes.tolist()
     assert moved.scores((0.5,)) == whole.scores((0.5,))
 
 

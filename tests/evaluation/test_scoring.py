@@ -111,11 +111,11 @@ def test_repr_is_one_line_and_numbers_are_plain():
 
 def test_json_without_insight_is_the_table():
     result = evaluate(ROWS, SEGMENTS, "avdeepfake1m")
-    document = result.to_dict()
+    document = result.to_dict(insight=True)
     json.dumps(document, allow_nan=False)
     insight = document.pop("insight")
     assert set(insight) == {"breakdowns", "recall_iou", "errors", "calibration", "detection"}
-    assert document == result.to_dict(insight=False) == result.table.to_dict()
+    assert document == result.to_dict() == result.table.to_dict()
     assert list(document) == [
         "protocol",
         "subset",
@@ -127,6 +127,7 @@ def test_json_without_insight_is_the_table():
         "empty_files",
         "extra_files",
         "by_modality",
+        "rows",
     ]
     assert document["strict"]["ap"]["0.5"] == result.strict.ap[0.5]
 

@@ -17,7 +17,7 @@ def test_absent_parts_are_left_out(small_evaluation):
 def test_parts_follow_the_scores(small_report):
     document = small_report.to_dict()
     json.dumps(document, allow_nan=False)
-    assert list(document)[-4:] == ["by_modality", "intervals", "versus", "insight"]
+    assert list(document)[-4:] == ["rows", "intervals", "versus", "insight"]
     assert set(document["intervals"]["score"]) == {"value", "low", "high"}
     assert set(document["versus"]["difference"]["score"]) == {"value", "low", "high", "p"}
     assert document["versus"]["file"] == "b.json"
