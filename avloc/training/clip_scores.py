@@ -1,20 +1,30 @@
-"""Best scores of validation clips > calibration of a network's probabilities."""
+"""Scores of validation clips and of their segments > calibration of a network's probabilities."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from avloc.core.calibration import CALIBRATED, PlattFit, best_scores, fit_platt
+from avloc.core.calibration import (
+    CALIBRATED,
+    SEGMENT_FIT,
+    SEGMENT_ROWS,
+    PlattFit,
+    best_scores,
+    fit_platt,
+    right_segments,
+)
 from avloc.core.proposals import Proposals
 from avloc.core.records import MODALITIES, VideoRecord
+from avloc.core.timeline import segment_array
 
 
 class ClipScores(Metric):
-    """Collect the best scores and labels of all validation clips, across ranks; `compute` fits the calibration.
+    """Collect scores and labels of all validation clips and of their segments, across ranks; `compute` fits the calibration.
 
     >>> import numpy as np
     >>> from avloc.core.timeline import Segment
@@ -23,30 +33,37 @@ class ClipScores(Metric):
     ...     row = Proposals(np.array([[0.0, 1.0]]), np.array([score]), np.array([[score, 0.0]]))
     ...     scores.update(row, VideoRecord("a.mp4", "val", audio_segments=segments))
     >>> sorted(scores.compute())
-    ['audio', 'clip']
+    ['audio', 'clip', 'segment']
     """
 
     full_state_update = False
     scores: list[Tensor]
     labels: list[Tensor]
+    segments: list[Tensor]
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.add_state("scores", default=[], dist_reduce_fx="cat")
         self.add_state("labels", default=[], dist_reduce_fx="cat")
+        self.add_state("segments", default=[], dist_reduce_fx="cat")  # (n, 2) score, and 1 if it is right
 
     def update(self, proposals: Proposals, record: VideoRecord) -> None:
         """Add a clip: its proposals and its labels."""
         labels = [bool(record.segments), *(bool(record.modality_segments(m)) for m in MODALITIES)]
         self.scores.append(torch.as_tensor(best_scores(proposals)[None], dtype=torch.float32, device=self.device))
         self.labels.append(torch.tensor([labels], device=self.device))
+        strongest = proposals.take(slice(SEGMENT_ROWS))
+        is_right = right_segments(strongest, segment_array(record.with_joined_segments().segments))
+        rows = np.column_stack([strongest.scores, is_right])
+        self.segments.append(torch.as_tensor(rows, dtype=torch.float32, device=self.device))
 
     def compute(self) -> dict[str, PlattFit]:
-        """Fit each of `CALIBRATED` that has both real and forged clips."""
+        """Fit each of `CALIBRATED` that has both real and forged clips, and the segments if some are right and some wrong."""
         if not len(self.scores):
             return {}
-        scores, labels = (
-            (torch.cat(x) if isinstance(x, list) else x).cpu().numpy() for x in (self.scores, self.labels)
+        scores, labels, segments = (
+            (torch.cat(x) if isinstance(x, list) else x).cpu().numpy() for x in (self.scores, self.labels, self.segments)
         )
         fits = {name: fit_platt(scores[:, k], labels[:, k]) for k, name in enumerate(CALIBRATED)}
+        fits[SEGMENT_FIT] = fit_platt(segments[:, 0], segments[:, 1])
         return {name: fit for name, fit in fits.items() if fit is not None}
