@@ -309,7 +309,9 @@ def _localize(
 
     if not jobs:
         return
-    work = LocalizationJob(options.localizer.load_for_work, results, options.span, options.keep, options.recorded(), options.prior)
+    work = LocalizationJob(
+        options.localizer.load_for_work, results, options.span, options.keep, options.recorded(), options.prior
+    )
     with _progress_bar() as bar:
 
         def progress(done_s: float, total_s: float) -> None:

@@ -135,7 +135,9 @@ def expit(value: float) -> float:
     >>> expit(0.0), expit(-1e4)
     (0.5, 0.0)
     """
-    return 1 / (1 + math.exp(-value)) if value >= 0 else (odds := math.exp(max(value, -700))) / (1 + odds) * (value > -700)
+    return (
+        1 / (1 + math.exp(-value)) if value >= 0 else (odds := math.exp(max(value, -700))) / (1 + odds) * (value > -700)
+    )
 
 
 def probability_at(llr: float, prior: float) -> float:
@@ -177,7 +179,7 @@ def segment_probability(
 
 
 def right_segments(proposals: Proposals, fakes: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """Tell which segments are right: each fake is found by the strongest one with an IoU of at least `RIGHT_IOU`, and by no other.
+    """Tell which segments are right: each fake is found once, by the strongest one with an IoU of at least `RIGHT_IOU`.
 
     Args:
         proposals: N segments, by falling score.

@@ -27,7 +27,6 @@ from avloc.localization.text import (
     notes,
     percent_exact,
     sentence,
-    strength_text,
     threshold_text,
 )
 
@@ -58,7 +57,8 @@ UNPLAYABLE = (
     "The timeline works without it.</p>"
 )
 CAVEAT = (
-    '<p class="faint">The result tells how much a segment resembles the forgeries that the network was trained on. It is no proof, '
+    '<p class="faint">The result tells how much a segment resembles the forgeries that the network was trained on. '
+    "It is no proof, "
     "and a clip without segments may be forged by a method that the network has never seen.</p>"
 )
 
@@ -92,7 +92,9 @@ def page(localization: Localization, clip_url: str | None, threshold: float) -> 
     style, script = (files.joinpath(f"page.{suffix}").read_text(encoding="utf-8") for suffix in ("css", "js"))
     name = html.escape(Path(localization.file).name)
     extent = timeline_extent(localization)
-    settings = json.dumps({"start": extent.start_s, "end": extent.end_s, "threshold": threshold, "unit": localization.unit})
+    settings = json.dumps(
+        {"start": extent.start_s, "end": extent.end_s, "threshold": threshold, "unit": localization.unit}
+    )
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{html.escape(POLICY)}">'
@@ -193,7 +195,7 @@ def _table_html(segments: Sequence[LocalizedSegment], unit: str) -> Iterator[str
             f'data-status="{subject[0].upper()}{subject[1:]}, from {start_s:.2f} to {end_s:.2f} seconds, {segment.strength_text}">'
             f'<td><button aria-label="Go to {start_s:.2f} seconds">{start_s:.2f}</button></td><td>{end_s:.2f}</td>'
             f'<td class="wide">{end_s - start_s:.2f}</td><td class="left">{dots}{label}</td>'
-            f'<td>{_strength(segment)}</td>'
+            f"<td>{_strength(segment)}</td>"
             f'<td class="wide">{segment.score:.2f}</td><td class="wide">{_score_text(segment.visual_score)}</td>'
             f'<td class="wide">{_score_text(segment.audio_score)}</td>'
             f'<td class="left wide">{segment.verdict or NOT_JUDGED}</td></tr>'

@@ -163,7 +163,9 @@ class Localization:
     @property
     def probabilities(self) -> dict[str, float | None]:
         """The probability that the clip (`clip`) is forged, and each modality, at the prior; None where it is unknown."""
-        return {key: None if llr is None else probability_at(llr, self.prior) for key, llr in self._exact_llrs().items()}
+        return {
+            key: None if llr is None else probability_at(llr, self.prior) for key, llr in self._exact_llrs().items()
+        }
 
     @property
     def unit(self) -> Unit:

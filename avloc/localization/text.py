@@ -17,7 +17,18 @@ if TYPE_CHECKING:
     from avloc.localization.result import Localization
     from avloc.localization.segment import LocalizedSegment
 
-CSV_FIELDS = ("file", "start", "end", "probability", "prior", "score", "modality", "audio_score", "visual_score", "verdict")
+CSV_FIELDS = (
+    "file",
+    "start",
+    "end",
+    "probability",
+    "prior",
+    "score",
+    "modality",
+    "audio_score",
+    "visual_score",
+    "verdict",
+)
 SHOWN_DIGITS = 12  # of a hash
 NOT_JUDGED = "–"
 NAMED_SEGMENTS = 3  # in the sentence
@@ -32,7 +43,10 @@ def csv_text(localization: Localization, threshold: float) -> str:
     writer = csv.DictWriter(buffer, CSV_FIELDS, lineterminator="\n")
     writer.writeheader()
     segments = by_time(localization.segments(threshold))
-    writer.writerows({"file": quote_cell(localization.file), "prior": localization.prior, **segment.to_dict()} for segment in segments)
+    writer.writerows(
+        {"file": quote_cell(localization.file), "prior": localization.prior, **segment.to_dict()}
+        for segment in segments
+    )
     return buffer.getvalue()
 
 
@@ -130,7 +144,11 @@ def threshold_text(localization: Localization, threshold: float) -> str:
     >>> threshold_text(Localization("clip.mp4", 0.04, *empty), 0.2)
     'a score of 0.2'
     """
-    return f"a probability of {percent_exact(threshold)}" if localization.unit == "probability" else f"a score of {threshold:g}"
+    return (
+        f"a probability of {percent_exact(threshold)}"
+        if localization.unit == "probability"
+        else f"a score of {threshold:g}"
+    )
 
 
 def _span(segment: LocalizedSegment) -> str:

@@ -62,7 +62,8 @@ class ClipScores(Metric):
         if not len(self.scores):
             return {}
         scores, labels, segments = (
-            (torch.cat(x) if isinstance(x, list) else x).cpu().numpy() for x in (self.scores, self.labels, self.segments)
+            (torch.cat(x) if isinstance(x, list) else x).cpu().numpy()
+            for x in (self.scores, self.labels, self.segments)
         )
         fits = {name: fit_platt(scores[:, k], labels[:, k]) for k, name in enumerate(CALIBRATED)}
         fits[SEGMENT_FIT] = fit_platt(segments[:, 0], segments[:, 1])

@@ -10,7 +10,6 @@ from avloc.core.proposals import Proposals
 from avloc.core.timeline import TimeGrid
 from avloc.localization.result import Localization
 
-
 FITS = {
     "clip": PlattFit(1.0, 0.0, 100, 100),  # a score is its probability, at a prior of one half
     "audio": PlattFit(1.0, 0.0, 100, 100),

@@ -19,7 +19,10 @@ def test_the_threshold_is_the_one_asked_for_or_the_networks(localization):
     assert OutputOptions().threshold_for(chosen) == 0.7
     assert OutputOptions(threshold=0.0).threshold_for(chosen) == 0.0
     assert OutputOptions().threshold_for(localization) == LIKELY_FORGED
-    assert OutputOptions().threshold_for(replace(localization, network=NetworkDescription("net"), calibration={})) == THRESHOLD
+    assert (
+        OutputOptions().threshold_for(replace(localization, network=NetworkDescription("net"), calibration={}))
+        == THRESHOLD
+    )
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan"), float("inf")])

@@ -26,7 +26,7 @@ def test_the_table_has_the_segments_by_time(localization, read_html):
         ("2.0", "2.64", "0.7"),
         ("3.1", "3.3", "0.3"),
     ]
-    assert rows[2]["data-status"] == "Audio and visual, from 3.10 to 3.30 seconds, probability 30 %"
+    assert rows[2]["data-status"] == "Not clearly forged: audio and visual, from 3.10 to 3.30 seconds, probability 30 %"
     decided = replace(localization, network=NetworkDescription("net", threshold=0.5))
     rows = read_html(page(decided, None, 0.25)).find("tr")[1:]
     assert rows[1]["data-status"] == "Likely forged: audio, from 2.00 to 2.64 seconds, probability 70 %"
@@ -36,7 +36,9 @@ def test_the_table_has_the_segments_by_time(localization, read_html):
 def test_the_verdict_states_probabilities(localization):
     text = page(localization, None, 0.25)
     assert '<p class="answer">Likely forged: visual, 0.50–0.80 s; audio, 2.00–2.64 s</p>' in text
-    assert "Probability of forgery 90 % at a prior of 50 % (visual 91 %, audio 72 %); log-likelihood ratio +2.20." in text
+    assert (
+        "Probability of forgery 90 % at a prior of 50 % (visual 91 %, audio 72 %); log-likelihood ratio +2.20." in text
+    )
     assert "of which 50 % was forged. A segment counts from a probability of 50 % on." in text
     assert "decoded: visual 0.00–4.12 s, audio 0.00–3.60 s." in text
     assert "2 damaged packets were left out" in text

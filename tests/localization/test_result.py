@@ -53,7 +53,9 @@ def earlier_document(localization, schema):
         new = (*new, "verdict", "unjudged", "options", *(["network"] if schema.endswith("/3") else []))
     earlier = {key: value for key, value in document.items() if key not in new}
     rows = [*document["segments"], *document["weaker_segments"]]
-    segments = [{key: value or 0.0 for key, value in row.items() if key not in ("verdict", "probability")} for row in rows]
+    segments = [
+        {key: value or 0.0 for key, value in row.items() if key not in ("verdict", "probability")} for row in rows
+    ]
     probability = {key: value or 0.0 for key, value in (localization.probabilities).items()}
     calibrated = {"calibrated": localization.calibrated}
     return {**earlier, **calibrated, "schema": schema, "segments": segments, "probability": probability}

@@ -17,13 +17,13 @@ from avloc.localization.result import Localization
 from avloc.localization.text import (
     audacity_text,
     csv_text,
+    evidence_text,
     network_text,
     notes,
+    report,
     sentence,
     strength_text,
-    report,
     summary_line,
-    evidence_text,
     vtt_text,
 )
 
@@ -47,7 +47,10 @@ def test_csv_names_like_formulas_are_quoted(localization):
 
 
 def test_csv_without_segments_is_a_header(empty_localization):
-    assert csv_text(empty_localization, 0.0) == "file,start,end,probability,prior,score,modality,audio_score,visual_score,verdict\n"
+    assert (
+        csv_text(empty_localization, 0.0)
+        == "file,start,end,probability,prior,score,modality,audio_score,visual_score,verdict\n"
+    )
 
 
 def test_subtitles_have_a_cue_per_segment(localization):
