@@ -192,7 +192,8 @@ def _table_html(segments: Sequence[LocalizedSegment], unit: str) -> Iterator[str
         label = segment.modality_label
         yield (
             f'<tr data-segment="{number}" data-start="{start_s}" data-end="{end_s}" data-strength="{strength}" '
-            f'data-status="{subject[0].upper()}{subject[1:]}, from {start_s:.2f} to {end_s:.2f} seconds, {segment.strength_text}">'
+            f'data-status="{subject[0].upper()}{subject[1:]}, from {start_s:.2f} to {end_s:.2f} seconds, '
+            f'{html.escape(segment.strength_text)}">'
             f'<td><button aria-label="Go to {start_s:.2f} seconds">{start_s:.2f}</button></td><td>{end_s:.2f}</td>'
             f'<td class="wide">{end_s - start_s:.2f}</td><td class="left">{dots}{label}</td>'
             f"<td>{_strength(segment)}</td>"
