@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ def localize(
     checkpoint: str | Path | None = None,
     streams: str | None = None,
     keep: int = 100,
+    prior: float = 0.5,
     preview: bool = True,
     start_s: float = 0.0,
     end_s: float = math.inf,
@@ -49,6 +51,7 @@ def localize(
         streams: `both`, `audio` or `visual`: judge these streams by the package's network for them; None: those that the clip
             has.
         keep: at most this many segments per 40 s of the clip.
+        prior: probability that the clip is forged, before the network is asked.
         preview: whether to keep thumbnails and the loudness, for the page.
         start_s: start of the part of the file to look at, in seconds.
         end_s: its end.
@@ -62,22 +65,26 @@ def localize(
         own_extractors: the same for extractors of your own that it was trained on.
 
     Returns:
-        The localization: `segments()`, `probabilities`, `fakeness`, `save("page.html")`.
+        The localization: `segments()`, `llrs`, `probabilities`, `fakeness`, `save("page.html")`.
 
     Raises:
         MediaError: if neither audio nor video can be decoded.
         CheckpointError: if the checkpoint cannot be used.
 
     >>> import avloc
-    >>> avloc.localize("suspicious.mp4").segments(threshold=0.5)  # doctest: +SKIP
+    >>> avloc.localize("suspicious.mp4").segments()  # doctest: +SKIP
     """
+    from avloc.core.calibration import is_prior
     from avloc.feature_extraction.media.types import Span
     from avloc.inference.settings import LocalizerSettings
 
     settings = LocalizerSettings(
         checkpoint, network, own_extractors, weights or {}, device, precision, decoding, streams
     )
-    return settings.load().localize(clip, keep=keep, span=Span(start_s, end_s, audio_track, longest_s), preview=preview)
+    if not is_prior(prior):
+        raise AvlocError(f"want a prior between 0 and 1, got {prior:g}")
+    span = Span(start_s, end_s, audio_track, longest_s)
+    return replace(settings.load().localize(clip, keep=keep, span=span, preview=preview), prior=prior)
 
 
 def extract(

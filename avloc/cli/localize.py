@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from avloc.cli.arguments.limits import add_longest_option, add_timeout_option
-from avloc.cli.arguments.localizer import add_localizer_options, pop_localizer_settings
+from avloc.cli.arguments.localizer import add_localizer_options, add_prior_option, pop_localizer_settings
 from avloc.cli.arguments.parser import parser
 from avloc.cli.arguments.values import moment, path, positive, score, whole
 from avloc.core.suggestions import did_you_mean
 from avloc.errors import AvlocError, shown
 from avloc.inference.settings import LocalizerSettings
 from avloc.localization.formats import FORMATS
-from avloc.localization.options import EMBEDS, THRESHOLD, OutputOptions
+from avloc.localization.options import EMBEDS, LIKELY_FORGED, THRESHOLD, OutputOptions
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -49,6 +49,7 @@ class LocalizeOptions:
     output: OutputOptions
     keep: int
     span: Span
+    prior: float
     skip_done: bool
     overwrite: bool
     workers: int
@@ -64,6 +65,7 @@ class LocalizeOptions:
             "start": self.span.start_s,
             "end": None if math.isinf(self.span.end_s) else self.span.end_s,
             "audio_track": self.span.audio_track,
+            "prior": self.prior,
             "threshold": self.output.threshold,
             "embed": self.output.embed,
         }
@@ -144,6 +146,7 @@ def parse(arguments: Sequence[str]) -> LocalizeOptions:
         output=OutputOptions(namespace.threshold, namespace.embed),
         keep=namespace.keep,
         span=Span(namespace.start, namespace.end, namespace.audio_track, namespace.longest),
+        prior=namespace.prior,
         skip_done=namespace.skip_done,
         overwrite=namespace.overwrite,
         workers=namespace.workers,
@@ -203,9 +206,11 @@ def _add_output_options(options: argparse.ArgumentParser) -> None:
     options.add_argument(
         "--threshold",
         type=score,
-        help="lowest score to print and to write to csv, vtt and labels (default: the operating point of the network, or "
-        f"{THRESHOLD:g} for one without)",
+        help="lowest probability of a segment to print, and to show in every format (default: that of the network's operating "
+        f"point, at least {LIKELY_FORGED:g}; for a checkpoint without a calibration of segments it is a score, by default "
+        f"{THRESHOLD:g})",
     )
+    add_prior_option(options)
     options.add_argument(
         "--embed",
         choices=EMBEDS,
@@ -304,7 +309,9 @@ def _localize(
 
     if not jobs:
         return
-    work = LocalizationJob(options.localizer.load_for_work, results, options.span, options.keep, options.recorded())
+    work = LocalizationJob(
+        options.localizer.load_for_work, results, options.span, options.keep, options.recorded(), options.prior
+    )
     with _progress_bar() as bar:
 
         def progress(done_s: float, total_s: float) -> None:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from avloc.cli.arguments.limits import default_workers
-from avloc.cli.arguments.localizer import add_localizer_options, pop_localizer_settings
+from avloc.cli.arguments.localizer import add_localizer_options, add_prior_option, pop_localizer_settings
 from avloc.cli.arguments.parser import parser
 from avloc.cli.arguments.values import above_zero, duration, positive, score
 from avloc.errors import AvlocError, shown
-from avloc.localization.options import THRESHOLD
+from avloc.localization.options import LIKELY_FORGED, THRESHOLD
 
 if TYPE_CHECKING:
     from avloc.inference.settings import LocalizerSettings
@@ -47,6 +47,7 @@ class ServeOptions:
     time_limit: float
     memory: float
     threshold: float | None
+    prior: float
 
     def limits(self) -> UploadLimits:
         """The limits of the page."""
@@ -116,7 +117,7 @@ def _worker_starter(options: ServeOptions) -> Callable[[], Workers]:
     from avloc.web.localize_job import LocalizeJob
 
     limits = options.limits()
-    job = LocalizeJob(options.localizer.load_for_work, limits, options.threshold)
+    job = LocalizeJob(options.localizer.load_for_work, limits, options.threshold, options.prior)
     return lambda: Processes(
         job,
         workers=options.parallel,
@@ -146,8 +147,11 @@ def parse(arguments: Sequence[str]) -> ServeOptions:
     options.add_argument(
         "--threshold",
         type=score,
-        help=f"score that a timeline's slider starts at (default: the operating point of the network, or {THRESHOLD:g})",
+        help="lowest probability of a segment, at which a timeline's slider starts (default: that of the network's operating "
+        f"point, at least {LIKELY_FORGED:g}; for a checkpoint without a calibration of segments it is a score, by default "
+        f"{THRESHOLD:g})",
     )
+    add_prior_option(options)
     namespace = options.parse_args(arguments)
     if namespace.total < namespace.largest:
         raise AvlocError(f"want --total of at least --largest ({namespace.largest} MB), got {namespace.total}")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Literal
 
+from avloc.core.calibration import PlattFit
 from avloc.core.records import MODALITIES
 
 SHORTEST_HOP_S, LONGEST_HOP_S = 1e-5, 60.0
@@ -226,7 +227,8 @@ class TrainingContext:
         hop_s: seconds per step.
         extractors: of the cached features; empty for a network that takes the clips themselves.
         clips: the input format of such a network; None for one on cached features.
-        calibration: by `clip`, `audio`, `visual`, the slope and offset that turn a best score into a probability.
+        calibration: by `clip`, `audio`, `visual`, the fit that turns a best score into a log-likelihood ratio, and by
+            `segment` the one of the segments' scores (`avloc.core.calibration`).
         native_rate: the network takes the rows of each stream of features; otherwise they are averaged to its steps.
         modality: the only stream that the network was given, `audio` or `visual`; None: both.
 
@@ -237,7 +239,7 @@ class TrainingContext:
     hop_s: float
     extractors: tuple[ExtractorDescription, ...] = ()
     clips: ClipInputFormat | None = None
-    calibration: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    calibration: Mapping[str, PlattFit] = field(default_factory=dict)
     native_rate: bool = False
     modality: str | None = None
 
@@ -259,7 +261,7 @@ class TrainingContext:
         if self.clips is not None:
             values["clips"] = asdict(self.clips)
         if self.calibration:
-            values["calibration"] = dict(self.calibration)
+            values["calibration"] = {name: tuple(fit) for name, fit in self.calibration.items()}
         if self.native_rate:
             values["native_rate"] = True
         if self.modality is not None:

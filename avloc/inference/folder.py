@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from avloc.core.calibration import PRIOR
 from avloc.datasets.readers.tabular import SUFFIXES
 from avloc.errors import AvlocError
 from avloc.feature_extraction.media.probe import probe
@@ -117,6 +118,7 @@ class LocalizationJob:
         span: the part of each clip, and the audio track.
         keep: at most this many segments per 40 s of a clip.
         options: the options of the run that change results, which each result records.
+        prior: the probability that a clip is forged, before the network is asked.
     """
 
     load: Callable[[Callable[[], None]], Localizer]
@@ -124,6 +126,7 @@ class LocalizationJob:
     span: Span = WHOLE
     keep: int = 100
     options: Mapping[str, object] = field(default_factory=dict)
+    prior: float = PRIOR
 
     def build(self, pulse: Pulse) -> Callable[[ProbeTask | LocalizeTask], Iterator[Any]]:
         """Load the network."""
@@ -150,7 +153,7 @@ class LocalizationJob:
                 info=task.info,
                 progress=progress,
             )
-            localization = replace(localization, options=self.options)
+            localization = replace(localization, options=self.options, prior=self.prior)
             self.results.write(task.job, localization)
         except AvlocError as error:
             return FailedClip(clip, str(error))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from avloc.core.calibration import CALIBRATED, PlattFit, clip_probabilities
+from avloc.core.calibration import CALIBRATED, PlattFit, best_scores
 from avloc.core.proposals import Proposals
 from avloc.core.records import MODALITIES
 from avloc.core.timeline import TimeGrid
@@ -55,7 +55,7 @@ class Localizer:
         source: its inputs (`avloc.inference.source`).
         device: device of the network.
         precision: `32`, or `bf16` or `16` to run it under autocast.
-        calibration: the fits that turn best scores into probabilities (`avloc.core.calibration`).
+        calibration: the fits that turn scores into evidence and probabilities (`avloc.core.calibration`).
         description: the identity of the network, which its results name.
 
     Raises:
@@ -323,7 +323,7 @@ class Localizer:
     ) -> Localization:
         unjudged = self._unjudged(fakeness)
         without = CALIBRATED if len(unjudged) == len(MODALITIES) else unjudged
-        probabilities = clip_probabilities(proposals, self.calibration) | dict.fromkeys(without)
+        scores = dict(zip(CALIBRATED, best_scores(proposals).tolist(), strict=True)) | dict.fromkeys(without)
         file = example.record.file
         return Localization(
             file,
@@ -331,8 +331,8 @@ class Localizer:
             proposals,
             grid,
             fakeness,
-            probabilities=probabilities,
-            calibrated=self.is_calibrated,
+            scores=scores,
+            calibration=self.calibration,
             network=self.description,
             unjudged=unjudged,
         )

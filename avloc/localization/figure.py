@@ -1,4 +1,4 @@
-"""A localization as a figure: one lane per modality, fakeness as a curve, segments shaded by score."""
+"""A localization as a figure: one lane per modality, fakeness as a curve, segments shaded by their probability."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from avloc.core.records import MODALITIES
 from avloc.errors import shown
 from avloc.io.figures import save_png
+from avloc.localization.text import evidence_text, sentence
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from avloc.localization.result import Localization
 
 MODALITY_COLOURS = {"audio": "#e07b00", "visual": "#7b3fb5"}
-LOWEST_DRAWN_SCORE = 0.05
 CURVE_POINTS = 4000
 
 
@@ -39,21 +39,26 @@ def envelope(values: npt.NDArray[np.floating], points: int) -> npt.NDArray[np.fl
     return np.where(np.isinf(maxima), np.nan, maxima)
 
 
-def timeline_figure(localization: Localization) -> Figure:
-    """Draw one lane per modality, with its fakeness curve and its segments."""
+def timeline_figure(localization: Localization, threshold: float | None = None) -> Figure:
+    """Draw one lane per modality, with its fakeness curve and its segments.
+
+    Args:
+        localization: the clip's localization.
+        threshold: the lowest probability (or score) of a segment that is drawn; None: that of the localization.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     lanes = figure.subplots(len(MODALITIES), 1, sharex=True)
     for column, axes in enumerate(lanes):
-        _draw_lane(axes, localization, column)
+        _draw_lane(axes, localization, column, threshold)
     lanes[-1].set_xlabel("seconds")
-    title = f"{shown(Path(localization.file).name)}: fakeness per step, and segments by score"
-    figure.suptitle(title, fontsize=10, parse_math=False)  # a file name may hold a $
+    title = f"{shown(Path(localization.file).name)}: {sentence(localization)}\n{evidence_text(localization)}"
+    figure.suptitle(title, fontsize=9, parse_math=False)  # a file name may hold a $
     return figure
 
 
-def _draw_lane(axes: Axes, localization: Localization, column: int) -> None:
+def _draw_lane(axes: Axes, localization: Localization, column: int, threshold: float | None) -> None:
     grid, modality = localization.grid, MODALITIES[column]
     colour = MODALITY_COLOURS[modality]
     curve = envelope(localization.fakeness[:, column], CURVE_POINTS)
@@ -63,14 +68,14 @@ def _draw_lane(axes: Axes, localization: Localization, column: int) -> None:
     else:
         axes.plot(times_s, curve, color=colour, linewidth=1)
         axes.fill_between(times_s, 0, np.nan_to_num(curve), color=colour, alpha=0.12)
-    for segment in localization.segments(LOWEST_DRAWN_SCORE):
+    for segment in localization.segments(threshold):
         if segment.lies_in(modality):
-            axes.axvspan(segment.start_s, segment.end_s, color=colour, alpha=0.55 * segment.score, linewidth=0)
+            axes.axvspan(segment.start_s, segment.end_s, color=colour, alpha=0.15 + 0.4 * segment.strength, linewidth=0)
     axes.set(ylim=(0, 1), ylabel=modality)
     axes.set_xlim(grid.start_s, max(localization.duration_s, grid.start_s + 1e-3))
     axes.grid(alpha=0.25)
 
 
-def save_timeline(localization: Localization, path: Path) -> None:
-    """Write the figure as a PNG file."""
-    save_png(timeline_figure(localization), path, dpi=120)
+def save_timeline(localization: Localization, path: Path, threshold: float | None = None) -> None:
+    """Write the figure as a PNG file; `threshold` as of `timeline_figure`."""
+    save_png(timeline_figure(localization, threshold), path, dpi=120)

@@ -32,7 +32,7 @@ class Format(NamedTuple):
 def _write_json(localization: Localization, path: Path, options: OutputOptions) -> None:
     from avloc.io.files import write_json
 
-    write_json(path, localization.to_dict())
+    write_json(path, localization.to_dict(options.threshold_for(localization)))
 
 
 def _write_csv(localization: Localization, path: Path, options: OutputOptions) -> None:
@@ -59,7 +59,7 @@ def _write_audacity(localization: Localization, path: Path, options: OutputOptio
 def _write_png(localization: Localization, path: Path, options: OutputOptions) -> None:
     from avloc.localization.figure import save_timeline
 
-    save_timeline(localization, path)
+    save_timeline(localization, path, options.threshold_for(localization))
 
 
 def _write_html(localization: Localization, path: Path, options: OutputOptions) -> None:

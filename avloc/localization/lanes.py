@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -80,8 +81,8 @@ def _mark_html(number: int, segment: LocalizedSegment, extent: Extent) -> str:
     left, width = extent.fraction(segment.start_s), (segment.end_s - segment.start_s) / extent.length_s
     return (
         f'<div class="segment" data-segment="{number}" '
-        f'title="{segment.start_s:.2f}–{segment.end_s:.2f} s, score {segment.score:.2f}" '
-        f'style="left:{_percent(left)};width:{_percent(width)}"><i style="opacity:{0.08 + 0.6 * segment.score:.2f}"></i></div>'
+        f'title="{segment.start_s:.2f}–{segment.end_s:.2f} s, {html.escape(segment.strength_text)}" '
+        f'style="left:{_percent(left)};width:{_percent(width)}"><i style="opacity:{0.08 + 0.6 * segment.strength:.2f}"></i></div>'
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -13,9 +14,11 @@ if TYPE_CHECKING:
 Embed = Literal["auto", "always", "never"]
 EMBEDS: tuple[Embed, ...] = ("auto", "always", "never")
 THRESHOLD = 0.2
-"""The lowest score that is shown for a network without an operating point."""
+"""The lowest score of a segment that is shown for a checkpoint without a calibration of segments."""
 LIKELY_FORGED = 0.5
-"""The lowest calibrated probability of a clip that is called likely forged, for a network without an operating point."""
+"""The lowest probability of a segment that is called likely forged, for a network without a higher operating point."""
+NO_EVIDENCE_LLR = math.log(3)
+"""A log-likelihood ratio of less than this, in either direction, is no evidence: chance produces a ratio of 3 often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +26,9 @@ class OutputOptions:
     """Options of the output formats.
 
     Attributes:
-        threshold: the lowest score, in [0, 1]. Segments below it are left out of csv, vtt and labels; the page hides them
-            until its slider is moved. None: the network's operating point (`Localization.threshold`).
+        threshold: the lowest probability of a segment, in [0, 1]; for a checkpoint without a calibration of segments its
+            lowest score. Segments below it are left out of csv, vtt, labels and png; the page hides them until its slider is
+            moved, and json lists them apart. None: the network's operating point (`Localization.threshold`).
         embed: `auto` embeds a small clip in the page and links to a larger one by a relative path; `always` embeds;
             `never` links.
 
@@ -43,5 +47,5 @@ class OutputOptions:
             raise AvlocError(f"want a threshold within 0 and 1, got {self.threshold:g}")
 
     def threshold_for(self, localization: Localization) -> float:
-        """Return the lowest score to show of a clip."""
+        """Return the lowest probability (or score) to show of a clip."""
         return localization.threshold if self.threshold is None else self.threshold

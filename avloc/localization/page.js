@@ -2,11 +2,11 @@
 // The page can be read without this script. It adds seeking, the threshold, the zoom and the keys.
 const one = (selector) => document.querySelector(selector);
 const all = (selector) => [...document.querySelectorAll(selector)];
-const settings = JSON.parse(one("#settings").textContent); // {start, end, threshold}
+const settings = JSON.parse(one("#settings").textContent); // {start, end, threshold, unit}
 const media = one("#clip"), lanes = one(".lanes"), playhead = one(".playhead"), statusLine = one("#status");
 const threshold = one("#threshold"), zoom = one("#zoom");
 const segments = all("tbody tr").map((row) => ({
-  row, start: +row.dataset.start, end: +row.dataset.end, score: +row.dataset.score,
+  row, start: +row.dataset.start, end: +row.dataset.end, strength: +row.dataset.strength,
   marks: all(`.segment[data-segment="${row.dataset.segment}"]`), button: row.querySelector("button"),
 }));
 const timelineLength = settings.end - settings.start;
@@ -52,11 +52,10 @@ function chooseNext(direction) {
   if (next) choose(next);
   else statusLine.textContent = direction > 0 ? "No later segment" : "No earlier segment";
 }
-function applyThreshold() {
-  const least = +threshold.value;
-  segments.forEach((segment) => elements(segment).forEach((element) => { element.hidden = segment.score < least; }));
+function applyThreshold(least) {
+  segments.forEach((segment) => elements(segment).forEach((element) => { element.hidden = segment.strength < least; }));
   if (chosen && chosen.row.hidden) clearChoice();
-  one("#least").value = least.toFixed(2);
+  one("#least").value = settings.unit === "probability" ? `${+(100 * least).toFixed(2)} %` : least.toFixed(2);
   one("#count").value = `${visible().length} of ${segments.length} segments`;
   one("#none").hidden = visible().length > 0;
 }
@@ -82,7 +81,7 @@ lanes.addEventListener("click", (event) => {
   seek(settings.start + ((event.clientX - box.left) / box.width) * timelineLength);
 });
 segments.forEach((segment) => segment.button.addEventListener("click", () => choose(segment)));
-threshold.addEventListener("input", applyThreshold);
+threshold.addEventListener("input", () => applyThreshold(+threshold.value));
 zoom.addEventListener("input", () => {
   const box = one(".scroll"), middle = (box.scrollLeft + box.clientWidth / 2) / lanes.offsetWidth, factor = 2 ** +zoom.value;
   lanes.style.width = `${100 * factor}%`;
@@ -106,6 +105,6 @@ if (media) {
 }
 new ResizeObserver(drawRuler).observe(one(".scroll"));
 threshold.value = settings.threshold;
-applyThreshold();
+applyThreshold(settings.threshold);
 movePlayhead(settings.start);
 document.documentElement.dataset.ready = "1";

@@ -19,8 +19,16 @@ from urllib.parse import quote
 from avloc.core.records import MODALITIES
 from avloc.io.files import write_text
 from avloc.localization.lanes import LANE_ORDER, lanes_html, timeline_extent
-from avloc.localization.segment import LocalizedSegment, by_time
-from avloc.localization.text import NOT_JUDGED, network_text, notes, operating_text, probability_text
+from avloc.localization.segment import LocalizedSegment, by_time, percent
+from avloc.localization.text import (
+    NOT_JUDGED,
+    evidence_text,
+    network_text,
+    notes,
+    percent_exact,
+    sentence,
+    threshold_text,
+)
 
 if TYPE_CHECKING:
     from avloc.localization.options import OutputOptions
@@ -35,7 +43,7 @@ POLICY = (
     "style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 )
 CONTROLS = (
-    '<div class="controls"><label>Hide scores below <input id="threshold" type="range" min="0" max="1" step="0.01" '
+    '<div class="controls"><label>Hide segments below a {unit} of <input id="threshold" type="range" min="0" max="1" step="0.01" '
     'aria-describedby="count"><output id="least"></output></label>'
     '<label>Zoom <input id="zoom" type="range" min="0" max="8" step="0.5" value="0"><output id="zoomed">1×</output></label>'
     '<span>at <span id="now" class="time">0</span></span><output id="count"></output></div>'
@@ -49,7 +57,8 @@ UNPLAYABLE = (
     "The timeline works without it.</p>"
 )
 CAVEAT = (
-    '<p class="faint">A score tells how much a segment resembles the forgeries that the network was trained on. It is no proof, '
+    '<p class="faint">The result tells how much a segment resembles the forgeries that the network was trained on. '
+    "It is no proof, "
     "and a clip without segments may be forged by a method that the network has never seen.</p>"
 )
 
@@ -77,13 +86,15 @@ def page(localization: Localization, clip_url: str | None, threshold: float) -> 
     Args:
         localization: the clip's localization.
         clip_url: the clip; None for a page without a player.
-        threshold: the score that the slider starts at.
+        threshold: the probability (or score) that the slider starts at.
     """
     files = resources.files("avloc.localization")
     style, script = (files.joinpath(f"page.{suffix}").read_text(encoding="utf-8") for suffix in ("css", "js"))
     name = html.escape(Path(localization.file).name)
     extent = timeline_extent(localization)
-    settings = json.dumps({"start": extent.start_s, "end": extent.end_s, "threshold": round(threshold, 2)})
+    settings = json.dumps(
+        {"start": extent.start_s, "end": extent.end_s, "threshold": threshold, "unit": localization.unit}
+    )
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{html.escape(POLICY)}">'
@@ -96,7 +107,11 @@ def page(localization: Localization, clip_url: str | None, threshold: float) -> 
 
 def listed_segments(localization: Localization) -> list[LocalizedSegment]:
     """Return the segments of the page, by time: the strongest `MAX_LISTED_SEGMENTS` of at least `MIN_LISTED_SCORE`."""
-    return by_time(localization.segments(MIN_LISTED_SCORE)[:MAX_LISTED_SEGMENTS])
+    return by_time(_candidates(localization)[:MAX_LISTED_SEGMENTS])
+
+
+def _candidates(localization: Localization) -> list[LocalizedSegment]:
+    return [segment for segment in localization.segments(0.0) if segment.score >= MIN_LISTED_SCORE]
 
 
 def _clip_url(clip: Path, page_path: Path, options: OutputOptions) -> str | None:
@@ -120,33 +135,25 @@ def _body_html(localization: Localization, clip_url: str | None, name: str) -> I
         tag = "audio" if localization.lacks("visual") else "video"
         yield f'<{tag} id="clip" controls preload="auto" playsinline src="{clip_url}"></{tag}>'
         yield UNPLAYABLE
-    yield CONTROLS
+    yield CONTROLS.format(unit=localization.unit)
     yield '<div class="scroll" tabindex="0" role="group" aria-label="Timeline"><div class="lanes">'
     yield from lanes_html(localization, segments)
     yield '<div class="ruler" aria-hidden="true"></div><div class="playhead"></div></div></div>'
     yield KEYS
-    yield from _table_html(segments)
-    count = len(localization.segments(MIN_LISTED_SCORE))
+    yield from _table_html(segments, localization.unit)
+    count = len(_candidates(localization))
     if count > MAX_LISTED_SEGMENTS:
         yield f'<p class="faint">The strongest {MAX_LISTED_SEGMENTS} of {count} segments; the JSON file has all.</p>'
     yield CAVEAT
 
 
 def _verdict_html(localization: Localization) -> Iterator[str]:
-    if localization.probabilities:
-        clip, decision = probability_text(localization, "clip"), localization.verdict
-        yield '<ul class="verdict">'
-        yield f"<li><b>{decision}</b></li>" if decision is not None else ""
-        yield f"<li><b>{clip}</b> {'probability' if localization.calibrated else 'strongest score'}</li>"
-        yield from (f"<li><b>{probability_text(localization, modality)}</b> {modality}</li>" for modality in LANE_ORDER)
-        yield "</ul>"
-        operating = operating_text(localization)
-        yield f'<p class="faint">{operating[:1].upper()}{operating[1:]}.</p>' if operating else ""
-        yield (
-            '<p class="faint">Probabilities, fitted on the validation split of the network’s training.</p>'
-            if localization.calibrated
-            else '<p class="faint">These are scores, not probabilities: the checkpoint is not calibrated.</p>'
-        )
+    if localization.scores:
+        yield f'<p class="answer">{html.escape(sentence(localization))}</p>'
+        evidence = evidence_text(localization)
+        yield f'<p class="faint">{html.escape(evidence[:1].upper() + evidence[1:])}.</p>'
+        threshold = threshold_text(localization, localization.threshold)
+        yield f'<p class="faint">{_meaning(localization)} A segment counts from {threshold} on.</p>'
     if localization.network is not None:
         yield f'<p class="faint network">Network: {html.escape(network_text(localization.network))}.</p>'
     spans = [
@@ -159,28 +166,47 @@ def _verdict_html(localization: Localization) -> Iterator[str]:
     yield from (f'<p class="problem">{html.escape(note)}</p>' for note in notes(localization))
 
 
-def _table_html(segments: Sequence[LocalizedSegment]) -> Iterator[str]:
+def _meaning(localization: Localization) -> str:
+    """Tell what the numbers are."""
+    if not localization.calibrated:
+        return "These are scores, not probabilities: the checkpoint is not calibrated."
+    forged = localization.split_prior
+    share = "" if forged is None else f", of which {percent(forged)} was forged"
+    return (
+        f"Probabilities hold at the prior of {percent_exact(localization.prior)}, which --prior changes; the evidence was "
+        f"calibrated on the validation split of the network’s training{share}."
+    )
+
+
+def _table_html(segments: Sequence[LocalizedSegment], unit: str) -> Iterator[str]:
     yield (
         '<h2>Segments</h2><div class="table"><table><thead><tr><th>start</th><th>end</th><th class="wide">seconds</th>'
-        '<th class="left">modality</th><th>score</th><th class="wide">visual</th><th class="wide">audio</th>'
+        f'<th class="left">modality</th><th>{unit}</th><th class="wide">score</th><th class="wide">visual</th>'
+        '<th class="wide">audio</th>'
         '<th class="left wide">verdict</th></tr></thead><tbody>'
     )
     for number, segment in enumerate(segments):
-        start_s, end_s, score = segment.start_s, segment.end_s, segment.score
+        start_s, end_s, strength = segment.start_s, segment.end_s, segment.strength
         subject = ": ".join(filter(None, (segment.verdict, segment.modality_label)))
         dots = "".join(f'<i class="dot {modality}"></i>' for modality in MODALITIES if segment.lies_in(modality))
         label = segment.modality_label
         yield (
-            f'<tr data-segment="{number}" data-start="{start_s}" data-end="{end_s}" data-score="{score}" '
-            f'data-status="{subject[0].upper()}{subject[1:]}, from {start_s:.2f} to {end_s:.2f} seconds, score {score:.2f}">'
+            f'<tr data-segment="{number}" data-start="{start_s}" data-end="{end_s}" data-strength="{strength}" '
+            f'data-status="{subject[0].upper()}{subject[1:]}, from {start_s:.2f} to {end_s:.2f} seconds, '
+            f'{html.escape(segment.strength_text)}">'
             f'<td><button aria-label="Go to {start_s:.2f} seconds">{start_s:.2f}</button></td><td>{end_s:.2f}</td>'
             f'<td class="wide">{end_s - start_s:.2f}</td><td class="left">{dots}{label}</td>'
-            f'<td>{score:.2f}</td><td class="wide">{_score_text(segment.visual_score)}</td>'
+            f"<td>{_strength(segment)}</td>"
+            f'<td class="wide">{segment.score:.2f}</td><td class="wide">{_score_text(segment.visual_score)}</td>'
             f'<td class="wide">{_score_text(segment.audio_score)}</td>'
             f'<td class="left wide">{segment.verdict or NOT_JUDGED}</td></tr>'
         )
-    yield '</tbody></table></div><p id="none" hidden>No segment has such a score.</p>'
+    yield '</tbody></table></div><p id="none" hidden>No segment reaches this threshold.</p>'
 
 
 def _score_text(score: float | None) -> str:
     return NOT_JUDGED if score is None else f"{score:.2f}"
+
+
+def _strength(segment: LocalizedSegment) -> str:
+    return f"{segment.score:.2f}" if segment.probability is None else html.escape(percent(segment.probability))

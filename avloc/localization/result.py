@@ -6,18 +6,19 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from avloc.core.calibration import PRIOR, SEGMENT_FIT, PlattFit, is_prior, probability_at, segment_probability
 from avloc.core.descriptions import NetworkDescription
 from avloc.core.proposals import Proposals
 from avloc.core.records import MODALITIES
 from avloc.core.timeline import TimeGrid
 from avloc.errors import AvlocError
-from avloc.localization.options import LIKELY_FORGED, THRESHOLD
-from avloc.localization.segment import SCORE_STEP, LocalizedSegment, Verdict, verdict_of
+from avloc.localization.options import LIKELY_FORGED, NO_EVIDENCE_LLR, THRESHOLD
+from avloc.localization.segment import LocalizedSegment
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,17 +26,28 @@ if TYPE_CHECKING:
     from avloc.localization.options import OutputOptions
     from avloc.localization.preview import Preview
 
-SCHEMA = "avloc.localization/5"
+SCHEMA = "avloc.localization/6"
 EARLIER_SCHEMAS = {
+    "avloc.localization/5": "probability",
     "avloc.localization/4": "probability",
     "avloc.localization/3": "probability",
     "avloc.localization/2": "chance",
 }
-"""Documents without verdicts, options and reasons of what was not judged (before /4 without `network`), and the key of their
-probabilities, which are 0 instead of null for a stream that was not judged; `from_dict` still reads them."""
+"""Documents without priors, and the key of their probabilities, whose prior is unknown (before /5 also without verdicts, options
+and reasons of what was not judged; before /4 without `network`); `from_dict` still reads them."""
 UNDECODED_STREAM = "nothing of it was decoded"
 """The reason in documents of earlier schemas."""
 DecodedSpan = tuple[float, float] | None
+Unit = Literal["probability", "score"]
+ClipVerdict = Literal[
+    "likely forged",
+    "some evidence of forgery",
+    "no evidence either way",
+    "nothing suspicious found",
+    "nothing reaches the threshold",
+]
+"""The words for a clip; the last one is for a network with an operating point and without a calibration."""
+SCORE_DIGITS, LLR_DIGITS = 4, 3
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -49,9 +61,9 @@ class Localization:
         grid: the clock of `fakeness`.
         fakeness: (T, M) score per step and modality in [0, 1]; NaN where a stream was not judged.
         problems: messages about parts that could not be decoded, or whose scores were not finite.
-        probabilities: the probability that the clip is forged at all (`clip`) and in each modality; None for what was not
-            judged.
-        calibrated: true if the probabilities were fitted on a validation split; otherwise they are the strongest scores.
+        scores: the strongest score of the clip (`clip`) and of each modality; None for what was not judged.
+        calibration: the fits of the checkpoint, by `clip`, `audio`, `visual` and `segment` (`avloc.core.calibration`).
+        prior: the probability that a clip is forged, and that each modality is, before the network is asked.
         decoded_s: the decoded span of each modality; None if nothing was decoded.
         preview: thumbnails and loudness, if `Localizer.localize` was asked for them.
         network: the network that was asked; None if unknown.
@@ -61,7 +73,7 @@ class Localization:
     >>> proposals = Proposals(np.array([[0.5, 0.8]]), np.array([0.9]), np.array([[0.05, 0.91]]))
     >>> localization = Localization("clip.mp4", 2.0, proposals, TimeGrid(0.0, 0.5, 4), np.zeros((4, 2), np.float32))
     >>> localization
-    Localization('clip.mp4', 2.00 s, 1 segment, strongest: visual 0.50–0.80 s, score 0.90)
+    Localization('clip.mp4', 2.00 s, 1 proposal, strongest: visual 0.50–0.80 s, score 0.90)
     >>> localization.segments(threshold=0.95)
     []
     """
@@ -72,46 +84,93 @@ class Localization:
     grid: TimeGrid
     fakeness: npt.NDArray[np.float32]
     problems: tuple[str, ...] = ()
-    probabilities: Mapping[str, float | None] = field(default_factory=dict)
-    calibrated: bool = False
+    scores: Mapping[str, float | None] = field(default_factory=dict)
+    calibration: Mapping[str, PlattFit] = field(default_factory=dict)
+    prior: float = PRIOR
     decoded_s: Mapping[str, DecodedSpan] = field(default_factory=dict)
     preview: Preview | None = None
     network: NetworkDescription | None = None
     unjudged: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, object] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if not is_prior(self.prior):
+            raise AvlocError(f"want a prior between 0 and 1, got {self.prior:g}")
+
     def __repr__(self) -> str:
         count = len(self.proposals)
-        text = f"{self.file!r}, {self.duration_s:.2f} s, {count or 'no'} segment{'' if count == 1 else 's'}"
+        text = f"{self.file!r}, {self.duration_s:.2f} s, {count or 'no'} proposal{'' if count == 1 else 's'}"
         if (strongest := self.strongest()) is not None:
             text += (
                 f", strongest: {strongest.modality} {strongest.start_s:.2f}–{strongest.end_s:.2f} s, "
-                f"score {strongest.score:.2f}"
+                f"{strongest.strength_text}"
             )
         return f"{type(self).__name__}({text})"
 
-    def segments(self, threshold: float = 0.0) -> list[LocalizedSegment]:
-        """List the segments with at least a score, by descending score.
+    def segments(self, threshold: float | None = None) -> list[LocalizedSegment]:
+        """List the segments that reach a threshold, by descending score.
 
         Args:
-            threshold: the lowest score, in [0, 1]; scores are compared as they are shown, with four digits.
+            threshold: the lowest probability, in [0, 1], or without a calibration of segments the lowest score; numbers are
+                compared as they are written, with four digits. None: `threshold` of the localization; 0: all segments.
         """
-        candidates = np.flatnonzero(self.proposals.scores >= threshold - SCORE_STEP)
-        return [segment for segment in map(self._segment, candidates.tolist()) if segment.score >= threshold]
+        threshold = self.threshold if threshold is None else threshold
+        segments = map(self._segment, range(len(self.proposals)))
+        return [segment for segment in segments if segment.strength >= threshold]
 
     def _segment(self, row: int) -> LocalizedSegment:
         proposals = self.proposals
+        score = round(float(proposals.scores[row]), SCORE_DIGITS)
         return LocalizedSegment.from_scores(
             proposals.segments[row],
             proposals.scores[row],
             proposals.modality_scores[row],
-            operating_point=self.operating_point,
+            probability=segment_probability(score, self.calibration, self.prior, self._score("clip")),
+            threshold=self.threshold if self._decides else None,
             unjudged=self.unjudged,
         )
+
+    def _score(self, key: str) -> float | None:
+        """Return the strongest score as it is written, so that a result that is read back says the same."""
+        score = self.scores.get(key)
+        return None if score is None else round(float(score), SCORE_DIGITS)
 
     def strongest(self) -> LocalizedSegment | None:
         """Return the segment with the highest score; None without segments."""
         return self._segment(0) if len(self.proposals) else None
+
+    @property
+    def calibrated(self) -> bool:
+        """True if the clip and each modality that was judged have a fit."""
+        keys = ["clip", *(modality for modality in MODALITIES if modality not in self.unjudged)]
+        return all(key in self.calibration for key in keys)
+
+    @property
+    def split_prior(self) -> float | None:
+        """The share of forged clips on the split of the calibration; None if it is unknown or there is no calibration."""
+        return self.calibration["clip"].prior if "clip" in self.calibration else None
+
+    @property
+    def llrs(self) -> dict[str, float | None]:
+        """The natural-log likelihood ratio that the clip (`clip`) is forged, and each modality; None where it is unknown."""
+        return {key: None if llr is None else round(llr, LLR_DIGITS) for key, llr in self._exact_llrs().items()}
+
+    def _exact_llrs(self) -> dict[str, float | None]:
+        fits = self.calibration if self.calibrated else {}
+        scores = {key: self._score(key) for key in self.scores}
+        return {key: None if s is None or key not in fits else fits[key].llr(s) for key, s in scores.items()}
+
+    @property
+    def probabilities(self) -> dict[str, float | None]:
+        """The probability that the clip (`clip`) is forged, and each modality, at the prior; None where it is unknown."""
+        return {
+            key: None if llr is None else probability_at(llr, self.prior) for key, llr in self._exact_llrs().items()
+        }
+
+    @property
+    def unit(self) -> Unit:
+        """The unit of thresholds: `probability`, or `score` for a checkpoint without a calibration of segments."""
+        return "probability" if "clip" in self.calibration and SEGMENT_FIT in self.calibration else "score"
 
     @property
     def operating_point(self) -> float | None:
@@ -120,29 +179,57 @@ class Localization:
 
     @property
     def threshold(self) -> float:
-        """The lowest score that is shown by default: the operating point, or else `THRESHOLD`."""
-        return THRESHOLD if self.operating_point is None else self.operating_point
+        """The lowest probability of a segment that is shown by default, and called likely forged.
+
+        It is the probability of the network's operating point at the default prior, and at least `LIKELY_FORGED`. Without a
+        calibration of segments it is the operating point itself, a score, or else `THRESHOLD`.
+        """
+        if self.unit == "score":
+            return THRESHOLD if self.operating_point is None else self.operating_point
+        if self.operating_point is None:
+            return LIKELY_FORGED
+        return max(LIKELY_FORGED, segment_probability(self.operating_point, self.calibration, PRIOR) or 0.0)
 
     @property
-    def verdict(self) -> Verdict | None:
+    def _decides(self) -> bool:
+        """Whether a segment can be called forged: not by the prior alone, nor by a score that nobody chose."""
+        if self.unit == "score":
+            return self.operating_point is not None
+        return True
+
+    @property
+    def verdict(self) -> ClipVerdict | None:
         """The decision on the clip; None if nothing decides.
 
-        With an operating point it is that of the strongest segment; without one, a calibrated probability decides.
+        It is likely forged if a segment reaches `threshold`. Otherwise its log-likelihood ratio tells whether there is
+        evidence, from `NO_EVIDENCE_LLR` on in either direction.
         """
-        probability = self.probabilities.get("clip")
-        if probability is None:
+        if all(score is None for score in self.scores.values()):
             return None
-        if self.operating_point is not None:
-            strongest = self.strongest()
-            return verdict_of(False) if strongest is None else strongest.verdict
-        return verdict_of(probability >= LIKELY_FORGED) if self.calibrated else None
+        llr, strongest = self.llrs.get("clip"), self.strongest()
+        has_evidence = llr is None or llr > 0
+        if self._decides and has_evidence and strongest is not None and strongest.verdict == "likely forged":
+            return "likely forged"
+        if llr is None:
+            return "nothing reaches the threshold" if self._decides else None
+        if abs(llr) < NO_EVIDENCE_LLR:
+            return "no evidence either way"
+        return "some evidence of forgery" if llr > 0 else "nothing suspicious found"
 
     def lacks(self, modality: str) -> bool:
         """Return whether nothing of a modality was decoded. A modality that `decoded_s` does not mention counts as present."""
         return modality in self.decoded_s and self.decoded_s[modality] is None
 
-    def to_dict(self) -> dict[str, object]:
-        """Return all but the preview as plain JSON values (NaN as null); their schema is `localization.schema.json`."""
+    def to_dict(self, threshold: float | None = None) -> dict[str, object]:
+        """Return all but the preview as plain JSON values (NaN as null); their schema is `localization.schema.json`.
+
+        Args:
+            threshold: separates `segments` from `weaker_segments`; None: `threshold` of the localization.
+        """
+        from avloc.localization.text import sentence
+
+        threshold = self.threshold if threshold is None else threshold
+        segments = self.segments(0.0)
         curves = {
             modality: [None if math.isnan(value) else round(float(value), 4) for value in self.fakeness[:, k]]
             for k, modality in enumerate(MODALITIES)
@@ -151,10 +238,16 @@ class Localization:
             "schema": SCHEMA,
             "file": self.file,
             "duration": round(self.duration_s, 3),
+            "sentence": sentence(self),
             "verdict": self.verdict,
-            "probability": {k: None if p is None else round(float(p), 4) for k, p in self.probabilities.items()},
-            "calibrated": self.calibrated,
-            "segments": [segment.to_dict() for segment in self.segments()],
+            "prior": self.prior,
+            "llr": self.llrs,
+            "probability": self.probabilities,
+            "score": {key: self._score(key) for key in self.scores},
+            "threshold": {"unit": self.unit, "value": threshold},
+            "segments": [segment.to_dict() for segment in segments if segment.strength >= threshold],
+            "weaker_segments": [segment.to_dict() for segment in segments if segment.strength < threshold],
+            "calibration": {name: fit._asdict() for name, fit in self.calibration.items()},
             "step": {"start": self.grid.start_s, "hop": self.grid.hop_s, **curves},
             "decoded": {modality: _rounded(self.decoded_s.get(modality)) for modality in MODALITIES},
             "unjudged": dict(self.unjudged),
@@ -173,7 +266,7 @@ class Localization:
         schema = document.get("schema")
         if schema not in (SCHEMA, *EARLIER_SCHEMAS):
             raise AvlocError(f"want a localization of schema {SCHEMA}, got {schema!r}")
-        step, rows = document["step"], document["segments"]
+        step, rows = document["step"], [*document["segments"], *document.get("weaker_segments", ())]
         fakeness = np.array([step[m] for m in MODALITIES], dtype=np.float32).T  # None becomes NaN
         modality_scores = np.array([[row[f"{m}_score"] or 0.0 for m in MODALITIES] for row in rows], dtype=np.float64)
         proposals = Proposals(
@@ -187,7 +280,12 @@ class Localization:
         unjudged = document.get("unjudged")
         if unjudged is None:
             unjudged = {modality: UNDECODED_STREAM for modality, span in decoded_s.items() if span is None}
-        probabilities = dict(document[EARLIER_SCHEMAS.get(schema, "probability")]) | dict.fromkeys(unjudged)
+        if schema == SCHEMA:
+            scores, prior = document["score"], document["prior"]
+            calibration = {name: PlattFit(**fit) for name, fit in document["calibration"].items()}
+        else:
+            scores, calibration = _earlier_evidence(document, document[EARLIER_SCHEMAS[schema]], unjudged)
+            prior = PRIOR
         return cls(
             file=document["file"],
             duration_s=document["duration"],
@@ -195,8 +293,9 @@ class Localization:
             grid=TimeGrid(step["start"], step["hop"], len(fakeness)),
             fakeness=fakeness,
             problems=tuple(document["problems"]),
-            probabilities=probabilities,
-            calibrated=document["calibrated"],
+            scores=scores,
+            calibration=calibration,
+            prior=prior,
             decoded_s=decoded_s,
             network=None if document.get("network") is None else NetworkDescription.from_dict(document["network"]),
             unjudged=unjudged,
@@ -224,6 +323,15 @@ class Localization:
         from avloc.localization.page import as_iframe
 
         return as_iframe(self)
+
+
+def _earlier_evidence(
+    document: Mapping[str, Any], probabilities: Mapping[str, float | None], unjudged: Mapping[str, str]
+) -> tuple[dict[str, float | None], dict[str, PlattFit]]:
+    """Take a document's probabilities for scores whose log-odds are the evidence; the prior of their split is unknown."""
+    scores = dict(probabilities) | dict.fromkeys(unjudged)
+    fits = {key: PlattFit(1.0, 0.0) for key, score in scores.items() if score is not None}
+    return scores, fits if document["calibrated"] else {}
 
 
 def _rounded(span: DecodedSpan) -> list[float] | None:

@@ -126,7 +126,7 @@ class ResultFolder:
             row = self._row_of_json(job) if "json" in self.formats else None
             if row is None:
                 row = rows.get(str(job.clip).encode("utf-8", "backslashreplace").decode())  # as files are written
-            if row is not None and row.forged != "":
+            if row is not None and row.seconds != "":
                 yield SummaryEntry(job.name, row)
 
     def _row_of_json(self, job: ClipJob) -> SummaryRow | None:

@@ -14,8 +14,7 @@ from avloc.core.records import MODALITIES
 
 ModalityName = Literal["audio", "visual", "both"]
 Verdict = Literal["likely forged", "not clearly forged"]
-"""The words for what a network's operating point, or a calibrated probability, decides."""
-SCORE_STEP = 1e-4  # of a score as it is shown
+"""The words for a segment at or above the threshold, and below it."""
 MODALITY_LABELS: dict[ModalityName, str] = {"audio": "audio", "visual": "visual", "both": "audio and visual"}
 """The words for people: on the page, in subtitles and labels, and in the terminal."""
 
@@ -27,18 +26,19 @@ class LocalizedSegment:
     Attributes:
         start_s: start on the file's own clock.
         end_s: end on the file's own clock.
-        score: strength of the evidence in [0, 1]; not a probability.
+        score: of the network, in [0, 1]; not a probability.
         modality: `audio`, `visual` or `both`.
         audio_score: the score of the audio stream alone; None if it was not judged.
         visual_score: the score of the visual stream alone; None if it was not judged.
-        verdict: the decision of the network's operating point on the score; None: it has no operating point.
+        verdict: the decision on it; None: nothing decides.
+        probability: the probability that it is right, at the prior of its clip; None without a calibration of segments.
 
-    >>> segment = LocalizedSegment.from_scores((0.5, 0.8), 0.9, np.array([0.05, 0.91]), operating_point=0.6)
+    >>> segment = LocalizedSegment.from_scores((0.5, 0.8), 0.9, np.array([0.05, 0.91]), probability=0.84, threshold=0.6)
     >>> segment  # doctest: +NORMALIZE_WHITESPACE
     LocalizedSegment(start_s=0.5, end_s=0.8, score=0.9, modality='visual', audio_score=0.05, visual_score=0.91,
-                     verdict='likely forged')
+                     verdict='likely forged', probability=0.84)
     >>> segment.label
-    'likely forged: visual (score 0.90)'
+    'likely forged: visual (probability 84 %)'
     """
 
     start_s: float
@@ -48,6 +48,7 @@ class LocalizedSegment:
     audio_score: float | None
     visual_score: float | None
     verdict: Verdict | None = None
+    probability: float | None = None
 
     @classmethod
     def from_scores(
@@ -56,7 +57,8 @@ class LocalizedSegment:
         score: float,
         modality_scores: npt.NDArray[np.floating],
         *,
-        operating_point: float | None = None,
+        probability: float | None = None,
+        threshold: float | None = None,
         unjudged: Collection[str] = (),
     ) -> LocalizedSegment:
         """Build a segment from a row of `Proposals`.
@@ -65,7 +67,8 @@ class LocalizedSegment:
             segment: (2,) start and end, in seconds.
             score: its score.
             modality_scores: (M,) one score per modality, in the order of `MODALITIES`.
-            operating_point: the lowest score that counts as a detection; None: none was chosen.
+            probability: the probability that it is right; None: unknown.
+            threshold: the lowest probability, or without one the lowest score, that counts as a detection; None: none does.
             unjudged: modalities without a score.
         """
         start_s, end_s = (round(float(time_s), 3) for time_s in segment)
@@ -74,10 +77,21 @@ class LocalizedSegment:
             for modality, value in zip(MODALITIES, modality_scores, strict=True)
         )
         score = round(float(score), 4)
-        verdict = None if operating_point is None else verdict_of(score >= operating_point)
+        strength = score if probability is None else probability
+        verdict = None if threshold is None else verdict_of(strength >= threshold)
         judged = [modality for modality in MODALITIES if modality not in unjudged]
         modality = cast(ModalityName, judged[0]) if len(judged) == 1 else modality_name(modality_scores)
-        return cls(start_s, end_s, score, modality, audio_score, visual_score, verdict)
+        return cls(start_s, end_s, score, modality, audio_score, visual_score, verdict, probability)
+
+    @property
+    def strength(self) -> float:
+        """The number that thresholds are compared with: the probability, or without one the score."""
+        return self.score if self.probability is None else self.probability
+
+    @property
+    def strength_text(self) -> str:
+        """The strength with its unit: `probability 84 %`, or `score 0.90`."""
+        return f"score {self.score:.2f}" if self.probability is None else f"probability {percent(self.probability)}"
 
     @property
     def modality_label(self) -> str:
@@ -87,7 +101,7 @@ class LocalizedSegment:
     @property
     def label(self) -> str:
         """The segment in a few words, for subtitles and labels; the verdict comes first if there is one."""
-        text = f"{self.modality_label} (score {self.score:.2f})"
+        text = f"{self.modality_label} ({self.strength_text})"
         return text if self.verdict is None else f"{self.verdict}: {text}"
 
     def lies_in(self, modality: str) -> bool:
@@ -99,12 +113,24 @@ class LocalizedSegment:
         return {
             "start": self.start_s,
             "end": self.end_s,
+            "probability": self.probability,
             "score": self.score,
             "modality": self.modality,
             "audio_score": self.audio_score,
             "visual_score": self.visual_score,
             "verdict": self.verdict,
         }
+
+
+def percent(probability: float) -> str:
+    """Format a probability in whole percent, which is never certain.
+
+    >>> percent(0.84), percent(0.9951), percent(0.0), percent(0.994)
+    ('84 %', '>99 %', '<1 %', '99 %')
+    """
+    if probability >= 0.995:
+        return ">99 %"
+    return "<1 %" if probability < 0.005 else f"{100 * probability:.0f} %"
 
 
 def verdict_of(is_detected: bool) -> Verdict:

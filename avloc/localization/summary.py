@@ -17,7 +17,8 @@ from urllib.parse import quote
 
 from avloc.io.cells import quote_cell, unquote_cell
 from avloc.io.files import write_text
-from avloc.localization.text import NOT_JUDGED, notes
+from avloc.localization.segment import percent
+from avloc.localization.text import NOT_JUDGED, notes, percent_exact, sentence
 
 if TYPE_CHECKING:
     from avloc.localization.result import Localization
@@ -27,6 +28,7 @@ TITLE = "Which clips are fake?"
 EARLIER_HEADERS = (
     "file,seconds,forged,picture,sound,",
     "file,seconds,forged,visual,audio,segments,best_start,best_end,best_score,problems",
+    "file,seconds,forged,visual,audio,segments,best_start,best_end,best_score,problems,verdict,run\n",
 )
 """The start of tables whose columns for the modalities had other names, or that had fewer; still read."""
 DIGEST_DIGITS = 16
@@ -39,16 +41,19 @@ class SummaryRow:
     Attributes:
         file: the clip.
         seconds: its length.
-        forged: the probability that it is forged; the strongest score, if the checkpoint is not calibrated.
+        forged: the probability that it is forged, at the prior; empty if the checkpoint is not calibrated.
         visual: the same for its visual stream.
         audio: the same for its audio stream.
-        segments: the number of segments with at least the threshold's score.
+        segments: the number of segments that reach the threshold.
         best_start: start of the strongest segment.
         best_end: end of the strongest segment.
         best_score: score of the strongest segment.
         problems: messages, separated by semicolons.
-        verdict: `likely forged` or `not clearly forged`.
+        verdict: the clip's (`avloc.localization.result.ClipVerdict`).
         run: a digest of the network and of the options that made the result (`run_digest`).
+        prior: the prior of the probabilities.
+        llr: the natural-log likelihood ratio that the clip is forged; empty if the checkpoint is not calibrated.
+        answer: the answer in a sentence.
     """
 
     file: str
@@ -63,6 +68,9 @@ class SummaryRow:
     problems: str = ""
     verdict: str = ""
     run: str = ""
+    prior: float | str = ""
+    llr: float | str = ""
+    answer: str = ""
 
     @classmethod
     def from_localization(cls, localization: Localization, threshold: float) -> SummaryRow:
@@ -70,7 +78,7 @@ class SummaryRow:
 
         Args:
             localization: the clip's localization.
-            threshold: the lowest score of a segment that counts.
+            threshold: the lowest probability (or score) of a segment that counts.
         """
         strongest = localization.strongest()
         probabilities = {
@@ -87,6 +95,9 @@ class SummaryRow:
             problems="; ".join(notes(localization)),
             verdict=localization.verdict or "",
             run="" if localization.network is None else run_digest(localization.network.sha256, localization.options),
+            prior=localization.prior,
+            llr="" if (llr := localization.llrs.get("clip")) is None else llr,
+            answer=sentence(localization),
             **probabilities,
         )
 
@@ -152,7 +163,7 @@ def save_summary(
         folder: the folder to write to.
         entries: the clips that were localized.
         failed: the clips that could not be localized.
-        threshold: the lowest score of a segment that counts; None: the operating point of the network.
+        threshold: the lowest probability (or score) of a segment that counts; None: each localization's own.
         index: whether to write `index.html`; it links to each clip's page.
     """
     buffer = io.StringIO()
@@ -162,17 +173,25 @@ def save_summary(
     writer.writerows({column: quote_cell(value) for column, value in asdict(row).items()} for row in rows)
     write_text(folder / TABLE, buffer.getvalue())
     if index:
-        by_suspicion = sorted(entries, key=lambda entry: -float(entry.row.forged or 0))
+        by_suspicion = sorted(entries, key=_suspicion)
         write_text(folder / INDEX, _index_page(by_suspicion, failed, threshold))
+
+
+def _suspicion(entry: SummaryEntry) -> tuple[float, float]:
+    """Sort by evidence, and by the strongest score; the most suspicious clip first."""
+    row = entry.row
+    return -float(row.llr if row.llr != "" else "-inf"), -float(row.best_score or 0)
 
 
 def _index_page(entries: Sequence[SummaryEntry], failed: Sequence[FailedClip], threshold: float | None) -> str:
     counted = "segments detected" if threshold is None else f"segments of {threshold:g} or more"
+    priors = sorted({float(row.prior) for _, row in entries if row.prior != ""})
+    prior = " and ".join(map(percent_exact, priors)) or "an unknown value"
     style = resources.files("avloc.localization").joinpath("page.css").read_text(encoding="utf-8")
     lines = [
         f'<tr><td class="left"><a href="{quote(os.fsencode(name))}.html">{html.escape(row.file)}</a></td>'
         + "".join(f"<td>{_number(value)}</td>" for value in (row.forged, row.visual, row.audio))
-        + f'<td class="left">{row.verdict}</td>'
+        + f'<td class="left">{html.escape(row.answer or row.verdict)}</td>'
         + f'<td class="wide">{row.segments}</td><td class="wide">{float(row.seconds):.1f}</td></tr>'
         for name, row in entries
     ]
@@ -181,10 +200,10 @@ def _index_page(entries: Sequence[SummaryEntry], failed: Sequence[FailedClip], t
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
         'content="width=device-width, initial-scale=1"><link rel="icon" href="data:,"><title>' + TITLE + "</title>"
         f"<style>{style}</style></head><body><main><h1>{len(entries)} clips</h1>{messages}"
-        '<p class="faint">The columns forged, visual and audio hold probabilities if the checkpoint is calibrated, '
-        "otherwise the strongest scores.</p>"
+        f'<p class="faint">The columns forged, visual and audio hold probabilities at a prior of {prior}; without a calibration '
+        "of the checkpoint they are empty, and the strongest score sorts the clips.</p>"
         '<div class="table"><table><thead><tr><th class="left">clip</th><th>forged</th><th>visual</th><th>audio</th>'
-        '<th class="left">verdict</th>'
+        '<th class="left">answer</th>'
         f'<th class="wide">{counted}</th><th class="wide">seconds</th></tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
         "</main></body></html>\n"
@@ -192,4 +211,4 @@ def _index_page(entries: Sequence[SummaryEntry], failed: Sequence[FailedClip], t
 
 
 def _number(value: float | str) -> str:
-    return NOT_JUDGED if value == "" else f"{float(value):.2f}"
+    return NOT_JUDGED if value == "" else html.escape(percent(float(value)))

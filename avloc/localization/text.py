@@ -10,15 +10,28 @@ from typing import TYPE_CHECKING
 
 from avloc.errors import shown
 from avloc.io.cells import quote_cell
-from avloc.localization.segment import by_time
+from avloc.localization.segment import by_time, percent
 
 if TYPE_CHECKING:
     from avloc.core.descriptions import NetworkDescription
     from avloc.localization.result import Localization
+    from avloc.localization.segment import LocalizedSegment
 
-CSV_FIELDS = ("file", "start", "end", "score", "modality", "audio_score", "visual_score", "verdict")
+CSV_FIELDS = (
+    "file",
+    "start",
+    "end",
+    "probability",
+    "prior",
+    "score",
+    "modality",
+    "audio_score",
+    "visual_score",
+    "verdict",
+)
 SHOWN_DIGITS = 12  # of a hash
 NOT_JUDGED = "–"
+NAMED_SEGMENTS = 3  # in the sentence
 
 
 def csv_text(localization: Localization, threshold: float) -> str:
@@ -30,7 +43,10 @@ def csv_text(localization: Localization, threshold: float) -> str:
     writer = csv.DictWriter(buffer, CSV_FIELDS, lineterminator="\n")
     writer.writeheader()
     segments = by_time(localization.segments(threshold))
-    writer.writerows({"file": quote_cell(localization.file), **segment.to_dict()} for segment in segments)
+    writer.writerows(
+        {"file": quote_cell(localization.file), "prior": localization.prior, **segment.to_dict()}
+        for segment in segments
+    )
     return buffer.getvalue()
 
 
@@ -52,71 +68,124 @@ def audacity_text(localization: Localization, threshold: float) -> str:
     )
 
 
-def verdict_text(localization: Localization) -> str:
-    """State in one phrase whether the clip is likely forged (`Localization.verdict`), with the numbers behind it.
+def sentence(localization: Localization) -> str:
+    """State the answer in one sentence; below the threshold it still names the strongest segment.
 
-    >>> from avloc.core.descriptions import NetworkDescription
+    >>> from avloc.core.calibration import PlattFit
     >>> from avloc.core.proposals import Proposals
     >>> from avloc.core.timeline import TimeGrid
     >>> from avloc.localization.result import Localization
     >>> import numpy as np
-    >>> probabilities = {"clip": 0.62, "audio": 0.05, "visual": 0.6}
-    >>> empty = Proposals.empty(), TimeGrid(0.0, 0.04, 1), np.zeros((1, 2), np.float32)
-    >>> verdict_text(Localization("clip.mp4", 0.04, *empty, (), probabilities, calibrated=True))
-    'likely forged (probability 0.62; visual 0.60, audio 0.05)'
-    >>> network = NetworkDescription("avloc-av", threshold=0.7)
-    >>> verdict_text(Localization("clip.mp4", 0.04, *empty, (), probabilities, calibrated=True, network=network))
-    'not clearly forged (strongest score 0.00, threshold 0.70; probability 0.62; visual 0.60, audio 0.05)'
-    >>> verdict_text(Localization("clip.mp4", 0.04, *empty, (), probabilities, calibrated=False))
-    'strongest score 0.62 (visual 0.60, audio 0.05)'
+    >>> proposals = Proposals(np.array([[1.72, 2.16]]), np.array([0.9]), np.array([[0.05, 0.91]]))
+    >>> fits = {name: PlattFit(1.0, 0.0, 50, 50) for name in ("clip", "audio", "visual", "segment")}
+    >>> grid, scores = TimeGrid(0.0, 0.04, 1), {"clip": 0.9, "audio": 0.05, "visual": 0.91}
+    >>> clip = Localization("clip.mp4", 3.0, proposals, grid, np.zeros((1, 2), np.float32), (), scores, fits)
+    >>> sentence(clip)
+    'Likely forged: visual, 1.72–2.16 s'
+    >>> from dataclasses import replace
+    >>> sentence(replace(clip, prior=0.01))
+    'Some evidence of forgery (strongest: visual, 1.72–2.16 s, 8 %)'
     """
-    clip, visual, audio = (probability_text(localization, key) for key in ("clip", "visual", "audio"))
-    streams, operating = f"visual {visual}, audio {audio}", operating_text(localization)
-    if localization.verdict is None:
-        return f"strongest score {clip} ({streams})"
-    numbers = [operating, f"probability {clip}" if localization.calibrated else "", streams]
-    return f"{localization.verdict} ({'; '.join(filter(None, numbers))})"
+    strongest, verdict = localization.strongest(), localization.verdict
+    if all(score is None for score in localization.scores.values()):
+        return "Not judged"
+    if verdict == "likely forged":
+        detected = localization.segments()
+        places = "; ".join(f"{each.modality_label}, {_span(each)}" for each in by_time(detected[:NAMED_SEGMENTS]))
+        more = f"; {len(detected) - NAMED_SEGMENTS} more" if len(detected) > NAMED_SEGMENTS else ""
+        return f"Likely forged: {places}{more}"
+    answer = "Not calibrated, so no verdict" if verdict is None else verdict[0].upper() + verdict[1:]
+    if strongest is None:
+        return answer
+    strength = f"score {strongest.score:.2f}" if strongest.probability is None else percent(strongest.probability)
+    return f"{answer} (strongest: {strongest.modality_label}, {_span(strongest)}, {strength})"
+
+
+def evidence_text(localization: Localization) -> str:
+    """Format the numbers behind the sentence, with the prior that they hold at.
+
+    >>> from avloc.localization.result import Localization
+    >>> from avloc.core.proposals import Proposals
+    >>> from avloc.core.timeline import TimeGrid
+    >>> import numpy as np
+    >>> empty = Proposals.empty(), TimeGrid(0.0, 0.04, 1), np.zeros((1, 2), np.float32)
+    >>> evidence_text(Localization("clip.mp4", 0.04, *empty, (), {"clip": 0.62, "audio": 0.05, "visual": 0.6}))
+    'strongest score 0.62 (visual 0.60, audio 0.05); not calibrated, so no probability'
+    """
+    values = {key: strength_text(localization, key) for key in ("clip", "visual", "audio")}
+    streams = f"visual {values['visual']}, audio {values['audio']}"
+    llr = localization.llrs.get("clip")
+    if llr is None:
+        return f"strongest score {values['clip']} ({streams}); not calibrated, so no probability"
+    unknown = "; the prior of its calibration is unknown, taken as 50 %" if localization.split_prior is None else ""
+    return (
+        f"probability of forgery {values['clip']} at a prior of {percent_exact(localization.prior)} ({streams}); "
+        f"log-likelihood ratio {llr:+.2f}{unknown}"
+    )
+
+
+def percent_exact(prior: float) -> str:
+    """Format a prior, which the user chose, without rounding.
+
+    >>> percent_exact(0.5), percent_exact(0.0001)
+    ('50 %', '0.01 %')
+    """
+    return f"{100 * prior:g} %"
+
+
+def threshold_text(localization: Localization, threshold: float) -> str:
+    """Format a threshold with its unit.
+
+    >>> from avloc.localization.result import Localization
+    >>> from avloc.core.proposals import Proposals
+    >>> from avloc.core.timeline import TimeGrid
+    >>> import numpy as np
+    >>> empty = Proposals.empty(), TimeGrid(0.0, 0.04, 1), np.zeros((1, 2), np.float32)
+    >>> threshold_text(Localization("clip.mp4", 0.04, *empty), 0.2)
+    'a score of 0.2'
+    """
+    return (
+        f"a probability of {percent_exact(threshold)}"
+        if localization.unit == "probability"
+        else f"a score of {threshold:g}"
+    )
+
+
+def _span(segment: LocalizedSegment) -> str:
+    return f"{segment.start_s:.2f}–{segment.end_s:.2f} s"
 
 
 def summary_line(localization: Localization, threshold: float) -> str:
     """Format one line for a clip of many."""
     count = len(localization.segments(threshold))
     remarks = f" ({'; '.join(notes(localization))})" if notes(localization) else ""
-    text = f"{verdict_text(localization)}; {count} segment{'s' * (count != 1)} of {threshold:g} or more{remarks}"
-    return shown(f"{localization.file}: {text}")
+    counted = f"{count} segment{'s' * (count != 1)} of {threshold_text(localization, threshold)} or more"
+    return shown(f"{localization.file}: {sentence(localization)}; {evidence_text(localization)}; {counted}{remarks}")
 
 
 def report(localization: Localization, threshold: float, paths: Sequence[Path]) -> str:
-    """Format the verdict, the problems and the segments of a single clip.
+    """Format the answer, the problems and the segments of a single clip.
 
     Args:
         localization: the clip's localization.
-        threshold: the lowest score of a segment.
+        threshold: the lowest probability (or score) of a segment.
         paths: the output files.
     """
     segments = by_time(localization.segments(threshold))
     lines = [
-        f"{localization.file}: {localization.duration_s:.2f} s, {len(segments)} segment{'s' * (len(segments) != 1)} "
-        f"with a score of {threshold:g} or more → {', '.join(map(str, paths))}",
-        f"  {verdict_text(localization)}",
+        f"{localization.file}: {sentence(localization)}",
+        f"  {evidence_text(localization)}",
+        f"  {localization.duration_s:.2f} s, {len(segments)} segment{'s' * (len(segments) != 1)} of "
+        f"{threshold_text(localization, threshold)} or more → {', '.join(map(str, paths))}",
         *(f"  network: {network_text(network)}" for network in (localization.network,) if network is not None),
         *(f"  note: {note}" for note in notes(localization)),
         *(
-            f"  {segment.start_s:8.2f} – {segment.end_s:8.2f} s   score {segment.score:.2f}   {segment.modality_label:16}   "
+            f"  {segment.start_s:8.2f} – {segment.end_s:8.2f} s   {segment.strength_text}   {segment.modality_label:16}   "
             f"{segment.verdict or ''}".rstrip()
             for segment in segments
         ),
     ]
     return "\n".join(map(shown, lines))
-
-
-def operating_text(localization: Localization) -> str:
-    """Format the strongest score beside the network's operating point; empty without one."""
-    if localization.operating_point is None:
-        return ""
-    strongest = localization.strongest()
-    score = 0.0 if strongest is None else strongest.score
-    return f"strongest score {score:.2f}, threshold {localization.operating_point:.2f}"
 
 
 def notes(localization: Localization) -> list[str]:
@@ -144,10 +213,12 @@ def network_text(network: NetworkDescription) -> str:
     return f"{text}, trained only on {network.scope}" if network.scope else text
 
 
-def probability_text(localization: Localization, key: str) -> str:
-    """Format the probability of the clip or of a modality; `NOT_JUDGED` for what was not judged."""
-    probability = localization.probabilities.get(key)
-    return NOT_JUDGED if probability is None else f"{probability:.2f}"
+def strength_text(localization: Localization, key: str) -> str:
+    """Format the probability of the clip or of a modality, or without calibration its score; `NOT_JUDGED` for neither."""
+    score, probability = localization.scores.get(key), localization.probabilities.get(key)
+    if score is None:
+        return NOT_JUDGED
+    return f"{score:.2f}" if probability is None else percent(probability)
 
 
 def _timestamp(seconds: float) -> str:

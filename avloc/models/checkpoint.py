@@ -8,11 +8,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from avloc.core.calibration import PlattFit
 from avloc.core.descriptions import (
     ClipInputFormat,
     ExtractorDescription,
@@ -261,7 +262,7 @@ def _context(path: Path, values: Mapping[str, Any]) -> TrainingContext:
         hop_s=float(values["hop_s"]),
         extractors=tuple(extractors),
         clips=None if clips is None else ClipInputFormat(int(clips["frames"]), clips["fit"]),
-        calibration={str(name): (float(fit[0]), float(fit[1])) for name, fit in calibration.items()},
+        calibration={str(name): _fit(fit) for name, fit in calibration.items()},
         native_rate=native_rate,
         modality=modality,
     )
@@ -297,8 +298,16 @@ def _is_clip_format(value: Any, arguments: Mapping[str, Any]) -> bool:
 
 
 def _is_fit(value: Any) -> bool:
-    is_pair = isinstance(value, tuple | list) and len(value) == 2
-    return is_pair and all(isinstance(v, int | float) and math.isfinite(v) for v in value)
+    """Tell whether a value is a slope and an offset, in checkpoints of today followed by the numbers of both classes."""
+    if not isinstance(value, tuple | list) or len(value) not in (2, 4):
+        return False
+    return all(isinstance(v, int | float) and math.isfinite(v) for v in value) and all(
+        type(count) is int and count > 0 for count in value[2:]
+    )
+
+
+def _fit(value: Sequence[Any]) -> PlattFit:
+    return PlattFit(float(value[0]), float(value[1]), *value[2:])
 
 
 def write_checkpoint(

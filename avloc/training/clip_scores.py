@@ -1,18 +1,28 @@
-"""Best scores of validation clips > calibration of a network's probabilities, and how well they detect forged clips."""
+"""Scores of validation clips and of their segments > calibration of a network's probabilities, and how well they detect."""
 
 from __future__ import annotations
 
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from avloc.core.calibration import CALIBRATED, PlattFit, best_scores, fit_platt
+from avloc.core.calibration import (
+    CALIBRATED,
+    SEGMENT_FIT,
+    SEGMENT_ROWS,
+    PlattFit,
+    best_scores,
+    fit_platt,
+    right_segments,
+)
 from avloc.core.clip_records import Record, clip_record
 from avloc.core.proposals import Proposals
-from avloc.core.records import MODALITIES
+from avloc.core.records import MODALITIES, VideoRecord
+from avloc.core.timeline import segment_array
 from avloc.evaluation.detection import score_detection
 
 
@@ -20,7 +30,8 @@ class ClipResults(NamedTuple):
     """The results of a validation that need no segments.
 
     Attributes:
-        calibration: the fit of each of `CALIBRATED` that has both real and forged clips.
+        calibration: the fit of each of `CALIBRATED` that has both real and forged clips, and of segments if some are right and
+            some wrong.
         auc: area under the ROC curve of the clips' best scores; NaN unless there are both real and forged clips.
         eer: their equal error rate.
     """
@@ -31,10 +42,9 @@ class ClipResults(NamedTuple):
 
 
 class ClipScores(Metric):
-    """Collect the best scores and labels of all validation clips, across ranks; `compute` fits the calibration.
+    """Collect scores and labels of all validation clips and of their segments, across ranks; `compute` fits the calibration.
 
     >>> import numpy as np
-    >>> from avloc.core.records import VideoRecord
     >>> from avloc.core.timeline import Segment
     >>> scores = ClipScores()
     >>> for score, segments in ((0.9, (Segment(0.0, 1.0),)), (0.1, ())):
@@ -42,17 +52,19 @@ class ClipScores(Metric):
     ...     scores.update(row, VideoRecord("a.mp4", "val", audio_segments=segments))
     >>> results = scores.compute()
     >>> sorted(results.calibration), results.auc
-    (['audio', 'clip'], 1.0)
+    (['audio', 'clip', 'segment'], 1.0)
     """
 
     full_state_update = False
     scores: list[Tensor]
     labels: list[Tensor]
+    segments: list[Tensor]
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.add_state("scores", default=[], dist_reduce_fx="cat")
         self.add_state("labels", default=[], dist_reduce_fx="cat")
+        self.add_state("segments", default=[], dist_reduce_fx="cat")  # (n, 2) score, and 1 if it is right
 
     def update(self, proposals: Proposals, record: Record) -> None:
         """Add a clip: its proposals and its labels."""
@@ -60,15 +72,23 @@ class ClipScores(Metric):
         labels = [bool(forged), *(m in forged for m in MODALITIES)]
         self.scores.append(torch.as_tensor(best_scores(proposals)[None], dtype=torch.float32, device=self.device))
         self.labels.append(torch.tensor([labels], device=self.device))
+        rows = np.zeros((0, 2))
+        if isinstance(record, VideoRecord):  # a record of clip labels does not tell which segments are right
+            strongest = proposals.take(slice(SEGMENT_ROWS))
+            is_right = right_segments(strongest, segment_array(record.with_joined_segments().segments))
+            rows = np.column_stack([strongest.scores, is_right])
+        self.segments.append(torch.as_tensor(rows, dtype=torch.float32, device=self.device))
 
     def compute(self) -> ClipResults:
-        """Fit each of `CALIBRATED`, and score the detection of forged clips."""
+        """Fit each of `CALIBRATED` and the segments, and score the detection of forged clips."""
         if not len(self.scores):
             return ClipResults({}, math.nan, math.nan)
-        scores, labels = (
-            (torch.cat(x) if isinstance(x, list) else x).cpu().numpy() for x in (self.scores, self.labels)
+        scores, labels, segments = (
+            (torch.cat(x) if isinstance(x, list) else x).cpu().numpy()
+            for x in (self.scores, self.labels, self.segments)
         )
         fits = {name: fit_platt(scores[:, k], labels[:, k]) for k, name in enumerate(CALIBRATED)}
+        fits[SEGMENT_FIT] = fit_platt(segments[:, 0], segments[:, 1])
         detection = score_detection(scores[:, 0], labels[:, 0])
         calibration = {name: fit for name, fit in fits.items() if fit is not None}
         return ClipResults(calibration, detection.auc, detection.eer)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from avloc.core.calibration import PRIOR
 from avloc.errors import AvlocError, one_line
 from avloc.feature_extraction.media.probe import probe
 from avloc.feature_extraction.media.types import Span
@@ -60,13 +61,15 @@ class LocalizeJob:
     Attributes:
         load: loads the network; called with a function to call during long work (`LocalizerSettings.load_for_work`); picklable.
         limits: the limits of a clip.
-        threshold: the score that a timeline's slider starts at; None: the operating point of the network.
+        threshold: the probability (or score) that a timeline's slider starts at; None: that of the localization.
+        prior: the probability that a clip is forged, before the network is asked.
         clip_url: the clip, as its timeline names it.
     """
 
     load: Callable[[Callable[[], None]], Localizer]
     limits: UploadLimits
     threshold: float | None
+    prior: float = PRIOR
     clip_url: str = "clip"
 
     def build(self, pulse: Pulse) -> Callable[[UploadTask], Iterator[Localized | Refused]]:
@@ -122,7 +125,7 @@ class LocalizeJob:
         problems = tuple(hide_paths(problem, task) for problem in localization.problems)
         threshold = localization.threshold if self.threshold is None else self.threshold
         unjudged = {modality: hide_paths(reason, task) for modality, reason in localization.unjudged.items()}
-        public = replace(localization, file=task.name, problems=problems, unjudged=unjudged)
+        public = replace(localization, file=task.name, problems=problems, unjudged=unjudged, prior=self.prior)
         document = page(public, self.clip_url, threshold)
         task.page.write_text(document, encoding="utf-8")
 

@@ -38,7 +38,7 @@ def example_of(length, file="x", *, audio=True, value=None):
 def test_missing_modality_is_never_forged(localizer):
     (localization,) = localizer.run([example_of(20, audio=False)])
     assert not localization.proposals.modality_scores[:, 0].any()
-    assert {segment.modality for segment in localization.segments()} == {"visual"}
+    assert {segment.modality for segment in localization.segments(0)} == {"visual"}
     assert np.isnan(localization.fakeness[:, 0]).all()
     assert not np.isnan(localization.fakeness[:, 1]).any()
     assert localization.probabilities["audio"] is None

@@ -81,10 +81,10 @@ def test_one_stream_of_a_clip_with_both_can_be_judged_alone():
     assert localization.network == packaged_description("audio")
     assert (localization.decoded_s["visual"], localization.problems) == (None, ())
     assert np.isnan(localization.fakeness[:, 1]).all()
-    assert {segment.modality for segment in localization.segments()} <= {"audio"}
+    assert {segment.modality for segment in localization.segments(0)} <= {"audio"}
     assert localization.probabilities["visual"] is None
     assert dict(localization.unjudged) == {"visual": "the network judges the audio stream alone"}
-    assert {segment.visual_score for segment in localization.segments()} == {None}
+    assert {segment.visual_score for segment in localization.segments(0)} == {None}
 
 
 def test_arrays_go_to_the_network_for_their_streams():

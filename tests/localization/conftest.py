@@ -5,9 +5,17 @@ import html.parser
 import numpy as np
 import pytest
 
+from avloc.core.calibration import PlattFit
 from avloc.core.proposals import Proposals
 from avloc.core.timeline import TimeGrid
 from avloc.localization.result import Localization
+
+FITS = {
+    "clip": PlattFit(1.0, 0.0, 100, 100),  # a score is its probability, at a prior of one half
+    "audio": PlattFit(1.0, 0.0, 100, 100),
+    "visual": PlattFit(1.0, 0.0, 100, 100),
+    "segment": PlattFit(1.0, 0.0, 300, 2700),
+}
 
 
 @pytest.fixture
@@ -26,8 +34,8 @@ def localization():
         grid=TimeGrid(0.0, 0.04, 103),
         fakeness=fakeness,
         problems=("2 damaged packets were left out",),
-        probabilities={"clip": 0.93, "audio": 0.8, "visual": 0.9},
-        calibrated=True,
+        scores={"clip": 0.9, "audio": 0.72, "visual": 0.91},
+        calibration=FITS,
         decoded_s={"audio": (0.0, 3.6), "visual": (0.0, 4.12)},
     )
 
@@ -43,8 +51,7 @@ def empty_localization():
         grid=TimeGrid(0.0, 0.04, 25),
         fakeness=fakeness,
         problems=("no video stream",),
-        probabilities={"clip": 0.0, "audio": 0.0, "visual": None},
-        calibrated=False,
+        scores={"clip": 0.0, "audio": 0.0, "visual": None},
         decoded_s={"audio": (0.0, 1.0), "visual": None},
         unjudged={"visual": "no video stream"},
     )

@@ -16,7 +16,7 @@ def test_a_thinned_curve_keeps_its_peaks():
 
 
 def test_each_lane_has_its_curve_and_its_segments(localization):
-    audio, visual = timeline_figure(localization).axes
+    audio, visual = timeline_figure(localization, 0.2).axes
     for axes, spans in ((audio, [(2.0, 2.64), (3.1, 3.3)]), (visual, [(0.5, 0.8), (3.1, 3.3)])):
         assert len(axes.lines) == 1
         edges = [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in axes.patches]
@@ -28,6 +28,11 @@ def test_a_stream_that_was_not_judged_is_stated(empty_localization):
     audio, visual = timeline_figure(empty_localization).axes
     assert [text.get_text() for text in visual.texts] == ["visual not judged"]
     assert len(audio.texts) == 0
+
+
+def test_segments_below_the_threshold_are_not_drawn(localization):
+    assert [len(axes.patches) for axes in timeline_figure(localization).axes] == [1, 1]
+    assert "at a prior of 50 %" in timeline_figure(localization).get_suptitle()
 
 
 @pytest.mark.parametrize("fixture", ["localization", "empty_localization"])

@@ -12,7 +12,7 @@ from avloc.localization.preview import SIDE, Preview
 
 
 def lanes(localization):
-    return "".join(lanes_html(localization, localization.segments()))
+    return "".join(lanes_html(localization, localization.segments(0)))
 
 
 def test_marks_lie_at_their_times_in_their_lanes(localization, read_html):

@@ -21,22 +21,25 @@ def test_all_tags_are_closed_and_nothing_is_loaded(localization, read_html):
 
 def test_the_table_has_the_segments_by_time(localization, read_html):
     rows = read_html(page(localization, None, 0.25)).find("tr")[1:]
-    assert [(row["data-start"], row["data-end"], row["data-score"]) for row in rows] == [
+    assert [(row["data-start"], row["data-end"], row["data-strength"]) for row in rows] == [
         ("0.5", "0.8", "0.9"),
         ("2.0", "2.64", "0.7"),
         ("3.1", "3.3", "0.3"),
     ]
-    assert rows[2]["data-status"] == "Audio and visual, from 3.10 to 3.30 seconds, score 0.30"
+    assert rows[2]["data-status"] == "Not clearly forged: audio and visual, from 3.10 to 3.30 seconds, probability 30 %"
     decided = replace(localization, network=NetworkDescription("net", threshold=0.5))
     rows = read_html(page(decided, None, 0.25)).find("tr")[1:]
-    assert rows[1]["data-status"] == "Likely forged: audio, from 2.00 to 2.64 seconds, score 0.70"
-    assert rows[2]["data-status"] == "Not clearly forged: audio and visual, from 3.10 to 3.30 seconds, score 0.30"
+    assert rows[1]["data-status"] == "Likely forged: audio, from 2.00 to 2.64 seconds, probability 70 %"
+    assert rows[2]["data-status"] == "Not clearly forged: audio and visual, from 3.10 to 3.30 seconds, probability 30 %"
 
 
 def test_the_verdict_states_probabilities(localization):
     text = page(localization, None, 0.25)
-    assert "<b>likely forged</b></li><li><b>0.93</b> probability</li>" in text
-    assert "<b>0.90</b> visual</li><li><b>0.80</b> audio</li>" in text
+    assert '<p class="answer">Likely forged: visual, 0.50–0.80 s; audio, 2.00–2.64 s</p>' in text
+    assert (
+        "Probability of forgery 90 % at a prior of 50 % (visual 91 %, audio 72 %); log-likelihood ratio +2.20." in text
+    )
+    assert "of which 50 % was forged. A segment counts from a probability of 50 % on." in text
     assert "decoded: visual 0.00–4.12 s, audio 0.00–3.60 s." in text
     assert "2 damaged packets were left out" in text
 
@@ -53,8 +56,7 @@ def test_an_uncalibrated_audio_file_without_segments(empty_localization, read_ht
     assert document.open == []
     assert document.find("audio")[0]["src"] == "quiet.wav"
     assert "visual: not judged" in text
-    assert "<b>0.00</b> strongest score" in text
-    assert "<b>–</b> visual" in text
+    assert "Strongest score 0.00 (visual –, audio 0.00)" in text
     assert "is not calibrated" in text
     assert len(document.find("tr")) == 1
 
@@ -63,17 +65,17 @@ def test_a_stream_that_was_not_judged_has_its_reason_and_no_number(localization)
     reason = "the network judges the audio stream alone"
     alone = replace(
         localization,
-        probabilities={"clip": 0.8, "audio": 0.8, "visual": None},
+        scores={"clip": 0.72, "audio": 0.72, "visual": None},
         unjudged={"visual": reason},
     )
     text = page(alone, None, 0.2)
-    assert "<b>–</b> visual" in text
+    assert "(visual –, audio 72 %)" in text
     assert f'<p class="problem">visual not judged: {reason}</p>' in text
-    assert '<td>0.70</td><td class="wide">–</td><td class="wide">0.72</td>' in text
+    assert '<td>70 %</td><td class="wide">0.70</td><td class="wide">–</td><td class="wide">0.72</td>' in text
 
 
 def test_a_page_without_probabilities_has_no_verdict(localization, read_html):
-    assert read_html(page(replace(localization, probabilities={}), None, 0.2)).find("ul") == []
+    assert read_html(page(replace(localization, scores={}), None, 0.2)).find("p", "answer") == []
 
 
 def test_only_the_strongest_segments_are_listed(localization, read_html):
@@ -84,7 +86,7 @@ def test_only_the_strongest_segments_are_listed(localization, read_html):
     text = page(crowded, None, 0.2)
     assert len(read_html(text).find("tr")) == MAX_LISTED_SEGMENTS + 1
     assert f"The strongest {MAX_LISTED_SEGMENTS} of {count} segments" in text
-    assert min(s.score for s in listed_segments(crowded)) >= crowded.segments()[MAX_LISTED_SEGMENTS].score
+    assert min(s.score for s in listed_segments(crowded)) >= crowded.segments(0)[MAX_LISTED_SEGMENTS].score
 
 
 @pytest.mark.parametrize(
@@ -110,7 +112,7 @@ def test_a_page_without_the_clip_has_no_player(localization, tmp_path):
 def test_a_notebook_shows_the_page_in_a_sandboxed_iframe(localization, read_html):
     iframe = read_html(as_iframe(localization)).find("iframe")[0]
     assert iframe["sandbox"] == "allow-scripts"
-    assert iframe["srcdoc"] == page(localization, None, 0.2)
+    assert iframe["srcdoc"] == page(localization, None, 0.5)
     assert localization._repr_html_() == as_iframe(localization)
 
 
@@ -118,11 +120,10 @@ def test_the_page_names_the_network_and_its_operating_point(localization, read_h
     network = NetworkDescription("avloc-both", "<3>", "2026-11-26", "drawn faces", "ab" * 32, 0.75)
     text = page(replace(localization, network=network), None, 0.75)
     assert "Network: avloc-both &lt;3&gt; (2026-11-26, sha256 abababababab), trained only on drawn faces." in text
-    assert "Strongest score 0.90, threshold 0.75." in text
+    assert "A segment counts from a probability of 75 % on." in text
     assert '"threshold": 0.75' in as_iframe(replace(localization, network=network)).replace("&quot;", '"')
     assert read_html(text).open == []
 
 
 def test_a_page_of_an_unknown_network_names_none(localization):
     assert "Network:" not in page(localization, None, 0.2)
-    assert "threshold 0" not in page(localization, None, 0.2)

@@ -82,7 +82,7 @@ def test_earlier_entries_come_from_json_files(results, localization):
     results.write(JOB, replace(localization, file=str(JOB.clip)))
     (entry,) = results.earlier_entries([JOB])
     assert entry.name == JOB.name
-    assert (entry.row.file, entry.row.forged, entry.row.segments) == (str(JOB.clip), 0.93, 2)
+    assert (entry.row.file, entry.row.forged, entry.row.segments) == (str(JOB.clip), 0.9, 2)
 
 
 def test_earlier_entries_without_json_come_from_the_summary(results, localization):
@@ -90,7 +90,7 @@ def test_earlier_entries_without_json_come_from_the_summary(results, localizatio
     results.write_summary([SummaryEntry(JOB.name, row)], [FailedClip(Path("broken.mkv"), "broken")])
     others = [ClipJob(Path("broken.mkv"), Path("broken")), ClipJob(Path("new.mp4"), Path("new"))]
     (entry,) = results.earlier_entries([JOB, *others])
-    assert (entry.name, entry.row.forged) == (JOB.name, "0.93")
+    assert (entry.name, entry.row.forged) == (JOB.name, "0.9")
 
 
 def test_a_damaged_json_is_no_earlier_entry(results, localization):

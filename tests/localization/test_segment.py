@@ -26,6 +26,7 @@ def test_times_are_rounded_to_milliseconds_and_scores_to_four_digits():
     assert segment.to_dict() == {
         "start": 1.235,
         "end": 3.0,
+        "probability": None,
         "score": 0.1235,
         "modality": "both",
         "audio_score": 0.9877,
@@ -38,9 +39,15 @@ def test_times_are_rounded_to_milliseconds_and_scores_to_four_digits():
     ("score", "verdict"), [(0.62, "likely forged"), (0.61996, "likely forged"), (0.61994, "not clearly forged")]
 )
 def test_the_operating_point_decides_on_the_score_as_it_is_shown(score, verdict):
-    segment = LocalizedSegment.from_scores((0, 1), score, np.array([score, 0.1]), operating_point=0.62)
+    segment = LocalizedSegment.from_scores((0, 1), score, np.array([score, 0.1]), threshold=0.62)
     assert segment.verdict == segment.to_dict()["verdict"] == verdict
     assert segment.label == f"{verdict}: audio (score 0.62)"
+
+
+def test_with_a_probability_it_decides():
+    segment = LocalizedSegment.from_scores((0, 1), 0.2, np.array([0.2, 0.05]), probability=0.7, threshold=0.6)
+    assert (segment.verdict, segment.strength, segment.strength_text) == ("likely forged", 0.7, "probability 70 %")
+    assert segment.label == "likely forged: audio (probability 70 %)"
 
 
 def test_a_modality_that_was_not_judged_has_no_score():

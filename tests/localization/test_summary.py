@@ -30,13 +30,26 @@ def entries(*pairs):
 def test_a_row_counts_segments_above_the_threshold(localization):
     row = SummaryRow.from_localization(replace(localization, grid=TimeGrid(1.0, 0.04, 78)), 0.5)
     assert row == SummaryRow(
-        localization.file, 3.12, 0.93, 0.9, 0.8, 2, 0.5, 0.8, 0.9, "2 damaged packets were left out", "likely forged"
+        localization.file,
+        3.12,
+        0.9,
+        0.91,
+        0.72,
+        2,
+        0.5,
+        0.8,
+        0.9,
+        "2 damaged packets were left out",
+        "likely forged",
+        prior=0.5,
+        llr=2.197,
+        answer="Likely forged: visual, 0.50–0.80 s; audio, 2.00–2.64 s",
     )
 
 
 def test_a_row_without_segments_and_without_video(empty_localization):
     assert SummaryRow.from_localization(empty_localization, 0.5) == SummaryRow(
-        "quiet.wav", 1.0, 0.0, "", 0.0, 0, problems="no video stream"
+        "quiet.wav", 1.0, segments=0, problems="no video stream", prior=0.5, answer="Not calibrated, so no verdict"
     )
 
 
@@ -45,8 +58,8 @@ def test_the_table_lists_clips_then_failures(localization, empty_localization, t
     save_summary(tmp_path, entries(("q", empty_localization), ("a b", localization)), failed, 0.5, index=True)
     rows = list(csv.DictReader(io.StringIO((tmp_path / "summary.csv").read_text())))
     assert [(row["file"], row["forged"], row["visual"], row["segments"], row["best_start"]) for row in rows] == [
-        ("quiet.wav", "0.0", "", "0", ""),
-        (localization.file, "0.93", "0.9", "2", "0.5"),
+        ("quiet.wav", "", "", "0", ""),
+        (localization.file, "0.9", "0.91", "2", "0.5"),
         (str(tmp_path / "bad.mp4"), "", "", "", ""),
     ]
     assert rows[2]["problems"] == "bad.mp4: no media"
@@ -57,8 +70,12 @@ def test_the_index_starts_with_the_most_suspicious_clip(localization, empty_loca
     page = (tmp_path / "index.html").read_text()
     assert page.index("a%20b.html") < page.index("q.html")
     assert "a &lt;b&gt; &amp; $c.mp4" in page
-    assert '<td>0.80</td><td class="left">likely forged</td><td class="wide">2</td><td class="wide">4.1</td>' in page
-    assert "<td>0.00</td><td>–</td><td>0.00</td>" in page
+    assert (
+        '<td>72 %</td><td class="left">Likely forged: visual, 0.50–0.80 s; audio, 2.00–2.64 s</td><td class="wide">2</td>'
+        in page
+    )
+    assert "<td>–</td><td>–</td><td>–</td>" in page
+    assert "probabilities at a prior of 50 %" in page
 
 
 def test_the_index_is_optional(localization, tmp_path):
@@ -69,7 +86,7 @@ def test_the_index_is_optional(localization, tmp_path):
 def test_read_summary_returns_the_rows_by_file(localization, tmp_path):
     save_summary(tmp_path, entries(("a", localization)), [FailedClip(Path("b.mp4"), "broken")], 0.5, index=False)
     rows = read_summary(tmp_path)
-    assert (rows[localization.file].forged, rows[localization.file].audio) == ("0.93", "0.8")
+    assert (rows[localization.file].forged, rows[localization.file].audio) == ("0.9", "0.72")
     assert rows["b.mp4"] == SummaryRow("b.mp4", problems="broken")
 
 
@@ -103,7 +120,7 @@ def test_a_row_tells_the_network_and_the_options_that_made_it(localization, tmp_
 
 
 def test_a_clip_without_any_score_is_the_least_suspicious(localization, tmp_path):
-    nothing = replace(localization, file="none.mp4", probabilities=dict.fromkeys(("clip", "audio", "visual")))
+    nothing = replace(localization, file="none.mp4", scores=dict.fromkeys(("clip", "audio", "visual")))
     save_summary(tmp_path, entries(("none", nothing), ("a b", localization)), [], 0.5, index=True)
     page = (tmp_path / "index.html").read_text()
     assert page.index("a%20b.html") < page.index("none.html")

@@ -17,12 +17,13 @@ from avloc.localization.result import Localization
 from avloc.localization.text import (
     audacity_text,
     csv_text,
+    evidence_text,
     network_text,
     notes,
-    probability_text,
     report,
+    sentence,
+    strength_text,
     summary_line,
-    verdict_text,
     vtt_text,
 )
 
@@ -46,14 +47,17 @@ def test_csv_names_like_formulas_are_quoted(localization):
 
 
 def test_csv_without_segments_is_a_header(empty_localization):
-    assert csv_text(empty_localization, 0.0) == "file,start,end,score,modality,audio_score,visual_score,verdict\n"
+    assert (
+        csv_text(empty_localization, 0.0)
+        == "file,start,end,probability,prior,score,modality,audio_score,visual_score,verdict\n"
+    )
 
 
 def test_subtitles_have_a_cue_per_segment(localization):
     assert [(cue.start, cue.end, cue.text) for cue in read_vtt(vtt_text(localization, 0.2))] == [
-        ("00:00:00.500", "00:00:00.800", "visual (score 0.90)"),
-        ("00:00:02.000", "00:00:02.640", "audio (score 0.70)"),
-        ("00:00:03.100", "00:00:03.300", "audio and visual (score 0.30)"),
+        ("00:00:00.500", "00:00:00.800", "likely forged: visual (probability 90 %)"),
+        ("00:00:02.000", "00:00:02.640", "likely forged: audio (probability 70 %)"),
+        ("00:00:03.100", "00:00:03.300", "not clearly forged: audio and visual (probability 30 %)"),
     ]
 
 
@@ -68,69 +72,85 @@ def test_subtitles_without_segments(empty_localization):
 
 def test_audacity_labels_are_separated_by_tabs(localization, empty_localization):
     rows = [line.split("\t") for line in audacity_text(localization, 0.2).splitlines()]
-    assert rows[0] == ["0.500000", "0.800000", "visual (score 0.90)"]
+    assert rows[0] == ["0.500000", "0.800000", "likely forged: visual (probability 90 %)"]
     assert len(rows) == 3
     assert audacity_text(empty_localization, 0.0) == ""
 
 
-@pytest.mark.parametrize(
-    ("probability", "words"),
-    [(0.93, "likely forged"), (0.5, "likely forged"), (0.49, "not clearly forged"), (0.0, "not clearly forged")],
-)
-def test_without_an_operating_point_the_verdict_turns_at_one_half(localization, probability, words):
-    calibrated = replace(localization, probabilities={"clip": probability, "audio": 0.05, "visual": 0.6})
-    assert calibrated.verdict == words
-    assert verdict_text(calibrated) == f"{words} (probability {probability:.2f}; visual 0.60, audio 0.05)"
+def test_the_numbers_say_their_prior(localization):
+    assert evidence_text(localization) == (
+        "probability of forgery 90 % at a prior of 50 % (visual 91 %, audio 72 %); log-likelihood ratio +2.20"
+    )
+    assert evidence_text(replace(localization, prior=0.01)) == (
+        "probability of forgery 8 % at a prior of 1 % (visual 9 %, audio 3 %); log-likelihood ratio +2.20"
+    )
 
 
-def test_an_uncalibrated_verdict_names_scores_only(empty_localization):
-    assert verdict_text(empty_localization) == "strongest score 0.00 (visual –, audio 0.00)"
+def test_without_a_calibration_there_are_scores_and_no_verdict(empty_localization):
+    assert sentence(empty_localization) == "Not calibrated, so no verdict"
+    assert evidence_text(empty_localization) == (
+        "strongest score 0.00 (visual –, audio 0.00); not calibrated, so no probability"
+    )
+
+
+def test_nothing_is_certain(localization):
+    sure = replace(localization, scores={"clip": 0.9999, "audio": 0.0001, "visual": 0.9999}, calibration={
+        name: fit._replace(positives=10_000, negatives=10_000) for name, fit in localization.calibration.items()
+    })  # fmt: skip
+    assert "forgery >99 % at a prior of 50 % (visual >99 %, audio <1 %)" in evidence_text(sure)
+
+
+def test_the_sentence_names_the_strongest_places_by_time(localization):
+    assert sentence(localization) == "Likely forged: visual, 0.50–0.80 s; audio, 2.00–2.64 s"
+    starts = np.arange(5.0)
+    proposals = Proposals(np.stack([starts, starts + 0.5], 1)[::-1], np.linspace(0.9, 0.8, 5), np.full((5, 2), 0.7))
+    crowded = replace(localization, proposals=proposals)
+    assert sentence(crowded).startswith("Likely forged: audio and visual, 2.00–2.50 s; audio and visual, 3.00–3.50 s; ")
+    assert sentence(crowded).endswith("; 2 more")
+
+
+def test_a_clip_without_any_score_is_not_judged(localization):
+    assert sentence(replace(localization, scores=dict.fromkeys(localization.scores))) == "Not judged"
 
 
 def test_a_stream_that_was_not_judged_has_no_probability(empty_localization):
-    assert [probability_text(empty_localization, key) for key in ("clip", "visual", "audio")] == ["0.00", "–", "0.00"]
+    assert [strength_text(empty_localization, key) for key in ("clip", "visual", "audio")] == ["0.00", "–", "0.00"]
 
 
 def with_threshold(localization, threshold):
     return replace(localization, network=NetworkDescription("net", threshold=threshold))
 
 
-def test_with_an_operating_point_the_strongest_score_decides(localization):
-    assert verdict_text(with_threshold(localization, 0.9)) == (
-        "likely forged (strongest score 0.90, threshold 0.90; probability 0.93; visual 0.90, audio 0.80)"
-    )
-    assert with_threshold(localization, 0.91).verdict == "not clearly forged"  # whatever the probability
-
-
 def test_with_an_operating_point_calibration_is_not_needed(localization, empty_localization):
-    assert verdict_text(with_threshold(replace(localization, calibrated=False), 0.5)) == (
-        "likely forged (strongest score 0.90, threshold 0.50; visual 0.90, audio 0.80)"
+    uncalibrated = with_threshold(replace(localization, calibration={}), 0.8)
+    assert sentence(uncalibrated) == "Likely forged: visual, 0.50–0.80 s"
+    assert sentence(with_threshold(uncalibrated, 0.95)) == (
+        "Nothing reaches the threshold (strongest: visual, 0.50–0.80 s, score 0.90)"
     )
-    assert verdict_text(with_threshold(empty_localization, 0.5)) == (
-        "not clearly forged (strongest score 0.00, threshold 0.50; visual –, audio 0.00)"
-    )
+    assert sentence(with_threshold(empty_localization, 0.5)) == "Nothing reaches the threshold"
 
 
 @pytest.mark.parametrize(("score", "is_shown"), [(0.61996, True), (0.61994, False)])
 def test_a_clip_is_likely_forged_exactly_if_a_segment_is_shown(localization, score, is_shown):
     """Scores are compared as every output shows them, with four digits, so that a result that is read back says the same."""
     proposals = Proposals(np.array([[0.5, 0.8]]), np.array([score]), np.array([[0.6, 0.6]]))
-    near = with_threshold(replace(localization, proposals=proposals), 0.62)
+    scores = {"clip": score, "audio": 0.6, "visual": 0.6}
+    near = with_threshold(replace(localization, proposals=proposals, scores=scores), 0.62)
     for each in (near, Localization.from_dict(near.to_dict())):
-        assert bool(each.segments(each.threshold)) == is_shown
-        assert each.verdict == ("likely forged" if is_shown else "not clearly forged")
-        assert each.strongest().verdict == each.verdict
+        assert bool(each.segments()) == is_shown
+        assert (each.verdict == "likely forged") == is_shown
+        assert each.strongest().verdict == ("likely forged" if is_shown else "not clearly forged")
 
 
 def verdicts_of_outputs(localization, threshold):
     """What each output says of the segments from a threshold on, by time."""
     pattern = re.compile("(likely forged|not clearly forged)")
     page_rows = re.findall("<tr data-segment.*?</tr>", page(localization, None, threshold))
-    shown = [row for row in page_rows if float(re.search('data-score="(.*?)"', row)[1]) >= threshold]
+    shown = [row for row in page_rows if float(re.search('data-strength="(.*?)"', row)[1]) >= threshold]
     return {
         "csv": [row["verdict"] for row in csv.DictReader(io.StringIO(csv_text(localization, threshold)))],
-        "json": [s["verdict"] or "" for s in sorted(localization.to_dict()["segments"], key=lambda s: s["start"])][
-            : len(shown)
+        "json": [
+            s["verdict"] or "" for s in sorted(localization.to_dict(threshold)["segments"], key=lambda s: s["start"])
         ],
         "vtt": ["".join(pattern.findall(cue.text)) for cue in read_vtt(vtt_text(localization, threshold))],
         "audacity": ["".join(pattern.findall(line)) for line in audacity_text(localization, threshold).splitlines()],
@@ -154,29 +174,26 @@ def test_all_outputs_say_the_same_of_a_segment(localization):
     assert outputs == dict.fromkeys(outputs, ["not clearly forged"] * 3)
 
 
-def test_without_an_operating_point_nothing_is_said_of_single_segments(localization):
-    outputs = verdicts_of_outputs(localization, 0.2)
+def test_without_calibration_and_operating_point_nothing_is_said_of_single_segments(localization):
+    outputs = verdicts_of_outputs(replace(localization, calibration={}), 0.2)
     assert outputs == dict.fromkeys(outputs, [""] * 3)
 
 
 def test_the_report_of_one_clip_lists_its_segments(localization):
     assert report(localization, 0.5, [Path("out/x.json"), Path("out/x.png")]).splitlines() == [
-        "folder/a <b> & $c.mp4: 4.12 s, 2 segments with a score of 0.5 or more → out/x.json, out/x.png",
-        "  likely forged (probability 0.93; visual 0.90, audio 0.80)",
+        "folder/a <b> & $c.mp4: Likely forged: visual, 0.50–0.80 s; audio, 2.00–2.64 s",
+        "  probability of forgery 90 % at a prior of 50 % (visual 91 %, audio 72 %); log-likelihood ratio +2.20",
+        "  4.12 s, 2 segments of a probability of 50 % or more → out/x.json, out/x.png",
         "  note: 2 damaged packets were left out",
-        "      0.50 –     0.80 s   score 0.90   visual",
-        "      2.00 –     2.64 s   score 0.70   audio",
-    ]
-    lines = report(with_threshold(localization, 0.8), 0.5, []).splitlines()
-    assert lines[-2:] == [
-        "      0.50 –     0.80 s   score 0.90   visual             likely forged",
-        "      2.00 –     2.64 s   score 0.70   audio              not clearly forged",
+        "      0.50 –     0.80 s   probability 90 %   visual             likely forged",
+        "      2.00 –     2.64 s   probability 70 %   audio              likely forged",
     ]
 
 
 def test_the_summary_line_of_a_clip_of_many(localization):
-    assert summary_line(localization, 0.6) == (
-        "folder/a <b> & $c.mp4: likely forged (probability 0.93; visual 0.90, audio 0.80); 2 segments of 0.6 or more "
+    assert summary_line(replace(localization, calibration={}), 0.6) == (
+        "folder/a <b> & $c.mp4: Not calibrated, so no verdict (strongest: visual, 0.50–0.80 s, score 0.90); strongest score 0.90 "
+        "(visual 0.91, audio 0.72); not calibrated, so no probability; 2 segments of a score of 0.6 or more "
         "(2 damaged packets were left out)"
     )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from avloc.core.calibration import PlattFit
 from avloc.core.descriptions import ClipInputFormat, ExtractorDescription, NetworkDescription, TrainingContext
 from avloc.errors import CheckpointError
 from avloc.models import build_model
@@ -24,7 +25,7 @@ from avloc.models.checkpoint import (
 
 SMALL = {"audio_dim": 5, "visual_dim": 7, "width": 8, "heads": 2, "levels": 2}
 MEL = ExtractorDescription("logmel", "audio", hop_s=0.01, dim=5, parameters={"bands": 5})
-CONTEXT = TrainingContext(0.04, extractors=(MEL,), calibration={"clip": (1.5, -0.25)})
+CONTEXT = TrainingContext(0.04, extractors=(MEL,), calibration={"clip": PlattFit(1.5, -0.25, 20, 10)})
 
 
 @pytest.fixture
@@ -371,3 +372,19 @@ def test_a_tensor_of_equal_elements_takes_the_room_of_one(network, tmp_path):
     again = build_model("BoundaryTransformer", SMALL)
     load_weights(again, read_checkpoint(tmp_path / "unused.ckpt"))
     assert torch.equal(again.get_parameter(name), torch.zeros_like(weight))
+
+
+def test_a_fit_of_an_earlier_checkpoint_has_no_prior(network, tmp_path):
+    context = replace(CONTEXT, calibration={"clip": (1.5, -0.25)})
+    write_checkpoint(tmp_path / "x.ckpt", network, context)
+    fit = read_checkpoint(tmp_path / "x.ckpt").context.calibration["clip"]
+    assert (fit, fit.prior) == (PlattFit(1.5, -0.25), None)
+
+
+@pytest.mark.parametrize(
+    "fit", [(1.5,), (1.5, -0.25, 3), (1.5, -0.25, 0, 3), (1.5, -0.25, 2.5, 3), (1.5, float("nan"), 2, 3)]
+)
+def test_a_fit_of_other_numbers_is_damage(network, tmp_path, fit):
+    write_checkpoint(tmp_path / "x.ckpt", network, replace(CONTEXT, calibration={"clip": fit}))
+    with pytest.raises(CheckpointError, match="a damaged checkpoint, its entry 'calibration' is"):
+        read_checkpoint(tmp_path / "x.ckpt")

@@ -29,11 +29,20 @@ def test_each_fit_is_that_of_its_own_scores_and_labels():
     assert fits["audio"] == pytest.approx(fit_platt(scores[:, 1], [False, False, True, False]), abs=1e-4)
 
 
+def test_segments_have_a_fit_of_their_own():
+    metric = ClipScores()
+    for each in (clip(0.9, False, True), clip(0.3, False, False), clip(0.4, True, False)):
+        metric.update(*each)
+    fits = metric.compute().calibration
+    assert fits["segment"][:2] == pytest.approx(fit_platt([0.9, 0.3, 0.4], [True, False, True])[:2], abs=1e-4)
+    assert fits["segment"][2:] == fits["clip"][2:] == (2, 1)
+
+
 def test_a_modality_without_forged_clips_has_no_fit():
     metric = ClipScores()
     for each in (clip(0.9, False, True), clip(0.1, False, False)):
         metric.update(*each)
-    assert sorted(metric.compute().calibration) == ["clip", "visual"]
+    assert sorted(metric.compute().calibration) == ["clip", "segment", "visual"]
 
 
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")
@@ -49,8 +58,11 @@ def test_clip_labels_are_enough():
         proposals, record = clip(score, audio, visual)
         with_segments.update(proposals, record)
         without.update(proposals, ClipRecord.from_video(record))
-    assert without.compute() == with_segments.compute()
-    assert without.compute().auc == 0.75
+    whole, clips = with_segments.compute(), without.compute()
+    assert clips.calibration == {name: fit for name, fit in whole.calibration.items() if name != "segment"}
+    assert "segment" in whole.calibration
+    assert clips.auc == whole.auc == 0.75
+    assert clips.eer == whole.eer
 
 
 def test_one_kind_of_clips_has_no_auc():

@@ -6,7 +6,8 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
-from avloc.cli.arguments.values import existing, path
+from avloc.cli.arguments.values import existing, open_share, path
+from avloc.core.calibration import PRIOR
 from avloc.inference.settings import LocalizerSettings
 
 
@@ -60,6 +61,18 @@ def add_checkpoint_option(options: argparse.ArgumentParser, streams: str) -> Non
         default=[],
         metavar="my_package.MyExtractor",
         help="the class of an extractor of your own that the network was trained on; may be repeated (default: none)",
+    )
+
+
+def add_prior_option(options: argparse.ArgumentParser) -> None:
+    """Add `--prior`."""
+    options.add_argument(
+        "--prior",
+        type=open_share,
+        default=PRIOR,
+        metavar="P",
+        help="probability that a clip is forged, before the network is asked, as 0.01 where forgeries are rare; the evidence "
+        f"(log-likelihood ratio) does not depend on it, all probabilities do (default: {PRIOR:g})",
     )
 
 

@@ -46,6 +46,15 @@ def above_zero(text: str) -> float:
     return _finite(text, "want a number above 0", lambda value: value > 0)
 
 
+def open_share(text: str) -> float:
+    """Parse a number between 0 and 1, such as a prior: neither of them.
+
+    >>> open_share("0.01")
+    0.01
+    """
+    return _finite(text, "a number between 0 and 1, without these", lambda value: 0 < value < 1)
+
+
 def _finite(text: str, expected: str, is_valid: Callable[[float], bool]) -> float:
     try:
         value = float(text)
