@@ -124,6 +124,8 @@ def parse(arguments: Sequence[str]) -> PredictOptions:
 def run(arguments: Sequence[str]) -> int:
     """Predict, write the file, and list the clips that failed."""
     options = parse(arguments)
+    if options.raw:
+        _note_split(options)
     report = _predict(options)
     counts, (i, n) = report.summary, options.engine.shard
     name = shown(options.out) if n == 1 else f"task {i} of {n}"
@@ -141,6 +143,20 @@ def run(arguments: Sequence[str]) -> int:
         )
         print(f"  {shown(shlex.join(_without_shard(['avloc', 'predict', *arguments])))}")
     return 1 if counts.failed else 0
+
+
+def _note_split(options: PredictOptions) -> None:
+    """Say before the work that no search will take rows of this split."""
+    from avloc.datasets.readers.catalog import get_reader
+    from avloc.inference.raw.raw_file import is_validation
+
+    validation = get_reader(options.dataset).validation
+    if not is_validation(options.split, validation):
+        print(
+            f"note: avloc tune searches on rows of a validation split alone (--split {validation}); those of "
+            f"{shown(options.split)} can be decoded by its --use",
+            file=sys.stderr,
+        )
 
 
 def _without_shard(words: Sequence[str]) -> list[str]:

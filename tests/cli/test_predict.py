@@ -40,7 +40,7 @@ def test_options_are_parsed_into_one_dataclass(tmp_path):
     assert options.localizer.own_extractors == ("a.B",)
     assert options.localizer.weights == {"r3d_18": Path("w.pth")}
     assert options.root == Path.home()
-    assert (options.split, options.keep, options.batch_size, options.store) == ("test", 100, None, None)
+    assert (options.split, options.keep, options.batch_size, options.store) == ("test", None, None, None)
     assert (options.devices, options.timeout, options.longest) == (["cpu"], 300.0, 6 * 3600.0)
     assert (options.engine.engine, options.engine.shard) == ("local", (0, 1))
     options = parse([*words, "--device", "cuda:0,cuda:1", "--shard", "3/8", "--longest", "90m"])

@@ -60,6 +60,7 @@ def test_predict_and_tune_give_the_same_rows(tiny_set, tiny_store, tiny_checkpoi
     words = ["predict", "--checkpoint", tiny_checkpoint, "--dataset", "lavdf", "--root", tiny_set, "--split", "dev"]
     words = [*map(str, words), "--store", str(tiny_store)]
     assert main([*words, "--raw", "--out", "dev.h5"]) == 0
+    assert "note:" not in capsys.readouterr().err
     tuned = TunedSettings(
         PointDecoding(sigma=0.2, boundary_power=1.0, voting_iou=0.5, video_gate=0.5, before_nms=90), 20
     )
@@ -79,6 +80,27 @@ def test_predict_and_tune_give_the_same_rows(tiny_set, tiny_store, tiny_checkpoi
         "--raw keeps rows for avloc tune, by the checkpoint's own settings; leave out --tuned"
         in capsys.readouterr().err
     )
+
+
+def test_raw_rows_of_a_test_split_are_noted_before_the_work(tiny_set, tiny_store, tiny_checkpoint, tmp_path, capsys):
+    words = [
+        "predict",
+        "--checkpoint",
+        tiny_checkpoint,
+        "--dataset",
+        "lavdf",
+        "--root",
+        tiny_set,
+        "--store",
+        tiny_store,
+    ]
+    assert main([*map(str, words), "--raw", "--out", str(tmp_path / "test.h5")]) == 0
+    note = "note: avloc tune searches on rows of a validation split alone (--split dev); those of test can be decoded"
+    assert note in capsys.readouterr().err
+    labels = ["tune", str(tmp_path / "test.h5"), str(tiny_set / "metadata.min.json"), "--protocol", "lavdf"]
+    assert main([*labels, "--save", str(tmp_path / "t.json")]) == 2
+    assert "rows of the split 'test' of lavdf; settings are tuned on validation rows alone" in capsys.readouterr().err
+    assert not (tmp_path / "t.json").exists()
 
 
 def test_options_are_parsed():

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 SCHEMA = "avloc.raw/1"
+VALIDATION_NAMES = ("val", "valid", "validation", "dev")
 ROW_ARRAYS = ("segments", "modality_scores", "end_probabilities")
 ARRAYS = ("names", "windows", "shares", "end_s", "inner_s", "step_score", "counts", *ROW_ARRAYS)
 Arrays = Mapping[str, "npt.NDArray[Any]"]
@@ -71,6 +72,15 @@ class RawSettings:
     def to_dict(self) -> dict[str, Any]:
         """Convert to JSON."""
         return dataclasses.asdict(self)
+
+
+def is_validation(split: str, validation: str) -> bool:
+    """Tell whether settings may be tuned on a split: the dataset's validation split, or one that is named so.
+
+    >>> is_validation("dev", "val"), is_validation("testA", "val")
+    (True, False)
+    """
+    return split == validation or split.lower() in VALIDATION_NAMES
 
 
 def pack_clips(clips: Sequence[NamedClip]) -> bytes:

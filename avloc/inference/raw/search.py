@@ -27,10 +27,9 @@ from avloc.evaluation.scoring import Evaluation, evaluate_aligned
 from avloc.evaluation.truth import Truth
 from avloc.heads.candidates import PointDecoding
 from avloc.inference.raw.decoding import RawDecoder
-from avloc.inference.raw.raw_file import RawFile
+from avloc.inference.raw.raw_file import RawFile, is_validation
 from avloc.inference.raw.tuned_file import TunedSettings
 
-VALIDATION_NAMES = ("val", "valid", "validation", "dev")
 ROUNDS = 2
 TRIED: dict[str, tuple[float, ...]] = {
     "sigma": (0.1, 0.2, 0.35, 0.5, 0.75, 1.0),
@@ -75,7 +74,7 @@ def check_validation(raw: RawFile) -> None:
         AvlocError: if they are of another: settings tuned on a test split would make its scores worthless.
     """
     settings = raw.settings
-    if settings.split.lower() not in VALIDATION_NAMES and settings.split != settings.validation:
+    if not is_validation(settings.split, settings.validation):
         raise AvlocError(
             f"{raw.path}: rows of the split {settings.split!r} of {settings.dataset}; settings are tuned on validation rows "
             f"alone: avloc predict --raw --split {settings.validation}"
