@@ -6,7 +6,7 @@
     python benchmarks/localization/train_packaged.py --out own --dataset lavdf --root demo/clips --store demo/features
 
 Trains a network for both streams, one for sound alone and one for pictures alone, with the same configuration. Probabilities
-are calibrated on the validation split while training; there the operating point is chosen too: the lowest score at which
+are calibrated on the validation split; there the operating point is chosen too: the lowest score at which
 clips that are genuine in what the network judges have at most `ALARMS_PER_MINUTE`. The files go where the package has them,
 and the card into docs/model_card.md. Finished trainings in OUT are kept, so that the same command with `--final` or
 `--footage` only adds figures.
@@ -33,7 +33,7 @@ from scoring import ledger
 
 import avloc
 from avloc.cli.train import parse as parse_training
-from avloc.core.calibration import best_scores
+from avloc.core.calibration import PlattFit, best_scores
 from avloc.core.descriptions import NetworkDescription
 from avloc.core.timeline import segment_array
 from avloc.datasets import RecordTable, TableBuilder, read_records
@@ -48,6 +48,7 @@ from avloc.models.checkpoint import write_checkpoint
 from avloc.models.network import as_module
 from avloc.models.packaged import FACTS, FOLDER, STREAMS, scope_text
 from avloc.training import train
+from avloc.training.clip_scores import ClipScores
 
 NAME = "avloc"
 TRAININGS = "packaged"
@@ -95,12 +96,14 @@ class SplitScores(NamedTuple):
         segments: by clip, its fake segments (n, 2) in seconds.
         clip_scores: by clip, the best score.
         duration_s: by clip, in seconds.
+        calibration: fits of clips, modalities and segments to these labels.
     """
 
     rows: dict[str, np.ndarray[Any, np.dtype[np.float64]]]
     segments: dict[str, np.ndarray[Any, np.dtype[np.float64]]]
     clip_scores: dict[str, float]
     duration_s: dict[str, float]
+    calibration: dict[str, PlattFit]
 
     @property
     def truth(self) -> Truth:
@@ -173,7 +176,7 @@ def note_look(description: NetworkDescription, data: Data, options: argparse.Nam
 def score_split(localizer: Localizer, data: Data, split: str) -> SplitScores:
     """Run a network on a split."""
     dataset = localizer.source.stored(read_labels(data, split), FeatureStore(data.store), allow_missing=False)
-    scores = SplitScores({}, {}, {}, {})
+    scores, clip_scores = SplitScores({}, {}, {}, {}, {}), ClipScores()
     localizations = localizer.run(dataset[k] for k in range(len(dataset)))
     for record, end_s, localization in zip(dataset.records, dataset.ends_s.tolist(), localizations, strict=True):
         proposals = localization.proposals
@@ -181,6 +184,8 @@ def score_split(localizer: Localizer, data: Data, split: str) -> SplitScores:
         scores.segments[record.file] = segment_array(record.with_joined_segments().segments)
         scores.clip_scores[record.file] = float(best_scores(proposals)[0])
         scores.duration_s[record.file] = end_s
+        clip_scores.update(proposals, record)
+    scores.calibration.update(clip_scores.compute().calibration)
     return scores
 
 
@@ -239,7 +244,8 @@ def clear_unused(network: torch.nn.Module, batches: Sequence[Batch]) -> list[str
 def pack(streams: str, checkpoint: Path, data: Data, options: argparse.Namespace, commit: str) -> NetworkFacts:
     """Write a network into the package, and return its facts; a test notes the commit.
 
-    The operating point is chosen, and all figures are measured, with the half-precision weights that users get.
+    The operating point is chosen, probabilities are calibrated, and all figures are measured, with the half-precision weights
+    that users get.
     """
     path = options.package / f"{streams}.ckpt"
     full = Localizer.from_checkpoint(checkpoint)
@@ -257,6 +263,7 @@ def pack(streams: str, checkpoint: Path, data: Data, options: argparse.Namespace
     validation = score_split(Localizer.from_checkpoint(path), data, data.validation)
     change = largest_change(before, validation)
     setting = choose_threshold(validation)
+    context = replace(context, calibration=validation.calibration)
     write_checkpoint(path, full.model, context, replace(description, threshold=setting.threshold), half=True)
     localizer = Localizer.from_checkpoint(path)
     assert localizer.description is not None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -47,7 +48,7 @@ def scores(script):
     }
     segments = {"r1": NONE, "r2": NONE, "r3": NONE, "f": np.array([[1.0, 2.0], [5.0, 6.0]])}
     best = {name: float(each[:, 0].max(initial=0)) for name, each in rows.items()}
-    return script.SplitScores(rows, segments, best, {"r1": 300.0, "r2": 240.0, "r3": 180.0, "f": 60.0})
+    return script.SplitScores(rows, segments, best, {"r1": 300.0, "r2": 240.0, "r3": 180.0, "f": 60.0}, {})
 
 
 def test_the_operating_point_allows_one_false_alarm_in_ten_minutes(script, scores):
@@ -68,7 +69,7 @@ def test_figures_of_a_split(script, scores):
 
 
 def test_figures_without_real_clips(script, scores):
-    only = script.SplitScores(*({"f": each["f"]} for each in scores))
+    only = script.SplitScores(*({"f": each["f"]} for each in scores[:4]), {})
     values = script.figures(only, 0.51)
     assert (values["clip_auc"], values["false_alarms_per_minute"], values["real_minutes"]) == (None, None, 0.0)
 
@@ -181,7 +182,12 @@ def test_one_command_trains_packs_and_writes_the_card(script, tiny_set, tiny_sto
         assert checkpoint.description.to_dict() == network["description"]
         assert checkpoint.description.date == network["training"]["trained"]
         assert (network["training"]["seed"], network["training"]["epochs"]) == (5, None)
-        assert checkpoint.context == full.context
+        fits, trained_fits = checkpoint.context.calibration, full.context.calibration
+        assert replace(checkpoint.context, calibration=trained_fits) == full.context
+        assert fits.keys() == trained_fits.keys()
+        for name, fit in fits.items():  # those of the half-precision weights, with the clips of the validation split
+            assert fit[:2] == pytest.approx(trained_fits[name][:2], abs=0.1)
+            assert fit[2:] == trained_fits[name][2:]
         assert checkpoint.context.modality == (None if streams == "both" else streams)
         assert path.stat().st_size < (tmp_path / "out" / "packaged" / f"{streams}.ckpt").stat().st_size / 2
         assert set(network["figures"]) == {"dev"}
