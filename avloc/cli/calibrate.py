@@ -76,11 +76,15 @@ def parse(arguments: Sequence[str]) -> CalibrateOptions:
     )
     fit = options.add_argument_group("fit")
     add_label_options(fit)
-    fit.add_argument("--save", type=output, metavar="C.json", help="write the fit to this file")
+    fit.add_argument("--save", type=output, metavar="C.json", help="write the fit to this file (default: none)")
     add_cost_options(fit, ASVSPOOF5)
     use = options.add_argument_group("use")
-    use.add_argument("--use", type=path, metavar="C.json", help="a fit that --save wrote")
-    use.add_argument("--out", type=output, help="write the calibrated scores; a .tsv gets ASVspoof's form and sign")
+    use.add_argument(
+        "--use", type=path, metavar="C.json", help="a fit that --save wrote (default: none, a fit to the labels)"
+    )
+    use.add_argument(
+        "--out", type=output, help="write the calibrated scores; a .tsv gets ASVspoof's form and sign (default: none)"
+    )
     add_prior_option(use)
     return CalibrateOptions(**vars(options.parse_args(arguments)))
 

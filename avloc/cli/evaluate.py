@@ -104,7 +104,8 @@ def parse(arguments: Sequence[str]) -> EvaluateOptions:
     _add_files(options, arguments)
     options.add_argument(
         "--protocol",
-        help=f"thresholds and counts: {', '.join(PROTOCOLS)}, or a .yaml file; needed for all but an ASVspoof key",
+        help=f"thresholds and counts: {', '.join(PROTOCOLS)}, or a .yaml file; needed for all but an ASVspoof key "
+        "(default: none)",
     )
     options.add_argument(
         "--mode", default="both", choices=[*MODES, "both"], help="as published, correct, or both (default: both)"

@@ -79,7 +79,9 @@ def parse(arguments: Sequence[str]) -> FuseOptions:
         help="a file per system: clip scores (.txt, or ASVspoof's .tsv), or segments (.json, .pkl)",
     )
     fit = options.add_argument_group("fit")
-    fit.add_argument("--labels", type=path, help="labels of the same clips: metadata, or an ASVspoof key")
+    fit.add_argument(
+        "--labels", type=path, help="labels of the same clips: metadata, or an ASVspoof key (default: none, with --use)"
+    )
     add_label_options(fit)
     fit.add_argument(
         "--method", choices=METHODS, default=METHODS[0], help=f"fusion of segments (default: {METHODS[0]})"
@@ -87,11 +89,15 @@ def parse(arguments: Sequence[str]) -> FuseOptions:
     fit.add_argument(
         "--keep", type=positive, default=KEEP, help=f"at most this many fused rows per clip (default: {KEEP})"
     )
-    fit.add_argument("--save", type=output, metavar="F.json", help="write the fit to this file")
+    fit.add_argument("--save", type=output, metavar="F.json", help="write the fit to this file (default: none)")
     add_cost_options(fit, ASVSPOOF5)
     use = options.add_argument_group("use")
-    use.add_argument("--use", type=path, metavar="F.json", help="a fit that --save wrote")
-    use.add_argument("--out", type=output, help="write the fused scores; a .tsv gets ASVspoof's form and sign")
+    use.add_argument(
+        "--use", type=path, metavar="F.json", help="a fit that --save wrote (default: none, a fit to the labels)"
+    )
+    use.add_argument(
+        "--out", type=output, help="write the fused scores; a .tsv gets ASVspoof's form and sign (default: none)"
+    )
     add_prior_option(use)
     namespace = options.parse_args(arguments)
     namespace.predictions = tuple(namespace.predictions)

@@ -137,7 +137,7 @@ def test_parts_of_another_form_join_by_a_function(tmp_path):
     journal = Journal(tmp_path / "raw.bin", count=2)
     journal.open(SETTINGS)
     for part in range(2):
-        write_part(journal.path(part), [PredictedClip("a.mp4", ROWS)], b"\n%d\x00" % part)
+        write_part(journal.path(part), [PredictedClip("a.mp4", ROWS)], content=b"\n%d\x00" % part)
     assert read_part(journal.path(1)) == PartSummary(1, 2)
     journal.join(lambda path, parts: path.write_bytes(b"|".join(part.read() for part in parts)))
     assert journal.out.read_bytes() == b"\n0\x00|\n1\x00"

@@ -26,8 +26,11 @@ def add_label_options(group: argparse._ArgumentGroup) -> None:
     """Add `--protocol` and `--split`, for verbs that fit on labels."""
     from avloc.evaluation.protocols import PROTOCOLS
 
-    group.add_argument("--protocol", help=f"protocol of the metadata: {', '.join(PROTOCOLS)}, or a .yaml file")
-    group.add_argument("--split", help="fit only on clips of this split")
+    group.add_argument(
+        "--protocol",
+        help=f"protocol of the metadata: {', '.join(PROTOCOLS)}, or a .yaml file (default: none, for an ASVspoof key)",
+    )
+    group.add_argument("--split", help="fit only on clips of this split (default: all)")
 
 
 def add_prior_option(group: argparse._ArgumentGroup) -> None:
