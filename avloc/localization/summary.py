@@ -184,8 +184,11 @@ def _suspicion(entry: SummaryEntry) -> tuple[float, float]:
 
 
 def _index_page(entries: Sequence[SummaryEntry], failed: Sequence[FailedClip], threshold: float | None) -> str:
-    counted = "segments detected" if threshold is None else f"segments of {threshold:g} or more"
     priors = sorted({float(row.prior) for _, row in entries if row.prior != ""})
+    counted = "segments detected"
+    if threshold is not None:
+        unit = "a probability" if all(row.prior != "" for _, row in entries) else "a probability, or score,"
+        counted = f"segments of {unit} of {threshold:g} or more"
     prior = " and ".join(map(percent_exact, priors)) or "an unknown value"
     style = resources.files("avloc.localization").joinpath("page.css").read_text(encoding="utf-8")
     lines = [
