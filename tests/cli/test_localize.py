@@ -121,14 +121,17 @@ def test_one_clip(checkpoint, clips, tmp_path, capsys):
         workers=1,
     )
     out = capsys.readouterr().out
-    assert "tone.mp4: 4.0" in out
-    assert "forged (probability 0." in out
+    # Its calibration is of before: without the clips of the split, and without a fit of segments.
+    assert "tone.mp4: No evidence either way (strongest: audio, 1.00–1.60 s, score 0.65)\n" in out
+    assert "log-likelihood ratio +0.61; the prior of its calibration is unknown, taken as 50 %\n" in out
+    assert "  4.03 s, 1 segment of a score of 0.2 or more → " in out
     document = json.loads((tmp_path / "tone.json").read_text())
     best = [*document["segments"], *document["weaker_segments"]][0]
     assert (best["start"], best["end"]) == (pytest.approx(TONE.start_s, abs=0.05), pytest.approx(TONE.end_s, abs=0.05))
     assert best["modality"] == "audio"
-    assert document["calibrated"]
-    assert document["probability"]["clip"] == pytest.approx(best["score"], abs=1e-3)
+    assert document["threshold"] == {"unit": "score", "value": 0.2}
+    assert document["score"]["clip"] == best["score"]
+    assert document["probability"]["clip"] == pytest.approx(best["score"], abs=1e-3)  # its calibration changes nothing
     names = {p.name for p in tmp_path.iterdir()}
     assert names == {f"tone.{e}" for e in ("json", "csv", "vtt", "labels.txt", "png", "html")}
 

@@ -41,8 +41,9 @@ def test_missing_modality_is_never_forged(localizer):
     assert {segment.modality for segment in localization.segments(0)} == {"visual"}
     assert np.isnan(localization.fakeness[:, 0]).all()
     assert not np.isnan(localization.fakeness[:, 1]).any()
-    assert localization.probabilities["audio"] is None
-    assert localization.probabilities["visual"] is not None
+    assert localization.scores["audio"] is None
+    assert localization.scores["visual"] is not None
+    assert localization.probabilities["visual"] is None  # not calibrated
     assert dict(localization.unjudged) == {"audio": "no audio data"}
 
 

@@ -126,7 +126,7 @@ def test_keyboard_and_screen_reader(opened):
         assert current_time(page) == pytest.approx(start, abs=0.01)
     assert page.locator("#status").text_content() == "No later segment"
     page.keyboard.press("ArrowLeft")
-    assert page.locator("#status").text_content() == "Audio, from 2.00 to 2.64 seconds, score 0.70"
+    assert page.locator("#status").text_content() == "Likely forged: audio, from 2.00 to 2.64 seconds, probability 70 %"
     page.keyboard.press("Space")
     wait(page, "!document.querySelector('#clip').paused")
     page.keyboard.press("Space")
@@ -141,7 +141,7 @@ def test_keyboard_and_screen_reader(opened):
     assert "Go to 0.50 seconds" in names
     tree = page.locator("main").aria_snapshot()
     assert 'heading "Segments"' in tree
-    assert 'slider "Hide scores below' in tree
+    assert 'slider "Hide segments below a probability of' in tree
 
 
 def test_zoom_widens_the_timeline_only(opened):

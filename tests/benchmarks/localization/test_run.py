@@ -17,7 +17,7 @@ def test_options():
     assert options.seeds == (3, 4)
     assert options.systems == (
         "boundary_map", "actionformer", "ummaformer", "tridet", "frame_wise", "boundary_transformer",
-        "version_0_1", "audio_alone", "visual_alone",
+        "version_0_1", "audio_alone", "visual_alone", "clip_labels_only",
     )  # fmt: skip
     assert options.budgets == ("short", "long")
     assert (options.folder.name, options.group) == ("quick", "main")
