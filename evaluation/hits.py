@@ -113,7 +113,9 @@ class Hits:
         for iou in ap_ious:
             hits = self.by_place[iou]
             ap[iou] = self._area(rank[hits[is_counted[hits]]], size, total)
-        return Scores(ap, {n: self._recall(found[:, is_chosen].sum(axis=1), total) for n, found in of.recalled.items()})
+        return Scores(
+            ap, {n: self._recall(recalled[:, is_chosen].sum(axis=1), total) for n, recalled in of.recalled.items()}
+        )
 
     def _area(self, ranks: IntArray, size: int, total: int) -> float:
         if not total:
@@ -141,13 +143,13 @@ class Hits:
         rows, ranks = self.matches.rows | missing.rows, self.matches.ranks | missing.ranks
         return Matches({iou: rows[iou] for iou in ious}, {iou: ranks[iou] for iou in ious})
 
-    def _recall(self, found: IntArray, total: int) -> float:
+    def _recall(self, recalled: IntArray, total: int) -> float:
         """Compute AR from the number of labels found at each of its IoUs: (10,)."""
         if not total:
             return 0.0 if self.mode == "official" else float("nan")
         if self.mode == "strict":
-            return float(found.sum() / (len(found) * total))
-        share = found.astype(np.float32) / np.float32(total)
+            return float(recalled.sum() / (len(recalled) * total))
+        share = recalled.astype(np.float32) / np.float32(total)
         return float(np.cumsum(share, dtype=np.float32)[-1] / np.float32(len(share)))
 
 
@@ -279,7 +281,7 @@ def _group_hits(
         sizes=np.bincount(group, weights=rows_of_video, minlength=count).astype(np.int64),
         labels=np.bincount(group_of_label, minlength=count),
         recalled={
-            n: np.stack([np.bincount(group_of_label[found], minlength=count) for found in by_iou])
+            n: np.stack([np.bincount(group_of_label[is_found], minlength=count) for is_found in by_iou])
             for n, by_iou in recalled.items()
         },
         group_of_hit=group[np.searchsorted(rows.offsets, matched_rows, side="right") - 1],

@@ -64,16 +64,16 @@ def measure_row_supply(rows: PredictionRows, labels: Labels, hits: Hits, count: 
     existing = _count_rows(rows)
     room = np.maximum(count - existing, 0)
     video, total = hits.video_of_label, len(labels.segments)
-    found = found_all = found_bound = 0
+    recalled = recalled_all = recalled_bound = 0
     for iou in AR_IOUS:
         rank = hits.matches.ranks[iou]
         is_found = (rank >= 0) & (rank < count)
         missed = np.bincount(video[~is_found], minlength=len(room))
-        found += int(np.count_nonzero(is_found))
-        found_all += int(np.count_nonzero(rank >= 0))
-        found_bound += int(np.count_nonzero(is_found)) + int(np.minimum(missed, room).sum())
+        recalled += int(np.count_nonzero(is_found))
+        recalled_all += int(np.count_nonzero(rank >= 0))
+        recalled_bound += int(np.count_nonzero(is_found)) + int(np.minimum(missed, room).sum())
     ar, ar_all, ar_bound = (
-        n / (len(AR_IOUS) * total) if total else float("nan") for n in (found, found_all, found_bound)
+        n / (len(AR_IOUS) * total) if total else float("nan") for n in (recalled, recalled_all, recalled_bound)
     )
     mean_rows = float(existing.mean()) if len(existing) else 0.0
     return RowSupply(count, mean_rows, int(np.count_nonzero(room)), ar, ar_all, ar_bound)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import shlex
 import sys
 from collections.abc import Sequence
@@ -74,6 +75,27 @@ def parse(arguments: Sequence[str]) -> PredictOptions:
     options.add_argument(
         "--out", type=output, required=True, help='the file to write: {"file": [[score, start, end], …]} in seconds'
     )
+    _add_row_options(options)
+    options.add_argument(
+        "--workers",
+        type=positive,
+        default=default_workers(),
+        help="processes that decode clips, without a store (default: one per core)",
+    )
+    options.add_argument("--batch-size", type=positive, help="clips per batch (default: 16 of features, 4 of pixels)")
+    options.add_argument("--allow-missing", action="store_true", help="give clips without features an empty list")
+    add_timeout_option(options)
+    add_longest_option(options)
+    add_engine_options(options, "part")
+    namespace = options.parse_args(arguments)
+    localizer = pop_localizer_settings(namespace)
+    names = devices(localizer.device)
+    localizer = replace(localizer, device=names[0])
+    _check_raw(namespace)
+    return PredictOptions(localizer, names, EngineOptions.pop(namespace), **vars(namespace))
+
+
+def _add_row_options(options: argparse.ArgumentParser) -> None:
     options.add_argument(
         "--task",
         choices=("localization", "detection"),
@@ -97,28 +119,15 @@ def parse(arguments: Sequence[str]) -> PredictOptions:
         action="store_true",
         help="write rows before suppression to --out, an HDF5 file for avloc tune; for a validation split",
     )
-    options.add_argument(
-        "--workers",
-        type=positive,
-        default=default_workers(),
-        help="processes that decode clips, without a store (default: one per core)",
-    )
-    options.add_argument("--batch-size", type=positive, help="clips per batch (default: 16 of features, 4 of pixels)")
-    options.add_argument("--allow-missing", action="store_true", help="give clips without features an empty list")
-    add_timeout_option(options)
-    add_longest_option(options)
-    add_engine_options(options, "part")
-    namespace = options.parse_args(arguments)
-    localizer = pop_localizer_settings(namespace)
-    names = devices(localizer.device)
-    localizer = replace(localizer, device=names[0])
+
+
+def _check_raw(namespace: argparse.Namespace) -> None:
     if namespace.raw and namespace.tuned:
         raise AvlocError("--raw keeps rows for avloc tune, by the checkpoint's own settings; leave out --tuned")
     if namespace.raw and namespace.task != "localization":
         raise AvlocError(
             "--raw keeps rows of segments for avloc tune, which are no clip scores; leave out --task detection"
         )
-    return PredictOptions(localizer, names, EngineOptions.pop(namespace), **vars(namespace))
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -100,6 +100,6 @@ def choose_key(names: list[str], key: str | None) -> str:
     if key is None and len(names) == 1:
         return names[0]
     if key is None or key not in names:
-        wanted = "name one of its arrays (--key)" if key is None else f"has no array {key!r} (--key)"
-        raise AvlocError(f"{wanted}, it has: {', '.join(names[:8]) or 'none'}")
+        cure = "name one of its arrays (--key)" if key is None else f"has no array {key!r} (--key)"
+        raise AvlocError(f"{cure}, it has: {', '.join(names[:8]) or 'none'}")
     return key

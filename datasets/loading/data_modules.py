@@ -384,9 +384,9 @@ class FeatureData(SplitData):
 def _check_clip_labels(clip_labels_only: bool, report_segments: bool, shares: Mapping[str, float]) -> None:
     if report_segments and not clip_labels_only:
         raise AvlocError("report_segments has no effect without clip_labels_only; leave it out")
-    made = [name for name, share in shares.items() if share]
-    if clip_labels_only and made:
-        raise AvlocError(f"clip_labels_only: {', '.join(made)} need or make segments; leave them out")
+    changed = [name for name, share in shares.items() if share]
+    if clip_labels_only and changed:
+        raise AvlocError(f"clip_labels_only: {', '.join(changed)} need or make segments; leave them out")
 
 
 def _check_both_kinds(split: str, dataset: FeatureDataset) -> None:

@@ -90,11 +90,11 @@ def _files_by_name(root: Path) -> dict[str, list[str]]:
 
 
 def _find_file(clip: str, files: Mapping[str, Sequence[str]], path: Path) -> str:
-    found = files.get(clip, ())
-    if len(found) != 1:
-        fault = f"may be {found[0]} or {found[1]}" if found else f"is no clip under {path.parent}"
+    candidates = files.get(clip, ())
+    if len(candidates) != 1:
+        fault = f"may be {candidates[0]} or {candidates[1]}" if candidates else f"is no clip under {path.parent}"
         raise AvlocError(f"{path}: {clip}: {fault}; want one file of that name, with any suffix")
-    return found[0]
+    return candidates[0]
 
 
 def write(root: Path, records: Iterable[VideoRecord], words: Mapping[str, Sequence[tuple[float, float]]]) -> list[Path]:

@@ -228,8 +228,8 @@ def _parse_line(fields: Sequence[str], path: Path, number: int) -> LabelLine:
 def _parse_piece(text: str, place: str) -> tuple[float, float, bool]:
     match = _PIECE.fullmatch(text)
     if match is None or match[3].lower() not in IS_FAKE:
-        wanted = "start-end-label with the label bonafide or spoof (T or F)"
-        raise AvlocError(f"{place}: want a number of seconds or a piece {wanted}, got {text[:40]!r}")
+        form = "start-end-label with the label bonafide or spoof (T or F)"
+        raise AvlocError(f"{place}: want a number of seconds or a piece {form}, got {text[:40]!r}")
     start_s, end_s = float(match[1]), float(match[2])
     if not start_s <= end_s < LATEST_S:
         raise AvlocError(f"{place}: the piece {text[:40]} ends before it starts, or is no time in seconds")

@@ -109,8 +109,8 @@ def _protocol_rows(path: Path) -> Iterator[tuple[int, str, str]]:
     names: set[str] = set()
     for number, fields in numbered_fields(path, "protocol"):
         if not _is_protocol_line(fields):
-            wanted = "speaker, clip, -, system and bonafide or spoof"
-            raise AvlocError(f"{path}: line {number}: want {wanted}, got {' '.join(fields)[:60]!r}")
+            form = "speaker, clip, -, system and bonafide or spoof"
+            raise AvlocError(f"{path}: line {number}: want {form}, got {' '.join(fields)[:60]!r}")
         if fields[1] in names:
             raise AvlocError(f"{path}: line {number}: the clip {fields[1]} is in the file more than once")
         names.add(fields[1])

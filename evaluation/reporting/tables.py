@@ -106,10 +106,10 @@ def describe_rows(rows: RowSupply) -> str:
     if not rows.short_clips or np.isnan(rows.ar):
         return ""
     clips = f"{rows.short_clips} clip{'s have' if rows.short_clips > 1 else ' has'}"
-    found = f"{clips} fewer than {rows.count} rows ({rows.mean_rows:.1f} per clip): more rows "
+    beginning = f"{clips} fewer than {rows.count} rows ({rows.mean_rows:.1f} per clip): more rows "
     if rows.ar_bound <= rows.ar:
-        return f"{found}cannot raise the strict AR@{rows.count}."
-    return f"{found}could raise the strict AR@{rows.count} from {percent(rows.ar)} to at most {percent(rows.ar_bound)}."
+        return f"{beginning}cannot raise the strict AR@{rows.count}."
+    return f"{beginning}could raise the strict AR@{rows.count} from {percent(rows.ar)} to at most {percent(rows.ar_bound)}."
 
 
 def interval_table(title: str, intervals: Mapping[str, Interval], *, show_p: bool = False) -> Table:

@@ -80,6 +80,8 @@ def test_predict_and_tune_give_the_same_rows(tiny_set, tiny_store, tiny_checkpoi
         "--raw keeps rows for avloc tune, by the checkpoint's own settings; leave out --tuned"
         in capsys.readouterr().err
     )
+    assert main([*words, "--task", "detection", "--raw", "--out", "x"]) == 2
+    assert "which are no clip scores; leave out --task detection" in capsys.readouterr().err
 
 
 def test_raw_rows_of_a_test_split_are_noted_before_the_work(tiny_set, tiny_store, tiny_checkpoint, tmp_path, capsys):

@@ -146,12 +146,12 @@ class SplitReport:
         everything, rows = self._everything(), []
         for name, runs in self.runs.items():
             clips = score_clips(runs, self.truth, resamples=self.resamples)
-            found = [metric_value(each, "ap@0.5") for each in evaluate_runs(runs, self.truth, everything)]
-            spread = f"±{percent(statistics.stdev(found))}" if len(found) > 1 else ""
+            values = [metric_value(each, "ap@0.5") for each in evaluate_runs(runs, self.truth, everything)]
+            spread = f"±{percent(statistics.stdev(values))}" if len(values) > 1 else ""
             cells = [
                 score_cell(*clips["auc"]),
                 score_cell(*clips["eer"]),
-                (f"{percent(statistics.fmean(found))}{spread}",),
+                (f"{percent(statistics.fmean(values))}{spread}",),
             ]
             rows.append((self._label(name, runs), cells))
         note = "AUC and EER of the score of each clip's best segment; a clip is forged if it has a fake segment."

@@ -148,7 +148,7 @@ def restarted(process, root, store, toys, *, device):
     ("count", "kills", "seed", "device"),
     [
         (39, 3, 1, False),
-        (39, 3, 3, True),
+        pytest.param(39, 3, 3, True, marks=pytest.mark.slow),
         pytest.param(199, 20, 2, False, marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
         pytest.param(199, 20, 4, True, marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
     ],
