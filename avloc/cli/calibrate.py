@@ -12,7 +12,7 @@ from avloc.cli.arguments.values import output, path
 from avloc.cli.scores.clip_scores import add_cost_options, print_warnings, read_clip_labels
 from avloc.cli.scores.fits import (
     add_label_options,
-    add_prior_option,
+    add_use_options,
     check_prior,
     check_ways,
     load_fit,
@@ -78,14 +78,7 @@ def parse(arguments: Sequence[str]) -> CalibrateOptions:
     add_label_options(fit)
     fit.add_argument("--save", type=output, metavar="C.json", help="write the fit to this file (default: none)")
     add_cost_options(fit, ASVSPOOF5)
-    use = options.add_argument_group("use")
-    use.add_argument(
-        "--use", type=path, metavar="C.json", help="a fit that --save wrote (default: none, a fit to the labels)"
-    )
-    use.add_argument(
-        "--out", type=output, help="write the calibrated scores; a .tsv gets ASVspoof's form and sign (default: none)"
-    )
-    add_prior_option(use)
+    add_use_options(options.add_argument_group("use"), "C.json", "calibrated")
     return CalibrateOptions(**vars(options.parse_args(arguments)))
 
 

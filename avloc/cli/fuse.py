@@ -12,7 +12,7 @@ from avloc.cli.arguments.values import output, path, positive
 from avloc.cli.scores.clip_scores import add_cost_options, print_warnings, read_clip_labels
 from avloc.cli.scores.fits import (
     add_label_options,
-    add_prior_option,
+    add_use_options,
     check_prior,
     check_ways,
     describe_fit,
@@ -91,14 +91,7 @@ def parse(arguments: Sequence[str]) -> FuseOptions:
     )
     fit.add_argument("--save", type=output, metavar="F.json", help="write the fit to this file (default: none)")
     add_cost_options(fit, ASVSPOOF5)
-    use = options.add_argument_group("use")
-    use.add_argument(
-        "--use", type=path, metavar="F.json", help="a fit that --save wrote (default: none, a fit to the labels)"
-    )
-    use.add_argument(
-        "--out", type=output, help="write the fused scores; a .tsv gets ASVspoof's form and sign (default: none)"
-    )
-    add_prior_option(use)
+    add_use_options(options.add_argument_group("use"), "F.json", "fused")
     namespace = options.parse_args(arguments)
     namespace.predictions = tuple(namespace.predictions)
     return FuseOptions(**vars(namespace))

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avloc.cli.arguments.values import number
+from avloc.cli.arguments.values import number, output, path
 from avloc.cli.scores.clip_scores import print_warnings
 from avloc.errors import AvlocError, shown
 
@@ -33,8 +33,20 @@ def add_label_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--split", help="fit only on clips of this split (default: all)")
 
 
-def add_prior_option(group: argparse._ArgumentGroup) -> None:
-    """Add `--prior`, for verbs that write calibrated scores."""
+def add_use_options(group: argparse._ArgumentGroup, fit_name: str, scores: str) -> None:
+    """Add `--use`, `--out` and `--prior`, for verbs that use a fit.
+
+    Args:
+        group: gets the options.
+        fit_name: of the fit's file in the help, such as `C.json`.
+        scores: adjective for the written scores, such as `calibrated`.
+    """
+    group.add_argument(
+        "--use", type=path, metavar=fit_name, help="a fit that --save wrote (default: none, a fit to the labels)"
+    )
+    group.add_argument(
+        "--out", type=output, help=f"write the {scores} scores; a .tsv gets ASVspoof's form and sign (default: none)"
+    )
     group.add_argument(
         "--prior",
         type=number(0, 1),
