@@ -69,7 +69,7 @@ class MaskedBatchNorm(nn.Module):
 
 
 class ChannelDropout(nn.Module):
-    """Dropout of whole channels of a clip, at all of its steps: (B, T, D) → (B, T, D).
+    """Dropout of whole channels of a clip, at all of its steps: (B, …, T, D) → the same. Planes lose the same channels.
 
     Neighbouring steps are nearly equal, so they would reveal a number that is dropped alone (Tompson et al., "Efficient object
     localization using convolutional networks", CVPR 2015, section 3.2). It also draws T times fewer random numbers.
@@ -88,7 +88,9 @@ class ChannelDropout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not (self.training and self.probability):
             return x
-        kept = x.new_empty(len(x), 1, x.shape[-1]).bernoulli_(1 - self.probability) / (1 - self.probability)
+        kept = x.new_empty(len(x), *[1] * (x.ndim - 2), x.shape[-1]).bernoulli_(1 - self.probability) / (
+            1 - self.probability
+        )
         return x * kept
 
 

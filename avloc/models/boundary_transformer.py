@@ -91,6 +91,8 @@ class BoundaryTransformer(nn.Module):
         stem_layers: number of convolutions in each stem.
         audio_spectral_channels: channels of a small convolutional encoder along the frequency axis, for audio features that
             have one (logspec, logmel); 0: a linear projection (WavLM). With `audio_rows_per_step`, those of its first layer.
+        audio_spectral_differences: give that encoder the steps of each spectrum in time and frequency too, whose sizes tell
+            coders and synthesizers (`avloc.models.stems.difference_planes`); with `audio_rows_per_step` only.
         visual_grid_channels: channels of a small convolutional encoder over the cells, for visual features on a grid
             (residual_grid); 0: a linear projection (MViT).
         audio_layers: number of layers that lie side by side in the cached audio features (`layers=all` of an extractor);
@@ -165,6 +167,7 @@ class BoundaryTransformer(nn.Module):
         first_steps: float = 8.0,
         stem_layers: int = 0,
         audio_spectral_channels: int = 0,
+        audio_spectral_differences: bool = False,
         visual_grid_channels: int = 0,
         audio_layers: int = 1,
         visual_layers: int = 1,
@@ -438,12 +441,12 @@ def build_stem(arguments: MutableMapping[str, Any], modality: str) -> nn.Module:
         front_end = build_front_end(name, options, modality=modality, row_width=dim, **common)
         arguments[f"{modality}_front_end_options"] = dict(front_end.options)
         return front_end
-    channels = "spectral_channels" if modality == "audio" else "grid_channels"
+    options = ("spectral_channels", "spectral_differences") if modality == "audio" else ("grid_channels",)
     return Stem(
         features=dim,
         cached_layers=arguments[f"{modality}_layers"],
         input_dropout=arguments["input_dropout"],
-        **{channels: arguments[f"{modality}_{channels}"]},
+        **{option: arguments[f"{modality}_{option}"] for option in options},
         **common,
     )
 

@@ -13,6 +13,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import gelu, pad
 
+from avloc.errors import AvlocError
 from avloc.models.blocks import ChannelDropout, ConvBlock, MaskedBatchNorm, MaskedInstanceNorm
 from avloc.models.stream_clock import StreamClock, check_rows_per_step, pad_rows, split_stride, stride_mask
 
@@ -58,13 +59,14 @@ class Stem(nn.Module):
         dropout: probability of dropping a channel of a convolution.
         input_dropout: probability of dropping a channel of the normalized features.
         spectral_channels: project by a `SpectralEncoder` with this many channels; 0: a linear projection.
+        spectral_differences: give the `SpectralCNN` the planes of `difference_planes` too.
         grid_channels: project by a `GridEncoder` with this many channels; 0: a linear projection.
         cached_layers: L, a divisor of D; more than 1 are mixed by a `LayerMix`.
         rows_per_step: rate of a stream that comes at its own; None: its rows are steps. With a rate, `spectral_channels` are
             those of the first layer of a `SpectralCNN`.
 
     Raises:
-        AvlocError: if the rate is out of range.
+        AvlocError: if the rate is out of range, or there are differences without a `SpectralCNN`.
 
     >>> stem = Stem(features=5, width=4, layers=1, dropout=0.1, input_dropout=0.1).eval()
     >>> stem(torch.zeros(2, 19, 5), torch.ones(2, 19, dtype=torch.bool)).shape
@@ -80,12 +82,18 @@ class Stem(nn.Module):
         dropout: float,
         input_dropout: float,
         spectral_channels: int = 0,
+        spectral_differences: bool = False,
         grid_channels: int = 0,
         cached_layers: int = 1,
         rows_per_step: float | None = None,
     ) -> None:
         super().__init__()
         check_rows_per_step(rows_per_step)
+        if spectral_differences and not (spectral_channels and rows_per_step is not None):
+            raise AvlocError(
+                "spectral differences need spectral channels and rows at their own rate; set both, or leave them out"
+            )
+        self.spectral_differences = spectral_differences
         self.mix = LayerMix(cached_layers) if cached_layers > 1 else None
         features //= cached_layers
         self.norm = MaskedInstanceNorm()
@@ -96,7 +104,11 @@ class Stem(nn.Module):
         if spectral_channels and rows_per_step is not None:
             time_strides, strides = split_stride(rows_per_step, SPECTRAL_LAYERS), []
             self.project = SpectralCNN(
-                features=features, width=width, channels=spectral_channels, time_strides=time_strides
+                features=features,
+                width=width,
+                channels=spectral_channels,
+                time_strides=time_strides,
+                planes=3 if spectral_differences else 1,
             )
         elif spectral_channels:
             self.project = SpectralEncoder(features=features, width=width, channels=spectral_channels)
@@ -116,9 +128,10 @@ class Stem(nn.Module):
         """
         clock = clock or StreamClock()
         x = x.masked_fill(~mask[..., None], 0)  # a product with the mask would keep NaN
-        x = self.drop(self.norm(x if self.mix is None else self.mix(x), mask))
+        x = self.norm(x if self.mix is None else self.mix(x), mask)
         if isinstance(self.project, SpectralCNN):
-            x = x[:, None]  # one plane
+            x = difference_planes(x, mask) if self.spectral_differences else x[:, None]
+        x = self.drop(x)
         x = gelu(self.project(x, mask) if self.projects_with_mask else self.project(x))
         if not self.strided:
             x = x * stride_mask(mask, self.stride)[..., None]
@@ -130,6 +143,31 @@ class Stem(nn.Module):
         for block in self.blocks:
             x = block(x, steps)
         return x
+
+
+def difference_planes(x: Tensor, mask: Tensor) -> Tensor:
+    """Return spectra beside the sizes of their steps in time and along the frequency axis: (B, R, D) → (B, 3, R, D).
+
+    Where a coder or a synthesizer smooths a spectrum or makes it rough, the sizes of its steps change and its values don't.
+    A convolution with strides averages both signs of a step before it can learn its size.
+
+    Args:
+        x: spectra, 0 outside of the mask.
+        mask: (B, R) bool, rows that are present.
+
+    Returns:
+        The spectra, the mean of |row − row before| and |row after − row|, and |bin − bin below|. A step from or to what is
+        absent counts as 0, and all planes are 0 outside of the mask.
+
+    >>> planes = difference_planes(torch.tensor([[[1.0, 3.0], [4.0, 2.0], [4.0, 6.0]]]), torch.ones(1, 3, dtype=torch.bool))
+    >>> planes[0, 1].tolist(), planes[0, 2].tolist()
+    ([[1.5, 0.5], [1.5, 2.5], [0.0, 2.0]], [[0.0, 2.0], [0.0, 2.0], [0.0, 2.0]])
+    """
+    both = (mask[:, 1:] & mask[:, :-1])[..., None]
+    steps = pad(x.diff(dim=1).abs() * both, (0, 0, 1, 1))  # of both neighbours: one alone would lie half a row off
+    in_time = (steps[:, 1:] + steps[:, :-1]) / 2
+    in_frequency = pad(x.diff(dim=2).abs() * mask[..., None], (1, 0))
+    return torch.stack([x, in_time, in_frequency], dim=1)
 
 
 class StridedConv(nn.Module):

@@ -6,7 +6,9 @@ import torch
 from torch import nn
 
 from avloc.core.timeline import TimeGrid
-from avloc.models.stems import GridEncoder, LayerMix, SpectralEncoder, Stem
+from avloc.errors import AvlocError
+from avloc.models.blocks import ChannelDropout
+from avloc.models.stems import GridEncoder, LayerMix, SpectralEncoder, Stem, difference_planes
 from avloc.models.stream_clock import StreamClock
 
 
@@ -35,6 +37,46 @@ def test_values_outside_of_the_mask_have_no_effect(features, options):
     assert not y[1, 11:].any()
 
 
+def test_difference_planes_are_sizes_of_steps_between_present_rows():
+    x = torch.tensor([[[1.0, 4.0, 2.0], [0.0, 0.0, 0.0], [5.0, 5.0, -1.0], [2.0, 6.0, -1.0]]])
+    values, in_time, in_frequency = difference_planes(x, torch.tensor([[True, False, True, True]]))[0]
+    torch.testing.assert_close(values, x[0])
+    assert in_time.tolist() == [[0, 0, 0], [0, 0, 0], [1.5, 0.5, 0], [1.5, 0.5, 0]]  # no step from or to an absent row
+    assert in_frequency.tolist() == [[0, 3, 2], [0, 0, 0], [0, 0, 6], [0, 4, 7]]
+
+
+def test_differences_show_a_roughness_that_no_smooth_filter_sees():
+    """Signs that alternate in time leave every mean over a step as it was; the size of the steps tells them."""
+    torch.manual_seed(0)
+    alternating = torch.tensor([1.0, -1.0]).repeat(20)[:, None] * torch.ones(40, 16)
+    mask = torch.ones(1, 40, dtype=torch.bool)
+    planes = difference_planes(torch.stack([alternating, torch.zeros(40, 16)]), mask.expand(2, -1))
+    means = planes.unflatten(2, (10, 4)).mean((3, 4))  # over each step and all bins: clip, plane, step
+    torch.testing.assert_close(means[0, 0], means[1, 0])
+    assert (means[0, 1] > means[1, 1] + 1).all()
+
+
+def test_planes_lose_the_same_channels():
+    torch.manual_seed(0)
+    dropped = ChannelDropout(0.5)(torch.ones(3, 2, 7, 50))
+    assert torch.equal(dropped[:, 0], dropped[:, 1])
+    assert set(dropped.unique().tolist()) == {0.0, 2.0}
+    assert not torch.equal(dropped[0], dropped[1])  # each clip loses its own
+
+
+def test_differences_without_their_encoder_are_refused():
+    with pytest.raises(AvlocError, match="spectral differences need spectral channels and rows at their own rate"):
+        Stem(
+            features=40,
+            width=4,
+            layers=0,
+            dropout=0.0,
+            input_dropout=0.0,
+            spectral_channels=2,
+            spectral_differences=True,
+        )
+
+
 @pytest.mark.parametrize("features", [1, 18, 40, 201])
 def test_spectral_encoder_takes_any_number_of_bins(features):
     encoder = SpectralEncoder(features=features, width=5, channels=2)
@@ -59,6 +101,7 @@ STEMS = {
     "layers": (15, {"cached_layers": 3}),
     "spectrum": (40, {"spectral_channels": 4}),
     "wide spectrum": (300, {"spectral_channels": 2}),
+    "differences of a spectrum": (40, {"spectral_channels": 4, "spectral_differences": True}),
     "cells": (128, {"grid_channels": 3}),
 }
 
@@ -105,7 +148,7 @@ def test_an_impulse_appears_at_its_time(name, start_s, hop_s):
     time_s = rows.centers_s()[row]
     step = int(grid.to_steps(time_s))
     times_s = []
-    for _ in range(30):
+    for _ in range(30 if hop_s <= STEP_S else 150):  # responses to long rows lie apart
         stem = native_stem(name, hop_s)
         changed = x.clone()
         changed[0, row] += torch.randn(x.shape[-1])
@@ -117,10 +160,11 @@ def test_an_impulse_appears_at_its_time(name, start_s, hop_s):
     # Symmetric in the mean: a layer that were half a row late would shift all of them.
     assert np.mean(times_s) == pytest.approx(time_s, abs=STEP_S / 2)
     reach_s = grid.centers_s()[np.flatnonzero(response)]
-    assert np.abs(reach_s - time_s).max() < 4 * max(hop_s, STEP_S) + STEP_S  # three convolutions, and the interpolation
+    rows_around = 5 if "differences" in name else 4  # three convolutions, the neighbour of a difference, the interpolation
+    assert np.abs(reach_s - time_s).max() < rows_around * max(hop_s, STEP_S) + STEP_S
 
 
-@pytest.mark.parametrize("name", ["linear", "spectrum"])
+@pytest.mark.parametrize("name", ["linear", "spectrum", "differences of a spectrum"])
 def test_strides_are_centred(name):
     """With even filters, a clip played backwards gives the steps backwards: no layer shifts the time."""
     torch.manual_seed(0)

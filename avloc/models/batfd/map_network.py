@@ -112,6 +112,7 @@ class MapNetwork(nn.Module):
         visual_dim: width of the cached visual features, for `projection`.
         audio_dim: width of the cached audio features, for `projection`.
         audio_spectral_channels: for cached audio features on a frequency axis (`avloc.models.stems.Stem`).
+        audio_spectral_differences: give them the steps in time and frequency too (`avloc.models.stems.Stem`).
         visual_grid_channels: for cached visual features on a grid of cells (`avloc.models.stems.Stem`).
         audio_rows_per_step: for cached audio features at their own rate (`avloc.models.stems.Stem`).
         visual_rows_per_step: for cached visual features at their own rate.
@@ -158,6 +159,7 @@ class MapNetwork(nn.Module):
         visual_dim: int = 0,
         audio_dim: int = 0,
         audio_spectral_channels: int = 0,
+        audio_spectral_differences: bool = False,
         visual_grid_channels: int = 0,
         audio_rows_per_step: float | None = None,
         visual_rows_per_step: float | None = None,
@@ -202,6 +204,7 @@ class MapNetwork(nn.Module):
             widths=audio_widths,
             features=audio_dim,
             spectral_channels=audio_spectral_channels,
+            spectral_differences=audio_spectral_differences,
             rows_per_step=audio_rows_per_step,
             front_end=audio_front_end,
             front_end_options=audio_front_end_options,

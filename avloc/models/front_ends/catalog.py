@@ -87,12 +87,18 @@ def check_front_end_options(arguments: Mapping[str, Any]) -> None:
     Raises:
         AvlocError: with the argument, and the one that takes its effect.
     """
-    stem_options = (("audio", "spectral_channels", 0), ("audio", "layers", 1), ("visual", "grid_channels", 0))
+    stem_options = (
+        ("audio", "spectral_channels", 0),
+        ("audio", "spectral_differences", False),
+        ("audio", "layers", 1),
+        ("visual", "grid_channels", 0),
+        ("visual", "layers", 1),
+    )
     for modality in MODALITIES:
         name = f"{modality}_front_end"
         if arguments[f"{name}_options"] not in (None, {}) and not arguments[name]:
             raise AvlocError(f"{name}_options have no effect without {name}; leave them out, or name the front end")
-    for modality, option, unused in (*stem_options, ("visual", "layers", 1)):
+    for modality, option, unused in stem_options:
         argument, front_end = f"{modality}_{option}", arguments[f"{modality}_front_end"]
         if front_end and arguments.get(argument, unused) != unused:
             raise AvlocError(

@@ -88,6 +88,7 @@ _FEATURES = {"audio_dim": 513, "visual_dim": 320}
 _INPUTS = {
     **_FEATURES,
     "audio_spectral_channels": 12,
+    "audio_spectral_differences": True,
     "visual_grid_channels": 24,
     "audio_rows_per_step": 4.0,
     "visual_rows_per_step": 1.0,
@@ -197,6 +198,7 @@ ABLATION = {
     "no_distribution": _BASE.with_arguments("− loss of the distributions", distribution_weight=0.0),
     "pyramid": _BASE.with_arguments("short segments on a pyramid too", first_steps=8.0, distance_bins=16, levels=4),
     "no_cross": _BASE.with_arguments("− cross-attention", cross_layers=0),
+    "no_differences": _BASE.with_arguments("− differences of the spectra", audio_spectral_differences=False),
     "no_grid": _BASE.with_arguments("− encoder for the grid of cells", visual_grid_channels=0),
     "sharp_labels": _BASE.with_arguments("boundary labels of half a step", boundary_width_steps=0.5),
     "smooth_labels": _BASE.with_arguments("boundary labels of two steps", boundary_width_steps=2.0),

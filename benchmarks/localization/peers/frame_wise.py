@@ -43,6 +43,7 @@ class FrameWise(nn.Module):
         blocks: pairs of a convolution and a transformer block.
         radius: steps that attention reaches to each side.
         audio_spectral_channels: as `BoundaryTransformer`'s.
+        audio_spectral_differences: as `BoundaryTransformer`'s.
         visual_grid_channels: as `BoundaryTransformer`'s.
         audio_rows_per_step: as `BoundaryTransformer`'s.
         visual_rows_per_step: as `BoundaryTransformer`'s.
@@ -63,6 +64,7 @@ class FrameWise(nn.Module):
         blocks: int = 3,
         radius: int = 24,
         audio_spectral_channels: int = 0,
+        audio_spectral_differences: bool = False,
         visual_grid_channels: int = 0,
         audio_rows_per_step: float | None = None,
         visual_rows_per_step: float | None = None,

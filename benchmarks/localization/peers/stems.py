@@ -29,6 +29,7 @@ class Stems(nn.ModuleList):
         visual_dim: D of the cached visual features.
         width: C.
         spectral_channels: as `BoundaryTransformer`'s `audio_spectral_channels`.
+        spectral_differences: as `BoundaryTransformer`'s `audio_spectral_differences`.
         grid_channels: as `BoundaryTransformer`'s `visual_grid_channels`.
         rows_per_step: of both streams, as `BoundaryTransformer`'s.
     """
@@ -40,11 +41,17 @@ class Stems(nn.ModuleList):
         visual_dim: int,
         width: int,
         spectral_channels: int,
+        spectral_differences: bool,
         grid_channels: int,
         rows_per_step: tuple[float | None, float | None],
     ) -> None:
         stem = partial(Stem, width=width, layers=2, dropout=DROPOUT, input_dropout=DROPOUT)
-        audio = stem(features=audio_dim, spectral_channels=spectral_channels, rows_per_step=rows_per_step[0])
+        audio = stem(
+            features=audio_dim,
+            spectral_channels=spectral_channels,
+            spectral_differences=spectral_differences,
+            rows_per_step=rows_per_step[0],
+        )
         visual = stem(features=visual_dim, grid_channels=grid_channels, rows_per_step=rows_per_step[1])
         super().__init__([audio, visual])
         self.rates = dict(zip(("audio_rows_per_step", "visual_rows_per_step"), rows_per_step, strict=True))
@@ -57,6 +64,7 @@ class Stems(nn.ModuleList):
             visual_dim=arguments["visual_dim"],
             width=arguments["width"],
             spectral_channels=arguments["audio_spectral_channels"],
+            spectral_differences=arguments["audio_spectral_differences"],
             grid_channels=arguments["visual_grid_channels"],
             rows_per_step=(arguments["audio_rows_per_step"], arguments["visual_rows_per_step"]),
         )

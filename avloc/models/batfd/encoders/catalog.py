@@ -30,6 +30,7 @@ class EncoderOptions:
         features: width of the cached features, for `projection`.
         dropout: of `projection`.
         spectral_channels: of `projection`, see `avloc.models.stems.Stem`.
+        spectral_differences: of `projection`, see `avloc.models.stems.Stem`.
         grid_channels: of `projection`, see `avloc.models.stems.Stem`.
         rows_per_step: of `projection`, see `avloc.models.stems.Stem`.
         front_end: of `projection`, in place of the stem (`avloc.models.front_ends`); empty: none.
@@ -43,6 +44,7 @@ class EncoderOptions:
     features: int = 0
     dropout: float = 0.1
     spectral_channels: int = 0
+    spectral_differences: bool = False
     grid_channels: int = 0
     rows_per_step: float | None = None
     front_end: str = ""
@@ -103,6 +105,7 @@ def _projection(options: EncoderOptions, modality: str) -> ProjectionEncoder:
         width=options.width,
         dropout=options.dropout,
         spectral_channels=options.spectral_channels,
+        spectral_differences=options.spectral_differences,
         grid_channels=options.grid_channels,
         rows_per_step=options.rows_per_step,
     )

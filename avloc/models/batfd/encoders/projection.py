@@ -25,6 +25,7 @@ class ProjectionEncoder(nn.Module):
         layers: number of convolutions after the projection.
         dropout: of the features and between the convolutions.
         spectral_channels: see `avloc.models.stems.Stem`.
+        spectral_differences: see `avloc.models.stems.Stem`.
         grid_channels: see `avloc.models.stems.Stem`.
         rows_per_step: see `avloc.models.stems.Stem`.
         modality: of the stream, for a front end.
@@ -47,6 +48,7 @@ class ProjectionEncoder(nn.Module):
         layers: int = 2,
         dropout: float = 0.1,
         spectral_channels: int = 0,
+        spectral_differences: bool = False,
         grid_channels: int = 0,
         rows_per_step: float | None = None,
         modality: str = "audio",
@@ -75,6 +77,7 @@ class ProjectionEncoder(nn.Module):
             dropout=dropout,
             input_dropout=dropout,
             spectral_channels=spectral_channels,
+            spectral_differences=spectral_differences,
             grid_channels=grid_channels,
             rows_per_step=rows_per_step,
         )

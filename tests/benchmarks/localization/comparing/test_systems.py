@@ -24,7 +24,8 @@ def test_main_systems_have_the_same_trials_front_ends_and_short_heads():
     assert {system.lr for system in TRIALS.values()} == {1e-3}
     assert [f"{name}_slow" for name in MAIN] == list(TRIALS)
     assert [*MAIN] == [*BASELINES, OURS]
-    fronts = {(s.arguments["audio_spectral_channels"], s.arguments["visual_grid_channels"]) for s in MAIN.values()}
+    options = ("audio_spectral_channels", "audio_spectral_differences", "visual_grid_channels")
+    fronts = {tuple(system.arguments[option] for option in options) for system in MAIN.values()}
     assert len(fronts) == 1
     heads = [system.short for system in (MAIN | REFERENCES).values()]
     assert all(0 < len(head) <= 8 for head in heads)

@@ -9,7 +9,14 @@ def build(rates):
     from peers.stems import Stems
 
     torch.manual_seed(0)
-    sizes = {"audio_dim": 7, "visual_dim": 5, "width": 6, "spectral_channels": 0, "grid_channels": 0}
+    sizes = {
+        "audio_dim": 7,
+        "visual_dim": 5,
+        "width": 6,
+        "spectral_channels": 0,
+        "spectral_differences": False,
+        "grid_channels": 0,
+    }
     return Stems(**sizes, rows_per_step=rates).eval()
 
 
