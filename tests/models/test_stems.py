@@ -160,7 +160,9 @@ def test_an_impulse_appears_at_its_time(name, start_s, hop_s):
     # Symmetric in the mean: a layer that were half a row late would shift all of them.
     assert np.mean(times_s) == pytest.approx(time_s, abs=STEP_S / 2)
     reach_s = grid.centers_s()[np.flatnonzero(response)]
-    rows_around = 5 if "differences" in name else 4  # three convolutions, the neighbour of a difference, the interpolation
+    rows_around = (
+        5 if "differences" in name else 4
+    )  # three convolutions, the neighbour of a difference, the interpolation
     assert np.abs(reach_s - time_s).max() < rows_around * max(hop_s, STEP_S) + STEP_S
 
 
