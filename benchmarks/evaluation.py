@@ -97,17 +97,23 @@ def metadata_entry(k: int, seconds: float, labels: list[list[float]]) -> dict[st
     }
 
 
-def make_files(folder: Path, clips: int, rows: int, *, ordered: bool = True) -> Files:
+def make_files(folder: Path, clips: int, rows: int, *, ordered: bool = True, system: int = 0) -> Files:
     """Write predictions and metadata of clips of 4–15 s, three quarters of them with one to three fakes.
 
     Existing files of the same size are kept.
+
+    Args:
+        folder: of the files.
+        clips: number of clips.
+        rows: number of rows of each.
+        ordered: rows by falling score.
+        system: whose rows; those of other systems differ, for the same clips and labels.
     """
-    name = f"{clips}x{rows}{'' if ordered else '-unsorted'}"
+    name = f"{clips}x{rows}{'' if ordered else '-unsorted'}{f'-system{system}' if system else ''}"
     files = Files(folder / f"{name}.prediction.json", folder / f"{name}.metadata.json")
     if files.predictions.is_file() and files.metadata.is_file():
         return files
-    random = np.random.default_rng(0)
-    entries = []
+    random, of_system, entries = np.random.default_rng(0), np.random.default_rng([0, system]), []
     with files.predictions.open("w") as out:
         out.write("{")
         for k in range(clips):
@@ -115,6 +121,8 @@ def make_files(folder: Path, clips: int, rows: int, *, ordered: bool = True) -> 
             labels = random_labels(random, seconds) if k % 4 else []
             entry = metadata_entry(k, seconds, labels)
             proposals = random_rows(random, seconds, labels, rows, ordered=ordered)
+            if system:
+                proposals = random_rows(of_system, seconds, labels, rows, ordered=ordered)
             texts = ", ".join(f"[{s:.4f}, {a:.2f}, {b:.2f}]" for s, a, b in proposals)
             out.write(f"{', ' if k else ''}{json.dumps(entry['file'])}: [{texts}]")
             entries.append(entry)

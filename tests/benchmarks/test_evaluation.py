@@ -32,6 +32,16 @@ def test_generated_files_are_reproducible_and_kept(files, tmp_path):
     assert make_files(tmp_path, 40, 7).predictions.read_bytes() == content
 
 
+def test_systems_have_rows_of_their_own_for_the_same_labels(files, tmp_path):
+    from evaluation import make_files
+
+    other = make_files(tmp_path, 40, 7, system=1)
+    assert other.metadata.read_bytes() == files.metadata.read_bytes()
+    first, second = (json.loads(each.predictions.read_text()) for each in (files, other))
+    assert first.keys() == second.keys()
+    assert all(first[name] != second[name] for name in first)
+
+
 def test_one_row_lies_near_each_label():
     from evaluation import random_rows
 
