@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from avloc.cli.arguments.limits import add_longest_option, add_timeout_option
 from avloc.cli.arguments.localizer import add_localizer_options, add_prior_option, pop_localizer_settings
-from avloc.cli.arguments.parser import parser
+from avloc.cli.arguments.parser import command_line, parser
 from avloc.cli.arguments.values import moment, path, positive, score, whole
 from avloc.core.suggestions import did_you_mean
 from avloc.errors import AvlocError, shown
@@ -54,18 +53,12 @@ class LocalizeOptions:
     overwrite: bool
     workers: int
     timeout: float
+    command: str
 
     def recorded(self) -> dict[str, object]:
         """The options that change results, as each result records them."""
         return {
-            "streams": self.localizer.streams,
-            "precision": self.localizer.precision,
-            "decoding": self.localizer.decoding,
-            "keep": self.keep,
-            "start": self.span.start_s,
-            "end": None if math.isinf(self.span.end_s) else self.span.end_s,
-            "audio_track": self.span.audio_track,
-            "prior": self.prior,
+            **self.localizer.recorded(keep=self.keep, span=self.span, prior=self.prior),
             "threshold": self.output.threshold,
             "embed": self.output.embed,
         }
@@ -151,6 +144,7 @@ def parse(arguments: Sequence[str]) -> LocalizeOptions:
         overwrite=namespace.overwrite,
         workers=namespace.workers,
         timeout=namespace.timeout,
+        command=command_line("localize", arguments),
     )
 
 
@@ -310,7 +304,13 @@ def _localize(
     if not jobs:
         return
     work = LocalizationJob(
-        options.localizer.load_for_work, results, options.span, options.keep, options.recorded(), options.prior
+        options.localizer.load_for_work,
+        results,
+        options.span,
+        options.keep,
+        options.recorded(),
+        options.prior,
+        options.command,
     )
     with _progress_bar() as bar:
 
