@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import Any
 
+from avloc.core.descriptions import NetworkDescription
+
 DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 CLIP, PREDICTIONS, METADATA, VERSUS = "clip", "predictions", "metadata", "versus"
@@ -82,6 +84,16 @@ class CheckpointIdentity:
     size_bytes: int
     name: str = ""
     trained_on: str = ""
+
+    @classmethod
+    def of_network(cls, file: FileIdentity, network: NetworkDescription | None) -> CheckpointIdentity:
+        """Return the identity of a file that holds a network.
+
+        >>> CheckpointIdentity.of_network(FileIdentity("a.ckpt", "ab" * 32, 9), NetworkDescription("BATFD")).name
+        'BATFD'
+        """
+        name = "" if network is None else f"{network.name} {network.version}".strip()
+        return cls(file.file, file.sha256, file.size_bytes, name, "" if network is None else network.scope)
 
     def without_folder(self) -> CheckpointIdentity:
         """The same checkpoint by its file's name alone."""

@@ -29,6 +29,7 @@ from avloc.io.provenance import identify_file
 from avloc.localization.preview import Preview
 from avloc.localization.result import Localization
 from avloc.models.network import candidate_network
+from avloc.models.packaged import identify_checkpoint
 
 if TYPE_CHECKING:
     from avloc.core.descriptions import NetworkDescription
@@ -159,11 +160,7 @@ class Localizer:
         """
         if self.file is None:
             return None
-        name, trained_on = "", ""
-        if self.description is not None:
-            name, trained_on = f"{self.description.name} {self.description.version}".strip(), self.description.scope
-        file = identify_file(self.file, pulse=self.pulse)
-        return CheckpointIdentity(file.file, file.sha256, file.size_bytes, name, trained_on)
+        return identify_checkpoint(self.file, self.description, pulse=self.pulse)
 
     def localize(
         self,
