@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from avloc.errors import AvlocError
 from avloc.io.files import read_json
+from avloc.io.provenance import write_sidecar
 from avloc.localization.formats import FORMATS, save
 from avloc.localization.options import OutputOptions
 from avloc.localization.summary import (
@@ -23,6 +24,7 @@ from avloc.localization.summary import (
 )
 
 if TYPE_CHECKING:
+    from avloc.core.provenance import Provenance
     from avloc.localization.result import Localization
 
 SCHEMA_NAME = b"avloc.localization"
@@ -144,11 +146,22 @@ class ResultFolder:
         except (AvlocError, OSError, AttributeError, KeyError, TypeError, IndexError, ValueError):
             return None
 
-    def write_summary(self, entries: Sequence[SummaryEntry], failed: Collection[FailedClip]) -> Path:
-        """Write the table of all clips, and with the format html the page that links to theirs; return the table's path."""
+    def write_summary(
+        self, entries: Sequence[SummaryEntry], failed: Collection[FailedClip], provenance: Provenance | None = None
+    ) -> Path:
+        """Write the table of all clips, and with the format html the page that links to theirs; return the table's path.
+
+        Args:
+            entries: the clips that were localized.
+            failed: the others.
+            provenance: the record of the run, to write beside the table.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         save_summary(self.folder, entries, tuple(failed), self.options.threshold, index="html" in self.formats)
-        return self.folder / TABLE
+        table = self.folder / TABLE
+        if provenance is not None:
+            write_sidecar(table, provenance)
+        return table
 
     def _path(self, job: ClipJob, format: str) -> Path:
         base = self.folder / job.name
