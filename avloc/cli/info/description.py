@@ -51,7 +51,7 @@ class Description:
             "path": str(path),
             "kind": kind,
             "title": self.title,
-            **self.values,
+            "details": dict(self.values),
             "next": list(self.commands),
         }
 

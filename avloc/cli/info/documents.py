@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from avloc.cli.info.description import Description, counted, quoted
 from avloc.cli.info.peek import Peek
-from avloc.errors import AvlocError
+from avloc.errors import AvlocError, one_line
 
 RESULT, CALIBRATION, FUSION, TUNED, RECORD = (
     "avloc.localization",
@@ -163,6 +164,36 @@ def describe_record(peek: Peek) -> Description:
             commands.append(f"avloc info {quoted(beside)}")
         facts.insert(0, ("Record of", f"{record.output.file} ({state}), sha256 {record.output.sha256}"))
     return Description("record of what made a file", facts, document, commands)
+
+
+def is_picture(peek: Peek) -> bool:
+    """Tell whether a file is a png that holds the record of what made it."""
+    from avloc.io.figures import PNG_KEY
+
+    return peek.suffix == ".png" and PNG_KEY.encode() in peek.head
+
+
+def describe_picture(peek: Peek) -> Description:
+    """Describe the timeline of a result by its record.
+
+    Raises:
+        AvlocError: if the record is damaged.
+    """
+    from PIL import Image
+
+    from avloc.core.provenance import Provenance
+    from avloc.io.figures import PNG_KEY
+    from avloc.io.provenance import provenance_facts
+
+    try:
+        with Image.open(peek.path) as image:
+            record = Provenance.from_dict(json.loads(image.info[PNG_KEY]))
+    except (OSError, KeyError, ValueError, SyntaxError) as error:  # Pillow raises the last for a damaged chunk
+        raise AvlocError(f"{peek.path}: a damaged picture ({one_line(error)}); make the result again") from error
+    commands = [f"avloc localize {quoted(record.clip.file)} --out timelines"] if record.clip is not None else []
+    return Description(
+        "timeline of avloc localize", provenance_facts(record), {"provenance": record.to_dict()}, commands
+    )
 
 
 def is_scores(peek: Peek) -> bool:
