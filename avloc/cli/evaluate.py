@@ -14,6 +14,7 @@ from avloc.cli.arguments.parser import parser
 from avloc.cli.arguments.values import above_zero, number, output, path, positive
 from avloc.cli.scores.clip_scores import (
     add_cost_options,
+    made_note,
     print_warnings,
     read_clip_labels,
     score_clip_scores,
@@ -87,6 +88,17 @@ class EvaluateOptions:
     json: Path | None
     csv: Path | None
     report: Path | None
+    system: str | None
+
+    @property
+    def report_title(self) -> str:
+        """The heading of the report: the system, the set and the split."""
+        if self.metadata is None:
+            name = f"{self.dataset} ({self.root.resolve().name})" if self.root is not None else str(self.dataset)
+        else:
+            name = "/".join(self.metadata.resolve().parts[-2:])
+        split = "all splits" if self.split is None else f"split {self.split}"
+        return f"{self.system or self.predictions.name} on {name}, {split}"
 
     @property
     def needs_insight(self) -> bool:
@@ -213,6 +225,9 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
         "--report", type=output, help="write a page with tables, curves and timelines, html (default: none)"
     )
     group.add_argument(
+        "--system", metavar="NAME", help="name of the system in the report (default: the name of the prediction file)"
+    )
+    group.add_argument(
         "--resolutions",
         action="store_true",
         help="also EER and F1 of frames of 20 to 640 ms, and the range-based EER (default: only by the protocol speech)",
@@ -278,7 +293,7 @@ def _score_segments(options: EvaluateOptions, protocol: Protocol) -> None:
     if options.report is not None:
         from avloc.evaluation.reporting.report import write_report
 
-        write_report(options.report, evaluation, report, title=f"avloc: {options.predictions.name}")
+        write_report(options.report, evaluation, report, title=options.report_title, notes=[made_note()])
 
 
 def _evaluate(options: EvaluateOptions, predictions: Path, protocol: Protocol) -> Evaluation:

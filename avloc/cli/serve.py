@@ -26,7 +26,7 @@ EXAMPLE = """avloc serve
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SILENCE_S = 120.0  # a decoder that reports nothing for longer hangs
 MAX_PORT = 65535
-CLIPS_OF = {"both": "clips with sound and pictures", "audio": "sound alone", "visual": "pictures alone"}
+CLIPS_OF = {"both": "clips with audio and visual streams", "audio": "audio alone", "visual": "visual streams alone"}
 """The clips that each network of the package judges."""
 
 

@@ -11,6 +11,7 @@ from avloc.errors import AvlocError
 from avloc.io.files import read_json
 from avloc.localization.formats import FORMATS
 from avloc.localization.options import OutputOptions
+from avloc.localization.pages.folder_index import save_index
 from avloc.localization.summary import (
     INDEX,
     TABLE,
@@ -142,7 +143,9 @@ class ResultFolder:
     def write_summary(self, entries: Sequence[SummaryEntry], failed: Collection[FailedClip]) -> Path:
         """Write the table of all clips, and with the format html the page that links to theirs; return the table's path."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        save_summary(self.folder, entries, tuple(failed), self.options.threshold, index="html" in self.formats)
+        save_summary(self.folder, entries, tuple(failed))
+        if "html" in self.formats:
+            save_index(self.folder, entries, tuple(failed), self.options.threshold)
         return self.folder / TABLE
 
     def _path(self, job: ClipJob, format: str) -> Path:

@@ -16,7 +16,8 @@ from avloc.errors import AvlocError, one_line
 from avloc.feature_extraction.media.probe import probe
 from avloc.feature_extraction.media.types import Span
 from avloc.io.worker_process import Pulse
-from avloc.localization.page import page
+from avloc.localization.pages.clip_page import page
+from avloc.localization.pages.stills import segment_stills
 from avloc.web.limits import UploadLimits
 
 if TYPE_CHECKING:
@@ -126,7 +127,8 @@ class LocalizeJob:
         threshold = localization.threshold if self.threshold is None else self.threshold
         unjudged = {modality: hide_paths(reason, task) for modality, reason in localization.unjudged.items()}
         public = replace(localization, file=task.name, problems=problems, unjudged=unjudged, prior=self.prior)
-        document = page(public, self.clip_url, threshold)
+        stills = segment_stills(task.clip, public.segments(threshold))
+        document = page(public, self.clip_url, threshold, stills)
         task.page.write_text(document, encoding="utf-8")
 
 

@@ -246,8 +246,8 @@ def test_the_page_names_the_network():
     assert networks_text(LocalizerSettings(streams="audio")) == f"Network for all clips: {audio}."
     version, scope = packaged_description().version, packaged_description().scope
     assert networks_text(LocalizerSettings()) == (
-        f"Networks: avloc-both {version} for clips with sound and pictures, avloc-audio {version} for sound alone, avloc-visual "
-        f"{version} for pictures alone; each timeline names its own. Trained only on {scope}."
+        f"Networks: avloc-both {version} for clips with audio and visual streams, avloc-audio {version} for audio alone, "
+        f"avloc-visual {version} for visual streams alone; each timeline names its own. Trained only on {scope}."
     )
 
 

@@ -1,0 +1,141 @@
+"""The localizations of many clips > one page that links to the page of each clip: sortable, filterable, with thumbnails."""
+
+from __future__ import annotations
+
+import html
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import get_args
+from urllib.parse import quote
+
+from avloc.core.records import LANE_ORDER
+from avloc.io.files import write_text
+from avloc.localization.pages.document import html_document, page_footers
+from avloc.localization.result import ClipVerdict
+from avloc.localization.segment import percent
+from avloc.localization.summary import INDEX, TITLE, FailedClip, SummaryEntry, SummaryRow
+from avloc.localization.text import NOT_JUDGED, percent_exact
+
+MAX_THUMBNAILS = 2000
+HEAD_BYTES = 1 << 14  # a clip's page has its icon within its first bytes
+NO_VERDICT = "no verdict"
+_ICON = re.compile(r'<link rel="icon" href="(data:image/jpeg;base64,[A-Za-z0-9+/=]+)">')
+CONTROLS = (
+    '<div class="controls"><label>Name <input id="name" type="search" placeholder="part of a name"></label>'
+    '<label>Answer <select id="answer"><option value="">all</option>{options}</select></label>'
+    '<output id="count"></output></div>'
+)
+
+
+def save_index(
+    folder: Path, entries: Sequence[SummaryEntry], failed: Sequence[FailedClip], threshold: float | None
+) -> None:
+    """Write `index.html`, the most suspicious clip first.
+
+    Args:
+        folder: the folder to write to; the pages of the clips lie in it, and give their icons as thumbnails.
+        entries: the clips that were localized.
+        failed: the clips that could not be localized.
+        threshold: the lowest probability (or score) of a segment that counts; None: each localization's own.
+    """
+    by_suspicion = sorted(entries, key=_suspicion)
+    body = "".join(_body_html(folder, by_suspicion, failed, threshold))
+    style = page_footers(f"{len(entries)} clips", "avloc localize")
+    write_text(folder / INDEX, html_document(TITLE, f"<main>{body}</main>", style=style, script="folder_index.js"))
+
+
+def _suspicion(entry: SummaryEntry) -> tuple[float, float]:
+    """Sort by evidence, and by the strongest score; the most suspicious clip first."""
+    row = entry.row
+    return -float(row.llr if row.llr != "" else "-inf"), -float(row.best_score or 0)
+
+
+def _body_html(
+    folder: Path, entries: Sequence[SummaryEntry], failed: Sequence[FailedClip], threshold: float | None
+) -> Iterator[str]:
+    yield f"<h1>{len(entries)} clip{'s' * (len(entries) != 1)}</h1>"
+    counts = Counter(row.verdict or NO_VERDICT for _, row in entries)
+    verdicts = [verdict for verdict in (*get_args(ClipVerdict), NO_VERDICT) if counts[verdict]]
+    yield f'<p class="answer">{html.escape(_summary_line(entries, counts, verdicts, len(failed)))}</p>'
+    if failed:
+        messages = "".join(f"<li>{html.escape(message)}</li>" for _, message in failed)
+        yield f'<details class="problem"><summary>{len(failed)} not localized</summary><ul>{messages}</ul></details>'
+    yield f'<p class="faint">{_meaning(entries)}</p>'
+    yield CONTROLS.format(options="".join(f"<option>{html.escape(verdict)}</option>" for verdict in verdicts))
+    yield from _table_html(folder, entries, threshold)
+    yield '<p id="none" hidden>No clip matches.</p>'
+
+
+def _summary_line(
+    entries: Sequence[SummaryEntry], counts: Counter[str], verdicts: Sequence[str], failed_count: int
+) -> str:
+    """Count the answers, and the length of all clips."""
+    parts = [f"{counts[verdict]} {verdict}" for verdict in verdicts]
+    if failed_count:
+        parts.append(f"{failed_count} not localized")
+    minutes, seconds = divmod(round(sum(float(row.seconds) for _, row in entries)), 60)
+    return f"{', '.join(parts) or 'nothing'}; {minutes // 60}:{minutes % 60:02d}:{seconds:02d} in all"
+
+
+def _meaning(entries: Sequence[SummaryEntry]) -> str:
+    priors = sorted({float(row.prior) for _, row in entries if row.prior != ""})
+    prior = " and ".join(map(percent_exact, priors)) or "an unknown value"
+    return (
+        f"The columns forged, {' and '.join(LANE_ORDER)} hold probabilities at a prior of {prior}; without a calibration of "
+        "the checkpoint they are empty, and the strongest score sorts the clips."
+    )
+
+
+def _table_html(folder: Path, entries: Sequence[SummaryEntry], threshold: float | None) -> Iterator[str]:
+    counted = "segments detected"
+    if threshold is not None:
+        unit = "a probability" if all(row.prior != "" for _, row in entries) else "a probability, or score,"
+        counted = f"segments of {unit} of {threshold:g} or more"
+    columns = ("clip", "forged", *LANE_ORDER, "answer", counted, "seconds")
+    yield '<div class="table"><table class="clips"><thead><tr><th class="thumbnail"></th>'
+    for column in columns:
+        side = ' class="left"' if column in ("clip", "answer") else ""
+        order = ' aria-sort="descending"' if column == "forged" else ""
+        yield f'<th{side}{order} scope="col"><button>{column}</button></th>'
+    yield "</tr></thead><tbody>"
+    for k, (name, row) in enumerate(entries):
+        thumbnail = page_icon(folder / f"{name}.html") if k < MAX_THUMBNAILS else ""
+        yield _row_html(name, row, thumbnail, counted)
+    yield "</tbody></table></div>"
+
+
+def _row_html(name: Path, row: SummaryRow, thumbnail: str, counted: str) -> str:
+    picture = f'<img alt="" loading="lazy" src="{thumbnail}">' if thumbnail else ""
+    probabilities = (("forged", row.forged), *((modality, getattr(row, modality)) for modality in LANE_ORDER))
+    verdict = row.verdict or NO_VERDICT
+    return (
+        f'<tr data-verdict="{html.escape(verdict)}"><td class="thumbnail">{picture}</td>'
+        f'<td class="left" data-label="clip"><a href="{quote(os.fsencode(name))}.html">{html.escape(row.file)}</a></td>'
+        + "".join(_cell(label, value, _number(value)) for label, value in probabilities)
+        + f'<td class="left" data-label="answer">{html.escape(row.answer or row.verdict)}</td>'
+        + _cell(counted, row.segments, str(row.segments))
+        + _cell("seconds", row.seconds, f"{float(row.seconds):.1f}")
+        + "</tr>"
+    )
+
+
+def _cell(label: str, value: float | str, text: str) -> str:
+    return f'<td data-label="{label}" data-value="{value}">{text}</td>'
+
+
+def page_icon(path: Path) -> str:
+    """Return the icon of a clip's page as a data URL; empty if the page has none, or does not exist."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return ""
+    icon = _ICON.search(head)
+    return icon[1] if icon else ""
+
+
+def _number(value: float | str) -> str:
+    return NOT_JUDGED if value == "" else html.escape(percent(float(value)))
