@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from avloc.core.records import LANE_ORDER
 from avloc.io.files import json_text, write_text
-from avloc.localization.pages.document import html_document, page_footers
+from avloc.localization.pages.document import html_document, page_footers, prose_html
 from avloc.localization.pages.lanes import jpeg_url, timeline_extent, timeline_html
 from avloc.localization.pages.stills import Still, segment_stills
 from avloc.localization.segment import LocalizedSegment, by_time, percent
@@ -165,11 +165,12 @@ def _body_html(
 
 def _verdict_html(localization: Localization) -> Iterator[str]:
     if localization.scores:
-        yield f'<p class="answer">{html.escape(sentence(localization))}</p>'
+        yield f'<p class="answer">{prose_html(sentence(localization))}</p>'
         evidence = evidence_text(localization)
-        yield f'<p class="faint">{html.escape(evidence[:1].upper() + evidence[1:])}.</p>'
+        yield f'<p class="faint">{prose_html(evidence[:1].upper() + evidence[1:])}.</p>'
         threshold = threshold_text(localization, localization.threshold)
-        yield f'<p class="faint">{_meaning(localization)} A segment counts from {threshold} on.</p>'
+        meaning = prose_html(f"{_meaning(localization)} A segment counts from {threshold} on.")
+        yield f'<p class="faint">{meaning.replace("--prior", "<code>--prior</code>")}</p>'
     if localization.network is not None:
         yield f'<p class="faint network">Network: {html.escape(network_text(localization.network))}.</p>'
     spans = [
@@ -178,7 +179,8 @@ def _verdict_html(localization: Localization) -> Iterator[str]:
         if (span := localization.decoded_s.get(modality)) is not None
     ]
     length_s = timeline_extent(localization).length_s
-    yield f'<p class="faint">{length_s:.2f} s; decoded: {", ".join(spans) or "nothing"}.</p>'
+    decoded = f"{length_s:.2f} s; decoded: {', '.join(spans) or 'nothing'}."
+    yield f'<p class="faint">{prose_html(decoded)}</p>'
     yield from (f'<p class="problem">{html.escape(note)}</p>' for note in notes(localization))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from importlib import resources
 
 POLICY = (
@@ -27,6 +28,15 @@ def html_document(title: str, body: str, *, style: str = "", script: str, icon: 
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="{icon or "data:,"}">'
         f"<style>{_file('page.css')}{style}</style></head><body>{body}<script>{_file(script)}</script></body></html>\n"
     )
+
+
+def prose_html(text: str) -> str:
+    r"""Escape a sentence for html, and keep each number on one line with its unit.
+
+    >>> prose_html("<1 % of 2.00 s")
+    '&lt;1\xa0% of 2.00\xa0s'
+    """
+    return html.escape(re.sub(r"(?<=\d) (?=%|s\b)", "\xa0", text))
 
 
 def page_footers(*lines: str) -> str:

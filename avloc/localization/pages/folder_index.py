@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from avloc.core.records import LANE_ORDER
 from avloc.io.files import write_text
-from avloc.localization.pages.document import html_document, page_footers
+from avloc.localization.pages.document import html_document, page_footers, prose_html
 from avloc.localization.result import ClipVerdict
 from avloc.localization.segment import percent
 from avloc.localization.summary import INDEX, TITLE, FailedClip, SummaryEntry, SummaryRow
@@ -60,12 +60,16 @@ def _body_html(
     counts = Counter(row.verdict or NO_VERDICT for _, row in entries)
     verdicts = [verdict for verdict in (*get_args(ClipVerdict), NO_VERDICT) if counts[verdict]]
     yield f'<p class="answer">{html.escape(_summary_line(entries, counts, verdicts, len(failed)))}</p>'
+    files = [row.file for _, row in entries]
+    common = common_folder(files)
+    if common:
+        yield f'<p class="faint place">In {html.escape(common)}</p>'
     if failed:
         messages = "".join(f"<li>{html.escape(message)}</li>" for _, message in failed)
         yield f'<details class="problem"><summary>{len(failed)} not localized</summary><ul>{messages}</ul></details>'
     yield f'<p class="faint">{_meaning(entries)}</p>'
     yield CONTROLS.format(options="".join(f"<option>{html.escape(verdict)}</option>" for verdict in verdicts))
-    yield from _table_html(folder, entries, threshold)
+    yield from _table_html(folder, entries, threshold, len(common))
     yield '<p id="none" hidden>No clip matches.</p>'
 
 
@@ -76,8 +80,20 @@ def _summary_line(
     parts = [f"{counts[verdict]} {verdict}" for verdict in verdicts]
     if failed_count:
         parts.append(f"{failed_count} not localized")
-    minutes, seconds = divmod(round(sum(float(row.seconds) for _, row in entries)), 60)
-    return f"{', '.join(parts) or 'nothing'}; {minutes // 60}:{minutes % 60:02d}:{seconds:02d} in all"
+    total_s = sum(float(row.seconds) for _, row in entries)
+    length = f"{total_s:.0f} s" if total_s < 60 else f"{total_s / 60:.1f} min" if total_s < 3600 else f"{total_s / 3600:.1f} h"
+    return f"{', '.join(parts) or 'nothing'}; {length} in all"
+
+
+def common_folder(files: Sequence[str]) -> str:
+    """Return the folder that all files lie in, with a slash at its end; empty if they share none.
+
+    >>> common_folder(["a/b/x.mp4", "a/b/c/y.mp4"]), common_folder(["x.mp4", "a/y.mp4"]), common_folder(["/a/x.mp4", "b/y.mp4"])
+    ('a/b/', '', '')
+    """
+    parts = [file.split("/")[:-1] for file in files]
+    shared = os.path.commonprefix(parts)  # of lists: whole names
+    return "/".join([*shared, ""]) if shared else ""
 
 
 def _meaning(entries: Sequence[SummaryEntry]) -> str:
@@ -89,7 +105,10 @@ def _meaning(entries: Sequence[SummaryEntry]) -> str:
     )
 
 
-def _table_html(folder: Path, entries: Sequence[SummaryEntry], threshold: float | None) -> Iterator[str]:
+def _table_html(
+    folder: Path, entries: Sequence[SummaryEntry], threshold: float | None, hidden_length: int
+) -> Iterator[str]:
+    """Yield the table; the first characters of each file's path, which all share, are left out."""
     counted = "segments detected"
     if threshold is not None:
         unit = "a probability" if all(row.prior != "" for _, row in entries) else "a probability, or score,"
@@ -103,19 +122,19 @@ def _table_html(folder: Path, entries: Sequence[SummaryEntry], threshold: float 
     yield "</tr></thead><tbody>"
     for k, (name, row) in enumerate(entries):
         thumbnail = page_icon(folder / f"{name}.html") if k < MAX_THUMBNAILS else ""
-        yield _row_html(name, row, thumbnail, counted)
+        yield _row_html(name, row, row.file[hidden_length:], thumbnail, counted)
     yield "</tbody></table></div>"
 
 
-def _row_html(name: Path, row: SummaryRow, thumbnail: str, counted: str) -> str:
-    picture = f'<img alt="" loading="lazy" src="{thumbnail}">' if thumbnail else ""
+def _row_html(name: Path, row: SummaryRow, label: str, thumbnail: str, counted: str) -> str:
+    picture = f'<img alt="" src="{thumbnail}">' if thumbnail else ""
     probabilities = (("forged", row.forged), *((modality, getattr(row, modality)) for modality in LANE_ORDER))
     verdict = row.verdict or NO_VERDICT
     return (
         f'<tr data-verdict="{html.escape(verdict)}"><td class="thumbnail">{picture}</td>'
-        f'<td class="left" data-label="clip"><a href="{quote(os.fsencode(name))}.html">{html.escape(row.file)}</a></td>'
+        f'<td class="left" data-label="clip"><a href="{quote(os.fsencode(name))}.html" title="{html.escape(row.file)}">{html.escape(label)}</a></td>'
         + "".join(_cell(label, value, _number(value)) for label, value in probabilities)
-        + f'<td class="left" data-label="answer">{html.escape(row.answer or row.verdict)}</td>'
+        + f'<td class="left" data-label="answer">{prose_html(row.answer or row.verdict)}</td>'
         + _cell(counted, row.segments, str(row.segments))
         + _cell("seconds", row.seconds, f"{float(row.seconds):.1f}")
         + "</tr>"

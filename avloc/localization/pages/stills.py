@@ -74,7 +74,7 @@ def _stills(clip: Path, segment: LocalizedSegment, still_format: VideoFormat) ->
     if end_s - start_s <= DENSE_S:
         spans = [(start_s - FRAME_S, end_s + FRAME_S)]
     else:
-        spans = [(time_s - FRAME_S, time_s + FRAME_S) for time_s in times_s]
+        spans = [(time_s - 1.5 * FRAME_S, time_s + 1.5 * FRAME_S) for time_s in times_s]
     nearest: dict[float, Still] = {}
     for first_s, last_s in spans:
         for still in _frames(clip, Span(max(0.0, first_s), last_s), still_format):

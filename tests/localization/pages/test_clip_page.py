@@ -49,7 +49,7 @@ def test_the_table_has_the_segments_by_time(localization, read_html):
 
 
 def test_the_verdict_states_probabilities(localization):
-    text = page(localization, None, 0.25)
+    text = page(localization, None, 0.25).replace("\xa0", " ")
     assert '<p class="answer">Likely forged: visual, 0.50–0.80 s; audio, 2.00–2.64 s</p>' in text
     assert (
         "Probability of forgery 90 % at a prior of 50 % (visual 91 %, audio 72 %); log-likelihood ratio +2.20." in text
@@ -83,7 +83,7 @@ def test_a_stream_that_was_not_judged_has_its_reason_and_no_number(localization)
         scores={"clip": 0.72, "audio": 0.72, "visual": None},
         unjudged={"visual": reason},
     )
-    text = page(alone, None, 0.2)
+    text = page(alone, None, 0.2).replace("\xa0", " ")
     assert "(visual –, audio 72 %)" in text
     assert f'<p class="problem">visual not judged: {reason}</p>' in text
     assert '<td>70 %</td><td class="wide">0.70</td><td class="wide">–</td><td class="wide">0.72</td>' in text
@@ -133,7 +133,7 @@ def test_a_notebook_shows_the_page_in_a_sandboxed_iframe(localization, read_html
 
 def test_the_page_names_the_network_and_its_operating_point(localization, read_html):
     network = NetworkDescription("avloc-both", "<3>", "2026-11-26", "drawn faces", "ab" * 32, 0.75)
-    text = page(replace(localization, network=network), None, 0.75)
+    text = page(replace(localization, network=network), None, 0.75).replace("\xa0", " ")
     assert "Network: avloc-both &lt;3&gt; (2026-11-26, sha256 abababababab), trained only on drawn faces." in text
     assert "A segment counts from a probability of 75 % on." in text
     assert '"threshold": 0.75' in as_iframe(replace(localization, network=network)).replace("&quot;", '"')

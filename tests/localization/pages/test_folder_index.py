@@ -37,7 +37,7 @@ def index(localization, empty_localization, with_preview, tmp_path):
 
 
 def test_the_most_suspicious_clip_comes_first(index, read_html):
-    page = index.read_text(encoding="utf-8")
+    page = index.read_text(encoding="utf-8").replace("\xa0", " ")
     document = read_html(page)
     assert document.open == []
     assert [link["href"] for link in document.find("a")] == ["a%20b.html", "deep/weak.html", "q.html"]
@@ -51,7 +51,7 @@ def test_the_most_suspicious_clip_comes_first(index, read_html):
 
 def test_a_line_sums_the_folder_up(index):
     page = index.read_text(encoding="utf-8")
-    line = "1 likely forged, 1 some evidence of forgery, 1 no verdict, 1 not localized; 0:00:09 in all"
+    line = "1 likely forged, 1 some evidence of forgery, 1 no verdict, 1 not localized; 9 s in all"
     assert f'<p class="answer">{line}</p>' in page
     assert "<li>bad.mp4: no &lt;media&gt;</li>" in page
 
@@ -84,7 +84,7 @@ def test_an_index_without_clips_is_whole(tmp_path, read_html):
     save_index(tmp_path, [], [FailedClip(Path("bad.mp4"), "bad.mp4: no media")], None)
     text = (tmp_path / "index.html").read_text()
     assert read_html(text).open == []
-    assert "1 not localized; 0:00:00 in all" in text
+    assert "1 not localized; 0 s in all" in text
 
 
 def test_sorted_filtered_and_read_on_a_phone(index, browser, screenshot):
@@ -122,7 +122,16 @@ def test_sorted_filtered_and_read_on_a_phone(index, browser, screenshot):
     assert page.evaluate("document.documentElement.scrollWidth") == 380
     answer, thumbnail = page.locator("tbody tr").first.locator("[data-label=answer]"), page.locator("td img").first
     assert answer.bounding_box()["width"] > 250  # a sentence has room
+    assert page.locator("tbody tr").first.bounding_box()["height"] < 180
     assert thumbnail.bounding_box()["width"] == pytest.approx(48, abs=1)
     screenshot(page, "index_phone_dark")
     assert logged == []
     page.close()
+
+
+def test_a_folder_that_all_clips_share_is_named_once(localization, tmp_path):
+    clips = [(name, replace(localization, file=f"/data/set/{name}.mp4")) for name in ("a", "deep/b")]
+    save_index(tmp_path, entries(*clips), [], None)
+    page = (tmp_path / "index.html").read_text()
+    assert '<p class="faint place">In /data/set/</p>' in page
+    assert 'title="/data/set/deep/b.mp4">deep/b.mp4</a>' in page
