@@ -210,19 +210,26 @@ def _group_rows(
 
 
 def length_text(hours: float) -> str:
-    """Format a total length in the unit that shows it: hours, or below one of them minutes, or seconds.
+    """Format a total length in the unit that shows it: hours, or below one of them minutes, or seconds; – if it is unknown.
 
     >>> length_text(12.34), length_text(0.2), length_text(0.01), length_text(0.0)
-    ('12.3 hours', '12.0 minutes', '36.0 seconds', '0.0 seconds')
+    ('12.3 hours', '12.0 minutes', '36.0 seconds', '–')
     """
+    if not hours:
+        return "–"
     if hours >= 1:
         return f"{hours:,.1f} hours"
     return f"{60 * hours:.1f} minutes" if 60 * hours >= 1 else f"{3600 * hours:.1f} seconds"
 
 
+def total_text(hours: float) -> str:
+    """Format the length of all clips."""
+    return length_text(hours) if hours else "0 hours"
+
+
 def as_text(summary: Overview) -> str:
     """Format an overview for a terminal, with histograms as bars."""
-    lines = [f"{summary.clips:,} clips, {length_text(summary.hours)}"]
+    lines = [f"{summary.clips:,} clips, {total_text(summary.hours)}"]
     if summary.unknown_lengths:
         lines[0] += f" (the metadata lack the length of {summary.unknown_lengths:,} of them)"
     by_modality = ", ".join(f"{count:,} {modality}" for modality, count in summary.segments.items())

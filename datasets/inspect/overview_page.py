@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterator, Sequence
 
-from avloc.datasets.inspect.overview import GroupRow, LengthHistogram, Overview, length_text
+from avloc.datasets.inspect.overview import GroupRow, LengthHistogram, Overview, length_text, total_text
 
 STYLE = """
 :root { color-scheme: light dark; --bar: light-dark(#2a78b5, #6fb3e8); }
@@ -35,7 +35,7 @@ def _sections(summary: Overview) -> Iterator[str]:
     unknown = (
         f"; the metadata lack the length of {summary.unknown_lengths:,} of them" if summary.unknown_lengths else ""
     )
-    yield f"<p>{summary.clips:,} clips, {length_text(summary.hours)}{unknown}.</p>"
+    yield f"<p>{summary.clips:,} clips, {total_text(summary.hours)}{unknown}.</p>"
     by_modality = ", ".join(f"{count:,} {modality}" for modality, count in summary.segments.items())
     yield f"<p>{sum(summary.segments.values()):,} fake segments: {by_modality}.</p>"
     for name, rows in summary.groups.items():

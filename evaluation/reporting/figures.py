@@ -36,7 +36,7 @@ def figure_svg(draw: Callable[[Axes], None], caption: str) -> str:
 
     # The salt keeps the ids of one figure from meeting those of another in the page.
     with rc_context({**_style(), "svg.hashsalt": caption}):
-        figure: Figure = Figure(figsize=(5.2, 3.6), layout="constrained")
+        figure: Figure = Figure(figsize=(4.8, 3.5), layout="constrained")
         draw(figure.subplots())
         buffer = io.StringIO()
         metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
@@ -63,7 +63,7 @@ def _style() -> dict[str, object]:
         "legend.edgecolor": GUIDE,
         "svg.fonttype": "none",
         "font.family": "DejaVu Sans",
-        "font.size": 11,
+        "font.size": 11.5,
     }
 
 

@@ -42,12 +42,8 @@ def gallery(truth: Truth, rows: PredictionRows, quality: npt.NDArray[np.floating
     for end, clips in (("worst", worst), ("best", best)):
         for clip in clips:
             kind = html.escape(truth.modality[clip])
-            place = (
-                f"{rank[clip]} of {len(order)} from the worst"
-                if end == "worst"
-                else f"{len(order) + 1 - rank[clip]} of {len(order)} from the best"
-            )
-            caption = f"{html.escape(truth.files[clip])} · {kind or 'kind unknown'} · quality {float(quality[clip]):.2f}, {place}"
+            place = _place(int(rank[clip]) if end == "worst" else len(order) + 1 - int(rank[clip]), end)
+            caption = f"{html.escape(truth.files[clip])} · {kind or 'kind unknown'} · quality {float(quality[clip]):.2f}, {place} of {len(order)}"
             yield f'<figure data-end="{end}" data-kind="{kind}">{_timeline(truth, rows, clip)}'
             yield f"<figcaption>{caption}</figcaption></figure>"
     yield "</div>"
@@ -64,6 +60,18 @@ def _pick_ends(truth: Truth, order: npt.NDArray[np.int64]) -> tuple[list[int], l
     places = {int(clip): place for place, clip in enumerate(order.tolist())}
     ends = (sorted(np.concatenate([*end, []]).astype(int).tolist(), key=places.__getitem__) for end in (worst, best))
     return next(ends), next(ends)[::-1]
+
+
+def _place(number: int, end: str) -> str:
+    """Name a place, counted from one end.
+
+    >>> [_place(number, "worst") for number in (1, 2, 13, 23)]
+    ['worst', '2nd worst', '13th worst', '23rd worst']
+    """
+    if number == 1:
+        return end
+    suffix = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{suffix} {end}"
 
 
 def _selection_text(worst: int, best: int, quality: npt.NDArray[np.floating]) -> str:
@@ -134,7 +142,7 @@ def _timeline(truth: Truth, rows: PredictionRows, clip: int) -> str:
 def _ticks(end_s: float) -> Iterator[str]:
     """Yield the marks of the time axis, in text that keeps its size."""
     step_s = next((t for t in TICKS_S if end_s / t <= MAX_TICKS), end_s)
-    for k in range(math.ceil(end_s / step_s - 1e-9)):
+    for k in range(math.ceil(0.97 * end_s / step_s)):  # a label at the very end would leave the page
         yield f'<span style="left:{100 * k * step_s / end_s:.2f}%">{k * step_s:g}</span>'
 
 

@@ -13,7 +13,7 @@ all(".filter").forEach((form) => {
     });
     if (!threshold) return;
     all(".gallery .found").forEach((row) => row.toggleAttribute("hidden", +row.dataset.score < +threshold.value));
-    form.querySelector("output").value = (+threshold.value).toPrecision(3);
+    form.querySelector("output").value = (+threshold.value).toFixed(3);
   };
   form.addEventListener("input", apply);
   apply();

@@ -81,7 +81,13 @@ def _summary_line(
     if failed_count:
         parts.append(f"{failed_count} not localized")
     total_s = sum(float(row.seconds) for _, row in entries)
-    length = f"{total_s:.0f} s" if total_s < 60 else f"{total_s / 60:.1f} min" if total_s < 3600 else f"{total_s / 3600:.1f} h"
+    length = (
+        f"{total_s:.0f} s"
+        if total_s < 60
+        else f"{total_s / 60:.1f} min"
+        if total_s < 3600
+        else f"{total_s / 3600:.1f} h"
+    )
     return f"{', '.join(parts) or 'nothing'}; {length} in all"
 
 

@@ -79,7 +79,10 @@ def _stills(clip: Path, segment: LocalizedSegment, still_format: VideoFormat) ->
     for first_s, last_s in spans:
         for still in _frames(clip, Span(max(0.0, first_s), last_s), still_format):
             for time_s in times_s:
-                if time_s not in nearest or abs(still.time_s - time_s) < abs(nearest[time_s].time_s - time_s):
+                distance_s = abs(still.time_s - time_s)
+                if distance_s <= FRAME_S and (
+                    time_s not in nearest or distance_s < abs(nearest[time_s].time_s - time_s)
+                ):
                     nearest[time_s] = still
     return list({still.time_s: still for still in nearest.values()}.values())
 

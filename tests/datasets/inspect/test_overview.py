@@ -87,7 +87,7 @@ def test_empty_overview(empty):
     summary = overview(empty)
     assert (summary.clips, summary.hours, summary.groups["split"]) == (0, 0, [])
     assert summary.lengths["clips"] == LengthHistogram([], [])
-    assert as_text(summary).startswith("0 clips, 0.0 seconds\n")
+    assert as_text(summary).startswith("0 clips, 0 hours\n")
 
 
 def test_histogram_ends_at_the_last_filled_bin():

@@ -34,7 +34,7 @@ def test_page_has_the_numbers_and_escapes_names(page_text):
 
 def test_page_of_an_empty_set_has_no_empty_tables():
     text = as_html(overview(TableBuilder().build()), "x")
-    assert "<p>0 clips, 0.0 seconds.</p>" in text
+    assert "<p>0 clips, 0 hours.</p>" in text
     assert "<table" not in text
 
 

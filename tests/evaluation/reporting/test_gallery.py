@@ -29,8 +29,9 @@ def test_worst_and_best_clips_of_each_modality_are_shown(monkeypatch, parse_page
     assert shown == [0, 1, 2, 3, 36, 37, 38, 39]
     assert text.count('data-end="worst"') == text.count('data-end="best"') == 4
     assert "The 4 worst and the 4 best of 40 clips, equally many" in text
-    assert "quality 0.00, 1 of 40 from the worst" in text
-    assert "quality 0.97, 1 of 40 from the best" in text
+    assert "quality 0.00, worst of 40" in text
+    assert "quality 0.97, best of 40" in text
+    assert "2nd worst of 40" in text
     assert text.index("&lt;39&gt;") < text.index("&lt;36&gt;")  # the best comes first
     assert text.count('data-score="0.5"') == 8
     assert '<input type="range" name="threshold" min="-3" max="0.5" step="any" value="-3">' in text

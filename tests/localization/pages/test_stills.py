@@ -15,7 +15,9 @@ def segment(start_s, end_s):
 
 def test_stills_are_the_first_the_middle_and_the_last_frame(frames, beep, tmp_path):
     write_mp4(tmp_path / "a.mp4", frames, beep)  # 1.2 s; frame k has the brightness 7 k
-    first, second, last = segment_stills(tmp_path / "a.mp4", [segment(0.4, 0.84), segment(0.2, 0.21), segment(1.0, 9.0)])
+    first, second, last = segment_stills(
+        tmp_path / "a.mp4", [segment(0.4, 0.84), segment(0.2, 0.21), segment(1.0, 9.0)]
+    )
     assert [still.time_s for still in first] == [0.42, 0.62, 0.82]
     assert first[0].image.shape == (HEIGHT, 240, 3)  # 4 : 3 as the frames
     assert [still.image.mean() for still in first] == pytest.approx([70, 105, 140], abs=6)
