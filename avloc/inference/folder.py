@@ -119,6 +119,7 @@ class LocalizationJob:
         keep: at most this many segments per 40 s of a clip.
         options: the options of the run that change results, which each result records.
         prior: the probability that a clip is forged, before the network is asked.
+        command: the command line of the run, which each result records.
     """
 
     load: Callable[[Callable[[], None]], Localizer]
@@ -127,6 +128,7 @@ class LocalizationJob:
     keep: int = 100
     options: Mapping[str, object] = field(default_factory=dict)
     prior: float = PRIOR
+    command: str = ""
 
     def build(self, pulse: Pulse) -> Callable[[ProbeTask | LocalizeTask], Iterator[Any]]:
         """Load the network."""
@@ -153,7 +155,9 @@ class LocalizationJob:
                 info=task.info,
                 progress=progress,
             )
-            localization = replace(localization, options=self.options, prior=self.prior)
+            assert localization.provenance is not None
+            provenance = replace(localization.provenance, command=self.command, settings=self.options)
+            localization = replace(localization, provenance=provenance, prior=self.prior)
             self.results.write(task.job, localization)
         except AvlocError as error:
             return FailedClip(clip, str(error))

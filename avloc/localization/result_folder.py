@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from avloc.errors import AvlocError
 from avloc.io.files import read_json
-from avloc.localization.formats import FORMATS
+from avloc.localization.formats import FORMATS, save
 from avloc.localization.options import OutputOptions
 from avloc.localization.pages.folder_index import save_index
 from avloc.localization.summary import (
@@ -64,6 +64,11 @@ class ResultFolder:
         """Return the output files of a clip, in the order of `formats`."""
         return [self._path(job, name) for name in self.formats]
 
+    def _files(self, job: ClipJob) -> Iterator[Path]:
+        """Yield the output files of a clip, with those of their records."""
+        for path, name in zip(self.paths(job), self.formats, strict=True):
+            yield from FORMATS[name].files(path)
+
     def is_done(self, job: ClipJob) -> bool:
         """Return whether all output files of a clip exist; `earlier_entries` tells what made them."""
         return all(path.is_file() for path in self.paths(job))
@@ -85,7 +90,7 @@ class ResultFolder:
             protected = inputs | {job.clip.resolve()}
             table = self._path(job, "json")
             is_ours = table.is_file() and SCHEMA_NAME in table.read_bytes()[:SCHEMA_BYTES]
-            for path in self.paths(job):
+            for path in self._files(job):
                 if path.resolve() in protected:
                     raise AvlocError(f"{path}: is one of the clips and would be overwritten; choose another --out")
                 if path.exists() and not is_ours:
@@ -115,7 +120,7 @@ class ResultFolder:
         """Write the output files of a clip."""
         for path, name in zip(self.paths(job), self.formats, strict=True):
             path.parent.mkdir(parents=True, exist_ok=True)
-            FORMATS[name].write(localization, path, self.options)
+            save(localization, path, self.options, format=name)
 
     def earlier_entries(self, jobs: Iterable[ClipJob]) -> Iterator[SummaryEntry]:
         """Yield the summary of clips that an earlier run localized: of their JSON files, else from the folder's summary.

@@ -63,7 +63,12 @@ def test_a_stopped_run_goes_on_where_it_stopped(settings, whole, tmp_path):
     assert report.reused == 32
     assert progress == [(k, 37) for k in range(32, 38)]
     assert out.read_bytes() == whole
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["p.json", "whole.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "p.json",
+        "p.json.provenance.json",
+        "whole.json",
+        "whole.json.provenance.json",
+    ]
 
 
 def test_tasks_of_an_array_make_parts_and_a_last_run_writes_the_file(settings, whole, tmp_path):
@@ -135,7 +140,7 @@ def test_raw_rows_resume_and_decode_to_the_predictions(tiny_set, tiny_store, tin
     with pytest.raises(AvlocError, match="whose raw was True, now it is False"):
         predict_to_file(settings, out)
     assert predict_to_file(raw_settings, out).reused == 2
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["dev.h5"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dev.h5", "dev.h5.provenance.json"]
     raw = RawFile(out)
     assert (raw.settings.split, raw.settings.validation, raw.settings.keep) == ("dev", "dev", 9)
     assert len(raw.settings.network) == 64

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from avloc.core.descriptions import NetworkDescription
+from avloc.core.provenance import Provenance
 from avloc.errors import AvlocError
 from avloc.localization.options import OutputOptions
 from avloc.localization.result_folder import ClipJob, ResultFolder
@@ -104,8 +105,8 @@ def test_a_damaged_json_is_no_earlier_entry(results, localization):
 
 def test_without_the_format_json_an_older_json_is_not_asked(results, localization):
     """The summary is of the run that wrote the other files."""
-    clip = replace(localization, file=str(JOB.clip))
-    results.write(JOB, replace(clip, options={"keep": 1}))
+    clip = replace(localization, file=str(JOB.clip), provenance=None)
+    results.write(JOB, replace(clip, provenance=Provenance("", "", settings={"keep": 1})))
     named = replace(clip, network=NetworkDescription("net", sha256="ab"))
     results.write_summary([SummaryEntry(JOB.name, SummaryRow.from_localization(named, 0.5))], [])
     tables = replace(results, formats=("csv",))
