@@ -14,7 +14,6 @@ from avloc.cli.arguments.parser import command_line, parser
 from avloc.cli.arguments.values import above_zero, number, output, path, positive
 from avloc.cli.scores.clip_scores import (
     add_cost_options,
-    made_note,
     print_warnings,
     read_clip_labels,
     score_clip_scores,
@@ -58,7 +57,7 @@ Predictions are read in these forms, told by their content:
 Times are in seconds (see --unit). Clips are matched by name; where that fails, by the end of their path without the suffix.
 Rows that look like frames, or like columns in another order, give a warning."""
 
-UNRECORDED = ("predictions", "metadata", "versus", "json", "csv", "report", "command")
+UNRECORDED = ("predictions", "metadata", "versus", "json", "csv", "report", "system", "command")
 """Options that are files or the command itself, which the record of an evaluation has elsewhere."""
 
 
@@ -95,15 +94,18 @@ class EvaluateOptions:
     system: str | None
     command: str
 
-    @property
-    def report_title(self) -> str:
-        """The heading of the report: the system, the set and the split."""
+    def report_title(self, provenance: Provenance | None) -> str:
+        """Return the heading of the report: the system, by its recorded checkpoint if there is one, the set and the split."""
         if self.metadata is None:
             name = f"{self.dataset} ({self.root.resolve().name})" if self.root is not None else str(self.dataset)
         else:
             name = "/".join(self.metadata.resolve().parts[-2:])
         split = "all splits" if self.split is None else f"split {self.split}"
-        return f"{self.system or self.predictions.name} on {name}, {split}"
+        checkpoint = None if provenance is None else provenance.checkpoint
+        system = self.predictions.name
+        if checkpoint is not None and checkpoint.name:
+            system = f"{checkpoint.name} ({system})"
+        return f"{self.system or system} on {name}, {split}"
 
     def provenance(self) -> Provenance | None:
         """Return the record of what makes the scores, for the output files; None without any."""
@@ -239,7 +241,9 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
         "--report", type=output, help="write a page with tables, curves and timelines, html (default: none)"
     )
     group.add_argument(
-        "--system", metavar="NAME", help="name of the system in the report (default: the name of the prediction file)"
+        "--system",
+        metavar="NAME",
+        help="name of the system in the report (default: that of the recorded network, and of the prediction file)",
     )
     group.add_argument(
         "--resolutions",
@@ -307,7 +311,7 @@ def _score_segments(options: EvaluateOptions, protocol: Protocol) -> None:
     if options.report is not None:
         from avloc.evaluation.reporting.report import write_report
 
-        write_report(options.report, evaluation, report, title=options.report_title, notes=[made_note()])
+        write_report(options.report, evaluation, report, title=options.report_title(report.provenance))
 
 
 def _evaluate(options: EvaluateOptions, predictions: Path, protocol: Protocol) -> Evaluation:

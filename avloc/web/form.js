@@ -78,7 +78,7 @@ async function waitFor(token) {
 
 // The frame is as high as the timeline in it, so that this page alone scrolls.
 function fitHeight(frame) {
-  const body = frame.contentDocument?.body, fit = () => { frame.style.height = `${Math.ceil(body.getBoundingClientRect().height)}px`; };
+  const body = frame.contentDocument?.body, fit = () => { frame.style.height = `${Math.ceil(body.getBoundingClientRect().height) + 1}px`; };
   if (body) new ResizeObserver(fit).observe(body);
 }
 

@@ -43,6 +43,10 @@ class UploadTask(NamedTuple):
     page: Path
 
 
+class DescribeTask(NamedTuple):
+    """Ask for the description of the network; the result is None if it has none."""
+
+
 class Localized(NamedTuple):
     """The timeline is written."""
 
@@ -75,8 +79,8 @@ class LocalizeJob:
     prior: float = PRIOR
     clip_url: str = "clip"
 
-    def build(self, pulse: Pulse) -> Callable[[UploadTask], Iterator[Localized | Refused]]:
-        """Load the network, and return the function that localizes uploads with it.
+    def build(self, pulse: Pulse) -> Callable[[UploadTask | DescribeTask], Iterator[object]]:
+        """Load the network, and return the function that localizes uploads with it: its messages are `Localized` or `Refused`.
 
         Args:
             pulse: also sends the progress, as a `Report`.
@@ -86,7 +90,10 @@ class LocalizeJob:
         """
         localizer = self.load(pulse)
 
-        def run(task: UploadTask) -> Iterator[Localized | Refused]:
+        def run(task: UploadTask | DescribeTask) -> Iterator[object]:
+            if isinstance(task, DescribeTask):
+                yield localizer.description
+                return
             with _time_limit(self.limits.time_limit_s):
                 yield self.localize(localizer, task, pulse.report)
 

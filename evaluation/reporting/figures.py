@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import Callable
 from statistics import NormalDist
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -50,9 +50,9 @@ def figure_svg(draw: Callable[[Axes], None], caption: str) -> str:
     return f"<figure>{svg}<figcaption>{html.escape(caption)}</figcaption></figure>"
 
 
-def _style() -> dict[str, object]:
+def _style() -> dict[Any, Any]:
     """Return matplotlib's settings with the placeholders of the page's colours."""
-    from matplotlib import cycler
+    from cycler import cycler
 
     inks = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
     return {

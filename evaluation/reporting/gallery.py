@@ -43,7 +43,8 @@ def gallery(truth: Truth, rows: PredictionRows, quality: npt.NDArray[np.floating
         for clip in clips:
             kind = html.escape(truth.modality[clip])
             place = _place(int(rank[clip]) if end == "worst" else len(order) + 1 - int(rank[clip]), end)
-            caption = f"{html.escape(truth.files[clip])} · {kind or 'kind unknown'} · quality {float(quality[clip]):.2f}, {place} of {len(order)}"
+            rating = f"quality {float(quality[clip]):.2f}, {place} of {len(order)}"
+            caption = f"{html.escape(truth.files[clip])} · {kind or 'kind unknown'} · {rating}"
             yield f'<figure data-end="{end}" data-kind="{kind}">{_timeline(truth, rows, clip)}'
             yield f"<figcaption>{caption}</figcaption></figure>"
     yield "</div>"

@@ -28,9 +28,12 @@ from avloc.evaluation.reporting.results import EvaluationReport
 from avloc.evaluation.reporting.tables import html_table, report_tables
 from avloc.evaluation.scoring import Evaluation
 from avloc.io.files import write_text
+from avloc.io.provenance import date_text, provenance_facts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from avloc.core.provenance import Provenance
 
 
 def write_report(
@@ -74,7 +77,7 @@ def _sections(
     table = report.table
     first, *others = report_tables(report)
     yield f"<header><h1>{html.escape(title)}</h1>"
-    yield from (f"<p>{html.escape(note)}</p>" for note in notes)
+    yield from (f"<p>{html.escape(note)}</p>" for note in [*made_by(report.provenance), *notes])
     yield (
         f"<p>{table.overall.videos} clips, {table.overall.segments} fake segments, protocol {html.escape(table.protocol)}"
         f"{'' if table.subset == 'full' else ', subset ' + table.subset}.</p></header><main><h2>Scores</h2>"
@@ -93,7 +96,23 @@ def _sections(
     yield "<h2>Strengths and weaknesses</h2>"
     for other in others:
         yield from html_table(other, html.escape)
+    yield from provenance_html(report.provenance)
     yield "</main>"
+
+
+def made_by(provenance: Provenance | None) -> list[str]:
+    """Tell in a sentence which version made the scores, and when; nothing if it is unknown."""
+    return [] if provenance is None else [f"Made by avloc {provenance.avloc} on {date_text(provenance)}."]
+
+
+def provenance_html(provenance: Provenance | None) -> Iterator[str]:
+    """Yield the record of what made the scores; nothing without one."""
+    if provenance is None:
+        return
+    yield '<h2>Where these scores come from</h2><dl class="provenance">'
+    for label, text in provenance_facts(provenance):
+        yield f"<dt>{html.escape(label)}</dt><dd>{html.escape(text)}</dd>"
+    yield "</dl>"
 
 
 def _figures(evaluation: Evaluation, insight: Insight) -> Iterator[str]:

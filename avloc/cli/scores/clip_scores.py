@@ -6,11 +6,9 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from avloc import __version__
 from avloc.cli.arguments.values import above_zero, number
 from avloc.errors import AvlocError, shown
 
@@ -50,8 +48,7 @@ class ClipScoringOptions(Protocol):
     def csv(self) -> Path | None: ...
     @property
     def report(self) -> Path | None: ...
-    @property
-    def report_title(self) -> str: ...
+    def report_title(self, provenance: Provenance | None) -> str: ...
     def provenance(self) -> Provenance | None: ...
 
 
@@ -100,13 +97,8 @@ def score_clip_scores(options: ClipScoringOptions, labels: ClipLabels, protocol:
     if options.report is not None:
         from avloc.evaluation.reporting.clip_report import write_clip_report
 
-        title, notes = options.report_title, [made_note()]
-        write_clip_report(options.report, report, result.scores, labels.is_fake, title=title, notes=notes)
-
-
-def made_note() -> str:
-    """Tell which version of avloc makes a report now, and when now is."""
-    return f"Made by avloc {__version__} on {datetime.now(UTC):%Y-%m-%d, %H:%M} UTC."
+        title = options.report_title(provenance)
+        write_clip_report(options.report, report, result.scores, labels.is_fake, title=title)
 
 
 def _evidence_intervals(

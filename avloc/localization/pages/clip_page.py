@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from avloc.core.records import LANE_ORDER
 from avloc.io.files import json_text, write_text
+from avloc.io.provenance import date_text, provenance_facts
 from avloc.localization.pages.document import html_document, page_footers, prose_html
 from avloc.localization.pages.lanes import jpeg_url, timeline_extent, timeline_html
 from avloc.localization.pages.stills import Still, segment_stills
@@ -102,10 +103,22 @@ def page(
     return html_document(
         f"{Path(localization.file).name}: which seconds are fake?",
         f'<main>{body}</main><script type="application/json" id="settings">{settings}</script>',
-        style=page_footers(Path(localization.file).name, "avloc localize"),
+        style=page_footers(*_footers(localization)),
         script="clip_page.js",
         icon=_icon(localization),
     )
+
+
+def _footers(localization: Localization) -> Iterator[str]:
+    """Yield the lines at the foot of each printed sheet: the clip and its hash, and what made the result."""
+    name, provenance = Path(localization.file).name, localization.provenance
+    if provenance is None:
+        yield name
+        yield "avloc localize"
+        return
+    yield name if provenance.clip is None else f"{name}, sha256 {provenance.clip.sha256}"
+    checkpoint = "" if provenance.checkpoint is None else f"; checkpoint sha256 {provenance.checkpoint.sha256}"
+    yield f"avloc {provenance.avloc}, {date_text(provenance)}{checkpoint}"
 
 
 def listed_segments(localization: Localization) -> list[LocalizedSegment]:
@@ -161,6 +174,7 @@ def _body_html(
     yield from _downloads_html(localization, threshold)
     yield from _stills_html(localization.segments(threshold), segments, stills)
     yield CAVEAT
+    yield from _provenance_html(localization)
 
 
 def _verdict_html(localization: Localization) -> Iterator[str]:
@@ -279,6 +293,19 @@ def _stills_html(
             f"{html.escape(segment.label)}</figcaption>{pictures}</figure>"
         )
     yield "</section>"
+
+
+def _provenance_html(localization: Localization) -> Iterator[str]:
+    """Yield the record of what made the result; for print, that can be checked."""
+    if localization.provenance is None:
+        return
+    yield '<section class="provenance"><h2>Where this result comes from</h2><dl>'
+    for label, text in provenance_facts(localization.provenance):
+        yield f"<dt>{html.escape(label)}</dt><dd>{html.escape(text)}</dd>"
+    yield (
+        "</dl><p class=faint>To check it: <code>sha256sum</code> of the clip, and <code>avloc localize --verify RESULT.json "
+        "CLIP</code>, which makes the result again and compares.</p></section>"
+    )
 
 
 def _score_text(score: float | None) -> str:

@@ -97,8 +97,11 @@ def common_folder(files: Sequence[str]) -> str:
     >>> common_folder(["a/b/x.mp4", "a/b/c/y.mp4"]), common_folder(["x.mp4", "a/y.mp4"]), common_folder(["/a/x.mp4", "b/y.mp4"])
     ('a/b/', '', '')
     """
-    parts = [file.split("/")[:-1] for file in files]
-    shared = os.path.commonprefix(parts)  # of lists: whole names
+    shared = []
+    for names in zip(*(file.split("/")[:-1] for file in files), strict=False):  # up to the shortest path
+        if len(set(names)) > 1:
+            break
+        shared.append(names[0])
     return "/".join([*shared, ""]) if shared else ""
 
 
@@ -136,9 +139,10 @@ def _row_html(name: Path, row: SummaryRow, label: str, thumbnail: str, counted: 
     picture = f'<img alt="" src="{thumbnail}">' if thumbnail else ""
     probabilities = (("forged", row.forged), *((modality, getattr(row, modality)) for modality in LANE_ORDER))
     verdict = row.verdict or NO_VERDICT
+    link = f'<a href="{quote(os.fsencode(name))}.html" title="{html.escape(row.file)}">{html.escape(label)}</a>'
     return (
         f'<tr data-verdict="{html.escape(verdict)}"><td class="thumbnail">{picture}</td>'
-        f'<td class="left" data-label="clip"><a href="{quote(os.fsencode(name))}.html" title="{html.escape(row.file)}">{html.escape(label)}</a></td>'
+        f'<td class="left" data-label="clip">{link}</td>'
         + "".join(_cell(label, value, _number(value)) for label, value in probabilities)
         + f'<td class="left" data-label="answer">{prose_html(row.answer or row.verdict)}</td>'
         + _cell(counted, row.segments, str(row.segments))

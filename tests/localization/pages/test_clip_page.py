@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 import os
 import re
@@ -14,6 +15,7 @@ from PIL import Image
 from avloc.core.descriptions import NetworkDescription
 from avloc.core.proposals import Proposals
 from avloc.feature_extraction.media.types import Clip
+from avloc.io.provenance import date_text, provenance_facts
 from avloc.localization.options import OutputOptions
 from avloc.localization.pages.clip_page import (
     MAX_LISTED_SEGMENTS,
@@ -188,7 +190,19 @@ def test_the_icon_is_the_thumbnail_at_the_strongest_segment(localization):
     assert '<link rel="icon" href="data:,">' in page(localization, None, 0.5)
 
 
-def test_printed_sheets_name_the_clip(localization):
-    assert r'@page { @bottom-left { content: "a \3c b\3e  \26  \24 c.mp4" "\A" "avloc localize"; } }' in page(
-        localization, None, 0.5
-    )
+def test_printed_sheets_name_the_clip_and_what_made_the_result(localization):
+    text = page(localization, None, 0.5)
+    record = localization.provenance
+    assert f'"a \\3c b\\3e  \\26  \\24 c.mp4, sha256 {record.clip.sha256}"' in text
+    assert f'"avloc {record.avloc}, {date_text(record)}; checkpoint sha256 {record.checkpoint.sha256}"' in text
+    unknown = page(replace(localization, provenance=None), None, 0.5)
+    assert r'@page { @bottom-left { content: "a \3c b\3e  \26  \24 c.mp4" "\A" "avloc localize"; } }' in unknown
+    assert "Where this result comes from" not in unknown
+
+
+def test_the_page_tells_where_its_result_comes_from(localization, read_html):
+    text = page(localization, None, 0.5)
+    assert read_html(text).open == []
+    for label, fact in provenance_facts(localization.provenance):
+        assert f"<dt>{html.escape(label)}</dt><dd>{html.escape(fact)}</dd>" in text
+    assert localization.provenance.clip.sha256 in text
