@@ -214,7 +214,8 @@ def _table_html(localization: Localization, segments: Sequence[LocalizedSegment]
     yield (
         '<h2>Segments</h2><div class="table"><table><thead><tr><th>start (s)</th><th>end (s)</th>'
         '<th class="wide">length (s)</th>'
-        f'<th class="left">modality</th><th>{localization.unit}</th><th class="wide">score</th>'
+        f'<th class="left">modality</th><th>{localization.unit}</th>'
+        + ('<th class="wide">score</th>' if localization.unit == "probability" else "")
         + "".join(f'<th class="wide">{modality}</th>' for modality in LANE_ORDER)
         + '<th class="left wide">verdict</th></tr></thead><tbody>'
     )
@@ -238,7 +239,7 @@ def _row_html(number: int, segment: LocalizedSegment, *, has_clock: bool) -> str
         f"<td>{end_s:.2f}{clocks[1]}</td>"
         f'<td class="wide">{end_s - start_s:.2f}</td><td class="left">{dots}{label}</td>'
         f"<td>{_strength(segment)}</td>"
-        f'<td class="wide">{segment.score:.2f}</td>'
+        + ("" if segment.probability is None else f'<td class="wide">{segment.score:.2f}</td>')
         + "".join(f'<td class="wide">{_score_text(scores[modality])}</td>' for modality in LANE_ORDER)
         + f'<td class="left wide">{segment.verdict or NOT_JUDGED}</td></tr>'
     )
