@@ -151,5 +151,5 @@ def _errors(axes: Axes, kinds: Mapping[str, ErrorKind]) -> None:
     for k, (_, kind) in enumerate(errors):
         axes.text(costs[k], k, f" {kind.count}", va="center", fontsize=8)
     axes.invert_yaxis()
-    axes.set_xlabel("AP in percent; the number counts the errors")
+    axes.set_xlabel("AP in percent; beside it the count")
     axes.margins(x=0.15)
