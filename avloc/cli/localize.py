@@ -14,6 +14,7 @@ from avloc.cli.arguments.limits import add_longest_option, add_timeout_option
 from avloc.cli.arguments.localizer import add_localizer_options, add_prior_option, pop_localizer_settings
 from avloc.cli.arguments.parser import command_line, parser
 from avloc.cli.arguments.values import existing, moment, path, positive, score, whole
+from avloc.core.provenance import current_provenance
 from avloc.core.suggestions import did_you_mean
 from avloc.errors import AvlocError, shown
 from avloc.inference.settings import LocalizerSettings
@@ -325,7 +326,8 @@ def _localize_and_summarize(
             entries.append(SummaryEntry(job.name, SummaryRow.from_localization(localization, threshold)))
     finally:
         if summary and (entries or failed or earlier):
-            table = results.write_summary([*earlier, *entries], failed)
+            record = current_provenance(options.command, options.recorded())  # that of each clip names its network
+            table = results.write_summary([*earlier, *entries], failed, record)
             print(f"{len(entries)} clips localized, {len(failed)} failed → {shown(table)}")
     return failed
 

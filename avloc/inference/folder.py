@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from avloc.core.calibration import PRIOR
+from avloc.core.provenance import current_provenance
 from avloc.datasets.readers.tabular import SUFFIXES
 from avloc.errors import AvlocError
 from avloc.feature_extraction.media.probe import probe
@@ -155,8 +156,8 @@ class LocalizationJob:
                 info=task.info,
                 progress=progress,
             )
-            assert localization.provenance is not None
-            provenance = replace(localization.provenance, command=self.command, settings=self.options)
+            provenance = localization.provenance or current_provenance()
+            provenance = replace(provenance, command=self.command, settings=self.options)
             localization = replace(localization, provenance=provenance, prior=self.prior)
             self.results.write(task.job, localization)
         except AvlocError as error:

@@ -77,16 +77,13 @@ def verify_result(
     )
     if settings.checkpoint is None:
         settings = replace(settings, streams=values.optional_text("streams"))
-    end_s = values.optional_number("end")
-    span = Span(
-        values.number("start"), math.inf if end_s is None else end_s, values.optional_count("audio_track"), longest_s
-    )
-    keep, prior = values.count("keep"), values.number("prior")
-    if not is_prior(prior):
-        raise values.error("prior")
+    span, keep, prior = values.span(longest_s), values.count("keep"), values.prior()
+    # A result from Python has its threshold from the options of its file, which are not recorded.
+    is_recorded = "threshold" in record.settings
+    threshold = values.optional_number("threshold") if is_recorded else document["threshold"]["value"]
     repeated = settings.load().localize(clip, keep=keep, span=span)
-    assert repeated.provenance is not None
     made_again = repeated.provenance
+    assert made_again is not None
     assert made_again.clip is not None
     assert made_again.checkpoint is not None
     findings = [
@@ -96,7 +93,7 @@ def verify_result(
     ]
     if record.avloc == __version__:  # another one may have other words
         findings.append(check_document(document, recorded))
-    findings += compare_results(document, recorded, replace(repeated, prior=prior))
+    findings += compare_results(document, recorded, replace(repeated, prior=prior), threshold)
     return Verification(result, clip, tuple(findings))
 
 
@@ -170,6 +167,16 @@ class _RecordedSettings:
     def error(self, name: str) -> AvlocError:
         got = f"{name} {self.values[name]!r}" if name in self.values else f"no {name}"
         return AvlocError(f"{self.path}: its settings have {got}, so it cannot be repeated; localize the clip again")
+
+    def span(self, longest_s: float) -> Span:
+        end_s = self.optional_number("end")
+        end_s = math.inf if end_s is None else end_s
+        return Span(self.number("start"), end_s, self.optional_count("audio_track"), longest_s)
+
+    def prior(self) -> float:
+        if not is_prior(self.number("prior")):
+            raise self.error("prior")
+        return self.number("prior")
 
     def number(self, name: str) -> float:
         value = self.values.get(name)

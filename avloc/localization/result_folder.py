@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from avloc.errors import AvlocError
 from avloc.io.files import read_json
+from avloc.io.provenance import write_sidecar
 from avloc.localization.formats import FORMATS, save
 from avloc.localization.options import OutputOptions
 from avloc.localization.pages.folder_index import save_index
@@ -24,6 +25,7 @@ from avloc.localization.summary import (
 )
 
 if TYPE_CHECKING:
+    from avloc.core.provenance import Provenance
     from avloc.localization.result import Localization
 
 SCHEMA_NAME = b"avloc.localization"
@@ -145,13 +147,24 @@ class ResultFolder:
         except (AvlocError, OSError, AttributeError, KeyError, TypeError, IndexError, ValueError):
             return None
 
-    def write_summary(self, entries: Sequence[SummaryEntry], failed: Collection[FailedClip]) -> Path:
-        """Write the table of all clips, and with the format html the page that links to theirs; return the table's path."""
+    def write_summary(
+        self, entries: Sequence[SummaryEntry], failed: Collection[FailedClip], provenance: Provenance | None = None
+    ) -> Path:
+        """Write the table of all clips, and with the format html the page that links to theirs; return the table's path.
+
+        Args:
+            entries: the clips that were localized.
+            failed: the others.
+            provenance: the record of the run, to write beside the table.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         save_summary(self.folder, entries, tuple(failed))
         if "html" in self.formats:
-            save_index(self.folder, entries, tuple(failed), self.options.threshold)
-        return self.folder / TABLE
+            save_index(self.folder, entries, tuple(failed), self.options.threshold, provenance)
+        table = self.folder / TABLE
+        if provenance is not None:
+            write_sidecar(table, provenance)
+        return table
 
     def _path(self, job: ClipJob, format: str) -> Path:
         base = self.folder / job.name

@@ -38,24 +38,22 @@ class Finding(NamedTuple):
     text: str
 
 
-def compare_results(document: Mapping[str, Any], recorded: Localization, repeated: Localization) -> list[Finding]:
+def compare_results(
+    document: Mapping[str, Any], recorded: Localization, repeated: Localization, threshold: float | None = None
+) -> list[Finding]:
     """Compare a result with one that was made again.
 
     Args:
         document: the recorded result, as it was read.
         recorded: the same as a localization.
         repeated: the result that was made again, with the same settings.
+        threshold: separates `segments` from `weaker_segments`; None: that of the result that was made again.
     """
-    if "threshold" in recorded.options:
-        threshold = recorded.options["threshold"]
-        value = repeated.threshold if threshold is None else threshold
-    else:  # a result from Python, whose threshold is an option of its file
-        value = document["threshold"]["value"]
     return [
         _compare_scores(recorded, repeated),
         _compare_segments(recorded.segments(0.0), repeated.segments(0.0)),
         _compare_fakeness(recorded, repeated),
-        _compare_details(document, repeated.to_dict(value)),
+        _compare_details(document, repeated.to_dict(threshold)),
     ]
 
 

@@ -14,6 +14,8 @@ from avloc.inference import prediction_run as module
 from avloc.inference.parts import PartDone, PredictionSettings, run_parts
 from avloc.inference.prediction_run import predict_to_file
 from avloc.inference.settings import LocalizerSettings
+from avloc.io.files import file_sha256
+from avloc.io.provenance import read_sidecar
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +71,20 @@ def test_a_stopped_run_goes_on_where_it_stopped(settings, whole, tmp_path):
         "whole.json",
         "whole.json.provenance.json",
     ]
+
+
+def test_the_record_beside_a_file_names_the_checkpoint_and_the_settings(settings, tmp_path):
+    out = tmp_path / "p.json"
+    predict_to_file(settings, out, command="avloc predict …")
+    record = read_sidecar(out)
+    assert record.output.sha256 == file_sha256(out)
+    assert record.checkpoint.sha256 == file_sha256(settings.localizer.file)
+    assert (record.checkpoint.name, record.command) == ("FastNet", "avloc predict …")
+    assert {name: record.settings[name] for name in ("dataset", "split", "keep")} == {
+        "dataset": "csv",
+        "split": "test",
+        "keep": 5,
+    }
 
 
 def test_tasks_of_an_array_make_parts_and_a_last_run_writes_the_file(settings, whole, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from avloc.core.descriptions import NetworkDescription
 from avloc.core.provenance import Provenance
 from avloc.errors import AvlocError
+from avloc.io.provenance import read_sidecar
 from avloc.localization.options import OutputOptions
 from avloc.localization.result_folder import ClipJob, ResultFolder
 from avloc.localization.summary import FailedClip, SummaryEntry, SummaryRow, run_digest
@@ -95,6 +96,19 @@ def test_earlier_entries_without_json_come_from_the_summary(results, localizatio
     others = [ClipJob(Path("broken.mkv"), Path("broken")), ClipJob(Path("new.mp4"), Path("new"))]
     (entry,) = results.earlier_entries([JOB, *others])
     assert (entry.name, entry.row.forged) == (JOB.name, "0.9")
+
+
+def test_formats_that_hold_no_record_have_one_beside_them(results, localization):
+    results.write(JOB, localization)
+    files = sorted(path.name for path in results.paths(JOB)[0].parent.iterdir())
+    assert files == ["a.b.csv", "a.b.csv.provenance.json", "a.b.json"]
+    table = results.write_summary([], [], localization.provenance)
+    assert read_sidecar(table).command == localization.provenance.command
+    record = results.paths(JOB)[1].with_name("a.b.csv.provenance.json")
+    results.paths(JOB)[0].unlink()
+    results.paths(JOB)[1].unlink()
+    with pytest.raises(AvlocError, match=rf"{record.name}: exists and may not be avloc's"):
+        results.check_paths([JOB], [])
 
 
 def test_a_damaged_json_is_no_earlier_entry(results, localization):

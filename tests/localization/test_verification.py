@@ -24,7 +24,7 @@ def recorded(localization):
 
 
 def differing(recorded, repeated):
-    return [finding.part for finding in compare_results(*recorded, repeated) if not finding.agrees]
+    return [finding.part for finding in compare_results(*recorded, repeated, 0.3) if not finding.agrees]
 
 
 def shifted(localization, score=0.0, time_s=0.0):
@@ -41,7 +41,7 @@ def shifted(localization, score=0.0, time_s=0.0):
 
 
 def test_the_same_result_agrees_in_all_parts(recorded, localization):
-    findings = compare_results(*recorded, localization)
+    findings = compare_results(*recorded, localization, 0.3)
     assert [finding.part for finding in findings] == ["scores", "segments", "fakeness", "details"]
     assert all(finding.agrees for finding in findings)
     assert findings[0].text == "of the clip and of audio and visual: largest difference 0.0000 (tolerance 0.002)"
@@ -82,7 +82,7 @@ def test_differences_within_the_tolerance_are_none(recorded, localization):
 def test_a_difference_is_found_and_named(recorded, localization, change, part, text):
     changed = change(localization)
     assert part in differing(recorded, changed)
-    (finding,) = (each for each in compare_results(*recorded, changed) if each.part == part)
+    (finding,) = (each for each in compare_results(*recorded, changed, 0.3) if each.part == part)
     assert text in finding.text
 
 
@@ -90,20 +90,15 @@ def test_the_clip_may_have_another_name(localization):
     problem = "{}: 2 damaged packets were left out"
     first = replace(localization, problems=(problem.format(localization.file),))
     second = replace(localization, file="b.mp4", problems=(problem.format("b.mp4"),))
-    document = first.to_dict()
+    document = first.to_dict(0.3)
     assert differing((document, Localization.from_dict(document)), second) == []
 
 
-def test_the_threshold_is_the_recorded_one_or_that_of_the_result(localization):
-    """A recorded None stands for the localization's own threshold, 0.5; a call from Python records none."""
-    for settings, value, parts in (
-        ({"threshold": None}, 0.3, ["details"]),
-        ({"threshold": 0.3}, 0.3, []),
-        ({}, 0.3, []),
-    ):
-        record = replace(localization.provenance, settings=settings)
-        document = replace(localization, provenance=record).to_dict(value)
-        assert differing((document, Localization.from_dict(document)), localization) == parts
+@pytest.mark.parametrize(("threshold", "agrees"), [(0.3, True), (0.4, False), (None, False)])
+def test_the_threshold_is_compared_too(recorded, localization, threshold, agrees):
+    """It was 0.3; None stands for the localization's own, 0.5."""
+    details = compare_results(*recorded, localization, threshold)[-1]
+    assert (details.part, details.agrees) == ("details", agrees)
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from urllib.parse import quote
 
 from avloc.core.records import LANE_ORDER
 from avloc.io.files import json_text, write_text
-from avloc.io.provenance import date_text, provenance_facts
-from avloc.localization.pages.document import html_document, page_footers, prose_html
+from avloc.io.provenance import date_text
+from avloc.localization.pages.document import html_document, page_footers, prose_html, provenance_html
 from avloc.localization.pages.lanes import jpeg_url, timeline_extent, timeline_html
 from avloc.localization.pages.stills import Still, segment_stills
 from avloc.localization.segment import LocalizedSegment, by_time, percent
@@ -56,6 +56,10 @@ KEYS = (
 UNPLAYABLE = (
     '<p id="unplayable" class="problem" hidden>This browser cannot play the clip, or the clip has moved. '
     "The timeline works without it.</p>"
+)
+CHECK = (
+    "<p class=faint>To check it: <code>sha256sum</code> of the clip, and <code>avloc localize --verify RESULT.json "
+    "CLIP</code>, which makes the result again and compares.</p>"
 )
 CAVEAT = (
     '<p class="faint">The result tells how much a segment resembles the forgeries that the network was trained on. '
@@ -174,7 +178,7 @@ def _body_html(
     yield from _downloads_html(localization, threshold)
     yield from _stills_html(localization.segments(threshold), segments, stills)
     yield CAVEAT
-    yield from _provenance_html(localization)
+    yield from provenance_html(localization.provenance, CHECK)
 
 
 def _verdict_html(localization: Localization) -> Iterator[str]:
@@ -294,19 +298,6 @@ def _stills_html(
             f"{html.escape(segment.label)}</figcaption>{pictures}</figure>"
         )
     yield "</section>"
-
-
-def _provenance_html(localization: Localization) -> Iterator[str]:
-    """Yield the record of what made the result; for print, that can be checked."""
-    if localization.provenance is None:
-        return
-    yield '<section class="provenance"><h2>Where this result comes from</h2><dl>'
-    for label, text in provenance_facts(localization.provenance):
-        yield f"<dt>{html.escape(label)}</dt><dd>{html.escape(text)}</dd>"
-    yield (
-        "</dl><p class=faint>To check it: <code>sha256sum</code> of the clip, and <code>avloc localize --verify RESULT.json "
-        "CLIP</code>, which makes the result again and compares.</p></section>"
-    )
 
 
 def _score_text(score: float | None) -> str:

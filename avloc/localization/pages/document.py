@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Iterator
 from importlib import resources
+from typing import TYPE_CHECKING
+
+from avloc.io.provenance import provenance_facts
+
+if TYPE_CHECKING:
+    from avloc.core.provenance import Provenance
 
 POLICY = (
     "default-src 'none'; img-src data:; media-src 'self' file: data: blob:; "
@@ -37,6 +44,21 @@ def prose_html(text: str) -> str:
     '&lt;1\xa0% of 2.00\xa0s'
     """
     return html.escape(re.sub(r"(?<=\d) (?=%|s\b)", "\xa0", text))
+
+
+def provenance_html(provenance: Provenance | None, check: str = "") -> Iterator[str]:
+    """Yield the record of what made a result as a section; nothing without one.
+
+    Args:
+        provenance: the record.
+        check: html that tells how to check it.
+    """
+    if provenance is None:
+        return
+    yield '<section class="provenance"><h2>Where this result comes from</h2><dl>'
+    for label, text in provenance_facts(provenance):
+        yield f"<dt>{html.escape(label)}</dt><dd>{html.escape(text)}</dd>"
+    yield f"</dl>{check}</section>"
 
 
 def page_footers(*lines: str) -> str:

@@ -8,16 +8,19 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 from urllib.parse import quote
 
 from avloc.core.records import LANE_ORDER
 from avloc.io.files import write_text
-from avloc.localization.pages.document import html_document, page_footers, prose_html
+from avloc.localization.pages.document import html_document, page_footers, prose_html, provenance_html
 from avloc.localization.result import ClipVerdict
 from avloc.localization.segment import percent
 from avloc.localization.summary import INDEX, TITLE, FailedClip, SummaryEntry, SummaryRow
 from avloc.localization.text import NOT_JUDGED, percent_exact
+
+if TYPE_CHECKING:
+    from avloc.core.provenance import Provenance
 
 MAX_THUMBNAILS = 2000
 HEAD_BYTES = 1 << 14  # a clip's page has its icon within its first bytes
@@ -31,7 +34,11 @@ CONTROLS = (
 
 
 def save_index(
-    folder: Path, entries: Sequence[SummaryEntry], failed: Sequence[FailedClip], threshold: float | None
+    folder: Path,
+    entries: Sequence[SummaryEntry],
+    failed: Sequence[FailedClip],
+    threshold: float | None,
+    provenance: Provenance | None = None,
 ) -> None:
     """Write `index.html`, the most suspicious clip first.
 
@@ -40,9 +47,10 @@ def save_index(
         entries: the clips that were localized.
         failed: the clips that could not be localized.
         threshold: the lowest probability (or score) of a segment that counts; None: each localization's own.
+        provenance: the record of the run.
     """
     by_suspicion = sorted(entries, key=_suspicion)
-    body = "".join(_body_html(folder, by_suspicion, failed, threshold))
+    body = "".join([*_body_html(folder, by_suspicion, failed, threshold), *provenance_html(provenance)])
     style = page_footers(f"{len(entries)} clips", "avloc localize")
     write_text(folder / INDEX, html_document(TITLE, f"<main>{body}</main>", style=style, script="folder_index.js"))
 

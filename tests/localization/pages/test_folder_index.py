@@ -135,3 +135,9 @@ def test_a_folder_that_all_clips_share_is_named_once(localization, tmp_path):
     page = (tmp_path / "index.html").read_text()
     assert '<p class="faint place">In /data/set/</p>' in page
     assert 'title="/data/set/deep/b.mp4">deep/b.mp4</a>' in page
+
+
+def test_the_run_is_recorded(localization, tmp_path):
+    save_index(tmp_path, entries(("a", localization)), [], None, localization.provenance)
+    page = (tmp_path / "index.html").read_text()
+    assert "<dt>Trained on</dt><dd>drawn faces</dd>" in page
