@@ -24,7 +24,8 @@ setup(
     package_data={
         "avloc": ["py.typed"],
         "avloc.augment": ["recipes/*.yaml"],
-        "avloc.localization": ["*.css", "*.js", "*.json"],
+        "avloc.localization": ["*.json"],
+        "avloc.localization.pages": ["*.css", "*.js"],
         "avloc.web": ["*.css", "*.html", "*.js"],
         "avloc.models": ["pretrained/*"],
         "avloc.configs": ["*.yaml", "*/*.yaml"],
@@ -34,6 +35,7 @@ setup(
             "synthetic/weights/*",
             "synthetic/example_clips/*",
         ],
+        "avloc.evaluation": ["reporting/*.css", "reporting/*.js"],
         "avloc.feature_extraction": ["media/faces/weights/*"],
     },
 )

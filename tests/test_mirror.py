@@ -24,7 +24,7 @@ WHOLE = {
     "docs/test_quickstart.py",
     "feature_extraction/job/test_kill.py",
     "feature_extraction/media/test_media_matrix.py",
-    "localization/test_page_in_browser.py",
+    "localization/pages/test_clip_page_in_browser.py",
 }
 WHOLE_FOLDER = "chaos/"  # attempts to break the package
 

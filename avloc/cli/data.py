@@ -172,7 +172,8 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _info(options: InfoOptions, table: RecordTable) -> int:
-    from avloc.datasets.inspect.overview import as_html, as_text, overview
+    from avloc.datasets.inspect.overview import as_text, overview
+    from avloc.datasets.inspect.overview_page import as_html
     from avloc.io.files import write_json, write_text
 
     summary = overview(table)
@@ -180,7 +181,7 @@ def _info(options: InfoOptions, table: RecordTable) -> int:
     if options.json is not None:
         write_json(options.json, summary.to_dict())
     if options.html is not None:
-        write_text(options.html, as_html(summary, f"{options.dataset}: {options.root.name}"))
+        write_text(options.html, as_html(summary, f"{options.dataset}: {options.root.resolve().name}"))
     return 0
 
 

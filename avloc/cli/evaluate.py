@@ -57,7 +57,7 @@ Predictions are read in these forms, told by their content:
 Times are in seconds (see --unit). Clips are matched by name; where that fails, by the end of their path without the suffix.
 Rows that look like frames, or like columns in another order, give a warning."""
 
-UNRECORDED = ("predictions", "metadata", "versus", "json", "csv", "report", "command")
+UNRECORDED = ("predictions", "metadata", "versus", "json", "csv", "report", "system", "command")
 """Options that are files or the command itself, which the record of an evaluation has elsewhere."""
 
 
@@ -91,7 +91,21 @@ class EvaluateOptions:
     json: Path | None
     csv: Path | None
     report: Path | None
+    system: str | None
     command: str
+
+    def report_title(self, provenance: Provenance | None) -> str:
+        """Return the heading of the report: the system, by its recorded checkpoint if there is one, the set and the split."""
+        if self.metadata is None:
+            name = f"{self.dataset} ({self.root.resolve().name})" if self.root is not None else str(self.dataset)
+        else:
+            name = "/".join(self.metadata.resolve().parts[-2:])
+        split = "all splits" if self.split is None else f"split {self.split}"
+        checkpoint = None if provenance is None else provenance.checkpoint
+        system = self.predictions.name
+        if checkpoint is not None and checkpoint.name:
+            system = f"{checkpoint.name} ({system})"
+        return f"{self.system or system} on {name}, {split}"
 
     def provenance(self) -> Provenance | None:
         """Return the record of what makes the scores, for the output files; None without any."""
@@ -227,6 +241,11 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
         "--report", type=output, help="write a page with tables, curves and timelines, html (default: none)"
     )
     group.add_argument(
+        "--system",
+        metavar="NAME",
+        help="name of the system in the report (default: that of the recorded network, and of the prediction file)",
+    )
+    group.add_argument(
         "--resolutions",
         action="store_true",
         help="also EER and F1 of frames of 20 to 640 ms, and the range-based EER (default: only by the protocol speech)",
@@ -292,7 +311,7 @@ def _score_segments(options: EvaluateOptions, protocol: Protocol) -> None:
     if options.report is not None:
         from avloc.evaluation.reporting.report import write_report
 
-        write_report(options.report, evaluation, report, title=f"avloc: {options.predictions.name}")
+        write_report(options.report, evaluation, report, title=options.report_title(report.provenance))
 
 
 def _evaluate(options: EvaluateOptions, predictions: Path, protocol: Protocol) -> Evaluation:

@@ -17,6 +17,7 @@ from avloc.errors import AvlocError, shown
 from avloc.localization.options import LIKELY_FORGED, THRESHOLD
 
 if TYPE_CHECKING:
+    from avloc.core.descriptions import NetworkDescription
     from avloc.inference.settings import LocalizerSettings
     from avloc.io.workers import Workers
     from avloc.web.limits import UploadLimits
@@ -26,7 +27,7 @@ EXAMPLE = """avloc serve
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SILENCE_S = 120.0  # a decoder that reports nothing for longer hangs
 MAX_PORT = 65535
-CLIPS_OF = {"both": "clips with sound and pictures", "audio": "sound alone", "visual": "pictures alone"}
+CLIPS_OF = {"both": "clips with audio and visual streams", "audio": "audio alone", "visual": "visual streams alone"}
 """The clips that each network of the package judges."""
 
 
@@ -82,7 +83,8 @@ def run(arguments: Sequence[str]) -> int:
         from avloc.web.upload_store import UploadStore
 
         queue = UploadQueue(UploadStore(folder, options.limits()), _worker_starter(options))
-        server = make_server(create_app(queue, network=networks_text(options.localizer)))
+        own_network = None if options.localizer.checkpoint is None else queue.describe_network()
+        server = make_server(create_app(queue, network=networks_text(options.localizer, own_network)))
         queue.start()
         try:
             if options.host not in LOOPBACK:
@@ -97,11 +99,23 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def networks_text(localizer: LocalizerSettings) -> str:
-    """Name the networks that serve, and the clips that each judges, for the page; a timeline names the one that judged it."""
-    if localizer.checkpoint is not None:
-        return f"Network: the checkpoint {localizer.file.name}."
+def networks_text(localizer: LocalizerSettings, own_network: NetworkDescription | None = None) -> str:
+    """Name the networks that serve, and the clips that each judges, for the page; a timeline names the one that judged it.
+
+    Args:
+        localizer: the checkpoint, or the streams of the package's networks.
+        own_network: the description in the checkpoint.
+
+    >>> from avloc.core.descriptions import NetworkDescription
+    >>> from avloc.inference.settings import LocalizerSettings
+    >>> networks_text(LocalizerSettings("runs/best.ckpt"), NetworkDescription("BATFD", scope="the split train of lavdf"))
+    'Network: the checkpoint best.ckpt: BATFD, trained only on the split train of lavdf.'
+    """
     from avloc.localization.text import network_text
+
+    if localizer.checkpoint is not None:
+        description = "" if own_network is None else f": {network_text(own_network)}"
+        return f"Network: the checkpoint {localizer.file.name}{description}."
     from avloc.models.packaged import STREAMS, packaged_description
 
     if localizer.streams is not None:

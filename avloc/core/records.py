@@ -11,6 +11,9 @@ from avloc.core.timeline import Segment, interval_iou, segment_array, union
 MODALITIES = ("audio", "visual")
 """The modalities in the order of every array that has one entry per modality."""
 
+LANE_ORDER = ("visual", "audio")
+"""The modalities in the order in which timelines and tables show them, from above."""
+
 VALIDATION_SPLITS = ("val", "dev")
 """Names of one and the same split: AV-Deepfake1M calls it val, LAV-DF dev."""
 SAME_FORGERY_IOU = 0.5  # from which segments of both modalities are one forgery

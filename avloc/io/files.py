@@ -194,7 +194,12 @@ def write_text(path: str | Path, text: str) -> None:
 
 def write_json(path: str | Path, data: Any) -> None:
     """Write a JSON file, atomically."""
-    write_text(path, json.dumps(data, ensure_ascii=False, indent=1))
+    write_text(path, json_text(data))
+
+
+def json_text(data: Any) -> str:
+    """Format JSON as `write_json` writes it."""
+    return json.dumps(data, ensure_ascii=False, indent=1)
 
 
 def write_csv(path: str | Path, header: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:

@@ -53,7 +53,7 @@ def provenance_facts(provenance: Provenance) -> list[tuple[str, str]]:
     checkpoint = provenance.checkpoint
     facts = [
         ("Made by", provenance.avloc and f"avloc {provenance.avloc}"),
-        ("Date", provenance.created.replace("T", " ").replace("Z", " UTC")),
+        ("Date", date_text(provenance)),
         *((ROLE_LABELS.get(role, role), _file_text(file)) for role, file in provenance.inputs.items()),
     ]
     if checkpoint is not None:
@@ -62,6 +62,15 @@ def provenance_facts(provenance: Provenance) -> list[tuple[str, str]]:
     settings = [f"{name} {value}" for name, value in provenance.settings.items() if value is not None]
     facts += [("Settings", ", ".join(settings)), ("Command", provenance.command)]
     return [(label, text) for label, text in facts if text]
+
+
+def date_text(provenance: Provenance) -> str:
+    """Format the date of a record for people; empty if it is unknown.
+
+    >>> date_text(Provenance("0.1.0", "2026-11-26T09:30:00Z"))
+    '2026-11-26 09:30:00 UTC'
+    """
+    return provenance.created.replace("T", " ").replace("Z", " UTC")
 
 
 def _file_text(file: FileIdentity) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from avloc.core.records import MODALITIES
+from avloc.core.records import LANE_ORDER, MODALITIES
 from avloc.errors import shown
 from avloc.io.figures import save_png
 from avloc.localization.text import evidence_text, sentence
@@ -40,7 +40,7 @@ def envelope(values: npt.NDArray[np.floating], points: int) -> npt.NDArray[np.fl
 
 
 def timeline_figure(localization: Localization, threshold: float | None = None) -> Figure:
-    """Draw one lane per modality, with its fakeness curve and its segments.
+    """Draw one lane per modality in the order of the page, with its fakeness curve and its segments.
 
     Args:
         localization: the clip's localization.
@@ -49,17 +49,19 @@ def timeline_figure(localization: Localization, threshold: float | None = None) 
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
-    lanes = figure.subplots(len(MODALITIES), 1, sharex=True)
-    for column, axes in enumerate(lanes):
-        _draw_lane(axes, localization, column, threshold)
-    lanes[-1].set_xlabel("seconds")
+    lanes = figure.subplots(len(LANE_ORDER), 1, sharex=True)
+    for modality, axes in zip(LANE_ORDER, lanes, strict=True):
+        _draw_lane(axes, localization, modality, threshold)
+    lanes[-1].set_xlabel(
+        f"seconds    (curve: score of each moment; shaded: segments, the darker the higher their {localization.unit})"
+    )
     title = f"{shown(Path(localization.file).name)}: {sentence(localization)}\n{evidence_text(localization)}"
     figure.suptitle(title, fontsize=9, parse_math=False)  # a file name may hold a $
     return figure
 
 
-def _draw_lane(axes: Axes, localization: Localization, column: int, threshold: float | None) -> None:
-    grid, modality = localization.grid, MODALITIES[column]
+def _draw_lane(axes: Axes, localization: Localization, modality: str, threshold: float | None) -> None:
+    grid, column = localization.grid, MODALITIES.index(modality)
     colour = MODALITY_COLOURS[modality]
     curve = envelope(localization.fakeness[:, column], CURVE_POINTS)
     times_s = grid.start_s + (np.arange(len(curve)) + 0.5) * grid.hop_s * grid.length / max(1, len(curve))

@@ -70,7 +70,7 @@ def _write_png(localization: Localization, path: Path, options: OutputOptions) -
 
 
 def _write_html(localization: Localization, path: Path, options: OutputOptions) -> None:
-    from avloc.localization.page import save_page
+    from avloc.localization.pages.clip_page import save_page
 
     save_page(localization, path, options)
 

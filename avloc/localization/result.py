@@ -328,7 +328,7 @@ class Localization:
 
     def _repr_html_(self) -> str:
         """Return the notebook view: the page of `avloc localize` without the clip."""
-        from avloc.localization.page import as_iframe
+        from avloc.localization.pages.clip_page import as_iframe
 
         return as_iframe(self)
 

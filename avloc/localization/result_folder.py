@@ -12,6 +12,7 @@ from avloc.io.files import read_json
 from avloc.io.provenance import write_sidecar
 from avloc.localization.formats import FORMATS, save
 from avloc.localization.options import OutputOptions
+from avloc.localization.pages.folder_index import save_index
 from avloc.localization.summary import (
     INDEX,
     TABLE,
@@ -157,7 +158,9 @@ class ResultFolder:
             provenance: the record of the run, to write beside the table.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        save_summary(self.folder, entries, tuple(failed), self.options.threshold, index="html" in self.formats)
+        save_summary(self.folder, entries, tuple(failed))
+        if "html" in self.formats:
+            save_index(self.folder, entries, tuple(failed), self.options.threshold, provenance)
         table = self.folder / TABLE
         if provenance is not None:
             write_sidecar(table, provenance)

@@ -1,24 +1,19 @@
-"""The localizations of many clips > one table, and one page that links to the page of each clip."""
+"""The localizations of many clips > one table; `pages.folder_index` makes the page that links to the page of each clip."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
-import html
 import io
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import quote
 
 from avloc.io.cells import quote_cell, unquote_cell
 from avloc.io.files import write_text
-from avloc.localization.segment import percent
-from avloc.localization.text import NOT_JUDGED, notes, percent_exact, sentence
+from avloc.localization.text import notes, sentence
 
 if TYPE_CHECKING:
     from avloc.localization.result import Localization
@@ -147,24 +142,20 @@ def read_summary(folder: Path) -> dict[str, SummaryRow]:
 
 
 def is_summary(path: Path) -> bool:
-    """Return whether a file was written by `save_summary`."""
+    """Return whether a file was written by `save_summary`, or as the index beside it."""
     with path.open("rb") as file:
         begin = file.read(400)
     headers = tuple(header.encode() for header in (",".join(FIELDS), *EARLIER_HEADERS))
     return begin.startswith(headers) or TITLE.encode() in begin
 
 
-def save_summary(
-    folder: Path, entries: Sequence[SummaryEntry], failed: Sequence[FailedClip], threshold: float | None, *, index: bool
-) -> None:
-    """Write `summary.csv`, one row per clip, and `index.html`, the most suspicious clip first.
+def save_summary(folder: Path, entries: Sequence[SummaryEntry], failed: Sequence[FailedClip]) -> None:
+    """Write `summary.csv`, one row per clip.
 
     Args:
         folder: the folder to write to.
         entries: the clips that were localized.
         failed: the clips that could not be localized.
-        threshold: the lowest probability (or score) of a segment that counts; None: each localization's own.
-        index: whether to write `index.html`; it links to each clip's page.
     """
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, FIELDS, lineterminator="\n")
@@ -172,46 +163,3 @@ def save_summary(
     rows = [entry.row for entry in entries] + [SummaryRow(str(clip), problems=message) for clip, message in failed]
     writer.writerows({column: quote_cell(value) for column, value in asdict(row).items()} for row in rows)
     write_text(folder / TABLE, buffer.getvalue())
-    if index:
-        by_suspicion = sorted(entries, key=_suspicion)
-        write_text(folder / INDEX, _index_page(by_suspicion, failed, threshold))
-
-
-def _suspicion(entry: SummaryEntry) -> tuple[float, float]:
-    """Sort by evidence, and by the strongest score; the most suspicious clip first."""
-    row = entry.row
-    return -float(row.llr if row.llr != "" else "-inf"), -float(row.best_score or 0)
-
-
-def _index_page(entries: Sequence[SummaryEntry], failed: Sequence[FailedClip], threshold: float | None) -> str:
-    priors = sorted({float(row.prior) for _, row in entries if row.prior != ""})
-    counted = "segments detected"
-    if threshold is not None:
-        unit = "a probability" if all(row.prior != "" for _, row in entries) else "a probability, or score,"
-        counted = f"segments of {unit} of {threshold:g} or more"
-    prior = " and ".join(map(percent_exact, priors)) or "an unknown value"
-    style = resources.files("avloc.localization").joinpath("page.css").read_text(encoding="utf-8")
-    lines = [
-        f'<tr><td class="left"><a href="{quote(os.fsencode(name))}.html">{html.escape(row.file)}</a></td>'
-        + "".join(f"<td>{_number(value)}</td>" for value in (row.forged, row.visual, row.audio))
-        + f'<td class="left">{html.escape(row.answer or row.verdict)}</td>'
-        + f'<td class="wide">{row.segments}</td><td class="wide">{float(row.seconds):.1f}</td></tr>'
-        for name, row in entries
-    ]
-    messages = "".join(f'<p class="problem">{html.escape(message)}</p>' for _, message in failed)
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
-        'content="width=device-width, initial-scale=1"><link rel="icon" href="data:,"><title>' + TITLE + "</title>"
-        f"<style>{style}</style></head><body><main><h1>{len(entries)} clips</h1>{messages}"
-        f'<p class="faint">The columns forged, visual and audio hold probabilities at a prior of {prior}; without a calibration '
-        "of the checkpoint they are empty, and the strongest score sorts the clips.</p>"
-        '<div class="table"><table><thead><tr><th class="left">clip</th><th>forged</th><th>visual</th><th>audio</th>'
-        '<th class="left">answer</th>'
-        f'<th class="wide">{counted}</th><th class="wide">seconds</th></tr></thead>'
-        f"<tbody>{''.join(lines)}</tbody></table></div>"
-        "</main></body></html>\n"
-    )
-
-
-def _number(value: float | str) -> str:
-    return NOT_JUDGED if value == "" else html.escape(percent(float(value)))

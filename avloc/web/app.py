@@ -6,6 +6,7 @@ token that opens its state, its timeline and the clip, and nothing else.
 
 from __future__ import annotations
 
+import html
 import json
 import mimetypes
 import threading
@@ -15,7 +16,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avloc.localization.page import POLICY
+from avloc.localization.pages.document import POLICY
 from avloc.web.limits import UploadRefusedError
 from avloc.web.receive import NAME_HEADER, ReceiveLimits, Receiver, clip_name, parse_size
 from avloc.web.server import missing_extra
@@ -41,6 +42,12 @@ FORM_POLICY = (
 TIMELINE_POLICY = POLICY + "; frame-ancestors 'self'"
 CLIP_POLICY = "sandbox; default-src 'none'"
 FORM_FILES = {"/": "form.html", "/form.css": "form.css", "/form.js": "form.js"}
+ERROR_PAGE = (
+    '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, '
+    'initial-scale=1"><title>avloc</title><style>:root {{ color-scheme: light dark; }} body {{ font: 1rem/1.5 system-ui, '
+    'sans-serif; padding: 1rem; }}</style></head><body><p role="alert">{}</p><p><a href="../../" target="_top">Localize another '
+    "clip</a></p></body></html>\n"
+)
 OWN_SITES = ("same-origin", "none")
 
 
@@ -190,8 +197,15 @@ def _form_file(name: str) -> Callable[[Request], Awaitable[Response]]:
     return handle
 
 
-async def _refuse(_: Request, error: Exception) -> Response:
-    return _json({"error": str(error)}, error.status if isinstance(error, UploadRefusedError) else 500)
+async def _refuse(request: Request, error: Exception) -> Response:
+    """Answer with the reason: to a script as JSON, to a browser that opens a timeline as a page."""
+    status = error.status if isinstance(error, UploadRefusedError) else 500
+    if not (request.url.path.startswith("/timeline/") and "text/html" in request.headers.get("accept", "")):
+        return _json({"error": str(error)}, status)
+    from starlette.responses import HTMLResponse
+
+    headers = {**COMMON_HEADERS, "Content-Security-Policy": TIMELINE_POLICY}
+    return HTMLResponse(ERROR_PAGE.format(html.escape(str(error))), status, headers)
 
 
 async def _give_up(_: Request, error: Exception) -> Response:

@@ -6,9 +6,12 @@ const element = (id) => document.getElementById(id);
 const [form, file, drop, preview, record, start] = ["form", "file", "drop", "preview", "record", "start"].map(element);
 let clip = null, recorder = null, limits = null;
 
+// An error stands where the result would, in its place.
 function showError(message) {
   element("error").textContent = message;
   element("error").hidden = !message;
+  if (message) element("timeline").replaceChildren();
+  if (message) element("error").scrollIntoView({ block: "nearest" });
 }
 
 function showProgress(fraction, text) {
@@ -73,20 +76,28 @@ async function waitFor(token) {
   }
 }
 
+// The frame is as high as the timeline in it, so that this page alone scrolls.
+function fitHeight(frame) {
+  const body = frame.contentDocument?.body, fit = () => { frame.style.height = `${Math.ceil(body.getBoundingClientRect().height) + 1}px`; };
+  if (body) new ResizeObserver(fit).observe(body);
+}
+
 function showTimeline(token) {
   const frame = document.createElement("iframe");
   frame.title = "Timeline";
   frame.allow = "fullscreen";
+  frame.addEventListener("load", () => fitHeight(frame));
   frame.src = `timeline/${token}/`;
   preview.hidden = true; // the timeline plays the clip
-  element("result").replaceChildren(frame);
+  element("timeline").replaceChildren(frame);
+  element("result").scrollIntoView({ block: "start", behavior: "smooth" });
 }
 
 async function localize() {
   showError("");
   if (!clip) return showError("Choose a clip first.");
   start.disabled = record.disabled = true;
-  element("result").replaceChildren();
+  element("timeline").replaceChildren();
   try {
     showProgress(0, "uploading");
     await fetchJson(`room?bytes=${clip.size}`, { "X-Clip-Name": encodeURIComponent(clip.name) });

@@ -16,7 +16,8 @@ from avloc.errors import AvlocError, one_line
 from avloc.feature_extraction.media.probe import probe
 from avloc.feature_extraction.media.types import Span
 from avloc.io.worker_process import Pulse
-from avloc.localization.page import page
+from avloc.localization.pages.clip_page import page
+from avloc.localization.pages.stills import segment_stills
 from avloc.web.limits import UploadLimits
 
 if TYPE_CHECKING:
@@ -40,6 +41,10 @@ class UploadTask(NamedTuple):
     clip: Path
     name: str
     page: Path
+
+
+class DescribeTask(NamedTuple):
+    """Ask for the description of the network; the result is None if it has none."""
 
 
 class Localized(NamedTuple):
@@ -74,8 +79,8 @@ class LocalizeJob:
     prior: float = PRIOR
     clip_url: str = "clip"
 
-    def build(self, pulse: Pulse) -> Callable[[UploadTask], Iterator[Localized | Refused]]:
-        """Load the network, and return the function that localizes uploads with it.
+    def build(self, pulse: Pulse) -> Callable[[UploadTask | DescribeTask], Iterator[object]]:
+        """Load the network, and return the function that localizes uploads with it: its messages are `Localized` or `Refused`.
 
         Args:
             pulse: also sends the progress, as a `Report`.
@@ -85,7 +90,10 @@ class LocalizeJob:
         """
         localizer = self.load(pulse)
 
-        def run(task: UploadTask) -> Iterator[Localized | Refused]:
+        def run(task: UploadTask | DescribeTask) -> Iterator[object]:
+            if isinstance(task, DescribeTask):
+                yield localizer.description
+                return
             with _time_limit(self.limits.time_limit_s):
                 yield self.localize(localizer, task, pulse.report)
 
@@ -135,7 +143,8 @@ class LocalizeJob:
             prior=self.prior,
             provenance=self._public_provenance(localization, task),
         )
-        document = page(public, self.clip_url, threshold)
+        stills = segment_stills(task.clip, public.segments(threshold))
+        document = page(public, self.clip_url, threshold, stills)
         task.page.write_text(document, encoding="utf-8")
 
     def _public_provenance(self, localization: Localization, task: UploadTask) -> Provenance | None:

@@ -8,12 +8,16 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from avloc.io.worker_process import Progress, TaskFailed
 from avloc.io.workers import LossCause, Returned, TaskDone, TaskEvent, WorkerLost, Workers
 from avloc.web.limits import UploadRefusedError
-from avloc.web.localize_job import Refused, UploadTask
+from avloc.web.localize_job import DescribeTask, Refused, UploadTask
 from avloc.web.upload_store import Upload, UploadStore
+
+if TYPE_CHECKING:
+    from avloc.core.descriptions import NetworkDescription
 
 LOG = logging.getLogger("avloc.web")
 RESTART_S = 5.0
@@ -44,14 +48,35 @@ class UploadQueue:
         Raises:
             AvlocError: if the network cannot be loaded.
         """
-        self._workers = self._make_workers()
+        self._ready_workers()
+        self._thread.start()
+
+    def describe_network(self) -> NetworkDescription | None:
+        """Ask a worker for the description of its network, before `start`; None if it has none.
+
+        Raises:
+            AvlocError: if the network cannot be loaded.
+        """
+        workers = self._ready_workers()
+        workers.give(0, DescribeTask())
+        description = None
+        while True:
+            for event in workers.wait():
+                if isinstance(event.message, TaskDone | TaskFailed | WorkerLost):
+                    return description
+                description = event.message
+
+    def _ready_workers(self) -> Workers:
+        """Start the workers if that has not happened, and wait until one is ready."""
+        if self._workers is None:
+            self._workers = self._make_workers()
         try:
             while not self._workers.free():
                 list(self._workers.wait())
         except BaseException:
             self._workers.close()
             raise
-        self._thread.start()
+        return self._workers
 
     def check_room(self) -> None:
         """Check that one more upload can wait.

@@ -39,8 +39,8 @@ PROBLEM_KINDS = {
     "stream": "a stream has no decoder, or gives nothing",
     "cut off": "the file was cut off",
     "damaged": "parts of the file cannot be decoded",
-    "no sound": "no audio stream",
-    "no picture": "no video stream",
+    "no audio": "no audio stream",
+    "no visual": "no video stream",
     "fps": f"the frame rate is not {DEFAULT_FPS:g}",
     "length": f"the metadata's length is more than {LENGTH_TOLERANCE_S} s off",
     "segment": "a segment reaches past the end",
@@ -195,9 +195,9 @@ def _result_problems(file: str, result: TaskResult) -> Iterator[ClipProblem]:
 
 def _stream_problems(file: str, info: MediaInfo, modalities: Collection[str]) -> Iterator[ClipProblem]:
     if "audio" in modalities and info.sample_rate is None and NO_DECODER["audio"] not in info.problems:
-        yield ClipProblem("no sound", file, "no audio stream")
+        yield ClipProblem("no audio", file, "no audio stream")
     if "visual" in modalities and info.width is None and NO_DECODER["visual"] not in info.problems:
-        yield ClipProblem("no picture", file, "no video stream")
+        yield ClipProblem("no visual", file, "no video stream")
     if info.fps is not None and abs(info.fps - DEFAULT_FPS) > FPS_TOLERANCE:
         yield ClipProblem("fps", file, f"{info.fps:g} frames per second")
 

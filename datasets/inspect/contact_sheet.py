@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from avloc.core.records import MODALITIES, VideoRecord
+from avloc.core.records import LANE_ORDER, VideoRecord
 from avloc.datasets.readers.table import RecordTable
 from avloc.errors import shown
 from avloc.feature_extraction.media.decode import decode
@@ -128,9 +128,9 @@ def _draw_clip(clip: ClipPreview, record: VideoRecord, frame_axes: Axes, wave_ax
     if clip.strip is not None:
         frame_axes.imshow(clip.strip, aspect="auto")
     wave_axes.plot(clip.times, clip.waveform, color="0.6", linewidth=0.4)
-    for k, modality in enumerate(MODALITIES):
-        low = 0.5 * (1 - k)  # audio in the upper half, visual in the lower
+    for k, modality in enumerate(LANE_ORDER):
+        low = 0.5 * (1 - k)  # from above
         for start, end in record.modality_segments(modality):
             wave_axes.axvspan(start, end, ymin=low, ymax=low + 0.5, color=COLOURS[modality], alpha=0.5, linewidth=0)
-    wave_axes.set(xlim=(0, max(clip.duration_s, 1e-3)), ylim=(-1, 1), yticks=[0.5, -0.5], yticklabels=list(MODALITIES))
+    wave_axes.set(xlim=(0, max(clip.duration_s, 1e-3)), ylim=(-1, 1), yticks=[0.5, -0.5], yticklabels=list(LANE_ORDER))
     wave_axes.tick_params(labelsize=7)

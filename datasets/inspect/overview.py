@@ -1,8 +1,7 @@
-"""Records > counts and hours by split, modality and generator, lengths of clips and fakes > text, JSON or a page."""
+"""Records > counts and hours by split, modality and generator, lengths of clips and fakes > text or JSON."""
 
 from __future__ import annotations
 
-import html
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,12 +18,6 @@ GENERATORS = ("audio_model", "video_model")
 CLIP_EDGES_S = (0, 2, 4, 6, 8, 10, 12, 16, 20, 30, 60, np.inf)
 FAKE_EDGES_S = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1, 1.5, 2, 5, np.inf)
 BAR_CHARACTERS = 40
-BAR_REM = 16
-STYLE = (
-    ":root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:50rem;margin:2rem auto;padding:0 1rem}"
-    "table{border-collapse:collapse;margin:1rem 0}td,th{padding:.15rem .7rem;text-align:left}.r{text-align:right}"
-    "tr{border-bottom:1px solid #8884}.bar{height:.8em;background:#2a78b5;print-color-adjust:exact}"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,9 +209,27 @@ def _group_rows(
     return sorted(rows, key=lambda row: -row.clips)
 
 
+def length_text(hours: float) -> str:
+    """Format a total length in the unit that shows it: hours, or below one of them minutes, or seconds; – if it is unknown.
+
+    >>> length_text(12.34), length_text(0.2), length_text(0.01), length_text(0.0)
+    ('12.3 hours', '12.0 minutes', '36.0 seconds', '–')
+    """
+    if not hours:
+        return "–"
+    if hours >= 1:
+        return f"{hours:,.1f} hours"
+    return f"{60 * hours:.1f} minutes" if 60 * hours >= 1 else f"{3600 * hours:.1f} seconds"
+
+
+def total_text(hours: float) -> str:
+    """Format the length of all clips."""
+    return length_text(hours) if hours else "0 hours"
+
+
 def as_text(summary: Overview) -> str:
     """Format an overview for a terminal, with histograms as bars."""
-    lines = [f"{summary.clips:,} clips, {summary.hours:.1f} hours"]
+    lines = [f"{summary.clips:,} clips, {total_text(summary.hours)}"]
     if summary.unknown_lengths:
         lines[0] += f" (the metadata lack the length of {summary.unknown_lengths:,} of them)"
     by_modality = ", ".join(f"{count:,} {modality}" for modality, count in summary.segments.items())
@@ -227,7 +238,7 @@ def as_text(summary: Overview) -> str:
         width = max((len(row.name) for row in rows), default=0)
         lines.append(f"\n{name.replace('_', ' ')}")
         lines += [
-            f"  {row.name:{width}}  {row.clips:>11,} clips  {row.hours:>9.1f} h  {row.segments:>11,} segments"
+            f"  {row.name:{width}}  {row.clips:>11,} clips  {length_text(row.hours):>13}  {row.segments:>11,} segments"
             for row in rows
         ]
     for name, histogram in summary.lengths.items():
@@ -247,36 +258,3 @@ def _histogram_lines(name: str, histogram: LengthHistogram) -> list[str]:
     for label, count in zip(histogram.bin_names(), histogram.counts, strict=True):
         lines.append(f"  {label:>12}  {count:>11,}  {'█' * round(BAR_CHARACTERS * count / most)}".rstrip())
     return lines
-
-
-def as_html(summary: Overview, title: str) -> str:
-    """Format an overview as one self-contained page."""
-    groups = "".join(_group_table(name, rows) for name, rows in summary.groups.items())
-    bars = "".join(_histogram_table(name, histogram) for name, histogram in summary.lengths.items())
-    repaired = "".join(f"<p>Repaired: {count:,} {html.escape(fault)}.</p>" for fault, count in summary.repaired.items())
-    heading = html.escape(title)
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, '
-        f'initial-scale=1"><title>{heading}</title><style>{STYLE}</style></head><body><h1>{heading}</h1>'
-        f"<p>{summary.clips:,} clips, {summary.hours:.1f} hours.</p>{groups}{bars}{repaired}</body></html>\n"
-    )
-
-
-def _group_table(name: str, rows: Sequence[GroupRow]) -> str:
-    head = f"<tr><th>{html.escape(name.replace('_', ' '))}</th><th>clips</th><th>hours</th><th>segments</th></tr>"
-    body = "".join(
-        f"<tr><td>{html.escape(row.name)}</td><td class='r'>{row.clips:,}</td><td class='r'>{row.hours:.1f}</td>"
-        f"<td class='r'>{row.segments:,}</td></tr>"
-        for row in rows
-    )
-    return f"<table>{head}{body}</table>"
-
-
-def _histogram_table(name: str, histogram: LengthHistogram) -> str:
-    most = max(histogram.counts, default=1)
-    body = "".join(
-        f"<tr><td>{label}</td><td class='r'>{count:,}</td>"
-        f"<td><div class='bar' style='width:{BAR_REM * count / most:.2f}rem'></div></td></tr>"
-        for label, count in zip(histogram.bin_names(), histogram.counts, strict=True)
-    )
-    return f"<h2>Length of {name}</h2><table>{body}</table>"

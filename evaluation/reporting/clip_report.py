@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import html
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from avloc.evaluation.evidence.reliability import even_odds_reliability, pooled_llrs, reliability_curve
 from avloc.evaluation.evidence.roc import roc_curve
 from avloc.evaluation.matching import BoolArray, FloatArray
 from avloc.evaluation.reporting.figures import draw_det, draw_llr_calibration, draw_reliability, draw_roc, figure_svg
-from avloc.evaluation.reporting.report import html_page
+from avloc.evaluation.reporting.report import html_page, made_by, provenance_html
 from avloc.evaluation.reporting.results import ClipScoresReport
 from avloc.evaluation.reporting.tables import clip_tables, html_table
 from avloc.io.files import write_text
@@ -24,6 +24,7 @@ def write_clip_report(
     is_fake: BoolArray,
     *,
     title: str = "avloc",
+    notes: Sequence[str] = (),
 ) -> None:
     """Write the page atomically.
 
@@ -33,17 +34,24 @@ def write_clip_report(
         scores: of the clips; log-likelihood ratios if the report has their costs: (V,).
         is_fake: the ground truth: (V,).
         title: heading of the page.
+        notes: sentences under the heading.
     """
-    sections = "".join(_sections(report, scores, is_fake, title))
+    sections = "".join(_sections(report, scores, is_fake, title, notes))
     write_text(Path(path).expanduser(), html_page(title, sections))
 
 
-def _sections(report: ClipScoresReport, scores: FloatArray, is_fake: BoolArray, title: str) -> Iterator[str]:
-    yield f"<header><h1>{html.escape(title)}</h1><p>{report.videos} clips, {int(is_fake.sum())} of them fake.</p></header>"
+def _sections(
+    report: ClipScoresReport, scores: FloatArray, is_fake: BoolArray, title: str, notes: Sequence[str]
+) -> Iterator[str]:
+    yield f"<header><h1>{html.escape(title)}</h1>"
+    yield from (f"<p>{html.escape(note)}</p>" for note in [*made_by(report.provenance), *notes])
+    yield f"<p>{report.videos} clips, {int(is_fake.sum())} of them fake.</p></header>"
     yield "<main><h2>Scores</h2>"
     for table in clip_tables(report):
         yield from html_table(table, html.escape)
-    yield f'<h2>Curves</h2><div class="figures">{"".join(_figures(report, scores, is_fake))}</div></main>'
+    yield f'<h2>Curves</h2><div class="figures">{"".join(_figures(report, scores, is_fake))}</div>'
+    yield from provenance_html(report.provenance)
+    yield "</main>"
 
 
 def _figures(report: ClipScoresReport, scores: FloatArray, is_fake: BoolArray) -> Iterator[str]:

@@ -1,9 +1,10 @@
-"""Ground truth and rows > a timeline per clip, truth above predictions, as inline SVG that a browser can filter."""
+"""Ground truth and rows > a timeline per clip, truth above predictions, as inline SVG; `report.js` filters them."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -13,28 +14,13 @@ from avloc.evaluation.truth import Truth
 
 SHOWN_CLIPS = 24  # at each end of the order
 SHOWN_ROWS = 12
-WIDTH, LANE_HEIGHT, AXIS_HEIGHT = 600, 14, 16
-LANE_GAP = 3
-TICKS_S = (0.5, 1, 2, 5, 10, 30, 60, 300, 600)
-MAX_TICKS = 12
-GALLERY_STYLE = """
-.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 26rem), 1fr)); gap: .8rem 1.6rem; }
-.gallery figure { margin: 0; break-inside: avoid; } .gallery figcaption { overflow-wrap: anywhere; }
-.gallery svg { width: 100%; height: auto; } .gallery text { font: 9px system-ui, sans-serif; fill: currentColor; }
-.truth { fill: #2a78b5; background: #2a78b5; } .found { fill: #d1495b; background: #d1495b; }
-.key { display: inline-block; width: .9em; height: .9em; vertical-align: -.1em; print-color-adjust: exact; }
-.lane { fill: #8882; } .tick { stroke: #8886; }
-.filter { display: flex; flex-wrap: wrap; gap: .3rem 1rem; margin: .6rem 0; } .filter label { cursor: pointer; }
-.gallery [hidden] { display: none; } @media print { .filter { display: none; } }
-"""
-GALLERY_SCRIPT = """
-document.querySelectorAll('.filter').forEach(form => form.addEventListener('change', () => {
-  const end = form.elements.end.value, kind = form.elements.kind.value;
-  document.querySelectorAll('.gallery figure').forEach(f => {
-    f.hidden = !((end === 'all' || f.dataset.end === end) && (kind === 'all' || f.dataset.kind === kind));
-  });
-}));
-"""
+WIDTH, LANE_HEIGHT, LANE_GAP = 600, 14, 3  # of the drawing, which is stretched to the page
+TICKS_S = (0.5, 1, 2, 5, 10, 20, 60, 120, 300, 600, 1200)
+MAX_TICKS = 6
+QUALITY = (
+    "Quality: of a clip with fakes, the recall of its first rows, averaged over IoU .5 to .95; of a real clip, 1 minus its "
+    "highest score."
+)
 
 
 def gallery(truth: Truth, rows: PredictionRows, quality: npt.NDArray[np.floating]) -> Iterator[str]:
@@ -46,37 +32,87 @@ def gallery(truth: Truth, rows: PredictionRows, quality: npt.NDArray[np.floating
         quality: quality of each clip, the higher the better: (V,).
     """
     order = np.argsort(quality, kind="stable")
-    worst = _pick_of_each_modality(truth, order)
-    chosen = set(worst)
-    best = [k for k in _pick_of_each_modality(truth, order[::-1]) if k not in chosen]
-    kinds = [name for name in truth.modality.names if name]
-    yield '<form class="filter"><span>show</span>'
-    yield from _choices("end", ["all", "worst", "best"])
-    yield "<span>of</span>"
-    yield from _choices("kind", ["all", *kinds])
-    yield '</form><div class="gallery">'
+    worst, best = _pick_ends(truth, order)
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(1, len(order) + 1)
+    yield f'<p class="note">{_selection_text(len(worst), len(best), quality)} {QUALITY}</p>'
+    drawn = [rows.scores[rows.offsets[clip] : rows.offsets[clip + 1]] for clip in (*worst, *best)]
+    yield from _filter_form(truth, len(worst), len(best), np.concatenate([*drawn, np.zeros(0)]))
+    yield '<div class="gallery">'
     for end, clips in (("worst", worst), ("best", best)):
         for clip in clips:
-            kind = truth.modality[clip]
-            name = html.escape(truth.files[clip])
-            caption = f"{name} · {html.escape(kind or 'kind unknown')} · {end}, {float(quality[clip]):.2f}"
-            yield f'<figure data-end="{end}" data-kind="{html.escape(kind)}">{_timeline(truth, rows, clip)}'
+            kind = html.escape(truth.modality[clip])
+            place = _place(int(rank[clip]) if end == "worst" else len(order) + 1 - int(rank[clip]), end)
+            rating = f"quality {float(quality[clip]):.2f}, {place} of {len(order)}"
+            caption = f"{html.escape(truth.files[clip])} · {kind or 'kind unknown'} · {rating}"
+            yield f'<figure data-end="{end}" data-kind="{kind}">{_timeline(truth, rows, clip)}'
             yield f"<figcaption>{caption}</figcaption></figure>"
     yield "</div>"
 
 
-def _pick_of_each_modality(truth: Truth, order: npt.NDArray[np.int64]) -> list[int]:
-    """Pick the first clips of an order, equally many of each modality."""
-    modalities = len(truth.modality.names)
-    limit = -(-SHOWN_CLIPS // modalities)
-    chosen = [order[truth.modality.codes[order] == code][:limit] for code in range(modalities)]
-    return sorted(np.concatenate(chosen).tolist(), key=lambda clip: int(np.flatnonzero(order == clip)[0]))
+def _pick_ends(truth: Truth, order: npt.NDArray[np.int64]) -> tuple[list[int], list[int]]:
+    """Pick clips from both ends of an order, equally many of each modality; no clip is at both ends."""
+    limit = -(-SHOWN_CLIPS // max(1, len(truth.modality.names)))
+    worst, best = [], []
+    for code in range(len(truth.modality.names)):
+        clips = order[truth.modality.codes[order] == code]
+        worst.append(clips[: min(limit, (len(clips) + 1) // 2)])
+        best.append(clips[max(len(clips) - limit, (len(clips) + 1) // 2) :])
+    places = {int(clip): place for place, clip in enumerate(order.tolist())}
+    ends = (sorted(np.concatenate([*end, []]).astype(int).tolist(), key=places.__getitem__) for end in (worst, best))
+    return next(ends), next(ends)[::-1]
 
 
-def _choices(name: str, values: list[str]) -> Iterator[str]:
-    for k, value in enumerate(values):
+def _place(number: int, end: str) -> str:
+    """Name a place, counted from one end.
+
+    >>> [_place(number, "worst") for number in (1, 2, 13, 23)]
+    ['worst', '2nd worst', '13th worst', '23rd worst']
+    """
+    if number == 1:
+        return end
+    suffix = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{suffix} {end}"
+
+
+def _selection_text(worst: int, best: int, quality: npt.NDArray[np.floating]) -> str:
+    """Say which clips are shown, of how many."""
+    total = len(quality)
+    if total and quality.min() == quality.max():
+        shown = f"All {total} clips" if worst + best == total else f"{worst + best} of {total} clips"
+        return f"{shown}; all have the quality {float(quality[0]):.2f}."
+    if not best:
+        return f"All {worst} clips, from the worst on." if worst == total else f"The {worst} worst of {total} clips."
+    halves = " (all, in two halves)" if worst + best == total else ""
+    return f"The {worst} worst and the {best} best of {total} clips{halves}, equally many of each kind where there are."
+
+
+def _filter_form(truth: Truth, worst: int, best: int, scores: npt.NDArray[np.floating]) -> Iterator[str]:
+    """Yield the form that filters the timelines, and hides weak rows."""
+    present = {truth.modality.names[code] for code in np.unique(truth.modality.codes)}
+    kinds = [name for name in truth.modality.names if name and name in present]
+    yield '<form class="filter">'
+    if best:
+        yield "<fieldset><span>show</span>"
+        yield from _choices("end", {"all": "all", "worst": f"worst ({worst})", "best": f"best ({best})"})
+        yield "</fieldset>"
+    if len(kinds) > 1:
+        yield "<fieldset><span>of</span>"
+        yield from _choices("kind", {kind: kind for kind in ("all", *kinds)})
+        yield "</fieldset>"
+    if len(scores):
+        low, high = float(scores.min()), float(scores.max())
+        yield (
+            f'<label>hide predictions below a score of <input type="range" name="threshold" min="{low:g}" max="{high:g}" '
+            f'step="any" value="{low:g}"> <output></output></label>'
+        )
+    yield "</form>"
+
+
+def _choices(name: str, labels: Mapping[str, str]) -> Iterator[str]:
+    for k, (value, label) in enumerate(labels.items()):
         checked = " checked" if k == 0 else ""
-        yield f'<label><input type="radio" name="{name}" value="{html.escape(value)}"{checked}> {html.escape(value)}</label>'
+        yield f'<label><input type="radio" name="{name}" value="{html.escape(value)}"{checked}> {html.escape(label)}</label>'
 
 
 def _timeline(truth: Truth, rows: PredictionRows, clip: int) -> str:
@@ -90,30 +126,30 @@ def _timeline(truth: Truth, rows: PredictionRows, clip: int) -> str:
     scale = WIDTH / end_s
     lower = LANE_HEIGHT + LANE_GAP
     shapes = [f'<rect class="lane" x="0" y="{y}" width="{WIDTH}" height="{LANE_HEIGHT}"/>' for y in (0, lower)]
-    shapes += [_bar("truth", a, b, 0, 1.0, scale, f"truth {a:.2f}–{b:.2f} s") for a, b in labels.tolist()]
+    shapes += [_bar('class="truth"', a, b, 0, 1.0, scale, f"truth {a:.2f}–{b:.2f} s") for a, b in labels.tolist()]
     for score, (a, b) in zip(scores.tolist(), segments.tolist(), strict=True):
         if b > a:
             opacity = min(max(score, 0.04), 1.0)
-            shapes.append(_bar("found", a, b, lower, opacity, scale, f"score {score:.3f}, {a:.2f}–{b:.2f} s"))
-    shapes += _ticks(end_s, scale)
+            name = f'class="found" data-score="{score:.6g}"'
+            shapes.append(_bar(name, a, b, lower, opacity, scale, f"score {score:.3f}, {a:.2f}–{b:.2f} s"))
     text = f"{len(labels)} fake segments and the {len(best)} best rows of {truth.files[clip]}"
-    height = 2 * LANE_HEIGHT + AXIS_HEIGHT + 4
-    return f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{html.escape(text)}">{"".join(shapes)}</svg>'
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {2 * LANE_HEIGHT + LANE_GAP}" preserveAspectRatio="none" role="img" '
+        f'aria-label="{html.escape(text)}">{"".join(shapes)}</svg>'
+        f'<div class="ticks" aria-hidden="true">{"".join(_ticks(end_s))}</div>'
+    )
 
 
-def _ticks(end_s: float, scale: float) -> Iterator[str]:
-    """Yield lines and labels of the time axis."""
+def _ticks(end_s: float) -> Iterator[str]:
+    """Yield the marks of the time axis, in text that keeps its size."""
     step_s = next((t for t in TICKS_S if end_s / t <= MAX_TICKS), end_s)
-    for k in range(int(end_s / step_s) + 1):
-        x = k * step_s * scale
-        yield f'<path class="tick" d="M{x:.1f} 0V{2 * LANE_HEIGHT + 6}"/>'
-        anchor = "end" if x > WIDTH - 12 else "start" if k == 0 else "middle"
-        yield f'<text x="{x:.1f}" y="{2 * LANE_HEIGHT + AXIS_HEIGHT}" text-anchor="{anchor}">{k * step_s:g}</text>'
+    for k in range(math.ceil(0.97 * end_s / step_s)):  # a label at the very end would leave the page
+        yield f'<span style="left:{100 * k * step_s / end_s:.2f}%">{k * step_s:g}</span>'
 
 
-def _bar(kind: str, start: float, end: float, y: int, opacity: float, scale: float, text: str) -> str:
+def _bar(attributes: str, start: float, end: float, y: int, opacity: float, scale: float, text: str) -> str:
     width = max((end - start) * scale, 1)
     return (
-        f'<rect class="{kind}" x="{start * scale:.1f}" y="{y}" width="{width:.1f}" height="{LANE_HEIGHT}" '
+        f'<rect {attributes} x="{start * scale:.1f}" y="{y}" width="{width:.1f}" height="{LANE_HEIGHT}" '
         f'opacity="{opacity:.2f}"><title>{html.escape(text)}</title></rect>'
     )

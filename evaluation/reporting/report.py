@@ -6,6 +6,7 @@ import dataclasses
 import html
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from avloc.evaluation.detection import max_scores
 from avloc.evaluation.error_analysis import ErrorKind
 from avloc.evaluation.evidence.roc import roc_curve
 from avloc.evaluation.reporting.figures import draw_det, draw_reliability, draw_roc, figure_svg, thin, unit_square
-from avloc.evaluation.reporting.gallery import GALLERY_SCRIPT, GALLERY_STYLE, gallery
+from avloc.evaluation.reporting.gallery import gallery
 from avloc.evaluation.reporting.insight import (
     Insight,
     RecallCurves,
@@ -27,24 +28,12 @@ from avloc.evaluation.reporting.results import EvaluationReport
 from avloc.evaluation.reporting.tables import html_table, report_tables
 from avloc.evaluation.scoring import Evaluation
 from avloc.io.files import write_text
+from avloc.io.provenance import date_text, provenance_facts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COST_COLOUR = "#2a78b5"
-STYLE = """
-:root { color-scheme: light dark; --line: #8885; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { line-height: 1.2; } h3 { margin: 1.6rem 0 .2rem; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .5rem; white-space: nowrap; text-align: right; } td.l, th:first-child { text-align: left; }
-tbody tr { border-top: 1px solid var(--line); }
-.figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 22rem), 1fr)); gap: 1rem; }
-.figures figure { margin: 0; min-width: 0; }
-.figures svg { width: 100%; height: auto; background: #fff; border-radius: 4px; }
-figcaption, .note { opacity: .8; font-size: .92em; }
-@media print { body { max-width: none; margin: 0; } h2, h3, figure { break-after: avoid; } tr { break-inside: avoid; } }
-"""
+    from avloc.core.provenance import Provenance
 
 
 def write_report(
@@ -68,15 +57,17 @@ def write_report(
     insight = compute_insight(evaluation) if report.insight is None else report.insight
     report = dataclasses.replace(report, insight=insight)
     sections = "".join(_sections(evaluation, report, insight, title, notes))
-    write_text(Path(path).expanduser(), html_page(title, sections, style=GALLERY_STYLE, script=GALLERY_SCRIPT))
+    write_text(Path(path).expanduser(), html_page(title, sections))
 
 
-def html_page(title: str, sections: str, *, style: str = "", script: str = "") -> str:
+def html_page(title: str, sections: str) -> str:
     """Build a page that loads nothing from elsewhere."""
+    files = resources.files("avloc.evaluation.reporting")
+    style, script = (files.joinpath(f"report.{suffix}").read_text(encoding="utf-8") for suffix in ("css", "js"))
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
-        f'content="width=device-width, initial-scale=1"><title>{html.escape(title)}</title>'
-        f"<style>{STYLE}{style}</style></head><body>{sections}{f'<script>{script}</script>' if script else ''}</body></html>\n"
+        'content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
+        f"<title>{html.escape(title)}</title><style>{style}</style></head><body>{sections}<script>{script}</script></body></html>\n"
     )
 
 
@@ -86,7 +77,7 @@ def _sections(
     table = report.table
     first, *others = report_tables(report)
     yield f"<header><h1>{html.escape(title)}</h1>"
-    yield from (f"<p>{html.escape(note)}</p>" for note in notes)
+    yield from (f"<p>{html.escape(note)}</p>" for note in [*made_by(report.provenance), *notes])
     yield (
         f"<p>{table.overall.videos} clips, {table.overall.segments} fake segments, protocol {html.escape(table.protocol)}"
         f"{'' if table.subset == 'full' else ', subset ' + table.subset}.</p></header><main><h2>Scores</h2>"
@@ -98,14 +89,30 @@ def _sections(
     )
     yield f'<h2>Curves</h2><div class="figures">{"".join(_figures(evaluation, insight))}</div>'
     yield (
-        '<h2>Timelines</h2><p class="note">The clips with the worst and the best rows: <span class="key truth"></span> '
-        'truth, <span class="key found"></span> predictions, the stronger the higher their score.</p>'
+        '<h2>Timelines</h2><p class="note"><span class="key truth"></span> truth, <span class="key found"></span> predictions, '
+        "the stronger the higher their score; times in seconds.</p>"
     )
     yield from gallery(evaluation.truth, evaluation.aligned.rows, clip_quality(evaluation))
     yield "<h2>Strengths and weaknesses</h2>"
     for other in others:
         yield from html_table(other, html.escape)
+    yield from provenance_html(report.provenance)
     yield "</main>"
+
+
+def made_by(provenance: Provenance | None) -> list[str]:
+    """Tell in a sentence which version made the scores, and when; nothing if it is unknown."""
+    return [] if provenance is None else [f"Made by avloc {provenance.avloc} on {date_text(provenance)}."]
+
+
+def provenance_html(provenance: Provenance | None) -> Iterator[str]:
+    """Yield the record of what made the scores; nothing without one."""
+    if provenance is None:
+        return
+    yield '<h2>Where these scores come from</h2><dl class="provenance">'
+    for label, text in provenance_facts(provenance):
+        yield f"<dt>{html.escape(label)}</dt><dd>{html.escape(text)}</dd>"
+    yield "</dl>"
 
 
 def _figures(evaluation: Evaluation, insight: Insight) -> Iterator[str]:
@@ -140,9 +147,9 @@ def _recall_iou(axes: Axes, curves: RecallCurves) -> None:
 def _errors(axes: Axes, kinds: Mapping[str, ErrorKind]) -> None:
     errors = [(name, kind) for name, kind in kinds.items() if name != "hit"]
     costs = [0.0 if np.isnan(kind.ap_cost) else 100 * kind.ap_cost for _, kind in errors]
-    axes.barh([name for name, _ in errors], costs, color=COST_COLOUR)
+    axes.barh([name for name, _ in errors], costs)
     for k, (_, kind) in enumerate(errors):
         axes.text(costs[k], k, f" {kind.count}", va="center", fontsize=8)
     axes.invert_yaxis()
-    axes.set_xlabel("AP in percent; the number counts the errors")
+    axes.set_xlabel("AP in percent; beside it the count")
     axes.margins(x=0.15)

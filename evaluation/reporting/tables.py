@@ -250,7 +250,8 @@ def _flatten(value: object, keys: tuple[str, ...]) -> Iterator[tuple[str, object
 
 def html_table(table: Table, escape: Callable[[str], str]) -> Iterable[str]:
     """Yield a table as html, with its title as a heading."""
-    yield f'<h3>{escape(table.title)}</h3><div class="wide"><table><thead><tr>'
+    title = escape(table.title)
+    yield f'<h3>{title}</h3><div class="wide" tabindex="0" role="group" aria-label="{title}"><table><thead><tr>'
     yield from (f'<th scope="col">{escape(name)}</th>' for name in table.header)
     yield "</tr></thead><tbody>"
     for line in table.lines:
@@ -258,6 +259,6 @@ def html_table(table: Table, escape: Callable[[str], str]) -> Iterable[str]:
             f'<td class="{"l" if table.is_left_aligned(k) else "r"}">{escape(cell)}</td>' for k, cell in enumerate(line)
         )
         yield f"<tr>{''.join(cells)}</tr>"
-    yield "</tbody></table></div>"
+    yield '</tbody></table></div><p class="hint" hidden>⇄ The table is wider than the screen: scroll it sideways.</p>'
     if table.note:
         yield f'<p class="note">{escape(table.note)}</p>'

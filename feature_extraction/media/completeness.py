@@ -10,7 +10,7 @@ from avloc.feature_extraction.media.clock import format_names, has_reliable_head
 SHORT_S = 0.25  # streams may end that much before the time in their header: encoders pad, and containers round
 IS_SHORT = "its header claims"  # in the lines of `describe_shortfalls`, and in no other problem
 WHOLE_CLIP = "clip"
-KINDS = {"audio": "sound", "visual": "picture", WHOLE_CLIP: "clip"}
+KINDS = {"audio": "audio", "visual": "visual stream", WHOLE_CLIP: "clip"}
 _CLOCK = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 
 
@@ -51,7 +51,7 @@ def describe_shortfalls(claimed_s: dict[str, float], decoded_s: dict[str, float]
         end_s: the end of the part that was to be decoded.
 
     >>> describe_shortfalls({"audio": 10.0, "visual": 4.0}, {"audio": 3.9, "visual": 3.96}, 60.0)
-    ['the sound ends at 3.90 s, its header claims 10.00 s']
+    ['the audio ends at 3.90 s, its header claims 10.00 s']
     """
     if decoded_s:
         decoded_s = {**decoded_s, WHOLE_CLIP: max(decoded_s.values())}

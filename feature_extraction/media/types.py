@@ -56,7 +56,7 @@ NO_DECODER = {"audio": "no decoder for its audio codec", "visual": "no decoder f
 """The problem of a clip whose stream has no decoder, by modality."""
 
 
-UNDECODED = {"audio": "no sound could be decoded", "visual": "no frame could be decoded"}
+UNDECODED = {"audio": "no audio could be decoded", "visual": "no frame could be decoded"}
 """The beginning of a clip's problems about spans of a stream without data, by modality."""
 
 

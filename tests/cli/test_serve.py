@@ -89,7 +89,7 @@ def test_upload_and_timeline_in_a_browser(server, clip, browser, screenshot):
     page.on("request", lambda request: requested.append(request.url))
     page.goto(server.url)
     page.get_by_text("Up to 1 MB and 0.5 minutes").wait_for()
-    page.get_by_text("Network: the checkpoint").wait_for()
+    page.get_by_text("Network: the checkpoint c.ckpt: BoundaryTransformer (sha256 ").wait_for()
     start = page.get_by_role("button", name="Localize", exact=True)
     start.click()
     page.get_by_text("Choose a clip first.").wait_for()
@@ -97,12 +97,28 @@ def test_upload_and_timeline_in_a_browser(server, clip, browser, screenshot):
     start.click()
     page.wait_for_selector("iframe[title=Timeline]", timeout=300_000)
     frame = page.frame_locator("iframe[title=Timeline]")
+    assert frame.locator(".provenance").inner_text().count("c.ckpt, ") == 1
+    # The timeline fills the page: the window scrolls, the frame does not.
+    inner = "document.querySelector('iframe').contentDocument.documentElement"
+    for width in (1100, 380):
+        page.set_viewport_size({"width": width, "height": 700})
+        page.wait_for_timeout(300)
+        sizes = f"[{inner}.scrollHeight - {inner}.clientHeight, {inner}.scrollWidth - {inner}.clientWidth]"
+        assert page.evaluate(sizes) == [0, 0]
+        unused = page.evaluate(f"{inner}.clientHeight - {inner}.querySelector('body').offsetHeight")
+        assert 0 <= unused <= 2  # parts of pixels
+    page.set_viewport_size({"width": 1100, "height": 1400})
+    with page.expect_download() as waiting:
+        frame.get_by_role("button", name="csv").click()
+    assert waiting.value.suggested_filename == "clip.csv"
+    assert waiting.value.path().read_text().startswith("file,start,end,")
     frame.locator("tbody tr:visible button").nth(3).click()
     start_s = float(frame.locator("tr.chosen").get_attribute("data-start"))
     frame.locator("#clip").evaluate("e => new Promise(done => e.seeking ? e.addEventListener('seeked', done) : done())")
     assert frame.locator("#clip").evaluate("e => e.currentTime") == pytest.approx(start_s, abs=0.02)
     page.set_viewport_size({"width": 380, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 380
+    screenshot(page, "serve_phone")
     page.set_viewport_size({"width": 1100, "height": 1400})
     screenshot(page, "serve")
     assert {url for url in requested if not url.startswith((server.url, "data:", "blob:"))} == set()
@@ -112,7 +128,8 @@ def test_upload_and_timeline_in_a_browser(server, clip, browser, screenshot):
     page.get_by_text("<b>x.mp4: cannot be opened as media").wait_for()
     page.set_input_files("input[type=file]", {"name": "x.mp4", "mimeType": "video/mp4", "buffer": bytes(1_000_001)})
     start.click()
-    page.get_by_text("x.mp4: is larger than 1 MB").wait_for()
+    error = page.locator("#result").get_by_text("x.mp4: is larger than 1 MB")  # in the place of the result
+    error.wait_for()
     assert page.locator("iframe").count() == 0
     page.close()
 
@@ -246,8 +263,8 @@ def test_the_page_names_the_network():
     assert networks_text(LocalizerSettings(streams="audio")) == f"Network for all clips: {audio}."
     version, scope = packaged_description().version, packaged_description().scope
     assert networks_text(LocalizerSettings()) == (
-        f"Networks: avloc-both {version} for clips with sound and pictures, avloc-audio {version} for sound alone, avloc-visual "
-        f"{version} for pictures alone; each timeline names its own. Trained only on {scope}."
+        f"Networks: avloc-both {version} for clips with audio and visual streams, avloc-audio {version} for audio alone, "
+        f"avloc-visual {version} for visual streams alone; each timeline names its own. Trained only on {scope}."
     )
 
 

@@ -279,7 +279,7 @@ def test_pause_is_absent_and_never_judged(tmp_path, on_features, on_rows, on_cli
     localization = localizer.localize(write_with_pause(tmp_path / "c.mkv", 5.0))
     assert localization.grid.length == pytest.approx(175, abs=1)
     assert localization.problems == (
-        "no sound could be decoded from 1.00 to 6.00 s",
+        "no audio could be decoded from 1.00 to 6.00 s",
         "no frame could be decoded from 1.00 to 6.00 s",
     )
     is_judged = ~np.isnan(localization.fakeness)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from avloc.core.records import LANE_ORDER
 from avloc.localization.figure import envelope, save_timeline, timeline_figure
 
 
@@ -16,7 +17,9 @@ def test_a_thinned_curve_keeps_its_peaks():
 
 
 def test_each_lane_has_its_curve_and_its_segments(localization):
-    audio, visual = timeline_figure(localization, 0.2).axes
+    visual, audio = timeline_figure(localization, 0.2).axes
+    assert (visual.get_ylabel(), audio.get_ylabel()) == LANE_ORDER  # as on the page
+    assert "score of each moment" in audio.get_xlabel()
     for axes, spans in ((audio, [(2.0, 2.64), (3.1, 3.3)]), (visual, [(0.5, 0.8), (3.1, 3.3)])):
         assert len(axes.lines) == 1
         edges = [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in axes.patches]
@@ -25,7 +28,7 @@ def test_each_lane_has_its_curve_and_its_segments(localization):
 
 
 def test_a_stream_that_was_not_judged_is_stated(empty_localization):
-    audio, visual = timeline_figure(empty_localization).axes
+    visual, audio = timeline_figure(empty_localization).axes
     assert [text.get_text() for text in visual.texts] == ["visual not judged"]
     assert len(audio.texts) == 0
 

@@ -232,7 +232,7 @@ def test_save_writes_the_format_of_the_suffix(localization, tmp_path):
 
 
 def test_plot_has_one_lane_per_modality(localization, empty_localization):
-    assert [axes.get_ylabel() for axes in localization.plot().axes] == ["audio", "visual"]
+    assert [axes.get_ylabel() for axes in localization.plot().axes] == ["visual", "audio"]
     assert len(empty_localization.plot().axes) == 2
 
 

@@ -78,6 +78,9 @@ def test_our_own_summary_may_be_overwritten(results, localization):
     assert results.write_summary([entry], []) == results.folder / "summary.csv"
     assert not (results.folder / "index.html").exists()  # html is not among the formats
     results.check_summary([JOB], overwrite=False)
+    replace(results, formats=("html",)).write_summary([entry], [])
+    assert (results.folder / "index.html").exists()
+    results.check_summary([JOB], overwrite=False)
 
 
 def test_earlier_entries_come_from_json_files(results, localization):

@@ -8,6 +8,7 @@ from pathlib import Path
 from avloc.core.descriptions import NetworkDescription
 from avloc.core.provenance import Provenance
 from avloc.core.timeline import TimeGrid
+from avloc.localization.pages.folder_index import save_index
 from avloc.localization.summary import (
     FailedClip,
     SummaryEntry,
@@ -56,7 +57,7 @@ def test_a_row_without_segments_and_without_video(empty_localization):
 
 def test_the_table_lists_clips_then_failures(localization, empty_localization, tmp_path):
     failed = [FailedClip(tmp_path / "bad.mp4", "bad.mp4: no media")]
-    save_summary(tmp_path, entries(("q", empty_localization), ("a b", localization)), failed, 0.5, index=True)
+    save_summary(tmp_path, entries(("q", empty_localization), ("a b", localization)), failed)
     rows = list(csv.DictReader(io.StringIO((tmp_path / "summary.csv").read_text())))
     assert [(row["file"], row["forged"], row["visual"], row["segments"], row["best_start"]) for row in rows] == [
         ("quiet.wav", "", "", "0", ""),
@@ -66,26 +67,8 @@ def test_the_table_lists_clips_then_failures(localization, empty_localization, t
     assert rows[2]["problems"] == "bad.mp4: no media"
 
 
-def test_the_index_starts_with_the_most_suspicious_clip(localization, empty_localization, tmp_path):
-    save_summary(tmp_path, entries(("q", empty_localization), ("a b", localization)), [], 0.5, index=True)
-    page = (tmp_path / "index.html").read_text()
-    assert page.index("a%20b.html") < page.index("q.html")
-    assert "a &lt;b&gt; &amp; $c.mp4" in page
-    assert (
-        '<td>72 %</td><td class="left">Likely forged: visual, 0.50–0.80 s; audio, 2.00–2.64 s</td><td class="wide">2</td>'
-        in page
-    )
-    assert "<td>–</td><td>–</td><td>–</td>" in page
-    assert "probabilities at a prior of 50 %" in page
-
-
-def test_the_index_is_optional(localization, tmp_path):
-    save_summary(tmp_path, entries(("a", localization)), [], 0.5, index=False)
-    assert [path.name for path in tmp_path.iterdir()] == ["summary.csv"]
-
-
 def test_read_summary_returns_the_rows_by_file(localization, tmp_path):
-    save_summary(tmp_path, entries(("a", localization)), [FailedClip(Path("b.mp4"), "broken")], 0.5, index=False)
+    save_summary(tmp_path, entries(("a", localization)), [FailedClip(Path("b.mp4"), "broken")])
     rows = read_summary(tmp_path)
     assert (rows[localization.file].forged, rows[localization.file].audio) == ("0.9", "0.72")
     assert rows["b.mp4"] == SummaryRow("b.mp4", problems="broken")
@@ -120,15 +103,8 @@ def test_a_row_tells_the_network_and_the_options_that_made_it(localization, tmp_
     others = (("ac", {"keep": 3}), ("ab", {"keep": 4}), ("ab", {}), ("ab", {"keep": 3, "end": None}))
     assert row.run not in {run_digest(sha256, options) for sha256, options in others}
     assert SummaryRow.from_localization(localization, 0.5).run == ""
-    save_summary(tmp_path, [SummaryEntry(Path("a"), row)], [], 0.5, index=False)
+    save_summary(tmp_path, [SummaryEntry(Path("a"), row)], [])
     assert read_summary(tmp_path)[localization.file].run == row.run
-
-
-def test_a_clip_without_any_score_is_the_least_suspicious(localization, tmp_path):
-    nothing = replace(localization, file="none.mp4", scores=dict.fromkeys(("clip", "audio", "visual")))
-    save_summary(tmp_path, entries(("none", nothing), ("a b", localization)), [], 0.5, index=True)
-    page = (tmp_path / "index.html").read_text()
-    assert page.index("a%20b.html") < page.index("none.html")
 
 
 def test_a_foreign_table_is_no_summary(tmp_path):
@@ -139,7 +115,8 @@ def test_a_foreign_table_is_no_summary(tmp_path):
 
 
 def test_both_files_are_recognized_as_summaries(localization, tmp_path):
-    save_summary(tmp_path, entries(("a", localization)), [], 0.5, index=True)
+    save_summary(tmp_path, entries(("a", localization)), [])
+    save_index(tmp_path, entries(("a", localization)), [], 0.5)
     assert is_summary(tmp_path / "summary.csv")
     assert is_summary(tmp_path / "index.html")
 
@@ -148,13 +125,9 @@ def test_names_like_formulas_are_quoted_and_read_back(localization, tmp_path):
     names = ("=1+1.mp4", "-x.mp4", "'=quoted.mp4", "a\nb.mp4", "undecodable\udcff.mp4")
     failed = [FailedClip(Path("@bad.mp4"), "=broken")]
     localized = [(f"{k}\udcff", replace(localization, file=name)) for k, name in enumerate(names)]
-    save_summary(tmp_path, entries(*localized), failed, 0.5, index=True)
+    save_summary(tmp_path, entries(*localized), failed)
+    save_index(tmp_path, entries(*localized), failed, 0.5)
     cells = [row["file"] for row in csv.DictReader(io.StringIO((tmp_path / "summary.csv").read_text()))]
     assert cells == ["'=1+1.mp4", "'-x.mp4", "''=quoted.mp4", "a\nb.mp4", "undecodable\\udcff.mp4", "'@bad.mp4"]
     assert list(read_summary(tmp_path)) == [*names[:-1], "undecodable\\udcff.mp4", "@bad.mp4"]
     assert 'href="0%FF.html"' in (tmp_path / "index.html").read_text()
-
-
-def test_the_index_counts_detections_if_no_threshold_was_asked_for(localization, tmp_path):
-    save_summary(tmp_path, entries(("a", localization)), [], None, index=True)
-    assert '<th class="wide">segments detected</th>' in (tmp_path / "index.html").read_text()

@@ -12,7 +12,7 @@ import webvtt
 
 from avloc.core.descriptions import NetworkDescription
 from avloc.core.proposals import Proposals
-from avloc.localization.page import page
+from avloc.localization.pages.clip_page import page
 from avloc.localization.result import Localization
 from avloc.localization.text import (
     audacity_text,

@@ -26,8 +26,8 @@ from avloc.web.upload_store import UploadStore
 class FakeLocalizer:
     """Finds one segment in every clip; reports these times as progress, raises this error, or waits for this event."""
 
-    def __init__(self, times_s=(0.5, 1.0), error=None, released=None):
-        self.times_s, self.error, self.released = times_s, error, released
+    def __init__(self, times_s=(0.5, 1.0), error=None, released=None, description=None):
+        self.times_s, self.error, self.released, self.description = times_s, error, released, description
 
     def localize(self, clip, *, span, preview, info, progress):
         assert preview

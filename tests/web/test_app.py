@@ -179,6 +179,10 @@ def test_an_unfinished_clip_has_no_timeline(make_site, make_localizer, clip):
     for path in (f"/timeline/{token}/", f"/timeline/{token}/clip"):
         status, answer, _ = site.request(path)
         assert (status, json.loads(answer)["error"]) == (404, "No such clip, or it has expired.")
+    status, answer, headers = site.request(f"/timeline/{token}/", headers={"Accept": "text/html,*/*"})
+    assert (status, headers["content-type"]) == (404, "text/html; charset=utf-8")  # a browser shows a sentence
+    assert b'<p role="alert">No such clip, or it has expired.</p>' in answer
+    assert "default-src 'none'" in headers["content-security-policy"]
     released.set()
 
 

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from avloc.core.descriptions import NetworkDescription
 from avloc.errors import AvlocError
 from avloc.io.workers import InProcess, LossCause, Processes, TaskEvent, WorkerLost
 from avloc.web import upload_queue
@@ -82,6 +83,15 @@ def test_clips_are_localized_in_order_and_know_their_place(make_queue, make_loca
     assert {wait(upload).state for upload in (first, second, third)} == {"done"}
     assert third.page.is_file()
     assert (third.fraction, third.text) == (1.0, "1 of 1 s")
+
+
+def test_the_network_is_described_before_the_first_clip(make_queue, make_localizer, clip):
+    queue = make_queue(make_localizer(description=NetworkDescription("net", scope="drawn faces")))
+    assert queue.describe_network() == NetworkDescription("net", scope="drawn faces")
+    queue.start()
+    assert wait(add(queue, content=clip)).state == "done"
+    unknown = make_queue(make_localizer(description=None))
+    assert unknown.describe_network() is None
 
 
 def test_a_refused_clip_costs_its_visitor_a_message_and_nothing_else(make_queue, clip):

@@ -48,6 +48,7 @@ class ClipScoringOptions(Protocol):
     def csv(self) -> Path | None: ...
     @property
     def report(self) -> Path | None: ...
+    def report_title(self, provenance: Provenance | None) -> str: ...
     def provenance(self) -> Provenance | None: ...
 
 
@@ -96,7 +97,7 @@ def score_clip_scores(options: ClipScoringOptions, labels: ClipLabels, protocol:
     if options.report is not None:
         from avloc.evaluation.reporting.clip_report import write_clip_report
 
-        title = f"avloc: {options.predictions.name}"
+        title = options.report_title(provenance)
         write_clip_report(options.report, report, result.scores, labels.is_fake, title=title)
 
 

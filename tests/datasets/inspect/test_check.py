@@ -79,8 +79,8 @@ def test_each_fault_is_one_problem(root, table):
     calls = []
     problems = list(check_clips(root, table, workers=1, progress=calls.append))
     assert [(p.kind, p.file) for p in problems] == [
-        ("no sound", "silent.mp4"),
-        ("no picture", "blind.mp4"),
+        ("no audio", "silent.mp4"),
+        ("no visual", "blind.mp4"),
         ("fps", "fast.mp4"),
         ("unreadable", "broken.mp4"),
         ("outside", "link.mp4"),
@@ -124,7 +124,7 @@ def test_decoding_finds_what_headers_do_not_tell(tmp_path, root, frames):
         ("cut off", "cut.mkv"),
         ("unreadable", "broken.mp4"),
     }
-    assert any(re.match(r"the picture ends at [12]\.\d+ s, its header claims 3\.\d+ s", p.detail) for p in problems)
+    assert any(re.match(r"the visual stream ends at [12]\.\d+ s, its header claims 3\.\d+ s", p.detail) for p in problems)
 
 
 @pytest.mark.parametrize("kind", ["video", "audio"])
@@ -182,8 +182,8 @@ def test_a_set_of_sound_misses_no_picture(tmp_path):
     builder = TableBuilder()
     builder.add("blind.mp4", "all")
     table = builder.build()
-    assert [problem.kind for problem in check_clips(tmp_path, table, workers=0)] == ["no picture"]
+    assert [problem.kind for problem in check_clips(tmp_path, table, workers=0)] == ["no visual"]
     assert not list(check_clips(tmp_path, table, workers=0, modalities=("audio",)))
     assert [problem.kind for problem in check_clips(tmp_path, table, workers=0, modalities=("visual",))] == [
-        "no picture"
+        "no visual"
     ]

@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-VOID_TAGS = ("meta", "input", "path", "use", "rect", "br")
+VOID_TAGS = ("meta", "link", "input", "path", "use", "rect", "br")
 
 
 class HtmlPage(HTMLParser):

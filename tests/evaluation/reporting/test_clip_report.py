@@ -17,13 +17,16 @@ def test_page_is_whole_and_loads_nothing(parse_page, tmp_path):
     scores, is_fake = np.array([0.2, 0.7, 0.6]), np.array([False, True, False])
     for is_llr, figures in ((True, 4), (False, 3)):
         path = tmp_path / "r.html"
-        write_clip_report(path, build_report(scores, is_fake, is_llr=is_llr), scores, is_fake, title="<A>")
+        write_clip_report(
+            path, build_report(scores, is_fake, is_llr=is_llr), scores, is_fake, title="<A>", notes=["of <B>"]
+        )
         text = path.read_text(encoding="utf-8")
         page = parse_page(text)
         assert page.tags.count("table") == 2
         assert text.count("<figcaption>") == figures
-        assert all(target.startswith("#") for target in page.targets)
+        assert all(target.startswith(("#", "data:")) for target in page.targets)
         assert "&lt;A&gt;" in text
+        assert "<p>of &lt;B&gt;</p>" in text
         assert "3 clips, 1 of them fake" in text
 
 

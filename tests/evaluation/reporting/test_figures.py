@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+from importlib import resources
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -8,6 +11,7 @@ from avloc.evaluation.evidence.reliability import LlrSteps, reliability_curve
 from avloc.evaluation.evidence.roc import roc_curve
 from avloc.evaluation.reporting.figures import (
     CURVE_POINTS,
+    PAGE_COLOURS,
     draw_det,
     draw_llr_calibration,
     draw_reliability,
@@ -28,6 +32,24 @@ def test_a_figure_is_inline_and_escaped(parse_page):
     assert text.startswith("<figure><svg role=")
     assert "a &lt; b</figcaption>" in text
     assert "http" not in text
+
+
+def test_a_figure_has_the_colours_of_its_page():
+    def draw(axes):
+        axes.plot([0, 1], label="a")
+        axes.plot([1, 0], label="b")
+        axes.set_xlabel("seconds")
+        axes.grid()
+        axes.legend()
+
+    text = figure_svg(draw, "curves")
+    assert set(re.findall(r"(?:fill|stroke): (#\w+|white|black)", text)) == set()  # no colour of its own
+    for colour in ("currentColor", "var(--line)", "var(--curve-1)", "var(--curve-2)"):
+        assert colour in text
+    assert "var(--curve-3)" not in text
+    assert re.search(r'style="[^"]*system-ui[^"]*fill: currentColor', text) or "fill: currentColor" in text
+    style = resources.files("avloc.evaluation.reporting").joinpath("report.css").read_text(encoding="utf-8")
+    assert all(f"{colour[4:-1]}: light-dark(" in style for colour in PAGE_COLOURS.values() if colour.startswith("var("))
 
 
 def test_curves_keep_their_ends():

@@ -99,7 +99,7 @@ def test_rows_of_a_gap_are_told(tmp_path):
     *chunks, done = process_clip(ClipTask("c.mkv", (0, 1)), settings.build_extractors(), settings)
     assert sum(len(chunk.data) for chunk in chunks) == 120
     assert done.gaps == (((40, 100),), ())
-    assert done.problems == ("no video stream", "no sound could be decoded from 0.40 to 1.00 s")
+    assert done.problems == ("no video stream", "no audio could be decoded from 0.40 to 1.00 s")
 
 
 def test_a_clip_that_was_cut_off_is_told_with_its_seconds(clips, names):
@@ -124,7 +124,7 @@ def test_a_clip_that_was_cut_off_is_told_with_its_seconds(clips, names):
     assert whole.claimed_s == cut.claimed_s == pytest.approx(1.2, abs=0.1)
     assert cut.decoded_s < 1.0
     assert len(cut.damage) == 1
-    assert cut.damage[0].startswith(f"the sound ends at {cut.decoded_s:.2f} s, its header claims 1.2")
+    assert cut.damage[0].startswith(f"the audio ends at {cut.decoded_s:.2f} s, its header claims 1.2")
 
 
 def test_a_stream_that_is_missing_is_a_problem_but_no_damage(clips, names):

@@ -35,7 +35,7 @@ def test_a_whole_file_has_no_problem_and_one_that_was_cut_off_has(tmp_path, fram
     assert problems(whole) == []
     cut = tmp_path / f"cut.{suffix}"
     cut.write_bytes(whole.read_bytes()[: int(part * whole.stat().st_size)])
-    kind = "clip" if suffix == "flv" else "sound"
+    kind = "clip" if suffix == "flv" else "audio"
     assert any(f"the {kind} ends at 0." in line and "its header claims 1.2" in line for line in problems(cut))
 
 
@@ -64,7 +64,7 @@ def test_either_decoder_reports_the_end(tmp_path, frames, beep, backend):
 def test_shortfalls_by_hand():
     assert describe_shortfalls({"audio": 10.0, "visual": 4.0}, {"audio": 9.76, "visual": 4.5}, 99.0) == []
     assert describe_shortfalls({"audio": 10.0}, {"audio": 9.7}, 99.0) == [
-        "the sound ends at 9.70 s, its header claims 10.00 s"
+        "the audio ends at 9.70 s, its header claims 10.00 s"
     ]
     assert describe_shortfalls({"audio": 10.0}, {"audio": 3.0}, 3.0) == []
     assert describe_shortfalls({"clip": 5.0}, {"audio": 3.0, "visual": 4.9}, 99.0) == []

@@ -298,7 +298,7 @@ def test_leap_in_a_file_is_a_gap(steady_clip, remux):
     assert (audio_start_s, audio_end_s) == pytest.approx((0.6, 5.6), abs=0.11)
     assert [p.split(" from ")[0] for p in decoded.problems] == [
         "no frame could be decoded",
-        "no sound could be decoded",
+        "no audio could be decoded",
     ]
     silent = decoded.samples[round(0.8 * 16_000) : round(5.5 * 16_000)]
     assert np.abs(silent).max() < 1e-3

@@ -63,7 +63,7 @@ def test_problems_count_once(tmp_path):
 
 def test_a_gap_that_the_decoder_told_is_not_told_again(tmp_path):
     """The problems are the clip's; the gaps are those of `toy`, which are of the sound."""
-    store, told = FeatureStore(tmp_path / "s"), "no sound could be decoded from 1.52 to 2.48 s"
+    store, told = FeatureStore(tmp_path / "s"), "no audio could be decoded from 1.52 to 2.48 s"
     path = store.prepare(TOY) / shard_name(0, ["a", "b"])
     with ShardWriter(path, 3, store.fingerprint("toy")) as shard:
         for file, problems in (("a", [told]), ("b", ["no frame could be decoded from 0.04 to 0.08 s"])):

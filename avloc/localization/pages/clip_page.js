@@ -5,9 +5,10 @@ const all = (selector) => [...document.querySelectorAll(selector)];
 const settings = JSON.parse(one("#settings").textContent); // {start, end, threshold, unit}
 const media = one("#clip"), lanes = one(".lanes"), playhead = one(".playhead"), statusLine = one("#status");
 const threshold = one("#threshold"), zoom = one("#zoom");
-const segments = all("tbody tr").map((row) => ({
+const segments = all("tr[data-segment]").map((row) => ({
   row, start: +row.dataset.start, end: +row.dataset.end, strength: +row.dataset.strength,
   marks: all(`.segment[data-segment="${row.dataset.segment}"]`), button: row.querySelector("button"),
+  stills: all(`.still[data-segment="${row.dataset.segment}"]`),
 }));
 const timelineLength = settings.end - settings.start;
 let now = settings.start, chosen = null;
@@ -15,10 +16,12 @@ let now = settings.start, chosen = null;
 const elements = (segment) => [segment.row, ...segment.marks];
 const visible = () => segments.filter((segment) => !segment.row.hidden);
 
+// Seconds, as in the table and on the ruler; from a minute on with the clock that players show.
 function formatTime(seconds) {
-  const hundredths = Math.round(seconds * 100), whole = Math.floor(hundredths / 100), pad = (n) => String(n).padStart(2, "0");
-  const hours = Math.floor(whole / 3600), rest = `${pad(Math.floor(whole / 60) % 60)}:${pad(whole % 60)}.${pad(hundredths % 100)}`;
-  return hours ? `${hours}:${rest}` : rest;
+  if (settings.end < 60) return `${seconds.toFixed(2)} s`;
+  const whole = Math.floor(seconds), pad = (n) => String(n).padStart(2, "0"), hours = Math.floor(whole / 3600);
+  const clock = hours ? `${hours}:${pad(Math.floor(whole / 60) % 60)}` : Math.floor(whole / 60);
+  return `${seconds.toFixed(2)} s (${clock}:${pad(whole % 60)})`;
 }
 function movePlayhead(seconds) {
   now = Math.min(Math.max(seconds, settings.start), settings.end);
@@ -53,24 +56,31 @@ function chooseNext(direction) {
   else statusLine.textContent = direction > 0 ? "No later segment" : "No earlier segment";
 }
 function applyThreshold(least) {
-  segments.forEach((segment) => elements(segment).forEach((element) => { element.hidden = segment.strength < least; }));
+  segments.forEach((segment) => [...elements(segment), ...segment.stills].forEach((element) => { element.hidden = segment.strength < least; }));
   if (chosen && chosen.row.hidden) clearChoice();
   one("#least").value = settings.unit === "probability" ? `${+(100 * least).toFixed(2)} %` : least.toFixed(2);
   one("#count").value = `${visible().length} of ${segments.length} segments`;
   one("#none").hidden = visible().length > 0;
 }
 function drawRuler() {
-  const maxMarks = Math.max(2, lanes.offsetWidth / 90);
-  const steps = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200];
-  const step = steps.find((seconds) => timelineLength / seconds <= maxMarks) || 14400;
-  const marks = [];
-  for (let seconds = Math.ceil(settings.start / step) * step; seconds < settings.end; seconds += step) {
+  const maxMarks = Math.max(2, lanes.offsetWidth / 70);
+  const steps = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000];
+  const step = steps.find((seconds) => timelineLength / seconds <= maxMarks) || 10000;
+  const digits = step < 0.1 ? 2 : step < 1 ? 1 : 0, marks = [];
+  for (let k = Math.ceil(settings.start / step - 1e-9); k * step < settings.end - 1e-9; k++) {
     const mark = document.createElement("span");
-    mark.style.left = `${(100 * (seconds - settings.start)) / timelineLength}%`;
-    mark.textContent = formatTime(seconds).replace(/\.00$/, "");
+    mark.style.left = `${(100 * (k * step - settings.start)) / timelineLength}%`;
+    mark.textContent = (k * step).toFixed(digits);
     marks.push(mark);
   }
-  one(".ruler").replaceChildren(...marks);
+  one(".lanes .ruler").replaceChildren(...marks);
+}
+function download(button) {
+  const link = document.createElement("a"), { file, type, content } = button.dataset;
+  link.href = URL.createObjectURL(new Blob([content], { type: `${type};charset=utf-8` }));
+  link.download = file;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 
 lanes.addEventListener("click", (event) => {
@@ -103,6 +113,9 @@ if (media) {
   media.addEventListener("error", reportUnplayable);
   if (media.error) reportUnplayable();
 }
+all(".downloads [data-content]").forEach((button) => button.addEventListener("click", () => download(button)));
+one("#print").addEventListener("click", () => print());
+document.documentElement.classList.toggle("framed", window.parent !== window);
 new ResizeObserver(drawRuler).observe(one(".scroll"));
 threshold.value = settings.threshold;
 applyThreshold(settings.threshold);

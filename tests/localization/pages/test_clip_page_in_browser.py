@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -109,6 +110,7 @@ def test_a_click_seeks_the_player(opened):
 
 def test_the_slider_hides_weaker_segments(opened):
     page = opened()
+    assert page.locator(".keys").is_visible()
     assert visible_rows(page) == 3
     page.locator("#threshold").fill("0.5")
     assert visible_rows(page) == 2
@@ -157,7 +159,9 @@ def test_zoom_widens_the_timeline_only(opened):
 
 
 def test_phone_dark_mode_and_print(opened, screenshot):
-    page = opened(viewport={"width": 360, "height": 740}, color_scheme="dark", device_scale_factor=2)
+    phone = {"viewport": {"width": 360, "height": 740}, "device_scale_factor": 2, "has_touch": True, "is_mobile": True}
+    page = opened(color_scheme="dark", **phone)
+    assert not page.locator(".keys").is_visible()  # a phone has none
     assert page.evaluate("document.documentElement.scrollWidth") == 360
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(22, 22, 26)"
     screenshot(playable(page), "page_phone_dark")
@@ -166,7 +170,41 @@ def test_phone_dark_mode_and_print(opened, screenshot):
     assert not page.locator(".controls").is_visible()
     assert page.locator(".segment").first.is_visible()
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.locator(".still img:visible").count() == 9  # three segments, three stills each
+    assert page.locator(".provenance").is_visible()
     screenshot(page, "page_print")
+
+
+def test_a_pdf_has_numbered_sheets_with_the_hashes(opened, localization):
+    page = opened()
+    pdf = page.pdf(prefer_css_page_size=True, print_background=True)
+    assert len(re.findall(rb"/Type */Page\b", pdf)) >= 2
+    width, height = map(float, re.search(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]", pdf).groups())
+    assert (width, height) == pytest.approx((595, 842), abs=1)  # A4
+    # The texts of a pdf are glyphs; what the browser understood of the sheets' margins can be read instead.
+    rules = page.evaluate(
+        "[...document.styleSheets].flatMap((s) => [...s.cssRules]).filter((r) => r instanceof CSSPageRule)"
+        ".flatMap((r) => [...r.cssRules]).map((r) => r.cssText)"
+    )
+    assert any("@bottom-right" in rule and 'counter(page) " of " counter(pages)' in rule for rule in rules)
+    record = localization.provenance
+    assert any(record.clip.sha256 in rule and record.checkpoint.sha256 in rule for rule in rules)
+
+
+def test_names_stand_beside_the_lanes_and_files_are_downloaded(opened, page_file):
+    page = opened()
+    for lane in (".wave", ".visual-lane", ".audio-lane"):
+        name, drawn = page.locator(f".names {lane}").bounding_box(), page.locator(f".lanes {lane}").bounding_box()
+        assert name["y"] == pytest.approx(drawn["y"], abs=1)
+        assert name["height"] == pytest.approx(drawn["height"], abs=1)
+        assert name["x"] + name["width"] <= drawn["x"] + 1  # beside it, not on it
+    for suffix in ("json", "csv", "vtt"):
+        with page.expect_download() as waiting:
+            page.get_by_role("button", name=suffix, exact=True).click()
+        download = waiting.value
+        path = page_file(f"expected.{suffix}")
+        assert download.suggested_filename.endswith(f".{suffix}")
+        assert download.path().read_bytes() == path.read_bytes()
 
 
 @pytest.mark.parametrize("embed", ["always", "never"])
@@ -182,5 +220,5 @@ def test_a_page_whose_clip_is_missing(browser, page_file):
     page.goto(path.as_uri())
     page.wait_for_selector("#unplayable:visible")
     page.keyboard.press("ArrowRight")
-    assert page.locator("#now").text_content() == "00:00.50"
+    assert page.locator("#now").text_content() == "0.50 s"
     page.close()

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from avloc.datasets.synthetic.encode import write_mp4
+from avloc.localization.pages import stills as stills_module
+from avloc.localization.pages.stills import HEIGHT, segment_stills
+from avloc.localization.segment import LocalizedSegment
+
+
+def segment(start_s, end_s):
+    return LocalizedSegment.from_scores((start_s, end_s), 0.9, np.array([0.1, 0.9]))
+
+
+def test_stills_are_the_first_the_middle_and_the_last_frame(frames, beep, tmp_path):
+    write_mp4(tmp_path / "a.mp4", frames, beep)  # 1.2 s; frame k has the brightness 7 k
+    first, second, last = segment_stills(
+        tmp_path / "a.mp4", [segment(0.4, 0.84), segment(0.2, 0.21), segment(1.0, 9.0)]
+    )
+    assert [still.time_s for still in first] == [0.42, 0.62, 0.82]
+    assert first[0].image.shape == (HEIGHT, 240, 3)  # 4 : 3 as the frames
+    assert [still.image.mean() for still in first] == pytest.approx([70, 105, 140], abs=6)
+    assert [still.time_s for still in second] == [0.22]
+    assert [still.time_s for still in last] == [1.02]  # the clip ends before the rest of the segment
+
+
+def test_files_without_a_picture_have_no_stills(beep, tmp_path):
+    write_mp4(tmp_path / "a.mp4", None, beep)
+    (tmp_path / "b.mp4").write_text("no media")
+    for name in ("a.mp4", "b.mp4", "missing.mp4"):
+        assert segment_stills(tmp_path / name, [segment(0.4, 0.8)]) == [[]]
+    assert segment_stills(tmp_path / "missing.mp4", []) == []
+
+
+def test_only_the_strongest_segments_get_stills(frames, beep, tmp_path, monkeypatch):
+    monkeypatch.setattr(stills_module, "MAX_SEGMENTS", 1)
+    write_mp4(tmp_path / "a.mp4", frames, beep)
+    counts = [len(images) for images in segment_stills(tmp_path / "a.mp4", [segment(0.4, 0.8), segment(0.2, 0.3)])]
+    assert counts == [3, 0]
