@@ -141,6 +141,29 @@ def render_once(make_once) -> Callable[[], contextlib.AbstractContextManager[Non
 
 
 @pytest.fixture(scope="session")
+def render_plainly() -> Callable[[], contextlib.AbstractContextManager[None]]:
+    """A context in which each clip of a generated set is a grey picture and a hum of its own length, rendered in a moment.
+
+    For tests of files, labels and streams, which do not look at what a clip shows.
+    """
+    from avloc.datasets.synthetic import generate
+    from avloc.datasets.synthetic.encode import write_mp4
+
+    def write(composition, path):
+        hum = 0.1 * np.sin(np.arange(composition.length, dtype=np.float32) / 9)
+        frames = np.full((composition.length * generate.FPS // 16_000, 64, 64, 3), 99, np.uint8)
+        write_mp4(path, frames, hum)
+
+    @contextlib.contextmanager
+    def patched():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(generate, "render", write)
+            yield
+
+    return patched
+
+
+@pytest.fixture(scope="session")
 def tiny_set(make_once, render_once) -> Path:
     """A generated LAV-DF set of 9 clips: 3 in each split."""
     from avloc.datasets.synthetic.generate import synthesize

@@ -140,7 +140,7 @@ def read_npy_folder(folder: str | Path, options: ImportOptions) -> NpyFolder:
     if not folder.is_dir():
         raise AvlocError(f"{folder}: no such folder")
     if (folder / EXPORT_FILE).exists():
-        return _read_export(folder, _find_files(folder, SUFFIX), options)
+        return _read_export(folder, options)
     if next(folder.glob("*/store.json"), None) is not None:
         raise AvlocError(f"{folder}: is a feature store of avloc; join it to another with avloc store merge")
     if options.strip_suffix is not None and PurePosixPath(f"x{options.strip_suffix}").suffix not in SUFFIXES:
@@ -218,7 +218,7 @@ def _check_name(name: str) -> None:
         raise AvlocError(f"an extractor's name consists of letters, digits and _ . + -, got {name!r}")
 
 
-def _read_export(folder: Path, names: Sequence[str], options: ImportOptions) -> NpyFolder:
+def _read_export(folder: Path, options: ImportOptions) -> NpyFolder:
     """Describe a folder by its `export.json`."""
     path = folder / EXPORT_FILE
     document = read_json(path, "description of an export")
@@ -227,10 +227,12 @@ def _read_export(folder: Path, names: Sequence[str], options: ImportOptions) -> 
     try:
         description = ExtractorDescription.from_dict(document["extractor"])
         clip_names, suffix = dict(document["names"]), str(document["suffix"])
-        files = {clip_names.get(name, name.removesuffix(SUFFIX) + suffix): name for name in names}
+        file_suffix, key = str(document.get("file_suffix", SUFFIX)), document.get("key")
+        names = _find_files(folder, file_suffix)
+        files = {clip_names.get(name, name.removesuffix(file_suffix) + suffix): name for name in names}
         starts = {str(clip): float(start_s) for clip, start_s in document["starts_s"].items()}
         failures = {str(clip): str(reason) for clip, reason in document["failures"].items() if clip not in files}
-        # Exports of earlier releases have neither.
+        # Exports of earlier releases have none of these.
         problems = {clip: list(map(str, lines)) for clip, lines in document.get("problems", {}).items()}
         gaps = {clip: [(int(a), int(b)) for a, b in pairs] for clip, pairs in document.get("gaps", {}).items()}
         clips = int(document["clips"])
@@ -240,7 +242,8 @@ def _read_export(folder: Path, names: Sequence[str], options: ImportOptions) -> 
     _check_agreement(path, description, suffix, options)
     if len(names) != clips:
         raise AvlocError(f"{folder}: has {len(names)} of {clips} files, its export is unfinished; run it again")
-    return NpyFolder(folder, files, description, starts, failures=failures, problems=problems, gaps=gaps)
+    layout = ArrayLayout(key=key if isinstance(key, str) else None)
+    return NpyFolder(folder, files, description, starts, failures=failures, layout=layout, problems=problems, gaps=gaps)
 
 
 def _check_agreement(path: Path, description: ExtractorDescription, suffix: str, options: ImportOptions) -> None:

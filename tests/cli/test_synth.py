@@ -30,10 +30,10 @@ def test_options(monkeypatch):
     )
 
 
-def test_set_with_corruptions(tmp_path, capsys, render_once):
+def test_set_with_corruptions(tmp_path, capsys, render_plainly):
     out = tmp_path / "set"
     words = ["synth", str(out), "--layout", "lavdf", "--clips", "18", "--seed", "5", "--workers", "1", "--corruptions"]
-    with render_once():
+    with render_plainly():
         assert main(words) == 0
     line = capsys.readouterr().out
     assert line.startswith(f"{out}: 18 clips (11 with forged words), ")

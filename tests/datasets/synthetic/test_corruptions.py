@@ -22,9 +22,9 @@ EXTRACTORS = [("logmel", {}), ("residual_grid", {})]
 
 
 @pytest.fixture(scope="module", params=["lavdf", "avdeepfake1m", "avdeepfake1m++"])
-def corrupted_set(request, tmp_path_factory, render_once):
+def corrupted_set(request, tmp_path_factory, render_plainly):
     root = tmp_path_factory.mktemp("corruptions") / "set"
-    with render_once():
+    with render_plainly():
         records = synthesize(root, layout=request.param, clips=18, seed=5, corruptions=True)
     return request.param, root, records, json.loads((root / "corruptions.json").read_text())
 
