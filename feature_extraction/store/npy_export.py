@@ -196,7 +196,9 @@ def _check_form(suffix: str, key: str | None) -> None:
     """Raise unless files of this ending can be written."""
     form = PurePosixPath(f"x{suffix}").suffix
     if form not in SUFFIXES:
-        raise AvlocError(f"--add-suffix: want an ending of {', '.join(SUFFIXES)}, as .npz or /features.npz, got {suffix!r}")
+        raise AvlocError(
+            f"--add-suffix: want an ending of {', '.join(SUFFIXES)}, as .npz or /features.npz, got {suffix!r}"
+        )
     encode_array(np.zeros((0, 1), np.float32), form, key)
 
 
@@ -286,9 +288,7 @@ class _NameHashes:
         return len(np.unique(np.concatenate(self.targets)))
 
 
-def _describe_export(
-    store: FeatureStore, extractor: str, out: Path, dtype: str, file_suffix: str
-) -> ExportDescription:
+def _describe_export(store: FeatureStore, extractor: str, out: Path, dtype: str, file_suffix: str) -> ExportDescription:
     """Collect the content of `export.json`; only exceptions from the common rule are listed by name."""
     description = store.describe(extractor)
     hashes, suffix = _NameHashes(), None

@@ -23,6 +23,7 @@ from avloc.feature_extraction.store.shards import ShardWriter
 from avloc.io.array_files import SUFFIXES, open_array
 from avloc.io.files import NoRoomError, read_json, remove_stale, resolve_inside
 
+LONGEST_HOP_S = 10.0  # no features are that coarse: the number is a rate
 PIECE_NUMBERS = 1 << 22  # read at once
 LARGEST = float(np.finfo(np.float16).max)
 
@@ -137,6 +138,8 @@ def read_npy_folder(folder: str | Path, options: ImportOptions) -> NpyFolder:
         AvlocError: if the folder has nothing to import, or the options are incomplete, wrong, or in contradiction to it.
     """
     folder = Path(folder).expanduser()
+    if folder.is_file():
+        raise AvlocError(f"{folder}: is a file, want a folder with a file of features per clip")
     if not folder.is_dir():
         raise AvlocError(f"{folder}: no such folder")
     if (folder / EXPORT_FILE).exists():
@@ -150,7 +153,8 @@ def read_npy_folder(folder: str | Path, options: ImportOptions) -> NpyFolder:
     strip = options.strip_suffix or _common_suffix(folder)
     names = _find_files(folder, strip)
     if not names:
-        raise AvlocError(f"{folder}: has no {strip} files")
+        forms = strip if options.strip_suffix is not None else ", ".join(SUFFIXES)
+        raise AvlocError(f"{folder}: has no {forms} files")
     _check_options(options)
     suffix = ".mp4" if options.suffix is None else options.suffix
     files = {name.removesuffix(strip) + suffix: name for name in names}
@@ -190,6 +194,11 @@ def _check_options(options: ImportOptions) -> None:
     if not (0 < hop_s < math.inf and math.isfinite(start_s) and 0 < field_s < math.inf):
         raise AvlocError(
             f"want a hop and a receptive field above 0 s and a finite start, got {hop_s}, {field_s}, {start_s}"
+        )
+    if hop_s > LONGEST_HOP_S:
+        raise AvlocError(
+            f"--hop: want the seconds per row, at most {LONGEST_HOP_S:g}, got {hop_s:g}; for {hop_s:g} rows per second say "
+            f"{1 / hop_s:g}"
         )
     if options.modality not in MODALITIES:
         raise AvlocError(f"modality must be {' or '.join(MODALITIES)}, got {options.modality!r}")

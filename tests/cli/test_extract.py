@@ -155,7 +155,7 @@ def test_wrong_options_are_one_line(command, tmp_path, capsys):
         (["--timeout", "0"], "want a length of time above 0, as 90m, 6h, 1:30 or 45 (seconds), got '0'"),
         (["--longest", "0h"], "want a length of time above 0, as 90m, 6h, 1:30 or 45 (seconds), got '0h'"),
         (["--ray-gpus", "-1"], "want a number of at least 0, got '-1'"),
-        (["--device", "cuda:77"], "no device 'cuda:77' here"),
+        (["--device", "cuda:77"], "device 'cuda:77' cannot be used here"),
         (["--engine", "ray", "--device", "cuda:0,cuda:1"], "name one --device"),
         (
             ["--extractors", "no.such.Extractor"],

@@ -54,7 +54,7 @@ def test_set_with_corruptions(tmp_path, capsys, render_plainly):
     ("words", "message"),
     [
         (["out", "--layout", "lavdf"], "the following arguments are required: --clips"),
-        (["out", "--layout", "lavdf", "--clips", "x"], "argument --clips: invalid int value: 'x'"),
+        (["out", "--layout", "lavdf", "--clips", "x"], "argument --clips: want a whole number of at least 0, got 'x'"),
         (["out", "--layout", "odd", "--clips", "9"], "unknown layout 'odd', there are: lavdf, avdeepfake1m"),
         (["out", "--layout", "lavdf", "--clips", "8"], "a set needs at least 9 clips for its three splits, got 8"),
         (["out", "--layout", "lavdf", "--clips", "9", "--speech", "none"], "none: no such folder of speech recordings"),

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from avloc.cli.arguments.values import path
+from avloc.cli.arguments.values import output_folder, path
 from avloc.cli.store.folders import open_store
 
 EXAMPLE = """avloc store export features --extractor logspec --out npy/logspec
@@ -44,7 +44,7 @@ def add_options(action: argparse.ArgumentParser) -> None:
     action.add_argument("store", type=path, help="folder of the store")
     action.add_argument("--extractor", required=True, metavar="E", help="extractor whose features to export")
     action.add_argument(
-        "--out", required=True, type=path, metavar="DIR", help="folder to write; clip a/b.mp4 becomes a/b.npy"
+        "--out", required=True, type=output_folder, metavar="DIR", help="folder to write; clip a/b.mp4 becomes a/b.npy"
     )
     action.add_argument(
         "--add-suffix",

@@ -13,7 +13,9 @@ def test_export(run, store, tmp_path, capsys):
 
 def test_forms(run, store, tmp_path, capsys):
     out = tmp_path / "emb"
-    assert run("export", store.root, "--extractor", "wave", "--out", out, "--add-suffix", "/f.npz", "--key", "sound") == 0
+    assert (
+        run("export", store.root, "--extractor", "wave", "--out", out, "--add-suffix", "/f.npz", "--key", "sound") == 0
+    )
     assert (out / "c" / "f.npz").is_file()
     assert run("import", tmp_path / "back", "--from", out) == 1  # the clip that had failed
     assert "2 clips imported, 0 already in the store, 1 failed" in capsys.readouterr().out

@@ -12,9 +12,9 @@ from avloc.errors import AvlocError, StoreError
 from avloc.feature_extraction.extractors.base import Features
 from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.feature_extraction.store.npy_export import actionformer_settings, plan_export, run_export, target_name
+from avloc.feature_extraction.store.npy_import import ImportOptions, import_features, read_npy_folder
 from avloc.feature_extraction.store.shard_tables import shard_name
 from avloc.feature_extraction.store.shards import ShardWriter
-from avloc.feature_extraction.store.npy_import import ImportOptions, import_features, read_npy_folder
 from avloc.io.array_files import open_array
 from avloc.io.files import temporary_path
 
@@ -214,7 +214,10 @@ def test_exports_of_earlier_releases_are_of_npy_files(store, tmp_path):
 @pytest.mark.parametrize(
     ("form", "message"),
     [
-        ({"suffix": ".txt"}, "want an ending of .npy, .npz, .pt, .pth, .h5, .hdf5, as .npz or /features.npz, got '.txt'"),
+        (
+            {"suffix": ".txt"},
+            "want an ending of .npy, .npz, .pt, .pth, .h5, .hdf5, as .npz or /features.npz, got '.txt'",
+        ),
         ({"suffix": "npz"}, "want an ending of .npy, .npz"),
         ({"key": "visual"}, "a .npy file has one array without a name, got 'visual'; leave the key out, or write .npz"),
     ],
