@@ -193,7 +193,7 @@ class _EntryCollector:
         """Add a piece of Python values, with checks of every entry."""
         if isinstance(value, Members) or not isinstance(value, list):
             raise AvlocError(
-                f"{self.path}: want a list of clips, got {json_type(value)}; the metadata come behind the predictions"
+                f"{self.path}: want a list of clips, got {json_type(value)}; predictions are named first, metadata second"
             )
         for entry in value:
             number, self.entries = self.entries, self.entries + 1
