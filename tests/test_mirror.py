@@ -11,6 +11,7 @@ TESTS = ROOT / "tests"
 WHOLE = {
     "test_api.py",
     "test_architecture.py",
+    "test_constraints.py",
     "test_extending.py",
     "test_mirror.py",
     "test_package.py",

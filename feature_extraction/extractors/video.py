@@ -71,9 +71,7 @@ def torchvision_network(name: str, weights: str | None) -> torch.nn.Module:
         except CheckpointError:
             raise
         except Exception as error:  # torch raises errors of many types for other content
-            raise AvlocError(
-                f"{weights}: not a state dict of torchvision's {name}, as its own weights files hold it ({one_line(error, 120)})"
-            ) from error
+            raise AvlocError(f"{weights}: not a state dict of torchvision's {name} ({one_line(error, 120)})") from error
     return network
 
 

@@ -60,10 +60,18 @@ TEXTS = {
 def folder(tmp_path_factory) -> Path:
     """A folder of right and of wrong files; no case may change it."""
     folder, clip = tmp_path_factory.mktemp("wrong"), (examples_folder() / "both-1.mp4").read_bytes()
-    entries = [{"file": file, "split": file.split("/")[0], "duration": 4.0, "fake_periods": [[1.0, 1.4]]} for file in FILES]
+    entries = [
+        {"file": file, "split": file.split("/")[0], "duration": 4.0, "fake_periods": [[1.0, 1.4]]} for file in FILES
+    ]
     entries = [{**entry, "modify_audio": True, "modify_video": True} for entry in entries]
     texts = TEXTS | {"m.json": json.dumps(entries), "set/metadata.min.json": json.dumps(entries)}
-    for name, content in {**texts, "clip.mp4": clip, "cut.mp4": clip[:3000], "missing/a.mp4": clip, "set/test/a.mp4": clip}.items():
+    for name, content in {
+        **texts,
+        "clip.mp4": clip,
+        "cut.mp4": clip[:3000],
+        "missing/a.mp4": clip,
+        "set/test/a.mp4": clip,
+    }.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     (folder / "empty").mkdir()
@@ -87,7 +95,12 @@ def write_stores(folder):
     logspec, grid = (build_extractor(name).describe() for name in ("logspec", "residual_grid"))
     described = (logspec, replace(grid, decoder="pyav"))
     slow, fast = (ExtractorDescription("wave", "audio", hop_s=hop_s, dim=2) for hop_s in (0.04, 0.02))
-    for name, extractors in {"store": described, "waves": (slow,), "fast-waves": (fast,), "cut-store": (logspec,)}.items():
+    for name, extractors in {
+        "store": described,
+        "waves": (slow,),
+        "fast-waves": (fast,),
+        "cut-store": (logspec,),
+    }.items():
         store = FeatureStore(folder / name)
         for each in extractors:
             path = store.prepare(each) / shard_name(0, FILES)

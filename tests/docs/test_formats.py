@@ -101,7 +101,7 @@ def test_predictions(folder):
     predictions = read_predictions(folder / "predictions.json")
     truth = read_truth(folder / "metadata.min.json", "fake_periods")
     assert set(predictions.files) == set(truth.files)
-    assert evaluate(predictions, truth, "lavdf").strict.ap[0.5] == 1.0
+    assert evaluate(folder / "predictions.json", truth, "lavdf").strict.ap[0.5] == 1.0
     assert set(load_clip_scores(folder / "prediction.txt")[0]) == set(truth.files)
     assert len(table_truth(folder / "labels.csv")) == len(list(examples_folder().glob("*.mp4")))
 

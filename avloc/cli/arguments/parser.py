@@ -43,7 +43,8 @@ class _Parser(argparse.ArgumentParser):
         for option, values in _runs_of_values(words):
             is_unknown = option.startswith("--") and len(option) > 2 and option not in self._option_string_actions
             if is_unknown and did_you_mean(option, self._option_string_actions):
-                self.error(self._describe_unrecognized([option, *values], words))
+                word = next(word for word in words if word.partition("=")[0] == option)
+                self.error(self._describe_unrecognized([word, *values["=" in word :]], words))
 
     def _describe_unrecognized(self, unrecognized: Sequence[str], words: Sequence[str]) -> str:
         for option, values in _runs_of_values(words):

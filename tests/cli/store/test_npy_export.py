@@ -18,4 +18,4 @@ def test_forms(run, store, tmp_path, capsys):
     )
     assert (out / "c" / "f.npz").is_file()
     assert run("import", tmp_path / "back", "--from", out) == 1  # the clip that had failed
-    assert "2 clips imported, 0 already in the store, 1 failed" in capsys.readouterr().out
+    assert "3 clips imported, 0 already in the store, 1 failed" in capsys.readouterr().out
