@@ -84,7 +84,10 @@ def localize(
     if not is_prior(prior):
         raise AvlocError(f"want a prior between 0 and 1, got {prior:g}")
     span = Span(start_s, end_s, audio_track, longest_s)
-    return replace(settings.load().localize(clip, keep=keep, span=span, preview=preview), prior=prior)
+    localization = settings.load().localize(clip, keep=keep, span=span, preview=preview)
+    assert localization.provenance is not None
+    provenance = replace(localization.provenance, settings=settings.recorded(keep=keep, span=span, prior=prior))
+    return replace(localization, prior=prior, provenance=provenance)
 
 
 def extract(

@@ -15,6 +15,7 @@ VERBS = {
     "tune": "search the settings of decoding that score best on validation rows",
     "submit": "check, repair and zip a challenge submission",
     "localize": "find the fake segments of clips",
+    "info": "tell what a file or folder is, and what to do with it next",
     "serve": "serve a web page that localizes uploaded clips",
     "convert": "convert a released checkpoint of BA-TFD or BA-TFD+, or predictions",
 }

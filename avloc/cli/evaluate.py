@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avloc.cli.arguments.dataset import add_dataset_options
-from avloc.cli.arguments.parser import parser
+from avloc.cli.arguments.parser import command_line, parser
 from avloc.cli.arguments.values import above_zero, existing_file, number, output, path, positive, whole
 from avloc.cli.scores.clip_scores import (
     add_cost_options,
@@ -22,6 +22,7 @@ from avloc.cli.scores.clip_scores import (
 from avloc.errors import AvlocError
 
 if TYPE_CHECKING:
+    from avloc.core.provenance import Provenance
     from avloc.evaluation.bootstrap import Interval
     from avloc.evaluation.detection import ClipLabels
     from avloc.evaluation.evidence.ranges import RangeScores
@@ -56,6 +57,9 @@ Predictions are read in these forms, told by their content:
 Times are in seconds (see --unit). Clips are matched by name; where that fails, by the end of their path without the suffix.
 Rows that look like frames, or like columns in another order, give a warning."""
 
+UNRECORDED = ("predictions", "metadata", "versus", "json", "csv", "report", "command")
+"""Options that are files or the command itself, which the record of an evaluation has elsewhere."""
+
 
 @dataclass(frozen=True, slots=True)
 class EvaluateOptions:
@@ -87,6 +91,16 @@ class EvaluateOptions:
     json: Path | None
     csv: Path | None
     report: Path | None
+    command: str
+
+    def provenance(self) -> Provenance | None:
+        """Return the record of what makes the scores, for the output files; None without any."""
+        if self.json is None and self.csv is None and self.report is None:
+            return None
+        from avloc.cli.scores.provenance import scoring_provenance
+
+        settings = {name: value for name, value in asdict(self).items() if name not in UNRECORDED}
+        return scoring_provenance(self.command, settings, self.predictions, self.metadata, self.versus)
 
     @property
     def needs_insight(self) -> bool:
@@ -130,7 +144,7 @@ def parse(arguments: Sequence[str]) -> EvaluateOptions:
     sources = [namespace.metadata, namespace.dataset, namespace.root]
     if [source is not None for source in sources] not in ([True, False, False], [False, True, True]):
         options.error("want the metadata file, or --dataset and --root")
-    return EvaluateOptions(**vars(namespace))
+    return EvaluateOptions(**vars(namespace), command=command_line("evaluate", arguments))
 
 
 def _add_files(options: argparse.ArgumentParser, arguments: Sequence[str]) -> None:
@@ -276,10 +290,10 @@ def _score_segments(options: EvaluateOptions, protocol: Protocol) -> None:
     from avloc.evaluation.reporting.terminal import print_tables
 
     evaluation = _evaluate(options, options.predictions, protocol)
-    report = _build_report(options, evaluation, protocol)
+    report = _build_report(options, evaluation, protocol, options.provenance())
     print_tables(report_tables(report, insight=options.insight))
     numbers = report if options.insight else replace(report, insight=None)  # the page has it unasked
-    write_numbers_files(options.json, options.csv, numbers.to_dict())
+    write_numbers_files(options.json, options.csv, numbers)
     if options.report is not None:
         from avloc.evaluation.reporting.report import write_report
 
@@ -347,7 +361,9 @@ def _clip_labels(options: EvaluateOptions, protocol: Protocol | None) -> ClipLab
     return read_clip_labels(labelled, protocol, options.split, options.subset, details=details)
 
 
-def _build_report(options: EvaluateOptions, evaluation: Evaluation, protocol: Protocol) -> EvaluationReport:
+def _build_report(
+    options: EvaluateOptions, evaluation: Evaluation, protocol: Protocol, provenance: Provenance | None
+) -> EvaluationReport:
     """Compute the requested parts of the report."""
     from avloc.evaluation.bootstrap import RESAMPLES
     from avloc.evaluation.reporting.insight import compute_insight
@@ -366,6 +382,7 @@ def _build_report(options: EvaluateOptions, evaluation: Evaluation, protocol: Pr
         insight=compute_insight(evaluation) if options.needs_insight else None,
         frames=_score_steps(options.frame_step, evaluation) if options.frame_step is not None else None,
         ranges=_score_ranges(evaluation) if options.resolutions or protocol.has_ranges else None,
+        provenance=provenance,
     )
 
 

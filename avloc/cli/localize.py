@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -13,8 +12,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 from avloc.cli.arguments.limits import add_longest_option, add_timeout_option
 from avloc.cli.arguments.localizer import add_localizer_options, add_prior_option, pop_localizer_settings
-from avloc.cli.arguments.parser import parser
-from avloc.cli.arguments.values import moment, path, positive, score, whole
+from avloc.cli.arguments.parser import command_line, parser
+from avloc.cli.arguments.values import existing, moment, path, positive, score, whole
+from avloc.core.provenance import current_provenance
 from avloc.core.suggestions import did_you_mean
 from avloc.errors import AvlocError, shown
 from avloc.inference.settings import LocalizerSettings
@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 EXAMPLE = """avloc localize --example --out timelines                        # a clip of avloc's with a planted forgery
   avloc localize suspicious.mp4 --out timelines --format json,html
   avloc localize speech.wav interview.mp4 --streams audio --out timelines
-  avloc localize suspicious.mp4 --checkpoint demo/checkpoint.ckpt --out timelines"""
+  avloc localize suspicious.mp4 --checkpoint demo/checkpoint.ckpt --out timelines
+  avloc localize --verify timelines/suspicious.json suspicious.mp4  # is it what avloc makes of this clip?"""
+VERIFY_OPTIONS = ("--verify", "--checkpoint", "--network", "--extractor", "--weights", "--device", "--longest")
+"""Options beside --verify; all others are those that the result records."""
 DEFAULT_FORMATS = ("json", "png", "html")
 
 
@@ -44,6 +47,7 @@ class LocalizeOptions:
     localizer: LocalizerSettings
     clips: tuple[Path, ...]
     example: bool
+    verify: Path | None
     out: Path
     formats: tuple[str, ...]
     output: OutputOptions
@@ -54,26 +58,22 @@ class LocalizeOptions:
     overwrite: bool
     workers: int
     timeout: float
+    command: str
 
     def recorded(self) -> dict[str, object]:
         """The options that change results, as each result records them."""
         return {
-            "streams": self.localizer.streams,
-            "precision": self.localizer.precision,
-            "decoding": self.localizer.decoding,
-            "keep": self.keep,
-            "start": self.span.start_s,
-            "end": None if math.isinf(self.span.end_s) else self.span.end_s,
-            "audio_track": self.span.audio_track,
-            "prior": self.prior,
+            **self.localizer.recorded(keep=self.keep, span=self.span, prior=self.prior),
             "threshold": self.output.threshold,
             "embed": self.output.embed,
         }
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Localize clips; return 0, or 1 if some failed, or 2 if all did."""
+    """Localize clips; return 0, or 1 if some failed, or 2 if all did. With --verify: 0 if a result is verified, else 1."""
     options = parse(arguments)
+    if options.verify is not None:
+        return _verify(options.verify, options)
 
     from avloc.inference.folder import find_clips
     from avloc.io.processes import sigterm_as_interrupt
@@ -94,6 +94,15 @@ def run(arguments: Sequence[str]) -> int:
     for _, message in failed:
         print(f"avloc localize: error: {shown(message)}", file=sys.stderr)
     return 2 if failed and len(failed) == len(jobs) else 1 if failed else 0
+
+
+def _verify(result: Path, options: LocalizeOptions) -> int:
+    """Localize the clip of a result again and compare; return 0 if they agree, 1 if not."""
+    from avloc.inference.verification import verify_result
+
+    verification = verify_result(result, options.clips[0], options.localizer, longest_s=options.span.longest_s)
+    print(verification.text())
+    return 0 if verification.is_verified else 1
 
 
 def _earlier_entries(options: LocalizeOptions, results: ResultFolder, jobs: Sequence[ClipJob]) -> list[SummaryEntry]:
@@ -135,12 +144,15 @@ def parse(arguments: Sequence[str]) -> LocalizeOptions:
     namespace = _parser().parse_args(arguments)
     if namespace.start >= namespace.end:
         raise AvlocError(f"want --start < --end, got {namespace.start:g} and {namespace.end:g}")
+    if namespace.verify is not None:
+        _check_verify(namespace, arguments)
     if bool(namespace.clips) == namespace.example:
         raise AvlocError("want clips to localize, or --example alone (see avloc localize --help)")
     return LocalizeOptions(
         localizer=pop_localizer_settings(namespace),
         clips=(_example_clip(),) if namespace.example else tuple(namespace.clips),
         example=namespace.example,
+        verify=namespace.verify,
         out=namespace.out,
         formats=namespace.format,
         output=OutputOptions(namespace.threshold, namespace.embed),
@@ -151,7 +163,18 @@ def parse(arguments: Sequence[str]) -> LocalizeOptions:
         overwrite=namespace.overwrite,
         workers=namespace.workers,
         timeout=namespace.timeout,
+        command=command_line("localize", arguments),
     )
+
+
+def _check_verify(namespace: argparse.Namespace, arguments: Sequence[str]) -> None:
+    """Check that --verify has one clip, and no option that the result records."""
+    names = [word.partition("=")[0] for word in arguments if word.startswith("--")]
+    unused = next((name for name in names if name not in VERIFY_OPTIONS), None)
+    if unused is not None:
+        raise AvlocError(f"--verify repeats what the result records, and writes nothing; leave out {unused}")
+    if len(namespace.clips) != 1 or namespace.clips[0].is_dir():
+        raise AvlocError("--verify wants one clip: avloc localize --verify result.json clip.mp4")
 
 
 def _example_clip() -> Path:
@@ -173,6 +196,13 @@ def _parser() -> argparse.ArgumentParser:
         "--example",
         action="store_true",
         help="localize a clip that comes with avloc, and tell which forgery was planted",
+    )
+    options.add_argument(
+        "--verify",
+        type=existing("result of avloc localize"),
+        metavar="RESULT.json",
+        help="localize the clip again by the checkpoint and with the settings that this result records, and compare; exit code 1 "
+        "if the clip, the checkpoint or the result differ (default: none)",
     )
     options.add_argument(
         "--out", type=path, default=Path("."), help="folder of the output files (default: this folder)"
@@ -296,7 +326,8 @@ def _localize_and_summarize(
             entries.append(SummaryEntry(job.name, SummaryRow.from_localization(localization, threshold)))
     finally:
         if summary and (entries or failed or earlier):
-            table = results.write_summary([*earlier, *entries], failed)
+            record = current_provenance(options.command, options.recorded())  # that of each clip names its network
+            table = results.write_summary([*earlier, *entries], failed, record)
             print(f"{len(entries)} clips localized, {len(failed)} failed → {shown(table)}")
     return failed
 
@@ -310,7 +341,13 @@ def _localize(
     if not jobs:
         return
     work = LocalizationJob(
-        options.localizer.load_for_work, results, options.span, options.keep, options.recorded(), options.prior
+        options.localizer.load_for_work,
+        results,
+        options.span,
+        options.keep,
+        options.recorded(),
+        options.prior,
+        options.command,
     )
     with _progress_bar() as bar:
 

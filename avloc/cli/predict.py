@@ -14,7 +14,7 @@ from avloc.cli.arguments.dataset import add_dataset_options
 from avloc.cli.arguments.engine import EngineOptions, add_engine_options
 from avloc.cli.arguments.limits import add_longest_option, add_timeout_option, default_workers
 from avloc.cli.arguments.localizer import add_localizer_options, pop_localizer_settings
-from avloc.cli.arguments.parser import parser
+from avloc.cli.arguments.parser import command_line, parser
 from avloc.cli.arguments.values import devices, existing_file, existing_folder, output, positive
 from avloc.errors import AvlocError, shown
 from avloc.inference.settings import LocalizerSettings
@@ -61,6 +61,7 @@ class PredictOptions:
     allow_missing: bool
     timeout: float
     longest: float
+    command: str
 
 
 def parse(arguments: Sequence[str]) -> PredictOptions:
@@ -92,7 +93,8 @@ def parse(arguments: Sequence[str]) -> PredictOptions:
     names = devices(localizer.device)
     localizer = replace(localizer, device=names[0])
     _check_raw(namespace)
-    return PredictOptions(localizer, names, EngineOptions.pop(namespace), **vars(namespace))
+    command = command_line("predict", arguments)
+    return PredictOptions(localizer, names, EngineOptions.pop(namespace), **vars(namespace), command=command)
 
 
 def _add_row_options(options: argparse.ArgumentParser) -> None:
@@ -214,5 +216,10 @@ def _predict(options: PredictOptions) -> PredictionReport:
             bar.update(done - bar.n)
 
         return predict_to_file(
-            settings, options.out, array_index=options.engine.shard, engine=engine, progress=progress
+            settings,
+            options.out,
+            array_index=options.engine.shard,
+            engine=engine,
+            progress=progress,
+            command=options.command,
         )

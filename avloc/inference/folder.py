@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from avloc.core.calibration import PRIOR
+from avloc.core.provenance import current_provenance
 from avloc.datasets.readers.tabular import SUFFIXES
 from avloc.errors import AvlocError
 from avloc.feature_extraction.media.probe import probe
@@ -122,6 +123,7 @@ class LocalizationJob:
         keep: at most this many segments per 40 s of a clip.
         options: the options of the run that change results, which each result records.
         prior: the probability that a clip is forged, before the network is asked.
+        command: the command line of the run, which each result records.
     """
 
     load: Callable[[Callable[[], None]], Localizer]
@@ -130,6 +132,7 @@ class LocalizationJob:
     keep: int = 100
     options: Mapping[str, object] = field(default_factory=dict)
     prior: float = PRIOR
+    command: str = ""
 
     def build(self, pulse: Pulse) -> Callable[[ProbeTask | LocalizeTask], Iterator[Any]]:
         """Load the network."""
@@ -156,7 +159,9 @@ class LocalizationJob:
                 info=task.info,
                 progress=progress,
             )
-            localization = replace(localization, options=self.options, prior=self.prior)
+            provenance = localization.provenance or current_provenance()
+            provenance = replace(provenance, command=self.command, settings=self.options)
+            localization = replace(localization, provenance=provenance, prior=self.prior)
             self.results.write(task.job, localization)
         except AvlocError as error:
             return FailedClip(clip, str(error))

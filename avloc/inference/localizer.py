@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,18 +14,22 @@ import numpy.typing as npt
 
 from avloc.core.calibration import CALIBRATED, PlattFit, best_scores
 from avloc.core.proposals import Proposals
+from avloc.core.provenance import CLIP, CheckpointIdentity, current_provenance
 from avloc.core.records import MODALITIES
 from avloc.core.timeline import TimeGrid
 from avloc.errors import AvlocError, CheckpointError
+from avloc.feature_extraction.media.probe import probe
 from avloc.feature_extraction.media.types import WHOLE, Span
 from avloc.heads.candidates import PointDecoding
 from avloc.inference.checkpoint_source import build_source
 from avloc.inference.raw.windows import FITTED_ROWS, inner_rows, inner_seconds, join_windows
 from avloc.inference.source import InputSource, Request, clip_name
 from avloc.inference.streaming import Window, Windowing, decoding_problems
+from avloc.io.provenance import identify_file
 from avloc.localization.preview import Preview
 from avloc.localization.result import Localization
 from avloc.models.network import candidate_network
+from avloc.models.packaged import identify_checkpoint
 
 if TYPE_CHECKING:
     from avloc.core.descriptions import NetworkDescription
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
 WINDOW_S = 40.0
 OVERLAP = 0.25  # of a window
 NOT_FINITE = "the network's output holds NaN or infinity"
+CHANGED = "the file changed while it was read: its hash may be that of other content"
 PRECISIONS = ("32", "bf16", "16")
 LocalizationProgress = Callable[[float], object]
 """Called with the seconds of a clip that are done."""
@@ -57,6 +62,9 @@ class Localizer:
         precision: `32`, or `bf16` or `16` to run it under autocast.
         calibration: the fits that turn scores into evidence and probabilities (`avloc.core.calibration`).
         description: the identity of the network, which its results name.
+
+    Attributes:
+        file: the checkpoint that it was loaded from; None for a network that was made in memory.
 
     Raises:
         AvlocError: if the model lacks members of `avloc.models.Network`, or the precision is unknown.
@@ -85,6 +93,7 @@ class Localizer:
         as_module(self.model).eval().to(device)
         self.source, self.device, self.precision = source, device, precision
         self.calibration, self.description = dict(calibration or {}), description
+        self.file: Path | None = None
         self.pulse: Callable[[], object] = lambda: None  # called with each decoded part
 
     def __repr__(self) -> str:
@@ -139,7 +148,19 @@ class Localizer:
             raise CheckpointError(f"{path}: {error}; was it trained by another version? Train it again") from error
         load_weights(model, checkpoint)
         source = build_source(checkpoint, weights, own_extractors)
-        return cls(model, source, device, precision, checkpoint.context.calibration, checkpoint.description)
+        localizer = cls(model, source, device, precision, checkpoint.context.calibration, checkpoint.description)
+        localizer.file = checkpoint.path
+        return localizer
+
+    @cached_property
+    def identity(self) -> CheckpointIdentity | None:
+        """The checkpoint's identity, which its results record; None for a network that was made in memory.
+
+        The file is hashed when this is first asked for.
+        """
+        if self.file is None:
+            return None
+        return identify_checkpoint(self.file, self.description, pulse=self.pulse)
 
     def localize(
         self,
@@ -170,6 +191,28 @@ class Localizer:
             clip = Path(clip).expanduser()
         if keep < 1:
             raise AvlocError(f"keep: want at least 1 segment, got {keep}")
+        if not isinstance(clip, Path):
+            localization = self._localize(clip, keep, span, preview, info, progress)
+            return replace(localization, provenance=current_provenance(checkpoint=self.identity))
+        info = probe(clip) if info is None else info
+        before = clip.stat()
+        localization = self._localize(clip, keep, span, preview, info, progress)
+        identity = identify_file(clip, duration_s=info.duration_s or None, pulse=self.pulse)
+        after = clip.stat()
+        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            localization = replace(localization, problems=(*localization.problems, CHANGED))
+        return replace(localization, provenance=current_provenance(checkpoint=self.identity, inputs={CLIP: identity}))
+
+    def _localize(
+        self,
+        clip: Path | ClipArrays,
+        keep: int,
+        span: Span,
+        preview: bool,
+        info: MediaInfo | None,
+        progress: LocalizationProgress | None,
+    ) -> Localization:
+        """Find the fake segments of one clip, without a record of where they come from."""
         observer = Preview(self.source.crop) if preview else None
 
         def observe(part: Clip) -> None:

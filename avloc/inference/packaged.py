@@ -50,6 +50,7 @@ class PackagedLocalizer(Localizer):
     def __init__(self, device: str = "cpu", precision: str = "32") -> None:
         both = Localizer.from_checkpoint(packaged_checkpoint(), device=device, precision=precision)
         super().__init__(both.model, both.source, device, precision, both.calibration, both.description)
+        self.file = both.file
         self._single_stream: dict[str, Localizer] = {}
 
     def localize(

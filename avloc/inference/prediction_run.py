@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from avloc import __version__
+from avloc.core.provenance import Provenance, current_provenance
 from avloc.errors import AvlocError
 from avloc.inference.journal import Journal, PartSummary
 from avloc.inference.parts import ClipPredicted, PartEvent, PartSpec, PredictionSettings, run_parts
 from avloc.inference.raw.raw_file import RawSettings, write_raw
 from avloc.io.files import file_sha256
+from avloc.io.provenance import write_sidecar
+from avloc.models.checkpoint import read_outline
+from avloc.models.packaged import identify_checkpoint
 
 PART_CLIPS = 128  # a multiple of the usual batches
 Engine = Callable[[Iterable[PartSpec], PredictionSettings], Iterator[PartEvent]]
@@ -45,8 +49,11 @@ def predict_to_file(
     array_index: tuple[int, int] = (0, 1),
     engine: Engine = run_parts,
     progress: Callable[[int, int], object] = lambda done, total: None,
+    command: str = "",
 ) -> PredictionReport:
     """Predict a split into a file, part by part. Call it again to go on after an interruption.
+
+    The record of what made the file lies beside it (`avloc.io.provenance.sidecar_path`).
 
     Args:
         settings: the network, the split, and the resources.
@@ -55,6 +62,7 @@ def predict_to_file(
             without, once all tasks are done, to write the file.
         engine: runs the parts.
         progress: called with the numbers of finished clips and of all clips of this task.
+        command: the command line, for the record.
 
     Raises:
         AvlocError: if the settings are wrong, or the journal is of another run.
@@ -65,7 +73,8 @@ def predict_to_file(
         raise AvlocError(f"--shard i/n needs 0 <= i < n, got {i}/{n}")
     clips = len(settings.records())
     journal = Journal(out, -(-clips // PART_CLIPS), settings.task)
-    journal.open(_fingerprint(settings))
+    fingerprint = _fingerprint(settings)
+    journal.open(fingerprint)
     own_parts = range(i, journal.count, n)
     specs = {
         part: PartSpec(part * PART_CLIPS, min((part + 1) * PART_CLIPS, clips), journal.path(part)) for part in own_parts
@@ -90,6 +99,7 @@ def predict_to_file(
     unfinished = sum(not journal.has(part) for part in range(journal.count))
     if n == 1:
         journal.join(partial(write_raw, settings=_raw_settings(settings)) if settings.raw else None)
+        write_sidecar(out, _provenance(settings, fingerprint, command))
     return PredictionReport(summary, reused, unfinished, journal.failures_path)
 
 
@@ -119,6 +129,14 @@ def _fingerprint(settings: PredictionSettings) -> dict[str, Any]:
         # Parts of segments have no such key, as in journals of earlier versions.
         **({} if settings.task == "localization" else {"task": settings.task}),
     }
+
+
+def _provenance(settings: PredictionSettings, fingerprint: dict[str, Any], command: str) -> Provenance:
+    """The record of a prediction: the checkpoint was hashed for the journal, and all that predictions depend on is there."""
+    file = settings.localizer.file
+    checkpoint = identify_checkpoint(file, read_outline(file).description, sha256=fingerprint["checkpoint"])
+    recorded = {name: value for name, value in fingerprint.items() if name not in ("avloc", "checkpoint")}
+    return current_provenance(command, recorded, checkpoint)
 
 
 def _raw_settings(settings: PredictionSettings) -> RawSettings:

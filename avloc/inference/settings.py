@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from avloc.io.devices import require_device
 
 if TYPE_CHECKING:
     from avloc.feature_extraction.extractors.base import Extractor
+    from avloc.feature_extraction.media.types import Span
     from avloc.inference.localizer import Localizer
 
 
@@ -67,6 +69,29 @@ class LocalizerSettings:
             names = STREAMS if self.streams is None else (self.streams,)
             descriptions = [packaged_description(streams) for streams in names]
         return tuple(description.sha256 for description in descriptions if description is not None)
+
+    def recorded(self, *, keep: int, span: Span, prior: float) -> dict[str, object]:
+        """Return the settings of a localization that change its result, as JSON values; its record keeps them.
+
+        Args:
+            keep: at most this many segments per 40 s of a clip.
+            span: the part of the clip, and the audio track.
+            prior: the probability that a clip is forged, before the network is asked.
+
+        >>> from avloc.feature_extraction.media.types import WHOLE
+        >>> LocalizerSettings(streams="audio").recorded(keep=100, span=WHOLE, prior=0.5)["streams"]
+        'audio'
+        """
+        return {
+            "streams": self.streams,
+            "precision": self.precision,
+            "decoding": self.decoding,
+            "keep": keep,
+            "start": span.start_s,
+            "end": None if math.isinf(span.end_s) else span.end_s,
+            "audio_track": span.audio_track,
+            "prior": prior,
+        }
 
     def check(self) -> None:
         """Check that the options go together.

@@ -15,7 +15,7 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ _CURES = {
     errno.ENAMETOOLONG: "a name that is too long for the file system; shorten it",
 }
 """Errors of the system for which people can do something, with the cure."""
+HASHED_BLOCK_BYTES = 1 << 20
 LONGEST_NAME = 255  # bytes, on every usual file system
 # The machine and process that write a temporary file: once the process is gone, the file may be removed.
 _OWNER = re.compile(r"\.(?P<machine>[^.]+\.[0-9a-f]{8})\.(?P<pid>\d+)\.[0-9a-f]{8}\.tmp(\.[^.]+)?$")
@@ -218,10 +219,19 @@ def write_csv(path: str | Path, header: Sequence[str], rows: Iterable[Iterable[A
         writer.writerows([quote_cell(cell) for cell in row] for row in rows)
 
 
-def file_sha256(path: str | Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def file_sha256(path: str | Path, pulse: Callable[[], object] = lambda: None) -> str:
+    """Return the SHA-256 of a file, in hexadecimal; it is read block by block.
+
+    Args:
+        path: the file.
+        pulse: called with each block, to show that this process is alive.
+    """
+    digest, block = hashlib.sha256(), memoryview(bytearray(HASHED_BLOCK_BYTES))
+    with Path(path).open("rb", buffering=0) as file:
+        while count := file.readinto(block):
+            digest.update(block[:count])
+            pulse()
+    return digest.hexdigest()
 
 
 def read_lines(path: str | Path, what: str) -> list[str]:

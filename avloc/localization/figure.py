@@ -77,5 +77,5 @@ def _draw_lane(axes: Axes, localization: Localization, column: int, threshold: f
 
 
 def save_timeline(localization: Localization, path: Path, threshold: float | None = None) -> None:
-    """Write the figure as a PNG file; `threshold` as of `timeline_figure`."""
-    save_png(timeline_figure(localization, threshold), path, dpi=120)
+    """Write the figure as a PNG file, with its provenance as a text chunk; `threshold` as of `timeline_figure`."""
+    save_png(timeline_figure(localization, threshold), path, dpi=120, provenance=localization.provenance)

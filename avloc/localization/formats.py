@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from avloc.errors import AvlocError
+from avloc.io.provenance import sidecar_path, write_sidecar
 from avloc.localization.options import OutputOptions
 
 if TYPE_CHECKING:
@@ -22,11 +23,17 @@ class Format(NamedTuple):
         suffix: the end of its files' names.
         description: one phrase for the command line's help.
         write: the function that writes it.
+        holds_provenance: whether the file holds the record of what made it; that of others lies beside them.
     """
 
     suffix: str
     description: str
     write: Writer
+    holds_provenance: bool = True
+
+    def files(self, path: Path) -> list[Path]:
+        """Return the files of a result in this format: its own, and the one of its record."""
+        return [path] if self.holds_provenance else [path, sidecar_path(path)]
 
 
 def _write_json(localization: Localization, path: Path, options: OutputOptions) -> None:
@@ -70,9 +77,9 @@ def _write_html(localization: Localization, path: Path, options: OutputOptions) 
 
 FORMATS: dict[str, Format] = {
     "json": Format(".json", "the complete result", _write_json),
-    "csv": Format(".csv", "one row per segment", _write_csv),
-    "vtt": Format(".vtt", "segments as subtitles, for any player", _write_vtt),
-    "audacity": Format(".labels.txt", "segments as an Audacity label track", _write_audacity),
+    "csv": Format(".csv", "one row per segment", _write_csv, holds_provenance=False),
+    "vtt": Format(".vtt", "segments as subtitles, for any player", _write_vtt, holds_provenance=False),
+    "audacity": Format(".labels.txt", "segments as an Audacity label track", _write_audacity, holds_provenance=False),
     "png": Format(".png", "the timeline as an image", _write_png),
     "html": Format(".html", "a page that plays the clip beside the timeline", _write_html),
 }
@@ -81,7 +88,7 @@ FORMATS: dict[str, Format] = {
 def save(
     localization: Localization, path: Path, options: OutputOptions | None = None, *, format: str | None = None
 ) -> None:
-    """Write a localization to a file.
+    """Write a localization to a file, and beside one that cannot hold it the record of what made it (`NAME.provenance.json`).
 
     Args:
         localization: the localization.
@@ -97,4 +104,7 @@ def save(
     if format not in FORMATS:
         suffixes = ", ".join(entry.suffix for entry in FORMATS.values())
         raise AvlocError(f"{path}: want a format of {', '.join(FORMATS)} (file suffixes {suffixes})")
-    FORMATS[format].write(localization, path, options or OutputOptions())
+    entry = FORMATS[format]
+    entry.write(localization, path, options or OutputOptions())
+    if not entry.holds_provenance and localization.provenance is not None:
+        write_sidecar(path, localization.provenance)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from avloc.core.calibration import PRIOR, SEGMENT_FIT, PlattFit, is_prior, probability_at, segment_probability
 from avloc.core.descriptions import NetworkDescription
 from avloc.core.proposals import Proposals
+from avloc.core.provenance import Provenance
 from avloc.core.records import MODALITIES
 from avloc.core.timeline import TimeGrid
 from avloc.errors import AvlocError
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from avloc.localization.options import OutputOptions
     from avloc.localization.preview import Preview
 
-SCHEMA = "avloc.localization/6"
-EARLIER_SCHEMAS = {
+SCHEMA = "avloc.localization/7"
+PRIORLESS_SCHEMAS = {
     "avloc.localization/5": "probability",
     "avloc.localization/4": "probability",
     "avloc.localization/3": "probability",
@@ -35,6 +36,8 @@ EARLIER_SCHEMAS = {
 }
 """Documents without priors, and the key of their probabilities, whose prior is unknown (before /5 also without verdicts, options
 and reasons of what was not judged; before /4 without `network`); `from_dict` still reads them."""
+EARLIER_SCHEMAS = ("avloc.localization/6", *PRIORLESS_SCHEMAS)
+"""Documents without `provenance`: before /7, `options` had the settings alone."""
 UNDECODED_STREAM = "nothing of it was decoded"
 """The reason in documents of earlier schemas."""
 DecodedSpan = tuple[float, float] | None
@@ -68,7 +71,7 @@ class Localization:
         preview: thumbnails and loudness, if `Localizer.localize` was asked for them.
         network: the network that was asked; None if unknown.
         unjudged: by modality that was not judged, the reason.
-        options: the options of the run that made it, as `avloc localize` records them.
+        provenance: the record of what made it: version, checkpoint, clip, settings, date and command; None if unknown.
 
     >>> proposals = Proposals(np.array([[0.5, 0.8]]), np.array([0.9]), np.array([[0.05, 0.91]]))
     >>> localization = Localization("clip.mp4", 2.0, proposals, TimeGrid(0.0, 0.5, 4), np.zeros((4, 2), np.float32))
@@ -91,7 +94,7 @@ class Localization:
     preview: Preview | None = None
     network: NetworkDescription | None = None
     unjudged: Mapping[str, str] = field(default_factory=dict)
-    options: Mapping[str, object] = field(default_factory=dict)
+    provenance: Provenance | None = None
 
     def __post_init__(self) -> None:
         if not is_prior(self.prior):
@@ -216,6 +219,11 @@ class Localization:
             return "no evidence either way"
         return "some evidence of forgery" if llr > 0 else "nothing suspicious found"
 
+    @property
+    def options(self) -> Mapping[str, object]:
+        """The settings of the run that made it, as `avloc localize` records them; empty if unknown."""
+        return {} if self.provenance is None else self.provenance.settings
+
     def lacks(self, modality: str) -> bool:
         """Return whether nothing of a modality was decoded. A modality that `decoded_s` does not mention counts as present."""
         return modality in self.decoded_s and self.decoded_s[modality] is None
@@ -253,7 +261,7 @@ class Localization:
             "unjudged": dict(self.unjudged),
             "problems": list(self.problems),
             "network": None if self.network is None else self.network.to_dict(),
-            "options": dict(self.options),
+            "provenance": None if self.provenance is None else self.provenance.to_dict(),
         }
 
     @classmethod
@@ -261,7 +269,7 @@ class Localization:
         """Read a document of `to_dict` back, up to its rounding; also one of the earlier schemas.
 
         Raises:
-            AvlocError: if the document has another schema.
+            AvlocError: if the document has another schema, or its record of provenance is damaged.
         """
         schema = document.get("schema")
         if schema not in (SCHEMA, *EARLIER_SCHEMAS):
@@ -280,11 +288,11 @@ class Localization:
         unjudged = document.get("unjudged")
         if unjudged is None:
             unjudged = {modality: UNDECODED_STREAM for modality, span in decoded_s.items() if span is None}
-        if schema == SCHEMA:
+        if schema not in PRIORLESS_SCHEMAS:
             scores, prior = document["score"], document["prior"]
             calibration = {name: PlattFit(**fit) for name, fit in document["calibration"].items()}
         else:
-            scores, calibration = _earlier_evidence(document, document[EARLIER_SCHEMAS[schema]], unjudged)
+            scores, calibration = _earlier_evidence(document, document[PRIORLESS_SCHEMAS[schema]], unjudged)
             prior = PRIOR
         return cls(
             file=document["file"],
@@ -299,7 +307,7 @@ class Localization:
             decoded_s=decoded_s,
             network=None if document.get("network") is None else NetworkDescription.from_dict(document["network"]),
             unjudged=unjudged,
-            options=document.get("options", {}),
+            provenance=_provenance(document),
         )
 
     def plot(self) -> Figure:
@@ -332,6 +340,17 @@ def _earlier_evidence(
     scores = dict(probabilities) | dict.fromkeys(unjudged)
     fits = {key: PlattFit(1.0, 0.0) for key, score in scores.items() if score is not None}
     return scores, fits if document["calibrated"] else {}
+
+
+def _provenance(document: Mapping[str, Any]) -> Provenance | None:
+    """Read the record of a document; one of /5 and /6 has the settings alone."""
+    if document["schema"] == SCHEMA:
+        record = document["provenance"]
+        try:
+            return None if record is None else Provenance.from_dict(record)
+        except ValueError as error:
+            raise AvlocError(f"a damaged localization, {error}") from error
+    return Provenance("", "", settings=document["options"]) if "options" in document else None
 
 
 def _rounded(span: DecodedSpan) -> list[float] | None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from avloc.errors import AvlocError
 from avloc.io.files import read_json
-from avloc.localization.formats import FORMATS
+from avloc.io.provenance import write_sidecar
+from avloc.localization.formats import FORMATS, save
 from avloc.localization.options import OutputOptions
 from avloc.localization.summary import (
     INDEX,
@@ -23,6 +24,7 @@ from avloc.localization.summary import (
 )
 
 if TYPE_CHECKING:
+    from avloc.core.provenance import Provenance
     from avloc.localization.result import Localization
 
 SCHEMA_NAME = b"avloc.localization"
@@ -63,6 +65,11 @@ class ResultFolder:
         """Return the output files of a clip, in the order of `formats`."""
         return [self._path(job, name) for name in self.formats]
 
+    def _files(self, job: ClipJob) -> Iterator[Path]:
+        """Yield the output files of a clip, with those of their records."""
+        for path, name in zip(self.paths(job), self.formats, strict=True):
+            yield from FORMATS[name].files(path)
+
     def is_done(self, job: ClipJob) -> bool:
         """Return whether all output files of a clip exist; `earlier_entries` tells what made them."""
         return all(path.is_file() for path in self.paths(job))
@@ -84,7 +91,7 @@ class ResultFolder:
             protected = inputs | {job.clip.resolve()}
             table = self._path(job, "json")
             is_ours = table.is_file() and SCHEMA_NAME in table.read_bytes()[:SCHEMA_BYTES]
-            for path in self.paths(job):
+            for path in self._files(job):
                 if path.resolve() in protected:
                     raise AvlocError(f"{path}: is one of the clips and would be overwritten; choose another --out")
                 if path.exists() and not is_ours:
@@ -114,7 +121,7 @@ class ResultFolder:
         """Write the output files of a clip."""
         for path, name in zip(self.paths(job), self.formats, strict=True):
             path.parent.mkdir(parents=True, exist_ok=True)
-            FORMATS[name].write(localization, path, self.options)
+            save(localization, path, self.options, format=name)
 
     def earlier_entries(self, jobs: Iterable[ClipJob]) -> Iterator[SummaryEntry]:
         """Yield the summary of clips that an earlier run localized: of their JSON files, else from the folder's summary.
@@ -139,11 +146,22 @@ class ResultFolder:
         except (AvlocError, OSError, AttributeError, KeyError, TypeError, IndexError, ValueError):
             return None
 
-    def write_summary(self, entries: Sequence[SummaryEntry], failed: Collection[FailedClip]) -> Path:
-        """Write the table of all clips, and with the format html the page that links to theirs; return the table's path."""
+    def write_summary(
+        self, entries: Sequence[SummaryEntry], failed: Collection[FailedClip], provenance: Provenance | None = None
+    ) -> Path:
+        """Write the table of all clips, and with the format html the page that links to theirs; return the table's path.
+
+        Args:
+            entries: the clips that were localized.
+            failed: the others.
+            provenance: the record of the run, to write beside the table.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         save_summary(self.folder, entries, tuple(failed), self.options.threshold, index="html" in self.formats)
-        return self.folder / TABLE
+        table = self.folder / TABLE
+        if provenance is not None:
+            write_sidecar(table, provenance)
+        return table
 
     def _path(self, job: ClipJob, format: str) -> Path:
         base = self.folder / job.name

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Literal, get_args
 
 from avloc.core.descriptions import NetworkDescription
+from avloc.core.provenance import CheckpointIdentity
 from avloc.errors import AvlocError, CheckpointError
 from avloc.io.files import read_json
+from avloc.io.provenance import identify_file
 
 Streams = Literal["both", "audio", "visual"]
 """The streams that a network judges together."""
@@ -68,6 +70,29 @@ def check_streams(streams: str) -> Streams:
     if streams not in STREAMS:
         raise AvlocError(f"want a network of the package, {', '.join(STREAMS)}, got {streams!r}")
     return streams
+
+
+def identify_checkpoint(
+    path: str | Path,
+    network: NetworkDescription | None,
+    *,
+    sha256: str | None = None,
+    pulse: Callable[[], object] = lambda: None,
+) -> CheckpointIdentity:
+    """Hash a checkpoint, and return its identity; one of the package is named without its folder.
+
+    Args:
+        path: the checkpoint.
+        network: the network that it holds.
+        sha256: the hash of the file, if it is known: the file is not read.
+        pulse: called with each block that is read.
+
+    >>> identify_checkpoint(packaged_checkpoint("audio"), packaged_description("audio")).file
+    'audio.ckpt'
+    """
+    file = identify_file(path, sha256=sha256, pulse=pulse)
+    identity = CheckpointIdentity.of_network(file, network)
+    return identity.without_folder() if Path(path).parent == FOLDER else identity
 
 
 @cache

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from avloc.core.clip_records import video_record
-from avloc.core.descriptions import TrainingContext
+from avloc.core.descriptions import NetworkDescription, TrainingContext
 from avloc.core.timeline import segment_array
+from avloc.datasets.loading.data_modules import SplitData
 from avloc.errors import AvlocError
 from avloc.evaluation.torchmetric import TemporalAveragePrecision
 from avloc.models.checkpoint import KEY, check_finite, checkpoint_metadata
@@ -94,6 +95,7 @@ class LocalizationModule(pl.LightningModule):
 
     Attributes:
         context: the data that the network is trained on, as its checkpoints keep it.
+        description: the network's name, and the data set and the split that it is trained on, for its checkpoints.
 
     Raises:
         AvlocError: if an argument is out of its range, or the model lacks members of `Network`.
@@ -141,6 +143,7 @@ class LocalizationModule(pl.LightningModule):
         self._unassigned_segments = 0
         self._validates_segments = True
         self.context: TrainingContext | None = None
+        self.description: NetworkDescription | None = None
 
     def setup(self, stage: str) -> None:
         """Check that data and network fit, and remember for the checkpoint the data it is trained on."""
@@ -152,6 +155,8 @@ class LocalizationModule(pl.LightningModule):
         data.check_network(self.model)
         self._validates_segments = not getattr(data, "clip_labels_only", False) or data.report_segments
         self.context = data.context()
+        if isinstance(data, SplitData):
+            self.description = NetworkDescription(type(self.model).__name__, scope=data.scope)
 
     def on_train_epoch_start(self) -> None:
         """Derive the order of the clips from the epoch's number, so that a resumed run continues it."""
@@ -296,4 +301,4 @@ class LocalizationModule(pl.LightningModule):
         weights = {name.removeprefix("model."): value for name, value in checkpoint["state_dict"].items()}
         check_finite(self.model, weights, f"after step {self.trainer.global_step} (no checkpoint is written)")
         if self.context is not None:
-            checkpoint[KEY] = checkpoint_metadata(self.model, self.context, checkpoint["state_dict"])
+            checkpoint[KEY] = checkpoint_metadata(self.model, self.context, checkpoint["state_dict"], self.description)

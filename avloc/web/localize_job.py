@@ -20,7 +20,9 @@ from avloc.localization.page import page
 from avloc.web.limits import UploadLimits
 
 if TYPE_CHECKING:
+    from avloc.core.provenance import Provenance
     from avloc.inference.localizer import Localizer
+    from avloc.localization.result import Localization
 
 LOG = logging.getLogger("avloc.web")
 LONGEST_WINDOW_S = 120.0  # of a clip, between two reports of progress
@@ -125,9 +127,24 @@ class LocalizeJob:
         problems = tuple(hide_paths(problem, task) for problem in localization.problems)
         threshold = localization.threshold if self.threshold is None else self.threshold
         unjudged = {modality: hide_paths(reason, task) for modality, reason in localization.unjudged.items()}
-        public = replace(localization, file=task.name, problems=problems, unjudged=unjudged, prior=self.prior)
+        public = replace(
+            localization,
+            file=task.name,
+            problems=problems,
+            unjudged=unjudged,
+            prior=self.prior,
+            provenance=self._public_provenance(localization, task),
+        )
         document = page(public, self.clip_url, threshold)
         task.page.write_text(document, encoding="utf-8")
+
+    def _public_provenance(self, localization: Localization, task: UploadTask) -> Provenance | None:
+        """The record of a timeline without the server's folders, with the visitor's name of the clip."""
+        if localization.provenance is None:
+            return None
+        public = localization.provenance.without_folders()
+        inputs = {role: replace(file, file=task.name) for role, file in public.inputs.items()}
+        return replace(public, settings={"prior": self.prior, "threshold": self.threshold}, inputs=inputs)
 
 
 def hide_paths(message: str, task: UploadTask) -> str:

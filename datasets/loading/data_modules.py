@@ -18,7 +18,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from avloc.augment.recipe_file import read_recipe
-from avloc.core.descriptions import ClipInputFormat, ExtractorDescription, Fit, TrainingContext
+from avloc.core.descriptions import MAX_TEXT, ClipInputFormat, ExtractorDescription, Fit, TrainingContext
 from avloc.core.records import MODALITIES
 from avloc.core.timeline import DEFAULT_FPS
 from avloc.datasets.loading.augmentation import ExampleAugmenter, make_augmenter
@@ -93,6 +93,11 @@ class SplitData(pl.LightningDataModule, ABC):
         self.train_split, self.val_split = train_split, val_split or get_reader(dataset).validation
         self.shuffle_labels, self.allow_missing = shuffle_labels, allow_missing
         self._resume: tuple[int, int] = (-1, 0)
+
+    @property
+    def scope(self) -> str:
+        """The data set and the split that a network is trained on, in a few words, for its checkpoint."""
+        return f"the split {self.train_split} of {self.dataset}"[:MAX_TEXT]
 
     @abstractmethod
     def context(self) -> TrainingContext:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from avloc.core.provenance import Provenance
 from avloc.evaluation.bootstrap import Interval, intervals_to_dict
 from avloc.evaluation.detection import DetectionScores
 from avloc.evaluation.evidence.costs import EvidenceScores
@@ -63,6 +64,7 @@ class EvaluationReport:
         insight: breakdowns, errors, calibration.
         frames: detection over time steps.
         ranges: range-based equal error rate, and detection of frames from 20 to 640 ms.
+        provenance: the record of what made the scores.
     """
 
     table: ScoreTable
@@ -71,6 +73,7 @@ class EvaluationReport:
     insight: Insight | None = None
     frames: StepScores | None = None
     ranges: RangeScores | None = None
+    provenance: Provenance | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Convert to the JSON of `avloc evaluate --json`; parts that are None are left out."""
@@ -85,6 +88,8 @@ class EvaluationReport:
             parts["frames"] = self.frames.to_dict()
         if self.ranges is not None:
             parts["ranges"] = self.ranges.to_dict()
+        if self.provenance is not None:
+            parts["provenance"] = self.provenance.to_dict()
         return self.table.to_dict() | parts
 
 
@@ -100,6 +105,7 @@ class ClipScoresReport:
         missing_files: labelled clips that the file lacks; they count with the score 0.
         extra_files: clips of the file that have no label; they are left out.
         intervals: bootstrap intervals of the evidence; None if not requested.
+        provenance: the record of what made the scores; None if not requested.
     """
 
     protocol: str
@@ -109,10 +115,12 @@ class ClipScoresReport:
     missing_files: int
     extra_files: int
     intervals: dict[str, Interval] | None = None
+    provenance: Provenance | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Convert to JSON."""
         intervals = {} if self.intervals is None else {"intervals": intervals_to_dict(self.intervals)}
+        provenance = {} if self.provenance is None else {"provenance": self.provenance.to_dict()}
         return {
             "protocol": self.protocol,
             "videos": self.videos,
@@ -121,4 +129,5 @@ class ClipScoresReport:
             "missing_files": self.missing_files,
             "extra_files": self.extra_files,
             **intervals,
+            **provenance,
         }

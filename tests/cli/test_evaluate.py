@@ -113,7 +113,10 @@ def test_a_folder_with_labels_is_truth(tmp_path, capsys):
     for source in (["--dataset", "folder", "--root", str(clips)], [str(clips / "labels.csv")]):
         assert main(["evaluate", str(predictions), *source, "--protocol", "avdeepfake1m", "--json", str(numbers)]) == 0
         documents.append(json.loads(numbers.read_text()))
+    records = [document.pop("provenance") for document in documents]
     assert documents[0] == documents[1]
+    assert [set(record["inputs"]) for record in records] == [{"predictions"}, {"predictions", "metadata"}]
+    assert records[0]["settings"] | {"dataset": "folder", "root": str(clips)} == records[0]["settings"]
     assert documents[0]["videos"] == 3  # b.mp4 has no row: it is real
     assert documents[0]["strict"]["ap"]["0.5"] == pytest.approx(2 / 3)
     assert set(documents[0]["by_modality"]) == {"audio", "visual"}

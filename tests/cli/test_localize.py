@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import subprocess
 import sys
@@ -133,7 +134,8 @@ def test_one_clip(checkpoint, clips, tmp_path, capsys):
     assert document["score"]["clip"] == best["score"]
     assert document["probability"]["clip"] == pytest.approx(best["score"], abs=1e-3)  # its calibration changes nothing
     names = {p.name for p in tmp_path.iterdir()}
-    assert names == {f"tone.{e}" for e in ("json", "csv", "vtt", "labels.txt", "png", "html")}
+    plain = {f"tone.{e}" for e in ("csv", "vtt", "labels.txt")}
+    assert names == {"tone.json", "tone.png", "tone.html"} | plain | {f"{name}.provenance.json" for name in plain}
 
 
 def test_a_folder_with_a_broken_file(checkpoint, clips, tmp_path, capsys):
@@ -211,7 +213,7 @@ def test_results_of_another_network_or_other_options_are_made_again(two_checkpoi
 
 def test_a_result_records_the_options_that_change_it(checkpoint, clips, tmp_path):
     call(clips / "tone.mp4", "--checkpoint", checkpoint, "--out", tmp_path, "--format", "json", "--keep", 5, "--end", 3)
-    assert json.loads((tmp_path / "tone.json").read_text())["options"] == {
+    assert json.loads((tmp_path / "tone.json").read_text())["provenance"]["settings"] == {
         "streams": None,
         "precision": "32",
         "decoding": None,
@@ -469,3 +471,98 @@ def test_words_that_do_not_go_together_give_one_line(tmp_path, capsys, words, me
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def result(checkpoint, clips, tmp_path_factory):
+    """The json of a run, with its clip."""
+    out = tmp_path_factory.mktemp("verified")
+    call(clips / "tone.mp4", "--checkpoint", checkpoint, "--out", out, "--format", "json,csv", "--keep", 5, "--end", 3)
+    return out / "tone.json"
+
+
+def test_every_output_records_what_made_it(result, checkpoint, clips):
+    record = json.loads(result.read_text())["provenance"]
+    clip = clips / "tone.mp4"
+    assert record["inputs"]["clip"]["sha256"] == hashlib.sha256(clip.read_bytes()).hexdigest()
+    assert record["inputs"]["clip"]["bytes"] == clip.stat().st_size
+    assert record["checkpoint"]["sha256"] == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    assert record["checkpoint"]["file"] == str(checkpoint)
+    assert record["command"].startswith(f"avloc localize {clip} --checkpoint {checkpoint} --out ")
+    beside = json.loads((result.parent / "tone.csv.provenance.json").read_text())
+    assert {key: beside[key] for key in record if key != "created"} == {
+        key: record[key] for key in record if key != "created"
+    }
+
+
+def test_a_result_is_verified_by_making_it_again(result, clips, tmp_path, capsys):
+    (tmp_path / "moved.mp4").write_bytes((clips / "tone.mp4").read_bytes())
+    assert main(["localize", "--verify", str(result), str(tmp_path / "moved.mp4")]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"verified: {result} is what avloc ")
+    assert [line.split()[:2] for line in out.splitlines()[1:]] == [
+        [part, "same:"]
+        for part in ("clip", "checkpoint", "version", "document", "scores", "segments", "fakeness", "details")
+    ]
+    assert list(tmp_path.iterdir()) == [tmp_path / "moved.mp4"]
+
+
+def test_what_differs_is_named(result, two_checkpoints, clips, tmp_path, capsys):
+    """Another clip, another checkpoint and an edited verdict are found; another version alone is no difference."""
+
+    def verify(change, clip, *words):
+        document = json.loads(result.read_text())
+        change(document)
+        (tmp_path / "r.json").write_text(json.dumps(document))
+        code = main(["localize", "--verify", str(tmp_path / "r.json"), str(clip), *map(str, words)])
+        head, *lines = capsys.readouterr().out.splitlines()
+        assert head.startswith("verified" if code == 0 else "NOT verified")
+        return code, head.rpartition("differs: ")[2].rstrip(")"), dict(line.split(None, 1) for line in lines)
+
+    tone, other = clips / "tone.mp4", clips / "deep" / "plain.mp4"
+    code, parts, lines = verify(lambda document: None, other)
+    assert (code, parts.split(", ")[0]) == (1, "clip")
+    assert lines["clip"].startswith("differs: recorded with sha256 ")
+    code, parts, _ = verify(lambda document: None, tone, "--checkpoint", two_checkpoints[1])
+    assert (code, parts.split(", ")[0]) == (1, "checkpoint")
+    code, parts, lines = verify(lambda document: document.update(verdict="likely forged"), tone)
+    assert (code, parts) == (1, "document")
+    assert lines["document"] == "differs: verdict do not follow from its own scores: it was changed"
+    code, _, lines = verify(lambda document: document["provenance"].update(avloc="0.0.1"), tone)
+    assert code == 0
+    assert lines["version"].startswith("differs: made by avloc 0.0.1, this is avloc ")
+    assert "document" not in lines  # its texts may be those of that version
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "message"),
+    [
+        ({"schema": "avloc.localization/6"}, (), "which records what made it, got 'avloc.localization/6'"),
+        ({"provenance": None}, (), "does not record its clip and its checkpoint"),
+        ({"step": 3}, (), "a damaged result (TypeError: "),
+        ({}, ("--keep", "3"), "--verify repeats what the result records, and writes nothing; leave out --keep"),
+        ({}, ("x.mp4",), "--verify wants one clip"),
+        ({"keep": "many"}, (), "its settings have keep 'many', so it cannot be repeated"),
+        ({"prior": 1}, (), "its settings have prior 1, so it cannot be repeated"),
+        ({"file": "gone.ckpt"}, (), "was made by gone.ckpt (sha256 "),
+    ],
+)
+def test_results_that_cannot_be_verified_give_one_line(result, clips, tmp_path, capsys, change, words, message):
+    document = json.loads(result.read_text())
+    for key, value in change.items():
+        record = document["provenance"]
+        place = record["settings"] if key in ("keep", "prior") else record["checkpoint"] if key == "file" else document
+        place[key] = value
+    (tmp_path / "r.json").write_text(json.dumps(document))
+    assert main(["localize", "--verify", str(tmp_path / "r.json"), str(clips / "tone.mp4"), *words]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_result_of_the_package_finds_its_network(clips, tmp_path, capsys):
+    """Its checkpoint is named without a folder."""
+    call(clips / "deep" / "deaf.MP4", "--out", tmp_path, "--format", "json")
+    assert json.loads((tmp_path / "deaf.json").read_text())["provenance"]["checkpoint"]["file"] == "visual.ckpt"
+    assert main(["localize", "--verify", str(tmp_path / "deaf.json"), str(clips / "deep" / "deaf.MP4")]) == 0
+    assert "  checkpoint  same: visual.ckpt, " in capsys.readouterr().out

@@ -14,6 +14,8 @@ from avloc.inference import prediction_run as module
 from avloc.inference.parts import PartDone, PredictionSettings, run_parts
 from avloc.inference.prediction_run import predict_to_file
 from avloc.inference.settings import LocalizerSettings
+from avloc.io.files import file_sha256
+from avloc.io.provenance import read_sidecar
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +65,26 @@ def test_a_stopped_run_goes_on_where_it_stopped(settings, whole, tmp_path):
     assert report.reused == 32
     assert progress == [(k, 37) for k in range(32, 38)]
     assert out.read_bytes() == whole
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["p.json", "whole.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "p.json",
+        "p.json.provenance.json",
+        "whole.json",
+        "whole.json.provenance.json",
+    ]
+
+
+def test_the_record_beside_a_file_names_the_checkpoint_and_the_settings(settings, tmp_path):
+    out = tmp_path / "p.json"
+    predict_to_file(settings, out, command="avloc predict …")
+    record = read_sidecar(out)
+    assert record.output.sha256 == file_sha256(out)
+    assert record.checkpoint.sha256 == file_sha256(settings.localizer.file)
+    assert (record.checkpoint.name, record.command) == ("FastNet", "avloc predict …")
+    assert {name: record.settings[name] for name in ("dataset", "split", "keep")} == {
+        "dataset": "csv",
+        "split": "test",
+        "keep": 5,
+    }
 
 
 def test_tasks_of_an_array_make_parts_and_a_last_run_writes_the_file(settings, whole, tmp_path):
@@ -135,7 +156,7 @@ def test_raw_rows_resume_and_decode_to_the_predictions(tiny_set, tiny_store, tin
     with pytest.raises(AvlocError, match="whose raw was True, now it is False"):
         predict_to_file(settings, out)
     assert predict_to_file(raw_settings, out).reused == 2
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["dev.h5"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dev.h5", "dev.h5.provenance.json"]
     raw = RawFile(out)
     assert (raw.settings.split, raw.settings.validation, raw.settings.keep) == ("dev", "dev", 9)
     assert len(raw.settings.network) == 64

@@ -7,6 +7,7 @@ import pytest
 
 from avloc.core.calibration import PlattFit
 from avloc.core.proposals import Proposals
+from avloc.core.provenance import CheckpointIdentity, FileIdentity, Provenance
 from avloc.core.timeline import TimeGrid
 from avloc.localization.result import Localization
 
@@ -16,6 +17,14 @@ FITS = {
     "visual": PlattFit(1.0, 0.0, 100, 100),
     "segment": PlattFit(1.0, 0.0, 300, 2700),
 }
+PROVENANCE = Provenance(
+    "0.1.0",
+    "2026-11-26T09:30:00Z",
+    "avloc localize 'folder/a <b> & $c.mp4' --keep 3",
+    {"keep": 3, "end": None},
+    CheckpointIdentity("nets/best.ckpt", "ab" * 32, 2_345_678, "avloc-both 3", "drawn faces"),
+    {"clip": FileIdentity("folder/a <b> & $c.mp4", "cd" * 32, 123_456, 4.12)},
+)
 
 
 @pytest.fixture
@@ -37,6 +46,7 @@ def localization():
         scores={"clip": 0.9, "audio": 0.72, "visual": 0.91},
         calibration=FITS,
         decoded_s={"audio": (0.0, 3.6), "visual": (0.0, 4.12)},
+        provenance=PROVENANCE,
     )
 
 

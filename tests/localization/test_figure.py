@@ -40,3 +40,4 @@ def test_png_size(fixture, request, tmp_path):
     save_timeline(request.getfixturevalue(fixture), tmp_path / "x.png")
     with Image.open(tmp_path / "x.png") as image:
         assert image.size == (1080, 432)
+        assert ("avloc.provenance" in image.text) == (fixture == "localization")

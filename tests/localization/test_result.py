@@ -48,9 +48,9 @@ def test_json_keeps_its_schema_and_comes_back(fixture, request):
 def earlier_document(localization, schema):
     """The document as an earlier release wrote it; before /5 with 0 for a stream that was not judged, and without reasons."""
     document = localization.to_dict()
-    new = ("sentence", "prior", "llr", "score", "threshold", "weaker_segments", "calibration")
+    new = ("sentence", "prior", "llr", "score", "threshold", "weaker_segments", "calibration", "provenance")
     if schema != "avloc.localization/5":
-        new = (*new, "verdict", "unjudged", "options", *(["network"] if schema.endswith("/3") else []))
+        new = (*new, "verdict", "unjudged", *(["network"] if schema.endswith("/3") else []))
     earlier = {key: value for key, value in document.items() if key not in new}
     rows = [*document["segments"], *document["weaker_segments"]]
     segments = [
@@ -109,9 +109,30 @@ def test_a_clip_without_any_score_keeps_the_schema(localization):
     assert nothing.verdict is None
 
 
-def test_options_come_back(localization):
-    recorded = replace(localization, options={"keep": 3, "end": None})
-    assert Localization.from_dict(json.loads(json.dumps(recorded.to_dict()))).options == {"keep": 3, "end": None}
+def test_the_provenance_comes_back(localization, empty_localization):
+    back = Localization.from_dict(json.loads(json.dumps(localization.to_dict())))
+    assert back.provenance == localization.provenance
+    assert back.options == {"keep": 3, "end": None}
+    assert (empty_localization.provenance, empty_localization.options) == (None, {})
+
+
+def test_schema_6_has_the_settings_alone(localization):
+    """It differs in the record only, so its evidence comes back as it was."""
+    document = localization.to_dict()
+    record = document.pop("provenance")
+    earlier = {**document, "schema": "avloc.localization/6", "options": record["settings"]}
+    back = Localization.from_dict(earlier)
+    assert back.options == {"keep": 3, "end": None}
+    assert (back.provenance.avloc, back.provenance.created, back.provenance.clip) == ("", "", None)
+    assert {**back.to_dict(), "provenance": None} == {**localization.to_dict(), "provenance": None}
+    jsonschema.validate(json.loads(json.dumps(back.to_dict())), SCHEMA)
+
+
+def test_a_damaged_record_is_named(localization):
+    document = localization.to_dict()
+    document["provenance"]["checkpoint"]["sha256"] = "ab"
+    with pytest.raises(AvlocError, match="a checkpoint has sha256 'ab', want 64 hexadecimal digits"):
+        Localization.from_dict(document)
 
 
 def test_from_dict_reads_the_earliest_schema():
@@ -121,7 +142,7 @@ def test_from_dict_reads_the_earliest_schema():
     assert np.isnan(localization.fakeness[2, 0])
     document = localization.to_dict()
     jsonschema.validate(document, SCHEMA)
-    assert document["schema"] == "avloc.localization/6"
+    assert document["schema"] == "avloc.localization/7"
     assert document["probability"] == EARLIER_DOCUMENT["chance"]
     rows = [*document["segments"], *document["weaker_segments"]]
     assert [(row.pop("verdict"), row.pop("probability")) for row in rows] == [(None, None)]
@@ -170,7 +191,7 @@ def test_the_strongest_of_the_weaker_segments_is_named(localization):
 
 @pytest.mark.parametrize("schema", ["x/1", None, "avloc.localization/1"])
 def test_from_dict_refuses_another_schema(localization, schema):
-    with pytest.raises(AvlocError, match=f"want a localization of schema avloc.localization/6, got {schema!r}"):
+    with pytest.raises(AvlocError, match=f"want a localization of schema avloc.localization/7, got {schema!r}"):
         Localization.from_dict({**localization.to_dict(), "schema": schema})
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from avloc.core.descriptions import NetworkDescription
+from avloc.core.provenance import Provenance
 from avloc.errors import AvlocError
+from avloc.io.provenance import read_sidecar
 from avloc.localization.options import OutputOptions
 from avloc.localization.result_folder import ClipJob, ResultFolder
 from avloc.localization.summary import FailedClip, SummaryEntry, SummaryRow, run_digest
@@ -93,6 +95,19 @@ def test_earlier_entries_without_json_come_from_the_summary(results, localizatio
     assert (entry.name, entry.row.forged) == (JOB.name, "0.9")
 
 
+def test_formats_that_hold_no_record_have_one_beside_them(results, localization):
+    results.write(JOB, localization)
+    files = sorted(path.name for path in results.paths(JOB)[0].parent.iterdir())
+    assert files == ["a.b.csv", "a.b.csv.provenance.json", "a.b.json"]
+    table = results.write_summary([], [], localization.provenance)
+    assert read_sidecar(table).command == localization.provenance.command
+    record = results.paths(JOB)[1].with_name("a.b.csv.provenance.json")
+    results.paths(JOB)[0].unlink()
+    results.paths(JOB)[1].unlink()
+    with pytest.raises(AvlocError, match=rf"{record.name}: exists and may not be avloc's"):
+        results.check_paths([JOB], [])
+
+
 def test_a_damaged_json_is_no_earlier_entry(results, localization):
     results.write(JOB, localization)
     results.paths(JOB)[0].write_text('{"schema": "avloc.localization/5"}')
@@ -101,8 +116,8 @@ def test_a_damaged_json_is_no_earlier_entry(results, localization):
 
 def test_without_the_format_json_an_older_json_is_not_asked(results, localization):
     """The summary is of the run that wrote the other files."""
-    clip = replace(localization, file=str(JOB.clip))
-    results.write(JOB, replace(clip, options={"keep": 1}))
+    clip = replace(localization, file=str(JOB.clip), provenance=None)
+    results.write(JOB, replace(clip, provenance=Provenance("", "", settings={"keep": 1})))
     named = replace(clip, network=NetworkDescription("net", sha256="ab"))
     results.write_summary([SummaryEntry(JOB.name, SummaryRow.from_localization(named, 0.5))], [])
     tables = replace(results, formats=("csv",))

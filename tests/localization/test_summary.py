@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from avloc.core.descriptions import NetworkDescription
+from avloc.core.provenance import Provenance
 from avloc.core.timeline import TimeGrid
 from avloc.localization.summary import (
     FailedClip,
@@ -109,7 +110,11 @@ def test_read_summary_reads_tables_without_verdicts(tmp_path):
 
 
 def test_a_row_tells_the_network_and_the_options_that_made_it(localization, tmp_path):
-    named = replace(localization, network=NetworkDescription("net", sha256="ab"), options={"keep": 3})
+    named = replace(
+        localization,
+        network=NetworkDescription("net", sha256="ab"),
+        provenance=Provenance("", "", settings={"keep": 3}),
+    )
     row = SummaryRow.from_localization(named, 0.5)
     assert row.run == run_digest("ab", {"keep": 3})
     others = (("ac", {"keep": 3}), ("ab", {"keep": 4}), ("ab", {}), ("ab", {"keep": 3, "end": None}))

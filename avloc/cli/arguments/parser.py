@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
@@ -119,6 +120,15 @@ def parser(verb: str, example: str, *, description: str | None = None) -> argpar
         epilog=f"example:\n{wrap_examples(example)}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def command_line(verb: str, arguments: Sequence[str]) -> str:
+    """Return a command as a shell takes it, for the record of a result.
+
+    >>> command_line("localize", ["my clip.mp4"])
+    "avloc localize 'my clip.mp4'"
+    """
+    return shlex.join(["avloc", verb, *arguments])
 
 
 def add_action(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,11 +13,13 @@ from avloc.cli.arguments.values import above_zero, number
 from avloc.errors import AvlocError, shown
 
 if TYPE_CHECKING:
+    from avloc.core.provenance import Provenance
     from avloc.evaluation.bootstrap import Interval
     from avloc.evaluation.detection import ClipLabels
     from avloc.evaluation.evidence.costs import CostModel
     from avloc.evaluation.matching import FloatArray
     from avloc.evaluation.protocols import Protocol as ScoringProtocol
+    from avloc.evaluation.reporting.results import ClipScoresReport, EvaluationReport
 
 SEGMENT_OPTIONS = ("versus", "frame_step", "resolutions", "insight")
 """Options of `avloc evaluate` that a file of clip scores cannot have."""
@@ -45,6 +48,7 @@ class ClipScoringOptions(Protocol):
     def csv(self) -> Path | None: ...
     @property
     def report(self) -> Path | None: ...
+    def provenance(self) -> Provenance | None: ...
 
 
 def score_clip_scores(options: ClipScoringOptions, labels: ClipLabels, protocol: str) -> None:
@@ -67,6 +71,7 @@ def score_clip_scores(options: ClipScoringOptions, labels: ClipLabels, protocol:
     if unused := [name for name in SEGMENT_OPTIONS if getattr(options, name)]:
         name = unused[0].replace("_", "-")
         raise AvlocError(f"{options.predictions}: --{name} is for segments (json), this is a file of clip scores")
+    provenance = options.provenance()
     costs = CostModel(options.fake_prior, options.cost_missed, options.cost_accused)
     result = score_clip_file(options.predictions, labels)
     print_warnings(
@@ -84,9 +89,10 @@ def score_clip_scores(options: ClipScoringOptions, labels: ClipLabels, protocol:
         result.missing,
         result.extra,
         _evidence_intervals(options, result.scores, labels, costs) if options.bootstrap else None,
+        provenance,
     )
     print_tables(clip_tables(report))
-    write_numbers_files(options.json, options.csv, report.to_dict())
+    write_numbers_files(options.json, options.csv, report)
     if options.report is not None:
         from avloc.evaluation.reporting.clip_report import write_clip_report
 
@@ -162,12 +168,15 @@ def print_warnings(predictions: Path, texts: Sequence[str], *problems: tuple[int
         print(f"warning: {shown(predictions)}: {shown(text)}", file=sys.stderr)
 
 
-def write_numbers_files(json: Path | None, csv: Path | None, document: dict[str, object]) -> None:
-    """Write the numbers as JSON and as CSV, where a file is named."""
+def write_numbers_files(json: Path | None, csv: Path | None, report: EvaluationReport | ClipScoresReport) -> None:
+    """Write the numbers as JSON and as CSV, where a file is named; their record is in the JSON, and beside the CSV."""
     from avloc.evaluation.reporting.tables import write_numbers
     from avloc.io.files import write_json
+    from avloc.io.provenance import write_sidecar
 
     if json is not None:
-        write_json(json, document)
+        write_json(json, report.to_dict())
     if csv is not None:
-        write_numbers(csv, document)
+        write_numbers(csv, dataclasses.replace(report, provenance=None).to_dict())
+        if report.provenance is not None:
+            write_sidecar(csv, report.provenance)
