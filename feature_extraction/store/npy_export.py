@@ -1,4 +1,4 @@
-"""A store > a folder with one .npy, .npz, .pt or .h5 file (T, D) per clip, as ActionFormer, UMMAFormer and their relatives read them.
+"""A store > a folder with one .npy, .npz, .pt or .h5 file (T, D) per clip, as ActionFormer and its relatives read them.
 
 `export.json` beside them holds the information that such a file cannot: the extractor, its clock, the start of each clip, the
 clips that could not be read. It is written first, so that its count of clips reveals an unfinished folder.

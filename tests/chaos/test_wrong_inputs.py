@@ -1,14 +1,13 @@
 """Wrong inputs of every verb: one line that names the cure, exit code 2, nothing written.
 
-Kinds: missing files, a file of another kind, swapped arguments, broken JSON, CSV, HDF5 and mp4, empty folders, wrong units, places
-that cannot be written to, names that do not match, typos, numbers out of range, a checkpoint or store of something else.
+Kinds: missing files, a file of another kind, swapped arguments, broken JSON, CSV, HDF5 and mp4, empty folders, wrong units,
+places that cannot be written to, names that do not match, typos, numbers out of range, a checkpoint or store of another kind.
 """
 
 from __future__ import annotations
 
 import json
 import shlex
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -158,7 +157,7 @@ CASES = {
     f"{EXTRACT} logspek": "unknown extractor 'logspek' (did you mean logspec?)",
     f"{EXTRACT} logspec residual_grid": "by commas, without spaces: --extractors logspec,residual_grid",
     f"{EXTRACT} r3d_18": "needs a local weights file (weights=PATH), or random=true",
-    f"{EXTRACT} r3d_18:clip.mp4": "clip.mp4: not a checkpoint (torch did not write it); want a state dict of torchvision's r3d_18",
+    f"{EXTRACT} r3d_18:clip.mp4": "clip.mp4: not a checkpoint (torch did not write it); want a state dict of torchvision's",
     f"{EXTRACT} r3d_18:net.ckpt": "net.ckpt: not a state dict of torchvision's r3d_18",
     f"{EXTRACT} logspec:hops=3": "has no argument 'hops', it has: n_fft",
     f"{EXTRACT} logspec --device gpu": "device 'gpu' cannot be used here: unknown, want cpu, cuda,",
@@ -281,6 +280,13 @@ CASES = {
     "serve --longest 30": "want a unit, as 30m or 30s, got '30'",
     "serve --total 100 --largest 200": "want --total of at least --largest (200 MB), got 100",
     "serve --host nowhere.invalid --port 0": "is no address of this machine",
+    "localize clip.mp4 --verify none.json": "none.json: no such result of avloc localize",
+    "localize clip.mp4 --verify p.json": "got None; localize the clip again",
+    # info
+    "info none.json": "none.json: no such file or folder",
+    "info p.json --json npy": "npy: is a folder, want the name of a file to write",
+    "info text.mp4": "text.mp4: cannot be opened as media",
+    "info empty": "is nothing that avloc knows; want a training run, ",
     # convert
     "convert none.ckpt --out new.ckpt": "none.ckpt: no such checkpoint or prediction file",
     "convert net.ckpt --out new.ckpt": "is one of avloc already, not a released one",

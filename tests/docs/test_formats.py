@@ -27,7 +27,7 @@ from avloc.localization.summary import FIELDS as SUMMARY_FIELDS
 from avloc.localization.text import CSV_FIELDS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
-EXAMPLES = dict(re.findall(r'^```\w+ title="([\w.]+)"\n(.*?)^```', PAGE, re.MULTILINE | re.DOTALL))
+EXAMPLES = dict(re.findall(r'^```\w+ title="([\w.-]+)"\n(.*?)^```', PAGE, re.MULTILINE | re.DOTALL))
 SCHEMA = json.loads(resources.files("avloc.localization").joinpath("localization.schema.json").read_text())
 BOTH = {(1.68, 2.04), (3.4, 3.64)}
 

@@ -166,11 +166,16 @@ def _check_parents(text: str, file: Path) -> None:
         )
 
 
-def existing_file(what: str) -> Callable[[str], Path]:
-    """Make an option type for a file that must exist; `what` names it in the error.
+def existing(what: str) -> Callable[[str], Path]:
+    """Make an option type for a file or folder that must exist; `what` names it in the error.
 
     Such a path is checked while options are parsed, before anything heavy is imported.
     """
+    return _existing(what, lambda path: False, "")
+
+
+def existing_file(what: str) -> Callable[[str], Path]:
+    """Make an option type for a file that must exist; `what` names it in the error."""
     return _existing(what, Path.is_dir, f"is a folder, want a {what}")
 
 

@@ -50,8 +50,8 @@ def add_options(action: argparse.ArgumentParser) -> None:
         "--add-suffix",
         default=".npy",
         metavar="TEXT",
-        help="ending of the files' names in place of the clips' endings, which tells the form: .npy, .npz, .pt or .h5, also with a "
-        "name, as /features.npz (default: .npy)",
+        help="ending of the files' names in place of the clips' endings, which tells the form: .npy, .npz, .pt or .h5, also with "
+        "a name, as /features.npz (default: .npy)",
     )
     action.add_argument(
         "--key",

@@ -9,6 +9,7 @@ from avloc.cli.arguments.values import (
     above_zero,
     devices,
     duration,
+    existing,
     existing_file,
     existing_folder,
     moment,
@@ -76,7 +77,7 @@ def test_numbers_have_bounds():
 def test_paths_expand_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert path("~/clips") == tmp_path / "clips"
-    assert existing_folder("folder")("~") == tmp_path
+    assert existing_folder("folder")("~") == existing("file or folder")("~") == tmp_path
     with pytest.raises(argparse.ArgumentTypeError, match="~/none: no such checkpoint"):
         existing_file("checkpoint")("~/none")
 
