@@ -7,6 +7,7 @@ import http.client
 import importlib.util
 import io
 import json
+import multiprocessing
 import os
 import pty
 import re
@@ -23,7 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import av
@@ -109,6 +110,68 @@ def _run_in_terminal(arguments: Sequence[str], columns: int) -> TerminalRun:
     os.close(controller)
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output.decode()).replace("\r\n", "\n")
     return TerminalRun(process.wait(), text)
+
+
+FORKED_COMMAND = """
+import os, signal, sys, warnings
+os.chdir(folder)
+for number, path in ((1, out), (2, err)):
+    os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), number)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore Ctrl-C
+warnings.simplefilter("ignore")
+from avloc.cli.main import main
+sys.exit(main(words))
+"""
+
+
+class AvlocProcess:
+    """A process of its own that runs `avloc`; it has the members of `subprocess.Popen` that tests need."""
+
+    def __init__(self, context: Any, words: Sequence[Any], folder: Path, outputs: Path) -> None:
+        self._outputs = (outputs / "out", outputs / "err")
+        names = {
+            "words": [*map(str, words)],
+            "folder": str(folder),
+            "out": str(self._outputs[0]),
+            "err": str(self._outputs[1]),
+        }
+        self._process = context.Process(target=exec, args=(FORKED_COMMAND, names), daemon=False)
+        self._process.start()
+        self.pid = self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def send_signal(self, number: int) -> None:
+        if self._process.exitcode is None:
+            os.kill(self.pid, number)
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """Wait for the end, and return what was printed."""
+        self._process.join(timeout)
+        assert self._process.exitcode is not None, f"runs for more than {timeout} s"
+        out, err = (path.read_text() if path.exists() else "" for path in self._outputs)
+        return out, err
+
+
+@pytest.fixture(scope="session")
+def start_avloc(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Sequence[Any], Path], AvlocProcess]:
+    """A function that starts `avloc` with arguments in a folder, in a process of its own that has PyTorch at once.
+
+    It is forked from a server process that has imported it, which saves some seconds of each start.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["avloc.inference.parts", "avloc.inference.localizer", "avloc.inference.prediction_run"]
+    )
+    return lambda words, folder: AvlocProcess(context, words, folder, tmp_path_factory.mktemp("avloc"))
 
 
 @pytest.fixture(scope="session")
