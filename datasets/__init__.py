@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from avloc.datasets.loading.data_modules import ClipData as ClipData
     from avloc.datasets.loading.data_modules import FeatureData as FeatureData
     from avloc.datasets.loading.features import FeatureDataset as FeatureDataset
+    from avloc.datasets.loading.features import collate as collate
     from avloc.datasets.readers.catalog import read_records as read_records
     from avloc.datasets.readers.clip_records import ClipRecordTable as ClipRecordTable
     from avloc.datasets.readers.clip_records import read_clip_records as read_clip_records
@@ -32,6 +33,7 @@ __all__ = [
     "FeatureDataset",
     "RecordTable",
     "TableBuilder",
+    "collate",
     "examples_folder",
     "read_clip_records",
     "read_records",
@@ -47,6 +49,7 @@ _MODULES = {
     "FeatureDataset": "avloc.datasets.loading.features",
     "RecordTable": "avloc.datasets.readers.table",
     "TableBuilder": "avloc.datasets.readers.table",
+    "collate": "avloc.datasets.loading.features",
     "examples_folder": "avloc.datasets.synthetic.examples",
     "read_clip_records": "avloc.datasets.readers.clip_records",
     "read_records": "avloc.datasets.readers.catalog",

@@ -23,6 +23,7 @@ from avloc.core.suggestions import did_you_mean
 from avloc.core.timeline import DEFAULT_FPS, DEFAULT_SAMPLE_RATE
 from avloc.errors import AvlocError
 from avloc.evaluation.matching import MAX_NUMBER, BoolArray, IntArray, Labels
+from avloc.evaluation.protocols import PROTOCOLS
 from avloc.io.files import read_json, read_lines
 from avloc.io.jsonstream import Members, json_type, read_pieces
 
@@ -191,7 +192,9 @@ class _EntryCollector:
     def add_python(self, value: Any) -> None:
         """Add a piece of Python values, with checks of every entry."""
         if isinstance(value, Members) or not isinstance(value, list):
-            raise AvlocError(f"{self.path}: want a list of clips, got {json_type(value)}")
+            raise AvlocError(
+                f"{self.path}: want a list of clips, got {json_type(value)}; predictions are named first, metadata second"
+            )
         for entry in value:
             number, self.entries = self.entries, self.entries + 1
             if not isinstance(entry, Members):
@@ -205,7 +208,11 @@ class _EntryCollector:
 
     def _field(self, entry: Mapping[str, object], name: str, kind: type, number: int) -> Any:
         if name not in entry:
-            raise AvlocError(f"{self.path}: entry {number} has no field {name!r}, it has: {', '.join(entry) or 'none'}")
+            fitting = [p.name for p in PROTOCOLS.values() if name == self.segments_field and p.segments_field in entry]
+            hint = f"; it fits the protocol {' or '.join(fitting)}" if fitting else ""
+            raise AvlocError(
+                f"{self.path}: entry {number} has no field {name!r}, it has: {', '.join(entry) or 'none'}{hint}"
+            )
         if not isinstance(entry[name], kind) or isinstance(entry[name], Members):
             raise AvlocError(f"{self.path}: entry {number}: {name} is {entry[name]!r}, want a {kind.__name__}")
         return entry[name]

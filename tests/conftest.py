@@ -7,6 +7,7 @@ import http.client
 import importlib.util
 import io
 import json
+import multiprocessing
 import os
 import pty
 import re
@@ -23,7 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import av
@@ -111,6 +112,68 @@ def _run_in_terminal(arguments: Sequence[str], columns: int) -> TerminalRun:
     return TerminalRun(process.wait(), text)
 
 
+FORKED_COMMAND = """
+import os, signal, sys, warnings
+os.chdir(folder)
+for number, path in ((1, out), (2, err)):
+    os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), number)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore Ctrl-C
+warnings.simplefilter("ignore")
+from avloc.cli.main import main
+sys.exit(main(words))
+"""
+
+
+class AvlocProcess:
+    """A process of its own that runs `avloc`; it has the members of `subprocess.Popen` that tests need."""
+
+    def __init__(self, context: Any, words: Sequence[Any], folder: Path, outputs: Path) -> None:
+        self._outputs = (outputs / "out", outputs / "err")
+        names = {
+            "words": [*map(str, words)],
+            "folder": str(folder),
+            "out": str(self._outputs[0]),
+            "err": str(self._outputs[1]),
+        }
+        self._process = context.Process(target=exec, args=(FORKED_COMMAND, names), daemon=False)
+        self._process.start()
+        self.pid = self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def send_signal(self, number: int) -> None:
+        if self._process.exitcode is None:
+            os.kill(self.pid, number)
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """Wait for the end, and return what was printed."""
+        self._process.join(timeout)
+        assert self._process.exitcode is not None, f"runs for more than {timeout} s"
+        out, err = (path.read_text() if path.exists() else "" for path in self._outputs)
+        return out, err
+
+
+@pytest.fixture(scope="session")
+def start_avloc(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Sequence[Any], Path], AvlocProcess]:
+    """A function that starts `avloc` with arguments in a folder, in a process of its own that has PyTorch at once.
+
+    It is forked from a server process that has imported it, which saves some seconds of each start.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["avloc.inference.parts", "avloc.inference.localizer", "avloc.inference.prediction_run"]
+    )
+    return lambda words, folder: AvlocProcess(context, words, folder, tmp_path_factory.mktemp("avloc"))
+
+
 @pytest.fixture(scope="session")
 def render_once(make_once) -> Callable[[], contextlib.AbstractContextManager[None]]:
     """A context in which sets of the bundled speech share clips: one of the same plan and seed is rendered once, then copied.
@@ -135,6 +198,29 @@ def render_once(make_once) -> Callable[[], contextlib.AbstractContextManager[Non
     def patched():
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(generate, "render", copy)
+            yield
+
+    return patched
+
+
+@pytest.fixture(scope="session")
+def render_plainly() -> Callable[[], contextlib.AbstractContextManager[None]]:
+    """A context in which each clip of a generated set is a grey picture and a hum of its own length, rendered in a moment.
+
+    For tests of files, labels and streams, which do not look at what a clip shows.
+    """
+    from avloc.datasets.synthetic import generate
+    from avloc.datasets.synthetic.encode import write_mp4
+
+    def write(composition, path):
+        hum = 0.1 * np.sin(np.arange(composition.length, dtype=np.float32) / 9)
+        frames = np.full((composition.length * generate.FPS // 16_000, 64, 64, 3), 99, np.uint8)
+        write_mp4(path, frames, hum)
+
+    @contextlib.contextmanager
+    def patched():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(generate, "render", write)
             yield
 
     return patched

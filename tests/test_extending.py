@@ -7,7 +7,6 @@ import json
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -27,14 +26,8 @@ FILES = dict(re.findall(r'^```\w+ title="([\w.]+)"\n(.*?)^```', PAGE, re.MULTILI
 (COMMANDS,) = re.findall(r"^```\n(avloc extract.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
 
-def avloc(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command as a user does, in a process of its own."""
-    command = [sys.executable, "-W", "ignore", "-m", "avloc", *words]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-
-
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, tiny_set) -> Path:
+def folder(tmp_path_factory, tiny_set, start_avloc) -> Path:
     """The folder after all commands of the page."""
     folder = tmp_path_factory.mktemp("own")
     for name, text in FILES.items():
@@ -47,8 +40,9 @@ def folder(tmp_path_factory, tiny_set) -> Path:
     (folder / "clips" / "labels.txt").write_text("\n".join(lines))
     test_clip = next(r.file for r in read_records("lavdf", tiny_set, "test"))
     for line in COMMANDS.replace("clips/test/000001.mp4", f"clips/{test_clip}").splitlines():
-        run = avloc(shlex.split(line)[1:], folder)
-        assert run.returncode == 0, f"{line}\n{run.stdout}\n{run.stderr}"
+        process = start_avloc(shlex.split(line)[1:], folder)
+        output = process.communicate(timeout=600)
+        assert process.returncode == 0, "\n".join([line, *output])
     return folder
 
 
@@ -85,7 +79,7 @@ def test_commands_of_the_page_predict_and_localize(folder):
     predictions = json.loads((folder / "predictions.json").read_text())
     assert set(predictions) == {r.file for r in read_records("lavdf", folder / "clips", "test")}
     assert min(len(rows) for rows in predictions.values()) > 0
-    (localization,) = (p for p in folder.glob("*.json") if not p.name.startswith("predictions.json"))
+    (localization,) = (p for p in folder.glob("*.json") if not p.name.startswith("predictions"))
     document = json.loads(localization.read_text())
     assert [*document["segments"], *document["weaker_segments"]]
 

@@ -11,6 +11,7 @@ TESTS = ROOT / "tests"
 WHOLE = {
     "test_api.py",
     "test_architecture.py",
+    "test_constraints.py",
     "test_extending.py",
     "test_mirror.py",
     "test_package.py",
@@ -20,7 +21,9 @@ WHOLE = {
     "docs/images/test_take.py",
     "docs/test_augment.py",
     "docs/test_challenge.py",
+    "docs/test_formats.py",
     "docs/test_notebook.py",
+    "docs/test_pages.py",
     "docs/test_quickstart.py",
     "feature_extraction/job/test_kill.py",
     "feature_extraction/media/test_media_matrix.py",

@@ -8,6 +8,7 @@ from typing import Any
 
 from avloc.augment.catalog import PICTURE, SOUND
 from avloc.augment.recipe import MODALITIES, Choice, Range, Recipe, Step
+from avloc.core.suggestions import did_you_mean
 from avloc.errors import AvlocError, one_line
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -49,7 +50,8 @@ def _read_yaml(path: Path) -> Any:
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise AvlocError(f"{path}: no such recipe; name a YAML file, or one of {', '.join(PRESETS)}") from error
+        hint = did_you_mean(str(path), PRESETS)
+        raise AvlocError(f"{path}: no such recipe{hint}; name a YAML file, or one of {', '.join(PRESETS)}") from error
     except OSError as error:
         raise AvlocError(f"{path}: cannot be read ({one_line(error)})") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:

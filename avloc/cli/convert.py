@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from avloc.cli.arguments.parser import parser
-from avloc.cli.arguments.values import existing, path
+from avloc.cli.arguments.values import existing_file, output
 from avloc.core.descriptions import ClipInputFormat, Fit, TrainingContext
 from avloc.core.timeline import DEFAULT_FPS
 from avloc.errors import AvlocError, shown
@@ -46,12 +46,12 @@ def parse(arguments: Sequence[str]) -> ConvertOptions:
     options = parser("convert", EXAMPLE)
     options.add_argument(
         "published",
-        type=existing("checkpoint"),
+        type=existing_file("checkpoint or prediction file"),
         help="a Lightning checkpoint with state_dict and hyper_parameters; or predictions (.json, .pkl, .rttm)",
     )
     options.add_argument(
         "--out",
-        type=path,
+        type=output,
         required=True,
         help="the checkpoint to write, for `avloc localize` and `avloc predict`; or the predictions",
     )
@@ -117,6 +117,10 @@ def _convert_predictions(options: ConvertOptions) -> None:
         repeated = next(name for name in names if names.count(name) > 1)
         raise AvlocError(
             f"{options.published}: without {options.strip_suffix} several clips are named {shown(repeated)}"
+        )
+    if options.form is None and options.out.suffix not in PREDICTION_SUFFIXES:
+        raise AvlocError(
+            f"--out {options.out}: predictions are written as {', '.join(PREDICTION_SUFFIXES)}; name such a file, or the --form"
         )
     form = options.form or form_of_suffix(options.out)
     save_as(options.out, replace(predictions, files=names), form)

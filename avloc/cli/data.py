@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from avloc.cli.arguments.dataset import add_dataset_options
 from avloc.cli.arguments.limits import add_longest_option, default_workers
 from avloc.cli.arguments.parser import add_action, parser
-from avloc.cli.arguments.values import duration, path, positive
+from avloc.cli.arguments.values import duration, output, positive, whole
 from avloc.errors import shown
 
 if TYPE_CHECKING:
@@ -126,14 +126,14 @@ def _add_common_options(action: argparse.ArgumentParser) -> None:
 
 def _add_info_options(action: argparse.ArgumentParser) -> None:
     _add_common_options(action)
-    action.add_argument("--json", type=path, help="write the numbers to this file (default: none)")
-    action.add_argument("--html", type=path, help="write a page to this file (default: none)")
+    action.add_argument("--json", type=output, help="write the numbers to this file (default: none)")
+    action.add_argument("--html", type=output, help="write a page to this file (default: none)")
 
 
 def _add_check_options(action: argparse.ArgumentParser) -> None:
     _add_common_options(action)
     action.add_argument("--sample", type=positive, help="number of clips, drawn at random (default: all)")
-    action.add_argument("--out", type=path, help="write the problems to this CSV (default: print the first ten)")
+    action.add_argument("--out", type=output, help="write the problems to this CSV (default: print the first ten)")
     action.add_argument(
         "--decode",
         action="store_true",
@@ -150,14 +150,14 @@ def _add_check_options(action: argparse.ArgumentParser) -> None:
         help="give up on a clip after this time without progress (default: 60s)",
     )
     add_longest_option(action)
-    action.add_argument("--seed", type=int, default=0, help="seed of the sample (default: 0)")
+    action.add_argument("--seed", type=whole, default=0, help="seed of the sample (default: 0)")
 
 
 def _add_sample_options(action: argparse.ArgumentParser) -> None:
     _add_common_options(action)
     action.add_argument("--clips", type=positive, default=6, help="number of clips (default: 6)")
-    action.add_argument("--out", type=path, default=Path("sheet.png"), help="the png (default: sheet.png)")
-    action.add_argument("--seed", type=int, default=0, help="seed of the choice (default: 0)")
+    action.add_argument("--out", type=output, default=Path("sheet.png"), help="the png (default: sheet.png)")
+    action.add_argument("--seed", type=whole, default=0, help="seed of the choice (default: 0)")
 
 
 def run(arguments: Sequence[str]) -> int:

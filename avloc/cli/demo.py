@@ -11,7 +11,7 @@ from pathlib import Path
 
 from avloc.cli.arguments.limits import default_workers
 from avloc.cli.arguments.parser import parser
-from avloc.cli.arguments.values import path, positive
+from avloc.cli.arguments.values import output_folder, positive, whole
 from avloc.errors import AvlocError
 from avloc.io.processes import sigterm_as_interrupt
 
@@ -40,12 +40,12 @@ def parse(arguments: Sequence[str]) -> DemoOptions:
         "this package. A second run reuses what exists; a stopped one continues.",
     )
     options.add_argument(
-        "--out", type=path, default=Path("avloc-demo"), help="folder for everything (default: avloc-demo)"
+        "--out", type=output_folder, default=Path("avloc-demo"), help="folder for everything (default: avloc-demo)"
     )
     options.add_argument(
-        "--clips", type=int, default=DEFAULT_CLIPS, help=f"number of clips to generate (default: {DEFAULT_CLIPS})"
+        "--clips", type=whole, default=DEFAULT_CLIPS, help=f"number of clips to generate (default: {DEFAULT_CLIPS})"
     )
-    options.add_argument("--seed", type=int, default=0, help="seed of the clips and of the training (default: 0)")
+    options.add_argument("--seed", type=whole, default=0, help="seed of the clips and of the training (default: 0)")
     options.add_argument("--epochs", type=positive, help="training epochs (default: the configuration's)")
     options.add_argument(
         "--workers", type=positive, default=default_workers(), help="worker processes (default: one per core)"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from avloc.cli.arguments.dataset import add_dataset_options
 from avloc.cli.arguments.parser import command_line, parser
-from avloc.cli.arguments.values import above_zero, number, output, path, positive
+from avloc.cli.arguments.values import above_zero, existing_file, number, output, path, positive, whole
 from avloc.cli.scores.clip_scores import (
     add_cost_options,
     print_warnings,
@@ -216,16 +216,19 @@ def _add_analysis_options(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--bootstrap",
-        type=int,
+        type=whole,
         nargs="?",
         const=RESAMPLES,
         metavar="N",
         help=f"95 %% intervals from N draws of source videos; without N, {RESAMPLES} (default: none)",
     )
     group.add_argument(
-        "--versus", type=path, metavar="B.json", help="difference to these predictions, with intervals (default: none)"
+        "--versus",
+        type=existing_file("prediction file"),
+        metavar="B.json",
+        help="difference to these predictions, with intervals (default: none)",
     )
-    group.add_argument("--seed", type=int, default=0, help="seed of the draws (default: 0)")
+    group.add_argument("--seed", type=whole, default=0, help="seed of the draws (default: 0)")
     group.add_argument(
         "--frame-step",
         type=above_zero,
@@ -270,7 +273,7 @@ def _list_of(number_type: Callable[[str], float]) -> Callable[[str], tuple[float
 def run(arguments: Sequence[str]) -> int:
     """Score the predictions, print the tables, and write the output files."""
     from avloc.evaluation.detection import CLIP_SCORE_SUFFIXES
-    from avloc.evaluation.protocols import get_protocol, replace_options
+    from avloc.evaluation.protocols import PROTOCOLS, get_protocol, replace_options
 
     options = parse(arguments)
     if options.bootstrap is not None and options.bootstrap < 2:
@@ -278,7 +281,9 @@ def run(arguments: Sequence[str]) -> int:
     is_clip_file = options.predictions.suffix in CLIP_SCORE_SUFFIXES
     if options.protocol is None:
         if not is_clip_file:
-            raise AvlocError("--protocol is missing; only clip scores with an ASVspoof key need none")
+            raise AvlocError(
+                f"--protocol is missing, one of {', '.join(PROTOCOLS)}; only clip scores with an ASVspoof key need none"
+            )
         score_clip_scores(options, _clip_labels(options, None), "")
         return 0
     protocol = replace_options(

@@ -13,7 +13,7 @@ from avloc.cli.arguments.dataset import add_dataset_options
 from avloc.cli.arguments.engine import EngineOptions, add_engine_options
 from avloc.cli.arguments.limits import add_longest_option, add_timeout_option, default_workers
 from avloc.cli.arguments.parser import parser
-from avloc.cli.arguments.values import devices, path, positive
+from avloc.cli.arguments.values import devices, output, output_folder, positive
 from avloc.errors import AvlocError, shown
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _add_task_options(options: argparse.ArgumentParser) -> None:
         help=f"comma-separated, of: {', '.join(available_extractors())}, or your own as my_package.MyExtractor; with arguments "
         "as in logspec,r3d_18:weights=r3d_18.pth,stride=2",
     )
-    options.add_argument("--store", required=True, type=path, help="folder of the store")
+    options.add_argument("--store", required=True, type=output_folder, help="folder of the store")
     options.add_argument("--split", help="extract only this split (default: all)")
     options.add_argument(
         "--shard-clips", type=positive, help="clips per shard (default: a 16th of the set, but 8 to 2000)"
@@ -166,7 +166,7 @@ def _add_resource_options(options: argparse._ArgumentGroup) -> None:
     )
     add_timeout_option(options)
     add_longest_option(options)
-    options.add_argument("--log", type=path, help="log file of JSON lines (default: STORE/log/extract-i-of-n.jsonl)")
+    options.add_argument("--log", type=output, help="log file of JSON lines (default: STORE/log/extract-i-of-n.jsonl)")
     options.add_argument("--no-space-check", action="store_true", help="start even if the disk looks too small")
 
 
@@ -183,6 +183,10 @@ def make_plans(options: ExtractOptions) -> list[JobPlan]:
 
     if options.copies is not None and options.augment is None:
         raise AvlocError("--copies: are made by a recipe; name it with --augment, as in --augment light")
+    if options.store.resolve() == options.root.resolve():
+        raise AvlocError(
+            f"--store {options.store}: is the dataset's folder, into which nothing is written; name another"
+        )
     settings = _settings(options)
     recipe = None if options.augment is None else read_recipe(options.augment)
     return plan_jobs(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 from avloc.cli.arguments.limits import add_longest_option, add_timeout_option
 from avloc.cli.arguments.localizer import add_localizer_options, add_prior_option, pop_localizer_settings
 from avloc.cli.arguments.parser import command_line, parser
-from avloc.cli.arguments.values import existing, moment, path, positive, score, whole
+from avloc.cli.arguments.values import existing_file, moment, path, positive, score, whole
 from avloc.core.provenance import current_provenance
 from avloc.core.suggestions import did_you_mean
 from avloc.errors import AvlocError, shown
@@ -199,7 +199,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     options.add_argument(
         "--verify",
-        type=existing("result of avloc localize"),
+        type=existing_file("result of avloc localize"),
         metavar="RESULT.json",
         help="localize the clip again by the checkpoint and with the settings that this result records, and compare; exit code 1 "
         "if the clip, the checkpoint or the result differ (default: none)",

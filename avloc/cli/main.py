@@ -20,6 +20,7 @@ from avloc.errors import AvlocError, shown
 
 QUIET, VERBOSE = "--quiet", "--verbose"
 FLAGS = (QUIET, VERBOSE)
+TOP_OPTIONS = (*FLAGS, "--help", "--version", "--completion")
 RESUMED = ("demo", "synth", "extract", "train", "predict")
 CURES = dict.fromkeys(RESUMED, "; finished work is kept, run the same command again to continue")
 CURES["localize"] = "; finished clips are kept, add --skip-done to continue"
@@ -79,7 +80,7 @@ def _run(words: Sequence[str]) -> int:
         print(f"avloc {__version__}")
         return 0
     if words[0] not in VERBS:
-        hint = did_you_mean(words[0], VERBS)
+        hint = did_you_mean(words[0], TOP_OPTIONS if words[0].startswith("-") else VERBS)
         raise AvlocError(f"unknown command {words[0]!r}{hint}, want one of {', '.join(VERBS)}")
     return int(import_module(f"avloc.cli.{words[0]}").run(words[1:]))
 

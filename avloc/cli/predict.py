@@ -15,7 +15,7 @@ from avloc.cli.arguments.engine import EngineOptions, add_engine_options
 from avloc.cli.arguments.limits import add_longest_option, add_timeout_option, default_workers
 from avloc.cli.arguments.localizer import add_localizer_options, pop_localizer_settings
 from avloc.cli.arguments.parser import command_line, parser
-from avloc.cli.arguments.values import devices, existing, output, positive
+from avloc.cli.arguments.values import devices, existing_file, existing_folder, output, positive
 from avloc.errors import AvlocError, shown
 from avloc.inference.settings import LocalizerSettings
 
@@ -71,7 +71,7 @@ def parse(arguments: Sequence[str]) -> PredictOptions:
     add_dataset_options(options)
     options.add_argument("--split", default="test", help="the split to predict (default: test)")
     options.add_argument(
-        "--store", type=existing("feature store"), help="cached features (default: none, every clip is decoded)"
+        "--store", type=existing_folder("feature store"), help="cached features (default: none, every clip is decoded)"
     )
     options.add_argument(
         "--out", type=output, required=True, help='the file to write: {"file": [[score, start, end], …]} in seconds'
@@ -112,7 +112,7 @@ def _add_row_options(options: argparse.ArgumentParser) -> None:
     )
     options.add_argument(
         "--tuned",
-        type=existing("file of tuned settings"),
+        type=existing_file("file of tuned settings"),
         metavar="F.json",
         help="decode by settings that avloc tune found (default: the checkpoint's own)",
     )

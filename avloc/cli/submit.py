@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from avloc.cli.arguments.limits import default_workers
 from avloc.cli.arguments.parser import parser
 from avloc.cli.arguments.values import output, path, positive
+from avloc.cli.scores.fits import naming
 from avloc.errors import AvlocError, shown
 from avloc.io.files import read_json, write_csv
 
@@ -132,7 +133,8 @@ def _submit_segments(options: SubmitOptions, files: list[str] | None) -> int:
         raise AvlocError(f"{options.predictions}: {check.misread}; nothing was written")
     if options.no_repair and counts:
         raise AvlocError(f"{options.predictions}: {sum(counts.values())} problems, and --no-repair was given")
-    repaired = repair(check, files, durations_s, max_rows=options.max_rows)
+    with naming(options.predictions):
+        repaired = repair(check, files, durations_s, max_rows=options.max_rows)
     unscored = 0
     if options.detections is not None and clip_scores is not None:
         clip_scores, unscored = _align_clip_scores(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from avloc.cli.arguments.limits import default_workers
 from avloc.cli.arguments.parser import parser
-from avloc.cli.arguments.values import path, positive
+from avloc.cli.arguments.values import output_folder, path, positive, whole
 from avloc.core.records import VideoRecord
 from avloc.errors import shown
 
@@ -57,10 +57,10 @@ class SynthOptions:
 def parse(arguments: Sequence[str]) -> SynthOptions:
     """Parse the verb's arguments."""
     options = parser("synth", "avloc synth clips --layout lavdf --clips 200 --seed 7")
-    options.add_argument("out", type=path, help="folder for the new dataset")
+    options.add_argument("out", type=output_folder, help="folder for the new dataset")
     options.add_argument("--layout", required=True, help=f"layout of the dataset: {', '.join(LAYOUT_NAMES)}")
-    options.add_argument("--clips", type=int, required=True, help="number of clips, at least 9")
-    options.add_argument("--seed", type=int, default=0, help="the same seed gives the same files (default: 0)")
+    options.add_argument("--clips", type=whole, required=True, help="number of clips, at least 9")
+    options.add_argument("--seed", type=whole, default=0, help="the same seed gives the same files (default: 0)")
     options.add_argument(
         "--speech",
         type=path,

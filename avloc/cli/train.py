@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -56,10 +57,21 @@ def parse(arguments: Sequence[str]) -> TrainOptions:
     if not words or words[0] in ("-h", "--help"):
         print(_help())
         return TrainOptions((), 0 if words else 2)
+    _check_words(words)
     words = [word for pair in _options(words) for word in _resolved(*pair)]
     if "--help" not in words:
         _check(words)
     return TrainOptions(tuple(words))
+
+
+def _check_words(words: Sequence[str]) -> None:
+    """Raise for a name without its option, and for a run without a configuration."""
+    if not words[0].startswith("-"):
+        raise AvlocError(f"want options, got {words[0]!r}; a configuration is named by --config {words[0]}")
+    names = {word.partition("=")[0] for word in words}
+    is_typo = any(did_you_mean(name, ("--config",)) for name in names)  # of which the parser has more to say
+    if names.isdisjoint(("--config", "-c", "--help", "--help-all", "--data", "--model")) and not is_typo:
+        raise AvlocError("--config is missing, a YAML file or the name of a configuration, as --config demo")
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -161,11 +173,14 @@ def _check(words: Sequence[str]) -> None:
             _check_class_path(value, name)
         elif name in ("--resume", "--init") and not Path(value).expanduser().is_file():
             raise AvlocError(f"{value}: no such checkpoint")
+        elif name == "--trainer.default_root_dir" and Path(value).expanduser().is_file():
+            raise AvlocError(f"{value}: is a file, want the folder of the run; name another --trainer.default_root_dir")
         elif name.startswith("--data."):
             paths[name.rpartition(".")[2]] = value
     for name, kind in CHECKED_PATHS.items():
-        if name in paths and not Path(paths[name]).expanduser().exists():
-            raise AvlocError(f"{paths[name]}: no such {kind} (data.{name})")
+        if name in paths and not Path(paths[name]).expanduser().is_dir():
+            problem = f"is a file, want the {kind}" if Path(paths[name]).expanduser().exists() else f"no such {kind}"
+            raise AvlocError(f"{paths[name]}: {problem} (data.{name})")
 
 
 def _check_config(file: str) -> dict[str, str]:
@@ -176,9 +191,11 @@ def _check_config(file: str) -> dict[str, str]:
         config = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise AvlocError(f"{file}: not a YAML file ({one_line(error)})") from error
+    if not isinstance(config, dict):
+        raise AvlocError(f"{file}: want a configuration with model:, data: and trainer:, got {type(config).__name__}")
     for class_path in _class_paths(config):
         _check_class_path(class_path, file)
-    data = config.get("data") if isinstance(config, dict) else None
+    data = config.get("data")
     settings = data.get("init_args", data) if isinstance(data, dict) else None
     return {k: v for k, v in (settings or {}).items() if isinstance(v, str)}
 
@@ -201,7 +218,7 @@ def _check_class_path(class_path: str, place: str) -> None:
     """
     module, _, name = class_path.rpartition(".")
     if not module.startswith("avloc"):
-        make_importable(class_path)
+        _check_own_class(class_path, place)
         return
     try:
         spec = find_spec(module)
@@ -213,4 +230,16 @@ def _check_class_path(class_path: str, place: str) -> None:
     public = next((f"{room}.{name}" for room in ROOMS if name in dir(import_module(room))), None)
     if public is not None:
         raise AvlocError(f"{place}: class_path {class_path} has moved; want {public}")
-    raise AvlocError(f"{place}: class_path {class_path} does not exist")
+    hint = did_you_mean(name, {each for room in ROOMS for each in dir(import_module(room))})
+    raise AvlocError(f"{place}: class_path {class_path} does not exist{hint}")
+
+
+def _check_own_class(class_path: str, place: str) -> None:
+    """Raise unless the module of a class of the user's can be found, which may lie in the current folder."""
+    make_importable(class_path)
+    package = class_path.partition(".")[0]
+    if "." in class_path and package not in sys.modules and find_spec(package) is None:
+        raise AvlocError(
+            f"{place} {class_path}: no module {package} here; want a class of the current folder or of an installed package, as "
+            "my_package.MyClass"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from avloc.inference.localizer import Localizer
     from avloc.localization.result import Localization
 
+_ADDRESS = re.compile(r"[a-z]+:/", re.IGNORECASE)  # a path joins its two slashes
 # A full, read-only or exhausted disk stops the run: the next clip would fail in the same way.
 FATAL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
@@ -52,7 +54,8 @@ def find_clips(paths: Sequence[Path]) -> list[ClipJob]:
             output file.
     """
     if not any(path.exists() for path in paths):
-        raise AvlocError(f"{paths[0]}: no such file or folder")
+        hint = "; addresses are not opened, download it first" if _ADDRESS.match(str(paths[0])) else ""
+        raise AvlocError(f"{paths[0]}: no such file or folder{hint}")
     jobs = dict.fromkeys(
         job for path in paths for job in (_folder_jobs(path) if path.is_dir() else [ClipJob(path, Path(path.stem))])
     )
@@ -76,7 +79,7 @@ def _folder_jobs(folder: Path) -> list[ClipJob]:
         if path.suffix.lower() in SUFFIXES and path.is_file() and not _is_hidden(path.relative_to(folder))
     )
     if not clips:
-        raise AvlocError(f"{folder}: a folder without media files")
+        raise AvlocError(f"{folder}: a folder without media files, such as .mp4 or .wav")
     return [ClipJob(clip, clip.relative_to(folder).with_suffix("")) for clip in clips]
 
 

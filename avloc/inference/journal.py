@@ -216,6 +216,11 @@ class Journal:
                 )
         remove_stale(self.folder)
 
+    def discard_unused(self) -> None:
+        """Remove the journal if it has no part: the run failed before it had made one."""
+        if self.folder.is_dir() and not any(self.folder.glob("*.part")):
+            shutil.rmtree(self.folder, ignore_errors=True)
+
     def has(self, part: int) -> bool:
         """Tell whether a part is finished."""
         return self.path(part).is_file()

@@ -83,11 +83,16 @@ def predict_to_file(
     missing = [spec for part, spec in specs.items() if not journal.has(part)]
     reused = done = total - sum(spec.end - spec.first for spec in missing)
     progress(done, total)
-    with contextlib.closing(engine(missing, settings)) as events:  # type: ignore[type-var]
-        for event in events:
-            if isinstance(event, ClipPredicted):
-                done += 1
-                progress(done, total)
+    try:
+        with contextlib.closing(engine(missing, settings)) as events:  # type: ignore[type-var]
+            for event in events:
+                if isinstance(event, ClipPredicted):
+                    done += 1
+                    progress(done, total)
+    except AvlocError:
+        if n == 1:  # other tasks may be about to write their first part
+            journal.discard_unused()
+        raise
     summary = PartSummary()
     for part in journal.summaries(own_parts):
         summary.add(part)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avloc.errors import AvlocError, one_line
+from avloc.errors import AvlocError
+from avloc.io.devices import require_device
 
 if TYPE_CHECKING:
     from avloc.feature_extraction.extractors.base import Extractor
@@ -141,18 +142,3 @@ class LocalizerSettings:
         localizer.source.prepare(pulse)
         localizer.pulse = pulse
         return localizer
-
-
-def require_device(device: str) -> str:
-    """Check that a device can be used, and return it.
-
-    Raises:
-        AvlocError: if torch does not know or see it.
-    """
-    import torch
-
-    try:
-        torch.zeros(1, device=device).cpu()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise AvlocError(f"device {device!r} cannot be used here: {one_line(error)}") from error
-    return device

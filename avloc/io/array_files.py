@@ -1,7 +1,8 @@
-"""A file of one clip's features (.npy, .npz, .pt, .h5) > an array of numbers, without running code from the file."""
+"""A file of one clip's features (.npy, .npz, .pt, .h5) > an array of numbers, without running code from the file; and back."""
 
 from __future__ import annotations
 
+import io
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -14,6 +15,8 @@ import numpy.typing as npt
 from avloc.errors import AvlocError, one_line
 
 SUFFIXES = (".npy", ".npz", ".pt", ".pth", ".h5", ".hdf5")
+DEFAULT_KEY = "features"
+"""Name of the array in .npz and .h5 files that avloc writes."""
 MAX_BYTES = 1 << 32
 """A larger array is refused, but of a .npy file, which is mapped."""
 MAX_EXPANSION = 200
@@ -86,6 +89,40 @@ def _read_hdf5(path: Path, key: str | None) -> npt.NDArray[Any]:
             return np.asarray(table[()])
     except (OSError, KeyError, RuntimeError, ValueError) as error:
         raise AvlocError(f"not an HDF5 file of arrays of numbers ({one_line(error)})") from error
+
+
+def encode_array(values: npt.NDArray[Any], suffix: str, key: str | None = None) -> memoryview:
+    """Return the content of a file that `open_array` reads.
+
+    It goes through memory, because the writers of numpy and PyTorch hide the number of the system's error.
+
+    Args:
+        values: numbers.
+        suffix: one of `SUFFIXES`, which tells the form.
+        key: name of the array; None: `features` in .npz and .h5 files, and in .pt files a tensor without a name.
+
+    Raises:
+        AvlocError: if a .npy file, which has no names, is asked for a key.
+    """
+    buffer = io.BytesIO()
+    if suffix == ".npy":
+        if key is not None:
+            raise AvlocError(f"a .npy file has one array without a name, got {key!r}; leave the key out, or write .npz")
+        np.save(buffer, values, allow_pickle=False)
+    elif suffix == ".npz":
+        arrays: dict[str, Any] = {key or DEFAULT_KEY: values}
+        np.savez(buffer, **arrays)
+    elif suffix in (".h5", ".hdf5"):
+        import h5py
+
+        with h5py.File(buffer, "w") as file:
+            file[key or DEFAULT_KEY] = values
+    else:
+        import torch
+
+        tensor = torch.from_numpy(np.ascontiguousarray(values))
+        torch.save(tensor if key is None else {key: tensor}, buffer)
+    return buffer.getbuffer()
 
 
 def choose_key(names: list[str], key: str | None) -> str:

@@ -25,6 +25,17 @@ from avloc.io.cells import quote_cell
 STALE_AFTER_S = 3 * 86400.0
 """Age at which a temporary file of another machine or container counts as abandoned, in seconds."""
 NEARLY_FULL_BYTES = 1 << 20
+_CURES = {
+    errno.ENOENT: "no such file or folder",
+    errno.EISDIR: "is a folder, want a file",
+    errno.ENOTDIR: "is a file, or lies in one; want a folder",
+    errno.EEXIST: "exists already; name another place",
+    errno.EACCES: "no right to read or write it; change its rights, or name another place",
+    errno.EPERM: "the system does not permit it; name another place",
+    errno.EROFS: "on a file system that cannot be written to; name another place",
+    errno.ENAMETOOLONG: "a name that is too long for the file system; shorten it",
+}
+"""Errors of the system for which people can do something, with the cure."""
 HASHED_BLOCK_BYTES = 1 << 20
 LONGEST_NAME = 255  # bytes, on every usual file system
 # The machine and process that write a temporary file: once the process is gone, the file may be removed.
@@ -153,7 +164,7 @@ def no_room_error(error: OSError, path: str | Path, size: int | None = None, wri
 
 def describe_os_error(error: OSError) -> str:
     """Describe an error of the system in one line: the file, or on a full disk without a name the folders that are full."""
-    text = error.strerror or one_line(error) or type(error).__name__
+    text = _CURES.get(error.errno or 0) or error.strerror or one_line(error) or type(error).__name__
     if error.filename is not None:
         name = (
             os.fsdecode(error.filename)
@@ -243,8 +254,10 @@ def read_lines(path: str | Path, what: str) -> list[str]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError as error:
         raise AvlocError(f"{path}: no such {what}") from error
+    except IsADirectoryError as error:
+        raise AvlocError(f"{path}: is a folder, want a {what}") from error
     except UnicodeDecodeError as error:
-        raise AvlocError(f"{path}: not text in UTF-8") from error
+        raise AvlocError(f"{path}: not text in UTF-8, want a {what}") from error
     return [line.strip() for line in lines if line.strip()]
 
 

@@ -73,7 +73,7 @@ def read_pieces(
     """
     try:
         with path.open("rb") as file:
-            _PieceReader(file, path, kind, simdjson_parser, python_parser).run()
+            _PieceReader(file, path, kind, simdjson_parser, python_parser, what).run()
     except FileNotFoundError as error:
         raise AvlocError(f"{path}: no such {what}") from error
     except IsADirectoryError as error:
@@ -94,9 +94,15 @@ class _PieceReader:
     """Reads one file; see `read_pieces`."""
 
     def __init__(
-        self, file: BinaryIO, path: Path, kind: Kind, simdjson_parser: SimdjsonParser, python_parser: PythonParser
+        self,
+        file: BinaryIO,
+        path: Path,
+        kind: Kind,
+        simdjson_parser: SimdjsonParser,
+        python_parser: PythonParser,
+        what: str,
     ) -> None:
-        self.file, self.path, self.marks = file, path, MARKS[kind]
+        self.file, self.path, self.marks, self.what = file, path, MARKS[kind], what
         self.simdjson_parser, self.python_parser = simdjson_parser, python_parser
         self.simdjson = simdjson.Parser()
         self.position = 0  # bytes of the file before the buffer
@@ -170,7 +176,7 @@ class _PieceReader:
             raise AvlocError(f"{self.path}: {self._line(at)}: not JSON ({error.msg}){_excerpt(error)}") from error
         except UnicodeDecodeError as error:
             line = self._line(self.position - added + error.start)
-            raise AvlocError(f"{self.path}: {line}: not text in UTF-8") from error
+            raise AvlocError(f"{self.path}: {line}: not text in UTF-8; want a {self.what}") from error
         except RecursionError as error:
             raise AvlocError(f"{self.path}: not JSON that can be read (brackets nested too deeply)") from error
         except ValueError as error:

@@ -17,6 +17,7 @@ LIGHTNING_DICTIONARIES = (
     "lightning_fabric.utilities.data.AttributeDict",
 )
 """Subclasses of dict in checkpoints of Lightning, which are read as plain dictionaries."""
+NOT_OF_TORCH = (ValueError, EOFError)  # of the reader of pickles, for another format
 MAX_PICKLE_BYTES = 4 << 20
 """Largest pickle within a file: it describes the tensors, some hundred bytes each."""
 MAX_INSTRUCTIONS = 1_000_000
@@ -24,12 +25,13 @@ MAX_INSTRUCTIONS = 1_000_000
 OLD_PICKLES = 5  # magic number, version, system, content, keys of the tensors; then the tensors
 
 
-def load_file(path: str | Path, *, mapped: bool = False) -> Any:
+def load_file(path: str | Path, *, mapped: bool = False, expected: str = "a file that torch.save wrote") -> Any:
     """Load a file that `torch.save` wrote, on the CPU; tensors and plain values only, no code is run.
 
     Args:
         path: the file.
         mapped: leave the tensors in the file until they are used.
+        expected: noun for the file that is wanted, for the error.
 
     Raises:
         CheckpointError: if the file is missing, was not written by torch, holds more than tensors and plain values, or claims
@@ -46,17 +48,20 @@ def load_file(path: str | Path, *, mapped: bool = False) -> Any:
             raise CheckpointError(f"{path}: a damaged checkpoint, it was cut off")
         problem = _oversized_part(path) if is_archive else _long_pickle(path)
         if problem is not None:
-            raise CheckpointError(f"{path}: not a checkpoint ({problem})")
+            raise CheckpointError(f"{path}: not a checkpoint ({problem}); want {expected}")
         with torch.serialization.safe_globals([(dict, name) for name in LIGHTNING_DICTIONARIES]):
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and is_archive)
     except CheckpointError:
         raise
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path}: not a checkpoint (torch did not write it, or it holds more than tensors)"
+            f"{path}: not a checkpoint (torch did not write it, or it holds more than tensors); want {expected}"
         ) from error
     except Exception as error:  # torch raises many types for a file of another format
-        raise CheckpointError(f"{path}: not a checkpoint ({one_line(error) or type(error).__name__})") from error
+        reason = (
+            "torch did not write it" if isinstance(error, NOT_OF_TORCH) else one_line(error) or type(error).__name__
+        )
+        raise CheckpointError(f"{path}: not a checkpoint ({reason}); want {expected}") from error
     return content
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from avloc.lazy import load
 
 if TYPE_CHECKING:
+    from avloc.core.descriptions import TrainingContext as TrainingContext
     from avloc.models.batfd.network import BATFD as BATFD
     from avloc.models.batfd.plus import BATFDPlus as BATFDPlus
     from avloc.models.batfd.published import load_published as load_published
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from avloc.models.catalog import build_model as build_model
     from avloc.models.checkpoint import Checkpoint as Checkpoint
     from avloc.models.checkpoint import read_checkpoint as read_checkpoint
+    from avloc.models.checkpoint import write_checkpoint as write_checkpoint
     from avloc.models.clip_pooling import AttentiveStatisticsPooling as AttentiveStatisticsPooling
     from avloc.models.clip_pooling import MeanPooling as MeanPooling
     from avloc.models.clip_pooling import MultiHeadFactorizedPooling as MultiHeadFactorizedPooling
@@ -41,12 +43,14 @@ __all__ = [
     "RawFrontEnd",
     "SpectrogramFrontEnd",
     "SpeechFrontEnd",
+    "TrainingContext",
     "build_front_end",
     "build_model",
     "check_network",
     "load_published",
     "multiple_instance_loss",
     "read_checkpoint",
+    "write_checkpoint",
 ]
 
 _MODULES = {
@@ -63,12 +67,14 @@ _MODULES = {
     "RawFrontEnd": "avloc.models.front_ends.raw",
     "SpectrogramFrontEnd": "avloc.models.front_ends.spectrogram",
     "SpeechFrontEnd": "avloc.models.front_ends.speech",
+    "TrainingContext": "avloc.core.descriptions",
     "build_front_end": "avloc.models.front_ends.catalog",
     "build_model": "avloc.models.catalog",
     "check_network": "avloc.models.network",
     "load_published": "avloc.models.batfd.published",
     "multiple_instance_loss": "avloc.models.weak_pooling",
     "read_checkpoint": "avloc.models.checkpoint",
+    "write_checkpoint": "avloc.models.checkpoint",
 }
 
 

@@ -30,6 +30,7 @@ from avloc.models.network import Network, as_module, check_inputs
 if TYPE_CHECKING:
     from torch import Tensor
 
+EXPECTED = "one that `avloc train` or `avloc convert` wrote"
 KEY = "avloc"
 VERSION = 1
 FRONT_END_OPTIONS = tuple(f"{modality}_front_end_options" for modality in MODALITIES)
@@ -138,7 +139,7 @@ def read_outline(path: str | Path) -> Checkpoint:
         CheckpointError: if the file is missing or no checkpoint of avloc, or its entries beside the weights are damaged.
     """
     path = Path(path).expanduser()
-    values = _entries(path, load_file(path, mapped=True))
+    values = _entries(path, load_file(path, mapped=True, expected=EXPECTED))
     description = _description(path, values.get("network", {"name": values["model"]}))
     return Checkpoint(path, values["model"], values["arguments"], _context(path, values), {}, description)
 
@@ -146,7 +147,7 @@ def read_outline(path: str | Path) -> Checkpoint:
 def _read_whole(path: Path) -> Checkpoint:
     if path.is_file() and (part := damaged_part(path)) is not None:
         raise CheckpointError(f"{path}: a damaged checkpoint, its part {part} was changed")
-    return parse_checkpoint(path, load_file(path))
+    return parse_checkpoint(path, load_file(path, expected=EXPECTED))
 
 
 def _whole_sibling(path: Path) -> Path | None:

@@ -161,7 +161,8 @@ def _one_line_errors(words: Sequence[str]) -> Iterator[None]:
         # From a loader's worker, which sends its whole traceback as the message.
         raise AvlocError(text.strip().splitlines()[-1].partition(": ")[2]) from error
     except MisconfigurationException as error:
-        raise AvlocError(one_line(error)) from error
+        hint = "; --trainer.accelerator cpu works everywhere" if "backend found" in str(error) else ""
+        raise AvlocError(f"{one_line(error)}{hint}") from error
     except (RuntimeError, OSError) as error:
         raise _loading_error(error) or error from error
     except SystemExit as error:

@@ -120,7 +120,8 @@ def read_records(
         )
     if not len(table):
         place = f"the split {split!r}" if split else "any split"
-        raise AvlocError(f"{root}: no clips in {place}, read as {name}")
+        hint = f"; want files that end with {', '.join(sorted(tabular.SUFFIXES))}" if name == "folder" else ""
+        raise AvlocError(f"{root}: no clips in {place}, read as {name}{hint}")
     _check_unique(table, root)
     return table
 

@@ -179,9 +179,12 @@ def _csv_rows(path: Path) -> Iterator[Entry]:
             missing = [name for name in ("file", "start", "end") if name not in (rows.fieldnames or [])]
             if missing:
                 columns = ", ".join(rows.fieldnames or []) or "none"
+                cure = "a real clip has a row with empty start and end"
+                if any(separator in columns for separator in (";", "\t")):
+                    cure = "separate the columns by commas"
                 raise AvlocError(
                     f"{path}: want a CSV with the columns file, start, end, got {columns}; {', '.join(missing)} is missing "
-                    "(a real clip has a row with empty start and end)"
+                    f"({cure})"
                 )
             yield from rows
     except FileNotFoundError as error:

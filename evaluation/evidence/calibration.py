@@ -92,7 +92,9 @@ class Calibration:
         """
         if not isinstance(document, dict) or document.get("schema") != SCHEMA:
             got = document.get("schema") if isinstance(document, dict) else type(document).__name__
-            raise AvlocError(f"{source}: want a calibration of schema {SCHEMA}, got {got!r}")
+            raise AvlocError(
+                f"{source}: want a calibration of schema {SCHEMA}, got {got!r}; avloc calibrate --save writes one"
+            )
         transforms, slopes = document.get("transforms"), document.get("slopes")
         checks = {
             "kind": document.get("kind") in ("clips", "segments"),

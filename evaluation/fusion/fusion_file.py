@@ -39,7 +39,7 @@ def read_fusion(path: str | os.PathLike[str]) -> SegmentFusion:
     document = read_json(path, "fusion")
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         got = document.get("schema") if isinstance(document, dict) else type(document).__name__
-        raise AvlocError(f"{path}: want a fusion of schema {SCHEMA}, got {got!r}")
+        raise AvlocError(f"{path}: want a fusion of schema {SCHEMA}, got {got!r}; avloc fuse --save writes one")
     weights, calibrations, keep = (document.get(name) for name in ("weights", "calibrations", "keep"))
     checks = {
         "weights": isinstance(weights, list) and all(type(weight) in (int, float) for weight in weights),

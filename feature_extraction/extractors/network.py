@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from avloc.core.descriptions import ExtractorDescription
 from avloc.errors import AvlocError
 from avloc.feature_extraction.extractors.base import Extractor
+from avloc.io.devices import require_device
 from avloc.io.files import file_sha256
 
 if TYPE_CHECKING:
@@ -41,15 +42,9 @@ class NetworkExtractor(Extractor):
         Raises:
             AvlocError: if the device or the precision does not exist.
         """
-        import torch
-
         if precision not in PRECISIONS:
             raise AvlocError(f"the precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
-        try:
-            torch.zeros(0, device=device)
-        except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
-            raise AvlocError(f"no device {device!r} here ({str(error).splitlines()[0]})") from error
-        self.device, self.precision = device, precision
+        self.device, self.precision = require_device(device), precision
         if "network" in self.__dict__:
             self.network.to(device)
 

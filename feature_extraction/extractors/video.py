@@ -17,11 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from avloc.core.timeline import DEFAULT_FPS
-from avloc.errors import AvlocError, one_line
+from avloc.errors import AvlocError, CheckpointError, one_line
 from avloc.feature_extraction.extractors.base import FeatureArray, Parameters, Stream
 from avloc.feature_extraction.extractors.network import LocalWeights, NetworkExtractor
 from avloc.feature_extraction.media.cropping import needs_face, parse_crop
 from avloc.feature_extraction.media.types import VideoFormat
+from avloc.io.weights import load_file
 
 if TYPE_CHECKING:
     import torch
@@ -66,10 +67,11 @@ def torchvision_network(name: str, weights: str | None) -> torch.nn.Module:
         network: torch.nn.Module = get_model(name, weights=None)
     if weights is not None:
         try:
-            network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-        except Exception as error:  # torch raises errors of many types for other files
-            reason = one_line(error, 200)
-            raise AvlocError(f"{weights}: not a state dict of torchvision's {name} ({reason})") from error
+            network.load_state_dict(load_file(weights, expected=f"a state dict of torchvision's {name}"))
+        except CheckpointError:
+            raise
+        except Exception as error:  # torch raises errors of many types for other content
+            raise AvlocError(f"{weights}: not a state dict of torchvision's {name} ({one_line(error, 120)})") from error
     return network
 
 

@@ -22,6 +22,7 @@ from avloc.feature_extraction.job.worker import ExtractionSettings
 from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.feature_extraction.store.layout import ShardLayout, new_layout, saved_layout, shard_size, stored_clips
 from avloc.feature_extraction.store.shard_tables import NO_FILE, OK, ShardTables, read_tables
+from avloc.io.devices import require_device
 from avloc.io.files import remove_stale, temporary_path
 
 CHECKED_FILES = 16  # per shard, spread over it, whose sizes are compared with those recorded
@@ -321,7 +322,10 @@ def _check_devices(settings: ExtractionSettings, devices: Sequence[str]) -> None
     if len(set(names)) < len(names) or len({name.partition(":")[0] for name in names}) > 1:
         raise AvlocError(f"--device: want different devices of one kind, as in cuda:0,cuda:1, got {','.join(devices)}")
     for device in devices:
-        replace(settings, device=device).build_extractors()  # raises if the device is missing
+        if device != "cpu":  # also where no extractor runs a network: a wrong name is a mistake
+            require_device(device)
+    for device in devices:
+        replace(settings, device=device).build_extractors()
 
 
 def check_writable(folder: Path) -> None:

@@ -1,14 +1,13 @@
-"""A store > a folder with one .npy file (T, D) per clip, as ActionFormer, UMMAFormer and their relatives read them.
+"""A store > a folder with one .npy, .npz, .pt or .h5 file (T, D) per clip, as ActionFormer and its relatives read them.
 
-`export.json` beside them holds the information that a .npy file cannot: the extractor, its clock, the start of each clip, the
+`export.json` beside them holds the information that such a file cannot: the extractor, its clock, the start of each clip, the
 clips that could not be read. It is written first, so that its count of clips reveals an unfinished folder.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -22,6 +21,7 @@ from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.feature_extraction.store.index import name_keys
 from avloc.feature_extraction.store.shard_file import open_shard
 from avloc.feature_extraction.store.shard_tables import OK, read_tables
+from avloc.io.array_files import SUFFIXES, encode_array, open_array
 from avloc.io.files import read_json, remove_stale, replacing, resolve_inside, write_json
 
 EXPORT_FILE = "export.json"
@@ -72,13 +72,15 @@ class ExportDescription:
     Attributes:
         dtype: of the values.
         extractor: its description.
-        clips: number of .npy files.
-        suffix: ending of most clips' names, replaced by .npy.
+        clips: number of files.
+        suffix: ending of most clips' names, replaced by `file_suffix`.
         starts_s: clip → start of its first row in seconds, where that is not 0.
-        names: .npy file → clip, where the suffix does not give it.
+        names: file → clip, where the suffix does not give it.
         failures: clips that could not be read, with the reasons; they have no file.
         problems: clip → its decoding problems, where it has any.
         gaps: clip → (first, end) pairs of rows for which nothing was decoded, where it has any.
+        file_suffix: ending of the files' names, which tells their form.
+        key: name of the array in each file; None: the form's default.
     """
 
     dtype: str
@@ -90,6 +92,8 @@ class ExportDescription:
     failures: dict[str, str]
     problems: dict[str, tuple[str, ...]]
     gaps: dict[str, tuple[tuple[int, int], ...]]
+    file_suffix: str = SUFFIX
+    key: str | None = None
 
     def to_dict(self) -> dict[str, object]:
         """The description as plain values, for JSON."""
@@ -105,7 +109,9 @@ class ExportDescription:
             "failures": self.failures,
             "problems": self.problems,
             "gaps": self.gaps,
-            "actionformer": asdict(actionformer_settings(self.extractor)),
+            "file_suffix": self.file_suffix,
+            "key": self.key,
+            "actionformer": asdict(actionformer_settings(self.extractor, self.file_suffix)),
         }
 
 
@@ -136,17 +142,26 @@ class ExportPlan:
         return len(self.description.failures)
 
 
-def target_name(file: str) -> str:
-    """The name of a clip's .npy file, relative to the folder.
+def target_name(file: str, suffix: str = SUFFIX) -> str:
+    """The name of a clip's file, relative to the folder.
 
     >>> target_name("test/000001.mp4"), target_name("a/v1.5 b")
     ('test/000001.npy', 'a/v1.npy')
+    >>> target_name("test/000001.mp4", "/features.npz")  # AuViRe's folders
+    'test/000001/features.npz'
     """
-    return str(PurePosixPath(file).with_suffix(SUFFIX))
+    return f"{PurePosixPath(file).with_suffix('')}{suffix}"
 
 
 def plan_export(
-    store: FeatureStore, extractor: str, out: str | Path, *, dtype: str | None = None, overwrite: bool = False
+    store: FeatureStore,
+    extractor: str,
+    out: str | Path,
+    *,
+    dtype: str | None = None,
+    suffix: str = SUFFIX,
+    key: str | None = None,
+    overwrite: bool = False,
 ) -> ExportPlan:
     """Check an export, without writing anything.
 
@@ -155,11 +170,13 @@ def plan_export(
         extractor: a name in it.
         out: the folder to write.
         dtype: of the values; None: `float32`, or the store's own type of whole numbers.
+        suffix: ending of the files' names in place of the clips' endings; its own suffix tells the form.
+        key: name of the array in each file; None: the form's default, as `encode_array` has it.
         overwrite: accept a folder that holds something else, and rewrite existing files.
 
     Raises:
-        AvlocError: if the type would change values, two clips would become one file, a name leads out of the folder, or the
-            folder holds something else.
+        AvlocError: if the type would change values, the form is unknown or has no names, two clips would become one file, a name
+            leads out of the folder, or the folder holds something else.
     """
     out = Path(out).expanduser()
     stored = store.describe(extractor).dtype
@@ -168,10 +185,21 @@ def plan_export(
         raise AvlocError(f"{stored} values can be exported as {' or '.join(DTYPES[stored])}, got {dtype}")
     if out.is_file():
         raise AvlocError(f"{out}: is a file, want a folder")
-    description = _describe_export(store, extractor, out, dtype)
+    _check_form(suffix, key)
+    description = replace(_describe_export(store, extractor, out, dtype, suffix), key=key)
     if not overwrite:
         _check_folder(store, extractor, out, description)
     return ExportPlan(store, extractor, out, description)
+
+
+def _check_form(suffix: str, key: str | None) -> None:
+    """Raise unless files of this ending can be written."""
+    form = PurePosixPath(f"x{suffix}").suffix
+    if form not in SUFFIXES:
+        raise AvlocError(
+            f"--add-suffix: want an ending of {', '.join(SUFFIXES)}, as .npz or /features.npz, got {suffix!r}"
+        )
+    encode_array(np.zeros((0, 1), np.float32), form, key)
 
 
 def run_export(
@@ -186,28 +214,23 @@ def run_export(
     """
     write_json(plan.out / EXPORT_FILE, plan.description.to_dict())
     dtype = np.dtype(plan.description.dtype).newbyteorder("<")
+    key = plan.description.key
     written = kept = 0
     cleaned: set[Path] = set()
     for clip in _iter_clips(plan.store, plan.extractor):
-        path = plan.out / target_name(clip.file)
+        path = plan.out / target_name(clip.file, plan.description.file_suffix)
         if path.parent not in cleaned:
             cleaned.add(path.parent)
             remove_stale(path.parent)
-        if not overwrite and _is_complete(path, (clip.end - clip.begin, clip.values.shape[1]), dtype):
+        if not overwrite and _is_complete(path, (clip.end - clip.begin, clip.values.shape[1]), dtype, key):
             kept += 1
         else:
-            _write_npy(path, clip.values[clip.begin : clip.end].astype(dtype))
+            content = encode_array(clip.values[clip.begin : clip.end].astype(dtype), path.suffix, key)
+            with replacing(path, len(content)) as temporary:
+                temporary.write_bytes(content)
             written += 1
         progress(1)
     return ExportReport(written, kept)
-
-
-def _write_npy(path: Path, values: npt.NDArray[np.floating]) -> None:
-    """Write a .npy file through the memory: numpy's own writer hides the number of the system's error."""
-    buffer = io.BytesIO()
-    np.save(buffer, values, allow_pickle=False)
-    with replacing(path, buffer.tell()) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
 
 
 class _StoredClip(NamedTuple):
@@ -230,18 +253,20 @@ def _iter_clips(store: FeatureStore, extractor: str) -> Iterator[_StoredClip]:
                     yield _StoredClip(file, begin, end, shard["values"])
 
 
-def _is_complete(path: Path, shape: tuple[int, int], dtype: np.dtype[Any]) -> bool:
-    """Tell from its header and size whether a file holds an array of this shape and type."""
+def _is_complete(path: Path, shape: tuple[int, int], dtype: np.dtype[Any], key: str | None) -> bool:
+    """Tell whether a file holds an array of this shape and type: for .npy from its header and size."""
+    if not path.is_file():
+        return False
     try:
-        array = np.lib.format.open_memmap(path, mode="r")
-    except (OSError, ValueError):
+        array = open_array(path, key)
+    except (AvlocError, OSError):
         return False
     return array.shape == shape and array.dtype == dtype and not (array.flags.f_contiguous and shape[0] > 1 < shape[1])
 
 
 @dataclass(slots=True)
 class _NameHashes:
-    """Hashes of the clips' names, and of the names of their .npy files."""
+    """Hashes of the clips' names, and of the names of their files."""
 
     targets: list[npt.NDArray[np.int64]] = field(default_factory=lambda: [np.zeros(0, np.int64)])
     clips: list[npt.NDArray[np.int64]] = field(default_factory=lambda: [np.zeros(0, np.int64)])
@@ -251,7 +276,7 @@ class _NameHashes:
         self.clips.append(name_keys(files))
 
     def collision(self) -> int | None:
-        """The hash of a .npy file that two clips would become."""
+        """The hash of a file that two clips would become."""
         targets, clips = np.concatenate(self.targets), np.concatenate(self.clips)
         order = np.lexsort((clips, targets))
         targets, clips = targets[order], clips[order]
@@ -259,11 +284,11 @@ class _NameHashes:
         return int(targets[collisions[0]]) if len(collisions) else None
 
     def count(self) -> int:
-        """The number of distinct .npy files."""
+        """The number of distinct files."""
         return len(np.unique(np.concatenate(self.targets)))
 
 
-def _describe_export(store: FeatureStore, extractor: str, out: Path, dtype: str) -> ExportDescription:
+def _describe_export(store: FeatureStore, extractor: str, out: Path, dtype: str, file_suffix: str) -> ExportDescription:
     """Collect the content of `export.json`; only exceptions from the common rule are listed by name."""
     description = store.describe(extractor)
     hashes, suffix = _NameHashes(), None
@@ -277,11 +302,12 @@ def _describe_export(store: FeatureStore, extractor: str, out: Path, dtype: str)
         hashes.add([tables.files[k] for k in entries])
         for k in entries:
             file = tables.files[k]
-            resolve_inside(out, target_name(file))
+            target = target_name(file, file_suffix)
+            resolve_inside(out, target)
             ending = PurePosixPath(file).suffix
             suffix = ending if suffix is None else suffix
-            if target_name(file).removesuffix(SUFFIX) + suffix != file:
-                exceptions[target_name(file)] = file
+            if target.removesuffix(file_suffix) + suffix != file:
+                exceptions[target] = file
             if tables.starts[k] != 0:
                 starts[file] = float(tables.starts[k])
             if tables.problems[k]:
@@ -290,7 +316,8 @@ def _describe_export(store: FeatureStore, extractor: str, out: Path, dtype: str)
     key = hashes.collision()
     if key is not None:
         first, second = _colliding_clips(store, extractor, key)
-        raise AvlocError(f"{first} and {second} would both become {out / target_name(first)}; rename one of them")
+        target = out / target_name(first, file_suffix)
+        raise AvlocError(f"{first} and {second} would both become {target}; rename one of them")
     return ExportDescription(
         dtype=dtype,
         extractor=description,
@@ -301,11 +328,12 @@ def _describe_export(store: FeatureStore, extractor: str, out: Path, dtype: str)
         failures=store.failures(extractor),
         problems=problems,
         gaps=gaps,
+        file_suffix=file_suffix,
     )
 
 
 def _colliding_clips(store: FeatureStore, extractor: str, key: int) -> list[str]:
-    """Two clips whose .npy files have this hash."""
+    """Two clips whose files have this hash."""
     names: dict[str, None] = {}
     for path in store.shards(extractor):
         files = read_tables(path).files
@@ -314,7 +342,7 @@ def _colliding_clips(store: FeatureStore, extractor: str, key: int) -> list[str]
     return list(names)[:2]
 
 
-def actionformer_settings(description: ExtractorDescription) -> ActionFormerSettings:
+def actionformer_settings(description: ExtractorDescription, file_suffix: str = SUFFIX) -> ActionFormerSettings:
     """Convert an extractor's clock to the settings of an ActionFormer configuration.
 
     ActionFormer puts the middle of row k at `(k · feat_stride + num_frames / 2) / fps`; here it is `start + (k + ½) · hop`.
@@ -334,6 +362,7 @@ def actionformer_settings(description: ExtractorDescription) -> ActionFormerSett
         num_frames=round((2 * start_s + hop_s) * DEFAULT_FPS, 9),
         receptive_field_frames=round(field_s * DEFAULT_FPS, 9),
         input_dim=description.dim,
+        file_ext=file_suffix,
     )
 
 
@@ -342,16 +371,18 @@ def _check_folder(store: FeatureStore, extractor: str, out: Path, description: E
     if (out / EXPORT_FILE).exists():
         existing = read_json(out / EXPORT_FILE, "description of an export")
         expected = description.to_dict()
-        for key in ("format_version", "dtype", "extractor"):
-            if not isinstance(existing, dict) or existing.get(key) != expected[key]:
+        earlier = {"file_suffix": SUFFIX, "key": None}  # releases that wrote .npy files only have neither
+        for key in ("format_version", "dtype", "extractor", *earlier):
+            if not isinstance(existing, dict) or {**earlier, **existing}.get(key) != expected[key]:
                 raise AvlocError(f"{out}: holds another export, its {key} differs from this one's; name another folder")
         return
     if not out.exists():
         return
     for path in store.shards(extractor):
         for file in read_tables(path).files:
-            if (out / target_name(file)).exists():
+            target = target_name(file, description.file_suffix)
+            if (out / target).exists():
                 raise AvlocError(
-                    f"{out}: holds {target_name(file)}, but no {EXPORT_FILE} that describes it; name another folder, or "
+                    f"{out}: holds {target}, but no {EXPORT_FILE} that describes it; name another folder, or "
                     "overwrite it with --overwrite"
                 )

@@ -23,6 +23,7 @@ from avloc.feature_extraction.store.shards import ShardWriter
 from avloc.io.array_files import SUFFIXES, open_array
 from avloc.io.files import NoRoomError, read_json, remove_stale, resolve_inside
 
+LONGEST_HOP_S = 10.0  # no features are that coarse: the number is a rate
 PIECE_NUMBERS = 1 << 22  # read at once
 LARGEST = float(np.finfo(np.float16).max)
 
@@ -137,10 +138,12 @@ def read_npy_folder(folder: str | Path, options: ImportOptions) -> NpyFolder:
         AvlocError: if the folder has nothing to import, or the options are incomplete, wrong, or in contradiction to it.
     """
     folder = Path(folder).expanduser()
+    if folder.is_file():
+        raise AvlocError(f"{folder}: is a file, want a folder with a file of features per clip")
     if not folder.is_dir():
         raise AvlocError(f"{folder}: no such folder")
     if (folder / EXPORT_FILE).exists():
-        return _read_export(folder, _find_files(folder, SUFFIX), options)
+        return _read_export(folder, options)
     if next(folder.glob("*/store.json"), None) is not None:
         raise AvlocError(f"{folder}: is a feature store of avloc; join it to another with avloc store merge")
     if options.strip_suffix is not None and PurePosixPath(f"x{options.strip_suffix}").suffix not in SUFFIXES:
@@ -150,7 +153,8 @@ def read_npy_folder(folder: str | Path, options: ImportOptions) -> NpyFolder:
     strip = options.strip_suffix or _common_suffix(folder)
     names = _find_files(folder, strip)
     if not names:
-        raise AvlocError(f"{folder}: has no {strip} files")
+        forms = strip if options.strip_suffix is not None else ", ".join(SUFFIXES)
+        raise AvlocError(f"{folder}: has no {forms} files")
     _check_options(options)
     suffix = ".mp4" if options.suffix is None else options.suffix
     files = {name.removesuffix(strip) + suffix: name for name in names}
@@ -191,6 +195,11 @@ def _check_options(options: ImportOptions) -> None:
         raise AvlocError(
             f"want a hop and a receptive field above 0 s and a finite start, got {hop_s}, {field_s}, {start_s}"
         )
+    if hop_s > LONGEST_HOP_S:
+        raise AvlocError(
+            f"--hop: want the seconds per row, at most {LONGEST_HOP_S:g}, got {hop_s:g}; for {hop_s:g} rows per second say "
+            f"{1 / hop_s:g}"
+        )
     if options.modality not in MODALITIES:
         raise AvlocError(f"modality must be {' or '.join(MODALITIES)}, got {options.modality!r}")
     if options.width is not None and options.transposed:
@@ -218,7 +227,7 @@ def _check_name(name: str) -> None:
         raise AvlocError(f"an extractor's name consists of letters, digits and _ . + -, got {name!r}")
 
 
-def _read_export(folder: Path, names: Sequence[str], options: ImportOptions) -> NpyFolder:
+def _read_export(folder: Path, options: ImportOptions) -> NpyFolder:
     """Describe a folder by its `export.json`."""
     path = folder / EXPORT_FILE
     document = read_json(path, "description of an export")
@@ -227,10 +236,12 @@ def _read_export(folder: Path, names: Sequence[str], options: ImportOptions) -> 
     try:
         description = ExtractorDescription.from_dict(document["extractor"])
         clip_names, suffix = dict(document["names"]), str(document["suffix"])
-        files = {clip_names.get(name, name.removesuffix(SUFFIX) + suffix): name for name in names}
+        file_suffix, key = str(document.get("file_suffix", SUFFIX)), document.get("key")
+        names = _find_files(folder, file_suffix)
+        files = {clip_names.get(name, name.removesuffix(file_suffix) + suffix): name for name in names}
         starts = {str(clip): float(start_s) for clip, start_s in document["starts_s"].items()}
         failures = {str(clip): str(reason) for clip, reason in document["failures"].items() if clip not in files}
-        # Exports of earlier releases have neither.
+        # Exports of earlier releases have none of these.
         problems = {clip: list(map(str, lines)) for clip, lines in document.get("problems", {}).items()}
         gaps = {clip: [(int(a), int(b)) for a, b in pairs] for clip, pairs in document.get("gaps", {}).items()}
         clips = int(document["clips"])
@@ -240,7 +251,8 @@ def _read_export(folder: Path, names: Sequence[str], options: ImportOptions) -> 
     _check_agreement(path, description, suffix, options)
     if len(names) != clips:
         raise AvlocError(f"{folder}: has {len(names)} of {clips} files, its export is unfinished; run it again")
-    return NpyFolder(folder, files, description, starts, failures=failures, problems=problems, gaps=gaps)
+    layout = ArrayLayout(key=key if isinstance(key, str) else None)
+    return NpyFolder(folder, files, description, starts, failures=failures, layout=layout, problems=problems, gaps=gaps)
 
 
 def _check_agreement(path: Path, description: ExtractorDescription, suffix: str, options: ImportOptions) -> None:

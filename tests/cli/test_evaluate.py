@@ -252,7 +252,10 @@ def test_ratios_and_protocols_that_do_not_fit(files, capsys):
     assert evaluate(files, "--llr") == 2
     assert "p.json: --llr is for files of clip scores (.txt, .tsv), this one has segments" in capsys.readouterr().err
     assert main(["evaluate", str(files[0]), str(files[1])]) == 2
-    assert "--protocol is missing; only clip scores with an ASVspoof key need none" in capsys.readouterr().err
+    assert (
+        "--protocol is missing, one of lavdf, avdeepfake1m, avdeepfake1m++, speech; only clip scores"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(

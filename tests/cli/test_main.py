@@ -64,7 +64,7 @@ def test_verbose_puts_the_traceback_before_the_line(capsys):
     assert main(["store", "ls", "none", "--verbose"]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith("Traceback")
-    assert lines[-1] == "avloc store: error: none: no such store"
+    assert lines[-1] == "avloc store: error: none: no such store; avloc extract and avloc store import write one"
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux only")

@@ -30,10 +30,10 @@ def test_options(monkeypatch):
     )
 
 
-def test_set_with_corruptions(tmp_path, capsys, render_once):
+def test_set_with_corruptions(tmp_path, capsys, render_plainly):
     out = tmp_path / "set"
     words = ["synth", str(out), "--layout", "lavdf", "--clips", "18", "--seed", "5", "--workers", "1", "--corruptions"]
-    with render_once():
+    with render_plainly():
         assert main(words) == 0
     line = capsys.readouterr().out
     assert line.startswith(f"{out}: 18 clips (11 with forged words), ")
@@ -54,7 +54,7 @@ def test_set_with_corruptions(tmp_path, capsys, render_once):
     ("words", "message"),
     [
         (["out", "--layout", "lavdf"], "the following arguments are required: --clips"),
-        (["out", "--layout", "lavdf", "--clips", "x"], "argument --clips: invalid int value: 'x'"),
+        (["out", "--layout", "lavdf", "--clips", "x"], "argument --clips: want a whole number of at least 0, got 'x'"),
         (["out", "--layout", "odd", "--clips", "9"], "unknown layout 'odd', there are: lavdf, avdeepfake1m"),
         (["out", "--layout", "lavdf", "--clips", "8"], "a set needs at least 9 clips for its three splits, got 8"),
         (["out", "--layout", "lavdf", "--clips", "9", "--speech", "none"], "none: no such folder of speech recordings"),

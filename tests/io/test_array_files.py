@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from avloc.errors import AvlocError
-from avloc.io.array_files import open_array
+from avloc.io.array_files import encode_array, open_array
 
 VALUES = np.arange(15, dtype=np.float32).reshape(5, 3)
 
@@ -35,6 +35,28 @@ def test_arrays_by_name(tmp_path, suffix):
         open_array(two)
     with pytest.raises(AvlocError, match=r"has no array 'x' \(--key\), it has: audio_features, video_features"):
         open_array(two, "x")
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".pt", ".pth", ".h5", ".hdf5"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int16", "uint8"])
+def test_encoding_is_the_inverse_of_reading(tmp_path, suffix, dtype):
+    path, values = tmp_path / f"x{suffix}", VALUES.astype(dtype)[:, ::2]
+    path.write_bytes(encode_array(values, suffix))
+    assert open_array(path).dtype == dtype
+    assert np.array_equal(open_array(path), values)
+
+
+def test_names_of_encoded_arrays(tmp_path):
+    for suffix in (".npz", ".pt", ".h5"):
+        path = tmp_path / f"x{suffix}"
+        path.write_bytes(encode_array(VALUES, suffix, "audio_features"))
+        assert np.array_equal(open_array(path, "audio_features"), VALUES)
+        path.write_bytes(encode_array(VALUES, suffix))
+    assert np.load(tmp_path / "x.npz").files == ["features"]
+    assert list(h5py.File(tmp_path / "x.h5")) == ["features"]
+    assert isinstance(torch.load(tmp_path / "x.pt", weights_only=True), torch.Tensor)
+    with pytest.raises(AvlocError, match="a .npy file has one array without a name, got 'a'; leave the key out"):
+        encode_array(VALUES, ".npy", "a")
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".pt", ".h5"])

@@ -248,8 +248,9 @@ def test_format_bytes(size, text):
 
 def test_errors_of_the_system_in_one_line(monkeypatch):
     assert describe_os_error(FileNotFoundError(errno.ENOENT, "No such file or directory", b"a\xff")) == (
-        "a\udcff: No such file or directory"
+        "a\udcff: no such file or folder"
     )
+    assert describe_os_error(IsADirectoryError(errno.EISDIR, "Is a directory", "a")) == "a: is a folder, want a file"
     assert describe_os_error(OSError(errno.EIO, "Input/output error")) == "Input/output error"
     assert describe_os_error(OSError("two\nlines")) == "two lines"
     monkeypatch.setattr(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from avloc.cli.arguments.values import existing
+from avloc.cli.arguments.values import existing_folder
 
 
 def add_dataset_options(options: argparse.ArgumentParser, *, required: bool = True) -> None:
@@ -17,4 +17,6 @@ def add_dataset_options(options: argparse.ArgumentParser, *, required: bool = Tr
         required=required,
         help=f"layout of the dataset: {', '.join(DATASETS)}, or your own reader as my_package.MyDataset{default}",
     )
-    options.add_argument("--root", required=required, type=existing("folder"), help=f"folder of the dataset{default}")
+    options.add_argument(
+        "--root", required=required, type=existing_folder("folder"), help=f"folder of the dataset{default}"
+    )

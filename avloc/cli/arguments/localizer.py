@@ -6,7 +6,7 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
-from avloc.cli.arguments.values import existing, open_share, path
+from avloc.cli.arguments.values import existing_file, open_share, path
 from avloc.core.calibration import PRIOR
 from avloc.inference.settings import LocalizerSettings
 
@@ -38,7 +38,7 @@ def add_checkpoint_option(options: argparse.ArgumentParser, streams: str) -> Non
 
     options.add_argument(
         "--checkpoint",
-        type=existing("checkpoint"),
+        type=existing_file("checkpoint"),
         help="a file that `avloc train` or `avloc convert` wrote (default: the networks that come with avloc, trained only "
         f"on {packaged_description().scope})",
     )

@@ -31,10 +31,21 @@ class _Parser(argparse.ArgumentParser):
         if _is_asked_for.get():
             raise _ParserFound(self)
         words = list(sys.argv[1:] if args is None else args)
+        self._check_option_names(words)
         namespace, unrecognized = super().parse_known_args(words, namespace)
         if unrecognized:
             self.error(self._describe_unrecognized(unrecognized, words))
         return namespace, unrecognized
+
+    def _check_option_names(self, words: Sequence[str]) -> None:
+        """Raise if an option is like one that exists: before argparse misses a required one, or takes it for a value."""
+        if self._subparsers is not None:  # the words may be an action's
+            return
+        for option, values in _runs_of_values(words):
+            is_unknown = option.startswith("--") and len(option) > 2 and option not in self._option_string_actions
+            if is_unknown and did_you_mean(option, self._option_string_actions):
+                word = next(word for word in words if word.partition("=")[0] == option)
+                self.error(self._describe_unrecognized([word, *values["=" in word :]], words))
 
     def _describe_unrecognized(self, unrecognized: Sequence[str], words: Sequence[str]) -> str:
         for option, values in _runs_of_values(words):

@@ -38,7 +38,12 @@ def number(smallest: float = -math.inf, largest: float = math.inf) -> Callable[[
     """
     bounds = f" within {smallest:g} and {largest:g}" if largest < math.inf else f" of at least {smallest:g}"
     expected = f"want a number{bounds if smallest > -math.inf else ''}"
-    return lambda text: _finite(text, expected, lambda value: smallest <= value <= largest)
+
+    def parse(text: str) -> float:
+        hint = _percent_hint(text) if largest == 1 else ""
+        return _finite(text, expected, lambda value: smallest <= value <= largest, hint)
+
+    return parse
 
 
 def above_zero(text: str) -> float:
@@ -52,21 +57,32 @@ def open_share(text: str) -> float:
     >>> open_share("0.01")
     0.01
     """
-    return _finite(text, "a number between 0 and 1, without these", lambda value: 0 < value < 1)
+    return _finite(
+        text, "want a number between 0 and 1, neither of them", lambda value: 0 < value < 1, _percent_hint(text)
+    )
 
 
-def _finite(text: str, expected: str, is_valid: Callable[[float], bool]) -> float:
+def _percent_hint(text: str) -> str:
+    """Return the share that a percentage was meant as, for an error; empty if the text is none."""
+    match = _PERCENT.fullmatch(text)
+    if match is None or not 0 < float(match[1]) <= 100 or (float(match[1]) <= 1 and not match[2]):
+        return ""
+    return f"; {match[1]} % is {float(match[1]) / 100:g}"
+
+
+def _finite(text: str, expected: str, is_valid: Callable[[float], bool], hint: str = "") -> float:
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not (math.isfinite(value) and is_valid(value)):
-        raise argparse.ArgumentTypeError(f"{expected}, got {text!r}")
+        raise argparse.ArgumentTypeError(f"{expected}, got {text!r}{hint}")
     return value
 
 
 score = number(0, 1)
 """The option type of a score, such as a threshold."""
+_PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*(%?)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 _CLOCK = re.compile(r"(?:(\d+):)?([0-5]?\d):([0-5]?\d(?:\.\d*)?)")
 
@@ -126,23 +142,58 @@ def output(text: str) -> Path:
         raise argparse.ArgumentTypeError(f"{text}: is a folder, want the name of a file to write")
     if file.exists() and not file.is_file():  # a file that is renamed would take the place of the device or pipe
         raise argparse.ArgumentTypeError(f"{text}: is a device or a pipe, want the name of a file to write")
-    folder = next((parent for parent in file.absolute().parents if parent.exists()), file.parent)
-    if not folder.is_dir():
-        raise argparse.ArgumentTypeError(f"{text}: cannot be written, {folder} is not a folder")
-    if not os.access(folder, os.W_OK):
-        raise argparse.ArgumentTypeError(f"{text}: cannot be written, no right to write in {folder}")
+    _check_parents(text, file)
     return file
 
 
+def output_folder(text: str) -> Path:
+    """Parse the path of a folder to write files to, which may exist; it is checked while options are parsed."""
+    folder = path(text)
+    if folder.exists() and not folder.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: is a file, want the name of a folder")
+    _check_parents(text, folder / "file")
+    return folder
+
+
+def _check_parents(text: str, file: Path) -> None:
+    """Raise unless a file can be written: its nearest folder that exists must be one, and writable."""
+    folder = next((parent for parent in file.absolute().parents if parent.exists()), file.parent)
+    if not folder.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: cannot be written, {folder} is not a folder; name another place")
+    if not os.access(folder, os.W_OK):
+        raise argparse.ArgumentTypeError(
+            f"{text}: cannot be written, no right to write in {folder}; name another place"
+        )
+
+
 def existing(what: str) -> Callable[[str], Path]:
-    """Make an option type for a path that must exist; `what` names it in the error.
+    """Make an option type for a file or folder that must exist; `what` names it in the error.
 
     Such a path is checked while options are parsed, before anything heavy is imported.
     """
+    return _existing(what, lambda path: False, "")
 
+
+def existing_file(what: str) -> Callable[[str], Path]:
+    """Make an option type for a file that must exist; `what` names it in the error."""
+    return _existing(what, Path.is_dir, f"is a folder, want a {what}")
+
+
+def existing_folder(what: str) -> Callable[[str], Path]:
+    """Make an option type for a folder that must exist; `what` names it in the error."""
+    return _existing(
+        what,
+        Path.is_file,
+        "is a file, want a folder" if what == "folder" else f"is a file, want the folder of a {what}",
+    )
+
+
+def _existing(what: str, is_other_kind: Callable[[Path], bool], problem: str) -> Callable[[str], Path]:
     def parse(text: str) -> Path:
         if not path(text).exists():
             raise argparse.ArgumentTypeError(f"{text}: no such {what}")
+        if is_other_kind(path(text)):
+            raise argparse.ArgumentTypeError(f"{text}: {problem}")
         return path(text)
 
     return parse

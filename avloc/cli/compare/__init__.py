@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avloc.cli.arguments.parser import parser
-from avloc.cli.arguments.values import existing, output, path
+from avloc.cli.arguments.values import existing_folder, output, output_folder
 from avloc.cli.compare.runs import ComparisonData, System, config_data, labels, make_systems, read_config, run_system
 from avloc.errors import AvlocError, shown
 
 if TYPE_CHECKING:
     from avloc.evaluation.hits import Scores
     from avloc.evaluation.protocols import Protocol
+    from avloc.evaluation.truth import Truth
 
 EXAMPLE = """avloc compare --config a.yaml b.yaml --root R --store S --protocol lavdf --out comparison --seeds 0,1,2
   avloc compare --config representations --extractors wavlm_base_plus,residual_grid logspec,residual_grid \\
@@ -67,13 +68,13 @@ def parse(arguments: Sequence[str]) -> CompareOptions:
         "--seeds", type=_seeds, default=(0,), metavar="0,1,2", help="seeds of the trainings (default: 0)"
     )
     options.add_argument("--dataset", help="layout of the dataset (default: the first configuration's)")
-    options.add_argument("--root", type=existing("folder"), required=True, help="folder of the dataset")
-    options.add_argument("--store", type=existing("feature store"), required=True, help="the cached features")
+    options.add_argument("--root", type=existing_folder("folder"), required=True, help="folder of the dataset")
+    options.add_argument("--store", type=existing_folder("feature store"), required=True, help="the cached features")
     options.add_argument("--split", help="the split to score (default: the dataset's validation split)")
     options.add_argument(
         "--protocol", required=True, help=f"protocol of the scores: {', '.join(PROTOCOLS)}, or a .yaml file"
     )
-    options.add_argument("--out", type=path, required=True, help="folder of the runs")
+    options.add_argument("--out", type=output_folder, required=True, help="folder of the runs")
     options.add_argument("--json", type=output, help="write all scores to this file (default: none)")
     options.add_argument("--device", default="cpu", help="device of the predictions (default: cpu)")
     namespace = options.parse_args(words[:end])
@@ -108,6 +109,7 @@ def run(arguments: Sequence[str]) -> int:
     protocol = get_protocol(options.protocol)
     systems = make_systems([config_path(config) for config in options.config], options.extractors)
     data = _data(options, systems[0])
+    truth = _check_data(data, systems)
     scores: dict[str, dict[int, Scores]] = {system.name: {} for system in systems}
     total = len(systems) * len(options.seeds)
     with sigterm_as_interrupt():
@@ -116,7 +118,7 @@ def run(arguments: Sequence[str]) -> int:
             predictions, is_old = run_system(system, seed, data, options.training, options.out)
             if is_old:
                 print("      finished before", flush=True)
-            scores[system.name][seed] = _scores(predictions, data, protocol)
+            scores[system.name][seed] = _scores(predictions, truth, protocol)
     short = labels(systems)
     _print({short[name]: each for name, each in scores.items()}, protocol, data)
     if options.json is not None:
@@ -139,11 +141,24 @@ def _data(options: CompareOptions, system: System) -> ComparisonData:
     return ComparisonData(dataset, options.root, options.store, split, options.device)
 
 
-def _scores(predictions: Path, data: ComparisonData, protocol: Protocol) -> Scores:
-    from avloc.evaluation.scoring import evaluate
+def _check_data(data: ComparisonData, systems: Sequence[System]) -> Truth:
+    """Read the labels of the scored split, and check that the store has all features: before hours of training.
+
+    Raises:
+        AvlocError: if the dataset has no such split, or the store lacks a feature.
+    """
+    from avloc.feature_extraction.store.feature_store import FeatureStore
     from avloc.inference.dataset_truth import dataset_truth
 
-    truth = dataset_truth(data.dataset, data.root, data.split)
+    for system in systems:
+        for name in system.extractors:
+            FeatureStore(data.store).describe(name)
+    return dataset_truth(data.dataset, data.root, data.split)
+
+
+def _scores(predictions: Path, truth: Truth, protocol: Protocol) -> Scores:
+    from avloc.evaluation.scoring import evaluate
+
     return evaluate(predictions, truth, protocol, modes="strict").strict
 
 

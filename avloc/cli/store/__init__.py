@@ -1,4 +1,4 @@
-"""`avloc store`: list and verify the features of a store, export and import .npy files, merge stores; a file per action."""
+"""`avloc store`: list and verify the features of a store, export and import files, merge stores; a file per action."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ class Action(NamedTuple):
 ACTIONS = {
     "ls": Action(ls, LsOptions, "list the features of each extractor; exit code 1 if a shard cannot be read"),
     "verify": Action(verify, VerifyOptions, "check every shard, with a remedy for each fault; exit code 1 on faults"),
-    "export": Action(npy_export, ExportOptions, "write a folder with a .npy file per clip, for other code"),
+    "export": Action(
+        npy_export, ExportOptions, "write a folder with a .npy, .npz, .pt or .h5 file per clip, for other code"
+    ),
     "import": Action(
         npy_import, ImportFolderOptions, "import such a folder into a store; exit code 1 if a clip failed"
     ),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avloc.cli.arguments.values import path
+from avloc.cli.arguments.values import output, path
 from avloc.cli.store.folders import MAX_LISTED, open_store
 from avloc.errors import shown
 
@@ -66,7 +66,7 @@ def add_options(action: argparse.ArgumentParser) -> None:
     )
     action.add_argument(
         "--json",
-        type=path,
+        type=output,
         help="write the numbers to this file, and what --failures and --problems list (default: none)",
     )
 

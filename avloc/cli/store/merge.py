@@ -7,8 +7,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from avloc.cli.arguments.values import path
-from avloc.cli.store.folders import check_folder, open_store
+from avloc.cli.arguments.values import output_folder, path
+from avloc.cli.store.folders import open_store
 from avloc.errors import shown
 
 EXAMPLE = "avloc store merge features machine1/features machine2/features --link"
@@ -31,7 +31,7 @@ class MergeOptions:
 
 def add_options(action: argparse.ArgumentParser) -> None:
     """Add the action's options."""
-    action.add_argument("out", type=path, metavar="OUT", help="store to write; its present content is kept")
+    action.add_argument("out", type=output_folder, metavar="OUT", help="store to write; its present content is kept")
     action.add_argument("stores", type=path, nargs="+", metavar="IN", help="stores to merge; OUT may be one of them")
     action.add_argument(
         "--link", action="store_true", help="make hard links instead of copies, on the same file system"
@@ -50,7 +50,6 @@ def run(options: MergeOptions) -> int:
     from avloc.feature_extraction.store.feature_store import COPIES, FeatureStore
     from avloc.feature_extraction.store.merge import plan_merge, run_merge
 
-    check_folder(options.out)
     with tqdm(unit="shard", desc="compare", disable=None) as bar:
         stores = [open_store(root) for root in options.stores]
         plan = plan_merge(FeatureStore(options.out), stores, progress=bar.update)

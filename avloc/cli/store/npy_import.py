@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avloc.cli.arguments.values import above_zero, number, path, positive
-from avloc.cli.store.folders import MAX_LISTED, check_folder
+from avloc.cli.arguments.values import above_zero, number, output_folder, path, positive
+from avloc.cli.store.folders import MAX_LISTED
 from avloc.errors import shown
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class ImportFolderOptions:
 
 def add_options(action: argparse.ArgumentParser) -> None:
     """Add the action's options."""
-    action.add_argument("store", type=path, help="folder of the store; made if missing")
+    action.add_argument("store", type=output_folder, help="folder of the store; made if missing")
     action.add_argument(
         "--from",
         required=True,
@@ -116,7 +116,6 @@ def run(options: ImportFolderOptions) -> int:
     from avloc.feature_extraction.store.feature_store import FeatureStore
     from avloc.feature_extraction.store.npy_import import import_features, read_npy_folder
 
-    check_folder(options.store)
     source = read_npy_folder(options.source, options.features)
     with tqdm(total=len(source.clips), unit="clip", desc="import", disable=None) as bar:
         report = import_features(

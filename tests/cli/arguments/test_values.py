@@ -10,9 +10,13 @@ from avloc.cli.arguments.values import (
     devices,
     duration,
     existing,
+    existing_file,
+    existing_folder,
     moment,
     number,
+    open_share,
     output,
+    output_folder,
     path,
     positive,
     whole,
@@ -73,9 +77,41 @@ def test_numbers_have_bounds():
 def test_paths_expand_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert path("~/clips") == tmp_path / "clips"
-    assert existing("folder")("~") == tmp_path
+    assert existing_folder("folder")("~") == existing("file or folder")("~") == tmp_path
     with pytest.raises(argparse.ArgumentTypeError, match="~/none: no such checkpoint"):
-        existing("checkpoint")("~/none")
+        existing_file("checkpoint")("~/none")
+
+
+def test_a_file_is_no_folder_and_a_folder_no_file(tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    assert existing_file("checkpoint")(str(file)) == file
+    assert existing_folder("feature store")(str(tmp_path)) == tmp_path
+    for parse, text, message in (
+        (existing_file("checkpoint"), tmp_path, "is a folder, want a checkpoint"),
+        (existing_folder("folder"), file, "is a file, want a folder"),
+        (existing_folder("feature store"), file, "is a file, want the folder of a feature store"),
+        (output_folder, file, "is a file, want the name of a folder"),
+        (output_folder, file / "new", "file is not a folder; name another place"),
+    ):
+        with pytest.raises(argparse.ArgumentTypeError, match=message):
+            parse(str(text))
+    assert output_folder(str(tmp_path / "new" / "folder")) == tmp_path / "new" / "folder"
+    assert not (tmp_path / "new").exists()
+
+
+def test_percentages_are_told_as_shares():
+    for parse, text, hint in (
+        (number(0, 1), "50", "; 50 % is 0.5"),
+        (number(0, 1), "1 %", "; 1 % is 0.01"),
+        (open_share, "1%", "; 1 % is 0.01"),
+        (open_share, "99.5", "; 99.5 % is 0.995"),
+    ):
+        with pytest.raises(argparse.ArgumentTypeError, match=f"got '{text}'{hint}$"):
+            parse(text)
+    for parse, text in ((number(0, 1), "500"), (number(0, 1), "high"), (open_share, "1"), (number(0, 9), "50")):
+        with pytest.raises(argparse.ArgumentTypeError, match=f"got '{text}'$"):
+            parse(text)
 
 
 @pytest.mark.parametrize(

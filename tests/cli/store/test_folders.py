@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from avloc.cli.store.folders import check_folder, open_store
-from avloc.errors import AvlocError, StoreError
+from avloc.cli.store.folders import open_store
+from avloc.errors import StoreError
 
 
 def test_an_existing_store_is_opened(store):
@@ -18,8 +18,6 @@ def test_a_folder_without_features_is_no_store(tmp_path):
 
 
 def test_a_store_is_no_file(tmp_path):
-    check_folder(tmp_path)
-    check_folder(tmp_path / "new")
     (tmp_path / "file").touch()
-    with pytest.raises(AvlocError, match="file: is a file, want the folder of a store"):
-        check_folder(tmp_path / "file")
+    with pytest.raises(StoreError, match="file: is a file, want the folder of a store"):
+        open_store(tmp_path / "file")

@@ -19,13 +19,13 @@ from avloc.feature_extraction.store.npy_import import ImportOptions
         (["verify", "."], ".: no store, it has no features of any extractor"),
         (["verify", "s", "--extractor", "x"], "no features of 'x', the store has: wave"),
         (["export", "s", "--extractor", "x", "--out", "o"], "no features of 'x', the store has: wave"),
-        (["export", "s", "--extractor", "wave", "--out", "s/wave/store.json"], "is a file, want a folder"),
+        (["export", "s", "--extractor", "wave", "--out", "s/wave/store.json"], "is a file, want the name of a folder"),
         (["import", "t", "--from", "/nowhere"], "/nowhere: no such folder"),
         (
             ["import", "t", "--from", "s", "--extractor", "x"],
             "s: is a feature store of avloc; join it to another with avloc store merge",
         ),
-        (["import", "s/wave/store.json", "--from", "s"], "is a file, want the folder of a store"),
+        (["import", "s/wave/store.json", "--from", "s"], "is a file, want the name of a folder"),
         (
             ["import", "t", "--from", ".", "--extractor", "x", "--modality", "audio", "--hop", "1", "--suffix", "mp4"],
             "--suffix: want an ending with its dot, as .mp4, got 'mp4'",
@@ -34,7 +34,7 @@ from avloc.feature_extraction.store.npy_import import ImportOptions
         (["import", "t", "--from", "s", "--shard-clips", "0"], "want a whole number of at least 1"),
         (["merge", "t", "u"], "u: no such store"),
         (["merge", "t", "s", "other"], "wave: hop_s is 0.02 in s and 0.04 in other"),
-        (["merge", "s/wave/store.json", "s"], "store.json: is a file, want the folder of a store"),
+        (["merge", "s/wave/store.json", "s"], "store.json: is a file, want the name of a folder"),
     ],
 )
 def test_wrong_input_is_one_line(fill, store, words, message, tmp_path, monkeypatch, capsys):

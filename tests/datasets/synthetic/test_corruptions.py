@@ -22,9 +22,9 @@ EXTRACTORS = [("logmel", {}), ("residual_grid", {})]
 
 
 @pytest.fixture(scope="module", params=["lavdf", "avdeepfake1m", "avdeepfake1m++"])
-def corrupted_set(request, tmp_path_factory, render_once):
+def corrupted_set(request, tmp_path_factory, render_plainly):
     root = tmp_path_factory.mktemp("corruptions") / "set"
-    with render_once():
+    with render_plainly():
         records = synthesize(root, layout=request.param, clips=18, seed=5, corruptions=True)
     return request.param, root, records, json.loads((root / "corruptions.json").read_text())
 
@@ -54,7 +54,7 @@ def test_extraction_copes_with_every_corruption(corrupted_set, tmp_path):
     layout, root, _, corruptions = corrupted_set
     table = read_records(layout, root, "train")
     store = FeatureStore(tmp_path / "s")
-    workers = 2 if layout == "lavdf" else 0  # processes take seconds to start, and don't depend on the layout
+    workers = 1 if layout == "lavdf" else 0  # processes take seconds to start, and don't depend on the layout
     report = job.extract(table.files, store, ExtractionSettings(root, EXTRACTORS, workers=workers), shard_clips=4)
     assert list(report.failures) == [corruptions["truncated"]]
     assert probe(root / corruptions["other frame rate"]).fps == 30

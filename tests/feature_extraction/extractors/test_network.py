@@ -69,7 +69,7 @@ def test_precision_changes_numbers_and_description():
 def test_unknown_device_or_precision():
     with pytest.raises(AvlocError, match="the precision must be one of 32, bf16, 16, got '8'"):
         Linear().to("cpu", "8")
-    with pytest.raises(AvlocError, match="no device 'toaster' here"):
+    with pytest.raises(AvlocError, match="device 'toaster' cannot be used here"):
         Linear().to("toaster")
 
 

@@ -116,7 +116,7 @@ def test_clip_count_is_the_number_of_reported_clips(toys, clips, names, tmp_path
     [
         (["cuda", "cuda:0"], "want different devices of one kind, as in cuda:0,cuda:1, got cuda,cuda:0"),
         (["cpu", "cuda:0"], "want different devices of one kind"),
-        (["cuda:77", "cuda:78"], "no device 'cuda:77' here"),
+        (["cuda:77", "cuda:78"], "device 'cuda:77' cannot be used here"),
     ],
 )
 def test_devices_are_checked_before_anything_is_written(toys, clips, names, tmp_path, devices, message):

@@ -12,8 +12,10 @@ from avloc.errors import AvlocError, StoreError
 from avloc.feature_extraction.extractors.base import Features
 from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.feature_extraction.store.npy_export import actionformer_settings, plan_export, run_export, target_name
+from avloc.feature_extraction.store.npy_import import ImportOptions, import_features, read_npy_folder
 from avloc.feature_extraction.store.shard_tables import shard_name
 from avloc.feature_extraction.store.shards import ShardWriter
+from avloc.io.array_files import open_array
 from avloc.io.files import temporary_path
 
 TOY = ExtractorDescription("toy", "visual", hop_s=0.16, dim=3, receptive_field_s=0.64, start_offset_s=0.24)
@@ -176,6 +178,54 @@ def test_an_extractor_without_shards(tmp_path):
     store.prepare(TOY)
     assert export(store, tmp_path / "out") == (0, 0)
     assert json.loads((tmp_path / "out" / "export.json").read_text())["clips"] == 0
+
+
+@pytest.mark.parametrize("key", [None, "visual"])
+@pytest.mark.parametrize("suffix", [".npz", "/features.npz", ".pt", ".h5"])
+def test_other_forms_come_back_through_an_import(store, tmp_path, suffix, key):
+    out = tmp_path / "out"
+    assert export(store, out, suffix=suffix, key=key) == (5, 0)
+    assert open_array(out / target_name("test/a.mp4", suffix), key).tolist() == [[0, 1, 2], [3, 4, 5]]
+    (out / target_name("test/a.mp4", suffix)).write_bytes(b"half")
+    assert export(store, out, suffix=suffix, key=key) == (1, 4)
+    document = json.loads((out / "export.json").read_text())
+    assert (document["file_suffix"], document["key"]) == (suffix, key)
+    assert document["actionformer"]["file_ext"] == suffix
+    back = FeatureStore(tmp_path / "back")
+    report = import_features(read_npy_folder(out, ImportOptions()), back)
+    assert (report.done, report.failures) == (6, {"bad.mp4": "no picture"})
+    assert back.describe("toy") == TOY
+    for file in store.files("toy"):
+        assert back.grid("toy", file) == store.grid("toy", file)
+        assert np.array_equal(back.read("toy", file).values, store.read("toy", file).values)
+    with pytest.raises(AvlocError, match="holds another export, its file_suffix differs"):
+        plan_export(store, "toy", out)
+
+
+def test_exports_of_earlier_releases_are_of_npy_files(store, tmp_path):
+    out = tmp_path / "out"
+    export(store, out)
+    document = json.loads((out / "export.json").read_text())
+    del document["file_suffix"], document["key"]
+    (out / "export.json").write_text(json.dumps(document))
+    assert export(store, out) == (0, 5)
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        (
+            {"suffix": ".txt"},
+            "want an ending of .npy, .npz, .pt, .pth, .h5, .hdf5, as .npz or /features.npz, got '.txt'",
+        ),
+        ({"suffix": "npz"}, "want an ending of .npy, .npz"),
+        ({"key": "visual"}, "a .npy file has one array without a name, got 'visual'; leave the key out, or write .npz"),
+    ],
+)
+def test_forms_that_cannot_be_written(store, tmp_path, form, message):
+    with pytest.raises(AvlocError, match=message):
+        plan_export(store, "toy", tmp_path / "out", **form)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

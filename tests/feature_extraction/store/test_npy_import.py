@@ -166,7 +166,7 @@ def test_nothing_to_import(tmp_path, store):
         read_npy_folder(tmp_path / "none", OPTIONS)
     (tmp_path / "npy").mkdir()
     (tmp_path / "npy" / ".a.host.1.tmp.npy").write_bytes(b"half")
-    with pytest.raises(AvlocError, match="has no .npy files"):
+    with pytest.raises(AvlocError, match="has no .npy, .npz, .pt, .pth, .h5, .hdf5 files"):
         read_npy_folder(tmp_path / "npy", OPTIONS)
     (tmp_path / "npy" / "a.npy").write_bytes(b"half")
     with pytest.raises(AvlocError, match=r"none of the 1 .npy files can be used; a.npy: not a .npy file"):
