@@ -203,11 +203,11 @@ def network_text(network: NetworkDescription) -> str:
 
     >>> from avloc.core.descriptions import NetworkDescription
     >>> network_text(NetworkDescription("avloc-av", "3", "2026-11-26", "drawn faces", "1f2e" * 16))
-    'avloc-av 3 (2026-11-26, sha256 1f2e1f2e1f2e), trained only on drawn faces'
+    "avloc-av 3 (2026-11-26, weights' sha256 1f2e1f2e1f2e), trained only on drawn faces"
     >>> network_text(NetworkDescription("BATFD"))
     'BATFD'
     """
-    origin = [network.date, f"sha256 {network.sha256[:SHOWN_DIGITS]}" if network.sha256 else ""]
+    origin = [network.date, f"weights' sha256 {network.sha256[:SHOWN_DIGITS]}" if network.sha256 else ""]
     text = " ".join(filter(None, [network.name, network.version]))
     text += f" ({', '.join(filter(None, origin))})" if any(origin) else ""
     return f"{text}, trained only on {network.scope}" if network.scope else text

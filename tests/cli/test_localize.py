@@ -417,7 +417,7 @@ def test_the_example_shows_a_planted_forgery_without_any_other_file(tmp_path, ca
     assert "both-1.mp4: Likely forged: audio and visual, " in out
     assert " at a prior of 50 % (visual " in out
     assert (
-        f"  network: {network.name} {network.version} ({network.date}, sha256 {network.sha256[:12]}), trained only on "
+        f"  network: {network.name} {network.version} ({network.date}, weights' sha256 {network.sha256[:12]}), trained only on "
         in out
     )
     assert "  planted in this clip: audio 1.68 – 2.04 s, " in out

@@ -209,5 +209,5 @@ def test_notes_give_the_reason_of_what_was_not_judged_once(localization, empty_l
 
 def test_a_network_is_named_as_far_as_it_is_known():
     named = NetworkDescription("avloc-both", "3", "2026-11-26", "speech", "0123456789abcdef")
-    assert network_text(named) == "avloc-both 3 (2026-11-26, sha256 0123456789ab), trained only on speech"
-    assert network_text(NetworkDescription("BATFD", sha256="ab")) == "BATFD (sha256 ab)"
+    assert network_text(named) == "avloc-both 3 (2026-11-26, weights' sha256 0123456789ab), trained only on speech"
+    assert network_text(NetworkDescription("BATFD", sha256="ab")) == "BATFD (weights' sha256 ab)"

@@ -136,7 +136,10 @@ def test_a_notebook_shows_the_page_in_a_sandboxed_iframe(localization, read_html
 def test_the_page_names_the_network_and_its_operating_point(localization, read_html):
     network = NetworkDescription("avloc-both", "<3>", "2026-11-26", "drawn faces", "ab" * 32, 0.75)
     text = page(replace(localization, network=network), None, 0.75).replace("\xa0", " ")
-    assert "Network: avloc-both &lt;3&gt; (2026-11-26, sha256 abababababab), trained only on drawn faces." in text
+    assert (
+        "Network: avloc-both &lt;3&gt; (2026-11-26, weights&#x27; sha256 abababababab), trained only on drawn faces."
+        in text
+    )
     assert "A segment counts from a probability of 75 % on." in text
     assert '"threshold": 0.75' in as_iframe(replace(localization, network=network)).replace("&quot;", '"')
     assert read_html(text).open == []
