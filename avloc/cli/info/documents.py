@@ -44,21 +44,21 @@ def describe_result(peek: Peek) -> Description:
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise AvlocError(f"{peek.path}: a damaged result ({type(error).__name__}: {error})") from error
     record = localization.provenance
+    is_recorded = record is not None and record.clip is not None and record.checkpoint is not None
     facts = [
-        ("Clip", f"{localization.file}, {localization.duration_s:.2f} s"),
+        ("Clip", "" if is_recorded else f"{localization.file}, {localization.duration_s:.2f} s"),
         ("Answer", sentence(localization)),
         ("Evidence", evidence_text(localization)),
         ("Network", "" if localization.network is None else network_text(localization.network)),
         *(("Note", note) for note in notes(localization)),
     ]
-    known = {label for label, _ in facts}
-    if record is not None:
-        facts += [fact for fact in provenance_facts(record) if fact[0] not in known - {"Clip"}]
+    known = {label for label, text in facts if text}
+    facts += [] if record is None else [fact for fact in provenance_facts(record) if fact[0] not in known]
     commands = []
-    if record is None or record.clip is None or record.checkpoint is None:
-        facts.append(("Provenance", "not recorded, so it cannot be verified; localize the clip again"))
-    else:
+    if is_recorded:
         commands.append(f"avloc localize --verify {quoted(peek.path)} {quoted(localization.file)}")
+    else:
+        facts.append(("Provenance", "not recorded, so it cannot be verified; localize the clip again"))
     values = {
         key: document.get(key) for key in ("schema", "file", "sentence", "verdict", "llr", "network", "provenance")
     }

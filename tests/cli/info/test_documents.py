@@ -45,6 +45,7 @@ def test_a_result_with_its_record(describe, localization, tmp_path):
     description, facts = describe(path, "result")
     assert facts["Answer"].startswith("Not calibrated, so no verdict (strongest: visual, 0.50–0.80 s")
     assert (facts["Trained on"], facts["Command"]) == ("the split train of lavdf", "avloc localize a.mp4")
+    assert [label for label, text in description.facts if label == "Clip" and text] == ["Clip"]
     assert description.commands == [f"avloc localize --verify {path} a.mp4"]
 
 
