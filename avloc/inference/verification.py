@@ -48,11 +48,11 @@ class Verification:
         Args:
             width: break lines that are longer; None: none is.
         """
-        made = f"what avloc {__version__} makes of {shown(self.clip)}"
-        head = f"verified: {shown(self.result)} is {made}"
+        phrase = f"what avloc {__version__} makes of {shown(self.clip)}"
+        head = f"verified: {shown(self.result)} is {phrase}"
         if not self.is_verified:
             differing = ", ".join(f.part for f in self.findings if not f.agrees and f.part != "version")
-            head = f"NOT verified: {shown(self.result)} is not {made} (differs: {differing})"
+            head = f"NOT verified: {shown(self.result)} is not {phrase} (differs: {differing})"
         lines = [f"  {f.part:10}  {'same' if f.agrees else 'differs'}: {shown(f.text)}" for f in self.findings]
         if width is None:
             return "\n".join([head, *lines])

@@ -91,10 +91,10 @@ def test_a_fusion(describe, tmp_path):
 
 def test_tuned_settings(describe, write):
     tuned = TunedSettings(PointDecoding(), keep=50)
-    document = {"schema": SCHEMA, "decoding": tuned.decoding.to_dict(), "keep": 50, "clips": 3}
-    _, facts = describe(write("t.json", document), "tuned")
-    assert "keep 50" in facts["Settings"]
-    assert facts["Clips"] == "3"
+    document = {"schema": SCHEMA, "decoding": tuned.decoding.to_dict(), "keep": 50, "provenance": RECORD.to_dict()}
+    description, facts = describe(write("t.json", document), "tuned")
+    assert any("keep 50" in text for label, text in description.facts if label == "Decoding")
+    assert facts["Command"] == "avloc localize a.mp4"
 
 
 def test_a_record_tells_whether_its_file_is_as_it_was(describe, write):
