@@ -79,7 +79,7 @@ def test_commands_of_the_page_predict_and_localize(folder):
     predictions = json.loads((folder / "predictions.json").read_text())
     assert set(predictions) == {r.file for r in read_records("lavdf", folder / "clips", "test")}
     assert min(len(rows) for rows in predictions.values()) > 0
-    (localization,) = (p for p in folder.glob("*.json") if not p.name.startswith("predictions"))
+    (localization,) = (p for p in folder.glob("*.json") if p.name != "predictions.json")
     document = json.loads(localization.read_text())
     assert [*document["segments"], *document["weaker_segments"]]
 

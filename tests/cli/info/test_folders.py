@@ -42,7 +42,7 @@ def test_a_folder_of_results(describe, results):
 
 
 def test_a_folder_without_a_summary_and_the_table_of_a_clip(describe, results):
-    for name in ("summary.csv", "summary.csv.provenance.json"):
+    for name in ("summary.csv", "summary.csv.provenance"):
         (results / name).unlink()
     _, facts = describe(results, "results")
     assert (facts["Clips"], facts["Verdicts"]) == ("1", "likely forged 1")
