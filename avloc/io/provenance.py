@@ -12,7 +12,13 @@ from avloc.io.files import file_sha256, format_bytes, read_json, write_json
 
 SIDECAR_SUFFIX = ".provenance.json"
 SIDECAR_SCHEMA = "avloc.provenance/1"
-ROLE_LABELS = {"clip": "Clip", "predictions": "Predictions", "metadata": "Metadata", "versus": "Compared with"}
+ROLE_LABELS = {
+    "clip": "Clip",
+    "predictions": "Predictions",
+    "metadata": "Metadata",
+    "versus": "Compared with",
+    "fit": "Fit",
+}
 
 
 def identify_file(
@@ -101,7 +107,7 @@ def write_sidecar(path: str | Path, provenance: Provenance) -> Path:
 
 
 def read_sidecar(path: str | Path) -> Provenance | None:
-    """Read the record beside a file; None if there is none.
+    """Read the record beside a file; None if it is missing.
 
     Raises:
         AvlocError: if it is no such record; names the entry.

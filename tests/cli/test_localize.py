@@ -340,7 +340,7 @@ def test_a_network_whose_output_is_not_finite_gives_no_score(checkpoint, clips, 
     call(clips, "--checkpoint", tmp_path / "nan.ckpt", "--out", tmp_path / "out", "--format", "json", expect=2)
     error = capsys.readouterr().err
     assert error.count("hold NaN or infinity") + error.count("holds NaN or infinity") == 3
-    assert not list((tmp_path / "out").rglob("*.json"))
+    assert [path.name for path in (tmp_path / "out").rglob("*.json")] == ["summary.csv.provenance.json"]
 
 
 def _long(loop, clips, path, turns, tone_turn):
@@ -495,7 +495,8 @@ def test_every_output_records_what_made_it(result, checkpoint, clips):
     }
 
 
-def test_a_result_is_verified_by_making_it_again(result, clips, tmp_path, capsys):
+def test_a_result_is_verified_by_making_it_again(result, clips, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
     (tmp_path / "moved.mp4").write_bytes((clips / "tone.mp4").read_bytes())
     assert main(["localize", "--verify", str(result), str(tmp_path / "moved.mp4")]) == 0
     out = capsys.readouterr().out
@@ -507,8 +508,9 @@ def test_a_result_is_verified_by_making_it_again(result, clips, tmp_path, capsys
     assert list(tmp_path.iterdir()) == [tmp_path / "moved.mp4"]
 
 
-def test_what_differs_is_named(result, two_checkpoints, clips, tmp_path, capsys):
+def test_what_differs_is_named(result, two_checkpoints, clips, tmp_path, capsys, monkeypatch):
     """Another clip, another checkpoint and an edited verdict are found; another version alone is no difference."""
+    monkeypatch.setenv("COLUMNS", "300")
 
     def verify(change, clip, *words):
         document = json.loads(result.read_text())
@@ -527,7 +529,7 @@ def test_what_differs_is_named(result, two_checkpoints, clips, tmp_path, capsys)
     assert (code, parts.split(", ")[0]) == (1, "checkpoint")
     code, parts, lines = verify(lambda document: document.update(verdict="likely forged"), tone)
     assert (code, parts) == (1, "document")
-    assert lines["document"] == "differs: verdict do not follow from its own scores: it was changed"
+    assert lines["document"] == "differs: changed, not what follows from its own scores: verdict"
     code, _, lines = verify(lambda document: document["provenance"].update(avloc="0.0.1"), tone)
     assert code == 0
     assert lines["version"].startswith("differs: made by avloc 0.0.1, this is avloc ")
@@ -560,8 +562,9 @@ def test_results_that_cannot_be_verified_give_one_line(result, clips, tmp_path, 
     assert error.count("\n") == 1
 
 
-def test_a_result_of_the_package_finds_its_network(clips, tmp_path, capsys):
+def test_a_result_of_the_package_finds_its_network(clips, tmp_path, capsys, monkeypatch):
     """Its checkpoint is named without a folder."""
+    monkeypatch.setenv("COLUMNS", "300")
     call(clips / "deep" / "deaf.MP4", "--out", tmp_path, "--format", "json")
     assert json.loads((tmp_path / "deaf.json").read_text())["provenance"]["checkpoint"]["file"] == "visual.ckpt"
     assert main(["localize", "--verify", str(tmp_path / "deaf.json"), str(clips / "deep" / "deaf.MP4")]) == 0

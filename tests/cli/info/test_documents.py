@@ -45,6 +45,7 @@ def test_a_result_with_its_record(describe, localization, tmp_path):
     description, facts = describe(path, "result")
     assert facts["Answer"].startswith("Not calibrated, so no verdict (strongest: visual, 0.50–0.80 s")
     assert (facts["Trained on"], facts["Command"]) == ("the split train of lavdf", "avloc localize a.mp4")
+    assert [label for label, text in description.facts if label == "Clip" and text] == ["Clip"]
     assert description.commands == [f"avloc localize --verify {path} a.mp4"]
 
 
@@ -90,10 +91,10 @@ def test_a_fusion(describe, tmp_path):
 
 def test_tuned_settings(describe, write):
     tuned = TunedSettings(PointDecoding(), keep=50)
-    document = {"schema": SCHEMA, "decoding": tuned.decoding.to_dict(), "keep": 50, "clips": 3}
-    _, facts = describe(write("t.json", document), "tuned")
-    assert "keep 50" in facts["Settings"]
-    assert facts["Clips"] == "3"
+    document = {"schema": SCHEMA, "decoding": tuned.decoding.to_dict(), "keep": 50, "provenance": RECORD.to_dict()}
+    description, facts = describe(write("t.json", document), "tuned")
+    assert any("keep 50" in text for label, text in description.facts if label == "Decoding")
+    assert facts["Command"] == "avloc localize a.mp4"
 
 
 def test_a_record_tells_whether_its_file_is_as_it_was(describe, write):

@@ -124,7 +124,9 @@ def test_decoding_finds_what_headers_do_not_tell(tmp_path, root, frames):
         ("cut off", "cut.mkv"),
         ("unreadable", "broken.mp4"),
     }
-    assert any(re.match(r"the visual stream ends at [12]\.\d+ s, its header claims 3\.\d+ s", p.detail) for p in problems)
+    assert any(
+        re.match(r"the visual stream ends at [12]\.\d+ s, its header claims 3\.\d+ s", p.detail) for p in problems
+    )
 
 
 @pytest.mark.parametrize("kind", ["video", "audio"])
