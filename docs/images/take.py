@@ -1,11 +1,9 @@
-"""Take the pictures of the README and the site from a demo's output: `python docs/images/take.py DEMO` (needs Chromium)."""
+"""Take the picture of the README and the site, of `avloc localize --example`: `python docs/images/take.py` (needs Chromium)."""
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
@@ -13,11 +11,13 @@ from playwright.sync_api import sync_playwright
 from avloc.cli.main import main as run_avloc
 
 FOLDER = Path(__file__).parent
-CLIP = "clips/test/000008.mp4"
 
 
 def take_screenshot(page_file: Path, picture: Path) -> None:
-    """Open a localization's page in a headless browser, go to its first segment, and save a screenshot of all of it."""
+    """Open a localization's page in a headless browser, go to its first segment, and save a screenshot down to the downloads.
+
+    What follows tells the folders of this machine.
+    """
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1000, "height": 900})
@@ -25,26 +25,22 @@ def take_screenshot(page_file: Path, picture: Path) -> None:
         page.wait_for_selector("html[data-ready]")
         page.keyboard.press("ArrowRight")
         page.wait_for_timeout(1500)
-        page.screenshot(path=picture, full_page=True)
+        last = page.locator(".downloads").bounding_box()
+        assert last is not None
+        area = {"x": 0, "y": 0, "width": 1000, "height": last["y"] + last["height"] + 12}
+        page.screenshot(path=picture, full_page=True, clip=area)
         browser.close()
 
 
-def take(demo: Path, picture: Path = FOLDER / "page.png") -> None:
-    """Localize a clip of the demo, and take a picture of its page."""
+def take(picture: Path = FOLDER / "page.png") -> None:
+    """Localize the example clip of the package, and take a picture of its page."""
     with tempfile.TemporaryDirectory() as folder:
-        arguments = ["localize", str(demo / CLIP), "--checkpoint", str(demo / "checkpoint.ckpt"), "--out", folder]
-        exit_code = run_avloc([*arguments, "--format", "html"])
+        exit_code = run_avloc(["localize", "--example", "--out", folder, "--format", "html"])
         if exit_code:
             raise SystemExit(exit_code)
-        take_screenshot(Path(folder) / f"{Path(CLIP).stem}.html", picture)
-
-
-def parse(arguments: Sequence[str] | None = None) -> Path:
-    """Parse the command line; returns the demo's folder."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("demo", type=Path, metavar="DEMO", help="folder of a finished `avloc demo`")
-    return Path(parser.parse_args(arguments).demo)
+        (page,) = Path(folder).glob("*.html")
+        take_screenshot(page, picture)
 
 
 if __name__ == "__main__":
-    take(parse())
+    take()

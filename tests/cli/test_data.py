@@ -61,7 +61,7 @@ def test_options_of_each_action(tmp_path, monkeypatch):
 def test_info(tiny_set, tmp_path, capsys):
     assert data("info", tiny_set, "--json", tmp_path / "i.json", "--html", tmp_path / "i.html") == 0
     text = capsys.readouterr().out
-    assert re.match(r"9 clips, [\d.]+ seconds\n", text)
+    assert re.match(r"9 clips, [\d.]+ minutes\n", text)
     assert "length of fakes: median" in text
     document = json.loads((tmp_path / "i.json").read_text())
     assert {row["name"]: row["clips"] for row in document["groups"]["split"]} == {"train": 3, "dev": 3, "test": 3}

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from avloc.cli.evaluate import EvaluateOptions, parse
 from avloc.cli.main import main
+from avloc.core.provenance import CheckpointIdentity, Provenance
 
 METADATA = [
     {
@@ -429,3 +430,16 @@ def test_speech_by_its_protocol_and_by_a_key(tmp_path, capsys):
     assert main(["evaluate", str(tmp_path / "p.txt"), str(protocol_path(tmp_path, "eval"))]) == 0
     assert main(["evaluate", str(tmp_path / "p.txt"), *source, "--protocol", "speech", "--json", str(out)]) == 0
     assert json.loads(out.read_text())["detection"]["auc"] == 1
+
+
+def test_a_report_is_headed_by_system_set_and_split(tmp_path):
+    words = [str(tmp_path / "a.json"), str(tmp_path / "LAV-DF" / "metadata.json"), "--protocol", "lavdf"]
+    record = Provenance("0.1.0", "", checkpoint=CheckpointIdentity("c.ckpt", "ab" * 32, 9, "avloc-both 3"))
+    (tmp_path / "LAV-DF").mkdir()
+    for name in ("a.json", "LAV-DF/metadata.json"):
+        (tmp_path / name).write_text("{}")
+    assert parse(words).report_title(None) == "a.json on LAV-DF/metadata.json, all splits"
+    options = parse([*words, "--split", "test"])
+    assert options.report_title(record) == "avloc-both 3 (a.json) on LAV-DF/metadata.json, split test"
+    named = parse([words[0], "--dataset", "lavdf", "--root", str(tmp_path / "LAV-DF"), "--system", "mine"])
+    assert named.report_title(record) == "mine on lavdf (LAV-DF), all splits"

@@ -116,7 +116,7 @@ def test_the_record_of_a_timeline_hides_the_folders_of_the_server(messages, make
     localizer, shown = make_localizer(), []
     localize = localizer.localize
     monkeypatch.setattr(localizer, "localize", lambda *a, **k: replace(localize(*a, **k), provenance=record))
-    monkeypatch.setattr(localize_job, "page", lambda public, url, threshold: shown.append(public) or "page")
+    monkeypatch.setattr(localize_job, "page", lambda public, url, threshold, stills: shown.append(public) or "page")
     messages(localizer)
     public = shown[0].provenance
     assert str(folder) not in str(public)

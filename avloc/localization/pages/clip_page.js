@@ -67,7 +67,8 @@ function drawRuler() {
   const steps = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000];
   const step = steps.find((seconds) => timelineLength / seconds <= maxMarks) || 10000;
   const digits = step < 0.1 ? 2 : step < 1 ? 1 : 0, marks = [];
-  for (let k = Math.ceil(settings.start / step - 1e-9); k * step < settings.end - 1e-9; k++) {
+  const last = settings.end - (36 * timelineLength) / lanes.offsetWidth; // a label needs some 36 pixels
+  for (let k = Math.ceil(settings.start / step - 1e-9); k * step < last; k++) {
     const mark = document.createElement("span");
     mark.style.left = `${(100 * (k * step - settings.start)) / timelineLength}%`;
     mark.textContent = (k * step).toFixed(digits);

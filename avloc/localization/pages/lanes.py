@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 CURVE_POINTS = 2000
 MAX_TICKS = 10
+LABEL_ROOM = 0.04  # of the axis, at its end
 TICKS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 CURVE_TOP = 4.0  # height of a score of 1 in a lane, in percent from above; 0 is the lower edge
 LEGEND = (
@@ -120,7 +121,8 @@ def _height(value: float) -> float:
 def _ticks_html(extent: Extent) -> Iterator[str]:
     """Yield the marks of the time axis in seconds, as the table has them; the script draws others when the page is zoomed."""
     step_s = next((step for step in TICKS_S if extent.length_s / step <= MAX_TICKS), extent.length_s)
-    for k in range(math.ceil(extent.start_s / step_s - 1e-9), math.ceil(extent.end_s / step_s - 1e-9)):
+    last_s = extent.end_s - LABEL_ROOM * extent.length_s
+    for k in range(math.ceil(extent.start_s / step_s - 1e-9), math.ceil(last_s / step_s - 1e-9)):
         yield f'<span style="left:{_percent(extent.fraction(k * step_s))}">{round(k * step_s, 1):g}</span>'
 
 

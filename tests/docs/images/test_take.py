@@ -17,32 +17,23 @@ def take():
     return module
 
 
-def test_picture_is_of_the_page_of_the_demos_clip(take, monkeypatch, tmp_path):
+def test_picture_is_of_the_page_of_the_example(take, monkeypatch, tmp_path):
     calls, pictures = [], []
 
     def run_avloc(arguments):
         calls.append(arguments)
-        (Path(arguments[arguments.index("--out") + 1]) / "000008.html").write_text("page")
+        (Path(arguments[arguments.index("--out") + 1]) / "both-1.html").write_text("page")
         return 0
 
     monkeypatch.setattr(take, "run_avloc", run_avloc)
     monkeypatch.setattr(take, "take_screenshot", lambda page, picture: pictures.append((page.read_text(), picture)))
-    take.take(tmp_path, tmp_path / "page.png")
-    assert calls[0][:4] == [
-        "localize",
-        str(tmp_path / "clips/test/000008.mp4"),
-        "--checkpoint",
-        str(tmp_path / "checkpoint.ckpt"),
-    ]
+    take.take(tmp_path / "page.png")
+    assert calls[0][:2] == ["localize", "--example"]
     assert pictures == [("page", tmp_path / "page.png")]
 
 
 def test_failed_localization_ends_with_its_exit_code(take, monkeypatch, tmp_path):
     monkeypatch.setattr(take, "run_avloc", lambda arguments: 2)
     with pytest.raises(SystemExit, match="2"):
-        take.take(tmp_path, tmp_path / "page.png")
+        take.take(tmp_path / "page.png")
     assert not list(tmp_path.iterdir())
-
-
-def test_options(take):
-    assert take.parse(["demo"]) == Path("demo")

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
+
+from avloc.core.provenance import FileIdentity, Provenance
 from avloc.evaluation.predictions import Predictions, align
 from avloc.evaluation.protocols import PROTOCOLS
 from avloc.evaluation.reporting.report import write_report
@@ -20,6 +23,17 @@ def test_page_is_whole_and_loads_nothing(small_evaluation, small_report, parse_p
     for word in ("AP@0.95", "Errors", "Difference to b.json", "Calibration", "c.mp4", "viewport", "@media print"):
         assert word in text
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_page_tells_where_its_scores_come_from(small_evaluation, small_report, parse_page, tmp_path):
+    inputs = {"predictions": FileIdentity("<p>.json", "cd" * 32, 1200)}
+    record = Provenance("0.9.1", "2026-11-26T09:30:00Z", "avloc evaluate", {"mode": "both"}, inputs=inputs)
+    write_report(tmp_path / "r.html", small_evaluation, dataclasses.replace(small_report, provenance=record))
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    parse_page(text)
+    assert "<p>Made by avloc 0.9.1 on 2026-11-26 09:30:00 UTC.</p>" in text
+    assert f"<dt>Predictions</dt><dd>&lt;p&gt;.json, 1.2 kB, sha256 {'cd' * 32}</dd>" in text
+    assert "<dt>Settings</dt><dd>mode both</dd>" in text
 
 
 def test_page_of_an_evaluation_alone_has_its_insight(small_evaluation, parse_page, tmp_path):
