@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avloc.errors import AvlocError
-from avloc.io.devices import require_device
 
 if TYPE_CHECKING:
     from avloc.feature_extraction.extractors.base import Extractor
@@ -112,6 +111,7 @@ class LocalizerSettings:
         Raises:
             AvlocError: if the device cannot be used, the options do not go together, or the checkpoint cannot be loaded.
         """
+        from avloc.feature_extraction.extractors.network import require_device
         from avloc.inference.localizer import Localizer
         from avloc.inference.packaged import load_packaged
 

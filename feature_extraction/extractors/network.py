@@ -11,15 +11,41 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avloc.core.descriptions import ExtractorDescription
-from avloc.errors import AvlocError
+from avloc.errors import AvlocError, one_line
 from avloc.feature_extraction.extractors.base import Extractor
-from avloc.io.devices import require_device
 from avloc.io.files import file_sha256
 
 if TYPE_CHECKING:
     import torch
 
+DEVICES = "want cpu, cuda, or one of several GPUs as cuda:1"
 PRECISIONS = {"32": "float32", "bf16": "bfloat16", "16": "float16"}
+
+
+def require_device(device: str) -> str:
+    """Check that a device can be used, and return it.
+
+    Args:
+        device: as PyTorch names it.
+
+    Raises:
+        AvlocError: if PyTorch does not know or see it.
+
+    >>> require_device("cpu")
+    'cpu'
+    """
+    import torch
+
+    try:
+        torch.device(device)
+    except RuntimeError as error:  # its message lists devices that nobody has
+        raise AvlocError(f"device {device!r} cannot be used here: unknown, {DEVICES}") from error
+    try:
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch without CUDA asserts
+        reason = one_line(error).partition(". ")[0]
+        raise AvlocError(f"device {device!r} cannot be used here: {reason}; {DEVICES}") from error
+    return device
 
 
 class NetworkExtractor(Extractor):

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from avloc.core.descriptions import ExtractorDescription
 from avloc.errors import AvlocError, StoreError
 from avloc.feature_extraction.extractors.base import Extractor
+from avloc.feature_extraction.extractors.network import require_device
 from avloc.feature_extraction.job.estimate import bytes_per_second, check_space, evenly_spaced, mean_duration_s
 from avloc.feature_extraction.job.in_progress import ShardSpec
 from avloc.feature_extraction.job.pipeline import file_size
@@ -22,7 +23,6 @@ from avloc.feature_extraction.job.worker import ExtractionSettings
 from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.feature_extraction.store.layout import ShardLayout, new_layout, saved_layout, shard_size, stored_clips
 from avloc.feature_extraction.store.shard_tables import NO_FILE, OK, ShardTables, read_tables
-from avloc.io.devices import require_device
 from avloc.io.files import remove_stale, temporary_path
 
 CHECKED_FILES = 16  # per shard, spread over it, whose sizes are compared with those recorded

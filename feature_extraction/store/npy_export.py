@@ -316,8 +316,8 @@ def _describe_export(store: FeatureStore, extractor: str, out: Path, dtype: str,
     key = hashes.collision()
     if key is not None:
         first, second = _colliding_clips(store, extractor, key)
-        target = out / target_name(first, file_suffix)
-        raise AvlocError(f"{first} and {second} would both become {target}; rename one of them")
+        file_path = out / target_name(first, file_suffix)
+        raise AvlocError(f"{first} and {second} would both become {file_path}; rename one of them")
     return ExportDescription(
         dtype=dtype,
         extractor=description,

@@ -41,6 +41,16 @@ def test_parts_join_to_the_file_that_is_written_at_once(journal, tmp_path):
     assert lines[2:] == ["d\\udcff.mp4,not finite"]
 
 
+def test_a_journal_without_parts_is_discarded_and_no_other(journal, tmp_path):
+    journal.discard_unused()
+    assert journal.has(0)
+    empty = Journal(tmp_path / "empty" / "p.json", count=3)
+    empty.open(SETTINGS)
+    empty.discard_unused()
+    assert not list(empty.out.parent.iterdir())
+    empty.discard_unused()  # of two tasks, the other was first
+
+
 def test_counts_of_parts(journal):
     total = PartSummary()
     for summary in journal.summaries(range(3)):

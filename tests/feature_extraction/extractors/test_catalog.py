@@ -41,6 +41,8 @@ class Peak(Extractor):
 
 # Without the package that carries its networks, `speech_embedding` has tests of its own alone.
 BUILDABLE = [name for name in EXTRACTORS if name != "speech_embedding" or find_spec("onnxruntime")]
+ALIKE = ("mc3_18", "r2plus1d_18", "mvit_v1_b")
+"""Networks with windows and code of others, r3d_18 and mvit_v2_s."""
 
 
 def expected_rows(extractor, duration_s):
@@ -50,7 +52,10 @@ def expected_rows(extractor, duration_s):
     return int(np.ceil(duration_s / extractor.hop_s - 1e-6))
 
 
-@pytest.mark.parametrize("name", BUILDABLE)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if name in ALIKE else []) for name in BUILDABLE],
+)
 def test_event_appears_in_the_step_of_the_declared_timing(name, arguments, make_clip):
     extractor = build_extractor(name, arguments.get(name))
     features = extractor.extract(make_clip(extractor))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from avloc.errors import AvlocError
-from avloc.feature_extraction.extractors.network import LocalWeights, NetworkExtractor
+from avloc.feature_extraction.extractors.network import LocalWeights, NetworkExtractor, require_device
 
 
 class Linear(NetworkExtractor):
@@ -83,3 +83,27 @@ def test_weights_come_from_a_file_or_are_random_on_request(tmp_path):
         Weighted(str(tmp_path / "none.pth"))
     assert Weighted(str(tmp_path / "w.pth")).weights_sha256() == hashlib.sha256(b"abc").hexdigest()
     assert Weighted(None, random=True).weights_sha256() is None
+
+
+def test_the_cpu_can_always_be_used():
+    assert require_device("cpu") == "cpu"
+
+
+@pytest.mark.parametrize("device", ["warp", "gpu", "", "cuda:x"])
+def test_unknown_devices_are_named_with_those_that_exist(device):
+    message = f"device '{device}' cannot be used here: unknown, want cpu, cuda, or one of several GPUs as cuda:1"
+    with pytest.raises(AvlocError, match=message):
+        require_device(device)
+
+
+def test_a_gpu_that_is_missing_is_one_line(monkeypatch):
+    def zeros(count, device):
+        raise RuntimeError("Found no NVIDIA driver on your system. Please check\nthat you have one")
+
+    monkeypatch.setattr(torch, "zeros", zeros)
+    with pytest.raises(AvlocError) as error:
+        require_device("cuda:3")
+    assert str(error.value) == (
+        "device 'cuda:3' cannot be used here: Found no NVIDIA driver on your system; want cpu, cuda, or one of several GPUs as "
+        "cuda:1"
+    )

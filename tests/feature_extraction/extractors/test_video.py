@@ -10,7 +10,8 @@ from avloc.feature_extraction.extractors.catalog import build_extractor
 from avloc.feature_extraction.extractors.video import window_frames
 
 SMALL = ["r3d_18", "mc3_18", "r2plus1d_18"]
-LARGE = ["s3d", "mvit_v1_b", "mvit_v2_s", "swin3d_t"]
+LARGE = ["s3d", "mvit_v2_s", "swin3d_t"]
+SLOW = pytest.param("mvit_v1_b", marks=pytest.mark.slow)  # the code of mvit_v2_s
 LAST = {"s3d": "classifier", "mvit_v1_b": "head", "mvit_v2_s": "head", "swin3d_t": "head"}
 
 
@@ -31,7 +32,7 @@ def direct(network, name, frames):
     return last_inputs[0].flatten(2).mean(dim=2).numpy() if last_inputs[0].ndim > 2 else last_inputs[0].numpy()
 
 
-@pytest.mark.parametrize("name", SMALL + LARGE)
+@pytest.mark.parametrize("name", [*SMALL, *LARGE, SLOW])
 def test_features_equal_the_input_of_torchvisions_last_layer(name, tmp_path):
     torch.manual_seed(5)
     network = get_model(name, weights=None).eval()
