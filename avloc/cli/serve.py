@@ -127,11 +127,13 @@ def networks_text(localizer: LocalizerSettings, own_network: NetworkDescription 
 
 def _worker_starter(options: ServeOptions) -> Callable[[], Workers]:
     """Make the function that starts the processes in which clips are decoded and localized."""
+    from avloc.feature_extraction.media.types import WHOLE
     from avloc.io.workers import Processes
     from avloc.web.localize_job import LocalizeJob
 
     limits = options.limits()
-    job = LocalizeJob(options.localizer.load_for_work, limits, options.threshold, options.prior)
+    settings = options.localizer.recorded(span=WHOLE, prior=options.prior)
+    job = LocalizeJob(options.localizer.load_for_work, limits, options.threshold, options.prior, settings=settings)
     return lambda: Processes(
         job,
         workers=options.parallel,

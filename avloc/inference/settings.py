@@ -69,16 +69,16 @@ class LocalizerSettings:
             descriptions = [packaged_description(streams) for streams in names]
         return tuple(description.sha256 for description in descriptions if description is not None)
 
-    def recorded(self, *, keep: int, span: Span, prior: float) -> dict[str, object]:
+    def recorded(self, *, span: Span, prior: float, keep: int = 100) -> dict[str, object]:
         """Return the settings of a localization that change its result, as JSON values; its record keeps them.
 
         Args:
-            keep: at most this many segments per 40 s of a clip.
             span: the part of the clip, and the audio track.
             prior: the probability that a clip is forged, before the network is asked.
+            keep: at most this many segments per 40 s of a clip; by default as many as `Localizer.localize` keeps.
 
         >>> from avloc.feature_extraction.media.types import WHOLE
-        >>> LocalizerSettings(streams="audio").recorded(keep=100, span=WHOLE, prior=0.5)["streams"]
+        >>> LocalizerSettings(streams="audio").recorded(span=WHOLE, prior=0.5)["streams"]
         'audio'
         """
         return {

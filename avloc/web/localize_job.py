@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -71,6 +71,7 @@ class LocalizeJob:
         threshold: the probability (or score) that a timeline's slider starts at; None: that of the localization.
         prior: the probability that a clip is forged, before the network is asked.
         clip_url: the clip, as its timeline names it.
+        settings: those of the network's run (`LocalizerSettings.recorded`), for the record of a timeline.
     """
 
     load: Callable[[Callable[[], None]], Localizer]
@@ -78,6 +79,7 @@ class LocalizeJob:
     threshold: float | None
     prior: float = PRIOR
     clip_url: str = "clip"
+    settings: Mapping[str, object] = field(default_factory=dict)
 
     def build(self, pulse: Pulse) -> Callable[[UploadTask | DescribeTask], Iterator[object]]:
         """Load the network, and return the function that localizes uploads with it: its messages are `Localized` or `Refused`.
@@ -153,7 +155,8 @@ class LocalizeJob:
             return None
         public = localization.provenance.without_folders()
         inputs = {role: replace(file, file=task.name) for role, file in public.inputs.items()}
-        return replace(public, settings={"prior": self.prior, "threshold": self.threshold}, inputs=inputs)
+        settings = {**self.settings, "prior": self.prior, "threshold": self.threshold}
+        return replace(public, settings=settings, inputs=inputs)
 
 
 def hide_paths(message: str, task: UploadTask) -> str:

@@ -7,12 +7,18 @@ import torch
 from avloc.core.descriptions import ExtractorDescription, TrainingContext
 from avloc.core.records import VideoRecord
 from avloc.core.timeline import TimeGrid
+from avloc.datasets import examples_folder
 from avloc.datasets.loading.clips import ClipExample
 from avloc.datasets.loading.example import FeatureExample
 from avloc.errors import AvlocError, CheckpointError
+from avloc.feature_extraction.media.arrays import ClipArrays
+from avloc.feature_extraction.media.types import Span
+from avloc.inference import localizer as inference
 from avloc.inference.clip_source import ClipSource
 from avloc.inference.feature_source import FeatureSource
 from avloc.inference.localizer import Localizer
+from avloc.inference.packaged import load_packaged
+from avloc.io import provenance
 from avloc.models import BATFD, BoundaryTransformer
 from avloc.models.checkpoint import write_checkpoint
 
@@ -160,3 +166,33 @@ def test_a_network_of_maps_has_no_such_settings(localizer):
 
     with pytest.raises(AvlocError, match="a BATFD gives no candidates"):
         localizer.set_decoding(PointDecoding())
+
+
+def test_each_file_is_hashed_once(monkeypatch, tmp_path):
+    clip, hashed = tmp_path / "a.mp4", []
+    clip.write_bytes((examples_folder() / "audio-sound-alone.mp4").read_bytes())
+    monkeypatch.setattr(provenance, "file_sha256", lambda path, pulse: hashed.append(path.name) or "ab" * 32)
+    localizer = load_packaged("audio")
+    for _ in range(2):
+        record = localizer.localize(clip, span=Span(0.0, 0.5)).provenance
+    assert hashed == ["a.mp4", "audio.ckpt", "a.mp4"]
+    assert (record.clip.size_bytes, record.checkpoint.file) == (clip.stat().st_size, "audio.ckpt")
+    assert record.clip.duration_s == pytest.approx(4.0, abs=1.5)
+    in_memory = localizer.localize(ClipArrays(samples=np.zeros(8_000, np.float32)))
+    assert (in_memory.provenance.inputs, in_memory.provenance.checkpoint) == ({}, record.checkpoint)
+
+
+def test_a_file_that_changes_while_it_is_read_is_a_problem(monkeypatch, tmp_path):
+    clip = tmp_path / "a.mp4"
+    clip.write_bytes((examples_folder() / "audio-sound-alone.mp4").read_bytes())
+    identify = inference.identify_file
+
+    def identify_and_grow(path, **options):
+        identity = identify(path, **options)
+        with path.open("ab") as file:
+            file.write(b"more")
+        return identity
+
+    monkeypatch.setattr(inference, "identify_file", identify_and_grow)
+    problems = load_packaged("audio").localize(clip, span=Span(0.0, 0.5)).problems
+    assert "the file changed while it was read: its hash may be that of other content" in problems

@@ -7,6 +7,7 @@ import torch
 
 from avloc.core.descriptions import ClipInputFormat, TrainingContext
 from avloc.errors import AvlocError, CheckpointError
+from avloc.feature_extraction.media.types import Span
 from avloc.inference.packaged import PackagedLocalizer
 from avloc.inference.settings import LocalizerSettings
 from avloc.models import BATFD
@@ -22,6 +23,21 @@ def checkpoint(tmp_path):
     context = TrainingContext(0.04, clips=ClipInputFormat(24, "pad"))
     write_checkpoint(tmp_path / "c.ckpt", BATFD(**SMALL, frames=24, durations=9), context)
     return tmp_path / "c.ckpt"
+
+
+def test_the_recorded_settings_are_json_values():
+    settings = LocalizerSettings("best.ckpt", device="cuda", precision="bf16")
+    assert settings.recorded(span=Span(1.0, 2.5, 1), prior=0.1, keep=3) == {
+        "streams": None,
+        "precision": "bf16",
+        "decoding": None,
+        "keep": 3,
+        "start": 1.0,
+        "end": 2.5,
+        "audio_track": 1,
+        "prior": 0.1,
+    }
+    assert settings.recorded(span=Span(), prior=0.5)["end"] is None  # JSON has no infinity
 
 
 def test_settings_travel_and_load(checkpoint):

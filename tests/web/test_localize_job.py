@@ -108,7 +108,7 @@ def test_the_system_ends_a_decoder_that_hangs_in_native_code():
     assert not Path("y").exists()
 
 
-def test_the_record_of_a_timeline_hides_the_folders_of_the_server(messages, make_localizer, task, monkeypatch):
+def test_the_record_of_a_timeline_hides_the_folders_of_the_server(make_localizer, task, monkeypatch):
     folder = task.clip.parent
     checkpoint = CheckpointIdentity(str(folder / "best.ckpt"), "ab" * 32, 9)
     clip = FileIdentity(str(task.clip), "cd" * 32, 9, 1.0)
@@ -117,8 +117,9 @@ def test_the_record_of_a_timeline_hides_the_folders_of_the_server(messages, make
     localize = localizer.localize
     monkeypatch.setattr(localizer, "localize", lambda *a, **k: replace(localize(*a, **k), provenance=record))
     monkeypatch.setattr(localize_job, "page", lambda public, url, threshold, stills: shown.append(public) or "page")
-    messages(localizer)
+    job = LocalizeJob(lambda pulse: localizer, UploadLimits(), 0.2, settings={"keep": 100, "prior": 0.9})
+    assert job.localize(localizer, task, lambda report: None) == Localized()
     public = shown[0].provenance
     assert str(folder) not in str(public)
     assert (public.checkpoint.file, public.clip.file, public.clip.sha256) == ("best.ckpt", task.name, "cd" * 32)
-    assert public.settings == {"prior": 0.5, "threshold": 0.2}
+    assert public.settings == {"keep": 100, "prior": 0.5, "threshold": 0.2}
