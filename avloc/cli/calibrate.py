@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avloc.cli.arguments.parser import parser
+from avloc.cli.arguments.parser import command_line, parser
 from avloc.cli.arguments.values import output, path
 from avloc.cli.scores.clip_scores import add_cost_options, print_warnings, read_clip_labels
 from avloc.cli.scores.fits import (
@@ -25,7 +25,10 @@ from avloc.cli.scores.fits import (
     read_segment_labels,
     save_fit,
 )
+from avloc.cli.scores.provenance import recorded_settings, scoring_provenance
+from avloc.core.provenance import FIT, METADATA, PREDICTIONS, Provenance
 from avloc.errors import shown
+from avloc.io.provenance import write_sidecar
 
 if TYPE_CHECKING:
     from avloc.evaluation.evidence.calibration import Calibration
@@ -59,6 +62,12 @@ class CalibrateOptions:
     fake_prior: float
     cost_missed: float
     cost_accused: float
+    command: str
+
+    def provenance(self) -> Provenance:
+        """Return the record of the run."""
+        files = {PREDICTIONS: self.predictions, METADATA: self.metadata, FIT: self.use}
+        return scoring_provenance(self.command, recorded_settings(self), files)
 
 
 def parse(arguments: Sequence[str]) -> CalibrateOptions:
@@ -79,7 +88,8 @@ def parse(arguments: Sequence[str]) -> CalibrateOptions:
     fit.add_argument("--save", type=output, metavar="C.json", help="write the fit to this file (default: none)")
     add_cost_options(fit, ASVSPOOF5)
     add_use_options(options.add_argument_group("use"), "C.json", "calibrated")
-    return CalibrateOptions(**vars(options.parse_args(arguments)))
+    command = command_line("calibrate", arguments)
+    return CalibrateOptions(**vars(options.parse_args(arguments)), command=command)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -93,9 +103,10 @@ def run(arguments: Sequence[str]) -> int:
     if options.use is not None and options.out is not None:
         apply = _apply_clips if is_clip_file else _apply_rows
         apply(options, options.use, options.out)
+        write_sidecar(options.out, options.provenance())
     elif options.metadata is not None and options.save is not None:
         fit = _fit_clips if is_clip_file else _fit_rows
-        save_fit(options.save, fit(options, options.metadata), [options.predictions], options.metadata)
+        save_fit(options.save, fit(options, options.metadata), options.provenance())
     return 0
 
 

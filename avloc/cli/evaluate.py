@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from avloc.cli.scores.clip_scores import (
     score_clip_scores,
     write_numbers_files,
 )
+from avloc.core.provenance import METADATA, PREDICTIONS, VERSUS
 from avloc.errors import AvlocError
 
 if TYPE_CHECKING:
@@ -57,9 +58,6 @@ Predictions are read in these forms, told by their content:
 Times are in seconds (see --unit). Clips are matched by name; where that fails, by the end of their path without the suffix.
 Rows that look like frames, or like columns in another order, give a warning."""
 
-UNRECORDED = ("predictions", "metadata", "versus", "json", "csv", "report", "command")
-"""Options that are files or the command itself, which the record of an evaluation has elsewhere."""
-
 
 @dataclass(frozen=True, slots=True)
 class EvaluateOptions:
@@ -97,10 +95,10 @@ class EvaluateOptions:
         """Return the record of what makes the scores, for the output files; None without any."""
         if self.json is None and self.csv is None and self.report is None:
             return None
-        from avloc.cli.scores.provenance import scoring_provenance
+        from avloc.cli.scores.provenance import recorded_settings, scoring_provenance
 
-        settings = {name: value for name, value in asdict(self).items() if name not in UNRECORDED}
-        return scoring_provenance(self.command, settings, self.predictions, self.metadata, self.versus)
+        files = {PREDICTIONS: self.predictions, METADATA: self.metadata, VERSUS: self.versus}
+        return scoring_provenance(self.command, recorded_settings(self), files)
 
     @property
     def needs_insight(self) -> bool:

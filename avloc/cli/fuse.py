@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avloc.cli.arguments.parser import parser
+from avloc.cli.arguments.parser import command_line, parser
 from avloc.cli.arguments.values import output, path, positive
 from avloc.cli.scores.clip_scores import add_cost_options, print_warnings, read_clip_labels
 from avloc.cli.scores.fits import (
@@ -15,7 +15,6 @@ from avloc.cli.scores.fits import (
     add_use_options,
     check_prior,
     check_ways,
-    describe_fit,
     load_fit,
     load_protocol,
     load_scores,
@@ -26,7 +25,10 @@ from avloc.cli.scores.fits import (
     read_segment_labels,
     save_fit,
 )
+from avloc.cli.scores.provenance import prediction_roles, recorded_settings, scoring_provenance
+from avloc.core.provenance import FIT, METADATA, Provenance
 from avloc.errors import AvlocError, shown
+from avloc.io.provenance import write_sidecar
 
 if TYPE_CHECKING:
     from avloc.evaluation.evidence.roc import Float
@@ -63,6 +65,12 @@ class FuseOptions:
     fake_prior: float
     cost_missed: float
     cost_accused: float
+    command: str
+
+    def provenance(self) -> Provenance:
+        """Return the record of the run."""
+        files = {**prediction_roles(self.predictions), METADATA: self.labels, FIT: self.use}
+        return scoring_provenance(self.command, recorded_settings(self), files)
 
 
 def parse(arguments: Sequence[str]) -> FuseOptions:
@@ -94,7 +102,7 @@ def parse(arguments: Sequence[str]) -> FuseOptions:
     add_use_options(options.add_argument_group("use"), "F.json", "fused")
     namespace = options.parse_args(arguments)
     namespace.predictions = tuple(namespace.predictions)
-    return FuseOptions(**vars(namespace))
+    return FuseOptions(**vars(namespace), command=command_line("fuse", arguments))
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -110,6 +118,7 @@ def run(arguments: Sequence[str]) -> int:
     if options.use is not None and options.out is not None:
         apply = _apply_clips if is_clip_file else _apply_rows
         apply(options, options.use, options.out)
+        write_sidecar(options.out, options.provenance())
     elif options.labels is not None and options.save is not None:
         fit = _fit_clips if is_clip_file else _fit_rows
         fit(options, options.labels, options.save)
@@ -148,7 +157,7 @@ def _fit_clips(options: FuseOptions, labels_path: Path, save: Path) -> None:
     print_cross_validated(
         llrs, labels.is_fake, CostModel(options.fake_prior, options.cost_missed, options.cost_accused)
     )
-    save_fit(save, calibration, options.predictions, labels_path)
+    save_fit(save, calibration, options.provenance())
 
 
 def _apply_clips(options: FuseOptions, use: Path, out: Path) -> None:
@@ -213,7 +222,7 @@ def _fit_rows(options: FuseOptions, labels_path: Path, save: Path) -> None:
             progress=bar.update,
         )
     _print_fit(options, fit)
-    write_fusion(save, fit.fusion, describe_fit(options.predictions, labels_path))
+    write_fusion(save, fit.fusion, options.provenance().to_dict())
     fusion = fit.fusion
     chosen = (
         f"sigma {fusion.sigma:g}"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from avloc.cli.arguments.help_texts import help_width
 from avloc.cli.arguments.limits import add_longest_option, add_timeout_option
 from avloc.cli.arguments.localizer import add_localizer_options, add_prior_option, pop_localizer_settings
 from avloc.cli.arguments.parser import command_line, parser
@@ -101,7 +102,7 @@ def _verify(result: Path, options: LocalizeOptions) -> int:
     from avloc.inference.verification import verify_result
 
     verification = verify_result(result, options.clips[0], options.localizer, longest_s=options.span.longest_s)
-    print(verification.text())
+    print(verification.text(help_width()))
     return 0 if verification.is_verified else 1
 
 

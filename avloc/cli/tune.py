@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avloc.cli.arguments.limits import default_workers
-from avloc.cli.arguments.parser import parser
+from avloc.cli.arguments.parser import command_line, parser
 from avloc.cli.arguments.values import output, path, positive, whole
-from avloc.cli.scores.fits import check_ways, describe_fit, naming
+from avloc.cli.scores.fits import check_ways, naming
+from avloc.cli.scores.provenance import recorded_settings, scoring_provenance
+from avloc.core.provenance import FIT, METADATA, PREDICTIONS, Provenance
 from avloc.errors import AvlocError, shown
+from avloc.io.provenance import write_sidecar
 
 if TYPE_CHECKING:
     from avloc.evaluation.inputs.rows import FloatRows
@@ -42,6 +45,12 @@ class TuneOptions:
     save: Path | None
     use: Path | None
     out: Path | None
+    command: str
+
+    def provenance(self) -> Provenance:
+        """Return the record of the run."""
+        files = {PREDICTIONS: self.raw, METADATA: self.labels, FIT: self.use}
+        return scoring_provenance(self.command, recorded_settings(self), files)
 
 
 def parse(arguments: Sequence[str]) -> TuneOptions:
@@ -77,7 +86,7 @@ def parse(arguments: Sequence[str]) -> TuneOptions:
     use = options.add_argument_group("use")
     use.add_argument("--use", type=path, metavar="F.json", help="settings that --save wrote (default: none, search)")
     use.add_argument("--out", type=output, help="write the rows under these settings (default: none)")
-    return TuneOptions(**vars(options.parse_args(arguments)))
+    return TuneOptions(**vars(options.parse_args(arguments)), command=command_line("tune", arguments))
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -86,6 +95,7 @@ def run(arguments: Sequence[str]) -> int:
     check_ways(options.labels, options.use, options.save, options.out)
     if options.use is not None and options.out is not None:
         _decode(options.raw, options.use, options.out)
+        write_sidecar(options.out, options.provenance())
     elif options.labels is not None and options.save is not None:
         _search(options, options.labels, options.save)
     return 0
@@ -119,8 +129,9 @@ def _search(options: TuneOptions, labels: Path, save: Path) -> None:
             progress=bar.update,
         )
     _print_tuning(tuning)
-    provenance = describe_fit([options.raw], labels) | {"network": raw.settings.network, "objective": tuning.objective}
-    write_tuned(save, tuning.tuned, provenance)
+    record = options.provenance()
+    settings = {**record.settings, "network": raw.settings.network, "objective": tuning.objective}
+    write_tuned(save, tuning.tuned, replace(record, settings=settings).to_dict())
     print(f"{shown(save)}: {_changes(tuning)}")
 
 

@@ -1,4 +1,4 @@
-"""`Provenance`: the record of what made a result, on every surface: version, checkpoint, inputs, settings, date, command."""
+"""`Provenance`: the record of a result's origin, on every surface: version, checkpoint, inputs, settings, date, command."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from avloc.core.descriptions import NetworkDescription
 
 DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 SHA256 = re.compile(r"[0-9a-f]{64}")
-CLIP, PREDICTIONS, METADATA, VERSUS = "clip", "predictions", "metadata", "versus"
+CLIP, PREDICTIONS, METADATA, VERSUS, FIT = "clip", "predictions", "metadata", "versus", "fit"
 """Roles of inputs."""
 
 
@@ -66,7 +66,7 @@ class FileIdentity:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointIdentity:
-    """The identity of a checkpoint, and what its network was trained on.
+    """The identity of a checkpoint, and the material of its training.
 
     Attributes:
         file: the path or name by which it was named.
@@ -124,7 +124,7 @@ class CheckpointIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """The record of what made a result.
+    """The record of a result's origin.
 
     Attributes:
         avloc: version of the package; empty in results of earlier releases, which do not tell it.
@@ -132,7 +132,7 @@ class Provenance:
         command: the command line; empty for a call from Python.
         settings: the options that change the result, as JSON values; empty for a call from Python.
         checkpoint: the network's file; None: none was asked, or it was made in memory.
-        inputs: the files that the result was made of, by role: `clip`, `predictions`, `metadata`, `versus`.
+        inputs: the files that the result was made of, by role: `clip`, `predictions`, `metadata`, `versus`, `fit`.
         output: the file that a record lies beside; None for a record that lies in its result.
 
     >>> record = Provenance("0.1.0", "2026-11-26T09:30:00Z", inputs={"clip": FileIdentity("a.mp4", "ab" * 32, 9, 3.2)})

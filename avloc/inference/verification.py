@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,15 +42,26 @@ class Verification:
         """Tell whether all parts agree; another version of avloc that makes the same result is no difference."""
         return all(finding.agrees for finding in self.findings if finding.part != "version")
 
-    def text(self) -> str:
-        """Format the verdict, and a line for each part."""
-        made = f"what avloc {__version__} makes of {shown(self.clip)}"
-        head = f"verified: {shown(self.result)} is {made}"
+    def text(self, width: int | None = None) -> str:
+        """Format the verdict, and a line for each part.
+
+        Args:
+            width: break lines that are longer; None: none is.
+        """
+        phrase = f"what avloc {__version__} makes of {shown(self.clip)}"
+        head = f"verified: {shown(self.result)} is {phrase}"
         if not self.is_verified:
             differing = ", ".join(f.part for f in self.findings if not f.agrees and f.part != "version")
-            head = f"NOT verified: {shown(self.result)} is not {made} (differs: {differing})"
+            head = f"NOT verified: {shown(self.result)} is not {phrase} (differs: {differing})"
         lines = [f"  {f.part:10}  {'same' if f.agrees else 'differs'}: {shown(f.text)}" for f in self.findings]
-        return "\n".join([head, *lines])
+        if width is None:
+            return "\n".join([head, *lines])
+        indents = [2, *(14 for _ in lines)]
+        broken = [
+            textwrap.fill(line, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
+            for line, indent in zip([head, *lines], indents, strict=True)
+        ]
+        return "\n".join(broken)
 
 
 def verify_result(

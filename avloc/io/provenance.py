@@ -10,9 +10,15 @@ from avloc.core.provenance import FileIdentity, Provenance
 from avloc.errors import AvlocError
 from avloc.io.files import file_sha256, format_bytes, read_json, write_json
 
-SIDECAR_SUFFIX = ".provenance.json"
+SIDECAR_SUFFIX = ".provenance"
 SIDECAR_SCHEMA = "avloc.provenance/1"
-ROLE_LABELS = {"clip": "Clip", "predictions": "Predictions", "metadata": "Metadata", "versus": "Compared with"}
+ROLE_LABELS = {
+    "clip": "Clip",
+    "predictions": "Predictions",
+    "metadata": "Metadata",
+    "versus": "Compared with",
+    "fit": "Fit",
+}
 
 
 def identify_file(
@@ -73,7 +79,7 @@ def sidecar_path(path: str | Path) -> Path:
     """Return the file of the record of a file that cannot hold one.
 
     >>> sidecar_path("out/predictions.json").as_posix()
-    'out/predictions.json.provenance.json'
+    'out/predictions.json.provenance'
     """
     path = Path(path)
     return path.with_name(path.name + SIDECAR_SUFFIX)
@@ -92,7 +98,7 @@ def write_sidecar(path: str | Path, provenance: Provenance) -> Path:
 
 
 def read_sidecar(path: str | Path) -> Provenance | None:
-    """Read the record beside a file; None if there is none.
+    """Read the record beside a file; None if it is missing.
 
     Raises:
         AvlocError: if it is no such record; names the entry.

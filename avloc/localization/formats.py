@@ -88,7 +88,7 @@ FORMATS: dict[str, Format] = {
 def save(
     localization: Localization, path: Path, options: OutputOptions | None = None, *, format: str | None = None
 ) -> None:
-    """Write a localization to a file, and beside one that cannot hold it the record of what made it (`NAME.provenance.json`).
+    """Write a localization to a file, and beside one that cannot hold it the record of what made it (`NAME.provenance`).
 
     Args:
         localization: the localization.

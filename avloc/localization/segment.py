@@ -72,15 +72,15 @@ class LocalizedSegment:
             unjudged: modalities without a score.
         """
         start_s, end_s = (round(float(time_s), 3) for time_s in segment)
+        written = [round(float(value), 4) for value in modality_scores]  # a result that is read back must say the same
         audio_score, visual_score = (
-            None if modality in unjudged else round(float(value), 4)
-            for modality, value in zip(MODALITIES, modality_scores, strict=True)
+            None if modality in unjudged else value for modality, value in zip(MODALITIES, written, strict=True)
         )
         score = round(float(score), 4)
         strength = score if probability is None else probability
         verdict = None if threshold is None else verdict_of(strength >= threshold)
         judged = [modality for modality in MODALITIES if modality not in unjudged]
-        modality = cast(ModalityName, judged[0]) if len(judged) == 1 else modality_name(modality_scores)
+        modality = cast(ModalityName, judged[0]) if len(judged) == 1 else modality_name(np.array(written))
         return cls(start_s, end_s, score, modality, audio_score, visual_score, verdict, probability)
 
     @property

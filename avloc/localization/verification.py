@@ -63,7 +63,7 @@ def check_document(document: Mapping[str, Any], recorded: Localization) -> Findi
     changed = [key for key in derived if derived[key] != document.get(key)]
     changed += [key for key in document if key not in derived]
     if changed:
-        return Finding("document", False, f"{', '.join(changed)} do not follow from its own scores: it was changed")
+        return Finding("document", False, f"changed, not what follows from its own scores: {', '.join(changed)}")
     return Finding("document", True, "the verdict, the probabilities and the texts follow from its own scores")
 
 

@@ -85,8 +85,12 @@ def test_clips_become_ratios(files, capsys):
         30,
     )
     assert document["slopes"][0] == pytest.approx(1.4 / 4, abs=0.12)
-    assert document["provenance"]["predictions"][0]["file"] == "p.txt"
-    assert len(document["provenance"]["labels"]["sha256"]) == 64
+    inputs = document["provenance"]["inputs"]
+    assert {role: file["file"] for role, file in inputs.items()} == {
+        "predictions": str(files / "p.txt"),
+        "metadata": str(files / "m.json"),
+    }
+    assert document["provenance"]["command"].startswith("avloc calibrate ")
     assert calibrate(files / "p.txt", "--use", files / "c.json", "--out", files / "l.txt") == 0
     assert "log-likelihood ratios of 60 clips" in capsys.readouterr().out
     after = cllr(files, "l.txt")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 import shutil
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from avloc.cli.info.detectors import detect
 from avloc.cli.main import main
 from avloc.datasets.synthetic.encode import write_mp4
 from avloc.inference.localizer import Localizer
@@ -60,6 +62,24 @@ def test_each_step_is_a_command(demo: Path, tmp_path: Path, capsys: pytest.Captu
     assert "AP@0.95" in printed
     assert "strict" in printed
     assert (tmp_path / "r.html").is_file()
+
+
+def test_the_scores_name_the_checkpoint_and_what_it_was_trained_on(demo: Path):
+    """From the training through the predictions to the numbers and the checkpoint's description."""
+    record = json.loads((demo / "metrics.json").read_text())["provenance"]
+    sha256 = hashlib.sha256((demo / "checkpoint.ckpt").read_bytes()).hexdigest()
+    assert (record["checkpoint"]["sha256"], record["checkpoint"]["name"]) == (sha256, "BoundaryTransformer")
+    assert record["checkpoint"]["trained_on"] == "the split train of lavdf"
+    predictions = hashlib.sha256((demo / "predictions.json").read_bytes()).hexdigest()
+    assert record["inputs"]["predictions"]["sha256"] == predictions
+    for part, kind in (
+        ("", "demo"),
+        ("training", "run"),
+        ("checkpoint.ckpt", "checkpoint"),
+        ("metrics.json", "scores"),
+    ):
+        assert detect(demo / part)[0] == kind
+    assert dict(detect(demo / "predictions.json")[1].facts)["Trained on"] == "the split train of lavdf"
 
 
 def test_localize_works_on_any_clip(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -138,7 +138,7 @@ def test_one_clip(checkpoint, clips, tmp_path, capsys):
     assert document["probability"]["clip"] == pytest.approx(best["score"], abs=1e-3)  # its calibration changes nothing
     names = {p.name for p in tmp_path.iterdir()}
     plain = {f"tone.{e}" for e in ("csv", "vtt", "labels.txt")}
-    assert names == {"tone.json", "tone.png", "tone.html"} | plain | {f"{name}.provenance.json" for name in plain}
+    assert names == {"tone.json", "tone.png", "tone.html"} | plain | {f"{name}.provenance" for name in plain}
 
 
 def test_a_folder_with_a_broken_file(checkpoint, clips, tmp_path, capsys):
@@ -480,13 +480,14 @@ def test_every_output_records_what_made_it(result, checkpoint, clips):
     assert record["checkpoint"]["sha256"] == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     assert record["checkpoint"]["file"] == str(checkpoint)
     assert record["command"].startswith(f"avloc localize {clip} --checkpoint {checkpoint} --out ")
-    beside = json.loads((result.parent / "tone.csv.provenance.json").read_text())
+    beside = json.loads((result.parent / "tone.csv.provenance").read_text())
     assert {key: beside[key] for key in record if key != "created"} == {
         key: record[key] for key in record if key != "created"
     }
 
 
-def test_a_result_is_verified_by_making_it_again(result, clips, tmp_path, capsys):
+def test_a_result_is_verified_by_making_it_again(result, clips, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
     (tmp_path / "moved.mp4").write_bytes((clips / "tone.mp4").read_bytes())
     assert main(["localize", "--verify", str(result), str(tmp_path / "moved.mp4")]) == 0
     out = capsys.readouterr().out
@@ -498,8 +499,9 @@ def test_a_result_is_verified_by_making_it_again(result, clips, tmp_path, capsys
     assert list(tmp_path.iterdir()) == [tmp_path / "moved.mp4"]
 
 
-def test_what_differs_is_named(result, two_checkpoints, clips, tmp_path, capsys):
+def test_what_differs_is_named(result, two_checkpoints, clips, tmp_path, capsys, monkeypatch):
     """Another clip, another checkpoint and an edited verdict are found; another version alone is no difference."""
+    monkeypatch.setenv("COLUMNS", "300")
 
     def verify(change, clip, *words):
         document = json.loads(result.read_text())
@@ -518,7 +520,7 @@ def test_what_differs_is_named(result, two_checkpoints, clips, tmp_path, capsys)
     assert (code, parts.split(", ")[0]) == (1, "checkpoint")
     code, parts, lines = verify(lambda document: document.update(verdict="likely forged"), tone)
     assert (code, parts) == (1, "document")
-    assert lines["document"] == "differs: verdict do not follow from its own scores: it was changed"
+    assert lines["document"] == "differs: changed, not what follows from its own scores: verdict"
     code, _, lines = verify(lambda document: document["provenance"].update(avloc="0.0.1"), tone)
     assert code == 0
     assert lines["version"].startswith("differs: made by avloc 0.0.1, this is avloc ")
@@ -551,8 +553,9 @@ def test_results_that_cannot_be_verified_give_one_line(result, clips, tmp_path, 
     assert error.count("\n") == 1
 
 
-def test_a_result_of_the_package_finds_its_network(clips, tmp_path, capsys):
+def test_a_result_of_the_package_finds_its_network(clips, tmp_path, capsys, monkeypatch):
     """Its checkpoint is named without a folder."""
+    monkeypatch.setenv("COLUMNS", "300")
     call(clips / "deep" / "deaf.MP4", "--out", tmp_path, "--format", "json")
     assert json.loads((tmp_path / "deaf.json").read_text())["provenance"]["checkpoint"]["file"] == "visual.ckpt"
     assert main(["localize", "--verify", str(tmp_path / "deaf.json"), str(clips / "deep" / "deaf.MP4")]) == 0

@@ -12,6 +12,7 @@ from avloc.cli.tune import CLIPS, parse
 from avloc.heads.candidates import PointDecoding
 from avloc.inference.raw import search
 from avloc.inference.raw.tuned_file import TunedSettings, read_tuned, write_tuned
+from avloc.io.provenance import read_sidecar
 
 
 @pytest.fixture
@@ -48,10 +49,11 @@ def test_a_search_and_its_use(folder, capsys):
     assert max(map(len, lines)) <= 80
     assert read_tuned("t.json") == TunedSettings(PointDecoding(sigma=2.0, voting_iou=0.5), 50)
     provenance = json.loads((folder / "t.json").read_text())["provenance"]
-    assert (provenance["network"], provenance["objective"]) == ("abc", "score")
-    assert [each["file"] for each in provenance["predictions"]] == ["val.h5"]
+    assert (provenance["settings"]["network"], provenance["settings"]["objective"]) == ("abc", "score")
+    assert provenance["inputs"]["predictions"]["file"] == "val.h5"
     assert main(["tune", "val.h5", "--use", "t.json", "--out", "val.json"]) == 0
     assert capsys.readouterr().out == "val.json: 60 clips, 420 rows\n"
+    assert read_sidecar("val.json").inputs["fit"].file == "t.json"
 
 
 def test_predict_and_tune_give_the_same_rows(tiny_set, tiny_store, tiny_checkpoint, tmp_path, monkeypatch, capsys):

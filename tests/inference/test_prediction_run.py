@@ -67,9 +67,9 @@ def test_a_stopped_run_goes_on_where_it_stopped(settings, whole, tmp_path):
     assert out.read_bytes() == whole
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "p.json",
-        "p.json.provenance.json",
+        "p.json.provenance",
         "whole.json",
-        "whole.json.provenance.json",
+        "whole.json.provenance",
     ]
 
 
@@ -156,7 +156,7 @@ def test_raw_rows_resume_and_decode_to_the_predictions(tiny_set, tiny_store, tin
     with pytest.raises(AvlocError, match="whose raw was True, now it is False"):
         predict_to_file(settings, out)
     assert predict_to_file(raw_settings, out).reused == 2
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["dev.h5", "dev.h5.provenance.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dev.h5", "dev.h5.provenance"]
     raw = RawFile(out)
     assert (raw.settings.split, raw.settings.validation, raw.settings.keep) == ("dev", "dev", 9)
     assert len(raw.settings.network) == 64

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from avloc.datasets import examples_folder
 from avloc.errors import AvlocError
 from avloc.inference.settings import LocalizerSettings
 from avloc.inference.verification import Verification, verify_result
-from avloc.localization.verification import Finding
+from avloc.localization.result import Localization
+from avloc.localization.verification import Finding, check_document
 
 CLIP = examples_folder() / "audio-sound-alone.mp4"
 
@@ -43,6 +45,15 @@ def test_a_call_from_python_is_verified(result):
     )
 
 
+def test_a_document_of_many_segments_follows_from_its_own_scores():
+    """Weak segments are near all thresholds: their names must follow from what is written."""
+    localization = avloc.localize(examples_folder() / "visual-1.mp4", preview=False)
+    for prior, threshold in ((0.5, None), (0.01, 0.0), (0.9, 1.0)):
+        document = json.loads(json.dumps(replace(localization, prior=prior).to_dict(threshold)))
+        finding = check_document(document, Localization.from_dict(document))
+        assert finding.agrees, finding.text
+
+
 def test_a_longer_clip_than_the_limit_is_refused(result):
     with pytest.raises(AvlocError, match="longest"):
         verify_result(result, CLIP, LocalizerSettings(), longest_s=0.5)
@@ -65,6 +76,11 @@ def test_a_verdict_names_what_differs_but_not_another_version():
         f"verified: r.json is what avloc {avloc.__version__} makes of a.mp4",
         r"  clip        same: a\x1b",
         "  version     differs: made by 0.0.1",
+    ]
+    assert verified.text(40).splitlines()[:3] == [
+        f"verified: r.json is what avloc {avloc.__version__}",
+        "  makes of a.mp4",
+        r"  clip        same: a\x1b",
     ]
     other = Verification(Path("r.json"), Path("a.mp4"), (*findings, Finding("scores", False, "by 0.1")))
     assert not other.is_verified

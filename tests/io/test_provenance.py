@@ -32,7 +32,7 @@ def test_a_record_beside_a_file_is_bound_to_its_content(tmp_path):
     path = tmp_path / "predictions.json"
     assert read_sidecar(path) is None
     path.write_text("{}")
-    assert write_sidecar(path, RECORD) == sidecar_path(path) == tmp_path / "predictions.json.provenance.json"
+    assert write_sidecar(path, RECORD) == sidecar_path(path) == tmp_path / "predictions.json.provenance"
     record = read_sidecar(path)
     assert record.output == FileIdentity("predictions.json", hashlib.sha256(b"{}").hexdigest(), 2)
     assert (record.command, record.settings) == (RECORD.command, RECORD.settings)
@@ -48,7 +48,7 @@ def test_a_record_beside_a_file_is_bound_to_its_content(tmp_path):
 )
 def test_a_damaged_record_is_named_with_its_file(tmp_path, document, message):
     sidecar_path(tmp_path / "a.csv").write_text(json.dumps(document))
-    with pytest.raises(AvlocError, match=rf"a\.csv\.provenance\.json: .*{message}"):
+    with pytest.raises(AvlocError, match=rf"a\.csv\.provenance: .*{message}"):
         read_sidecar(tmp_path / "a.csv")
 
 

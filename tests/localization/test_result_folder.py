@@ -98,10 +98,10 @@ def test_earlier_entries_without_json_come_from_the_summary(results, localizatio
 def test_formats_that_hold_no_record_have_one_beside_them(results, localization):
     results.write(JOB, localization)
     files = sorted(path.name for path in results.paths(JOB)[0].parent.iterdir())
-    assert files == ["a.b.csv", "a.b.csv.provenance.json", "a.b.json"]
+    assert files == ["a.b.csv", "a.b.csv.provenance", "a.b.json"]
     table = results.write_summary([], [], localization.provenance)
     assert read_sidecar(table).command == localization.provenance.command
-    record = results.paths(JOB)[1].with_name("a.b.csv.provenance.json")
+    record = results.paths(JOB)[1].with_name("a.b.csv.provenance")
     results.paths(JOB)[0].unlink()
     results.paths(JOB)[1].unlink()
     with pytest.raises(AvlocError, match=rf"{record.name}: exists and may not be avloc's"):

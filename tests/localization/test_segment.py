@@ -58,9 +58,12 @@ def test_a_modality_that_was_not_judged_has_no_score():
     assert nothing.modality == "audio"  # and never the other one
 
 
-def test_modality_is_taken_from_the_exact_scores():
-    """0.39999 / 0.8 is under a half, its rounding is not."""
-    assert LocalizedSegment.from_scores((0, 1), 0.8, np.array([0.8, 0.39999])).modality == "audio"
+def test_modality_is_taken_from_the_scores_as_they_are_written():
+    """0.39999 / 0.8 is under a half, its rounding is not: a result that is read back names the same modality."""
+    segment = LocalizedSegment.from_scores((0, 1), 0.8, np.array([0.8, 0.39999]))
+    assert segment.modality == "both"
+    written = np.array([segment.audio_score, segment.visual_score])
+    assert LocalizedSegment.from_scores((0, 1), 0.8, written) == segment
 
 
 def test_both_lies_in_either_modality():

@@ -115,10 +115,9 @@ def test_a_document_that_was_edited_does_not_follow_from_its_scores(recorded, ke
     edited = {**document, key: value}
     finding = check_document(edited, Localization.from_dict(edited))
     assert not finding.agrees
-    assert key in finding.text
-    assert finding.text.endswith("do not follow from its own scores: it was changed")
+    assert finding.text == f"changed, not what follows from its own scores: {key}"
 
 
 def test_an_entry_of_no_result_is_a_change(recorded):
     document, localization = recorded
-    assert "note do not follow" in check_document({**document, "note": "x"}, localization).text
+    assert check_document({**document, "note": "x"}, localization).text.endswith(": note")

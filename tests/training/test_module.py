@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from avloc.core.descriptions import TrainingContext
+from avloc.core.descriptions import NetworkDescription, TrainingContext
 from avloc.core.proposals import Proposals
 from avloc.core.records import VideoRecord
 from avloc.core.timeline import Segment, TimeGrid
@@ -87,6 +87,10 @@ def test_weights_that_are_not_finite_get_no_checkpoint():
     training.context = TrainingContext(0.04)
     training.on_save_checkpoint(checkpoint)
     assert checkpoint[KEY]["weights_sha256"] == weights_sha256(checkpoint["state_dict"])
+    assert "network" not in checkpoint[KEY]
+    training.description = NetworkDescription("BoundaryTransformer", scope="the split train of lavdf")
+    training.on_save_checkpoint(checkpoint)
+    assert checkpoint[KEY]["network"]["scope"] == "the split train of lavdf"
     name = next(iter(dict(training.model.named_parameters())))
     checkpoint["state_dict"][f"model.{name}"] = torch.tensor([float("nan")])
     with pytest.raises(

@@ -4,13 +4,16 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from avloc.core.provenance import CheckpointIdentity, FileIdentity, Provenance
 from avloc.errors import AvlocError, MediaError
 from avloc.io.worker_process import Progress
 from avloc.io.workers import InProcess, TaskDone
+from avloc.web import localize_job
 from avloc.web.limits import UploadLimits
 from avloc.web.localize_job import Localized, LocalizeJob, Refused, UploadTask, hide_paths
 
@@ -103,3 +106,19 @@ def test_the_system_ends_a_decoder_that_hangs_in_native_code():
     process = subprocess.run([sys.executable, "-c", HANGING], timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert process.returncode == -signal.SIGALRM
     assert not Path("y").exists()
+
+
+def test_the_record_of_a_timeline_hides_the_folders_of_the_server(messages, make_localizer, task, monkeypatch):
+    folder = task.clip.parent
+    checkpoint = CheckpointIdentity(str(folder / "best.ckpt"), "ab" * 32, 9)
+    clip = FileIdentity(str(task.clip), "cd" * 32, 9, 1.0)
+    record = Provenance("0.1.0", "2026-11-26T09:30:00Z", f"avloc {folder}", {"x": 1}, checkpoint, {"clip": clip})
+    localizer, shown = make_localizer(), []
+    localize = localizer.localize
+    monkeypatch.setattr(localizer, "localize", lambda *a, **k: replace(localize(*a, **k), provenance=record))
+    monkeypatch.setattr(localize_job, "page", lambda public, url, threshold: shown.append(public) or "page")
+    messages(localizer)
+    public = shown[0].provenance
+    assert str(folder) not in str(public)
+    assert (public.checkpoint.file, public.clip.file, public.clip.sha256) == ("best.ckpt", task.name, "cd" * 32)
+    assert public.settings == {"prior": 0.5, "threshold": 0.2}

@@ -1,4 +1,4 @@
-"""`avloc info`: a file or folder > what it is, what is in it, and the commands to do with it next."""
+"""`avloc info`: a file or folder > its kind, its content, and the next commands."""
 
 from __future__ import annotations
 

@@ -141,11 +141,11 @@ def describe_run(peek: Peek) -> Description:
 
     folder = peek.path
     settings = read_json(folder / RUN_RECORD, "record of a training run")
-    data = _arguments(settings, "data")
+    data = arguments_of(folder / RUN_RECORD, settings, "data")
     checkpoints = sorted((folder / RUN_CHECKPOINTS).glob("*.ckpt"))
     sizes = {path.name: path.stat().st_size for path in checkpoints}
     facts = [
-        ("Network", _class_name(settings, "model", "model")),
+        ("Network", class_name(settings, "model", "model")),
         ("Dataset", " ".join(str(data[name]) for name in ("dataset", "root") if data.get(name))),
         ("Store", str(data.get("store") or "")),
         ("Checkpoints", ", ".join(f"{name} ({format_bytes(size)})" for name, size in sizes.items()) or "none yet"),
@@ -161,20 +161,26 @@ def describe_run(peek: Peek) -> Description:
     return Description(f"training run, {counted(len(checkpoints), 'checkpoint')}", facts, values, commands)
 
 
-def _arguments(settings: Any, name: str) -> dict[str, Any]:
-    """The arguments of a class in a configuration of Lightning.
+def arguments_of(path: Path, settings: Any, name: str) -> dict[str, Any]:
+    """Return the arguments of a class in a configuration of Lightning.
+
+    Args:
+        path: the file of the configuration, for the message.
+        settings: its content.
+        name: of the entry, `model` or `data`.
 
     Raises:
-        AvlocError: if there are none.
+        AvlocError: if the entry is missing.
     """
     part = settings.get(name) if isinstance(settings, dict) else None
     if not isinstance(part, dict):
-        raise AvlocError(f"{RUN_RECORD}: not the record of a training run, it has no {name}; train again")
+        raise AvlocError(f"{path}: not the configuration of a training, it has no {name}")
     arguments = part.get("init_args", part)
     return arguments if isinstance(arguments, dict) else {}
 
 
-def _class_name(settings: Any, *names: str) -> str:
+def class_name(settings: Any, *names: str) -> str:
+    """Return the name of a class in a configuration, without its module; empty if it names none."""
     part: Any = settings
     for name in names:
         part = (part.get("init_args") or part).get(name) if isinstance(part, dict) else None

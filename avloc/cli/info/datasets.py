@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avloc.cli.info.description import Description, counted, listed, quoted
+from avloc.cli.info.description import Description, listed, quoted
 from avloc.cli.info.peek import Peek
 from avloc.errors import AvlocError
 
@@ -184,7 +184,7 @@ def _truth_facts(truth: Truth, path: Path) -> tuple[list[tuple[str, str]], dict[
     known_s = truth.duration_s[~np.isnan(truth.duration_s)]
     size_bytes = path.stat().st_size
     facts = [
-        ("Clips", counted(len(truth), "clip") + (f", {known_s.sum() / 3600:.2f} h" if len(known_s) else "")),
+        ("Clips", f"{len(truth):,}" + (f", {known_s.sum() / 3600:.2f} h" if len(known_s) else "")),
         ("Segments", f"{segments:,}"),
         ("Modality", listed(modalities)),
         ("Size", format_bytes(size_bytes)),

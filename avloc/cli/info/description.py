@@ -1,4 +1,4 @@
-"""A file or folder > what it is, its facts, and the commands to do with it next > text in the terminal's width, or JSON."""
+"""A file or folder > its kind, its facts, and the next commands > text in the terminal's width, or JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SPLIT_WORDS = 2  # blanks between a label and its text
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a file or folder is.
+    """The kind of a file or folder, its facts, and the next commands.
 
     Attributes:
         title: in a few words, as `checkpoint of avloc train`.
@@ -51,7 +51,7 @@ class Description:
             "path": str(path),
             "kind": kind,
             "title": self.title,
-            **self.values,
+            "details": dict(self.values),
             "next": list(self.commands),
         }
 

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from avloc.cli.info import checkpoints, datasets, documents, folders, media, predictions, stores
+from avloc.cli.info import checkpoints, configurations, datasets, documents, folders, media, predictions, stores
 from avloc.cli.info.description import Description
 from avloc.cli.info.peek import Peek
 from avloc.errors import AvlocError
@@ -48,8 +48,10 @@ DETECTORS: dict[str, Detector] = {
     "fusion": _document("a fusion", documents.FUSION, documents.describe_fusion),
     "tuned": _document("tuned settings", documents.TUNED, documents.describe_tuned),
     "record": _document("a record of provenance", documents.RECORD, documents.describe_record),
+    "picture": Detector("a timeline", documents.is_picture, documents.describe_picture),
     "scores": Detector("the numbers of an evaluation", documents.is_scores, documents.describe_scores),
     "table": Detector("a table of results", folders.is_result_table, folders.describe_result_table),
+    "yaml": Detector("a configuration", configurations.is_yaml, configurations.describe_yaml),
     # Files of other programs too
     "labels": Detector("a table of labels", datasets.is_label_table, datasets.describe_table),
     "metadata": Detector("the metadata of a dataset", datasets.is_metadata, datasets.describe_metadata),

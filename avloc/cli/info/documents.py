@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from avloc.cli.info.description import Description, counted, quoted
 from avloc.cli.info.peek import Peek
-from avloc.errors import AvlocError
+from avloc.errors import AvlocError, one_line
 
 RESULT, CALIBRATION, FUSION, TUNED, RECORD = (
     "avloc.localization",
@@ -43,21 +44,21 @@ def describe_result(peek: Peek) -> Description:
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise AvlocError(f"{peek.path}: a damaged result ({type(error).__name__}: {error})") from error
     record = localization.provenance
+    is_recorded = record is not None and record.clip is not None and record.checkpoint is not None
     facts = [
-        ("Clip", f"{localization.file}, {localization.duration_s:.2f} s"),
+        ("Clip", "" if is_recorded else f"{localization.file}, {localization.duration_s:.2f} s"),
         ("Answer", sentence(localization)),
         ("Evidence", evidence_text(localization)),
         ("Network", "" if localization.network is None else network_text(localization.network)),
         *(("Note", note) for note in notes(localization)),
     ]
-    known = {label for label, _ in facts}
-    if record is not None:
-        facts += [fact for fact in provenance_facts(record) if fact[0] not in known - {"Clip"}]
+    labels = {label for label, text in facts if text}
+    facts += [] if record is None else [fact for fact in provenance_facts(record) if fact[0] not in labels]
     commands = []
-    if record is None or record.clip is None or record.checkpoint is None:
-        facts.append(("Provenance", "not recorded, so it cannot be verified; localize the clip again"))
-    else:
+    if is_recorded:
         commands.append(f"avloc localize --verify {quoted(peek.path)} {quoted(localization.file)}")
+    else:
+        facts.append(("Provenance", "not recorded, so it cannot be verified; localize the clip again"))
     values = {
         key: document.get(key) for key in ("schema", "file", "sentence", "verdict", "llr", "network", "provenance")
     }
@@ -111,15 +112,17 @@ def describe_fusion(peek: Peek) -> Description:
 
 
 def _origin_facts(origin: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The files that a fit was made of."""
-    predictions = origin.get("predictions") if isinstance(origin.get("predictions"), list) else []
-    files = [*predictions, origin.get("labels")]  # type: ignore[misc]
-    texts = [
-        f"{file.get('file')}, sha256 {file.get('sha256')}"
-        for file in files
-        if isinstance(file, Mapping) and file.get("file")
-    ]
-    return [("Made by", str(origin.get("made_by") or "")), *(("Made of", text) for text in texts)]
+    """The record of a fit; of an earlier release the names of its files."""
+    from avloc.core.provenance import Provenance
+    from avloc.io.provenance import provenance_facts
+
+    try:
+        return provenance_facts(Provenance.from_dict(origin))
+    except ValueError:
+        predictions = origin.get("predictions")
+        files = [*(predictions if isinstance(predictions, list) else ()), origin.get("labels")]
+        texts = [f"{file.get('file')}, sha256 {file.get('sha256')}" for file in files if isinstance(file, Mapping)]
+        return [("Made by", str(origin.get("made_by") or "")), *(("Made of", text) for text in texts)]
 
 
 def describe_tuned(peek: Peek) -> Description:
@@ -132,12 +135,8 @@ def describe_tuned(peek: Peek) -> Description:
     from avloc.io.files import read_json
 
     tuned, document = read_tuned(peek.path), read_json(peek.path, "tuned settings")
-    facts = [("Settings", ", ".join(f"{name} {value:g}" for name, value in tuned.values().items()))]
-    facts += [
-        (name.capitalize().replace("_", " "), str(document[name])[:200])
-        for name in document
-        if name not in ("schema", "decoding", "keep") and isinstance(document[name], str | int | float)
-    ]
+    facts = [("Decoding", ", ".join(f"{name} {value:g}" for name, value in tuned.values().items()))]
+    facts += _origin_facts(document.get("provenance") or {})
     options = "--checkpoint BEST.ckpt --dataset DATASET --root FOLDER --split test"
     commands = [f"avloc predict {options} --tuned {quoted(peek.path)} --out predictions.json"]
     return Description("tuned settings of decoding", facts, document, commands)
@@ -163,6 +162,36 @@ def describe_record(peek: Peek) -> Description:
             commands.append(f"avloc info {quoted(beside)}")
         facts.insert(0, ("Record of", f"{record.output.file} ({state}), sha256 {record.output.sha256}"))
     return Description("record of what made a file", facts, document, commands)
+
+
+def is_picture(peek: Peek) -> bool:
+    """Tell whether a file is a png that holds the record of what made it."""
+    from avloc.io.figures import PNG_KEY
+
+    return peek.suffix == ".png" and PNG_KEY.encode() in peek.head
+
+
+def describe_picture(peek: Peek) -> Description:
+    """Describe the timeline of a result by its record.
+
+    Raises:
+        AvlocError: if the record is damaged.
+    """
+    from PIL import Image
+
+    from avloc.core.provenance import Provenance
+    from avloc.io.figures import PNG_KEY
+    from avloc.io.provenance import provenance_facts
+
+    try:
+        with Image.open(peek.path) as image:
+            record = Provenance.from_dict(json.loads(image.info[PNG_KEY]))
+    except (OSError, KeyError, ValueError, SyntaxError) as error:  # Pillow raises the last for a damaged chunk
+        raise AvlocError(f"{peek.path}: a damaged picture ({one_line(error)}); make the result again") from error
+    commands = [f"avloc localize {quoted(record.clip.file)} --out timelines"] if record.clip is not None else []
+    return Description(
+        "timeline of avloc localize", provenance_facts(record), {"provenance": record.to_dict()}, commands
+    )
 
 
 def is_scores(peek: Peek) -> bool:

@@ -30,6 +30,7 @@ def describe_demo(peek: Peek) -> Description:
         "training": "the training run",
         "checkpoint.ckpt": "the network",
         "predictions.json": "its predictions",
+        "metrics.json": "its scores",
         "report.html": "the report",
     }
     present = [name for name in parts if (folder / name).exists()]
@@ -38,8 +39,7 @@ def describe_demo(peek: Peek) -> Description:
         *((name, parts[name]) for name in present),
         ("State", "finished" if "report.html" in present else "unfinished: run avloc demo again to go on"),
     ]
-    known = [name for name in present if name not in ("report.html",)]
-    commands = [f"avloc info {quoted(folder / name)}" for name in known]
+    commands = [f"avloc info {quoted(folder / name)}" for name in present if name != "report.html"]
     return Description("folder of avloc demo", facts, {"settings": settings, "parts": present}, commands)
 
 

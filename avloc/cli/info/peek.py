@@ -1,4 +1,4 @@
-"""The beginning of a file, by which detectors tell what it is."""
+"""The beginning of a file, by which detectors tell its kind."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ class Peek:
 
     @property
     def is_object(self) -> bool:
-        """Whether it begins like a JSON object."""
+        """True if it begins like a JSON object."""
         return self.head.lstrip()[:1] == b"{"
 
     @property
     def is_list(self) -> bool:
-        """Whether it begins like a JSON list."""
+        """True if it begins like a JSON list."""
         return self.head.lstrip()[:1] == b"["
 
     @property

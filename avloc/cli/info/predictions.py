@@ -35,7 +35,7 @@ def describe_predictions(peek: Peek) -> Description:
         ("Clips", f"{len(predictions):,}" + (f", {empty:,} of them without rows" if empty else "")),
         ("Rows", f"{len(rows.scores):,}" + (f", at most {counts.max():,} per clip" if len(counts) else "")),
         ("Scores", f"{rows.scores.min():.4g} to {rows.scores.max():.4g}" if len(rows.scores) else ""),
-        ("Ends", f"at {rows.segments[:, 1].max():.2f} s at the latest" if len(rows.scores) else ""),
+        ("Latest end", f"{rows.segments[:, 1].max():.2f} s" if len(rows.scores) else ""),
         *(("Note", note) for note in predictions.notes),
         *_record_facts(peek),
         ("Size", format_bytes(size_bytes)),
@@ -43,7 +43,7 @@ def describe_predictions(peek: Peek) -> Description:
     values = {"clips": len(predictions), "empty": empty, "rows": len(rows.scores), "bytes": size_bytes}
     commands = [
         f"avloc evaluate {quoted(path)} METADATA.json --protocol PROTOCOL --report report.html",
-        f"avloc submit {quoted(path)} --files METADATA.json --out submission.zip",
+        f"avloc submit {quoted(path)} --files FILES.txt --out submission.zip",
         f"avloc convert {quoted(path)} --form activitynet --out results.json",
     ]
     return Description("predictions of fake segments", facts, values, commands)

@@ -7,15 +7,16 @@ from pathlib import Path
 from avloc.cli.info.description import Description, counted, quoted
 from avloc.cli.info.peek import Peek
 
-STORE_FILE = "store.json"
+STORE_FILE, SHARD_SUFFIX = "store.json", ".h5"
 
 
 def is_store(peek: Peek) -> bool:
-    """Tell whether a folder is a store, or the folder of one extractor in it."""
-    return peek.path.is_dir() and _store_root(peek.path) is not None
+    """Tell whether a folder is a store, or the folder of one extractor in it; or whether a file is a shard of one."""
+    return _store_root(peek.path) is not None
 
 
-def _store_root(folder: Path) -> Path | None:
+def _store_root(path: Path) -> Path | None:
+    folder = path.resolve().parent if path.suffix == SHARD_SUFFIX else path
     if (folder / STORE_FILE).is_file():
         return folder.resolve().parent
     return folder if next(folder.glob(f"*/{STORE_FILE}"), None) is not None else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from avloc.cli.scores.clip_scores import print_warnings
 from avloc.errors import AvlocError, shown
 
 if TYPE_CHECKING:
+    from avloc.core.provenance import Provenance
     from avloc.evaluation.detection import ClipLabels
     from avloc.evaluation.evidence.calibration import Calibration
     from avloc.evaluation.evidence.costs import CostModel
@@ -177,20 +178,11 @@ def read_labelled_rows(predictions: Path, truth: Truth) -> PredictionRows:
     return rows
 
 
-def describe_fit(predictions: Sequence[Path], metadata: Path) -> dict[str, object]:
-    """Return the names and hashes of what a fit is made of."""
-    from avloc import __version__
-    from avloc.io.files import file_sha256
-
-    files = [{"file": file.name, "sha256": file_sha256(file)} for file in (*predictions, metadata)]
-    return {"made_by": f"avloc {__version__}", "predictions": files[:-1], "labels": files[-1]}
-
-
-def save_fit(out: Path, calibration: Calibration, predictions: Sequence[Path], metadata: Path) -> None:
-    """Write a fit with what it is made of, and print its numbers."""
+def save_fit(out: Path, calibration: Calibration, provenance: Provenance) -> None:
+    """Write a fit with the record of what made it, and print its numbers."""
     from avloc.evaluation.evidence.calibration import write_calibration
 
-    write_calibration(out, dataclasses.replace(calibration, provenance=describe_fit(predictions, metadata)))
+    write_calibration(out, dataclasses.replace(calibration, provenance=provenance.to_dict()))
     slopes = ", ".join(f"{slope:.4g}" for slope in calibration.slopes)
     print(f"{shown(out)}: slope {slopes}, offset {calibration.offset:.4g}")
 

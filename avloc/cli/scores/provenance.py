@@ -1,43 +1,57 @@
-"""The record of what made scores: the command, its settings, and its files with their hashes."""
+"""The record of scores, of a fit, or of what a fit gives: the command, its settings, and its files with their hashes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from avloc.cli.scores.clip_scores import print_warnings
-from avloc.core.provenance import (
-    METADATA,
-    PREDICTIONS,
-    VERSUS,
-    CheckpointIdentity,
-    FileIdentity,
-    Provenance,
-    current_provenance,
-)
+from avloc.core.provenance import PREDICTIONS, CheckpointIdentity, FileIdentity, Provenance, current_provenance
 from avloc.errors import AvlocError
 from avloc.io.provenance import identify_file, read_sidecar, sidecar_path
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
-def scoring_provenance(
-    command: str, settings: Mapping[str, object], predictions: Path, metadata: Path | None, versus: Path | None = None
-) -> Provenance:
-    """Hash the files of an evaluation, and return its record, with the checkpoint that made the predictions if that is known.
+FILES = ("predictions", "metadata", "labels", "raw", "versus", "use", "json", "csv", "report", "save", "out", "command")
+"""Options that are files or the command itself, which a record has elsewhere than in its settings."""
+
+
+def recorded_settings(options: DataclassInstance) -> dict[str, object]:
+    """Return the options of a verb but its files, as JSON values."""
+    values = {name: value for name, value in dataclasses.asdict(options).items() if name not in FILES}
+    return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+
+
+def prediction_roles(files: Sequence[Path]) -> dict[str, Path | None]:
+    """Name the files of one or several systems by their roles in a record.
+
+    >>> list(prediction_roles([Path("a.json"), Path("b.json")]))
+    ['predictions 1', 'predictions 2']
+    """
+    if len(files) == 1:
+        return {PREDICTIONS: files[0]}
+    return {f"{PREDICTIONS} {number}": file for number, file in enumerate(files, 1)}
+
+
+def scoring_provenance(command: str, settings: Mapping[str, object], files: Mapping[str, Path | None]) -> Provenance:
+    """Hash the files of a command, and return its record, with the checkpoint that made the predictions if that is known.
 
     Args:
         command: the command line.
-        settings: the options that change the scores; paths become texts.
-        predictions: the prediction file; `avloc predict` writes a record beside it, which names the checkpoint.
-        metadata: the file of the labels; None: they come from a data set.
-        versus: the predictions to compare with.
+        settings: the options that change the result, as JSON values.
+        files: by role, the inputs; one that is None is left out. `avloc predict` writes a record beside predictions, which names
+            the checkpoint.
 
     Raises:
         OSError: if a file cannot be read.
     """
-    files = {PREDICTIONS: predictions, METADATA: metadata, VERSUS: versus}
     inputs = {role: identify_file(file) for role, file in files.items() if file is not None}
-    plain = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
-    return current_provenance(command, plain, _checkpoint(predictions, inputs[PREDICTIONS]), inputs)
+    predictions = files.get(PREDICTIONS)
+    checkpoint = None if predictions is None else _checkpoint(predictions, inputs[PREDICTIONS])
+    return current_provenance(command, settings, checkpoint, inputs)
 
 
 def _checkpoint(predictions: Path, identity: FileIdentity) -> CheckpointIdentity | None:

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from avloc.cli.scores.fits import check_prior, check_ways, describe_fit, load_scores, naming
+from avloc.cli.scores.fits import check_prior, check_ways, load_scores, naming, save_fit
+from avloc.core.provenance import Provenance
 from avloc.errors import AvlocError
+from avloc.evaluation.evidence.calibration import Calibration, read_calibration
 
 FILE = Path("f.json")
 
@@ -54,9 +56,8 @@ def test_errors_get_the_name_of_the_file():
         raise AvlocError("wrong")
 
 
-def test_a_fit_knows_its_files_by_their_hash(tmp_path):
-    (tmp_path / "a").write_text("x")
-    (tmp_path / "b").write_text("x")
-    facts = describe_fit([tmp_path / "a"], tmp_path / "b")
-    assert facts["predictions"][0]["sha256"] == facts["labels"]["sha256"]
-    assert facts["labels"]["file"] == "b"
+def test_a_fit_keeps_the_record_of_what_made_it(tmp_path, capsys):
+    record = Provenance("0.1.0", "2026-11-26T09:30:00Z", "avloc calibrate p.txt m.json")
+    save_fit(tmp_path / "c.json", Calibration("clips", ("logit",), (2.0,), 0.5, fakes=10, reals=20), record)
+    assert Provenance.from_dict(read_calibration(tmp_path / "c.json").provenance) == record
+    assert capsys.readouterr().out == f"{tmp_path / 'c.json'}: slope 2, offset 0.5\n"

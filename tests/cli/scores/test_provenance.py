@@ -3,12 +3,12 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
+from avloc.cli.evaluate import parse
 from avloc.cli.main import main
-from avloc.cli.scores.provenance import scoring_provenance
+from avloc.cli.scores.provenance import FILES, prediction_roles, recorded_settings, scoring_provenance
 from avloc.core.provenance import CheckpointIdentity, Provenance
 from avloc.io.provenance import read_sidecar, sidecar_path, write_sidecar
 
@@ -31,13 +31,30 @@ def sha256(path):
 
 def test_a_record_has_the_hashes_and_the_checkpoint_of_the_predictions(files):
     predictions, metadata = files
-    record = scoring_provenance("avloc evaluate", {"seed": 0, "root": Path("x")}, predictions, metadata, predictions)
+    roles = {"predictions": predictions, "metadata": metadata, "versus": predictions, "fit": None}
+    record = scoring_provenance("avloc evaluate", {"seed": 0}, roles)
     assert {role: file.sha256 for role, file in record.inputs.items()} == {
         "predictions": sha256(predictions),
         "metadata": sha256(metadata),
         "versus": sha256(predictions),
     }
-    assert (record.checkpoint, record.settings) == (CHECKPOINT, {"seed": 0, "root": "x"})
+    assert (record.checkpoint, record.settings) == (CHECKPOINT, {"seed": 0})
+
+
+def test_several_systems_have_roles_of_their_own_and_no_checkpoint(files):
+    roles = prediction_roles(files)
+    assert roles == {"predictions 1": files[0], "predictions 2": files[1]}
+    record = scoring_provenance("avloc fuse", {}, roles)
+    assert (list(record.inputs), record.checkpoint) == (["predictions 1", "predictions 2"], None)
+
+
+def test_settings_are_all_options_but_files(tmp_path):
+    options = parse(
+        ["p.json", "--dataset", "folder", "--root", str(tmp_path), "--protocol", "lavdf", "--json", "n.json"]
+    )
+    settings = recorded_settings(options)
+    assert (settings["root"], settings["protocol"], settings["ap_ious"]) == (str(tmp_path), "lavdf", None)
+    assert not {*FILES} & settings.keys()
 
 
 @pytest.mark.parametrize("damage", ["other predictions", "record"])
@@ -47,7 +64,7 @@ def test_a_record_that_cannot_be_used_is_a_warning(files, capsys, damage):
         sidecar_path(predictions).write_text("{}")
     else:
         predictions.write_text("{}")
-    assert scoring_provenance("", {}, predictions, None).checkpoint is None
+    assert scoring_provenance("", {}, {"predictions": predictions}).checkpoint is None
     error = capsys.readouterr().err
     assert error.startswith(f"warning: {predictions}: the checkpoint is not recorded: ")
     assert error.count("\n") == 1
@@ -56,7 +73,7 @@ def test_a_record_that_cannot_be_used_is_a_warning(files, capsys, damage):
 def test_predictions_of_others_have_no_record(files, capsys):
     predictions, _ = files
     sidecar_path(predictions).unlink()
-    assert scoring_provenance("", {}, predictions, None).checkpoint is None
+    assert scoring_provenance("", {}, {"predictions": predictions}).checkpoint is None
     assert capsys.readouterr().err == ""
 
 

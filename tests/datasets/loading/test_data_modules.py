@@ -67,6 +67,12 @@ def test_clips_become_batches(tiny_set, tmp_path):
     assert squeezed.context().clips == ClipInputFormat(16, "squeeze")
 
 
+def test_the_scope_names_the_data_set_and_the_split_for_the_checkpoint(tiny_set):
+    assert ClipData(dataset="lavdf", root=str(tiny_set), frames=20).scope == "the split train of lavdf"
+    other = ClipData(dataset="lavdf", root=str(tiny_set), frames=20, train_split="dev")
+    assert other.scope == "the split dev of lavdf"
+
+
 def test_clips_that_cannot_be_decoded(tiny_set, tmp_path):
     root = tmp_path / "set"
     shutil.copytree(tiny_set, root)
