@@ -32,6 +32,7 @@ def source_folds(source: IntArray, is_fake: BoolArray, *, folds: int = FOLDS, se
         if np.count_nonzero(clips) < 2:
             raise AvlocError(
                 f"want fake and real clips of at least two source videos each, got {np.count_nonzero(clips)} with {name} clips"
+                "; take labels of more clips"
             )
     order = np.random.default_rng(seed).permutation(sources)
     has_fake, has_real = counts[:, order] > 0

@@ -67,6 +67,7 @@ def test_the_commands_parse(section, tmp_path, monkeypatch):
         (tmp_path / name / "checkpoints").mkdir(parents=True)
         (tmp_path / name / "checkpoints" / "best.ckpt").touch()
         (tmp_path / name / "tuned.json").touch()
+        (tmp_path / name / "val.json").touch()
     parsed = 0
     for words in commands(section):
         if "--task" not in words or HAS_DETECTION:

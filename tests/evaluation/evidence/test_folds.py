@@ -27,7 +27,9 @@ def test_two_sources_of_each_class_are_always_apart():
 
 
 def test_one_source_of_a_class_is_refused():
-    with pytest.raises(AvlocError, match="at least two source videos each, got 1 with fake clips"):
+    with pytest.raises(
+        AvlocError, match="at least two source videos each, got 1 with fake clips; take labels of more clips"
+    ):
         source_folds(np.array([0, 0, 1, 2]), np.array([True, True, False, False]))
     with pytest.raises(AvlocError, match="got 0 with fake clips"):
         source_folds(np.zeros(0, int), np.zeros(0, bool))
