@@ -171,7 +171,7 @@ class _FusedRows:
         """Make one fused row of each row of a system."""
         score = weight * rows.scores.astype(np.float64)
         ends_weight = np.maximum(score, np.finfo(np.float64).tiny * 1e20)  # a score of 0 has a segment too
-        trust = np.full(len(score), weight)
+        trust = np.full(len(score), float(weight))
         ends_sum = rows.segments.astype(np.float64) * ends_weight[:, None]
         return cls(ends_sum, ends_weight, score, trust, rows.offsets)
 

@@ -403,7 +403,7 @@ def test_two_hours_with_the_memory_of_minutes(checkpoint, clips, loop, tmp_path)
 def test_a_network_without_a_release_is_named_by_its_class_and_hash(checkpoint, clips, tmp_path, capsys):
     sha256 = read_checkpoint(checkpoint).description.sha256
     call(clips / "tone.mp4", "--checkpoint", checkpoint, "--out", tmp_path / "one", "--format", "json")
-    line = f"network: BoundaryTransformer (sha256 {sha256[:12]})"
+    line = f"network: BoundaryTransformer (weights' sha256 {sha256[:12]})"
     assert f"\n  {line}\n" in capsys.readouterr().out
     assert json.loads((tmp_path / "one" / "tone.json").read_text())["network"]["sha256"] == sha256
     call(clips / "deep", "--checkpoint", checkpoint, "--out", tmp_path / "all", "--format", "json", expect=1)

@@ -89,7 +89,7 @@ def test_upload_and_timeline_in_a_browser(server, clip, browser, screenshot):
     page.on("request", lambda request: requested.append(request.url))
     page.goto(server.url)
     page.get_by_text("Up to 1 MB and 0.5 minutes").wait_for()
-    page.get_by_text("Network: the checkpoint c.ckpt: BoundaryTransformer (sha256 ").wait_for()
+    page.get_by_text("Network: the checkpoint c.ckpt: BoundaryTransformer (weights' sha256 ").wait_for()
     start = page.get_by_role("button", name="Localize", exact=True)
     start.click()
     page.get_by_text("Choose a clip first.").wait_for()

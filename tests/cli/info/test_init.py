@@ -11,8 +11,7 @@ def test_a_description_in_the_terminal_and_as_json(tmp_path, capsys, monkeypatch
     monkeypatch.setenv("COLUMNS", "80")
     clip, numbers = examples_folder() / "real-1.mp4", tmp_path / "info.json"
     assert main(["info", str(clip), "--json", str(numbers)]) == 0
-    out = capsys.readouterr().out.splitlines()
-    assert out[0].endswith("real-1.mp4: clip")
+    assert "real-1.mp4: clip " in " ".join(capsys.readouterr().out.split())  # a long path has a line of its own
     document = json.loads(numbers.read_text())
     assert (document["kind"], document["path"], document["details"]["problems"]) == ("clip", str(clip), [])
     assert document["next"] == [f"avloc localize {clip} --out timelines"]

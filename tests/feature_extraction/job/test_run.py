@@ -103,7 +103,7 @@ def test_unusable_weights_write_nothing(clips, tmp_path):
     weights = tmp_path / "bad.pth"
     weights.write_text("none")
     store = FeatureStore(tmp_path / "s")
-    with pytest.raises(AvlocError, match="not a state dict of torchvision's r3d_18"):
+    with pytest.raises(AvlocError, match="want a state dict of torchvision's r3d_18"):
         run(clips, ["0 ä.mp4"], store.root, (*BOTH, ("r3d_18", {"weights": str(weights)})))
     assert not store.root.exists()
 
