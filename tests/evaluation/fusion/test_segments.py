@@ -32,7 +32,7 @@ def test_two_systems_by_hand(build_arrays):
     assert second == pytest.approx(np.array([[0.1, 0, 1]]))
     alone = SegmentFusion((EVEN, EVEN), (3.0, 1.0), merge_iou=0.99, absence=0.0)
     assert as_dicts(alone.fuse([a, b]))[0][:, 0].tolist() == pytest.approx([0.8, 0.6, 0.4, 0.4])
-    trusting = SegmentFusion((EVEN, EVEN), (3.0, 1.0), merge_iou=0.5, absence=0.0)
+    trusting = SegmentFusion((EVEN, EVEN), (3, 1), merge_iou=0.5, absence=0.0)  # whole numbers are weights too
     assert as_dicts(trusting.fuse([a, b]))[0][0] == pytest.approx([0.7, 1 + 0.2 * 0.4 / 2.8, 2 + 0.2 * 0.4 / 2.8])
 
 
