@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 from timing import median_seconds
 
-from avloc.evaluation.detection import score_detection
+from avloc.evaluation.detection import save_clip_scores, score_detection
 from avloc.evaluation.evidence.costs import score_evidence
 from evaluation import make_files, time_processes
 
@@ -120,7 +120,7 @@ def measure_clip_scores(options: EvidenceOptions) -> dict[str, float]:
     is_fake = np.array([bool(entry["fake_segments"]) for entry in entries])
     scores = np.random.default_rng(0).normal(np.where(is_fake, 2.0, -2.0), 2.0)
     file = options.folder / f"{options.scored_clips}.clip-scores.txt"
-    file.write_text("".join(f"{entry['file']};{score:.6f}\n" for entry, score in zip(entries, scores, strict=True)))
+    save_clip_scores(file, dict(zip((entry["file"] for entry in entries), scores.tolist(), strict=True)))
     verb = [sys.executable, "-m", "avloc", "evaluate", str(file), str(metadata), "--protocol", PROTOCOL, "--llr"]
     seconds = median_seconds(
         {

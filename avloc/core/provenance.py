@@ -153,6 +153,10 @@ class Provenance:
         """The clip; None for a result of other inputs, or of a clip in memory."""
         return self.inputs.get(CLIP)
 
+    def lies_beside(self, sha256: str) -> bool:
+        """Tell whether the record lies beside a file of this hash; else it is of other content."""
+        return self.output is not None and self.output.sha256 == sha256
+
     def without_folders(self) -> Provenance:
         """The same record without folders and command, for people who must not read of them."""
         return replace(

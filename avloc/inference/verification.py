@@ -17,7 +17,7 @@ from avloc.feature_extraction.media.types import LONGEST_S, Span
 from avloc.inference.localizer import PRECISIONS
 from avloc.inference.settings import LocalizerSettings
 from avloc.io.files import format_bytes, read_json
-from avloc.localization.result import SCHEMA, Localization
+from avloc.localization.result import SCHEMA, Localization, result_errors
 from avloc.localization.text import SHOWN_DIGITS
 from avloc.localization.verification import Finding, check_document, compare_results
 from avloc.models.packaged import STREAMS, packaged_description
@@ -117,15 +117,9 @@ def _read(path: Path) -> tuple[dict[str, Any], Localization, Provenance, Checkpo
         raise AvlocError(
             f"{path}: want a result of schema {SCHEMA}, which records what made it, got {schema!r}; localize the clip again"
         )
-    try:
+    with result_errors(path):
         recorded = Localization.from_dict(document)
         float(document["threshold"]["value"])
-    except AvlocError as error:
-        raise AvlocError(f"{path}: {error}") from error
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise AvlocError(
-            f"{path}: a damaged result ({type(error).__name__}: {error}); localize the clip again"
-        ) from error
     record = recorded.provenance
     if record is None or record.clip is None or record.checkpoint is None:
         raise AvlocError(

@@ -307,6 +307,29 @@ def read_json(path: str | Path, what: str, error_type: type[AvlocError] = AvlocE
         raise error_type(f"{path}: not a JSON file ({one_line(error)})") from error
 
 
+def check_schema(document: object, source: str | Path, schema: str, what: str, cure: str) -> dict[str, Any]:
+    """Check that a JSON document is an object of a schema, and return it.
+
+    Args:
+        document: the content.
+        source: the file, for the error.
+        schema: the one that is wanted.
+        what: noun for the document, with its article.
+        cure: the way to a right one.
+
+    Raises:
+        AvlocError: if it is another.
+
+    >>> check_schema({"schema": "a/1"}, "f.json", "a/2", "a fit", "fit again")
+    Traceback (most recent call last):
+    avloc.errors.AvlocError: f.json: want a fit of schema a/2, got 'a/1'; fit again
+    """
+    if isinstance(document, dict) and document.get("schema") == schema:
+        return document
+    got = document.get("schema") if isinstance(document, dict) else type(document).__name__
+    raise AvlocError(f"{source}: want {what} of schema {schema}, got {got!r}; {cure}")
+
+
 def remove_stale(folder: str | Path) -> int:
     """Remove temporary files that dead processes left in a folder; return their number.
 

@@ -15,12 +15,12 @@ MAX_PEAKS = 3000
 FIRST_INTERVAL_S, FIRST_PEAK_S = 0.2, 0.005
 
 
-class Thumbnail(NamedTuple):
-    """One small frame of a clip.
+class Still(NamedTuple):
+    """One frame of a clip.
 
     Attributes:
         time_s: the middle of the frame on the file's own clock.
-        image: (SIDE, SIDE, 3) uint8.
+        image: (H, W, 3) uint8.
     """
 
     time_s: float
@@ -37,7 +37,7 @@ class Preview:
 
     Attributes:
         format: the frames that the preview needs from the decoder.
-        thumbnails: at most `MAX_THUMBNAILS`, by time.
+        thumbnails: at most `MAX_THUMBNAILS` of SIDE × SIDE pixels, by time.
         interval_s: seconds between two thumbnails.
         peak_s: seconds per loudness value.
         audio_start_s: start of the audio, in seconds.
@@ -51,7 +51,7 @@ class Preview:
 
     def __init__(self, crop: Crop = "none") -> None:
         self.format = VideoFormat(SIDE, SIDE, crop="center" if crop == "none" else crop)
-        self.thumbnails: list[Thumbnail] = []
+        self.thumbnails: list[Still] = []
         self.interval_s, self.peak_s, self.audio_start_s = FIRST_INTERVAL_S, FIRST_PEAK_S, 0.0
         self._next_s: float | None = None
         self._peaks: list[float] = []
@@ -72,7 +72,7 @@ class Preview:
     def _add_frames(self, frames: npt.NDArray[np.uint8], times_s: list[float]) -> None:
         for k, time_s in enumerate(times_s):
             if self._next_s is None or time_s >= self._next_s - 1e-6:
-                self.thumbnails.append(Thumbnail(time_s, frames[k].copy()))
+                self.thumbnails.append(Still(time_s, frames[k].copy()))
                 self._next_s = time_s + self.interval_s
         while len(self.thumbnails) > MAX_THUMBNAILS:
             self.thumbnails, self.interval_s = self.thumbnails[::2], 2 * self.interval_s

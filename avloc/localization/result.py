@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -36,6 +37,8 @@ PRIORLESS_SCHEMAS = {
 }
 """Documents without priors, and the key of their probabilities, whose prior is unknown (before /5 also without verdicts, options
 and reasons of what was not judged; before /4 without `network`); `from_dict` still reads them."""
+DAMAGE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+"""Errors of `Localization.from_dict` for a document that is damaged."""
 EARLIER_SCHEMAS = ("avloc.localization/6", *PRIORLESS_SCHEMAS)
 """Documents without `provenance`: before /7, `options` had the settings alone."""
 UNDECODED_STREAM = "nothing of it was decoded"
@@ -51,6 +54,23 @@ ClipVerdict = Literal[
 ]
 """The words for a clip; the last one is for a network with an operating point and without a calibration."""
 SCORE_DIGITS, LLR_DIGITS = 4, 3
+
+
+@contextmanager
+def result_errors(path: Path) -> Iterator[None]:
+    """Name the file of a document in the errors of `Localization.from_dict`, also where the document is damaged.
+
+    Raises:
+        AvlocError: in place of them.
+    """
+    try:
+        yield
+    except AvlocError as error:
+        raise AvlocError(f"{path}: {error}") from error
+    except DAMAGE as error:
+        raise AvlocError(
+            f"{path}: a damaged result ({type(error).__name__}: {error}); localize the clip again"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True, repr=False)

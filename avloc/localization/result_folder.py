@@ -139,12 +139,12 @@ class ResultFolder:
 
     def _row_of_json(self, job: ClipJob) -> SummaryRow | None:
         """Summarize a clip's JSON file; None if it cannot be read as one of ours."""
-        from avloc.localization.result import Localization
+        from avloc.localization.result import DAMAGE, Localization
 
         try:
             localization = Localization.from_dict(read_json(self._path(job, "json"), "localization"))
             return SummaryRow.from_localization(localization, self.options.threshold_for(localization))
-        except (AvlocError, OSError, AttributeError, KeyError, TypeError, IndexError, ValueError):
+        except (AvlocError, OSError, *DAMAGE):
             return None
 
     def write_summary(

@@ -20,7 +20,7 @@ from avloc.evaluation.evidence.folds import FOLDS, source_folds
 from avloc.evaluation.evidence.logistic import fit_logistic
 from avloc.evaluation.evidence.roc import Float, check_scores
 from avloc.evaluation.matching import BoolArray, FloatArray, IntArray
-from avloc.io.files import read_json, write_json
+from avloc.io.files import check_schema, read_json, write_json
 
 SCHEMA = "avloc.calibration/1"
 Kind = Literal["clips", "segments"]
@@ -90,11 +90,7 @@ class Calibration:
         Raises:
             AvlocError: if it is none, or of another schema; names the field.
         """
-        if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-            got = document.get("schema") if isinstance(document, dict) else type(document).__name__
-            raise AvlocError(
-                f"{source}: want a calibration of schema {SCHEMA}, got {got!r}; avloc calibrate --save writes one"
-            )
+        document = check_schema(document, source, SCHEMA, "a calibration", "avloc calibrate --save writes one")
         transforms, slopes = document.get("transforms"), document.get("slopes")
         checks = {
             "kind": document.get("kind") in ("clips", "segments"),

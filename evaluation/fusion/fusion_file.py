@@ -9,7 +9,7 @@ from pathlib import Path
 from avloc.errors import AvlocError
 from avloc.evaluation.evidence.calibration import Calibration
 from avloc.evaluation.fusion.segments import SegmentFusion
-from avloc.io.files import read_json, write_json
+from avloc.io.files import check_schema, read_json, write_json
 
 SCHEMA = "avloc.fusion/1"
 NUMBERS = ("merge_iou", "absence", "sigma")
@@ -36,10 +36,7 @@ def read_fusion(path: str | os.PathLike[str]) -> SegmentFusion:
         AvlocError: if it is missing, of another schema, or malformed; names the field.
     """
     path = Path(path).expanduser()
-    document = read_json(path, "fusion")
-    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-        got = document.get("schema") if isinstance(document, dict) else type(document).__name__
-        raise AvlocError(f"{path}: want a fusion of schema {SCHEMA}, got {got!r}; avloc fuse --save writes one")
+    document = check_schema(read_json(path, "fusion"), path, SCHEMA, "a fusion", "avloc fuse --save writes one")
     weights, calibrations, keep = (document.get(name) for name in ("weights", "calibrations", "keep"))
     checks = {
         "weights": isinstance(weights, list) and all(type(weight) in (int, float) for weight in weights),

@@ -29,8 +29,8 @@ MARKERS: Mapping[str, tuple[str, ...]] = {
 }
 """By layout, patterns of files of which a folder of it has at least one. The first layout that reads a folder is its own."""
 EXTRACTORS = "logspec,residual_grid"  # in examples: they need no weights
-SEGMENT_FIELDS = {"lavdf": "fake_periods", "avdeepfake1m": "fake_segments"}
-"""By protocol, the field of the metadata with the fake segments."""
+METADATA_PROTOCOLS = ("lavdf", "avdeepfake1m")
+"""Protocols by which metadata are read: the first whose field of fake segments they have, or else the first."""
 
 
 def candidate_layouts(folder: Path) -> Iterator[str]:
@@ -124,14 +124,16 @@ def describe_metadata(peek: Peek) -> Description:
     Raises:
         AvlocError: if no protocol and no table reads it.
     """
+    from avloc.evaluation.protocols import get_protocol
     from avloc.evaluation.truth import read_truth
     from avloc.inference.dataset_truth import is_table
 
     if is_table(peek.path):
         return describe_table(peek)
-    fields = {name: text for name, text in SEGMENT_FIELDS.items() if f'"{text}"'.encode() in peek.head}
-    protocol = next(iter(fields), "lavdf")
-    truth = read_truth(peek.path, fields.get(protocol, SEGMENT_FIELDS[protocol]))
+    fields = {name: get_protocol(name).segments_field for name in METADATA_PROTOCOLS}
+    named = (name for name, text in fields.items() if f'"{text}"'.encode() in peek.head)
+    protocol = next(named, METADATA_PROTOCOLS[0])
+    truth = read_truth(peek.path, fields[protocol])
     commands = [f"avloc evaluate PREDICTIONS.json {quoted(peek.path)} --protocol {protocol} --report report.html"]
     return Description(f"metadata of clips, for the protocol {protocol}", *_truth_facts(truth, peek.path), commands)
 

@@ -33,16 +33,12 @@ def describe_result(peek: Peek) -> Description:
     """
     from avloc.io.files import read_json
     from avloc.io.provenance import provenance_facts
-    from avloc.localization.result import Localization
+    from avloc.localization.result import Localization, result_errors
     from avloc.localization.text import evidence_text, network_text, notes, sentence
 
     document = read_json(peek.path, "result")
-    try:
+    with result_errors(peek.path):
         localization = Localization.from_dict(document)
-    except AvlocError as error:
-        raise AvlocError(f"{peek.path}: {error}") from error
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise AvlocError(f"{peek.path}: a damaged result ({type(error).__name__}: {error})") from error
     record = localization.provenance
     is_recorded = record is not None and record.clip is not None and record.checkpoint is not None
     facts = [
@@ -158,7 +154,7 @@ def describe_record(peek: Peek) -> Description:
         beside = peek.path.with_name(record.output.file)
         state = "missing"
         if beside.is_file():
-            state = "as recorded" if file_sha256(beside) == record.output.sha256 else "of other content now"
+            state = "as recorded" if record.lies_beside(file_sha256(beside)) else "of other content now"
             commands.append(f"avloc info {quoted(beside)}")
         facts.insert(0, ("Record of", f"{record.output.file} ({state}), sha256 {record.output.sha256}"))
     return Description("record of what made a file", facts, document, commands)

@@ -7,14 +7,18 @@ import numpy as np
 from avloc.cli.info.description import Description, counted, quoted
 from avloc.cli.info.peek import Peek
 
-PICKLES, RAW_ROWS = (".pkl", ".pickle"), (".h5", ".hdf5")
+RAW_ROWS = (".h5", ".hdf5")
 
 
 def is_predictions(peek: Peek) -> bool:
     """Tell whether a file is a JSON object of lists by clip, ActivityNet's results, a pickle, or RTTM with confidences."""
     from avloc.evaluation.inputs.activitynet import is_activitynet
+    from avloc.evaluation.predictions import PICKLE_SUFFIXES
 
-    if peek.suffix in (*PICKLES, ".rttm"):  # RTTM without confidences is a table of labels, which is asked first
+    if peek.suffix in (
+        *PICKLE_SUFFIXES,
+        ".rttm",
+    ):  # RTTM without confidences is a table of labels, which is asked first
         return peek.path.is_file()
     return peek.is_object and (peek.first_member[1] in ("[", "") or is_activitynet(peek.head))
 
@@ -57,7 +61,7 @@ def _record_facts(peek: Peek) -> list[tuple[str, str]]:
     record = read_sidecar(peek.path)
     if record is None:
         return []
-    if record.output is None or record.output.sha256 != file_sha256(peek.path):
+    if not record.lies_beside(file_sha256(peek.path)):
         return [("Record", "the one beside it is of other content")]
     return provenance_facts(record)
 

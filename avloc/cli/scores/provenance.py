@@ -63,7 +63,7 @@ def _checkpoint(predictions: Path, identity: FileIdentity) -> CheckpointIdentity
         return None
     if record is None:
         return None
-    if record.output is None or record.output.sha256 != identity.sha256:
+    if not record.lies_beside(identity.sha256):
         text = f"the checkpoint is not recorded: {sidecar_path(predictions).name} is of other predictions"
         print_warnings(predictions, [text])
         return None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from avloc.errors import AvlocError
 from avloc.heads.candidates import PointDecoding
-from avloc.io.files import read_json, write_json
+from avloc.io.files import check_schema, read_json, write_json
 
 SCHEMA = "avloc.tuned/1"
 
@@ -62,9 +62,7 @@ def read_tuned(path: str | os.PathLike[str]) -> TunedSettings:
     """
     path = Path(path).expanduser()
     document = read_json(path, "file of tuned settings")
-    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-        got = document.get("schema") if isinstance(document, dict) else type(document).__name__
-        raise AvlocError(f"{path}: want tuned settings of schema {SCHEMA}, got {got!r}; avloc tune writes them")
+    document = check_schema(document, path, SCHEMA, "tuned settings", "avloc tune writes them")
     decoding, keep = document.get("decoding"), document.get("keep")
     if not isinstance(decoding, dict):
         raise AvlocError(f"{path}: decoding is {decoding!r}; tune again with avloc tune")

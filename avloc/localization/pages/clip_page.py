@@ -20,7 +20,8 @@ from avloc.io.files import json_text, write_text
 from avloc.io.provenance import date_text
 from avloc.localization.pages.document import html_document, page_footers, prose_html, provenance_html
 from avloc.localization.pages.lanes import jpeg_url, timeline_extent, timeline_html
-from avloc.localization.pages.stills import Still, segment_stills
+from avloc.localization.pages.stills import segment_stills
+from avloc.localization.preview import Still
 from avloc.localization.segment import LocalizedSegment, by_time, percent
 from avloc.localization.text import (
     NOT_JUDGED,

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
-
-import numpy as np
-import numpy.typing as npt
 
 from avloc.errors import MediaError
 from avloc.feature_extraction.media.decode import stream
 from avloc.feature_extraction.media.probe import media_errors, open_container, select_tracks
 from avloc.feature_extraction.media.types import Span, VideoFormat
+from avloc.localization.preview import Still
 from avloc.localization.segment import LocalizedSegment
 
 HEIGHT = 180  # pixels of a still
@@ -20,18 +17,6 @@ WIDEST = 3  # times the height
 MAX_SEGMENTS = 40
 FRAME_S = 0.04
 DENSE_S = 4.0  # a segment of at most this length is decoded in one go
-
-
-class Still(NamedTuple):
-    """One frame of a clip.
-
-    Attributes:
-        time_s: the middle of the frame on the file's own clock.
-        image: (H, W, 3) uint8.
-    """
-
-    time_s: float
-    image: npt.NDArray[np.uint8]
 
 
 def segment_stills(clip: Path, segments: Sequence[LocalizedSegment]) -> list[list[Still]]:

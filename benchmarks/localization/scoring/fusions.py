@@ -11,17 +11,14 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 from scoring.predictions import SplitPredictions
-from scoring.scores import RESAMPLES
+from scoring.scores import RESAMPLES, evaluate_rows
 from scoring.tables import Table, percent
 
-from avloc.errors import AvlocError
 from avloc.evaluation.bootstrap import Interval, fold_differences
 from avloc.evaluation.evidence.folds import source_folds
 from avloc.evaluation.fusion.fitting import fit_segment_fusion
-from avloc.evaluation.matching import PredictionRows
-from avloc.evaluation.predictions import Alignment
 from avloc.evaluation.protocols import get_protocol
-from avloc.evaluation.scoring import Evaluation, evaluate_aligned
+from avloc.evaluation.scoring import Evaluation
 from avloc.evaluation.truth import Truth
 
 PROTOCOL = get_protocol("avdeepfake1m")  # it has the challenge's score
@@ -56,10 +53,6 @@ class FusionResult(NamedTuple):
     gain: dict[str, Interval]
 
 
-def _evaluate(rows: PredictionRows, truth: Truth) -> Evaluation:
-    return evaluate_aligned(truth, Alignment(rows, empty=0, missing=0, extra=0), PROTOCOL, modes=("strict",))
-
-
 def evaluate_folds(
     systems: Mapping[str, SplitPredictions], truth: Truth, *, progress: Callable[[str], object] = lambda text: None
 ) -> list[FoldEvaluations]:
@@ -74,10 +67,7 @@ def evaluate_folds(
         AvlocError: if predictions and labels are of different clips.
     """
     for name, predictions in systems.items():
-        if predictions.files != truth.files:
-            raise AvlocError(
-                f"{name}: want predictions of the {len(truth.files)} labelled clips, got {len(predictions.files)}"
-            )
+        predictions.check_files(truth.files, name)
     fold = source_folds(truth.source, np.diff(truth.labels.offsets) > 0)
     results = []
     for k in range(int(fold.max()) + 1):
@@ -87,8 +77,9 @@ def evaluate_folds(
         fusion = fit_segment_fusion(others, truth.select(~is_held_out), PROTOCOL).fusion
         own = {name: predictions.take(inside).rows() for name, predictions in systems.items()}
         own_truth = truth.select(is_held_out)
-        fused = _evaluate(fusion.fuse([*own.values()]), own_truth)
-        results.append(FoldEvaluations(fused, {name: _evaluate(rows, own_truth) for name, rows in own.items()}))
+        fused = evaluate_rows(fusion.fuse([*own.values()]), own_truth, PROTOCOL)
+        alone = {name: evaluate_rows(rows, own_truth, PROTOCOL) for name, rows in own.items()}
+        results.append(FoldEvaluations(fused, alone))
         progress(f"fold {k + 1}: weights {fusion.weights}, merging from IoU {fusion.merge_iou:g}")
     return results
 

@@ -5,7 +5,7 @@ Legend: V clips, R proposals of all clips, M modalities.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +52,20 @@ class SplitPredictions:
             raise AvlocError(f"want each clip once, got {len(files)} clips of {len(set(files))} names")
         offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
         return cls(files, offsets, Proposals.concatenate(parts))
+
+    def check_files(self, files: Sequence[str], name: str = "") -> None:
+        """Check that they are predictions of these clips.
+
+        Args:
+            files: names of the labelled clips.
+            name: of the system, for the error.
+
+        Raises:
+            AvlocError: if they are of others.
+        """
+        if self.files != files:
+            system = f"{name}: " if name else ""
+            raise AvlocError(f"{system}want predictions of the {len(files)} labelled clips, got {len(self.files)}")
 
     def rows(self) -> PredictionRows:
         """Return scores and segments for `avloc.evaluation`."""

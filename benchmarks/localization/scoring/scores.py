@@ -15,13 +15,14 @@ import numpy.typing as npt
 from scoring.predictions import SplitPredictions
 from scoring.truth import SplitTruth
 
-from avloc.errors import AvlocError
 from avloc.evaluation.bootstrap import bootstrap_intervals
 from avloc.evaluation.detection import max_scores
 from avloc.evaluation.evidence.roc import roc_curve
+from avloc.evaluation.matching import PredictionRows
 from avloc.evaluation.predictions import Alignment
 from avloc.evaluation.protocols import Protocol
 from avloc.evaluation.scoring import Evaluation, evaluate_aligned
+from avloc.evaluation.truth import Truth
 
 PROTOCOL = Protocol("localization benchmark", "fake_segments", (0.5, 0.75, 0.9, 0.95), (10,), has_score=False)
 METRICS = {"ap@0.5": "AP@.5", "ap@0.75": "AP@.75", "ap@0.9": "AP@.9", "ap@0.95": "AP@.95", "ar@10": "AR@10"}
@@ -52,13 +53,14 @@ def evaluate_runs(runs: Sequence[SplitPredictions], truth: SplitTruth, mask: npt
         AvlocError: if predictions and labels are of different clips.
     """
     table, index = truth.table.select(mask), np.flatnonzero(mask)
-    evaluations = []
     for run in runs:
-        if run.files != truth.table.files:
-            raise AvlocError(f"want predictions of the {len(truth.table.files)} labelled clips, got {len(run.files)}")
-        aligned = Alignment(run.take(index).rows(), empty=0, missing=0, extra=0)
-        evaluations.append(evaluate_aligned(table, aligned, PROTOCOL, modes=("strict",)))
-    return evaluations
+        run.check_files(truth.table.files)
+    return [evaluate_rows(run.take(index).rows(), table) for run in runs]
+
+
+def evaluate_rows(rows: PredictionRows, table: Truth, protocol: Protocol = PROTOCOL) -> Evaluation:
+    """Evaluate the rows of the labelled clips, in their order, strictly."""
+    return evaluate_aligned(table, Alignment(rows, empty=0, missing=0, extra=0), protocol, modes=("strict",))
 
 
 def score_runs(evaluations: Sequence[Evaluation], *, resamples: int = RESAMPLES) -> dict[str, Score]:

@@ -25,8 +25,7 @@ from avloc.localization.pages.clip_page import (
     page,
     save_page,
 )
-from avloc.localization.pages.stills import Still
-from avloc.localization.preview import SIDE, Preview
+from avloc.localization.preview import SIDE, Preview, Still
 
 
 def test_all_tags_are_closed_and_nothing_is_loaded(localization, read_html):
