@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from avloc.core.proposals import Proposals, soft_nms
 from avloc.core.timeline import interval_iou
 from avloc.errors import AvlocError
 from avloc.evaluation.evidence.calibration import Calibration
@@ -34,6 +35,44 @@ def test_two_systems_by_hand(build_arrays):
     assert as_dicts(alone.fuse([a, b]))[0][:, 0].tolist() == pytest.approx([0.8, 0.6, 0.4, 0.4])
     trusting = SegmentFusion((EVEN, EVEN), (3, 1), merge_iou=0.5, absence=0.0)  # whole numbers are weights too
     assert as_dicts(trusting.fuse([a, b]))[0][0] == pytest.approx([0.7, 1 + 0.2 * 0.4 / 2.8, 2 + 0.2 * 0.4 / 2.8])
+
+
+def test_good_rows_meet_among_the_poor_ones_around_them(build_arrays):
+    """Rows that soft-NMS has weakened overlap the other system's good row more than its partner does."""
+    a, _ = build_arrays([([(0.9, 1, 2), (0.1, 1.1, 2.1)], [])])
+    b, _ = build_arrays([([(0.8, 1.1, 2.1), (0.1, 1, 2)], [])])
+    (rows,) = as_dicts(SegmentFusion((EVEN, EVEN), (1.0, 1.0), merge_iou=0.5, absence=1.0).fuse([a, b]))
+    ends = np.array([0.9 * 1 + 0.8 * 1.1, 0.9 * 2 + 0.8 * 2.1]) / 1.7
+    assert rows == pytest.approx(np.array([[0.85, *ends], [0.1, 1.05, 2.05]]))
+
+
+def localizer_rows(rng, labels):
+    """Soft-NMS of candidates around each label, and around as many places where there is none."""
+    start = rng.uniform(0, 9, len(labels))
+    places = np.concatenate([labels, np.stack([start, start + 0.5], 1)])
+    peaks = np.concatenate([rng.uniform(0.2, 0.9, len(labels)), rng.uniform(0.0, 0.7, len(labels))])
+    segments = np.sort(places + rng.normal(0, 0.05, (20, *places.shape)), axis=2).reshape(-1, 2)
+    scores = (peaks * rng.uniform(0.5, 1, (20, len(places)))).ravel()
+    return soft_nms(Proposals(segments, scores, np.zeros((len(scores), 0))), sigma=0.4, keep=40, floor=0.0)
+
+
+def test_two_localizers_are_better_than_one(build_arrays):
+    """Their soft-NMS leaves many weakened rows around each good one; fusion must not pair good rows with these."""
+    rng = np.random.default_rng(5)
+    labels = [np.array([[start, start + 0.4], [start + 3, start + 3.6]]) for start in rng.uniform(0, 5, 23)]
+    clips = [[localizer_rows(rng, each) for each in labels] for _ in range(2)]
+    systems = []
+    for system in clips:
+        rows = [np.column_stack([part.scores, part.segments]) for part in system]
+        systems.append(build_arrays([(part, label) for part, label in zip(rows, labels, strict=True)]))
+    truth = systems[0][1]
+    calibrations = tuple(fit_row_calibration(rows, truth) for rows, _ in systems)
+    fused = SegmentFusion(calibrations, (1.0, 1.0), merge_iou=0.6, absence=1.0).fuse([rows for rows, _ in systems])
+
+    def ap(rows):
+        return find_hits(rows, truth, modes=("strict",), ap_ious=(0.5,), ar_counts=(10,))["strict"].scores((0.5,)).ap[0.5]
+
+    assert ap(fused) > max(ap(rows) for rows, _ in systems) + 0.02
 
 
 @pytest.mark.parametrize("copies", [2, 3, 4])
@@ -80,8 +119,9 @@ def reference_fusion(systems, weights, merge_iou, absence):
         pairs = []
         for row in rows:
             ious = [interval_iou(np.array([row[1:]]), np.array([mean_ends(group)]))[0, 0] for group in free]
-            best = int(np.argmax(ious)) if ious else -1
-            if best >= 0 and ious[best] >= merge_iou:
+            merits = [iou * mean_score(group) if iou >= merge_iou else 0 for iou, group in zip(ious, free, strict=True)]
+            best = int(np.argmax(merits)) if merits else -1
+            if best >= 0 and merits[best] > 0:
                 pairs.append((free.pop(best), (weight, *row)))
             else:
                 fused.append([(weight, *row)])
@@ -94,6 +134,10 @@ def reference_fusion(systems, weights, merge_iou, absence):
         score = sum(w * s for w, s, *_ in group) / (present + absence * (total - present))
         result.append((score, *mean_ends(group)))
     return np.array(sorted(result, key=lambda r: (-r[0], r[1], r[2]))).reshape(-1, 3)
+
+
+def mean_score(group):
+    return sum(w * s for w, s, *_ in group) / sum(w for w, *_ in group)
 
 
 def mean_ends(group):
