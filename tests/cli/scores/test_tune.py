@@ -8,7 +8,7 @@ import pytest
 
 import avloc
 from avloc.cli.main import main
-from avloc.cli.tune import CLIPS, parse
+from avloc.cli.scores.tune import CLIPS, parse
 from avloc.heads.candidates import PointDecoding
 from avloc.inference.raw import search
 from avloc.inference.raw.tuned_file import TunedSettings, read_tuned, write_tuned

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from avloc.cli.fuse import parse
+from avloc.cli.scores.fuse import parse
 from avloc.cli.main import main
 
 CLIPS = 80

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from avloc.cli.calibrate import parse
+from avloc.cli.scores.calibrate import parse
 from avloc.cli.main import main
 
 CLIPS = 60
