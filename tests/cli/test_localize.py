@@ -25,8 +25,8 @@ from avloc.feature_extraction.extractors.catalog import build_extractor
 from avloc.feature_extraction.media.arrays import ClipArrays
 from avloc.feature_extraction.media.decode import decode
 from avloc.feature_extraction.media.types import Span
-from avloc.inference.feature_source import FeatureSource
-from avloc.inference.source import read_whole
+from avloc.inference.sources.base import read_whole
+from avloc.inference.sources.feature import FeatureSource
 from avloc.localization.options import OutputOptions
 from avloc.models import BoundaryTransformer
 from avloc.models.checkpoint import read_checkpoint, write_checkpoint

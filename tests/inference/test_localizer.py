@@ -14,10 +14,10 @@ from avloc.errors import AvlocError, CheckpointError
 from avloc.feature_extraction.media.arrays import ClipArrays
 from avloc.feature_extraction.media.types import Span
 from avloc.inference import localizer as inference
-from avloc.inference.clip_source import ClipSource
-from avloc.inference.feature_source import FeatureSource
 from avloc.inference.localizer import Localizer
 from avloc.inference.packaged import load_packaged
+from avloc.inference.sources.clip import ClipSource
+from avloc.inference.sources.feature import FeatureSource
 from avloc.io import provenance
 from avloc.models import BATFD, BoundaryTransformer
 from avloc.models.checkpoint import write_checkpoint

@@ -15,7 +15,7 @@ from avloc.datasets.loading import data_modules
 from avloc.datasets.readers.catalog import read_records
 from avloc.errors import AvlocError, CheckpointError
 from avloc.inference.localizer import Localizer
-from avloc.inference.prediction import predict
+from avloc.inference.split.prediction import predict
 from avloc.io.files import temporary_path
 from avloc.models import BoundaryTransformer
 from avloc.models.checkpoint import read_checkpoint, write_checkpoint

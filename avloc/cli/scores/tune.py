@@ -106,10 +106,10 @@ def _search(options: TuneOptions, labels: Path, save: Path) -> None:
 
     from avloc.evaluation.protocols import get_protocol
     from avloc.evaluation.truth import read_truth
-    from avloc.inference.dataset_truth import is_table, table_truth
     from avloc.inference.raw.raw_file import RawFile
     from avloc.inference.raw.search import check_validation, tune
     from avloc.inference.raw.tuned_file import write_tuned
+    from avloc.inference.split.dataset_truth import is_table, table_truth
 
     if options.protocol is None:
         raise AvlocError(f"{labels}: --protocol is missing: it says which field holds the segments")

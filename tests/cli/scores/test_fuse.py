@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from avloc.cli.scores.fuse import parse
 from avloc.cli.main import main
+from avloc.cli.scores.fuse import parse
 
 CLIPS = 80
 

@@ -10,10 +10,10 @@ from avloc.errors import AvlocError
 from avloc.evaluation import write_predictions
 from avloc.evaluation.detection import read_clip_scores
 from avloc.feature_extraction.job.engines import local
-from avloc.inference import prediction_run as module
-from avloc.inference.parts import PartDone, PredictionSettings, run_parts
-from avloc.inference.prediction_run import predict_to_file
 from avloc.inference.settings import LocalizerSettings
+from avloc.inference.split import run as module
+from avloc.inference.split.parts import PartDone, PredictionSettings, run_parts
+from avloc.inference.split.run import predict_to_file
 from avloc.io.files import file_sha256
 from avloc.io.provenance import read_sidecar
 

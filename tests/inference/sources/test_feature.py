@@ -11,8 +11,8 @@ from avloc.errors import CheckpointError
 from avloc.feature_extraction import Extractor, FeatureStore, build_extractor
 from avloc.feature_extraction.job.run import extract
 from avloc.feature_extraction.job.worker import ExtractionSettings
-from avloc.inference.feature_source import FeatureSource
-from avloc.inference.source import read_whole
+from avloc.inference.sources.base import read_whole
+from avloc.inference.sources.feature import FeatureSource
 
 
 class Loudness(Extractor):

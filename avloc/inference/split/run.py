@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 from avloc import __version__
 from avloc.core.provenance import Provenance, current_provenance
 from avloc.errors import AvlocError
-from avloc.inference.journal import Journal, PartSummary
-from avloc.inference.parts import ClipPredicted, PartEvent, PartSpec, PredictionSettings, run_parts
 from avloc.inference.raw.raw_file import RawSettings, write_raw
+from avloc.inference.split.journal import Journal, PartSummary
+from avloc.inference.split.parts import ClipPredicted, PartEvent, PartSpec, PredictionSettings, run_parts
 from avloc.io.files import file_sha256
 from avloc.io.provenance import write_sidecar
 from avloc.models.checkpoint import read_outline

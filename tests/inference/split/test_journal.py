@@ -10,8 +10,8 @@ import pytest
 from avloc.errors import AvlocError
 from avloc.evaluation.detection import read_clip_scores
 from avloc.evaluation.predictions import write_predictions
-from avloc.inference import journal as module
-from avloc.inference.journal import Journal, PartSummary, PredictedClip, read_part, write_part
+from avloc.inference.split import journal as module
+from avloc.inference.split.journal import Journal, PartSummary, PredictedClip, read_part, write_part
 
 ROWS = np.array([[0.9, 0.5, 1.25], [0.125, 2.0, 2.04]])
 NONE = np.zeros((0, 3))

@@ -9,9 +9,9 @@ import pytest
 from avloc.datasets.synthetic.encode import write_mp4
 from avloc.errors import MediaError
 from avloc.feature_extraction import ClipArrays, Span, VideoFormat, build_extractor, probe
-from avloc.inference.feature_source import FeatureSource
 from avloc.inference.localizer import Localizer
-from avloc.inference.source import Request, clip_name, read_whole
+from avloc.inference.sources.base import Request, clip_name, read_whole
+from avloc.inference.sources.feature import FeatureSource
 from avloc.models import BoundaryTransformer
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avloc.errors import AvlocError
-from avloc.inference.clip_source import ClipSource
-from avloc.inference.feature_source import FeatureSource
-from avloc.inference.source import InputSource
+from avloc.inference.sources.base import InputSource
+from avloc.inference.sources.clip import ClipSource
+from avloc.inference.sources.feature import FeatureSource
 
 if TYPE_CHECKING:
     from avloc.feature_extraction.extractors.base import Extractor

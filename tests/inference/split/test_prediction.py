@@ -9,9 +9,9 @@ from avloc.datasets import read_records, synthesize
 from avloc.datasets.readers.catalog import public_name
 from avloc.errors import AvlocError, StoreError
 from avloc.feature_extraction import FeatureStore
-from avloc.inference.feature_source import FeatureSource
 from avloc.inference.localizer import Localizer
-from avloc.inference.prediction import SplitPredictions, predict
+from avloc.inference.sources.feature import FeatureSource
+from avloc.inference.split.prediction import SplitPredictions, predict
 from avloc.models import BoundaryTransformer
 
 

@@ -15,11 +15,11 @@ from avloc.errors import AvlocError, describe_error
 from avloc.feature_extraction.job.engines.units import absolute_path
 from avloc.feature_extraction.media.types import LONGEST_S
 from avloc.inference.examples import TIMEOUT_S, ClipExample, Examples, open_examples
-from avloc.inference.journal import PredictedClip, write_part
-from avloc.inference.prediction import ClipPrediction, predict_clips, predict_raw_clips
 from avloc.inference.raw.raw_file import NamedClip, pack_clips
 from avloc.inference.raw.raw_localizer import RawLocalizer
 from avloc.inference.settings import LocalizerSettings
+from avloc.inference.split.journal import PredictedClip, write_part
+from avloc.inference.split.prediction import ClipPrediction, predict_clips, predict_raw_clips
 
 if TYPE_CHECKING:
     from avloc.datasets.readers.table import RecordTable
@@ -43,7 +43,7 @@ class PredictionSettings:
         allow_missing: clips without features fail, instead of an error.
         timeout_s: give up on a clip after this many seconds without progress.
         longest_s: refuse clips that are longer, in seconds.
-        task: `localization`: rows of segments; `detection`: one score per clip (`avloc.inference.journal.FORMS`).
+        task: `localization`: rows of segments; `detection`: one score per clip (`avloc.inference.split.journal.FORMS`).
         decoding: decode the network's candidates by these settings; None: the checkpoint's own.
         raw: keep the candidates, instead of rows.
     """

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from avloc.core.descriptions import ExtractorDescription
 from avloc.core.records import MODALITIES, VideoRecord
 from avloc.errors import CheckpointError
-from avloc.inference.source import Request, clip_name
+from avloc.inference.sources.base import Request, clip_name
 
 if TYPE_CHECKING:
     from avloc.core.timeline import TimeGrid

@@ -6,9 +6,9 @@ import pytest
 
 from avloc.core.descriptions import ClipInputFormat, ExtractorDescription, TrainingContext
 from avloc.errors import AvlocError
-from avloc.inference.checkpoint_source import build_source
-from avloc.inference.clip_source import ClipSource
-from avloc.inference.feature_source import FeatureSource
+from avloc.inference.sources.checkpoint import build_source
+from avloc.inference.sources.clip import ClipSource
+from avloc.inference.sources.feature import FeatureSource
 from avloc.models.checkpoint import Checkpoint
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from avloc.errors import AvlocError
 from avloc.evaluation.truth import Truth, read_truth
-from avloc.inference.dataset_truth import dataset_truth, is_table, table_truth
+from avloc.inference.split.dataset_truth import dataset_truth, is_table, table_truth
 
 ENTRIES = [
     {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from avloc.core.records import VideoRecord
 from avloc.core.timeline import DEFAULT_FPS, DEFAULT_SAMPLE_RATE
 from avloc.errors import CheckpointError
-from avloc.inference.source import Request, clip_name
+from avloc.inference.sources.base import Request, clip_name
 
 if TYPE_CHECKING:
     from avloc.core.descriptions import Fit

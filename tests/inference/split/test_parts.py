@@ -13,8 +13,8 @@ from avloc.datasets import read_records
 from avloc.errors import AvlocError
 from avloc.feature_extraction import FeatureStore
 from avloc.inference.localizer import Localizer
-from avloc.inference.parts import ClipPredicted, PartDone, PartSpec, PredictionSettings, run_parts
 from avloc.inference.settings import LocalizerSettings
+from avloc.inference.split.parts import ClipPredicted, PartDone, PartSpec, PredictionSettings, run_parts
 from avloc.models import BoundaryTransformer
 from avloc.models.checkpoint import write_checkpoint
 

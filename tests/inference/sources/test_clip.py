@@ -5,8 +5,8 @@ import pytest
 
 from avloc.errors import CheckpointError, MediaError
 from avloc.feature_extraction import ClipArrays, FeatureStore
-from avloc.inference.clip_source import ClipSource
-from avloc.inference.source import Request, read_whole
+from avloc.inference.sources.base import Request, read_whole
+from avloc.inference.sources.clip import ClipSource
 from avloc.inference.streaming import Windowing
 
 
