@@ -100,7 +100,7 @@ def verify_result(
     assert made_again.checkpoint is not None
     findings = [
         _compare_files("clip", record.clip, made_again.clip),
-        _compare_files("checkpoint", checkpoint, made_again.checkpoint),
+        _compare_files("checkpoint", checkpoint.file, made_again.checkpoint.file),
         Finding("version", record.avloc == __version__, _version_text(record.avloc)),
     ]
     if record.avloc == __version__:  # another one may have other words
@@ -141,17 +141,16 @@ def _locate(
     network = recorded.network
     if network is not None and network.name in {packaged_description(streams).name for streams in STREAMS}:
         return settings
-    if Path(checkpoint.file).is_file():
-        return replace(settings, checkpoint=checkpoint.file)
+    file = checkpoint.file
+    if Path(file.file).is_file():
+        return replace(settings, checkpoint=file.file)
     raise CheckpointError(
-        f"{path}: was made by {checkpoint.file} (sha256 {checkpoint.sha256[:SHOWN_DIGITS]}…), which is not here; name the file "
+        f"{path}: was made by {file.file} (sha256 {file.sha256[:SHOWN_DIGITS]}…), which is not here; name the file "
         "with --checkpoint"
     )
 
 
-def _compare_files(
-    part: str, recorded: FileIdentity | CheckpointIdentity, present: FileIdentity | CheckpointIdentity
-) -> Finding:
+def _compare_files(part: str, recorded: FileIdentity, present: FileIdentity) -> Finding:
     if recorded.sha256 == present.sha256:
         text = f"{recorded.file}, {format_bytes(recorded.size_bytes)}, sha256 {recorded.sha256[:SHOWN_DIGITS]}…"
         return Finding(part, True, text)

@@ -63,8 +63,11 @@ def provenance_facts(provenance: Provenance) -> list[tuple[str, str]]:
         *((ROLE_LABELS.get(role, role), _file_text(file)) for role, file in provenance.inputs.items()),
     ]
     if checkpoint is not None:
-        file = FileIdentity(checkpoint.file, checkpoint.sha256, checkpoint.size_bytes)
-        facts += [("Network", checkpoint.name), ("Checkpoint", _file_text(file)), ("Trained on", checkpoint.trained_on)]
+        facts += [
+            ("Network", checkpoint.name),
+            ("Checkpoint", _file_text(checkpoint.file)),
+            ("Trained on", checkpoint.trained_on),
+        ]
     settings = [f"{name} {value}" for name, value in provenance.settings.items() if value is not None]
     facts += [("Settings", ", ".join(settings)), ("Command", provenance.command)]
     return [(label, text) for label, text in facts if text]

@@ -54,7 +54,7 @@ def test_a_damaged_record_is_named_with_its_file(tmp_path, document, message):
 
 def test_facts_leave_out_what_is_unknown():
     clip = FileIdentity("a.mp4", "cd" * 32, 123_456, 4.123)
-    checkpoint = CheckpointIdentity("best.ckpt", "ab" * 32, 2_345_678, "BATFD")
+    checkpoint = CheckpointIdentity(FileIdentity("best.ckpt", "ab" * 32, 2_345_678), "BATFD")
     record = Provenance("0.1.0", "2026-11-26T09:30:00Z", checkpoint=checkpoint, inputs={"clip": clip, "store": clip})
     assert provenance_facts(record) == [
         ("Made by", "avloc 0.1.0"),

@@ -78,7 +78,7 @@ def test_the_record_beside_a_file_names_the_checkpoint_and_the_settings(settings
     predict_to_file(settings, out, command="avloc predict …")
     record = read_sidecar(out)
     assert record.output.sha256 == file_sha256(out)
-    assert record.checkpoint.sha256 == file_sha256(settings.localizer.file)
+    assert record.checkpoint.file.sha256 == file_sha256(settings.localizer.file)
     assert (record.checkpoint.name, record.command) == ("FastNet", "avloc predict …")
     assert {name: record.settings[name] for name in ("dataset", "split", "keep")} == {
         "dataset": "csv",
