@@ -530,7 +530,11 @@ def test_what_differs_is_named(result, two_checkpoints, clips, tmp_path, capsys,
 @pytest.mark.parametrize(
     ("change", "words", "message"),
     [
-        ({"schema": "avloc.localization/6"}, (), "which records what made it, got 'avloc.localization/6'"),
+        (
+            {"schema": "avloc.localization/6"},
+            (),
+            "got 'avloc.localization/6'; earlier ones do not record what made them",
+        ),
         ({"provenance": None}, (), "does not record its clip and its checkpoint"),
         ({"step": 3}, (), "a damaged result (TypeError: "),
         ({}, ("--keep", "3"), "--verify repeats what the result records, and writes nothing; leave out --keep"),

@@ -41,14 +41,15 @@ def test_a_record_beside_a_file_is_bound_to_its_content(tmp_path):
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        ([], "want a record of provenance of schema avloc.provenance/1, got None"),
+        ([], "want a record of provenance of schema avloc.provenance/1, got 'list'"),
         ({"schema": "avloc.provenance/9"}, "got 'avloc.provenance/9'"),
+        ({"avloc": "0.1.0", "created": ""}, "of schema avloc.provenance/1, got None"),
         ({"schema": "avloc.provenance/1", "avloc": 1}, "a damaged record of provenance, .* want a text"),
     ],
 )
 def test_a_damaged_record_is_named_with_its_file(tmp_path, document, message):
     sidecar_path(tmp_path / "a.csv").write_text(json.dumps(document))
-    with pytest.raises(AvlocError, match=rf"a\.csv\.provenance: .*{message}"):
+    with pytest.raises(AvlocError, match=rf"a\.csv\.provenance: .*{message}; remove it, or make the result again$"):
         read_sidecar(tmp_path / "a.csv")
 
 
