@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 
 from avloc.models.attention import TransformerBlock, local_attention_mask
 from avloc.models.blocks import ConvBlock, ConvHead, halve
-from avloc.models.pooled_evidence import PooledEvidence
+from avloc.models.boundary_transformer.pooled_evidence import PooledEvidence
 
 MASKED_LOGIT = -1e4  # replaces the logits of padding
 RARE_CLASS_BIAS = -4.0  # of a rare class's logit: training starts at a probability of 2 %

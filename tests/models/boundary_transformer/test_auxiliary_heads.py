@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from avloc.heads.auxiliary import PARTS
-from avloc.models.auxiliary_heads import AuxiliaryHead, auxiliary_losses
+from avloc.models.boundary_transformer.auxiliary_heads import AuxiliaryHead, auxiliary_losses
 
 B, T, C = 2, 7, 3
 

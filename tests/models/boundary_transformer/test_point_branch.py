@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from avloc.models.point_branch import PointBranch, point_positions
+from avloc.models.boundary_transformer.point_branch import PointBranch, point_positions
 
 TINY = {
     "width": 4,

@@ -20,7 +20,7 @@ class AuxiliaryHead(nn.Module):
         width: C.
         coarse_levels: K; the frames have 2, 4, … 2^K steps, and the mean of the stream over each.
         parts: also tell the part that a step has in its segment (`avloc.heads.auxiliary.PARTS`).
-        attention: also weigh the steps, for a pooling by attention (`avloc.models.weak_pooling`); the last logit.
+        attention: also weigh the steps, for a pooling by attention (`avloc.models.InstancePooling`); the last logit.
 
     >>> head = AuxiliaryHead(width=4, coarse_levels=3, parts=True)
     >>> head(torch.zeros(2, 19, 4), torch.ones(2, 19, dtype=torch.bool)).shape

@@ -10,9 +10,13 @@ import torch
 from avloc.errors import AvlocError
 from avloc.heads.modality_points import ModalityPointTargetMaker
 from avloc.heads.points import Pyramid
-from avloc.models.clip_pooling import AttentiveStatisticsPooling, MeanPooling, MultiHeadFactorizedPooling
-from avloc.models.point_branch import MASKED_LOGIT
-from avloc.models.weak_pooling import (
+from avloc.models.boundary_transformer.clip_pooling import (
+    AttentiveStatisticsPooling,
+    MeanPooling,
+    MultiHeadFactorizedPooling,
+)
+from avloc.models.boundary_transformer.point_branch import MASKED_LOGIT
+from avloc.models.boundary_transformer.weak_pooling import (
     InstancePooling,
     attention_mean,
     by_modality,

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from avloc.models.pooled_evidence import PARTS, PooledEvidence, interval_means, segment_parts
+from avloc.models.boundary_transformer.pooled_evidence import PARTS, PooledEvidence, interval_means, segment_parts
 
 B, T, P, E = 2, 19, 5, 3
 

@@ -9,7 +9,7 @@ from avloc.core.timeline import Segment, TimeGrid, rows_in
 from avloc.errors import AvlocError
 from avloc.heads.clip_labels import ClipTargets
 from avloc.heads.modality_points import ModalityPointTargets
-from avloc.models.boundary_transformer import BoundaryTransformer
+from avloc.models.boundary_transformer.network import BoundaryTransformer
 
 B, T, AUDIO, VISUAL = 2, 19, 7, 5
 PLAIN = {"evidence_channels": 0, "voting_iou": 0.0}
@@ -163,34 +163,10 @@ def test_a_batch_of_real_clips_has_a_finite_loss(model):
     assert torch.isfinite(terms["loss"])
 
 
-def test_wrong_arguments(model):
-    with pytest.raises(AvlocError, match="heads must divide the width, got 5 heads and a width of 12"):
-        BoundaryTransformer(audio_dim=1, visual_dim=1, width=12, heads=5)
-    with pytest.raises(AvlocError, match="layers must divide the features' width, got 2 of 7 and 1 of 5"):
-        BoundaryTransformer(audio_dim=AUDIO, visual_dim=VISUAL, audio_layers=2)
-    with pytest.raises(AvlocError, match="want at least one of distance_bins, got 0"):
-        BoundaryTransformer(audio_dim=1, visual_dim=1, width=12, distance_bins=0)
+def test_streams_of_unequal_length_are_refused(model):
     audio, *others = make_inputs()
     with pytest.raises(AvlocError, match=r"audio and video must have equal \(B, T\)"):
         model(audio[:, :-1], *others)
-
-
-@pytest.mark.parametrize(
-    ("option", "condition"), [({"refine": True}, "evidence_channels"), ({"share_branch": False}, "modality_points")]
-)
-def test_an_option_without_effect_is_refused(option, condition):
-    (name, value), off = *option.items(), {condition: 0 if condition == "evidence_channels" else False}
-    message = f"{name}={value} has no effect with {condition}={off[condition]}; leave {name} out, or change {condition}"
-    with pytest.raises(AvlocError, match=message):
-        build({**option, **off})
-    build(off)
-    build({**option, condition: 32 if condition == "evidence_channels" else True})
-
-
-@pytest.mark.parametrize("options", [{"coarse_levels": -1}, {"coarse_levels": 9}, {"part_weight": -0.5}])
-def test_auxiliary_losses_out_of_range(options):
-    with pytest.raises(AvlocError, match=r"want coarse_levels of 0 to 8 and part_weight ≥ 0, got"):
-        build(options)
 
 
 @pytest.mark.parametrize(
@@ -276,47 +252,6 @@ def test_perfect_outputs_of_one_set_of_points_decode_to_the_union():
     assert real.scores.max(initial=0) < 1e-6
 
 
-def point_losses(model, iou):
-    """The point loss at the logits of an IoU, and a little off, where each segment reaches half of its truth."""
-    targets = make_targets(model, VideoRecord("x", "t", None, (Segment(0.04, 0.16),), ()), 5)
-    output = model(*make_inputs(5))
-    output = output._replace(distances=targets.distances / 2)
-    is_fake = targets.point_classes > 0
-    for shift in (0.0, -0.5, 0.5):
-        logits = torch.where(is_fake, torch.logit(torch.tensor(iou)) + shift, -40.0)
-        yield model.loss(output._replace(point_logits=logits), targets)["point"].item()
-
-
-@OPTIONS
-def test_point_loss_is_lowest_at_the_iou(options):
-    at, below, above = point_losses(build(options, levels=1), 0.5)
-    assert at < min(below, above)
-
-
-def gradients_of_scores(model, record):
-    """The gradient of the point loss at logits of −2, of segments that are right in both branches: (P, M)."""
-    targets = make_targets(model, record)
-    output = model(*make_inputs())
-    logits = torch.full_like(output.point_logits, -2.0).requires_grad_()
-    own = targets.distances.abs().amax(3, keepdim=True) > 0
-    both = torch.where(own, targets.distances, targets.distances.flip(2)).clamp_min(
-        0
-    )  # the other branch's, without own ones
-    model.loss(output._replace(distances=both, point_logits=logits), targets)["point"].backward()
-    return logits.grad[0], targets.positive[0].any(1)
-
-
-@OPTIONS
-def test_the_genuine_modality_of_a_forgery_is_a_hard_negative(options):
-    record = VideoRecord("x", "t", None, (), (Segment(0.12, 0.36),))
-    quarter, at = gradients_of_scores(build(options, levels=1, naming_weight=0.25), record)
-    full, _ = gradients_of_scores(build(options, levels=1, naming_weight=1.0), record)
-    torch.testing.assert_close(full[at, 0], 4 * quarter[at, 0])
-    without, _ = gradients_of_scores(build(options, levels=1, naming_weight=0.0), record)
-    assert (full[at, 0] > 50 * without[at, 0]).all()
-    torch.testing.assert_close(full[at, 1], without[at, 1])  # the forged modality's stay
-
-
 def test_a_missing_modality_is_not_blamed():
     """Its labels exist, but there is nothing to see: no loss and no gradient from its points."""
     model = build(MODALITY_POINTS, naming_weight=0.0).train()
@@ -375,22 +310,6 @@ def test_arguments_rebuild_the_network(model):
     again = BoundaryTransformer(**model.arguments).eval()
     again.load_state_dict(model.state_dict())
     torch.testing.assert_close(again(*make_inputs()).distances, model(*make_inputs()).distances)
-
-
-@pytest.mark.parametrize(
-    ("argument", "value"),
-    [
-        ("width", 8200),
-        ("levels", 65),
-        ("stem_layers", 10**6),
-        ("cross_layers", 10**6),
-        ("evidence_channels", 10**6),
-        ("distance_bins", 10**6),
-    ],
-)
-def test_sizes_that_no_network_has_are_refused(argument, value):
-    with pytest.raises(AvlocError, match=f"want .*{argument} of at most .*, got {value}"):
-        BoundaryTransformer(audio_dim=5, visual_dim=7, **{"heads": 2, "width": 8, argument: value})
 
 
 RATES = {"audio_rows_per_step": 4.0, "visual_rows_per_step": 29.97 / 25}
@@ -606,16 +525,6 @@ def test_the_loss_of_clip_labels_knows_no_time():
         model.loss(output, targets)
     with pytest.raises(AvlocError, match="want ModalityPointTargets, got ClipTargets"):
         build().loss(output, ClipTargets(torch.zeros(B, 2)))
-
-
-def test_clip_labels_exclude_losses_on_segments():
-    for option in ({"coarse_levels": 2}, {"part_weight": 0.5}):
-        with pytest.raises(AvlocError, match="trains on segments, and clip_pooling on clip labels alone"):
-            build(CLIP_LABELS, **option)
-    with pytest.raises(AvlocError, match="pooled_share has no effect without clip_pooling=top_k"):
-        build(pooled_share=0.3)
-    with pytest.raises(AvlocError, match="want clip_pooling of noisy_or, top_k, attention"):
-        build(clip_pooling="mean")
 
 
 def test_without_clip_pooling_the_network_is_the_same():

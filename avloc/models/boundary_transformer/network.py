@@ -19,39 +19,26 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from avloc.core.proposals import Proposals
 from avloc.core.records import MODALITIES
 from avloc.core.timeline import TimeGrid
-from avloc.errors import AvlocError
 from avloc.heads.candidates import ClipCandidates, PointDecoding
 from avloc.heads.clip_labels import ClipTargetMaker, ClipTargets
-from avloc.heads.losses import diou, distribution_focal, interval_overlap, masked_mean, varifocal
 from avloc.heads.modality_points import SEPARATE, TOGETHER, ModalityPointTargetMaker, ModalityPointTargets
 from avloc.heads.points import Pyramid, point_candidates
 from avloc.models.attention import TransformerBlock, local_attention_mask
-from avloc.models.auxiliary_heads import AuxiliaryHead, auxiliary_losses
-from avloc.models.front_ends.catalog import build_front_end, check_front_end_options
-from avloc.models.point_branch import PointBranch
+from avloc.models.boundary_transformer.auxiliary_heads import AuxiliaryHead
+from avloc.models.boundary_transformer.losses import BoundaryLoss
+from avloc.models.boundary_transformer.options import check_options
+from avloc.models.boundary_transformer.point_branch import PointBranch
+from avloc.models.boundary_transformer.weak_pooling import POOLED_SHARE, InstancePooling
+from avloc.models.front_ends.catalog import build_front_end
 from avloc.models.stems import Stem
 from avloc.models.stream_clock import stream_clocks
-from avloc.models.weak_pooling import (
-    POOLED_SHARE,
-    InstancePooling,
-    by_modality,
-    pooled_losses,
-    pseudo_targets,
-)
 
 # Shorter proposals are slips of the regression: no data set of the field labels segments that short.
 SHORTEST_S = 0.04
-SEGMENT_TERMS = ("point", "distance", "step", "boundary", "distribution")
-"""The terms of the loss on segments, in the order of their sum: another one would round otherwise."""
-LOWEST_QUALITY = 0.01  # of an assigned point, however wrong its segment still is
-
-LARGEST_WIDTH, MOST_LAYERS = 8192, 64
-MOST_COARSE_LEVELS = 8  # frames of 256 steps, more than ten seconds
 
 
 class BoundaryOutput(NamedTuple):
@@ -119,7 +106,7 @@ class BoundaryTransformer(nn.Module):
         coarse_levels: also train each stream on the fakeness of frames of 2, 4, … 2^`coarse_levels` steps; 0: not.
         part_weight: weight of a loss on the part (start, middle, end) that a step has in its segment; 0: none.
         clip_pooling: train on clip labels alone: pool the scores of points and steps by `noisy_or`, `top_k` or `attention`
-            (`avloc.models.weak_pooling`). Empty: train on segments.
+            (`avloc.models.InstancePooling`). Empty: train on segments.
         pooled_share: share of a clip's points, and of its steps, that `top_k` takes.
         boundary_power: exponent of the boundary probabilities in a proposal's score.
         voting_iou: average a proposal's boundaries with those of proposals that overlap it by at least this IoU; 0: no voting.
@@ -136,6 +123,7 @@ class BoundaryTransformer(nn.Module):
         arguments: the constructor's keyword arguments, which a checkpoint keeps.
         decoding: settings by which its candidates become proposals; may be replaced.
         pyramid: points of the head; the targets are made for it.
+        boundary_loss: the terms of the loss and their weights.
         target_maker: turns a clip's labels into `ModalityPointTargets`, or `ClipTargets` with `clip_pooling`.
         cached_features: True, the inputs are cached features.
         longest_steps: None, clips may have any length.
@@ -201,30 +189,23 @@ class BoundaryTransformer(nn.Module):
     ) -> None:
         super().__init__()
         self.arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        _check_widths(width, heads, (audio_dim, audio_layers), (visual_dim, visual_layers))
-        _check_sizes(
-            {"width": width, "evidence_channels": evidence_channels, "distance_bins": distance_bins},
-            {
-                "levels": levels,
-                "stem_layers": stem_layers,
-                "cross_layers": cross_layers,
-                "coarse_levels": coarse_levels,
-            },
-        )
-        if not 0 <= coarse_levels <= MOST_COARSE_LEVELS or part_weight < 0:
-            raise AvlocError(
-                f"want coarse_levels of 0 to {MOST_COARSE_LEVELS} and part_weight ≥ 0, got {coarse_levels} and {part_weight:g}"
-            )
-        _check_effects(self.arguments)
+        check_options(self.arguments)
         groups = SEPARATE if modality_points else TOGETHER
         ends = list(accumulate(map(len, groups), initial=0))
         self._columns = [slice(*pair) for pair in pairwise(ends)]  # of each branch, among the modalities
         self.pyramid = Pyramid(levels=levels, first_steps=first_steps)
-        self.pooling = InstancePooling(clip_pooling, pooled_share) if clip_pooling else None
-        self.segment_target_maker = ModalityPointTargetMaker(self.pyramid, groups, boundary_width_steps)
-        self.target_maker = ClipTargetMaker() if clip_pooling else self.segment_target_maker
-        self.radius, self.modality_dropout, self.distribution_weight = radius, modality_dropout, distribution_weight
-        self.naming_weight = naming_weight
+        segment_target_maker = ModalityPointTargetMaker(self.pyramid, groups, boundary_width_steps)
+        self.target_maker = ClipTargetMaker() if clip_pooling else segment_target_maker
+        self.boundary_loss = BoundaryLoss(
+            segment_target_maker,
+            self._columns,
+            InstancePooling(clip_pooling, pooled_share) if clip_pooling else None,
+            coarse_levels=coarse_levels,
+            part_weight=part_weight,
+            distribution_weight=distribution_weight,
+            naming_weight=naming_weight,
+        )
+        self.radius, self.modality_dropout = radius, modality_dropout
         self.decoding = PointDecoding(
             boundary_power=boundary_power, voting_iou=voting_iou, merge_iou=merge_iou, merge_hull=merge_hull
         )
@@ -234,7 +215,6 @@ class BoundaryTransformer(nn.Module):
         self.self_blocks = nn.ModuleList(block() for _ in range(2 * cross_layers))
         self.cross_blocks = nn.ModuleList(block(cross=True) for _ in range(2 * cross_layers))
         self.step_heads = nn.ModuleList(nn.Linear(width, 1) for _ in range(2))
-        self.coarse_levels, self.part_weight = coarse_levels, part_weight
         auxiliary = partial(AuxiliaryHead, width=width, coarse_levels=coarse_levels, parts=part_weight > 0)
         auxiliary = partial(auxiliary, attention=clip_pooling == "attention")
         self.auxiliary_heads = nn.ModuleList(auxiliary() for _ in range(2))
@@ -327,60 +307,7 @@ class BoundaryTransformer(nn.Module):
         Raises:
             AvlocError: if the targets are segments, and the network learns from clip labels, or the other way round.
         """
-        if isinstance(targets, ClipTargets) != (self.pooling is not None):
-            want = "ClipTargets with clip_pooling" if self.pooling is not None else "ModalityPointTargets"
-            raise AvlocError(f"want {want}, got {type(targets).__name__}")
-        if isinstance(targets, ClipTargets):
-            terms = self._clip_label_terms(output, targets.labels)
-        else:
-            terms = dict.fromkeys(SEGMENT_TERMS, torch.zeros(())) | self._segment_terms(output, targets)
-            step_losses = binary_cross_entropy_with_logits(output.step_logits, targets.frame_labels, reduction="none")
-            step_mask = output.step_mask.expand_as(step_losses)
-            terms["step"] = masked_mean(step_losses, step_mask)
-            terms |= auxiliary_losses(output.auxiliary_logits, targets.frame_labels, step_mask, self.coarse_levels)
-        weights = {"boundary": 0.5, "distribution": self.distribution_weight, "part": self.part_weight}
-        terms["loss"] = sum((weights.get(name, 1.0) * term for name, term in terms.items()), torch.zeros(()))
-        return terms
-
-    def _segment_terms(self, output: BoundaryOutput, targets: ModalityPointTargets) -> dict[str, Tensor]:
-        """The terms of points and boundaries: () each."""
-        positive = targets.positive & output.point_mask
-        boundary_losses = binary_cross_entropy_with_logits(
-            output.boundary_logits, targets.boundary_labels, reduction="none"
-        )
-        return {
-            "point": self._point_loss(output, targets),
-            "distance": masked_mean(diou(output.distances, targets.distances), positive),
-            "boundary": masked_mean(boundary_losses, output.step_mask),
-            "distribution": masked_mean(
-                distribution_focal(output.distance_log_probs, targets.distances - 0.5), positive
-            ),
-        }
-
-    def _clip_label_terms(self, output: BoundaryOutput, labels: Tensor) -> dict[str, Tensor]:
-        """The terms of clip labels (B, M): pooled scores, and points and boundaries on segments of the network's own scores."""
-        assert self.pooling is not None
-        terms = pooled_losses(output, labels, self.pooling, self._columns, self.pyramid.levels)
-        step_mask = by_modality(output.step_mask, self._columns)
-        scores = output.step_logits.detach().sigmoid() * step_mask
-        targets, certain = pseudo_targets(scores, labels, self.segment_target_maker)
-        judged = output._replace(
-            point_mask=output.point_mask & certain[:, None, None], step_mask=output.step_mask & certain[:, None, None]
-        )
-        return terms | self._segment_terms(judged, targets)
-
-    def _point_loss(self, output: BoundaryOutput, targets: ModalityPointTargets) -> Tensor:
-        """Train the points' scores on the IoU that their segments reach: ().
-
-        An assigned point whose segment is forged in the other modality only is a negative that weighs as much as a positive
-        would (`naming_weight`): it must tell the modality, and not the place.
-        """
-        mask = output.point_mask
-        ious = _segment_ious(output.distances, targets)  # B, P, G, G
-        quality = targets.point_classes * ious.diagonal(dim1=2, dim2=3) * mask
-        contested = self.naming_weight * ious.amax(3)
-        losses = varifocal(output.point_logits, quality, floor=contested) * mask
-        return losses.sum() / (targets.positive & mask).sum().clamp_min(1)
+        return self.boundary_loss(output, targets)
 
     def decode(self, output: BoundaryOutput, grids: Sequence[TimeGrid], *, keep: int = 100) -> list[Proposals]:
         """Return each clip's proposals after soft-NMS by `decoding`, sorted by falling score.
@@ -449,58 +376,3 @@ def build_stem(arguments: MutableMapping[str, Any], modality: str) -> nn.Module:
         **{option: arguments[f"{modality}_{option}"] for option in options},
         **common,
     )
-
-
-def _segment_ious(distances: Tensor, targets: ModalityPointTargets) -> Tensor:
-    """Return the IoU of each branch's segments with each group's: (B, P, G, 2) → (B, P, G, groups).
-
-    It is 0 where the group has assigned no segment to the point.
-    """
-    iou = interval_overlap(distances[:, :, :, None], targets.distances[:, :, None]).detach()
-    return iou.clamp_min(LOWEST_QUALITY) * targets.positive[:, :, None]
-
-
-def _check_sizes(widths: Mapping[str, int], layers: Mapping[str, int]) -> None:
-    """Refuse what no network has and a checkpoint may claim: building it would take hours, or all memory."""
-    for largest, sizes in ((LARGEST_WIDTH, widths), (MOST_LAYERS, layers)):
-        for name, size in sizes.items():
-            if size > largest:
-                raise AvlocError(f"want {name} of at most {largest}, got {size}")
-    if widths["distance_bins"] < 1:
-        raise AvlocError(f"want at least one of distance_bins, got {widths['distance_bins']}")
-
-
-def _check_effects(arguments: Mapping[str, object]) -> None:
-    """Refuse options that were asked for and would have no effect, because the one that they need is off.
-
-    `merge_iou` and `merge_hull` are not among them: decoding alone reads them, and settings that differ in `modality_points`
-    share them.
-    """
-    options = (
-        ("refine", False, "evidence_channels"),
-        ("share_branch", True, "modality_points"),
-    )
-    for option, usual, needed in options:
-        if arguments[option] != usual and not arguments[needed]:
-            raise AvlocError(
-                f"{option}={arguments[option]} has no effect with {needed}={arguments[needed]}; leave {option} out, or change "
-                f"{needed}"
-            )
-    for option in ("coarse_levels", "part_weight"):
-        if arguments["clip_pooling"] and arguments[option]:
-            raise AvlocError(
-                f"{option} trains on segments, and clip_pooling on clip labels alone; leave one of them out"
-            )
-    if arguments["pooled_share"] != POOLED_SHARE and arguments["clip_pooling"] != "top_k":
-        raise AvlocError("pooled_share has no effect without clip_pooling=top_k; leave it out")
-    check_front_end_options(arguments)
-
-
-def _check_widths(width: int, heads: int, audio: tuple[int, int], visual: tuple[int, int]) -> None:
-    """Check the attention's heads, and each modality's (width of the features, number of layers)."""
-    if width % heads:
-        raise AvlocError(f"heads must divide the width, got {heads} heads and a width of {width}")
-    if audio[0] % audio[1] or visual[0] % visual[1]:
-        raise AvlocError(
-            f"layers must divide the features' width, got {audio[1]} of {audio[0]} and {visual[1]} of {visual[0]}"
-        )
