@@ -1,21 +1,20 @@
 from __future__ import annotations
 
 import json
-import pickle
 import shutil
-import warnings
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from avloc.core.clip_records import ClipRecord
-from avloc.core.descriptions import ClipInputFormat, TrainingContext
-from avloc.datasets.loading.data_modules import ClipData, DatasetWarning, FeatureData
+from avloc.core.descriptions import TrainingContext
+from avloc.datasets.loading.feature_data import FeatureData
+from avloc.datasets.loading.split_data import DatasetWarning
 from avloc.datasets.readers.catalog import read_records
 from avloc.datasets.readers.clip_records import ClipRecordTable
 from avloc.datasets.readers.table import RecordTable
-from avloc.errors import AvlocError, MediaError, StoreError
+from avloc.errors import AvlocError, StoreError
 from avloc.feature_extraction.job.run import extract
 from avloc.feature_extraction.job.worker import ExtractionSettings
 from avloc.feature_extraction.store.feature_store import FeatureStore
@@ -25,19 +24,7 @@ from avloc.heads.maps import MapTargetMaker
 EXTRACTORS = ["logspec", "residual_grid"]
 
 
-def attach_network(data, *, longest_steps=None, target_maker=None, arguments=None):
-    """Give the data a trainer of a network with these members."""
-    network = SimpleNamespace(longest_steps=longest_steps, target_maker=target_maker, arguments=arguments or {})
-    data.trainer = SimpleNamespace(
-        lightning_module=SimpleNamespace(model=network), is_global_zero=True, global_rank=0, world_size=1
-    )
-
-
-def feature_data(root, store, **options):
-    return FeatureData(dataset="lavdf", root=root, store=store, extractors=EXTRACTORS, **options)
-
-
-def test_a_network_sets_a_limit_to_clips(tiny_set, tiny_store):
+def test_a_network_sets_a_limit_to_clips(tiny_set, tiny_store, attach_network, feature_data):
     data = feature_data(str(tiny_set), str(tiny_store))
     attach_network(data, longest_steps=50)
     with pytest.warns(DatasetWarning, match="dev: [1-3] clips are longer than the network takes at once"):
@@ -50,68 +37,16 @@ def test_a_network_sets_a_limit_to_clips(tiny_set, tiny_store):
     assert max(training.lengths()) == 50
 
 
-def test_clips_become_batches(tiny_set, tmp_path):
-    data = ClipData(dataset="lavdf", root=str(tiny_set), frames=40, batch_size=2, cache=str(tmp_path))
-    attach_network(data, target_maker=MapTargetMaker(12))
-    batches = list(data.train_dataloader())
-    assert sum(len(b.grids) for b in batches) == 3
-    for batch in batches:
-        assert batch.inputs.video.shape[1:] == (3, 40, 96, 96)
-        assert batch.targets.fused_map.shape == (len(batch.grids), 12, 40)
-        assert batch.inputs.n_frames.tolist() == [40] * len(batch.grids)  # all are longer
-    pickle.loads(pickle.dumps(data.collate_fn(MapTargetMaker(3))))
-    squeezed = ClipData(dataset="lavdf", root=str(tiny_set), frames=16, fit="squeeze")
-    whole = squeezed.split("dev")[0]
-    batch = squeezed.collate_fn(None)([whole])
-    assert batch.grids[0].end_s == pytest.approx(whole.grid.end_s)
-    assert squeezed.context().clips == ClipInputFormat(16, "squeeze")
-
-
-def test_the_scope_names_the_data_set_and_the_split_for_the_checkpoint(tiny_set):
-    assert ClipData(dataset="lavdf", root=str(tiny_set), frames=20).scope == "the split train of lavdf"
-    other = ClipData(dataset="lavdf", root=str(tiny_set), frames=20, train_split="dev")
-    assert other.scope == "the split dev of lavdf"
-
-
-def test_clips_that_cannot_be_decoded(tiny_set, tmp_path):
-    root = tmp_path / "set"
-    shutil.copytree(tiny_set, root)
-    broken = sorted((root / "train").glob("*.mp4"))[0]
-    broken.write_text("none")
-    strict = ClipData(dataset="lavdf", root=str(root), frames=20, batch_size=3)
-    attach_network(strict)
-    with pytest.raises(MediaError, match="cannot be opened as media"):
-        list(strict.train_dataloader())
-    lenient = ClipData(dataset="lavdf", root=str(root), frames=20, batch_size=3, allow_missing=True)
-    attach_network(lenient)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        (batch,) = list(lenient.train_dataloader())
-    files = [record.file for record in batch.records]
-    assert len(files) == 3  # the next clip replaces the broken one
-    assert len(set(files)) == 2
-    assert any("left out" in str(w.message) for w in caught)
-
-
-def test_networks_that_do_not_fit(tiny_set, tiny_store):
+def test_networks_that_do_not_fit(tiny_set, tiny_store, feature_data):
     features = feature_data(str(tiny_set), str(tiny_store))
-    clips = ClipData(dataset="lavdf", root=str(tiny_set), frames=20)
-    cached = SimpleNamespace(cached_features=True, arguments={"audio_dim": 513, "visual_dim": 3})
-    pixels = SimpleNamespace(cached_features=False, longest_steps=30)
     with pytest.raises(AvlocError, match="wants visual features of width 3, the store's have 320"):
-        features.check_network(cached)
+        features.check_network(SimpleNamespace(cached_features=True, arguments={"audio_dim": 513, "visual_dim": 3}))
     with pytest.raises(AvlocError, match="train it with .*ClipData"):
-        features.check_network(pixels)
-    with pytest.raises(AvlocError, match="train it with .*FeatureData"):
-        clips.check_network(cached)
-    with pytest.raises(AvlocError, match="takes clips of 30 frames, the data has 20"):
-        clips.check_network(pixels)
+        features.check_network(SimpleNamespace(cached_features=False, longest_steps=30))
     features.check_network(SimpleNamespace(cached_features=True, arguments={"audio_dim": 513, "visual_dim": 320}))
-    clips.check_network(SimpleNamespace(cached_features=False, longest_steps=20))
-    clips.check_network(SimpleNamespace(cached_features=False, longest_steps=None))
 
 
-def test_features_without_a_trainer(tiny_set, tiny_store):
+def test_features_without_a_trainer(tiny_set, tiny_store, feature_data):
     """Batches without targets, of whole clips."""
     data = feature_data(tiny_set, tiny_store, batch_size=2)
     (first, second) = data.val_dataloader()
@@ -122,44 +57,19 @@ def test_features_without_a_trainer(tiny_set, tiny_store):
     assert data.state_dict() == {}
 
 
-def test_context_describes_the_extractors(tiny_set, tiny_store):
+def test_context_describes_the_extractors(tiny_set, tiny_store, feature_data):
     data = feature_data(tiny_set, tiny_store, hop_s=0.08)
     assert data.dims() == {"audio": 513, "visual": 320}
     assert data.context() == TrainingContext(0.08, tuple(data.store.describe(name) for name in EXTRACTORS))
     assert [e.name for e in data.context().extractors] == EXTRACTORS
 
 
-def test_home_folder_is_expanded(monkeypatch, tiny_set, tiny_store):
+def test_home_folder_is_expanded(monkeypatch, tiny_set, tiny_store, feature_data):
     monkeypatch.setenv("HOME", str(tiny_set.parent))
-    data = ClipData(dataset="lavdf", root="~/clips", cache="~/cache")
-    assert (data.root, data.cache) == (tiny_set, tiny_set.parent / "cache")
-    assert len(data.split("dev")) == 3
     assert feature_data("~/clips", "~/features").store.root == tiny_set.parent / "features"
 
 
-def test_progress_within_an_epoch_is_resumed(tiny_set, tiny_store):
-    data = feature_data(tiny_set, tiny_store, batch_size=1)
-    files = [batch.records[0].file for batch in data.train_dataloader()]
-    attach_network(data)
-    data.trainer.current_epoch = 0
-    progress = SimpleNamespace(batch_progress=SimpleNamespace(current=SimpleNamespace(completed=2)))
-    data.trainer.fit_loop = SimpleNamespace(epoch_loop=progress)
-    assert data.state_dict() == {"epoch": 0, "batches": 2}
-    resumed = feature_data(tiny_set, tiny_store, batch_size=1)
-    resumed.load_state_dict(data.state_dict())
-    assert [batch.records[0].file for batch in resumed.train_dataloader()] == files[2:]
-
-
-def test_shuffled_labels_move_between_training_clips_only(tiny_set, tiny_store):
-    plain, shuffled = (feature_data(tiny_set, tiny_store, shuffle_labels=shuffle) for shuffle in (False, True))
-    assert shuffled.split("dev").records[0] == plain.split("dev").records[0]
-    order = np.random.default_rng(0).permutation(3)
-    records = list(plain.split("train").records)
-    labels = [record.segments for record in shuffled._records("train", training=True)]
-    assert labels == [records[k].segments for k in order]
-
-
-def test_cut_segments_are_warned_of(tiny_set, tiny_store, tmp_path):
+def test_cut_segments_are_warned_of(tiny_set, tiny_store, tmp_path, feature_data):
     root = tmp_path / "set"
     root.mkdir()
     entries = json.loads((tiny_set / "metadata.min.json").read_text())
@@ -171,13 +81,7 @@ def test_cut_segments_are_warned_of(tiny_set, tiny_store, tmp_path):
         feature_data(root, tiny_store).split("train", training=True)
 
 
-def test_wrong_settings():
-    with pytest.raises(AvlocError, match="want fit of pad, squeeze and frames ≥ 1, got 'fold' and 3"):
-        ClipData(dataset="lavdf", root=".", frames=3, fit="fold")
-    with pytest.raises(AvlocError, match="want batch_size ≥ 1 and workers ≥ 0, got 0 and 0"):
-        ClipData(dataset="lavdf", root=".", batch_size=0)
-    with pytest.raises(AvlocError, match="want balance of none, real, modality, got 'x'"):
-        feature_data(".", ".", balance="x")
+def test_wrong_settings(feature_data):
     with pytest.raises(AvlocError, match="want pseudo_forgeries within 0 and 1, got 2"):
         feature_data(".", ".", pseudo_forgeries=2.0)
     with pytest.raises(AvlocError, match="want hard_negatives within 0 and 1, got -1"):
@@ -190,7 +94,7 @@ def test_wrong_settings():
         feature_data(".", ".", hop_s=0.0)
 
 
-def test_streams_at_their_own_rate(tiny_set, tiny_store):
+def test_streams_at_their_own_rate(tiny_set, tiny_store, feature_data):
     data = feature_data(tiny_set, tiny_store, batch_size=2, native_rate=True)
     assert data.context().rows_per_step() == {"audio": 4.0, "visual": 1.0}
     batch = next(iter(data.val_dataloader()))
@@ -208,7 +112,7 @@ def test_streams_at_their_own_rate(tiny_set, tiny_store):
         averaged.check_network(SimpleNamespace(cached_features=True, arguments={**dims, **rates}))
 
 
-def test_the_network_says_whether_it_takes_rows(tiny_set, tiny_store):
+def test_the_network_says_whether_it_takes_rows(tiny_set, tiny_store, attach_network, feature_data):
     data = feature_data(tiny_set, tiny_store)
     assert not data.context().native_rate
     attach_network(data)
@@ -218,7 +122,7 @@ def test_the_network_says_whether_it_takes_rows(tiny_set, tiny_store):
     assert data.split("dev").native_rate
 
 
-def test_a_modality_leaves_out_the_other_stream_and_its_segments(tiny_set, tiny_store):
+def test_a_modality_leaves_out_the_other_stream_and_its_segments(tiny_set, tiny_store, attach_network, feature_data):
     data = feature_data(str(tiny_set), str(tiny_store), modality="audio")
     attach_network(data)
     assert data.context().modality == "audio"
@@ -230,7 +134,7 @@ def test_a_modality_leaves_out_the_other_stream_and_its_segments(tiny_set, tiny_
     assert {record.modality for record in batch.records} <= {"real", "audio"}
 
 
-def test_a_store_of_one_stream_serves_its_specialist(tiny_set, tiny_store, tmp_path):
+def test_a_store_of_one_stream_serves_its_specialist(tiny_set, tiny_store, tmp_path, attach_network, feature_data):
     """The other stream's extractor only sizes the network, and need not be extracted."""
     whole = feature_data(str(tiny_set), str(tiny_store), modality="audio")
     store = tmp_path / "s"
@@ -254,7 +158,7 @@ def test_a_store_of_one_stream_serves_its_specialist(tiny_set, tiny_store, tmp_p
         weights.dims()
 
 
-def test_an_unknown_modality_is_refused():
+def test_an_unknown_modality_is_refused(feature_data):
     with pytest.raises(AvlocError, match="want modality of audio, visual, or none for both, got 'smell'"):
         feature_data("set", "store", modality="smell")
 
@@ -290,7 +194,7 @@ def epochs(data, count=2):
     ]
 
 
-def test_training_clips_are_augmented_otherwise_in_each_epoch(tiny_set, raw_store, tmp_path):
+def test_training_clips_are_augmented_otherwise_in_each_epoch(tiny_set, raw_store, tmp_path, attach_network):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("audio: [{name: Noise, snr_db: [0, 20]}]\nvisual: [{name: Brightness, factor: [0.4, 0.8]}]")
     data = raw_data(tiny_set, raw_store, "waveform", "mouth", augment=recipe)
@@ -311,7 +215,7 @@ def test_training_clips_are_augmented_otherwise_in_each_epoch(tiny_set, raw_stor
     assert all(epochs(other, 1)[0][file] != first[file] for file in first)
 
 
-def test_labels_of_augmented_clips_stay(tiny_set, raw_store):
+def test_labels_of_augmented_clips_stay(tiny_set, raw_store, attach_network):
     data = raw_data(tiny_set, raw_store, "waveform", "residual_grid", augment="strong")
     attach_network(data)
     with pytest.warns(
@@ -326,7 +230,7 @@ def test_labels_of_augmented_clips_stay(tiny_set, raw_store):
     assert any((augmented[k].streams[0] != clean[k].streams[0]).any() for k in range(3))
 
 
-def test_augmentation_needs_samples_or_pixels(tiny_set, tiny_store, raw_store):
+def test_augmentation_needs_samples_or_pixels(tiny_set, tiny_store, raw_store, feature_data):
     network = SimpleNamespace(cached_features=True, arguments={"audio_dim": 513, "visual_dim": 320})
     features = feature_data(tiny_set, tiny_store, augment="light", native_rate=False)
     with pytest.raises(AvlocError, match="augment: none of logspec, residual_grid holds samples or pixels"):
@@ -339,7 +243,7 @@ def test_augmentation_needs_samples_or_pixels(tiny_set, tiny_store, raw_store):
 
 
 @pytest.fixture(scope="module")
-def clip_label_data(tiny_set, tiny_store):
+def clip_label_data(tiny_set, tiny_store, feature_data):
     """A function that makes the data, whose splits are both all three."""
 
     def make(**options):
@@ -351,12 +255,12 @@ def clip_label_data(tiny_set, tiny_store):
 @pytest.fixture
 def both_kinds(monkeypatch):
     """All splits of a dataset as one, which has real and fake clips."""
-    from avloc.datasets.loading import data_modules
+    from avloc.datasets.loading import split_data
 
-    monkeypatch.setattr(data_modules, "read_records", lambda dataset, root, split: read_records(dataset, root))
+    monkeypatch.setattr(split_data, "read_records", lambda dataset, root, split: read_records(dataset, root))
 
 
-def test_no_segment_is_in_the_batches_of_clip_labels(clip_label_data, both_kinds):
+def test_no_segment_is_in_the_batches_of_clip_labels(clip_label_data, both_kinds, attach_network):
     data = clip_label_data()
     attach_network(data, target_maker=ClipTargetMaker())
     for loader in (data.train_dataloader(), data.val_dataloader()):
@@ -404,14 +308,14 @@ def test_options_that_go_against_clip_labels(clip_label_data, both_kinds, monkey
         clip_label_data(clip_labels_only=False).check_network(weak)
     records = read_records("lavdf", tiny_set)
     real = records.take(records.modality().isin("real"))
-    from avloc.datasets.loading import data_modules
+    from avloc.datasets.loading import split_data
 
-    monkeypatch.setattr(data_modules, "read_records", lambda dataset, root, split: real)
+    monkeypatch.setattr(split_data, "read_records", lambda dataset, root, split: real)
     with pytest.raises(AvlocError, match=rf"clip_labels_only: all {len(real)} clips of dev are real"):
         clip_label_data().split("dev")
 
 
-def test_clip_labels_balance_and_shuffle(clip_label_data, both_kinds):
+def test_clip_labels_balance_and_shuffle(clip_label_data, both_kinds, attach_network):
     data = clip_label_data(balance="real", shuffle_labels=True)
     attach_network(data, target_maker=ClipTargetMaker())
     shuffled = data.train_dataloader().dataset.records

@@ -1,34 +1,25 @@
-"""A dataset's splits > batches for `avloc train`: from cached features (`FeatureData`) or from the clips (`ClipData`)."""
+"""A dataset's splits > batches of cached features for `avloc train`."""
 
 from __future__ import annotations
 
 import contextlib
-import warnings
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pytorch_lightning as pl
-import torch
-from torch.utils.data import DataLoader, Dataset
 
 from avloc.augment.recipe_file import read_recipe
-from avloc.core.descriptions import MAX_TEXT, ClipInputFormat, ExtractorDescription, Fit, TrainingContext
+from avloc.core.descriptions import ExtractorDescription, TrainingContext
 from avloc.core.records import MODALITIES
-from avloc.core.timeline import DEFAULT_FPS
 from avloc.datasets.loading.augmentation import ExampleAugmenter, make_augmenter
 from avloc.datasets.loading.batch import Batch, TargetMaker
-from avloc.datasets.loading.clips import FITS, ClipDataset, ClipExample, collate_clips
 from avloc.datasets.loading.example import FeatureExample
 from avloc.datasets.loading.features import FeatureDataset, collate
-from avloc.datasets.loading.samplers import BALANCES, BucketSampler
-from avloc.datasets.loading.shared_memory import SharedCollate, check_shared_memory
-from avloc.datasets.readers.catalog import get_reader, read_records
+from avloc.datasets.loading.split_data import SplitData
 from avloc.datasets.readers.clip_records import ClipRecordTable
 from avloc.datasets.readers.table import RecordTable
 from avloc.errors import AvlocError
@@ -39,152 +30,6 @@ from avloc.models.network import check_inputs
 
 if TYPE_CHECKING:
     from avloc.models.network import Network
-
-
-class DatasetWarning(UserWarning):
-    """Some data were repaired or left out; training goes on."""
-
-
-class SplitData(pl.LightningDataModule, ABC):
-    """Training and validation batches of a dataset, independent of their source: cached features or clips.
-
-    Args:
-        dataset: a dataset as `avloc.datasets.readers.catalog.get_reader` takes it.
-        root: the dataset's folder; `~` is expanded.
-        batch_size: clips per batch.
-        workers: processes that load batches; 0 loads in the training process.
-        seed: of the order of the clips, of their windows, copies and pieces, and of their augmentation, which do not follow from
-            `seed_everything`.
-        train_split: split to train on.
-        val_split: split to validate on; by default the dataset's own.
-        balance: `none`; `real`: draw real and fake clips equally often in training; `modality`: draw each forged modality,
-            both together, and real clips equally often.
-        shuffle_labels: give each training clip the labels of another one; a control that must not learn anything.
-        allow_missing: train without the clips that cannot be loaded.
-
-    Raises:
-        AvlocError: if an option has no valid value, or the dataset is unknown.
-    """
-
-    prefetch = 4
-    """Batches that each worker loads ahead."""
-
-    def __init__(
-        self,
-        *,
-        dataset: str,
-        root: str | Path,
-        batch_size: int = 16,
-        workers: int = 0,
-        seed: int = 0,
-        train_split: str = "train",
-        val_split: str | None = None,
-        balance: str = "none",
-        shuffle_labels: bool = False,
-        allow_missing: bool = False,
-    ) -> None:
-        super().__init__()
-        if batch_size < 1 or workers < 0:
-            raise AvlocError(f"want batch_size ≥ 1 and workers ≥ 0, got {batch_size} and {workers}")
-        if balance not in BALANCES:
-            raise AvlocError(f"want balance of {', '.join(BALANCES)}, got {balance!r}")
-        self.dataset, self.root, self.balance = dataset, Path(root).expanduser(), balance
-        self.batch_size, self.workers, self.seed = batch_size, workers, seed
-        self.train_split, self.val_split = train_split, val_split or get_reader(dataset).validation
-        self.shuffle_labels, self.allow_missing = shuffle_labels, allow_missing
-        self._resume: tuple[int, int] = (-1, 0)
-
-    @property
-    def scope(self) -> str:
-        """The data set and the split that a network is trained on, in a few words, for its checkpoint."""
-        return f"the split {self.train_split} of {self.dataset}"[:MAX_TEXT]
-
-    @abstractmethod
-    def context(self) -> TrainingContext:
-        """Describe these data for a checkpoint, so that it can run on a clip alone."""
-
-    @abstractmethod
-    def check_network(self, network: Network) -> None:
-        """Raise an AvlocError unless a network accepts these batches."""
-
-    @abstractmethod
-    def split(self, split: str, *, training: bool = False) -> Any:
-        """Return the clips of a split, as a torch Dataset with `records`."""
-
-    @abstractmethod
-    def lengths(self, dataset: Any) -> npt.NDArray[np.int64]:
-        """Return the length of each clip in any unit, for batches of similar length: (V,)."""
-
-    @abstractmethod
-    def collate_fn(self, maker: TargetMaker | None) -> Callable[[Sequence[Any]], Batch]:
-        """Return a function that makes a batch of examples; picklable, for worker processes."""
-
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Move a batch's tensors; Lightning's own way would also take records and clocks apart."""
-        return batch.to(device)
-
-    def _records(self, split: str, *, training: bool) -> RecordTable | ClipRecordTable:
-        records: RecordTable = read_records(self.dataset, self.root, split)
-        if training and self.shuffle_labels:
-            records = records.with_permuted_segments(np.random.default_rng(self.seed).permutation(len(records)))
-        self._warn(split, records.repaired)
-        return records
-
-    def _warn(self, split: str, counts: Mapping[str, int]) -> None:
-        for text, count in counts.items():
-            if count and (self.trainer is None or self.trainer.is_global_zero):
-                warnings.warn(f"{split}: {count} {text}", DatasetWarning, stacklevel=3)
-
-    def _network(self) -> Network | None:
-        """Return the network in training, which sets targets and a limit to lengths; None without a trainer."""
-        return None if self.trainer is None else cast("Network", self.trainer.lightning_module.model)
-
-    def _loader(self, dataset: Dataset[Any], *, training: bool) -> DataLoader[Any]:
-        classes = None
-        if training and self.balance != "none":
-            codes = cast(Any, dataset).records.modality().codes.astype(np.int64)
-            classes = np.minimum(codes, 1) if self.balance == "real" else codes
-        sampler = BucketSampler(
-            self.lengths(dataset),
-            self.batch_size,
-            seed=self.seed,
-            shuffle=training,
-            classes=classes,
-            rank=self.trainer.global_rank if self.trainer else 0,
-            ranks=self.trainer.world_size if self.trainer else 1,
-        )
-        if training:
-            sampler.resume(*self._resume)
-        network = self._network()
-        check_shared_memory(self.workers)
-        return DataLoader(
-            dataset,
-            batch_sampler=sampler,
-            collate_fn=SharedCollate(self.collate_fn(None if network is None else network.target_maker)),
-            num_workers=self.workers,
-            persistent_workers=self.workers > 0,
-            prefetch_factor=self.prefetch if self.workers else None,
-        )
-
-    def train_dataloader(self) -> DataLoader[Any]:
-        return self._loader(self.split(self.train_split, training=True), training=True)
-
-    def val_dataloader(self) -> DataLoader[Any]:
-        return self._loader(self.split(self.val_split), training=False)
-
-    def state_dict(self) -> dict[str, int]:
-        """Return the progress of the epoch, for a checkpoint within it."""
-        if self.trainer is None:
-            return {}
-        batches = self.trainer.fit_loop.epoch_loop.batch_progress.current.completed
-        return {"epoch": self.trainer.current_epoch, "batches": batches}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continue within the epoch in which the checkpoint was written."""
-        self._resume = (int(state.get("epoch", -1)), int(state.get("batches", 0)))
-        sampler = getattr(getattr(self.trainer, "train_dataloader", None), "batch_sampler", None)
-        if isinstance(sampler, BucketSampler):
-            sampler.resume(*self._resume)
 
 
 class FeatureData(SplitData):
@@ -408,66 +253,3 @@ def _check_shares(shares: Mapping[str, float]) -> None:
             raise AvlocError(f"want {name} within 0 and 1, got {share:g}")
     if sum(shares.values()) > 1 + 1e-9:
         raise AvlocError(f"want {', '.join(shares)} of at most 1 together, got {sum(shares.values()):g}")
-
-
-class ClipData(SplitData):
-    """Batches of pixels and log-mels, decoded in the loader's workers.
-
-    Args:
-        dataset: a dataset as `avloc.datasets.readers.catalog.get_reader` takes it.
-        root: the dataset's folder; `~` is expanded.
-        frames: T, of the network's input.
-        fit: `pad` (LAV-DF: cut or padded to T frames) or `squeeze` (AV-Deepfake1M: resampled to T frames).
-        cache: folder for decoded clips (13 MB for 9 s), so that later epochs need not decode; `~` is expanded. Null: none.
-        kwargs: options of `SplitData`.
-
-    Raises:
-        AvlocError: if an option has no valid value, or the dataset is unknown.
-
-    >>> ClipData(dataset="lavdf", root="clips", frames=64).context().clips
-    ClipInputFormat(frames=64, fit='pad')
-    """
-
-    prefetch = 1  # a clip of 512 frames is 57 MB
-
-    def __init__(
-        self,
-        *,
-        dataset: str,
-        root: str | Path,
-        frames: int = 512,
-        fit: Fit = "pad",
-        cache: str | Path | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(dataset=dataset, root=root, **kwargs)
-        if fit not in FITS or frames < 1:
-            raise AvlocError(f"want fit of {', '.join(FITS)} and frames ≥ 1, got {fit!r} and {frames}")
-        self.frames, self.fit, self.cache = frames, fit, None if cache is None else Path(cache).expanduser()
-
-    def context(self) -> TrainingContext:
-        return TrainingContext(1 / DEFAULT_FPS, clips=ClipInputFormat(self.frames, self.fit))
-
-    def check_network(self, network: Network) -> None:
-        if network.cached_features:
-            raise AvlocError("the network takes cached features; train it with avloc.datasets.FeatureData")
-        if network.longest_steps is not None and network.longest_steps != self.frames:
-            raise AvlocError(f"the network takes clips of {network.longest_steps} frames, the data has {self.frames}")
-
-    def split(self, split: str, *, training: bool = False) -> ClipDataset:
-        """Return the clips of a split."""
-        return ClipDataset(
-            cast(RecordTable, self._records(split, training=training)),
-            self.root,
-            fit=self.fit,
-            longest=self.frames if self.fit == "pad" else None,
-            cache=self.cache,
-            allow_missing=self.allow_missing,
-        )
-
-    def lengths(self, dataset: ClipDataset) -> npt.NDArray[np.int64]:
-        # In frames, where the metadata give a duration; 0 elsewhere.
-        return np.nan_to_num(dataset.records.duration_s * DEFAULT_FPS).astype(np.int64)
-
-    def collate_fn(self, maker: TargetMaker | None) -> Callable[[Sequence[ClipExample]], Batch]:
-        return partial(collate_clips, length=self.frames, fit=self.fit, maker=maker)
