@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from avloc.feature_extraction.extractors.base import Extractor
     from avloc.feature_extraction.job.run import JobReport
     from avloc.feature_extraction.media.arrays import ClipArrays
-    from avloc.inference.prediction import SplitPredictions
+    from avloc.inference.split.prediction import SplitPredictions
     from avloc.localization.result import Localization
 
 
@@ -223,9 +223,9 @@ def predict(
     >>> predictions = avloc.predict("best.ckpt", "lavdf", "LAV-DF", store="features")  # doctest: +SKIP
     >>> avloc.evaluate(predictions, "LAV-DF/metadata.min.json", protocol="lavdf", split="test")  # doctest: +SKIP
     """
-    from avloc.inference.prediction import predict as run_prediction
     from avloc.inference.raw.tuned_file import read_tuned
     from avloc.inference.settings import LocalizerSettings
+    from avloc.inference.split.prediction import predict as run_prediction
 
     settings = LocalizerSettings(
         checkpoint, network, own_extractors, weights or {}, device, precision, decoding, streams

@@ -234,7 +234,7 @@ def train_lightning(setting: Setting) -> list[Row]:
     import pytorch_lightning as pl
     import torch
 
-    from avloc.datasets.loading.data_modules import FeatureData
+    from avloc.datasets.loading.feature_data import FeatureData
     from avloc.feature_extraction.job.run import extract
     from avloc.feature_extraction.job.worker import ExtractionSettings
     from avloc.feature_extraction.store.feature_store import FeatureStore

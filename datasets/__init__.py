@@ -10,9 +10,9 @@ if __name__ != "avloc.datasets":  # e.g. the repository's root on PYTHONPATH: it
     raise ImportError("this folder is installed as avloc.datasets; take the repository's root off the import path")
 
 if TYPE_CHECKING:
+    from avloc.datasets.loading.clip_data import ClipData as ClipData
     from avloc.datasets.loading.clips import ClipDataset as ClipDataset
-    from avloc.datasets.loading.data_modules import ClipData as ClipData
-    from avloc.datasets.loading.data_modules import FeatureData as FeatureData
+    from avloc.datasets.loading.feature_data import FeatureData as FeatureData
     from avloc.datasets.loading.features import FeatureDataset as FeatureDataset
     from avloc.datasets.loading.features import collate as collate
     from avloc.datasets.readers.catalog import read_records as read_records
@@ -41,11 +41,11 @@ __all__ = [
 ]
 
 _MODULES = {
-    "ClipData": "avloc.datasets.loading.data_modules",
+    "ClipData": "avloc.datasets.loading.clip_data",
     "ClipDataset": "avloc.datasets.loading.clips",
     "ClipRecordTable": "avloc.datasets.readers.clip_records",
     "DatasetReader": "avloc.datasets.readers.reader",
-    "FeatureData": "avloc.datasets.loading.data_modules",
+    "FeatureData": "avloc.datasets.loading.feature_data",
     "FeatureDataset": "avloc.datasets.loading.features",
     "RecordTable": "avloc.datasets.readers.table",
     "TableBuilder": "avloc.datasets.readers.table",

@@ -169,7 +169,7 @@ def start_avloc(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Sequence[
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["avloc.inference.parts", "avloc.inference.localizer", "avloc.inference.prediction_run"]
+        ["avloc.inference.split.parts", "avloc.inference.localizer", "avloc.inference.split.run"]
     )
     return lambda words, folder: AvlocProcess(context, words, folder, tmp_path_factory.mktemp("avloc"))
 

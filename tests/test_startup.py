@@ -29,7 +29,7 @@ def torch_seconds() -> float:
     return cpu_seconds("import torch")
 
 
-@pytest.mark.parametrize("module", ["avloc.inference", "avloc.inference.localizer", "avloc.inference.prediction"])
+@pytest.mark.parametrize("module", ["avloc.inference", "avloc.inference.localizer", "avloc.inference.split.prediction"])
 def test_inference_costs_no_more_than_torch(torch_seconds, module):
     assert cpu_seconds(f"import {module}") <= 1.15 * torch_seconds
 

@@ -1,1 +1,1 @@
-"""The command line: one file per verb; each is imported only when it is called."""
+"""The command line: one file or folder per verb; each is imported only when it is called."""

@@ -1,4 +1,7 @@
-"""The verbs of the command line, with a line of help each; a verb lies in the file or folder of its name."""
+"""The verbs of the command line, with a line of help each, and their modules."""
+
+from importlib import import_module
+from types import ModuleType
 
 VERBS = {
     "demo": "run the whole pipeline on generated clips, with a report",
@@ -19,3 +22,15 @@ VERBS = {
     "serve": "serve a web page that localizes uploaded clips",
     "convert": "convert a released checkpoint of BA-TFD or BA-TFD+, or predictions",
 }
+# A verb lies in the file or folder of its name; these lie in a folder together.
+FOLDERS = {"calibrate": "scores", "fuse": "scores", "tune": "scores"}
+
+
+def import_verb(verb: str) -> ModuleType:
+    """Import the module of a verb, which has its `parse` and `run`.
+
+    >>> import_verb("fuse").__name__
+    'avloc.cli.scores.fuse'
+    """
+    folder = f"{FOLDERS[verb]}." if verb in FOLDERS else ""
+    return import_module(f"avloc.cli.{folder}{verb}")

@@ -350,7 +350,7 @@ def _evaluate(options: EvaluateOptions, predictions: Path, protocol: Protocol) -
 
 def _labelled_clips(options: EvaluateOptions) -> Path | Truth:
     """Return the metadata file, or what another source labels."""
-    from avloc.inference.dataset_truth import dataset_truth, is_table, table_truth
+    from avloc.inference.split.dataset_truth import dataset_truth, is_table, table_truth
 
     if options.metadata is not None and not is_table(options.metadata):
         return options.metadata

@@ -10,11 +10,10 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from importlib import import_module
 from typing import Any, TextIO
 
 from avloc import __version__
-from avloc.cli.catalog import VERBS
+from avloc.cli.catalog import VERBS, import_verb
 from avloc.core.suggestions import did_you_mean
 from avloc.errors import AvlocError, shown
 
@@ -82,7 +81,7 @@ def _run(words: Sequence[str]) -> int:
     if words[0] not in VERBS:
         hint = did_you_mean(words[0], TOP_OPTIONS if words[0].startswith("-") else VERBS)
         raise AvlocError(f"unknown command {words[0]!r}{hint}, want one of {', '.join(VERBS)}")
-    return int(import_module(f"avloc.cli.{words[0]}").run(words[1:]))
+    return int(import_verb(words[0]).run(words[1:]))
 
 
 def entry() -> None:

@@ -20,7 +20,7 @@ from avloc.errors import AvlocError, shown
 from avloc.inference.settings import LocalizerSettings
 
 if TYPE_CHECKING:
-    from avloc.inference.prediction_run import PredictionReport
+    from avloc.inference.split.run import PredictionReport
 
 EXAMPLE = """avloc predict --checkpoint best.ckpt --dataset lavdf --root LAV-DF --split test --store features \\
               --out predictions.json
@@ -185,9 +185,9 @@ def _without_shard(words: Sequence[str]) -> list[str]:
 def _predict(options: PredictOptions) -> PredictionReport:
     from tqdm import tqdm
 
-    from avloc.inference.parts import PredictionSettings, run_parts
-    from avloc.inference.prediction_run import predict_to_file
     from avloc.inference.raw.tuned_file import read_tuned
+    from avloc.inference.split.parts import PredictionSettings, run_parts
+    from avloc.inference.split.run import predict_to_file
     from avloc.io.processes import sigterm_as_interrupt
 
     tuned = None if options.tuned is None else read_tuned(options.tuned)

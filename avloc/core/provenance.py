@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import Any
@@ -46,21 +46,22 @@ class FileIdentity:
         return values if self.duration_s is None else {**values, "duration": round(self.duration_s, 3)}
 
     @classmethod
-    def from_dict(cls, values: object) -> FileIdentity:
+    def from_dict(cls, values: object, what: str = "a file") -> FileIdentity:
         """Rebuild an identity from the values of `to_dict`; other keys are ignored.
+
+        Args:
+            values: the values.
+            what: noun of the file, for an error.
 
         Raises:
             ValueError: if a value is missing or of the wrong type; names it.
         """
-        values = _mapping("a file", values)
+        values = _mapping(what, values)
         duration_s = values.get("duration")
         if duration_s is not None and type(duration_s) not in (int, float):
-            raise ValueError(f"a file's duration is {duration_s!r}")
+            raise ValueError(f"{what}'s duration is {duration_s!r}")
         return cls(
-            _text("a file", values, "file"),
-            _sha256("a file", values, "sha256"),
-            _count("a file", values, "bytes"),
-            duration_s,
+            _text(what, values, "file"), _sha256(what, values, "sha256"), _count(what, values, "bytes"), duration_s
         )
 
 
@@ -69,19 +70,16 @@ class CheckpointIdentity:
     """The identity of a checkpoint, and the material of its training.
 
     Attributes:
-        file: the path or name by which it was named.
-        sha256: hash of the file, as `sha256sum` prints it.
-        size_bytes: its size.
+        file: its file.
         name: the network's name and version.
         trained_on: the material of the training, in a few words; empty if it is unknown.
 
-    >>> CheckpointIdentity("best.ckpt", "ab" * 32, 120_000, "avloc-av 3", "drawn faces").to_dict()["trained_on"]
-    'drawn faces'
+    >>> file = FileIdentity("best.ckpt", "ab" * 32, 120_000)
+    >>> list(CheckpointIdentity(file, "avloc-av 3", "drawn faces").to_dict())
+    ['file', 'sha256', 'bytes', 'name', 'trained_on']
     """
 
-    file: str
-    sha256: str
-    size_bytes: int
+    file: FileIdentity
     name: str = ""
     trained_on: str = ""
 
@@ -93,16 +91,15 @@ class CheckpointIdentity:
         'BATFD'
         """
         name = "" if network is None else f"{network.name} {network.version}".strip()
-        return cls(file.file, file.sha256, file.size_bytes, name, "" if network is None else network.scope)
+        return cls(file, name, "" if network is None else network.scope)
 
     def without_folder(self) -> CheckpointIdentity:
         """The same checkpoint by its file's name alone."""
-        return replace(self, file=PurePath(self.file).name)
+        return replace(self, file=self.file.without_folder())
 
     def to_dict(self) -> dict[str, object]:
         """Return the identity as plain JSON values."""
-        values = asdict(self)
-        return {"file": values.pop("file"), "sha256": values.pop("sha256"), "bytes": values.pop("size_bytes"), **values}
+        return {**self.file.to_dict(), "name": self.name, "trained_on": self.trained_on}
 
     @classmethod
     def from_dict(cls, values: object) -> CheckpointIdentity:
@@ -113,13 +110,7 @@ class CheckpointIdentity:
         """
         what = "a checkpoint"
         values = _mapping(what, values)
-        return cls(
-            _text(what, values, "file"),
-            _sha256(what, values, "sha256"),
-            _count(what, values, "bytes"),
-            _text(what, values, "name"),
-            _text(what, values, "trained_on"),
-        )
+        return cls(FileIdentity.from_dict(values, what), _text(what, values, "name"), _text(what, values, "trained_on"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from avloc.lazy import load
 if TYPE_CHECKING:
     from avloc.inference.localizer import Localizer as Localizer
     from avloc.inference.packaged import load_packaged as load_packaged
-    from avloc.inference.prediction import SplitPredictions as SplitPredictions
-    from avloc.inference.prediction import predict as predict
+    from avloc.inference.split.prediction import SplitPredictions as SplitPredictions
+    from avloc.inference.split.prediction import predict as predict
 
 __all__ = [
     "Localizer",
@@ -21,9 +21,9 @@ __all__ = [
 
 _MODULES = {
     "Localizer": "avloc.inference.localizer",
-    "SplitPredictions": "avloc.inference.prediction",
+    "SplitPredictions": "avloc.inference.split.prediction",
     "load_packaged": "avloc.inference.packaged",
-    "predict": "avloc.inference.prediction",
+    "predict": "avloc.inference.split.prediction",
 }
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from avloc.errors import one_line
 from avloc.feature_extraction.media.types import LONGEST_S, Span
-from avloc.inference.source import InputSource, Request, read_whole
+from avloc.inference.sources.base import InputSource, Request, read_whole
 from avloc.io.files import resolve_inside
 from avloc.io.pool import run_tasks
 

@@ -21,9 +21,9 @@ from avloc.errors import AvlocError, CheckpointError
 from avloc.feature_extraction.media.probe import probe
 from avloc.feature_extraction.media.types import WHOLE, Span
 from avloc.heads.candidates import PointDecoding
-from avloc.inference.checkpoint_source import build_source
 from avloc.inference.raw.windows import FITTED_ROWS, inner_rows, inner_seconds, join_windows
-from avloc.inference.source import InputSource, Request, clip_name
+from avloc.inference.sources.base import InputSource, Request, clip_name
+from avloc.inference.sources.checkpoint import build_source
 from avloc.inference.streaming import Window, Windowing, decoding_problems
 from avloc.io.provenance import identify_file
 from avloc.localization.preview import Preview
@@ -57,7 +57,7 @@ class Localizer:
 
     Args:
         model: the network.
-        source: its inputs (`avloc.inference.source`).
+        source: its inputs (`avloc.inference.sources.base`).
         device: device of the network.
         precision: `32`, or `bf16` or `16` to run it under autocast.
         calibration: the fits that turn scores into evidence and probabilities (`avloc.core.calibration`).
@@ -69,7 +69,7 @@ class Localizer:
     Raises:
         AvlocError: if the model lacks members of `avloc.models.Network`, or the precision is unknown.
 
-    >>> from avloc.inference.feature_source import FeatureSource
+    >>> from avloc.inference.sources.feature import FeatureSource
     >>> from avloc.models import BoundaryTransformer
     >>> source = FeatureSource((), hop_s=0.04)
     >>> Localizer(BoundaryTransformer(audio_dim=5, visual_dim=7, width=8, heads=2), source)

@@ -16,7 +16,7 @@ from avloc.errors import AvlocError, CheckpointError, shown
 from avloc.feature_extraction.media.types import LONGEST_S, Span
 from avloc.inference.localizer import PRECISIONS
 from avloc.inference.settings import LocalizerSettings
-from avloc.io.files import format_bytes, read_json
+from avloc.io.files import check_schema, format_bytes, read_json
 from avloc.localization.result import SCHEMA, Localization, result_errors
 from avloc.localization.text import SHOWN_DIGITS
 from avloc.localization.verification import Finding, check_document, compare_results
@@ -100,7 +100,7 @@ def verify_result(
     assert made_again.checkpoint is not None
     findings = [
         _compare_files("clip", record.clip, made_again.clip),
-        _compare_files("checkpoint", checkpoint, made_again.checkpoint),
+        _compare_files("checkpoint", checkpoint.file, made_again.checkpoint.file),
         Finding("version", record.avloc == __version__, _version_text(record.avloc)),
     ]
     if record.avloc == __version__:  # another one may have other words
@@ -112,11 +112,8 @@ def verify_result(
 def _read(path: Path) -> tuple[dict[str, Any], Localization, Provenance, CheckpointIdentity]:
     """Read a result that records what made it."""
     document = read_json(path, "result of avloc localize")
-    schema = document.get("schema") if isinstance(document, dict) else None
-    if schema != SCHEMA:
-        raise AvlocError(
-            f"{path}: want a result of schema {SCHEMA}, which records what made it, got {schema!r}; localize the clip again"
-        )
+    cure = "earlier ones do not record what made them, so localize the clip again"
+    document = check_schema(document, path, SCHEMA, "a result", cure)
     with result_errors(path):
         recorded = Localization.from_dict(document)
         float(document["threshold"]["value"])
@@ -141,17 +138,16 @@ def _locate(
     network = recorded.network
     if network is not None and network.name in {packaged_description(streams).name for streams in STREAMS}:
         return settings
-    if Path(checkpoint.file).is_file():
-        return replace(settings, checkpoint=checkpoint.file)
+    file = checkpoint.file
+    if Path(file.file).is_file():
+        return replace(settings, checkpoint=file.file)
     raise CheckpointError(
-        f"{path}: was made by {checkpoint.file} (sha256 {checkpoint.sha256[:SHOWN_DIGITS]}…), which is not here; name the file "
+        f"{path}: was made by {file.file} (sha256 {file.sha256[:SHOWN_DIGITS]}…), which is not here; name the file "
         "with --checkpoint"
     )
 
 
-def _compare_files(
-    part: str, recorded: FileIdentity | CheckpointIdentity, present: FileIdentity | CheckpointIdentity
-) -> Finding:
+def _compare_files(part: str, recorded: FileIdentity, present: FileIdentity) -> Finding:
     if recorded.sha256 == present.sha256:
         text = f"{recorded.file}, {format_bytes(recorded.size_bytes)}, sha256 {recorded.sha256[:SHOWN_DIGITS]}…"
         return Finding(part, True, text)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from avloc.core.provenance import FileIdentity, Provenance
 from avloc.errors import AvlocError
-from avloc.io.files import file_sha256, format_bytes, read_json, write_json
+from avloc.io.files import check_schema, file_sha256, format_bytes, read_json, write_json
 
 SIDECAR_SUFFIX = ".provenance"
 SIDECAR_SCHEMA = "avloc.provenance/1"
+SIDECAR_CURE = "remove it, or make the result again"
 ROLE_LABELS = {
     "clip": "Clip",
     "predictions": "Predictions",
@@ -63,8 +64,11 @@ def provenance_facts(provenance: Provenance) -> list[tuple[str, str]]:
         *((ROLE_LABELS.get(role, role), _file_text(file)) for role, file in provenance.inputs.items()),
     ]
     if checkpoint is not None:
-        file = FileIdentity(checkpoint.file, checkpoint.sha256, checkpoint.size_bytes)
-        facts += [("Network", checkpoint.name), ("Checkpoint", _file_text(file)), ("Trained on", checkpoint.trained_on)]
+        facts += [
+            ("Network", checkpoint.name),
+            ("Checkpoint", _file_text(checkpoint.file)),
+            ("Trained on", checkpoint.trained_on),
+        ]
     settings = [f"{name} {value}" for name, value in provenance.settings.items() if value is not None]
     facts += [("Settings", ", ".join(settings)), ("Command", provenance.command)]
     return [(label, text) for label, text in facts if text]
@@ -110,7 +114,7 @@ def read_sidecar(path: str | Path) -> Provenance | None:
     """Read the record beside a file; None if it is missing.
 
     Raises:
-        AvlocError: if it is no such record; names the entry.
+        AvlocError: if it is of another schema, or damaged; names the entry.
     """
     beside = sidecar_path(path)
     if not beside.is_file():
@@ -122,14 +126,10 @@ def parse_sidecar(document: object, path: Path) -> Provenance:
     """Check the content of a record's file.
 
     Raises:
-        AvlocError: if it is no such record; names the entry.
+        AvlocError: if it is of another schema, or damaged; names the entry.
     """
-    schema = document.get("schema") if isinstance(document, dict) else None
-    if schema != SIDECAR_SCHEMA:
-        raise AvlocError(f"{path}: want a record of provenance of schema {SIDECAR_SCHEMA}, got {schema!r}")
+    values = check_schema(document, path, SIDECAR_SCHEMA, "a record of provenance", SIDECAR_CURE)
     try:
-        return Provenance.from_dict(document)
+        return Provenance.from_dict(values)
     except ValueError as error:
-        raise AvlocError(
-            f"{path}: a damaged record of provenance, {error}; remove it, or make the result again"
-        ) from error
+        raise AvlocError(f"{path}: a damaged record of provenance, {error}; {SIDECAR_CURE}") from error

@@ -11,14 +11,16 @@ if TYPE_CHECKING:
     from avloc.models.batfd.network import BATFD as BATFD
     from avloc.models.batfd.plus import BATFDPlus as BATFDPlus
     from avloc.models.batfd.published import load_published as load_published
-    from avloc.models.boundary_transformer import BoundaryTransformer as BoundaryTransformer
+    from avloc.models.boundary_transformer.clip_pooling import AttentiveStatisticsPooling as AttentiveStatisticsPooling
+    from avloc.models.boundary_transformer.clip_pooling import MeanPooling as MeanPooling
+    from avloc.models.boundary_transformer.clip_pooling import MultiHeadFactorizedPooling as MultiHeadFactorizedPooling
+    from avloc.models.boundary_transformer.network import BoundaryTransformer as BoundaryTransformer
+    from avloc.models.boundary_transformer.weak_pooling import InstancePooling as InstancePooling
+    from avloc.models.boundary_transformer.weak_pooling import multiple_instance_loss as multiple_instance_loss
     from avloc.models.catalog import build_model as build_model
     from avloc.models.checkpoint import Checkpoint as Checkpoint
     from avloc.models.checkpoint import read_checkpoint as read_checkpoint
     from avloc.models.checkpoint import write_checkpoint as write_checkpoint
-    from avloc.models.clip_pooling import AttentiveStatisticsPooling as AttentiveStatisticsPooling
-    from avloc.models.clip_pooling import MeanPooling as MeanPooling
-    from avloc.models.clip_pooling import MultiHeadFactorizedPooling as MultiHeadFactorizedPooling
     from avloc.models.front_ends.catalog import build_front_end as build_front_end
     from avloc.models.front_ends.lips import LipFrontEnd as LipFrontEnd
     from avloc.models.front_ends.raw import RawFrontEnd as RawFrontEnd
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
     from avloc.models.front_ends.speech import SpeechFrontEnd as SpeechFrontEnd
     from avloc.models.network import Network as Network
     from avloc.models.network import check_network as check_network
-    from avloc.models.weak_pooling import InstancePooling as InstancePooling
-    from avloc.models.weak_pooling import multiple_instance_loss as multiple_instance_loss
 
 __all__ = [
     "BATFD",
@@ -54,15 +54,15 @@ __all__ = [
 ]
 
 _MODULES = {
-    "AttentiveStatisticsPooling": "avloc.models.clip_pooling",
+    "AttentiveStatisticsPooling": "avloc.models.boundary_transformer.clip_pooling",
     "BATFD": "avloc.models.batfd.network",
     "BATFDPlus": "avloc.models.batfd.plus",
-    "BoundaryTransformer": "avloc.models.boundary_transformer",
+    "BoundaryTransformer": "avloc.models.boundary_transformer.network",
     "Checkpoint": "avloc.models.checkpoint",
-    "InstancePooling": "avloc.models.weak_pooling",
+    "InstancePooling": "avloc.models.boundary_transformer.weak_pooling",
     "LipFrontEnd": "avloc.models.front_ends.lips",
-    "MeanPooling": "avloc.models.clip_pooling",
-    "MultiHeadFactorizedPooling": "avloc.models.clip_pooling",
+    "MeanPooling": "avloc.models.boundary_transformer.clip_pooling",
+    "MultiHeadFactorizedPooling": "avloc.models.boundary_transformer.clip_pooling",
     "Network": "avloc.models.network",
     "RawFrontEnd": "avloc.models.front_ends.raw",
     "SpectrogramFrontEnd": "avloc.models.front_ends.spectrogram",
@@ -72,7 +72,7 @@ _MODULES = {
     "build_model": "avloc.models.catalog",
     "check_network": "avloc.models.network",
     "load_published": "avloc.models.batfd.published",
-    "multiple_instance_loss": "avloc.models.weak_pooling",
+    "multiple_instance_loss": "avloc.models.boundary_transformer.weak_pooling",
     "read_checkpoint": "avloc.models.checkpoint",
     "write_checkpoint": "avloc.models.checkpoint",
 }

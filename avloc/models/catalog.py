@@ -17,7 +17,7 @@ PLUGINS = "avloc.networks"
 """The entry-point group of installed networks; a plug-in never takes the place of a network of the package."""
 
 MODELS = {
-    "BoundaryTransformer": "avloc.models.boundary_transformer",
+    "BoundaryTransformer": "avloc.models.boundary_transformer.network",
     "BATFD": "avloc.models.batfd.network",
     "BATFDPlus": "avloc.models.batfd.plus",
 }

@@ -87,7 +87,7 @@ def identify_checkpoint(
         sha256: the hash of the file, if it is known: the file is not read.
         pulse: called with each block that is read.
 
-    >>> identify_checkpoint(packaged_checkpoint("audio"), packaged_description("audio")).file
+    >>> identify_checkpoint(packaged_checkpoint("audio"), packaged_description("audio")).file.file
     'audio.ckpt'
     """
     file = identify_file(path, sha256=sha256, pulse=pulse)

@@ -24,8 +24,8 @@ from pytorch_lightning.callbacks import ModelCheckpoint, ProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
-from avloc.datasets.loading.data_modules import SplitData
 from avloc.datasets.loading.shared_memory import has_shared_memory, no_shared_memory
+from avloc.datasets.loading.split_data import SplitData
 from avloc.datasets.readers.catalog import get_reader
 from avloc.errors import AvlocError, CheckpointError, one_line
 from avloc.io.files import no_room_error, remove_stale, write_text

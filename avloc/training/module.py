@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from avloc.core.clip_records import video_record
 from avloc.core.descriptions import NetworkDescription, TrainingContext
 from avloc.core.timeline import segment_array
-from avloc.datasets.loading.data_modules import SplitData
+from avloc.datasets.loading.split_data import SplitData
 from avloc.errors import AvlocError
 from avloc.evaluation.torchmetric import TemporalAveragePrecision
 from avloc.models.checkpoint import KEY, check_finite, checkpoint_metadata

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from docstring_parser import parse
 
-from avloc.datasets.loading.data_modules import ClipData, FeatureData
+from avloc.datasets.loading.clip_data import ClipData
+from avloc.datasets.loading.feature_data import FeatureData
 from avloc.models import (
     BATFD,
     BATFDPlus,

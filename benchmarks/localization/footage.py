@@ -139,7 +139,7 @@ def predict_validation(localizer: Localizer, folder: Path) -> Setting:
     """Predict the validation split of a generated set, and choose the threshold there."""
     from real_footage.runs import validation_truth
 
-    from avloc.inference.prediction import predict as predict_split
+    from avloc.inference.split.prediction import predict as predict_split
 
     store = folder.parent / "features"
     rows = predict_split(localizer, "avdeepfake1m", folder, "val", store=store if store.is_dir() else None, keep=KEEP)

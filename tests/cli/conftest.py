@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from contextlib import suppress
-from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+from avloc.cli.catalog import import_verb
 
 # Lightning's own hints, and the deprecations of the libraries under it.
 IGNORED = ("DeprecationWarning", "FutureWarning", "UserWarning", "pytest.PytestUnraisableExceptionWarning")
@@ -33,7 +34,7 @@ def _verb_parsers(verb: str) -> list[tuple[tuple[str, ...], argparse.ArgumentPar
     made: list[argparse.ArgumentParser] = []
     with pytest.MonkeyPatch.context() as patch, suppress(SystemExit):
         patch.setattr(argparse.ArgumentParser, "print_help", lambda self, file=None: made.append(self))
-        import_module(f"avloc.cli.{verb}").parse(["--help"])
+        import_verb(verb).parse(["--help"])
     pending, parsers = [((verb,), each) for each in made], []
     while pending:
         words, each = pending.pop()

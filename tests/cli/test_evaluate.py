@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from avloc.cli.evaluate import EvaluateOptions, parse
 from avloc.cli.main import main
-from avloc.core.provenance import CheckpointIdentity, Provenance
+from avloc.core.provenance import CheckpointIdentity, FileIdentity, Provenance
 
 METADATA = [
     {
@@ -434,7 +434,9 @@ def test_speech_by_its_protocol_and_by_a_key(tmp_path, capsys):
 
 def test_a_report_is_headed_by_system_set_and_split(tmp_path):
     words = [str(tmp_path / "a.json"), str(tmp_path / "LAV-DF" / "metadata.json"), "--protocol", "lavdf"]
-    record = Provenance("0.1.0", "", checkpoint=CheckpointIdentity("c.ckpt", "ab" * 32, 9, "avloc-both 3"))
+    record = Provenance(
+        "0.1.0", "", checkpoint=CheckpointIdentity(FileIdentity("c.ckpt", "ab" * 32, 9), "avloc-both 3")
+    )
     (tmp_path / "LAV-DF").mkdir()
     for name in ("a.json", "LAV-DF/metadata.json"):
         (tmp_path / name).write_text("{}")

@@ -25,8 +25,8 @@ from avloc.feature_extraction.extractors.catalog import build_extractor
 from avloc.feature_extraction.media.arrays import ClipArrays
 from avloc.feature_extraction.media.decode import decode
 from avloc.feature_extraction.media.types import Span
-from avloc.inference.feature_source import FeatureSource
-from avloc.inference.source import read_whole
+from avloc.inference.sources.base import read_whole
+from avloc.inference.sources.feature import FeatureSource
 from avloc.localization.options import OutputOptions
 from avloc.models import BoundaryTransformer
 from avloc.models.checkpoint import read_checkpoint, write_checkpoint
@@ -530,7 +530,11 @@ def test_what_differs_is_named(result, two_checkpoints, clips, tmp_path, capsys,
 @pytest.mark.parametrize(
     ("change", "words", "message"),
     [
-        ({"schema": "avloc.localization/6"}, (), "which records what made it, got 'avloc.localization/6'"),
+        (
+            {"schema": "avloc.localization/6"},
+            (),
+            "got 'avloc.localization/6'; earlier ones do not record what made them",
+        ),
         ({"provenance": None}, (), "does not record its clip and its checkpoint"),
         ({"step": 3}, (), "a damaged result (TypeError: "),
         ({}, ("--keep", "3"), "--verify repeats what the result records, and writes nothing; leave out --keep"),

@@ -221,6 +221,8 @@ def test_packaged_configurations_use_public_names(name):
     [
         ("avloc.datasets.data_modules.FeatureData", "avloc.datasets.FeatureData"),
         ("avloc.datasets.data_modules.ClipData", "avloc.datasets.ClipData"),
+        ("avloc.datasets.loading.data_modules.FeatureData", "avloc.datasets.FeatureData"),
+        ("avloc.models.boundary_transformer.BoundaryTransformer", "avloc.models.BoundaryTransformer"),
         ("avloc.models.batfd.BATFD", "avloc.models.BATFD"),
         ("avloc.models.batfd_plus.BATFDPlus", "avloc.models.BATFDPlus"),
     ],

@@ -15,7 +15,7 @@ RECORD = Provenance(
     "2026-11-26T09:30:00Z",
     "avloc localize 'my clip.mp4'",
     {"keep": 3, "end": None},
-    CheckpointIdentity("nets/best.ckpt", "ab" * 32, 2_345_678, "avloc-both 3", "drawn faces"),
+    CheckpointIdentity(FileIdentity("nets/best.ckpt", "ab" * 32, 2_345_678), "avloc-both 3", "drawn faces"),
     {"clip": CLIP},
 )
 
@@ -25,6 +25,16 @@ RECORD = Provenance(
 )
 def test_a_record_comes_back_from_json(record):
     assert Provenance.from_dict(json.loads(json.dumps(record.to_dict()))) == record
+
+
+def test_a_checkpoint_is_written_with_the_keys_of_its_file_first():
+    assert list(RECORD.to_dict()["checkpoint"].items()) == [
+        ("file", "nets/best.ckpt"),
+        ("sha256", "ab" * 32),
+        ("bytes", 2_345_678),
+        ("name", "avloc-both 3"),
+        ("trained_on", "drawn faces"),
+    ]
 
 
 def test_keys_of_later_releases_are_ignored():
@@ -38,7 +48,7 @@ def test_the_clip_is_the_input_of_that_role():
 
 def test_without_folders_nothing_names_a_folder():
     public = replace(RECORD, output=CLIP).without_folders()
-    assert (public.checkpoint.file, public.clip.file, public.output.file) == ("best.ckpt", "clip.mp4", "clip.mp4")
+    assert (public.checkpoint.file.file, public.clip.file, public.output.file) == ("best.ckpt", "clip.mp4", "clip.mp4")
     assert "/" not in json.dumps(public.to_dict())
     assert replace(RECORD, checkpoint=None).without_folders().checkpoint is None
 

@@ -6,12 +6,12 @@ import json
 import re
 import shlex
 import zipfile
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from avloc.cli.arguments.parser import parser_of
+from avloc.cli.catalog import import_verb
 from avloc.cli.main import main
 
 PAGE = (Path(__file__).parents[2] / "docs" / "challenge.md").read_text(encoding="utf-8")
@@ -71,7 +71,7 @@ def test_the_commands_parse(section, tmp_path, monkeypatch):
     parsed = 0
     for words in commands(section):
         if "--task" not in words or HAS_DETECTION:
-            verb = import_module(f"avloc.cli.{words[0]}")
+            verb = import_verb(words[0])
             verb.parse(words[1:])
             parsed += 1
     assert parsed

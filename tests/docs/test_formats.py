@@ -21,8 +21,8 @@ from avloc.evaluation import evaluate, read_predictions, read_truth
 from avloc.evaluation.detection import load_clip_scores
 from avloc.evaluation.truth import DURATIONS, GENERATORS
 from avloc.feature_extraction import probe
-from avloc.inference.dataset_truth import table_truth
-from avloc.inference.journal import FAILURES_HEADER
+from avloc.inference.split.dataset_truth import table_truth
+from avloc.inference.split.journal import FAILURES_HEADER
 from avloc.localization.summary import FIELDS as SUMMARY_FIELDS
 from avloc.localization.text import CSV_FIELDS
 

@@ -10,7 +10,7 @@ from avloc.datasets import read_records
 from avloc.errors import StoreError
 from avloc.feature_extraction import FeatureStore
 from avloc.inference.examples import NO_FEATURES, DecodedExamples, DecodingJob, StoredExamples
-from avloc.inference.feature_source import FeatureSource
+from avloc.inference.sources.feature import FeatureSource
 
 NAMES = ("logspec", "residual_grid")
 

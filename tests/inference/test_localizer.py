@@ -14,10 +14,10 @@ from avloc.errors import AvlocError, CheckpointError
 from avloc.feature_extraction.media.arrays import ClipArrays
 from avloc.feature_extraction.media.types import Span
 from avloc.inference import localizer as inference
-from avloc.inference.clip_source import ClipSource
-from avloc.inference.feature_source import FeatureSource
 from avloc.inference.localizer import Localizer
 from avloc.inference.packaged import load_packaged
+from avloc.inference.sources.clip import ClipSource
+from avloc.inference.sources.feature import FeatureSource
 from avloc.io import provenance
 from avloc.models import BATFD, BoundaryTransformer
 from avloc.models.checkpoint import write_checkpoint
@@ -176,7 +176,7 @@ def test_each_file_is_hashed_once(monkeypatch, tmp_path):
     for _ in range(2):
         record = localizer.localize(clip, span=Span(0.0, 0.5)).provenance
     assert hashed == ["a.mp4", "audio.ckpt", "a.mp4"]
-    assert (record.clip.size_bytes, record.checkpoint.file) == (clip.stat().st_size, "audio.ckpt")
+    assert (record.clip.size_bytes, record.checkpoint.file.file) == (clip.stat().st_size, "audio.ckpt")
     assert record.clip.duration_s == pytest.approx(4.0, abs=1.5)
     in_memory = localizer.localize(ClipArrays(samples=np.zeros(8_000, np.float32)))
     assert (in_memory.provenance.inputs, in_memory.provenance.checkpoint) == ({}, record.checkpoint)

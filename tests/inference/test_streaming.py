@@ -13,10 +13,10 @@ from avloc.feature_extraction.media.arrays import ClipArrays
 from avloc.feature_extraction.media.decode import decode
 from avloc.feature_extraction.media.types import Span
 from avloc.inference import localizer as inference
-from avloc.inference.clip_source import ClipSource
-from avloc.inference.feature_source import FeatureSource
 from avloc.inference.localizer import Localizer
-from avloc.inference.source import read_whole
+from avloc.inference.sources.base import read_whole
+from avloc.inference.sources.clip import ClipSource
+from avloc.inference.sources.feature import FeatureSource
 from avloc.inference.streaming import RowBuffer, Track
 from avloc.models import BATFD, BoundaryTransformer
 

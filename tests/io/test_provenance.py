@@ -41,20 +41,21 @@ def test_a_record_beside_a_file_is_bound_to_its_content(tmp_path):
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        ([], "want a record of provenance of schema avloc.provenance/1, got None"),
+        ([], "want a record of provenance of schema avloc.provenance/1, got 'list'"),
         ({"schema": "avloc.provenance/9"}, "got 'avloc.provenance/9'"),
+        ({"avloc": "0.1.0", "created": ""}, "of schema avloc.provenance/1, got None"),
         ({"schema": "avloc.provenance/1", "avloc": 1}, "a damaged record of provenance, .* want a text"),
     ],
 )
 def test_a_damaged_record_is_named_with_its_file(tmp_path, document, message):
     sidecar_path(tmp_path / "a.csv").write_text(json.dumps(document))
-    with pytest.raises(AvlocError, match=rf"a\.csv\.provenance: .*{message}"):
+    with pytest.raises(AvlocError, match=rf"a\.csv\.provenance: .*{message}; remove it, or make the result again$"):
         read_sidecar(tmp_path / "a.csv")
 
 
 def test_facts_leave_out_what_is_unknown():
     clip = FileIdentity("a.mp4", "cd" * 32, 123_456, 4.123)
-    checkpoint = CheckpointIdentity("best.ckpt", "ab" * 32, 2_345_678, "BATFD")
+    checkpoint = CheckpointIdentity(FileIdentity("best.ckpt", "ab" * 32, 2_345_678), "BATFD")
     record = Provenance("0.1.0", "2026-11-26T09:30:00Z", checkpoint=checkpoint, inputs={"clip": clip, "store": clip})
     assert provenance_facts(record) == [
         ("Made by", "avloc 0.1.0"),

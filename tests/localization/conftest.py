@@ -22,7 +22,7 @@ PROVENANCE = Provenance(
     "2026-11-26T09:30:00Z",
     "avloc localize 'folder/a <b> & $c.mp4' --keep 3",
     {"keep": 3, "end": None},
-    CheckpointIdentity("nets/best.ckpt", "ab" * 32, 2_345_678, "avloc-both 3", "drawn faces"),
+    CheckpointIdentity(FileIdentity("nets/best.ckpt", "ab" * 32, 2_345_678), "avloc-both 3", "drawn faces"),
     {"clip": FileIdentity("folder/a <b> & $c.mp4", "cd" * 32, 123_456, 4.12)},
 )
 

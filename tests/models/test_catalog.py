@@ -11,7 +11,7 @@ import yaml
 from avloc.core.timeline import TimeGrid, rows_in
 from avloc.errors import AvlocError, CheckpointError
 from avloc.models import catalog
-from avloc.models.boundary_transformer import BoundaryTransformer
+from avloc.models.boundary_transformer.network import BoundaryTransformer
 from avloc.models.catalog import MODELS, as_class, build_model, network_class
 
 SMALL = {"audio_dim": 5, "visual_dim": 7, "width": 8, "heads": 2, "levels": 2}
@@ -29,7 +29,7 @@ def test_unknown_name_lists_the_choices():
 
 def test_plugin_is_found_by_its_entry_point(monkeypatch, tmp_path):
     (tmp_path / "plugin_of_test_catalog.py").write_text(
-        "from avloc.models.boundary_transformer import BoundaryTransformer\n"
+        "from avloc.models.boundary_transformer.network import BoundaryTransformer\n"
         "class Custom(BoundaryTransformer):\n    pass\n"
         "number = 3\n"
     )
@@ -55,7 +55,7 @@ def test_plugin_is_found_by_its_entry_point(monkeypatch, tmp_path):
 
 def test_class_is_given_as_such_or_by_its_dotted_name():
     assert as_class(BoundaryTransformer) is BoundaryTransformer
-    assert as_class("avloc.models.boundary_transformer.BoundaryTransformer") is BoundaryTransformer
+    assert as_class("avloc.models.boundary_transformer.network.BoundaryTransformer") is BoundaryTransformer
     with pytest.raises(AvlocError, match="want the class of a torch.nn.Module, got the class dict"):
         as_class(dict)
     with pytest.raises(AvlocError, match="'avloc.models.catalog.build_model': want the class of a torch.nn.Module"):

@@ -9,7 +9,7 @@ from torch import nn
 from avloc.core.descriptions import ExtractorDescription, TrainingContext
 from avloc.errors import AvlocError
 from avloc.models.batfd.network import BATFD
-from avloc.models.boundary_transformer import BoundaryTransformer
+from avloc.models.boundary_transformer.network import BoundaryTransformer
 from avloc.models.network import MEMBERS, Network, as_module, candidate_network, check_inputs, check_network
 
 

@@ -11,11 +11,11 @@ import torch
 
 from avloc.cli.train import CONFIGS
 from avloc.core.descriptions import ExtractorDescription, TrainingContext
-from avloc.datasets.loading import data_modules
+from avloc.datasets.loading import split_data
 from avloc.datasets.readers.catalog import read_records
 from avloc.errors import AvlocError, CheckpointError
 from avloc.inference.localizer import Localizer
-from avloc.inference.prediction import predict
+from avloc.inference.split.prediction import predict
 from avloc.io.files import temporary_path
 from avloc.models import BoundaryTransformer
 from avloc.models.checkpoint import read_checkpoint, write_checkpoint
@@ -280,7 +280,7 @@ def test_the_next_command_is_one_that_works(dataset, split):
 
 def test_clip_labels_choose_the_checkpoint_by_the_auc(words, tiny_set, tiny_store, tmp_path, capsys, monkeypatch):
     """All three splits as one, which has real and fake clips."""
-    monkeypatch.setattr(data_modules, "read_records", lambda dataset, root, split: read_records(dataset, root))
+    monkeypatch.setattr(split_data, "read_records", lambda dataset, root, split: read_records(dataset, root))
     best = train([*words, "--data.clip_labels_only", "true", "--model.model.clip_pooling", "noisy_or"])
     text = capsys.readouterr().out
     assert re.search(r"best\.ckpt \(val/auc [01]\.\d+\)", text)

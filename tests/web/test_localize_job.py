@@ -110,7 +110,7 @@ def test_the_system_ends_a_decoder_that_hangs_in_native_code():
 
 def test_the_record_of_a_timeline_hides_the_folders_of_the_server(make_localizer, task, monkeypatch):
     folder = task.clip.parent
-    checkpoint = CheckpointIdentity(str(folder / "best.ckpt"), "ab" * 32, 9)
+    checkpoint = CheckpointIdentity(FileIdentity(str(folder / "best.ckpt"), "ab" * 32, 9))
     clip = FileIdentity(str(task.clip), "cd" * 32, 9, 1.0)
     record = Provenance("0.1.0", "2026-11-26T09:30:00Z", f"avloc {folder}", {"x": 1}, checkpoint, {"clip": clip})
     localizer, shown = make_localizer(), []
@@ -121,5 +121,5 @@ def test_the_record_of_a_timeline_hides_the_folders_of_the_server(make_localizer
     assert job.localize(localizer, task, lambda report: None) == Localized()
     public = shown[0].provenance
     assert str(folder) not in str(public)
-    assert (public.checkpoint.file, public.clip.file, public.clip.sha256) == ("best.ckpt", task.name, "cd" * 32)
+    assert (public.checkpoint.file.file, public.clip.file, public.clip.sha256) == ("best.ckpt", task.name, "cd" * 32)
     assert public.settings == {"keep": 100, "prior": 0.5, "threshold": 0.2}

@@ -7,11 +7,10 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
-from importlib import import_module
 from typing import Any, NoReturn
 
 from avloc.cli.arguments.help_texts import wrap_examples, wrap_text
-from avloc.cli.catalog import VERBS
+from avloc.cli.catalog import VERBS, import_verb
 from avloc.core.suggestions import did_you_mean
 from avloc.errors import AvlocError
 
@@ -85,7 +84,7 @@ def parser_of(verb: str) -> argparse.ArgumentParser | None:
         return None
     token = _is_asked_for.set(True)
     try:
-        import_module(f"avloc.cli.{verb}").parse([])
+        import_verb(verb).parse([])
     except _ParserFound as found:
         return found.parser
     finally:

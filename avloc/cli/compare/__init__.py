@@ -148,7 +148,7 @@ def _check_data(data: ComparisonData, systems: Sequence[System]) -> Truth:
         AvlocError: if the dataset has no such split, or the store lacks a feature.
     """
     from avloc.feature_extraction.store.feature_store import FeatureStore
-    from avloc.inference.dataset_truth import dataset_truth
+    from avloc.inference.split.dataset_truth import dataset_truth
 
     for system in systems:
         for name in system.extractors:

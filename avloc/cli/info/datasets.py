@@ -126,7 +126,7 @@ def describe_metadata(peek: Peek) -> Description:
     """
     from avloc.evaluation.protocols import get_protocol
     from avloc.evaluation.truth import read_truth
-    from avloc.inference.dataset_truth import is_table
+    from avloc.inference.split.dataset_truth import is_table
 
     if is_table(peek.path):
         return describe_table(peek)
@@ -160,7 +160,7 @@ def describe_table(peek: Peek) -> Description:
     Raises:
         AvlocError: if a row is malformed, or a clip is missing.
     """
-    from avloc.inference.dataset_truth import table_truth
+    from avloc.inference.split.dataset_truth import table_truth
 
     truth = table_truth(peek.path)
     commands = [f"avloc evaluate PREDICTIONS.json {quoted(peek.path)} --protocol PROTOCOL --report report.html"]

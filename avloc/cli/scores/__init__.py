@@ -1,1 +1,1 @@
-"""Parts of the verbs that read scores: evaluate, calibrate and fuse."""
+"""The verbs that fit on labelled scores, calibrate, fuse and tune, and the parts that they and evaluate share."""

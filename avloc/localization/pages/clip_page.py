@@ -122,7 +122,7 @@ def _footers(localization: Localization) -> Iterator[str]:
         yield "avloc localize"
         return
     yield name if provenance.clip is None else f"{name}, sha256 {provenance.clip.sha256}"
-    checkpoint = "" if provenance.checkpoint is None else f"; checkpoint sha256 {provenance.checkpoint.sha256}"
+    checkpoint = "" if provenance.checkpoint is None else f"; checkpoint sha256 {provenance.checkpoint.file.sha256}"
     yield f"avloc {provenance.avloc}, {date_text(provenance)}{checkpoint}"
 
 

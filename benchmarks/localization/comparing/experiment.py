@@ -30,7 +30,7 @@ from scoring.truth import SplitTruth
 
 from avloc.core.proposals import Proposals
 from avloc.core.records import MODALITIES, VideoRecord
-from avloc.datasets.loading.data_modules import FeatureData
+from avloc.datasets.loading.feature_data import FeatureData
 from avloc.datasets.readers.clip_records import ClipRecordTable
 from avloc.datasets.readers.table import RecordTable, as_table
 from avloc.errors import AvlocError

@@ -22,7 +22,7 @@ RECORD = Provenance(
     "2026-11-26T09:30:00Z",
     "avloc localize a.mp4",
     {"keep": 3},
-    CheckpointIdentity("best.ckpt", "ab" * 32, 9, "BATFD", "the split train of lavdf"),
+    CheckpointIdentity(FileIdentity("best.ckpt", "ab" * 32, 9), "BATFD", "the split train of lavdf"),
     {"clip": FileIdentity("a.mp4", "cd" * 32, 9, 1.0)},
 )
 ORIGIN = {

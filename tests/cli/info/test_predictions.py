@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from avloc.core.provenance import CheckpointIdentity, Provenance
+from avloc.core.provenance import CheckpointIdentity, FileIdentity, Provenance
 from avloc.errors import AvlocError
 from avloc.heads.candidates import PointDecoding
 from avloc.inference.raw.raw_file import NamedClip, RawSettings, pack_clips, write_raw
@@ -17,7 +17,7 @@ RTTM = """SPEAKER a 1 2 4.25 <NA> <NA> spoof 0.9 <NA>
 SPEAKER a 1 1 1 <NA> <NA> spoof 0.25 <NA>
 SPEAKER b 1 0 1 <NA> <NA> bonafide <NA> <NA>
 """
-CHECKPOINT = CheckpointIdentity("best.ckpt", "ab" * 32, 9, "BATFD", "the split train of lavdf")
+CHECKPOINT = CheckpointIdentity(FileIdentity("best.ckpt", "ab" * 32, 9), "BATFD", "the split train of lavdf")
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ import pytest
 from avloc.cli.evaluate import parse
 from avloc.cli.main import main
 from avloc.cli.scores.provenance import FILES, prediction_roles, recorded_settings, scoring_provenance
-from avloc.core.provenance import CheckpointIdentity, Provenance
+from avloc.core.provenance import CheckpointIdentity, FileIdentity, Provenance
 from avloc.io.provenance import read_sidecar, sidecar_path, write_sidecar
 
-CHECKPOINT = CheckpointIdentity("best.ckpt", "ab" * 32, 9, "BATFD", "the split train of lavdf")
+CHECKPOINT = CheckpointIdentity(FileIdentity("best.ckpt", "ab" * 32, 9), "BATFD", "the split train of lavdf")
 
 
 @pytest.fixture

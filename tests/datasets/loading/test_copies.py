@@ -10,9 +10,10 @@ import pytest
 from avloc.augment import Gain, Recipe, Step
 from avloc.core.columns import StringArray
 from avloc.datasets.loading.copies import AugmentedCopies
-from avloc.datasets.loading.data_modules import DatasetWarning, FeatureData
+from avloc.datasets.loading.feature_data import FeatureData
 from avloc.datasets.loading.features import FeatureDataset
 from avloc.datasets.loading.samplers import SampleIndex
+from avloc.datasets.loading.split_data import DatasetWarning
 from avloc.datasets.readers.catalog import read_records
 from avloc.errors import AvlocError, StoreError
 from avloc.feature_extraction.store.feature_store import FeatureStore

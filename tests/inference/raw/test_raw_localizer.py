@@ -9,10 +9,10 @@ from avloc.core.timeline import TimeGrid
 from avloc.datasets.loading.example import FeatureExample
 from avloc.errors import AvlocError
 from avloc.inference import localizer as inference
-from avloc.inference.clip_source import ClipSource
-from avloc.inference.feature_source import FeatureSource
 from avloc.inference.localizer import Localizer
 from avloc.inference.raw.raw_localizer import RAW_ROWS, RawLocalizer
+from avloc.inference.sources.clip import ClipSource
+from avloc.inference.sources.feature import FeatureSource
 from avloc.models import BATFD, BoundaryTransformer
 
 

@@ -196,7 +196,7 @@ def test_printed_sheets_name_the_clip_and_what_made_the_result(localization):
     text = page(localization, None, 0.5)
     record = localization.provenance
     assert f'"a \\3c b\\3e  \\26  \\24 c.mp4, sha256 {record.clip.sha256}"' in text
-    assert f'"avloc {record.avloc}, {date_text(record)}; checkpoint sha256 {record.checkpoint.sha256}"' in text
+    assert f'"avloc {record.avloc}, {date_text(record)}; checkpoint sha256 {record.checkpoint.file.sha256}"' in text
     unknown = page(replace(localization, provenance=None), None, 0.5)
     assert r'@page { @bottom-left { content: "a \3c b\3e  \26  \24 c.mp4" "\A" "avloc localize"; } }' in unknown
     assert "Where this result comes from" not in unknown

@@ -188,7 +188,7 @@ def test_a_pdf_has_numbered_sheets_with_the_hashes(opened, localization):
     )
     assert any("@bottom-right" in rule and 'counter(page) " of " counter(pages)' in rule for rule in rules)
     record = localization.provenance
-    assert any(record.clip.sha256 in rule and record.checkpoint.sha256 in rule for rule in rules)
+    assert any(record.clip.sha256 in rule and record.checkpoint.file.sha256 in rule for rule in rules)
 
 
 def test_names_stand_beside_the_lanes_and_files_are_downloaded(opened, page_file):
