@@ -204,7 +204,7 @@ def draw(options: RunOptions) -> list[Table]:
 def split_tables(
     options: RunOptions, tasks: Mapping[str, Sequence[Task]], split: str, labels: Mapping[str, str]
 ) -> list[Table]:
-    """Draw the tables of a split and budget: all of the test, once it was predicted; the shift alone of validation.
+    """Draw the tables of a split and budget: all of the test, once it was predicted; of validation the clips and the shift.
 
     Args:
         options: of the command line.
@@ -223,7 +223,7 @@ def split_tables(
     }
     if not predicted and (options.final or options.tables):
         say(f"{budget} budget: no run has predictions of {split}")
-    if not predicted or (split == "val" and not complete):
+    if not predicted:
         return []
     clips = options.folder / "clips"
     report = SplitReport(
@@ -238,7 +238,8 @@ def split_tables(
         resamples=options.resamples,
         progress=say,
     )
-    tables = with_missing(options, report.tables(), budget, split) if split == "test" else []
+    whole = report.tables() if split == "test" else [report.clip_table()]
+    tables = with_missing(options, whole, budget, split)
     if shift_s:
         shifted = {
             name: [SplitPredictions.load(task.predictions_file(split, shift_s)) for task in done]

@@ -113,6 +113,9 @@ def test_a_plain_run_trains_and_validates_what_is_left(benchmark_run, small_corp
     assert not list((small_corpus / "tables").glob("*test-*"))
     assert "short budget: all runs are trained" in output
     assert "50.0±0.0" in (small_corpus / "tables" / "selected-validation-short.md").read_text()
+    clips = (small_corpus / "tables" / "selected-val-short-clips.md").read_text()
+    assert "| system | AUC | EER | AP@.5 |" in clips
+    assert "TriDet-like" in clips
 
 
 def test_final_tests_once_and_tables_are_drawn_from_what_it_kept(benchmark_run, small_corpus, capsys):
