@@ -16,7 +16,7 @@ from avloc.errors import AvlocError, CheckpointError, shown
 from avloc.feature_extraction.media.types import LONGEST_S, Span
 from avloc.inference.localizer import PRECISIONS
 from avloc.inference.settings import LocalizerSettings
-from avloc.io.files import format_bytes, read_json
+from avloc.io.files import check_schema, format_bytes, read_json
 from avloc.localization.result import SCHEMA, Localization, result_errors
 from avloc.localization.text import SHOWN_DIGITS
 from avloc.localization.verification import Finding, check_document, compare_results
@@ -112,11 +112,7 @@ def verify_result(
 def _read(path: Path) -> tuple[dict[str, Any], Localization, Provenance, CheckpointIdentity]:
     """Read a result that records what made it."""
     document = read_json(path, "result of avloc localize")
-    schema = document.get("schema") if isinstance(document, dict) else None
-    if schema != SCHEMA:
-        raise AvlocError(
-            f"{path}: want a result of schema {SCHEMA}, which records what made it, got {schema!r}; localize the clip again"
-        )
+    document = check_schema(document, path, SCHEMA, "a result", "localize the clip again")
     with result_errors(path):
         recorded = Localization.from_dict(document)
         float(document["threshold"]["value"])

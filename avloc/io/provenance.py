@@ -8,7 +8,7 @@ from pathlib import Path
 
 from avloc.core.provenance import FileIdentity, Provenance
 from avloc.errors import AvlocError
-from avloc.io.files import file_sha256, format_bytes, read_json, write_json
+from avloc.io.files import check_schema, file_sha256, format_bytes, read_json, write_json
 
 SIDECAR_SUFFIX = ".provenance"
 SIDECAR_SCHEMA = "avloc.provenance/1"
@@ -124,9 +124,9 @@ def parse_sidecar(document: object, path: Path) -> Provenance:
     Raises:
         AvlocError: if it is no such record; names the entry.
     """
-    schema = document.get("schema") if isinstance(document, dict) else None
-    if schema != SIDECAR_SCHEMA:
-        raise AvlocError(f"{path}: want a record of provenance of schema {SIDECAR_SCHEMA}, got {schema!r}")
+    document = check_schema(
+        document, path, SIDECAR_SCHEMA, "a record of provenance", "remove it, or make the result again"
+    )
     try:
         return Provenance.from_dict(document)
     except ValueError as error:
