@@ -38,6 +38,15 @@ def shown(name: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def counted(count: int, noun: str) -> str:
+    """Format a number with its noun.
+
+    >>> counted(1, "clip"), counted(1200, "clip")
+    ('1 clip', '1,200 clips')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def one_line(error: object, length: int | None = 300) -> str:
     r"""Return an exception's text on one printable line, shortened to `length` characters; None: whole.
 

@@ -17,6 +17,7 @@ from avloc.cli.scores.clip_scores import (
     print_warnings,
     read_clip_labels,
     score_clip_scores,
+    split_hint,
     write_numbers_files,
 )
 from avloc.core.provenance import METADATA, PREDICTIONS, VERSUS
@@ -341,7 +342,10 @@ def _evaluate(options: EvaluateOptions, predictions: Path, protocol: Protocol) -
     print_warnings(
         predictions,
         evaluation.warnings,
-        (evaluation.table.missing_files, "labelled clips are not in the predictions and count as not found"),
+        (
+            evaluation.table.missing_files,
+            "labelled clips are not in the predictions and count as not found" + split_hint(options.split),
+        ),
         (evaluation.table.empty_files, "clips have an empty list"),
         (evaluation.table.extra_files, "predicted clips are not in the metadata and were left out"),
     )
@@ -391,7 +395,9 @@ def _build_report(
     versus = None
     if options.versus is not None:
         other = _evaluate(options, options.versus, protocol)
-        versus = Comparison(options.versus.name, other.table, _bootstrap(options, evaluation, other, draws))
+        same_name = options.versus.name == options.predictions.name  # a folder per system
+        name = str(options.versus) if same_name else options.versus.name
+        versus = Comparison(name, other.table, _bootstrap(options, evaluation, other, draws))
     return EvaluationReport(
         evaluation.table,
         intervals=intervals,

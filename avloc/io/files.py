@@ -326,8 +326,18 @@ def check_schema(document: object, source: str | Path, schema: str, what: str, c
     """
     if isinstance(document, dict) and document.get("schema") == schema:
         return document
-    got = document.get("schema") if isinstance(document, dict) else type(document).__name__
-    raise AvlocError(f"{source}: want {what} of schema {schema}, got {got!r}; {cure}")
+    raise AvlocError(f"{source}: want {what} of schema {schema}, got {schema_name(document)}; {cure}")
+
+
+def schema_name(document: object) -> str:
+    """Name the schema of a JSON document for an error.
+
+    >>> schema_name({"schema": "a/1"}), schema_name({}), schema_name([])
+    ("'a/1'", 'no schema', "'list'")
+    """
+    if not isinstance(document, dict):
+        return repr(type(document).__name__)
+    return "no schema" if document.get("schema") is None else repr(document["schema"])
 
 
 def remove_stale(folder: str | Path) -> int:

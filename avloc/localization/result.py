@@ -293,7 +293,9 @@ class Localization:
         """
         schema = document.get("schema")
         if schema not in (SCHEMA, *EARLIER_SCHEMAS):
-            raise AvlocError(f"want a localization of schema {SCHEMA}, got {schema!r}")
+            raise AvlocError(
+                f"want a localization of schema {SCHEMA}, got {'no schema' if schema is None else repr(schema)}"
+            )
         step, rows = document["step"], [*document["segments"], *document.get("weaker_segments", ())]
         fakeness = np.array([step[m] for m in MODALITIES], dtype=np.float32).T  # None becomes NaN
         modality_scores = np.array([[row[f"{m}_score"] or 0.0 for m in MODALITIES] for row in rows], dtype=np.float64)

@@ -91,6 +91,16 @@ def test_output_files_hold_all_parts(files, tmp_path, capsys):
     assert out.err == f"warning: {other}: 1 clips have an empty list\n"
 
 
+def test_another_system_of_the_same_name_is_named_by_its_folder(files, tmp_path, capsys):
+    other = tmp_path / "joint" / files[0].name
+    other.parent.mkdir()
+    other.write_text(files[0].read_text())
+    assert evaluate(files, "--versus", other, "--mode", "strict") == 0
+    out = capsys.readouterr().out
+    assert f"Difference to {other}" in out
+    assert f"Scores of {other} in percent" in out
+
+
 def test_modes_subsets_and_free_options(files, capsys):
     assert evaluate(files, "--mode", "strict", "--subset", "visual", "--ap-ious", "0.3", "--ar-counts", "7,1") == 0
     out = capsys.readouterr().out
@@ -156,7 +166,10 @@ def test_missing_and_extra_clips_are_warnings(files, capsys):
     files[0].write_text(json.dumps({"a.mp4": [[0.9, 1, 1.5]], "x.mp4": []}))
     assert evaluate(files) == 0
     warnings = capsys.readouterr().err.splitlines()
-    assert warnings[0].endswith("2 labelled clips are not in the predictions and count as not found")
+    assert warnings[0].endswith(
+        "2 labelled clips are not in the predictions and count as not found; if they are of another split, name that of the "
+        "predictions by --split"
+    )
     assert warnings[1].endswith("1 predicted clips are not in the metadata and were left out")
 
 

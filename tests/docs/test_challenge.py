@@ -13,6 +13,7 @@ import pytest
 from avloc.cli.arguments.parser import parser_of
 from avloc.cli.catalog import import_verb
 from avloc.cli.main import main
+from avloc.datasets.synthetic.composition import plan
 
 PAGE = (Path(__file__).parents[2] / "docs" / "challenge.md").read_text(encoding="utf-8")
 # Features without weights, a small network and one epoch, on one core.
@@ -53,6 +54,7 @@ def test_the_page_is_adapted_where_the_test_says():
         "Fusion",
         "Task 1: is the clip fake?",
         "The two zips",
+        "Without the set, weights or a GPU",
         "Where it was tried",
     ]
 
@@ -93,6 +95,13 @@ def folder(tmp_path_factory, make_once, render_once) -> Path:
         for section in SECTIONS[:4]:
             type_in(commands(section))
     return folder
+
+
+@pytest.mark.parametrize(("clips", "sources"), [(36, 1), (37, 2), (60, 3)])
+def test_the_fewest_clips_are_those_with_two_sources(clips, sources):
+    validation = [clip for clip in plan(clips, seed=0) if clip.split == "dev"]
+    with_fakes = {clip.source for clip in validation if clip.kind != "real"}
+    assert len(with_fakes & {clip.source for clip in validation if clip.kind == "real"}) == sources
 
 
 def type_in(lines):

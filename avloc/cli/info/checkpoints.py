@@ -6,9 +6,9 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avloc.cli.info.description import Description, counted, quoted
+from avloc.cli.info.description import Description, quoted
 from avloc.cli.info.peek import Peek
-from avloc.errors import AvlocError, CheckpointError
+from avloc.errors import AvlocError, CheckpointError, counted
 
 if TYPE_CHECKING:
     from avloc.core.descriptions import ExtractorDescription, TrainingContext

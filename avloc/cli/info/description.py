@@ -78,15 +78,6 @@ def quoted(path: Path | str) -> str:
     return shlex.quote(str(path))
 
 
-def counted(count: int, noun: str) -> str:
-    """Format a number with its noun.
-
-    >>> counted(1, "clip"), counted(1200, "clip")
-    ('1 clip', '1,200 clips')
-    """
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def listed(counts: Mapping[str, int]) -> str:
     """Format numbers by name.
 

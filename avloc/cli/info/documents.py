@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from avloc.cli.info.description import Description, counted, quoted
+from avloc.cli.info.description import Description, quoted
 from avloc.cli.info.peek import Peek
-from avloc.errors import AvlocError, one_line
+from avloc.errors import AvlocError, counted, one_line
 
 RESULT, CALIBRATION, FUSION, TUNED, RECORD = (
     "avloc.localization",

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from avloc.cli.info.description import Description, counted, listed, quoted
+from avloc.cli.info.description import Description, listed, quoted
 from avloc.cli.info.peek import Peek
+from avloc.errors import counted
 
 DEMO_MARKER = "demo.json"
 LOOKED_AT = 200  # JSON files of a folder, in search of a result

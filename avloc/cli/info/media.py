@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from avloc.cli.info.description import Description, counted, quoted
+from avloc.cli.info.description import Description, quoted
 from avloc.cli.info.peek import Peek
+from avloc.errors import counted
 
 
 def is_clip(peek: Peek) -> bool:

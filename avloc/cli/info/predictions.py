@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from avloc.cli.info.description import Description, counted, quoted
+from avloc.cli.info.description import Description, quoted
 from avloc.cli.info.peek import Peek
+from avloc.errors import counted
 
 RAW_ROWS = (".h5", ".hdf5")
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from avloc.cli.info.description import Description, counted, quoted
+from avloc.cli.info.description import Description, quoted
 from avloc.cli.info.peek import Peek
+from avloc.errors import counted
 
 STORE_FILE, SHARD_SUFFIX = "store.json", ".h5"
 

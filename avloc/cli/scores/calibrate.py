@@ -131,7 +131,7 @@ def _fit_rows(options: CalibrateOptions, metadata: Path) -> Calibration:
     from avloc.evaluation.matching import video_of_row
 
     truth = read_segment_labels(metadata, options.protocol, options.split)
-    rows = read_labelled_rows(options.predictions, truth)
+    rows = read_labelled_rows(options.predictions, truth, options.split)
     is_hit = find_hit_rows(rows, truth.labels)
     with naming(options.predictions):
         calibration = fit_row_calibration(rows, truth.labels)

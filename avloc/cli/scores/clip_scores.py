@@ -31,6 +31,8 @@ class ClipScoringOptions(Protocol):
     @property
     def predictions(self) -> Path: ...
     @property
+    def split(self) -> str | None: ...
+    @property
     def bootstrap(self) -> int | None: ...
     @property
     def seed(self) -> int: ...
@@ -78,7 +80,7 @@ def score_clip_scores(options: ClipScoringOptions, labels: ClipLabels, protocol:
     print_warnings(
         options.predictions,
         result.notes,
-        (result.missing, "labelled clips are missing and count with the score 0"),
+        (result.missing, "labelled clips are missing and count with the score 0" + split_hint(options.split)),
         (result.extra, "are not labelled"),
     )
     evidence = score_evidence(result.scores, labels.is_fake, costs=costs, is_llr=options.llr)
@@ -167,6 +169,11 @@ def print_warnings(predictions: Path, texts: Sequence[str], *problems: tuple[int
     """Print the warnings, and one for each problem that occurs."""
     for text in [*texts, *(f"{count} {description}" for count, description in problems if count)]:
         print(f"warning: {shown(predictions)}: {shown(text)}", file=sys.stderr)
+
+
+def split_hint(split: str | None) -> str:
+    """Return the end of a warning about labelled clips without predictions: the labels may be those of several splits."""
+    return "; if they are of another split, name that of the predictions by --split" if split is None else ""
 
 
 def write_numbers_files(json: Path | None, csv: Path | None, report: EvaluationReport | ClipScoresReport) -> None:

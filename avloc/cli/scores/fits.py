@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avloc.cli.arguments.values import number, output, path
-from avloc.cli.scores.clip_scores import print_warnings
-from avloc.errors import AvlocError, shown
+from avloc.cli.scores.clip_scores import print_warnings, split_hint
+from avloc.errors import AvlocError, counted, shown
 
 if TYPE_CHECKING:
     from avloc.core.provenance import Provenance
@@ -131,7 +131,8 @@ def read_labelled_scores(predictions: Path, labels: ClipLabels) -> FloatArray:
     print_warnings(predictions, result.notes, (result.extra, "are not labelled"))
     if result.missing:
         raise AvlocError(
-            f"{predictions}: lacks {result.missing} of {len(labels)} labelled clips; a fit wants the scores of all"
+            f"{predictions}: lacks {result.missing} of {len(labels)} labelled clips; a fit wants the scores of all: predict "
+            "them, or name the split of the scores by --split"
         )
     return result.scores
 
@@ -161,8 +162,13 @@ def read_segment_labels(metadata: Path, protocol: str | None, split: str | None)
     return read_truth(metadata, get_protocol(protocol).segments_field, split)
 
 
-def read_labelled_rows(predictions: Path, truth: Truth) -> PredictionRows:
+def read_labelled_rows(predictions: Path, truth: Truth, split: str | None) -> PredictionRows:
     """Read the rows of the labelled clips, in their order; a clip may have none.
+
+    Args:
+        predictions: the file.
+        truth: the labelled clips.
+        split: the split of the labels, for a warning; None: all.
 
     Raises:
         AvlocError: if the file is malformed, or none of its clips is labelled.
@@ -174,7 +180,9 @@ def read_labelled_rows(predictions: Path, truth: Truth) -> PredictionRows:
     rows, missing = reorder(loaded, truth.files)
     if missing == len(truth):
         raise AvlocError(describe_mismatch(predictions, loaded.files, truth.files, "the metadata", loaded.notes))
-    print_warnings(predictions, loaded.notes, (missing, "labelled clips are not in the predictions"))
+    print_warnings(
+        predictions, loaded.notes, (missing, "labelled clips are not in the predictions" + split_hint(split))
+    )
     return rows
 
 
@@ -199,5 +207,6 @@ def load_fit(use: Path, kind: str, systems: int) -> Calibration:
     if calibration.kind != kind:
         raise AvlocError(f"{use}: was fitted on {calibration.kind}, want a fit on {kind}")
     if len(calibration.slopes) != systems:
-        raise AvlocError(f"{use}: was fitted on {len(calibration.slopes)} systems, got {systems} files")
+        fitted = counted(len(calibration.slopes), "system")
+        raise AvlocError(f"{use}: was fitted on {fitted}, got {counted(systems, 'file')}; want one file per system")
     return calibration

@@ -27,7 +27,7 @@ from avloc.cli.scores.fits import (
 )
 from avloc.cli.scores.provenance import prediction_roles, recorded_settings, scoring_provenance
 from avloc.core.provenance import FIT, METADATA, Provenance
-from avloc.errors import AvlocError, shown
+from avloc.errors import AvlocError, counted, shown
 from avloc.io.provenance import write_sidecar
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ def _fit_rows(options: FuseOptions, labels_path: Path, save: Path) -> None:
     from avloc.evaluation.protocols import get_protocol
 
     truth = read_segment_labels(labels_path, options.protocol, options.split)
-    systems = [read_labelled_rows(file, truth) for file in options.predictions]
+    systems = [read_labelled_rows(file, truth, options.split) for file in options.predictions]
     method = METHODS[METHODS.index(options.method)]  # type: ignore[arg-type]
     total = len(candidate_fusions(len(systems), method))
     with naming(labels_path), tqdm(total=total, unit="fusion", desc="fit", disable=None) as bar:
@@ -252,7 +252,8 @@ def _apply_rows(options: FuseOptions, use: Path, out: Path) -> None:
 
     fusion = read_fusion(use)
     if len(fusion.weights) != len(options.predictions):
-        raise AvlocError(f"{use}: was fitted on {len(fusion.weights)} systems, got {len(options.predictions)} files")
+        fitted, got = counted(len(fusion.weights), "system"), counted(len(options.predictions), "file")
+        raise AvlocError(f"{use}: was fitted on {fitted}, got {got}; want one file per system")
     files, systems = _read_rows(options.predictions)
     counts = {"clips": 0, "rows": 0}
 

@@ -25,6 +25,7 @@ import numpy as np
 from avloc.errors import AvlocError, one_line
 from avloc.heads.candidates import ClipCandidates, PointCandidates, PointDecoding
 from avloc.inference.raw.windows import RawClip, RawWindow
+from avloc.io.files import check_schema
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -157,10 +158,7 @@ class RawFile:
                 schema, text, self.parts = file.attrs.get("schema"), file.attrs.get("settings"), len(file)
         except OSError as error:
             raise AvlocError(f"{self.path}: not a file of raw rows, as avloc predict --raw writes it") from error
-        if schema != SCHEMA:
-            raise AvlocError(
-                f"{self.path}: want raw rows of schema {SCHEMA}, got {schema!r}; run avloc predict --raw again"
-            )
+        check_schema({"schema": schema}, self.path, SCHEMA, "raw rows", "run avloc predict --raw again")
         self.settings = _read_settings(self.path, text)
 
     def __iter__(self) -> Iterator[NamedClip]:

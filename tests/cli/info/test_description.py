@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from avloc.cli.info.description import Description, counted, listed, quoted
+from avloc.cli.info.description import Description, listed, quoted
+from avloc.errors import counted
 
 DESCRIPTION = Description(
     "a kind of file",

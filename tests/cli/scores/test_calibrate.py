@@ -153,7 +153,10 @@ def test_options_are_parsed():
             "--prior: want a probability above 0 and below 1",
         ),
         (["p.json", "--use", "c.json", "--out", "o.txt"], "c.json: was fitted on clips, want a fit on segments"),
-        (["p.txt", "--use", "two.json", "--out", "o.txt"], "two.json: was fitted on 2 systems, got 1 files"),
+        (
+            ["p.txt", "--use", "two.json", "--out", "o.txt"],
+            "two.json: was fitted on 2 systems, got 1 file; want one file per system",
+        ),
         (["s.tsv", "--use", "c.json", "--out", "o.txt"], "s.tsv: calibration: want scores in [0, 1]"),
         (["p.txt", "m.json", "--save", "d.json"], "m.json: --protocol is missing"),
         (["p.json", "m.json", "--save", "d.json"], "m.json: --protocol is missing"),
@@ -163,7 +166,8 @@ def test_options_are_parsed():
         ),
         (
             ["few.txt", "m.json", "--protocol", "avdeepfake1m", "--save", "d.json"],
-            "few.txt: lacks 59 of 60 labelled clips",
+            "few.txt: lacks 59 of 60 labelled clips; a fit wants the scores of all: predict them, or name the split of the "
+            "scores by --split",
         ),
         (
             ["other.json", "m.json", "--protocol", "avdeepfake1m", "--save", "d.json"],

@@ -70,7 +70,7 @@ def test_wrong_files(tmp_path, raw_folder):
         RawFile(tmp_path / "text.h5")
     with h5py.File(tmp_path / "other.h5", "w"):
         pass
-    with pytest.raises(AvlocError, match="want raw rows of schema avloc.raw/1, got None"):
+    with pytest.raises(AvlocError, match="want raw rows of schema avloc.raw/1, got no schema"):
         RawFile(tmp_path / "other.h5")
     for change in ('{"decoding": {}}', "[]", "{"):
         shutil.copyfile(raw_folder / "val.h5", tmp_path / "bad.h5")
