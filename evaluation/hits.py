@@ -239,11 +239,10 @@ def _find_hits_of_mode(
 
 def _distinct_rows(matches: Matches) -> IntArray:
     """Return the rows that match a label at any threshold, ascending."""
-    rows, previous = [np.zeros(0, dtype=np.int64)], None
-    for _, row in sorted(matches.rows.items()):
-        rows.append(row[(row >= 0) if previous is None else (row >= 0) & (row != previous)])  # mostly the same
-        previous = row
-    return np.unique(np.concatenate(rows))
+    is_matched = np.zeros(1 + max((int(row.max(initial=-1)) for row in matches.rows.values()), default=-1), dtype=bool)
+    for row in matches.rows.values():
+        is_matched[row[row >= 0]] = True
+    return np.flatnonzero(is_matched)
 
 
 def _by_place(matched_row: IntArray, matched_rows: IntArray, places: IntArray) -> IntArray:
