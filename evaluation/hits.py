@@ -8,7 +8,7 @@ Legend: V videos, R rows of predictions of all videos, N labels of all videos, G
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -87,6 +87,7 @@ class Hits:
         video_of_label: video of each label: (N,).
         ranking: the order of all rows.
         pairs: the pairs of rows and labels; None in official mode.
+        min_iou: IoU down to which they are kept.
     """
 
     mode: Mode
@@ -99,6 +100,7 @@ class Hits:
     video_of_label: IntArray
     ranking: Ranking
     pairs: RankedPairs | None
+    min_iou: float
 
     def scores(self, ap_ious: Sequence[float], groups: Sequence[int] | None = None) -> Scores:
         """Compute AP and AR over all videos, or over some groups of them."""
@@ -172,6 +174,12 @@ class GroupedHits:
     group_of_hit: IntArray
 
 
+NO_GROUPS = GroupedHits(
+    np.zeros((0, 0), np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64), {}, np.zeros(0, np.int64)
+)
+"""The groups of hits that are not sorted into groups yet."""
+
+
 def find_hits(
     rows: PredictionRows,
     labels: Labels,
@@ -204,9 +212,10 @@ def find_hits(
     with ThreadPoolExecutor() as pool:
         # numpy works without holding Python's lock, so the scores are sorted while pairs are searched.
         ranking = pool.submit(rank_rows, rows)
-        pairs = overlapping_pairs(rows, labels, min([*ap_ious, *AR_IOUS, min_iou]))
-        find = partial(_find_hits_of_mode, rows, labels, pairs, ranking, ap_ious, ar_counts, group)
-        return dict(zip(modes, pool.map(find, modes), strict=True))
+        lowest = min([*ap_ious, *AR_IOUS, min_iou])
+        pairs = overlapping_pairs(rows, labels, lowest)
+        find = partial(_find_hits_of_mode, rows, labels, pairs, ranking, ap_ious, ar_counts, lowest)
+        return _regroup(dict(zip(modes, pool.map(find, modes), strict=True)), rows, group)
 
 
 def _find_hits_of_mode(
@@ -216,10 +225,10 @@ def _find_hits_of_mode(
     ranking: Future[Ranking],
     ap_ious: Sequence[float],
     ar_counts: Sequence[int],
-    group: IntArray,
+    min_iou: float,
     mode: Mode,
 ) -> Hits:
-    """Find the hits of one mode; arguments as of `find_hits`."""
+    """Find the hits of one mode, without their groups; arguments as of `find_hits`."""
     ranked_pairs = None
     if mode == "official":
         lowest = min([*ap_ious, *AR_IOUS]) - FILTER_MARGIN
@@ -233,17 +242,16 @@ def _find_hits_of_mode(
     places = ranking.result().places(mode, matched_rows)
     by_place = {iou: _by_place(matches.rows[iou], matched_rows, places) for iou in ap_ious}
     video = video_of_row(labels.offsets)
-    grouped = _group_hits(mode, rows, matched_rows, places, recalled, video, ranking.result(), group)
-    return Hits(mode, matches, recalled, matched_rows, places, by_place, grouped, video, ranking.result(), ranked_pairs)
+    order = ranking.result()
+    return Hits(mode, matches, recalled, matched_rows, places, by_place, NO_GROUPS, video, order, ranked_pairs, min_iou)
 
 
 def _distinct_rows(matches: Matches) -> IntArray:
     """Return the rows that match a label at any threshold, ascending."""
-    rows, previous = [np.zeros(0, dtype=np.int64)], None
-    for _, row in sorted(matches.rows.items()):
-        rows.append(row[(row >= 0) if previous is None else (row >= 0) & (row != previous)])  # mostly the same
-        previous = row
-    return np.unique(np.concatenate(rows))
+    is_matched = np.zeros(1 + max((int(row.max(initial=-1)) for row in matches.rows.values()), default=-1), dtype=bool)
+    for row in matches.rows.values():
+        is_matched[row[row >= 0]] = True
+    return np.flatnonzero(is_matched)
 
 
 def _by_place(matched_row: IntArray, matched_rows: IntArray, places: IntArray) -> IntArray:
@@ -254,37 +262,46 @@ def _by_place(matched_row: IntArray, matched_rows: IntArray, places: IntArray) -
 
 def regroup(hits: Hits, rows: PredictionRows, group: IntArray) -> Hits:
     """Sort the videos of `hits` into other groups: (V,)."""
-    grouped = _group_hits(
-        hits.mode, rows, hits.matched_rows, hits.places, hits.recalled, hits.video_of_label, hits.ranking, group
-    )
-    return dataclasses.replace(hits, groups=grouped)
+    return _regroup({hits.mode: hits}, rows, group)[hits.mode]
 
 
-def _group_hits(
-    mode: Mode,
-    rows: PredictionRows,
-    matched_rows: IntArray,
-    places: IntArray,
-    recalled: dict[int, BoolArray],
-    video_of_label: IntArray,
-    ranking: Ranking,
-    group: IntArray,
-) -> GroupedHits:
+def _regroup(hits: Mapping[Mode, Hits], rows: PredictionRows, group: IntArray) -> dict[Mode, Hits]:
+    """Sort the videos of hits of the same rows into groups: (V,)."""
     count = int(group.max(initial=0)) + 1
-    rows_of_video = np.diff(rows.offsets)
-    row_group = (
-        np.repeat(group.astype(np.min_scalar_type(count)), rows_of_video) if count > 1 else np.zeros(0, np.uint8)
-    )
-    group_of_label = group[video_of_label]
+    ahead = _count_ahead(hits, rows, group, count)
+    sizes = np.bincount(group, weights=np.diff(rows.offsets), minlength=count).astype(np.int64)
+    return {
+        mode: dataclasses.replace(each, groups=_group_hits(each, ahead[mode], sizes, rows, group))
+        for mode, each in hits.items()
+    }
+
+
+def _count_ahead(hits: Mapping[Mode, Hits], rows: PredictionRows, group: IntArray, count: int) -> dict[Mode, IntArray]:
+    """Count the rows of each of `count` groups ahead of each hit, for both modes in one pass if these have one order."""
+    row_group = np.zeros(0, np.uint8)
+    if count > 1:
+        row_group = np.repeat(group.astype(np.min_scalar_type(count)), np.diff(rows.offsets))
+    ranking = next(iter(hits.values())).ranking
+    if ranking.strict is not None:
+        return {mode: ranking.count_ahead(mode, each.places, row_group, count) for mode, each in hits.items()}
+    places = [each.places for each in hits.values()]
+    together = ranking.count_ahead("official", np.concatenate(places), row_group, count)
+    ends = np.cumsum([len(place) for place in places])
+    return dict(zip(hits, np.split(together, ends[:-1], axis=1), strict=True))
+
+
+def _group_hits(hits: Hits, ahead: IntArray, sizes: IntArray, rows: PredictionRows, group: IntArray) -> GroupedHits:
+    count = len(sizes)
+    group_of_label = group[hits.video_of_label]
     return GroupedHits(
-        rank=ranking.count_ahead(mode, places, row_group, count),
-        sizes=np.bincount(group, weights=rows_of_video, minlength=count).astype(np.int64),
+        rank=ahead,
+        sizes=sizes,
         labels=np.bincount(group_of_label, minlength=count),
         recalled={
             n: np.stack([np.bincount(group_of_label[is_found], minlength=count) for is_found in by_iou])
-            for n, by_iou in recalled.items()
+            for n, by_iou in hits.recalled.items()
         },
-        group_of_hit=group[np.searchsorted(rows.offsets, matched_rows, side="right") - 1],
+        group_of_hit=group[np.searchsorted(rows.offsets, hits.matched_rows, side="right") - 1],
     )
 
 

@@ -272,8 +272,9 @@ def _strict_ranks(rows: PredictionRows, row: IntArray) -> IntArray:
 def _score_order(rows: PredictionRows, videos: IntArray) -> IntArray | None:
     """Sort rows, video by video, by descending score in single precision; None if the rows of `videos` already are."""
     score = rows.scores.astype(np.float32)
-    ascents = np.flatnonzero(score[1:] > score[:-1]) + 1
-    ascents = ascents[~np.isin(ascents, rows.offsets)]  # between two videos any order is right
+    is_ascent = np.append(False, score[1:] > score[:-1])
+    is_ascent[rows.offsets[:-1][rows.offsets[:-1] < len(score)]] = False  # between two videos any order is right
+    ascents = np.flatnonzero(is_ascent)
     chosen = np.zeros((2, len(rows.offsets) - 1), dtype=bool)
     chosen[0, np.searchsorted(rows.offsets, ascents, side="right") - 1] = True
     chosen[1, videos] = True

@@ -7,7 +7,7 @@ Legend: V videos, R rows of predictions of all videos, P places, G groups of row
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
@@ -71,22 +71,29 @@ class Ranking:
             return places[None].astype(np.int64)
         order = np.argsort(places)
         edges = places[order]
-        counts = np.zeros((len(edges) + 1, groups), dtype=np.int64)  # rows between two places
-        for begin, rows in self._blocks(mode):
-            end = begin + len(rows)
-            first, last = np.searchsorted(edges, [begin, end - 1], side="right")
-            lengths = np.diff(edges[first:last], prepend=begin, append=end)
-            cell = np.repeat(np.arange(len(lengths)) * groups, lengths) + row_group[rows]
-            counts[first : last + 1] += np.bincount(cell, minlength=len(lengths) * groups).reshape(-1, groups)
+
+        def count(blocks: Sequence[int]) -> IntArray:
+            counts = np.zeros((len(edges) + 1, groups), dtype=np.int64)  # rows between two places
+            for begin in blocks:
+                rows = self._rows(mode, begin)
+                first, last = np.searchsorted(edges, [begin, begin + len(rows) - 1], side="right")
+                lengths = np.diff(edges[first:last], prepend=begin, append=begin + len(rows))
+                cell = np.repeat(np.arange(len(lengths)) * groups, lengths) + row_group[rows]
+                counts[first : last + 1] += np.bincount(cell, minlength=len(lengths) * groups).reshape(-1, groups)
+            return counts
+
+        blocks = range(0, len(self.keys), BLOCK_ROWS)
+        middle = len(blocks) // 2
+        with ThreadPoolExecutor(2) as pool:
+            early, late = pool.map(count, (blocks[:middle], blocks[middle:]))
         ahead = np.empty((groups, len(edges)), dtype=np.int64)
-        ahead[:, order] = np.cumsum(counts[:-1], axis=0).T
+        ahead[:, order] = np.cumsum((early + late)[:-1], axis=0).T
         return ahead
 
-    def _blocks(self, mode: Mode) -> Iterator[tuple[int, IntArray]]:
-        """Yield the order in parts: the first place of each, and its rows."""
+    def _rows(self, mode: Mode, begin: int) -> IntArray:
+        """Return the rows of the block of the order that begins at a place."""
         order = self.strict if mode == "strict" and self.strict is not None else self.keys
-        for begin in range(0, len(order), BLOCK_ROWS):
-            yield begin, order[begin : begin + BLOCK_ROWS].astype(np.uint32).astype(np.int64)
+        return order[begin : begin + BLOCK_ROWS].astype(np.uint32).astype(np.int64)
 
 
 def rank_rows(rows: PredictionRows) -> Ranking:
@@ -104,12 +111,24 @@ def rank_rows(rows: PredictionRows) -> Ranking:
         list(pool.map(lambda part: part.sort(kind=kind), (keys[:middle], keys[middle:])))
         keys.sort(kind="stable")
         parts = (keys[begin : begin + BLOCK_ROWS + 1] for begin in range(0, len(keys), BLOCK_ROWS))
-        needs_double = any(pool.map(lambda part: _differs_in_double(scores, part), parts))
+        needs_double = not _keeps_order(scores) and any(pool.map(lambda part: _differs_in_double(scores, part), parts))
     return Ranking(scores, keys, _strict_order(scores, keys) if needs_double else None)
 
 
 def _row_keys(scores: FloatArray, row: IntArray) -> Keys:
     return descending_bits(scores.astype(np.float32)) << KEY_SHIFT | row.astype(np.uint64)
+
+
+def _keeps_order(scores: FloatArray) -> bool:
+    """Tell quickly that different scores differ in single precision too; false if in doubt.
+
+    They do if all are single-precision numbers, or if all are decimals of at most 7 digits between 0 and 1: there
+    single-precision numbers are less than 1e-7 apart.
+    """
+    blocks = [scores[begin : begin + BLOCK_ROWS] for begin in range(0, len(scores), BLOCK_ROWS)]
+    if all((block.astype(np.float32) == block).all() for block in blocks):
+        return True
+    return all(((block >= 0) & (block <= 1) & (np.rint(block * 1e7) / 1e7 == block)).all() for block in blocks)
 
 
 def _differs_in_double(scores: FloatArray, keys: Keys) -> bool:

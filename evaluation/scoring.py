@@ -129,8 +129,8 @@ class Evaluation:
         table: the scores.
         truth: the labelled clips.
         aligned: their rows, in the same order.
-        hits: for each mode, the matches of rows and labels; clips are grouped by the codes of `truth.modality`. Pairs are
-            kept down to the IoU from which on the error analysis takes a row for a near miss.
+        hits: for each mode, the matches of rows and labels; clips are grouped by the codes of `truth.modality`. With details,
+            pairs are kept down to the IoU from which on the error analysis takes a row for a near miss.
         warnings: signs that the predictions mean something else than they say, such as frames instead of seconds, and notes on
             how their clips were matched; each one line.
 
@@ -162,9 +162,12 @@ class Evaluation:
         return self.table.by_modality
 
     def strict_hits(self) -> Hits:
-        """Return the strict hits, on which insight, intervals and reports rest; matched now if only official was scored."""
-        if "strict" not in self.hits:
-            self.hits.update(_match(self.truth, self.aligned, self.protocol, ("strict",)))
+        """Return the strict hits with their near misses, on which insight, intervals and reports rest.
+
+        They are matched now if only official was scored, or without details.
+        """
+        if "strict" not in self.hits or self.hits["strict"].min_iou > BACKGROUND_IOU:
+            self.hits.update(_match(self.truth, self.aligned, self.protocol, ("strict",), near_misses=True))
         return self.hits["strict"]
 
     def to_dict(self, *, insight: bool = False) -> dict[str, object]:
@@ -212,7 +215,8 @@ def evaluate(
         split: score only clips of this split of the metadata file.
         subset: `full`, `visual` (without clips forged in audio only), or `audio` (without clips forged in video only).
         unit: unit of the predictions: `seconds`, or `frames` (25 per second, as LAV-DF's published evaluator reads them).
-        details: also read from the metadata file what breakdowns need, see `read_truth`.
+        details: prepare breakdowns, errors and intervals: read from the metadata file what they need, see `read_truth`, and keep
+            near misses when rows are matched. Without it, scores come sooner, and what rests on these is computed later.
 
     Returns:
         The scores, and all that reports need.
@@ -238,7 +242,7 @@ def evaluate(
     aligned = align(loaded, labelled.files, frames_per_second=DEFAULT_FPS if unit == "frames" else None)
     if aligned.missing == len(labelled):
         raise AvlocError(describe_mismatch(rows_name, loaded.files, labelled.files, truth_name, loaded.notes))
-    result = evaluate_aligned(labelled, aligned, protocol, modes=_checked_modes(modes), subset=subset)
+    result = evaluate_aligned(labelled, aligned, protocol, modes=_checked_modes(modes), subset=subset, details=details)
     labels = None if _finds_any(result.table.overall) else labelled.labels
     signs = implausible_rows(aligned.rows, labelled.duration_s, labels, unit=unit)
     result = dataclasses.replace(result, warnings=(*loaded.notes, *signs))
@@ -304,10 +308,16 @@ def select_subset(truth: Truth, subset: str, metadata: str | Path) -> Truth:
 
 
 def evaluate_aligned(
-    truth: Truth, aligned: Alignment, protocol: Protocol, *, modes: Sequence[Mode] = MODES, subset: str = "full"
+    truth: Truth,
+    aligned: Alignment,
+    protocol: Protocol,
+    *,
+    modes: Sequence[Mode] = MODES,
+    subset: str = "full",
+    details: bool = True,
 ) -> Evaluation:
     """Score rows that are in the order of the labelled clips; arguments as of `evaluate`."""
-    hits = _match(truth, aligned, protocol, modes)
+    hits = _match(truth, aligned, protocol, modes, near_misses=details)
     names = truth.modality.names
     present = {names[code] for code in np.unique(truth.modality.codes)}
     table = ScoreTable(
@@ -327,7 +337,9 @@ def evaluate_aligned(
     return Evaluation(protocol, table, truth, aligned, hits)
 
 
-def _match(truth: Truth, aligned: Alignment, protocol: Protocol, modes: Sequence[Mode]) -> dict[Mode, Hits]:
+def _match(
+    truth: Truth, aligned: Alignment, protocol: Protocol, modes: Sequence[Mode], *, near_misses: bool
+) -> dict[Mode, Hits]:
     return find_hits(
         aligned.rows,
         truth.labels,
@@ -335,7 +347,7 @@ def _match(truth: Truth, aligned: Alignment, protocol: Protocol, modes: Sequence
         ap_ious=protocol.ap_ious,
         ar_counts=protocol.ar_counts,
         group=truth.modality.codes.astype(np.int64),
-        min_iou=BACKGROUND_IOU,
+        min_iou=BACKGROUND_IOU if near_misses else 1.0,
     )
 
 

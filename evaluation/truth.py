@@ -150,6 +150,35 @@ def read_truth(
     return collector.result()
 
 
+@dataclass(frozen=True, slots=True)
+class _Entries:
+    """Entries of one piece of a metadata file, and their optional fields.
+
+    Attributes:
+        entries: the objects, of Python or of simdjson.
+        text: the piece, which tells fields that no entry has: to ask simdjson for a missing one takes ten times as long as for
+            another. None: not known.
+    """
+
+    entries: Sequence[Any]
+    text: bytes | None = None
+
+    def column(self, name: str) -> list[Any]:
+        """Return a field of each entry, None where it is missing."""
+        if self.text is not None and b'"%s"' % name.encode() not in self.text and b"\\" not in self.text:
+            return [None] * len(self.entries)
+        return [entry.get(name) for entry in self.entries]
+
+    def durations_s(self) -> list[float]:
+        """Read the seconds of each clip from the first usable field of `DURATIONS`; NaN without one."""
+        durations_s = [float("nan")] * len(self.entries)
+        for name, rate in reversed(DURATIONS):
+            for k, value in enumerate(self.column(name)):
+                if type(value) in (int, float) and value > 0:
+                    durations_s[k] = float(value) / rate
+        return durations_s
+
+
 @dataclass(slots=True)
 class _EntryCollector:
     """Checks and collects the entries of a metadata file."""
@@ -168,7 +197,7 @@ class _EntryCollector:
     source: list[str] = field(default_factory=list)
     splits: list[str] = field(default_factory=list)
 
-    def add_simdjson(self, parsed: Any, _: bytes) -> bool:
+    def add_simdjson(self, parsed: Any, text: bytes) -> bool:
         """Add a piece in which every entry has the usual form; leave others to `add_python`."""
         try:
             splits = split_names(self.split or "")
@@ -186,7 +215,7 @@ class _EntryCollector:
         if any(type(file) is not str for file in files) or not is_valid:
             return False
         self.entries += len(parsed)
-        self._add(entries, files, [len(pairs) for pairs in lists], segments)
+        self._add(_Entries(entries, text), files, [len(pairs) for pairs in lists], segments)
         return True
 
     def add_python(self, value: Any) -> None:
@@ -204,7 +233,7 @@ class _EntryCollector:
                 continue
             file = self._field(fields, "file", str, number)
             segments = self._segments(fields, number)
-            self._add([fields], [file], [len(segments)], segments)
+            self._add(_Entries([fields]), [file], [len(segments)], segments)
 
     def _field(self, entry: Mapping[str, object], name: str, kind: type, number: int) -> Any:
         if name not in entry:
@@ -228,27 +257,27 @@ class _EntryCollector:
                 )
         return np.array(pairs, dtype=np.float64).reshape(-1, 2)
 
-    def _add(self, entries: list[Any], files: list[str], counts: list[int], segments: npt.NDArray[np.float64]) -> None:
+    def _add(self, entries: _Entries, files: list[str], counts: list[int], segments: npt.NDArray[np.float64]) -> None:
         self.files += files
         self.counts += counts
         if self.split is not None:
-            self.splits += [entry.get("split", NO_SPLIT) for entry in entries]
+            self.splits += [NO_SPLIT if split is None else split for split in entries.column("split")]
         self.segments.append(segments.reshape(-1, 2).astype(np.float64))
-        kinds = [entry.get("modify_type") for entry in entries]
+        kinds = entries.column("modify_type")
         if not any(kinds):
-            flags = [(entry.get("modify_audio"), entry.get("modify_video")) for entry in entries]
+            flags = zip(entries.column("modify_audio"), entries.column("modify_video"), strict=True)
             self.modality += [MODALITY_OF_FLAGS[a, v] if type(a) is type(v) is bool else "" for a, v in flags]
         else:
             self.modality += [MODALITY_OF_TYPE.get(str(kind), "") for kind in kinds]
-        self.duration_s += [_duration_s(entry) for entry in entries]
+        self.duration_s += entries.durations_s()
         if not self.details:
             return
-        for entry, file in zip(entries, files, strict=True):
-            original = entry.get("original")
-            self.source.append(original if type(original) is str and original else file)
-            for name in GENERATORS:
-                model = entry.get(name)
-                self.generators[name].append(model if type(model) is str else "")
+        originals = entries.column("original")
+        self.source += [
+            name if type(name) is str and name else file for name, file in zip(originals, files, strict=True)
+        ]
+        for name in GENERATORS:
+            self.generators[name] += [model if type(model) is str else "" for model in entries.column(name)]
 
     def _describe_split(self) -> str:
         """Describe the requested split, and those that the metadata have."""
@@ -306,15 +335,6 @@ def _first_duplicate(names: list[str]) -> str | None:
             break
         earlier.add(name)
     return name
-
-
-def _duration_s(entry: Any) -> float:
-    """Read the seconds of a clip from the first usable field of `DURATIONS`."""
-    for name, rate in DURATIONS:
-        value = entry.get(name)
-        if type(value) in (int, float) and value > 0:
-            return float(value) / rate
-    return float("nan")
 
 
 def read_file_list(path: str | os.PathLike[str]) -> list[str]:

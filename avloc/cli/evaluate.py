@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ from avloc.core.provenance import METADATA, PREDICTIONS, VERSUS
 from avloc.errors import AvlocError
 
 if TYPE_CHECKING:
-    from avloc.core.provenance import Provenance
+    from avloc.core.provenance import FileIdentity, Provenance
     from avloc.evaluation.bootstrap import Interval
     from avloc.evaluation.detection import ClipLabels
     from avloc.evaluation.evidence.ranges import RangeScores
@@ -106,14 +106,27 @@ class EvaluateOptions:
             system = f"{checkpoint.name} ({system})"
         return f"{self.system or system} on {name}, {split}"
 
-    def provenance(self) -> Provenance | None:
-        """Return the record of what makes the scores, for the output files; None without any."""
-        if self.json is None and self.csv is None and self.report is None:
+    @property
+    def inputs(self) -> dict[str, Path | None]:
+        """The files that the scores rest on, by their roles in the record."""
+        return {PREDICTIONS: self.predictions, METADATA: self.metadata, VERSUS: self.versus}
+
+    @property
+    def has_output(self) -> bool:
+        """Tell whether a file is written, which holds the record of what made it."""
+        return not (self.json is None and self.csv is None and self.report is None)
+
+    def provenance(self, inputs: Mapping[str, FileIdentity] | None = None) -> Provenance | None:
+        """Return the record of what makes the scores, for the output files; None without any.
+
+        Args:
+            inputs: the identities of the files, if they were hashed already.
+        """
+        if not self.has_output:
             return None
         from avloc.cli.scores.provenance import recorded_settings, scoring_provenance
 
-        files = {PREDICTIONS: self.predictions, METADATA: self.metadata, VERSUS: self.versus}
-        return scoring_provenance(self.command, recorded_settings(self), files)
+        return scoring_provenance(self.command, recorded_settings(self), self.inputs, inputs)
 
     @property
     def needs_insight(self) -> bool:
@@ -307,8 +320,8 @@ def _score_segments(options: EvaluateOptions, protocol: Protocol) -> None:
     from avloc.evaluation.reporting.tables import report_tables
     from avloc.evaluation.reporting.terminal import print_tables
 
-    evaluation = _evaluate(options, options.predictions, protocol)
-    report = _build_report(options, evaluation, protocol, options.provenance())
+    evaluation, provenance = _evaluate_recorded(options, protocol)
+    report = _build_report(options, evaluation, protocol, provenance)
     print_tables(report_tables(report, insight=options.insight))
     numbers = report if options.insight else replace(report, insight=None)  # the page has it unasked
     write_numbers_files(options.json, options.csv, numbers)
@@ -316,6 +329,17 @@ def _score_segments(options: EvaluateOptions, protocol: Protocol) -> None:
         from avloc.evaluation.reporting.report import write_report
 
         write_report(options.report, evaluation, report, title=options.report_title(report.provenance))
+
+
+def _evaluate_recorded(options: EvaluateOptions, protocol: Protocol) -> tuple[Evaluation, Provenance | None]:
+    """Evaluate, and hash the files at the same time if a record is wanted."""
+    if not options.has_output:
+        return _evaluate(options, options.predictions, protocol), None
+    from avloc.cli.scores.provenance import identifying_inputs
+
+    with identifying_inputs(options.inputs) as identities:
+        evaluation = _evaluate(options, options.predictions, protocol)
+        return evaluation, options.provenance(identities())
 
 
 def _evaluate(options: EvaluateOptions, predictions: Path, protocol: Protocol) -> Evaluation:

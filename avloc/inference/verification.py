@@ -112,12 +112,8 @@ def verify_result(
 def _read(path: Path) -> tuple[dict[str, Any], Localization, Provenance, CheckpointIdentity]:
     """Read a result that records what made it."""
     document = read_json(path, "result of avloc localize")
-<<<<<<< HEAD
     cure = "earlier ones do not record what made them, so localize the clip again"
     document = check_schema(document, path, SCHEMA, "a result", cure)
-=======
-    document = check_schema(document, path, SCHEMA, "a result", "localize the clip again")
->>>>>>> 012cce894b234f5f8262e8fbbd06651b57b644af
     with result_errors(path):
         recorded = Localization.from_dict(document)
         float(document["threshold"]["value"])

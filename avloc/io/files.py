@@ -36,7 +36,7 @@ _CURES = {
     errno.ENAMETOOLONG: "a name that is too long for the file system; shorten it",
 }
 """Errors of the system for which people can do something, with the cure."""
-HASHED_BLOCK_BYTES = 1 << 20
+HASHED_BLOCK_BYTES = 1 << 22  # a thread that hashes beside one that computes waits for Python's lock after each block
 LONGEST_NAME = 255  # bytes, on every usual file system
 # The machine and process that write a temporary file: once the process is gone, the file may be removed.
 _OWNER = re.compile(r"\.(?P<machine>[^.]+\.[0-9a-f]{8})\.(?P<pid>\d+)\.[0-9a-f]{8}\.tmp(\.[^.]+)?$")

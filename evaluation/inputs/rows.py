@@ -24,7 +24,9 @@ FloatRows = npt.NDArray[np.float64]
 NUL = rb"\u0000"
 NOT_BRACKETS = bytes(c for c in range(256) if c not in b"[],")
 EXCERPT_CHARACTERS = 60
-MERGED_ROWS = 1 << 19
+MIN_CAPACITY = 1 << 10
+SPARE = 1.05
+"""Room for rows beyond the expected number: a file whose later rows take less text must not be copied."""
 ROW = "[score, start, end]"
 
 
@@ -49,6 +51,43 @@ class Problem:
         return ": ".join(part for part in parts if part)
 
 
+class _GrowingRows:
+    """Rows of score, start and end that arrive in parts, column by column in one array.
+
+    New memory costs more time than the parsing of the text that fills it. So it is reserved once if the number of rows can be
+    expected, and no part is copied again.
+
+    Attributes:
+        count: number of rows.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._values = np.empty((3, 0))
+
+    def add(self, rows: FloatRows, expected: int = 0) -> None:
+        """Append rows (n, 3).
+
+        Args:
+            rows: the rows.
+            expected: number of all rows in the end, as far as it is known.
+        """
+        end = self.count + len(rows)
+        if end > self._values.shape[1]:
+            values = np.empty(
+                (3, max(end, MIN_CAPACITY, 2 * self.count, expected))
+            )  # pages that stay empty cost nothing
+            values[:, : self.count] = self._values[:, : self.count]
+            self._values = values
+        self._values[:, self.count : end] = rows.T
+        self.count = end
+
+    def columns(self) -> tuple[FloatRows, FloatRows]:
+        """Return the scores (R,), and starts and ends (R, 2)."""
+        scores, segments = self._values[0, : self.count], self._values[1:, : self.count].T
+        return scores, segments
+
+
 @dataclass(slots=True)
 class RowCollector:
     """Checks and collects the rows of clips.
@@ -63,15 +102,13 @@ class RowCollector:
     problems: list[Problem] | None
     files: list[str] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
-    scores: list[FloatRows] = field(default_factory=list)
-    segments: list[FloatRows] = field(default_factory=list)  # (2, rows) each
-    pending: list[FloatRows] = field(default_factory=list)  # (rows, 3) each
-    pending_rows: int = 0
     notes: list[str] = field(default_factory=list)
+    _rows: _GrowingRows = field(default_factory=_GrowingRows)
+    _text_bytes: int = 0
 
     def add_simdjson(self, parsed: Any, text: bytes) -> bool:
         """Add a piece in which every value is a list of [number, number, number]; leave others to `add_python`."""
-        if NUL in text:  # simdjson would look such a name up by its part before the NUL
+        if b"\\" in text and NUL in text:  # simdjson would look such a name up by its part before the NUL
             return False
         names = list(parsed.keys())
         try:
@@ -89,6 +126,7 @@ class RowCollector:
         flat = np.frombuffer(b"".join(buffers)).reshape(-1, 3)
         if self.problems is None and not is_finite(flat).all():
             return False
+        self._text_bytes += len(text)
         self._add(names, counts, flat)
         return True
 
@@ -144,18 +182,13 @@ class RowCollector:
     def _add(self, names: list[str], counts: list[int], flat: FloatRows) -> None:
         self.files += names
         self.counts += counts
-        self.pending.append(flat)
-        self.pending_rows += len(flat)
-        if self.pending_rows >= MERGED_ROWS:
-            self._merge()
+        self._rows.add(flat, self._expected_rows(len(flat)))
 
-    def _merge(self) -> None:
-        """Move the pending rows into one large array per column: small ones that stay cost a page fault per 4 KiB."""
-        flat = np.concatenate([np.zeros((0, 3)), *self.pending])
-        self.scores.append(flat[:, 0].copy())
-        self.segments.append(flat[:, 1:].T.copy())
-        self.pending.clear()
-        self.pending_rows = 0
+    def _expected_rows(self, added: int) -> int:
+        """Estimate the rows of the whole file from the text of those that were read; 0 if simdjson read none of it."""
+        if not self._text_bytes or not isinstance(self.source, Path):
+            return 0
+        return int(SPARE * (self._rows.count + added) * self.source.stat().st_size / self._text_bytes)
 
     def _check_array(self, file: str, value: Any) -> FloatRows:
         """Convert rows from memory; lists that numpy does not take as numbers (n, 3) are checked row by row."""
@@ -210,13 +243,9 @@ class RowCollector:
 
     def result(self) -> tuple[list[str], PredictionRows]:
         """Return the clips and their rows; of a repeated clip the first list stays."""
-        self._merge()
-        scores = np.concatenate([np.zeros(0), *self.scores])
-        self.scores.clear()  # free the memory before the next copy
-        segments = np.concatenate([np.zeros((2, 0)), *self.segments], axis=1)
-        self.segments.clear()
+        scores, segments = self._rows.columns()
         offsets = np.concatenate([[0], np.cumsum(self.counts)]).astype(np.int64)
-        rows = PredictionRows(scores, segments.T, offsets)
+        rows = PredictionRows(scores, segments, offsets)
         if len(set(self.files)) == len(self.files):
             return self.files, rows
         first: dict[str, int] = {}

@@ -23,6 +23,9 @@ SCORES = {
     "distinct": lambda random, n: random.normal(size=n),
     "tied": lambda random, n: random.integers(-3, 3, n) / 4,
     "one in single precision": lambda random, n: 0.3 + 1e-12 * random.integers(0, 5, n),
+    "decimals": lambda random, n: random.uniform(size=n).round(2),
+    "single": lambda random, n: random.uniform(size=n).astype(np.float32).astype(float),
+    "decimals and single": lambda random, n: np.where(random.integers(0, 2, n) > 0, 0.1, float(np.float32(0.1))),
     "both": lambda random, n: random.integers(0, 3, n) / 3 + 1e-12 * random.integers(0, 3, n),
 }
 
@@ -54,6 +57,27 @@ def test_an_order_of_its_own_only_where_single_precision_ties():
     assert rank_rows(exact).strict is None
     close = PredictionRows(np.array([0.1, 0.2, 0.1 + 1e-12]), np.zeros((3, 2)), np.array([0, 3]))
     assert rank_rows(close).strict.tolist() == [1, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("scores", "is_kept"),
+    [
+        ([0.1234567, 0.1234568, 0.0, 1.0], True),
+        ([float(np.float32(0.1)), -3.5, 2.0**90], True),
+        ([0.1, float(np.float32(0.1))], False),
+        ([0.12345678, 0.5], False),  # unknown, so they are compared
+        ([1.1, 0.5], False),
+        ([np.nan, 0.1], False),
+    ],
+)
+def test_scores_that_stay_apart_in_single_precision_need_no_comparison(monkeypatch, scores, is_kept):
+    rows = PredictionRows(
+        np.array([*scores, scores[0]]), np.zeros((len(scores) + 1, 2)), np.array([0, len(scores) + 1])
+    )
+    compared = []
+    monkeypatch.setattr(ranking, "_differs_in_double", lambda *part: compared.append(part) or False)
+    rank_rows(rows)
+    assert (not compared) == is_kept
 
 
 def test_no_rows():

@@ -217,6 +217,17 @@ def test_files_of_other_programs_score_as_ours(cases, tmp_path):
         evaluate(cases / "anet.json", cases / "metadata.min.json")
 
 
+def test_errors_are_the_same_whether_near_misses_were_kept_or_matched_later():
+    rows = {"a.mp4": [[0.9, 1.0, 1.2], [0.8, 5.0, 6.0], [0.3, 5.1, 6.1]], "b.mp4": [[0.7, 0.0, 1.0]]}
+    truth = {"a.mp4": [[1.0, 2.0], [5.0, 6.0]], "b.mp4": []}
+    kept, later = (evaluate(rows, truth, details=details) for details in (True, False))
+    assert later.table == kept.table
+    assert len(kept.hits["strict"].pairs.row) == 3
+    assert len(later.hits["strict"].pairs.row) == 2
+    assert later.to_dict(insight=True) == kept.to_dict(insight=True)
+    assert kept.to_dict(insight=True)["insight"]["errors"]["kinds"]["end"]["count"] == 1
+
+
 def test_predictions_of_other_clips_name_both_files(small_files):
     predictions, metadata = small_files
     predictions.write_text('{"x": []}')

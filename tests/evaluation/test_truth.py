@@ -159,6 +159,15 @@ def test_odd_attributes_count_as_unknown(tmp_path):
     assert np.isnan(truth.duration_s).all()
 
 
+@pytest.mark.parametrize("name", ["duration", "dur\\u0061tion"])
+def test_a_field_that_some_entries_have_is_read_however_its_name_is_written(tmp_path, name):
+    text = f'[{{"file": "a", "fakes": []}}, {{"file": "b", "fakes": [], "{name}": 2.5, "audio_frames": 16000}}]'
+    (tmp_path / "m.json").write_text(text)
+    duration_s = read_truth(tmp_path / "m.json", "fakes").duration_s
+    assert np.isnan(duration_s[0])
+    assert duration_s[1] == 2.5
+
+
 def test_segments_from_memory_equal_those_of_a_file(tmp_path):
     segments = {"a": [[1, 2.5], [3, 4]], "b": []}
     entries = [{"file": file, "fakes": clip} for file, clip in segments.items()]

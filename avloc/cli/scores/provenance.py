@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING
 
 from avloc.cli.scores.clip_scores import print_warnings
@@ -36,7 +39,43 @@ def prediction_roles(files: Sequence[Path]) -> dict[str, Path | None]:
     return {f"{PREDICTIONS} {number}": file for number, file in enumerate(files, 1)}
 
 
-def scoring_provenance(command: str, settings: Mapping[str, object], files: Mapping[str, Path | None]) -> Provenance:
+def identify_inputs(
+    files: Mapping[str, Path | None], pulse: Callable[[], object] = lambda: None
+) -> dict[str, FileIdentity]:
+    """Hash files by role; one that is None is left out. `pulse` is called with each block.
+
+    Raises:
+        OSError: if a file cannot be read.
+    """
+    return {role: identify_file(file, pulse=pulse) for role, file in files.items() if file is not None}
+
+
+@contextmanager
+def identifying_inputs(files: Mapping[str, Path | None]) -> Iterator[Callable[[], dict[str, FileIdentity]]]:
+    """Hash files in a thread while the block reads them, and yield a function that waits for the result.
+
+    It raises what `identify_inputs` raises. When the block ends, the thread ends.
+    """
+    has_ended = Event()
+
+    def check() -> None:
+        if has_ended.is_set():
+            raise InterruptedError("nobody waits for the hashes")
+
+    with ThreadPoolExecutor(1) as pool:
+        identities = pool.submit(identify_inputs, files, check)
+        try:
+            yield identities.result
+        finally:
+            has_ended.set()
+
+
+def scoring_provenance(
+    command: str,
+    settings: Mapping[str, object],
+    files: Mapping[str, Path | None],
+    inputs: Mapping[str, FileIdentity] | None = None,
+) -> Provenance:
     """Hash the files of a command, and return its record, with the checkpoint that made the predictions if that is known.
 
     Args:
@@ -44,11 +83,12 @@ def scoring_provenance(command: str, settings: Mapping[str, object], files: Mapp
         settings: the options that change the result, as JSON values.
         files: by role, the inputs; one that is None is left out. `avloc predict` writes a record beside predictions, which names
             the checkpoint.
+        inputs: result of `identify_inputs`, if the files were hashed already.
 
     Raises:
         OSError: if a file cannot be read.
     """
-    inputs = {role: identify_file(file) for role, file in files.items() if file is not None}
+    inputs = identify_inputs(files) if inputs is None else inputs
     predictions = files.get(PREDICTIONS)
     checkpoint = None if predictions is None else _checkpoint(predictions, inputs[PREDICTIONS])
     return current_provenance(command, settings, checkpoint, inputs)

@@ -8,7 +8,14 @@ import pytest
 
 from avloc.cli.evaluate import parse
 from avloc.cli.main import main
-from avloc.cli.scores.provenance import FILES, prediction_roles, recorded_settings, scoring_provenance
+from avloc.cli.scores import provenance as scores_provenance
+from avloc.cli.scores.provenance import (
+    FILES,
+    identifying_inputs,
+    prediction_roles,
+    recorded_settings,
+    scoring_provenance,
+)
 from avloc.core.provenance import CheckpointIdentity, FileIdentity, Provenance
 from avloc.io.provenance import read_sidecar, sidecar_path, write_sidecar
 
@@ -39,6 +46,35 @@ def test_a_record_has_the_hashes_and_the_checkpoint_of_the_predictions(files):
         "versus": sha256(predictions),
     }
     assert (record.checkpoint, record.settings) == (CHECKPOINT, {"seed": 0})
+
+
+def test_files_are_hashed_beside_a_block(files):
+    roles = {"predictions": files[0], "metadata": files[1], "versus": None}
+    with identifying_inputs(roles) as identities:
+        inputs = identities()
+    assert {role: file.sha256 for role, file in inputs.items()} == {
+        "predictions": sha256(files[0]),
+        "metadata": sha256(files[1]),
+    }
+    record = scoring_provenance("avloc evaluate", {}, roles, inputs)
+    assert (record.inputs, record.checkpoint) == (inputs, CHECKPOINT)
+
+
+def test_a_file_that_cannot_be_hashed_is_an_error_only_for_who_waits(tmp_path):
+    with identifying_inputs({"predictions": tmp_path / "none"}):
+        pass
+    with pytest.raises(FileNotFoundError), identifying_inputs({"predictions": tmp_path / "none"}) as identities:
+        identities()
+
+
+def test_hashing_ends_with_its_block(tmp_path, monkeypatch):
+    def hash_without_end(file, pulse):
+        while True:
+            pulse()
+
+    monkeypatch.setattr(scores_provenance, "identify_file", hash_without_end)
+    with pytest.raises(ValueError, match="the block's own"), identifying_inputs({"predictions": tmp_path}):
+        raise ValueError("the block's own")
 
 
 def test_several_systems_have_roles_of_their_own_and_no_checkpoint(files):

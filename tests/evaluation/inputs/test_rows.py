@@ -24,6 +24,31 @@ def test_usual_files_are_parsed_by_simdjson_alone(tmp_path, monkeypatch):
     assert predictions.rows.segments.tolist() == [row[1:] for rows in data.values() for row in rows]
 
 
+@pytest.mark.parametrize("counts", [[3] * 400, [0] * 390 + [200] * 10, [200] * 10 + [0] * 390])
+def test_rows_are_whole_however_many_the_first_clips_let_expect(tmp_path, monkeypatch, counts):
+    monkeypatch.setattr(jsonstream, "PIECE_BYTES", 1000)
+    values = np.random.default_rng(0).uniform(0, 9, (sum(counts), 3)).round(3)
+    clips = np.split(values, np.cumsum(counts)[:-1])
+    data = {f"id/{k}.mp4": clip.tolist() for k, clip in enumerate(clips)}
+    (tmp_path / "p.json").write_text(json.dumps(data))
+    rows = read_predictions(tmp_path / "p.json").rows
+    assert np.array_equal(np.column_stack([rows.scores, rows.segments]), values)
+    assert np.diff(rows.offsets).tolist() == counts
+
+
+def test_memory_of_the_expected_rows_is_reserved_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(jsonstream, "PIECE_BYTES", 2000)
+    reserved, empty = [], np.empty
+    monkeypatch.setattr(
+        np, "empty", lambda shape, *args, **kwargs: reserved.append(shape) or empty(shape, *args, **kwargs)
+    )
+    (tmp_path / "p.json").write_text(json.dumps({f"id/{k:03}.mp4": [[0.25, 1.5, 2.5]] * 20 for k in range(200)}))
+    assert len(read_predictions(tmp_path / "p.json").rows.scores) == 4000
+    capacities = [shape[1] for shape in reserved if isinstance(shape, tuple) and shape[:1] == (3,) and shape[1]]
+    assert len(capacities) == 1
+    assert 4000 <= capacities[0] < 4800
+
+
 def test_select_videos():
     rows = PredictionRows(np.array([1, 4, 7]), np.array([[2, 3], [5, 6], [8, 9]]), np.array([0, 1, 1, 3]))
     chosen = select_videos(rows, [2, 1, 2])
