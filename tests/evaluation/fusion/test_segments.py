@@ -70,7 +70,9 @@ def test_two_localizers_are_better_than_one(build_arrays):
     fused = SegmentFusion(calibrations, (1.0, 1.0), merge_iou=0.6, absence=1.0).fuse([rows for rows, _ in systems])
 
     def ap(rows):
-        return find_hits(rows, truth, modes=("strict",), ap_ious=(0.5,), ar_counts=(10,))["strict"].scores((0.5,)).ap[0.5]
+        return (
+            find_hits(rows, truth, modes=("strict",), ap_ious=(0.5,), ar_counts=(10,))["strict"].scores((0.5,)).ap[0.5]
+        )
 
     assert ap(fused) > max(ap(rows) for rows, _ in systems) + 0.02
 
