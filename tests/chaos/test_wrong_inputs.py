@@ -281,7 +281,7 @@ CASES = {
     "serve --total 100 --largest 200": "want --total of at least --largest (200 MB), got 100",
     "serve --host nowhere.invalid --port 0": "is no address of this machine",
     "localize clip.mp4 --verify none.json": "none.json: no such result of avloc localize",
-    "localize clip.mp4 --verify p.json": "got no schema; localize the clip again",
+    "localize clip.mp4 --verify p.json": "so localize the clip again",
     # info
     "info none.json": "none.json: no such file or folder",
     "info p.json --json npy": "npy: is a folder, want the name of a file to write",

@@ -43,7 +43,7 @@ def test_a_record_beside_a_file_is_bound_to_its_content(tmp_path):
     [
         ([], "want a record of provenance of schema avloc.provenance/1, got 'list'"),
         ({"schema": "avloc.provenance/9"}, "got 'avloc.provenance/9'"),
-        ({"avloc": "0.1.0", "created": ""}, "of schema avloc.provenance/1, got None"),
+        ({"avloc": "0.1.0", "created": ""}, "of schema avloc.provenance/1, got no schema"),
         ({"schema": "avloc.provenance/1", "avloc": 1}, "a damaged record of provenance, .* want a text"),
     ],
 )
