@@ -580,6 +580,25 @@ def make_server(small_checkpoint: Path) -> Iterator[Callable[..., Server]]:
 
 
 @pytest.fixture(scope="session")
+def wait_for_end() -> Callable[[Sequence[int]], None]:
+    """A function that waits until processes have ended; multiprocessing's resource tracker ends a moment after its parent."""
+
+    def runs(pid: int) -> bool:
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        except OSError:
+            return False
+
+    def wait(pids: Sequence[int]) -> None:
+        deadline_s = time.monotonic() + 60
+        while any(map(runs, pids)):
+            assert time.monotonic() < deadline_s, "workers outlive their parent"
+            time.sleep(0.02)
+
+    return wait
+
+
+@pytest.fixture(scope="session")
 def generated_split() -> ModuleType:
     """The module `tests/chaos/generated_split.py`, which writes a split of any size for predictions."""
     path = Path(__file__).with_name("chaos") / "generated_split.py"

@@ -18,6 +18,7 @@ from avloc.cli.scores.clip_scores import (
     read_clip_labels,
     score_clip_scores,
     split_hint,
+    system_names,
     write_numbers_files,
 )
 from avloc.core.provenance import METADATA, PREDICTIONS, VERSUS
@@ -419,8 +420,7 @@ def _build_report(
     versus = None
     if options.versus is not None:
         other = _evaluate(options, options.versus, protocol)
-        same_name = options.versus.name == options.predictions.name  # a folder per system
-        name = str(options.versus) if same_name else options.versus.name
+        name = system_names([options.predictions, options.versus])[1]
         versus = Comparison(name, other.table, _bootstrap(options, evaluation, other, draws))
     return EvaluationReport(
         evaluation.table,

@@ -19,6 +19,7 @@ from avloc.core.provenance import Provenance
 from avloc.core.records import MODALITIES
 from avloc.core.timeline import TimeGrid
 from avloc.errors import AvlocError
+from avloc.io.files import schema_name
 from avloc.localization.options import LIKELY_FORGED, NO_EVIDENCE_LLR, THRESHOLD
 from avloc.localization.segment import LocalizedSegment
 
@@ -293,9 +294,7 @@ class Localization:
         """
         schema = document.get("schema")
         if schema not in (SCHEMA, *EARLIER_SCHEMAS):
-            raise AvlocError(
-                f"want a localization of schema {SCHEMA}, got {'no schema' if schema is None else repr(schema)}"
-            )
+            raise AvlocError(f"want a localization of schema {SCHEMA}, got {schema_name(document)}")
         step, rows = document["step"], [*document["segments"], *document.get("weaker_segments", ())]
         fakeness = np.array([step[m] for m in MODALITIES], dtype=np.float32).T  # None becomes NaN
         modality_scores = np.array([[row[f"{m}_score"] or 0.0 for m in MODALITIES] for row in rows], dtype=np.float64)

@@ -11,9 +11,6 @@ if TYPE_CHECKING:
     from avloc.models.batfd.network import BATFD as BATFD
     from avloc.models.batfd.plus import BATFDPlus as BATFDPlus
     from avloc.models.batfd.published import load_published as load_published
-    from avloc.models.boundary_transformer.clip_pooling import AttentiveStatisticsPooling as AttentiveStatisticsPooling
-    from avloc.models.boundary_transformer.clip_pooling import MeanPooling as MeanPooling
-    from avloc.models.boundary_transformer.clip_pooling import MultiHeadFactorizedPooling as MultiHeadFactorizedPooling
     from avloc.models.boundary_transformer.network import BoundaryTransformer as BoundaryTransformer
     from avloc.models.boundary_transformer.weak_pooling import InstancePooling as InstancePooling
     from avloc.models.boundary_transformer.weak_pooling import multiple_instance_loss as multiple_instance_loss
@@ -21,6 +18,9 @@ if TYPE_CHECKING:
     from avloc.models.checkpoint import Checkpoint as Checkpoint
     from avloc.models.checkpoint import read_checkpoint as read_checkpoint
     from avloc.models.checkpoint import write_checkpoint as write_checkpoint
+    from avloc.models.clip_pooling import AttentiveStatisticsPooling as AttentiveStatisticsPooling
+    from avloc.models.clip_pooling import MeanPooling as MeanPooling
+    from avloc.models.clip_pooling import MultiHeadFactorizedPooling as MultiHeadFactorizedPooling
     from avloc.models.front_ends.catalog import build_front_end as build_front_end
     from avloc.models.front_ends.lips import LipFrontEnd as LipFrontEnd
     from avloc.models.front_ends.raw import RawFrontEnd as RawFrontEnd
@@ -54,15 +54,15 @@ __all__ = [
 ]
 
 _MODULES = {
-    "AttentiveStatisticsPooling": "avloc.models.boundary_transformer.clip_pooling",
+    "AttentiveStatisticsPooling": "avloc.models.clip_pooling",
     "BATFD": "avloc.models.batfd.network",
     "BATFDPlus": "avloc.models.batfd.plus",
     "BoundaryTransformer": "avloc.models.boundary_transformer.network",
     "Checkpoint": "avloc.models.checkpoint",
     "InstancePooling": "avloc.models.boundary_transformer.weak_pooling",
     "LipFrontEnd": "avloc.models.front_ends.lips",
-    "MeanPooling": "avloc.models.boundary_transformer.clip_pooling",
-    "MultiHeadFactorizedPooling": "avloc.models.boundary_transformer.clip_pooling",
+    "MeanPooling": "avloc.models.clip_pooling",
+    "MultiHeadFactorizedPooling": "avloc.models.clip_pooling",
     "Network": "avloc.models.network",
     "RawFrontEnd": "avloc.models.front_ends.raw",
     "SpectrogramFrontEnd": "avloc.models.front_ends.spectrogram",

@@ -52,25 +52,11 @@ def descendants(pid):
     return [int(child) for child in children] + [grandchild for child in children for grandchild in descendants(child)]
 
 
-def runs(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def wait_for_end(processes):
-    deadline = time.monotonic() + 120
-    while any(map(runs, processes)):
-        assert time.monotonic() < deadline, "workers outlive their parent"
-        time.sleep(0.05)
-
-
 def parts(folder):
     return sorted(folder.glob(".p.json.journal/*.part"))
 
 
-def kill_in_turn(words, folder, kills, random, *, pause_s=0.0, start=start):
+def kill_in_turn(words, folder, kills, random, wait_for_end, *, pause_s=0.0, start=start):
     """Start `words` and kill it, each time after some more parts; returns the signals and the output of the last run."""
     given = []
     while len(given) < kills:
@@ -96,17 +82,19 @@ def kill_in_turn(words, folder, kills, random, *, pause_s=0.0, start=start):
     return given, finished(start(words, folder), timeout_s=3600)
 
 
-def test_predict_of_a_store(generated_split, tmp_path, start_avloc):
+def test_predict_of_a_store(generated_split, tmp_path, start_avloc, wait_for_end):
     words = generated_split.write_split(tmp_path, 2000)
     finished(start_avloc([*words, "--out", "whole.json"], tmp_path))
-    given, out = kill_in_turn([*words, "--out", "p.json"], tmp_path, 3, np.random.default_rng(1), start=start_avloc)
+    given, out = kill_in_turn(
+        [*words, "--out", "p.json"], tmp_path, 3, np.random.default_rng(1), wait_for_end, start=start_avloc
+    )
     print(f"predict: 2,000 clips of a store, killed by {', '.join(s.name for s in given)}: equal")
     assert re.fullmatch(r"p\.json: 2000 clips( \(\d+ by an earlier run\))?, 200000 rows, 0 failed\n", out)
     assert (tmp_path / "p.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
     assert not list(tmp_path.glob(".*"))
 
 
-def test_a_killed_prediction_leaves_no_workers(tiny_checkpoint, tiny_set, tmp_path):
+def test_a_killed_prediction_leaves_no_workers(tiny_checkpoint, tiny_set, tmp_path, wait_for_end):
     """Killed while clips are decoded in worker processes."""
     words = ["predict", "--checkpoint", tiny_checkpoint, "--dataset", "lavdf", "--root", tiny_set, "--split", "train"]
     for number in (signal.SIGKILL, signal.SIGTERM):
@@ -134,7 +122,7 @@ def peak_megabytes(process):
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
-def test_predict_of_343240_clips(generated_split, tmp_path):
+def test_predict_of_343240_clips(generated_split, tmp_path, wait_for_end):
     """AV-Deepfake1M++'s test split: killed five times, equal byte for byte, and flat in memory."""
     small, large, peaks = tmp_path / "small", tmp_path / "large", []
     for folder, clips in ((small, 256), (large, 343_240)):
@@ -146,7 +134,7 @@ def test_predict_of_343240_clips(generated_split, tmp_path):
     base, peak = peaks
     print(f"predict: 343,240 clips: {peak:.0f} MB at most, of 256 clips {base:.0f} MB")
     assert peak < base + 300
-    given, _ = kill_in_turn([*words, "--out", "p.json"], large, 5, np.random.default_rng(5), pause_s=40.0)
+    given, _ = kill_in_turn([*words, "--out", "p.json"], large, 5, np.random.default_rng(5), wait_for_end, pause_s=40.0)
     assert len(given) == 5
     print(f"killed by {', '.join(s.name for s in given)}: equal")
     assert (large / "p.json").read_bytes() == (large / "whole.json").read_bytes()
@@ -154,10 +142,12 @@ def test_predict_of_343240_clips(generated_split, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_thirty_kills_of_predict(generated_split, tmp_path):
+def test_thirty_kills_of_predict(generated_split, tmp_path, wait_for_end):
     words = generated_split.write_split(tmp_path, 40_000)
     finished(start([*words, "--out", "whole.json"], tmp_path))
-    given, _ = kill_in_turn([*words, "--out", "p.json"], tmp_path, 30, np.random.default_rng(7), pause_s=0.3)
+    given, _ = kill_in_turn(
+        [*words, "--out", "p.json"], tmp_path, 30, np.random.default_rng(7), wait_for_end, pause_s=0.3
+    )
     print(f"predict: killed {len(given)} times: equal")
     assert len(given) == 30
     assert (tmp_path / "p.json").read_bytes() == (tmp_path / "whole.json").read_bytes()

@@ -38,21 +38,6 @@ def clip(tmp_path, frames, beep):
     return tmp_path / "clip.mp4"
 
 
-def exists(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def end_soon(pids):
-    """Whether processes end; multiprocessing's resource tracker ends a moment after its parent."""
-    deadline_s = time.monotonic() + 60
-    while any(map(exists, pids)) and time.monotonic() < deadline_s:
-        time.sleep(0.02)
-    return not any(map(exists, pids))
-
-
 def test_many_uploads_at_once(server, clip, tmp_path):
     (tmp_path / "text.mp4").write_text("no media " * 50)
     (tmp_path / "cut.mp4").write_bytes(clip.read_bytes()[:700])
@@ -174,7 +159,7 @@ with sync_playwright() as playwright:
 """
 
 
-def test_nothing_is_left_after_a_server_stops_or_is_killed(tmp_path, make_server, clip):
+def test_nothing_is_left_after_a_server_stops_or_is_killed(tmp_path, make_server, wait_for_end, clip):
     killed = make_server(tmp_path)
     assert killed.request(f"/timeline/{killed.localize(clip)}/")[0] == 200
     workers = killed.workers()
@@ -185,12 +170,12 @@ def test_nothing_is_left_after_a_server_stops_or_is_killed(tmp_path, make_server
     assert names == {"avloc-serve.lock", "clip.mp4", "timeline.html"}
     server = make_server(tmp_path)
     assert {path.name for path in server.files()} == {"avloc-serve.lock"}
-    assert end_soon(workers)
+    wait_for_end(workers)
     workers = server.workers()
     assert workers
     assert server.stop() == 0
     assert list(server.folder.iterdir()) == []
-    assert end_soon(workers)
+    wait_for_end(workers)
     assert "Traceback" not in server.log.read_text()
 
 

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
@@ -163,7 +162,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_workers_end_with_their_parent(toy_job, tmp_path, number):
+def test_workers_end_with_their_parent(toy_job, tmp_path, wait_for_end, number):
     """A killed job leaves no worker behind, idle or in a library that blocks the interpreter."""
     (tmp_path / "tasks" / "job.py").write_text(PARENT)
     command = [sys.executable, str(tmp_path / "tasks" / "job.py")]
@@ -171,15 +170,5 @@ def test_workers_end_with_their_parent(toy_job, tmp_path, number):
     workers = [int(pid) for pid in parent.stdout.readline().split()]
     assert len(workers) == 2
     parent.send_signal(number)
-    deadline = time.monotonic() + 120
-    while any(state(pid) != "Z" for pid in workers):
-        assert time.monotonic() < deadline, "workers outlive their parent"
-        time.sleep(0.05)
+    wait_for_end(workers)
     assert parent.communicate()[1] == ""  # no traceback of a worker
-
-
-def state(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return "Z"

@@ -171,6 +171,16 @@ def print_warnings(predictions: Path, texts: Sequence[str], *problems: tuple[int
         print(f"warning: {shown(predictions)}: {shown(text)}", file=sys.stderr)
 
 
+def system_names(files: Sequence[Path]) -> list[str]:
+    """Name systems by their files; by the files' paths if two have one name, as in a folder per system.
+
+    >>> system_names([Path("a/val.json"), Path("b/val.json")]), system_names([Path("a/x.json"), Path("b/y.json")])
+    (['a/val.json', 'b/val.json'], ['x.json', 'y.json'])
+    """
+    names = [file.name for file in files]
+    return names if len(set(names)) == len(names) else [shown(file) for file in files]
+
+
 def split_hint(split: str | None) -> str:
     """Return the end of a warning about labelled clips without predictions: the labels may be those of several splits."""
     return "; if they are of another split, name that of the predictions by --split" if split is None else ""

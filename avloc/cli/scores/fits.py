@@ -206,7 +206,17 @@ def load_fit(use: Path, kind: str, systems: int) -> Calibration:
     calibration = read_calibration(use)
     if calibration.kind != kind:
         raise AvlocError(f"{use}: was fitted on {calibration.kind}, want a fit on {kind}")
-    if len(calibration.slopes) != systems:
-        fitted = counted(len(calibration.slopes), "system")
-        raise AvlocError(f"{use}: was fitted on {fitted}, got {counted(systems, 'file')}; want one file per system")
+    check_systems(use, len(calibration.slopes), systems)
     return calibration
+
+
+def check_systems(use: Path, fitted: int, files: int) -> None:
+    """Check that a fit gets as many files as it was fitted on systems.
+
+    Raises:
+        AvlocError: if it gets another number.
+    """
+    if files != fitted:
+        raise AvlocError(
+            f"{use}: was fitted on {counted(fitted, 'system')}, got {counted(files, 'file')}; want one file per system"
+        )

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from avloc.cli.arguments.parser import command_line, parser
 from avloc.cli.arguments.values import output, path, positive
-from avloc.cli.scores.clip_scores import add_cost_options, print_warnings, read_clip_labels
+from avloc.cli.scores.clip_scores import add_cost_options, print_warnings, read_clip_labels, system_names
 from avloc.cli.scores.fits import (
     add_label_options,
     add_use_options,
     check_prior,
+    check_systems,
     check_ways,
     load_fit,
     load_protocol,
@@ -27,7 +28,7 @@ from avloc.cli.scores.fits import (
 )
 from avloc.cli.scores.provenance import prediction_roles, recorded_settings, scoring_provenance
 from avloc.core.provenance import FIT, METADATA, Provenance
-from avloc.errors import AvlocError, counted, shown
+from avloc.errors import AvlocError, shown
 from avloc.io.provenance import write_sidecar
 
 if TYPE_CHECKING:
@@ -236,9 +237,7 @@ def _print_fit(options: FuseOptions, fit: FusionFit) -> None:
     from avloc.evaluation.reporting.tables import Table, percent
     from avloc.evaluation.reporting.terminal import print_tables
 
-    names = [file.name for file in options.predictions]
-    if len(set(names)) < len(names):  # a folder per system
-        names = [shown(file) for file in options.predictions]
+    names = system_names(options.predictions)
     lines = [[name, percent(score)] for name, score in zip(names, fit.system_scores, strict=True)]
     note = "Strict, mean of folds of source videos; the fusion under settings chosen on\nthe other folds."
     print_tables([Table("Fusion", ["system", fit.objective], [*lines, ["fused", percent(fit.score)]], note=note)])
@@ -251,9 +250,7 @@ def _apply_rows(options: FuseOptions, use: Path, out: Path) -> None:
     from avloc.evaluation.predictions import iter_clips, write_predictions
 
     fusion = read_fusion(use)
-    if len(fusion.weights) != len(options.predictions):
-        fitted, got = counted(len(fusion.weights), "system"), counted(len(options.predictions), "file")
-        raise AvlocError(f"{use}: was fitted on {fitted}, got {got}; want one file per system")
+    check_systems(use, len(fusion.weights), len(options.predictions))
     files, systems = _read_rows(options.predictions)
     counts = {"clips": 0, "rows": 0}
 

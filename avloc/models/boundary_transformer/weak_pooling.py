@@ -23,9 +23,9 @@ from avloc.core.timeline import Segment, TimeGrid
 from avloc.errors import AvlocError
 from avloc.heads.losses import masked_mean
 from avloc.heads.modality_points import ModalityPointTargetMaker, ModalityPointTargets
-from avloc.models.boundary_transformer.clip_pooling import masked_softmax
 from avloc.models.boundary_transformer.point_branch import MASKED_LOGIT, point_positions
 from avloc.models.boundary_transformer.pooled_evidence import interval_means
+from avloc.models.clip_pooling import masked_softmax
 
 if TYPE_CHECKING:
     from avloc.models.boundary_transformer.network import BoundaryOutput

@@ -10,11 +10,6 @@ import torch
 from avloc.errors import AvlocError
 from avloc.heads.modality_points import ModalityPointTargetMaker
 from avloc.heads.points import Pyramid
-from avloc.models.boundary_transformer.clip_pooling import (
-    AttentiveStatisticsPooling,
-    MeanPooling,
-    MultiHeadFactorizedPooling,
-)
 from avloc.models.boundary_transformer.point_branch import MASKED_LOGIT
 from avloc.models.boundary_transformer.weak_pooling import (
     InstancePooling,
@@ -27,6 +22,11 @@ from avloc.models.boundary_transformer.weak_pooling import (
     pseudo_segments,
     pseudo_targets,
     top_k_mean,
+)
+from avloc.models.clip_pooling import (
+    AttentiveStatisticsPooling,
+    MeanPooling,
+    MultiHeadFactorizedPooling,
 )
 
 LOGITS = torch.tensor([[[-1.0], [2.0], [0.5], [7.0]], [[0.0], [-3.0], [1.0], [4.0]]])  # 2 clips of 4 instances

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from avloc.errors import AvlocError
-from avloc.models.boundary_transformer.clip_pooling import (
+from avloc.models.clip_pooling import (
     AttentiveStatisticsPooling,
     MeanPooling,
     MultiHeadFactorizedPooling,
