@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
@@ -24,7 +23,8 @@ from avloc.heads.candidates import PointDecoding
 from avloc.inference.raw.windows import FITTED_ROWS, inner_rows, inner_seconds, join_windows
 from avloc.inference.sources.base import InputSource, Request, clip_name
 from avloc.inference.sources.checkpoint import build_source
-from avloc.inference.streaming import Window, Windowing, decoding_problems
+from avloc.inference.streaming import Window, decoding_problems
+from avloc.inference.windowed_network import NOT_FINITE, Handlers, NetworkOutput, NotFiniteError, WindowedNetwork
 from avloc.io.provenance import identify_file
 from avloc.localization.preview import Preview
 from avloc.localization.result import Localization
@@ -39,17 +39,10 @@ if TYPE_CHECKING:
     from avloc.feature_extraction.media.types import Clip, MediaInfo
     from avloc.models.network import Network
 
-WINDOW_S = 40.0
-OVERLAP = 0.25  # of a window
-NOT_FINITE = "the network's output holds NaN or infinity"
 CHANGED = "the file changed while it was read: its hash may be that of other content"
 PRECISIONS = ("32", "bf16", "16")
 LocalizationProgress = Callable[[float], object]
 """Called with the seconds of a clip that are done."""
-
-
-class NotFiniteError(AvlocError):
-    """A network's output that holds NaN or infinity, which is no score."""
 
 
 class Localizer:
@@ -65,6 +58,7 @@ class Localizer:
 
     Attributes:
         file: the checkpoint that it was loaded from; None for a network that was made in memory.
+        windowed: the network in batches and windows.
 
     Raises:
         AvlocError: if the model lacks members of `avloc.models.Network`, or the precision is unknown.
@@ -92,6 +86,7 @@ class Localizer:
         self.model: Network = check_network(model)
         as_module(self.model).eval().to(device)
         self.source, self.device, self.precision = source, device, precision
+        self.windowed = WindowedNetwork(self.model, source, device, precision)
         self.calibration, self.description = dict(calibration or {}), description
         self.file: Path | None = None
         self.pulse: Callable[[], object] = lambda: None  # called with each decoded part
@@ -176,7 +171,7 @@ class Localizer:
 
         Args:
             clip: a file, or a clip in memory.
-            keep: at most this many segments per `WINDOW_S` of the clip.
+            keep: at most this many segments per 40 s of the clip.
             span: the part of a file, and the audio track.
             preview: whether to keep thumbnails and the loudness (`Localization.preview`).
             info: the file's header, if you have probed it: it is not opened for that again.
@@ -221,8 +216,7 @@ class Localizer:
                 observer(part)
 
         request = Request(span, () if observer is None else (observer.format,), observe, info)
-        size = self._window_steps() if self.source.windows else None
-        tracks, windows = self.source.open(clip, Windowing(size, self._overlap(size)), request)
+        tracks, windows = self.source.open(clip, self.windowed.windowing(), request)
         try:
             localization = self._merge(_with_progress(windows, progress), keep)
         except NotFiniteError as error:
@@ -249,12 +243,12 @@ class Localizer:
     ) -> Iterator[Localization]:
         """Run the network on examples, one localization each, in order.
 
-        Clips longer than `WINDOW_S`, or than the network takes at once, run in overlapping windows; a proposal counts in
+        Clips longer than 40 s, or than the network takes at once, run in overlapping windows; a proposal counts in
         the window whose inner part holds its middle, so that each place is judged with context on both sides. Short
         clips are batched. A clip for which the network's output is not finite gets no scores, but a problem.
         """
-        for batch in self._batches(examples, batch_size):
-            yield from self._run_alone(batch, keep)
+        handlers = Handlers(partial(self._run_batch, keep=keep), partial(self._merge, keep=keep), _failed)
+        yield from self.windowed.run(examples, batch_size, handlers)
 
     def set_decoding(self, decoding: PointDecoding) -> None:
         """Set how the network's candidates are decoded; a calibration that was fitted on other scores is dropped.
@@ -267,93 +261,24 @@ class Localizer:
             self.calibration = {}
         network.decoding = decoding
 
-    def _batches(self, examples: Iterable[Example], batch_size: int | None) -> Iterator[list[Example]]:
-        """Yield short examples in batches, and each long one alone, in order."""
-        batch_size = batch_size or self.source.batch_size
-        pending: list[Example] = []
-        for example in examples:
-            if self._is_long(example):
-                yield pending
-                pending = []
-                yield [example]
-            else:
-                pending.append(example)
-            if len(pending) == batch_size:
-                yield pending
-                pending = []
-        yield pending
-
-    def _is_long(self, example: Example) -> bool:
-        return self.source.windows and example.grid.length > self._window_steps()
-
-    def _run_alone(self, examples: Sequence[Example], keep: int) -> list[Localization]:
-        """Run a batch, or one example of any length; output that is not finite costs one clip and not its batch."""
-        try:
-            if len(examples) == 1 and self._is_long(examples[0]):
-                return [self._merge(self._windows(examples[0]), keep)]
-            return self._run_batch(examples, keep)
-        except NotFiniteError as error:
-            if len(examples) == 1:
-                return [_failed(examples[0], str(error))]
-            return [each for example in examples for each in self._run_alone([example], keep)]
-
-    def _window_steps(self) -> int:
-        steps = round(WINDOW_S / self.source.hop_s)
-        return steps if self.model.longest_steps is None else min(steps, self.model.longest_steps)
-
     def _run_batch(self, examples: Sequence[Example], keep: int) -> list[Localization]:
         decode = partial(self.model.decode, keep=max(keep, FITTED_ROWS))
-        return [self._localization(*each, keep) for each in self._infer(examples, decode)]
+        return [self._localization(output, keep) for output in self.windowed.infer(examples, decode)]
 
-    def _infer(
-        self, examples: Sequence[Example], decode: Callable[[Any, Any], list[Any]]
-    ) -> list[tuple[Example, TimeGrid, npt.NDArray[np.float32], Any]]:
-        """Run a batch: each example, its clock, the fakeness of its steps (infinity if it is not finite), and its decoding.
-
-        Raises:
-            NotFiniteError: if the network's output cannot be decoded.
-        """
-        import torch
-
-        if not examples:
-            return []
-        batch = self.source.collate(examples).to(self.device)
-        half = {"bf16": torch.bfloat16, "16": torch.float16}.get(self.precision)
-        kind = torch.device(self.device).type
-        with torch.inference_mode(), torch.autocast(kind, dtype=half, enabled=half is not None):
-            output = self.model(**batch.inputs._asdict())
-            steps = output.step_logits.float().sigmoid().cpu().numpy()
-            finite = output.step_logits.isfinite().cpu().numpy()
-            try:
-                decoded = decode(output, batch.grids)
-            except AvlocError as error:
-                raise NotFiniteError(str(error)) from error
-        return [
-            (example, grid, np.where(finite[b], steps[b], np.inf)[: grid.length], decoded[b])
-            for b, (example, grid) in enumerate(zip(examples, batch.grids, strict=True))
-        ]
-
-    def _localization(
-        self,
-        example: Example,
-        grid: TimeGrid,
-        fakeness: npt.NDArray[np.float32],
-        proposals: Proposals,
-        keep: int,
-    ) -> Localization:
-        """The localization of one clip of a batch: a missing modality is NaN in `fakeness`, and never named as forged.
+    def _localization(self, output: NetworkOutput, keep: int) -> Localization:
+        """The localization of one clip of a batch; a missing modality is never named as forged.
 
         Raises:
             NotFiniteError: if a score is not finite.
         """
-        fakeness = check_fakeness(example, grid, fakeness)
+        example, proposals = output.example, output.decoded
         numbers = (proposals.scores, proposals.segments, proposals.modality_scores)
         if not all(np.isfinite(each).all() for each in numbers):
             raise NotFiniteError(NOT_FINITE)
-        duration_s = example.record.duration_s or example.grid.end_s
+        duration_s = example.record.duration_s or output.grid.end_s
         exists = np.array([mask.any() for mask in example.masks])
         proposals = replace(proposals, modality_scores=proposals.modality_scores * exists).cut(example.end_s)
-        localization = self._calibrated(example, duration_s, proposals, grid, fakeness)
+        localization = self._calibrated(example, duration_s, proposals, output.grid, output.fakeness)
         return replace(localization, proposals=proposals.take(slice(keep)))
 
     def _calibrated(
@@ -390,24 +315,12 @@ class Localizer:
             if np.isnan(fakeness[:, k]).all()
         }
 
-    def _overlap(self, size: int | None) -> int:
-        """Steps that windows share: the longest segment of a map fits in, so that one window has all of it."""
-        return 0 if size is None else max(round(size * OVERLAP), min(self.model.longest_segment_steps, size // 2))
-
-    def _windows(self, example: Example) -> Iterator[Window]:
-        """A long example in overlapping windows."""
-        size, length = self._window_steps(), example.grid.length
-        overlap = self._overlap(size)
-        for begin in range(0, max(1, length - overlap), size - overlap):
-            end = min(begin + size, length)
-            yield Window(example.window(begin, end), begin, end == length)
-
     def _merge(self, windows: Iterable[Window], keep: int) -> Localization:
         """Run windows one by one; each answers for its inner part, the first and the last also for the clip's ends."""
         parts: list[Proposals] = []
         fakeness: list[npt.NDArray[np.float32]] = []
         grid, example, end = None, None, 0  # `end`: steps that are answered
-        for window, first, end in self._with_inner(windows):
+        for window, first, end in self.windowed.answers(windows):
             example = window.example
             localization = self._run_batch([example], keep)[0]
             if window.begin == 0 and window.last:
@@ -418,36 +331,10 @@ class Localizer:
         assert grid is not None
         assert example is not None
         whole = TimeGrid(grid.start_s, grid.hop_s, end)
-        # Long clips may hold more than `keep` segments: keep as many for every `WINDOW_S` of them.
-        count = keep * math.ceil(end * grid.hop_s / WINDOW_S)
-        proposals = join_windows(parts, example.end_s, count)
+        # Long clips may hold more than `keep` segments: keep as many for every 40 s of them.
+        proposals = join_windows(parts, example.end_s, keep * self.windowed.shares(end))
         duration_s = example.record.duration_s or whole.end_s
         return self._calibrated(example, duration_s, proposals, whole, np.concatenate(fakeness))
-
-    def _with_inner(self, windows: Iterable[Window]) -> Iterator[tuple[Window, int, int]]:
-        """Yield each window with the clip's steps that it answers for, up to the middle of what it shares with the next."""
-        first = 0
-        for window in windows:
-            overlap = self._overlap(window.example.grid.length)
-            end = window.begin + window.example.grid.length
-            end = end if window.last else end - overlap + overlap // 2
-            yield window, first, end
-            first = end
-
-
-def check_fakeness(example: Example, grid: TimeGrid, fakeness: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return the fakeness of steps with NaN where a modality is missing.
-
-    Raises:
-        NotFiniteError: if it is not finite elsewhere.
-    """
-    for k, mask in enumerate(example.masks):
-        # A squeezed clip's clock has other steps than the example's: each takes the mask at its middle.
-        middles = np.floor(example.grid.to_steps(grid.centers_s())).astype(int)
-        fakeness[~mask[np.clip(middles, 0, max(0, len(mask) - 1))], k] = np.nan
-    if np.isinf(fakeness).any():
-        raise NotFiniteError(NOT_FINITE)
-    return fakeness
 
 
 def _failed(example: Example, problem: str) -> Localization:

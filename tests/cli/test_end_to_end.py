@@ -124,7 +124,7 @@ def test_windows_agree_with_the_whole(demo: Path, monkeypatch: pytest.MonkeyPatc
     """A clip cut into overlapping windows says the same within them as it does in one piece."""
     from avloc.datasets.readers.catalog import read_records
     from avloc.feature_extraction.store.feature_store import FeatureStore
-    from avloc.inference import localizer as inference
+    from avloc.inference import windowed_network as inference
 
     localizer = Localizer.from_checkpoint(demo / "checkpoint.ckpt")
     records = read_records("lavdf", demo / "clips", "test")

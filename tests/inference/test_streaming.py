@@ -12,12 +12,12 @@ from avloc.feature_extraction.media import decode as media
 from avloc.feature_extraction.media.arrays import ClipArrays
 from avloc.feature_extraction.media.decode import decode
 from avloc.feature_extraction.media.types import Span
-from avloc.inference import localizer as inference
+from avloc.inference import windowed_network as inference
 from avloc.inference.localizer import Localizer
-from avloc.inference.sources.base import read_whole
+from avloc.inference.sources.base import Request, read_whole
 from avloc.inference.sources.clip import ClipSource
 from avloc.inference.sources.feature import FeatureSource
-from avloc.inference.streaming import RowBuffer, Track
+from avloc.inference.streaming import RowBuffer, Track, Windowing
 from avloc.models import BATFD, BoundaryTransformer
 
 LENGTH = 233  # frames: 9.32 s
@@ -92,7 +92,7 @@ def test_buffers_stay_bounded(clips, on_features, monkeypatch):
     monkeypatch.setattr("avloc.feature_extraction.extractors.base.Extractor.window_s", 1.0)
     buffered = []
     source = on_features.source
-    tracks, windows = source.open(clips / "both.mp4", inference.Windowing(25, 6), inference.Request())
+    tracks, windows = source.open(clips / "both.mp4", Windowing(25, 6), Request())
     for _ in windows:
         buffered.append(
             max(sum(len(part) for part in consumer._parts) * consumer.hop_s for t in tracks for consumer in t.consumers)
@@ -293,7 +293,7 @@ def test_windows_of_rows_are_those_of_the_whole_clip(clips, on_rows):
     """The inputs themselves, at the rate of each stream, in windows that begin at any step."""
     source = on_rows.source
     whole = read_whole(source, clips / "both.mp4")
-    _, windows = source.open(clips / "both.mp4", inference.Windowing(25, 6), inference.Request())
+    _, windows = source.open(clips / "both.mp4", Windowing(25, 6), Request())
     for example, begin, _ in windows:
         expected = whole.window(begin, begin + example.grid.length)
         for k in range(2):

@@ -170,8 +170,8 @@ def run_parts(specs: Iterable[PartSpec], settings: PredictionSettings) -> Iterat
 def _predictions(
     localizer: Localizer, clips: Iterable[ClipExample], settings: PredictionSettings
 ) -> Iterator[ClipPrediction]:
-    if isinstance(localizer, RawLocalizer):
-        return predict_raw_clips(localizer, clips, batch_size=settings.batch_size)
+    if settings.raw:
+        return predict_raw_clips(RawLocalizer(localizer), clips, batch_size=settings.batch_size)
     return predict_clips(localizer, clips, batch_size=settings.batch_size, keep=settings.keep)
 
 
@@ -199,8 +199,6 @@ def _open_split(pickled: bytes) -> tuple[Localizer, Examples]:
     records, localizer = settings.records(), settings.localizer.load()
     if settings.decoding is not None:
         localizer.set_decoding(settings.decoding)
-    if settings.raw:
-        localizer = RawLocalizer(localizer)
     return localizer, open_examples(
         localizer.source,
         records,

@@ -91,7 +91,7 @@ def predict_raw_clips(
         batch_size: clips per batch; None: 16 of features, 4 of pixels.
     """
     waiting: deque[ClipPrediction] = deque()
-    for raw in localizer.run_raw(_examples(clips, waiting), batch_size=batch_size):
+    for raw in localizer.run(_examples(clips, waiting), batch_size=batch_size):
         while waiting[0].failure:
             yield waiting.popleft()
         prediction = waiting.popleft()

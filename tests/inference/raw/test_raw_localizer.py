@@ -8,7 +8,7 @@ from avloc.core.records import VideoRecord
 from avloc.core.timeline import TimeGrid
 from avloc.datasets.loading.example import FeatureExample
 from avloc.errors import AvlocError
-from avloc.inference import localizer as inference
+from avloc.inference import windowed_network as inference
 from avloc.inference.localizer import Localizer
 from avloc.inference.raw.raw_localizer import RAW_ROWS, RawLocalizer
 from avloc.inference.sources.clip import ClipSource
@@ -34,7 +34,7 @@ def test_raw_rows_decode_to_the_rows_of_a_run(options, monkeypatch):
     localizer = Localizer(model, FeatureSource([], 0.04))
     clips = [example(61, 1), example(1, 2), example(40, 3, value=np.nan), example(330, 4), example(57, 5, audio=False)]
     expected = list(localizer.run(clips, batch_size=2, keep=20))
-    raw = list(RawLocalizer(localizer).run_raw(clips, batch_size=2))
+    raw = list(RawLocalizer(localizer).run(clips, batch_size=2))
     assert raw[2] == expected[2].problems[0]
     assert [len(raw[k].windows) for k in (0, 1, 3, 4)] == [1, 1, 5, 1]
     for k in (0, 1, 3, 4):
@@ -46,7 +46,7 @@ def test_raw_rows_decode_to_the_rows_of_a_run(options, monkeypatch):
 
 def test_long_windows_keep_the_best_candidates():
     model = BoundaryTransformer(audio_dim=5, visual_dim=4, width=8, heads=2, levels=1)
-    (clip,) = RawLocalizer(Localizer(model, FeatureSource([], 0.04))).run_raw([example(RAW_ROWS + 100)])
+    (clip,) = RawLocalizer(Localizer(model, FeatureSource([], 0.04))).run([example(RAW_ROWS + 100)])
     assert len(clip.windows[0].candidates.branches[0]) == RAW_ROWS
 
 
