@@ -37,8 +37,8 @@ from avloc.feature_extraction.job.pipeline import ClipReport
 from avloc.feature_extraction.job.worker import ClipDone, ClipTask, ExtractionJob, ExtractionSettings, process_clip
 from avloc.feature_extraction.media.decode import decode
 from avloc.feature_extraction.store.feature_store import FeatureStore
-from avloc.io import processes
-from avloc.io.workers import Processes
+from avloc.io.workers import processes
+from avloc.io.workers.supervision import Processes
 
 Extractors = tuple[tuple[str, dict[str, object]], ...]
 """Name and arguments of each extractor."""

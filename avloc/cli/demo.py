@@ -13,7 +13,7 @@ from avloc.cli.arguments.limits import default_workers
 from avloc.cli.arguments.parser import parser
 from avloc.cli.arguments.values import output_folder, positive, whole
 from avloc.errors import AvlocError
-from avloc.io.processes import sigterm_as_interrupt
+from avloc.io.workers.processes import sigterm_as_interrupt
 
 DEFAULT_CLIPS = 480
 DEMO_EXTRACTORS = ("logspec", "residual_grid")

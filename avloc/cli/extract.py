@@ -239,7 +239,7 @@ def extract(options: ExtractOptions, plan: JobPlan) -> JobReport:
     """
     from avloc.feature_extraction.job.log import JobLog
     from avloc.feature_extraction.job.run import JobReport, run_plan
-    from avloc.io.processes import sigterm_as_interrupt
+    from avloc.io.workers.processes import sigterm_as_interrupt
 
     i, n = plan.array_index
     engine = options.engine.build(options.devices)

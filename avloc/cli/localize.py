@@ -77,7 +77,7 @@ def run(arguments: Sequence[str]) -> int:
         return _verify(options.verify, options)
 
     from avloc.inference.folder import find_clips
-    from avloc.io.processes import sigterm_as_interrupt
+    from avloc.io.workers.processes import sigterm_as_interrupt
     from avloc.localization.result_folder import ResultFolder
 
     _check_folder(options.out)

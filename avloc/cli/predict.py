@@ -188,7 +188,7 @@ def _predict(options: PredictOptions) -> PredictionReport:
     from avloc.inference.raw.tuned_file import read_tuned
     from avloc.inference.split.parts import PredictionSettings, run_parts
     from avloc.inference.split.run import predict_to_file
-    from avloc.io.processes import sigterm_as_interrupt
+    from avloc.io.workers.processes import sigterm_as_interrupt
 
     tuned = None if options.tuned is None else read_tuned(options.tuned)
     settings = PredictionSettings(

@@ -19,7 +19,7 @@ from avloc.localization.options import LIKELY_FORGED, THRESHOLD
 if TYPE_CHECKING:
     from avloc.core.descriptions import NetworkDescription
     from avloc.inference.settings import LocalizerSettings
-    from avloc.io.workers import Workers
+    from avloc.io.workers.supervision import Workers
     from avloc.web.limits import UploadLimits
 
 EXAMPLE = """avloc serve
@@ -128,7 +128,7 @@ def networks_text(localizer: LocalizerSettings, own_network: NetworkDescription 
 def _worker_starter(options: ServeOptions) -> Callable[[], Workers]:
     """Make the function that starts the processes in which clips are decoded and localized."""
     from avloc.feature_extraction.media.types import WHOLE
-    from avloc.io.workers import Processes
+    from avloc.io.workers.supervision import Processes
     from avloc.web.localize_job import LocalizeJob
 
     limits = options.limits()

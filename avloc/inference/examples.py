@@ -15,7 +15,7 @@ from avloc.errors import one_line
 from avloc.feature_extraction.media.types import LONGEST_S, Span
 from avloc.inference.sources.base import InputSource, Request, read_whole
 from avloc.io.files import resolve_inside
-from avloc.io.pool import run_tasks
+from avloc.io.workers.pool import run_tasks
 
 if TYPE_CHECKING:
     from avloc.datasets.loading.example import Example
@@ -42,7 +42,7 @@ class ClipExample(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DecodingJob:
-    """The work of processes that decode clips (`avloc.io.worker_process.Job`): a task is a file, its result an example.
+    """The work of processes that decode clips (`avloc.io.workers.worker_process.Job`): a task is a file, its result an example.
 
     Attributes:
         source: makes the examples.

@@ -16,9 +16,9 @@ from avloc.datasets.readers.tabular import SUFFIXES
 from avloc.errors import AvlocError
 from avloc.feature_extraction.media.probe import probe
 from avloc.feature_extraction.media.types import WHOLE, MediaInfo, Span
-from avloc.io.pool import TaskPool
-from avloc.io.processes import available_cores
-from avloc.io.worker_process import Pulse
+from avloc.io.workers.pool import TaskPool
+from avloc.io.workers.processes import available_cores
+from avloc.io.workers.worker_process import Pulse
 from avloc.localization.result_folder import ClipJob, ResultFolder
 from avloc.localization.summary import FailedClip
 
@@ -114,7 +114,7 @@ class DiskError(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LocalizationJob:
-    """The work of processes that localize clips (`avloc.io.worker_process.Job`).
+    """The work of processes that localize clips (`avloc.io.workers.worker_process.Job`).
 
     Attributes:
         load: loads the network; called with a function to call during long work (`LocalizerSettings.load_for_work`).

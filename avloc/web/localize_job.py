@@ -15,7 +15,7 @@ from avloc.core.calibration import PRIOR
 from avloc.errors import AvlocError, one_line
 from avloc.feature_extraction.media.probe import probe
 from avloc.feature_extraction.media.types import Span
-from avloc.io.worker_process import Pulse
+from avloc.io.workers.worker_process import Pulse
 from avloc.localization.pages.clip_page import page
 from avloc.localization.pages.stills import segment_stills
 from avloc.web.limits import UploadLimits

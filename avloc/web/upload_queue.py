@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from avloc.io.worker_process import Progress, TaskFailed
-from avloc.io.workers import LossCause, Returned, TaskDone, TaskEvent, WorkerLost, Workers
+from avloc.io.workers.supervision import LossCause, Returned, TaskDone, TaskEvent, WorkerLost, Workers
+from avloc.io.workers.worker_process import Progress, TaskFailed
 from avloc.web.limits import UploadRefusedError
 from avloc.web.localize_job import DescribeTask, Refused, UploadTask
 from avloc.web.upload_store import Upload, UploadStore

@@ -37,8 +37,8 @@ from avloc.datasets.synthetic.composition import CLIP_KINDS, CLIPS_PER_SOURCE, C
 from avloc.datasets.synthetic.generate import clip_file
 from avloc.datasets.synthetic.vocoder import WEIGHTS_FOLDER
 from avloc.errors import AvlocError
-from avloc.io import processes
 from avloc.io.files import file_sha256, read_json, remove_stale, write_json
+from avloc.io.workers import processes
 
 VERSION = 3
 SEED = 11

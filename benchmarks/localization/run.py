@@ -48,8 +48,8 @@ from avloc.feature_extraction.job.pipeline import ClipReport
 from avloc.feature_extraction.job.plan import ReusedClips
 from avloc.feature_extraction.job.worker import ExtractionSettings
 from avloc.feature_extraction.store.feature_store import FeatureStore
-from avloc.io import processes
 from avloc.io.files import read_json, write_text
+from avloc.io.workers import processes
 
 QUICK_CLIPS = 240
 

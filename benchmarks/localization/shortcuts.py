@@ -19,7 +19,7 @@ from avloc.core.records import VideoRecord
 from avloc.core.timeline import DEFAULT_SAMPLE_RATE
 from avloc.feature_extraction.media.decode import decode
 from avloc.feature_extraction.media.types import VideoFormat
-from avloc.io import processes
+from avloc.io.workers import processes
 
 Array = npt.NDArray[np.float64]
 

@@ -21,8 +21,8 @@ from avloc.feature_extraction.media.limits import check_claims
 from avloc.feature_extraction.media.probe import media_errors, open_container, probe
 from avloc.feature_extraction.media.types import LONGEST_S, NO_DECODER, NO_STREAM, MediaInfo, Span, VideoFormat
 from avloc.io.files import resolve_inside
-from avloc.io.pool import TaskResult, run_tasks
-from avloc.io.worker_process import Pulse, TaskFunction
+from avloc.io.workers.pool import TaskResult, run_tasks
+from avloc.io.workers.worker_process import Pulse, TaskFunction
 
 LENGTH_TOLERANCE_S = 0.25
 END_TOLERANCE_S = 0.05

@@ -17,8 +17,8 @@ from avloc.feature_extraction.media.decode import decode
 from avloc.feature_extraction.media.types import VideoFormat
 from avloc.io.figures import save_png
 from avloc.io.files import resolve_inside
-from avloc.io.pool import run_tasks
-from avloc.io.worker_process import Pulse, TaskFunction
+from avloc.io.workers.pool import run_tasks
+from avloc.io.workers.worker_process import Pulse, TaskFunction
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -40,8 +40,8 @@ from avloc.datasets.synthetic.composition import (
 from avloc.datasets.synthetic.corruptions import LISTING, contradict, inject
 from avloc.datasets.synthetic.encode import write_mp4, write_wav
 from avloc.errors import AvlocError
-from avloc.io import processes
 from avloc.io.files import read_json, remove_stale, write_json
+from avloc.io.workers import processes
 
 MARKER = "synth.json"
 Spans = list[tuple[float, float]]

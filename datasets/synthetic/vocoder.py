@@ -23,8 +23,8 @@ from torch.nn import functional as F
 
 from avloc.core.timeline import DEFAULT_SAMPLE_RATE
 from avloc.datasets.synthetic.channel import match_channel
-from avloc.io.processes import one_thread
 from avloc.io.weights import load_file
+from avloc.io.workers.processes import one_thread
 
 Samples = npt.NDArray[np.float32]
 

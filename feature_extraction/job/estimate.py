@@ -21,9 +21,9 @@ from avloc.feature_extraction.media.limits import check_claims
 from avloc.feature_extraction.media.probe import probe
 from avloc.feature_extraction.media.types import Span
 from avloc.feature_extraction.store.dtypes import storage_dtype, to_stored
-from avloc.io.pool import run_tasks
-from avloc.io.processes import one_thread
-from avloc.io.worker_process import Pulse, TaskFunction
+from avloc.io.workers.pool import run_tasks
+from avloc.io.workers.processes import one_thread
+from avloc.io.workers.worker_process import Pulse, TaskFunction
 
 PROBED_CLIPS = 32
 PROBE_TIMEOUT_S = 60.0  # for one header

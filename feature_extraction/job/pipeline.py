@@ -24,8 +24,8 @@ from avloc.feature_extraction.job.in_progress import ClipInProgress, ShardInProg
 from avloc.feature_extraction.job.worker import Chunk, ClipDone, ClipTask, ExtractionJob, ExtractionSettings
 from avloc.feature_extraction.store.shard_tables import NO_FILE
 from avloc.io.files import NoRoomError
-from avloc.io.worker_process import TaskFailed
-from avloc.io.workers import Returned, TaskEvent, WorkerLost, Workers, start_workers
+from avloc.io.workers.supervision import Returned, TaskEvent, WorkerLost, Workers, start_workers
+from avloc.io.workers.worker_process import TaskFailed
 
 CLIPS_AHEAD = 4  # clips ahead of the one being written, per worker
 HELD_BYTES = 512 << 20  # of clips ahead, before their workers have to wait

@@ -25,7 +25,7 @@ from avloc.feature_extraction.media.decode import stream
 from avloc.feature_extraction.media.types import LONGEST_S, NO_STREAM, Clip, Span, VideoFormat
 from avloc.feature_extraction.store.dtypes import to_stored
 from avloc.io.files import resolve_inside
-from avloc.io.worker_process import Pulse, TaskFunction
+from avloc.io.workers.worker_process import Pulse, TaskFunction
 
 MOST_ROWS = 2**40  # gaps are cut to a clip's rows where these are counted, when they are written
 ExtractorSpec = tuple[str, Mapping[str, object]]
@@ -307,7 +307,7 @@ def _chunks(
 
 @dataclass(frozen=True, slots=True)
 class ExtractionJob:
-    """The work of a pool's processes in an extraction (`avloc.io.worker_process.Job`): a task is a `ClipTask`.
+    """The work of a pool's processes in an extraction (`avloc.io.workers.worker_process.Job`): a task is a `ClipTask`.
 
     Attributes:
         settings: the job's.

@@ -12,7 +12,7 @@ import pytest
 from avloc.core.proposals import Proposals
 from avloc.core.timeline import TimeGrid
 from avloc.datasets.synthetic.encode import write_mp4
-from avloc.io.workers import InProcess
+from avloc.io.workers.supervision import InProcess
 from avloc.localization.result import Localization
 from avloc.web.app import create_app
 from avloc.web.limits import UploadLimits

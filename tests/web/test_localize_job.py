@@ -11,8 +11,8 @@ import pytest
 
 from avloc.core.provenance import CheckpointIdentity, FileIdentity, Provenance
 from avloc.errors import AvlocError, MediaError
-from avloc.io.worker_process import Progress
-from avloc.io.workers import InProcess, TaskDone
+from avloc.io.workers.supervision import InProcess, TaskDone
+from avloc.io.workers.worker_process import Progress
 from avloc.web import localize_job
 from avloc.web.limits import UploadLimits
 from avloc.web.localize_job import Localized, LocalizeJob, Refused, UploadTask, hide_paths

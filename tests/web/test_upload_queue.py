@@ -9,7 +9,7 @@ import pytest
 
 from avloc.core.descriptions import NetworkDescription
 from avloc.errors import AvlocError
-from avloc.io.workers import InProcess, LossCause, Processes, TaskEvent, WorkerLost
+from avloc.io.workers.supervision import InProcess, LossCause, Processes, TaskEvent, WorkerLost
 from avloc.web import upload_queue
 from avloc.web.limits import UploadRefusedError
 

@@ -9,7 +9,7 @@ from avloc.cli.arguments.values import duration
 
 def default_workers() -> int:
     """One worker per core that this process may use."""
-    from avloc.io.processes import available_cores
+    from avloc.io.workers.processes import available_cores
 
     return available_cores()
 

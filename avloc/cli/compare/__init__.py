@@ -103,7 +103,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run what is missing, and print the table."""
     from avloc.cli.train import config_path
     from avloc.evaluation.protocols import get_protocol
-    from avloc.io.processes import sigterm_as_interrupt
+    from avloc.io.workers.processes import sigterm_as_interrupt
 
     options = parse(arguments)
     protocol = get_protocol(options.protocol)

@@ -14,7 +14,7 @@ from avloc.errors import AvlocError
 from avloc.evaluation.inputs.rows import FloatRows
 from avloc.inference.raw.raw_file import NamedClip, RawFile
 from avloc.inference.raw.tuned_file import TunedSettings
-from avloc.io.pool import TaskPool
+from avloc.io.workers.pool import TaskPool
 
 TIMEOUT_S = 300.0
 DecodingTask = tuple[int, TunedSettings]
@@ -33,7 +33,7 @@ def decode_clips(clips: Iterable[NamedClip], tuned: TunedSettings) -> Iterator[t
 
 @dataclass(frozen=True, slots=True)
 class DecodingJob:
-    """The work of processes that decode raw rows (`avloc.io.worker_process.Job`).
+    """The work of processes that decode raw rows (`avloc.io.workers.worker_process.Job`).
 
     Attributes:
         path: the file of raw rows.

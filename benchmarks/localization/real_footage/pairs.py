@@ -21,8 +21,8 @@ from avloc.core.timeline import DEFAULT_SAMPLE_RATE, Segment
 from avloc.datasets.readers import avdeepfake1m
 from avloc.datasets.synthetic.encode import write_mp4
 from avloc.errors import AvlocError
-from avloc.io import processes
 from avloc.io.files import read_json, write_json
+from avloc.io.workers import processes
 from real_footage.clips import FPS, RealClip, clip_name, find_clips, read_clip
 from real_footage.forging import ForgedClip, Methods, Random, forge_clip
 from real_footage.words import WordFinder

@@ -10,7 +10,7 @@ from typing import Any
 from avloc.errors import AvlocError, StoreError
 from avloc.feature_extraction.job.engines.units import UnitSettings
 from avloc.feature_extraction.job.pipeline import run_shards
-from avloc.io.processes import prepare_process
+from avloc.io.workers.processes import prepare_process
 
 NEXT_SHARD, FINISHED = "next", "finished"  # a device process's signals beside its events and errors
 

@@ -13,7 +13,7 @@ from avloc.datasets.inspect import check
 from avloc.datasets.inspect.check import PROBLEM_KINDS, check_clips
 from avloc.datasets.readers.table import TableBuilder
 from avloc.datasets.synthetic.encode import write_mp4
-from avloc.io.pool import run_tasks
+from avloc.io.workers.pool import run_tasks
 
 ODD_NAME = os.fsdecode(b"odd\n\xff.mp4")
 CRASH = """

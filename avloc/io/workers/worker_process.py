@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from avloc.errors import AvlocError, describe_error
-from avloc.io.processes import prepare_process
+from avloc.io.workers.processes import prepare_process
 
 PULSE_S = 1.0
 INLINE_BYTES = 256 << 10  # larger arrays are sent beside the pickle, without a copy

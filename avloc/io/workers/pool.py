@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
-from avloc.io.worker_process import Job, Progress, TaskFailed
-from avloc.io.workers import TRIES, Returned, TaskDone, TaskEvent, WorkerLost, Workers, start_workers
+from avloc.io.workers.supervision import TRIES, Returned, TaskDone, TaskEvent, WorkerLost, Workers, start_workers
+from avloc.io.workers.worker_process import Job, Progress, TaskFailed
 
 TASKS_AHEAD = 2  # tasks ahead of the one whose result comes next, per worker
 _END = object()
@@ -50,7 +50,7 @@ class TaskPool:
     """A pool that keeps its workers from one group of tasks to the next.
 
     Args:
-        job: builds the function for tasks, in each worker (`avloc.io.worker_process.Job`).
+        job: builds the function for tasks, in each worker (`avloc.io.workers.worker_process.Job`).
         workers: number of processes; 0 runs tasks in this process, without protection.
         timeout_s: give up on a task after this many seconds without progress.
         memory_bytes: most memory of a worker; None: no limit.

@@ -10,9 +10,9 @@ import time
 import pytest
 
 from avloc.errors import AvlocError
-from avloc.io import workers as module
-from avloc.io.worker_process import Progress, TaskFailed
-from avloc.io.workers import InProcess, LossCause, Processes, Returned, TaskDone, WorkerLost, start_workers
+from avloc.io.workers import supervision as module
+from avloc.io.workers.supervision import InProcess, LossCause, Processes, Returned, TaskDone, WorkerLost, start_workers
+from avloc.io.workers.worker_process import Progress, TaskFailed
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_reports_of_a_task_that_fails_are_its_own(toy_job):
 
 PARENT = """
 import avloc_tasks
-from avloc.io.workers import Processes
+from avloc.io.workers.supervision import Processes
 if __name__ == "__main__":
     pool = Processes(avloc_tasks.Job(), workers=2, timeout_s=600)
     while pool.free() < 2: list(pool.wait())

@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 
 from avloc.errors import AvlocError
-from avloc.io.worker_process import INLINE_BYTES, ParentGone, Signal, StartFailed, TaskFailed, receive, run_worker, send
+from avloc.io.workers.worker_process import (
+    INLINE_BYTES,
+    ParentGone,
+    Signal,
+    StartFailed,
+    TaskFailed,
+    receive,
+    run_worker,
+    send,
+)
 
 
 @pytest.mark.parametrize("count", [0, 7, INLINE_BYTES, INLINE_BYTES + 3])
@@ -40,7 +49,7 @@ def test_an_end_of_the_link_is_no_error_of_a_task():
 
 def talk(job, *tasks, monkeypatch):
     """The messages of a worker that runs in a thread."""
-    monkeypatch.setattr("avloc.io.worker_process.prepare_process", lambda threads: None)
+    monkeypatch.setattr("avloc.io.workers.worker_process.prepare_process", lambda threads: None)
     here, there = multiprocessing.Pipe()
     thread = threading.Thread(target=run_worker, args=(there, job, None))
     thread.start()

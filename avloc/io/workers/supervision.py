@@ -1,7 +1,7 @@
 """Worker processes under supervision; a worker that dies, hangs or takes too much memory is replaced, and its tasks are returned.
 
 Python's own pools end with the first worker that dies, and cannot stop a task. Work on files of any origin needs both,
-because decoders crash and hang. `avloc.io.pool` is a simpler front: one result per task, in order.
+because decoders crash and hang. `avloc.io.workers.pool` is a simpler front: one result per task, in order.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from multiprocessing import connection
 from typing import Any, NamedTuple, Protocol
 
 from avloc.errors import AvlocError, describe_error
-from avloc.io.worker_process import (
+from avloc.io.workers.worker_process import (
     Job,
     ParentGone,
     Progress,

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from avloc.errors import AvlocError, StoreError
-from avloc.io.pool import TaskPool, TaskResult, run_tasks
+from avloc.io.workers.pool import TaskPool, TaskResult, run_tasks
 
 
 def run(job, *tasks, workers=1, timeout_s=60.0, **options):

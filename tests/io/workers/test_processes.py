@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from avloc.io.processes import run, sigterm_as_interrupt
+from avloc.io.workers.processes import run, sigterm_as_interrupt
 
 # Workers cannot import a test module, so tasks are expressions for `eval`.
 SQUARES = [f"({k} ** 2, __import__('os').getpid())" for k in (1, 2, 3)]

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from avloc.errors import StoreError
-from avloc.io.worker_process import Progress
+from avloc.io.workers.worker_process import Progress
 
 
 @dataclass
