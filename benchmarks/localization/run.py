@@ -7,6 +7,8 @@
     python benchmarks/localization/run.py --out /data/loc --final --shift-ms 13
     python benchmarks/localization/run.py --out /data/loc --tables           # draws the tables again from kept predictions
     python benchmarks/localization/run.py --out /data/loc --tables --budgets all --page docs/model.md    # fills its places
+    python benchmarks/localization/run.py --out /data/loc --kept benchmarks/localization/kept    # with runs of other machines
+    python benchmarks/localization/run.py --out benchmarks/localization/kept --tables            # needs neither media nor weights
 
 Fetches the recordings (Debian), makes the clips, extracts, trains every system with every seed and budget, and prints the
 validation scores. Choices rest on these: the setting of a system is the one of its trials that has the best validation AP
@@ -26,6 +28,7 @@ from typing import Any
 
 import corpus
 import materials
+from comparing import kept
 from comparing.budgets import BUDGETS
 from comparing.comparison import NOT_QUICK, SYSTEM_GROUPS, RunOptions, describe_missing, finished, parse_names
 from comparing.experiment import RunResult, Task, TestTask, predict_split, read_choices, read_result, run, test
@@ -42,7 +45,7 @@ from scoring.scores import RESAMPLES
 from scoring.tables import Table
 from scoring.truth import SplitTruth
 
-from avloc.errors import AvlocError
+from avloc.errors import AvlocError, counted
 from avloc.feature_extraction.job import run as job
 from avloc.feature_extraction.job.pipeline import ClipReport
 from avloc.feature_extraction.job.plan import ReusedClips
@@ -72,6 +75,7 @@ def parse(arguments: Sequence[str] | None = None) -> RunOptions:
     add("--tables", action="store_true", help="only draw the tables, from kept predictions")
     add("--resamples", type=int, default=RESAMPLES, help=f"draws of each bootstrap (default: {RESAMPLES})")
     add("--page", type=Path, help="fill the places of a page of the documentation")
+    add("--kept", type=Path, help="folder of kept results: its runs are not done again, and new ones are added")
     values = vars(parser.parse_args(arguments))
     group = values["systems"] if values["systems"] in SYSTEM_GROUPS else "selected"
     systems = parse_names(values.pop("systems"), SYSTEM_GROUPS, "systems")
@@ -260,12 +264,20 @@ def with_missing(
     return with_note(tables, missing)
 
 
+def exchange_kept(options: RunOptions) -> None:
+    """Take over kept results, and keep new ones."""
+    if options.kept is not None:
+        got, gave = kept.exchange(options.folder, options.kept)
+        say(f"{options.kept}: took {counted(got, 'result')} over, and added {gave}")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prepare the data, do the runs that are left, and print the tables."""
     options = parse(arguments)
     commit = ledger.commit_name(allow_dirty=options.allow_dirty) if options.final else ""
     if not options.tables:
         prepare(options.folder, options.out, QUICK_CLIPS if options.quick else corpus.CLIPS, options.cores)
+        exchange_kept(options)
         train_all(options)
     for choice in options.choices().values():
         say(choice.sentence())
@@ -274,6 +286,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             test_all(options, commit)
         elif options.shift_ms:
             shift_validation(options)
+    exchange_kept(options)
     tables = draw(options)
     print("\n\n".join(table.to_text() for table in tables))
     say(f"{len(tables)} tables in {options.folder / 'tables'}")

@@ -78,6 +78,7 @@ class RunOptions:
         tables: only draw the tables.
         resamples: draws of each bootstrap.
         page: a page of the documentation whose places get the tables.
+        kept: folder of kept results.
     """
 
     out: Path
@@ -95,6 +96,7 @@ class RunOptions:
     tables: bool
     resamples: int
     page: Path | None
+    kept: Path | None
 
     @property
     def folder(self) -> Path:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -279,3 +280,17 @@ def test_order_of_the_systems(tmp_path, benchmarks):
     from comparing.systems import BASELINES, OURS
 
     assert scores[OURS] > max(scores[name] for name in BASELINES if name in scores)
+
+
+def test_kept_results_are_not_trained_again(benchmark_run, small_corpus, tmp_path, capsys):
+    """A machine takes over the runs of another, and tables come from the kept results alone."""
+    kept = tmp_path / "kept"
+    benchmark_run("--final", "--kept", str(kept))
+    table = (small_corpus / "tables" / "selected-test-short-unseen.md").read_text()
+    for folder in ("runs", "predictions", "tables"):
+        shutil.rmtree(small_corpus / folder)
+    capsys.readouterr()
+    assert [call[0] for call in benchmark_run("--final", "--kept", str(kept))] == ["prepare"]
+    assert f"{kept}: took 12 results over, and added 0" in capsys.readouterr().out
+    assert benchmark_run("--tables", "--out", str(kept)) == []
+    assert (kept / "tables" / "selected-test-short-unseen.md").read_text() == table
