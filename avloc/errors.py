@@ -2,7 +2,7 @@
 
 
 class AvlocError(ValueError):
-    """A wrong input; the message says what was expected, what came, and in which file.
+    """A wrong input; the message names the expected and the actual value, and the file.
 
     >>> raise AvlocError("clips.json: want a list of clips, got a number")
     Traceback (most recent call last):

@@ -56,7 +56,7 @@ def localize(
         start_s: start of the part of the file to look at, in seconds.
         end_s: its end.
         audio_track: number of the audio track, from 0; None: the one marked as default, or else the first.
-        longest_s: refuse a clip that is longer, or of which a longer part is asked for, in seconds.
+        longest_s: refuse a clip if the part to look at is longer, in seconds.
         device: device of the network.
         precision: `32`, or `bf16` or `16` to run the network under autocast.
         decoding: decoding of boundary maps, instead of the checkpoint's own (`avloc.heads.decode_map`).
@@ -116,7 +116,7 @@ def extract(
         split: only this split.
         device: device of the networks.
         precision: precision of the networks: `32`, `bf16` or `16`.
-        workers: worker processes; 0 works in this one, where a clip that crashes a decoder takes the job with it.
+        workers: worker processes; 0: this process, and a clip that crashes a decoder ends the job.
         longest_s: refuse clips that are longer, in seconds.
         augment: also extract augmented copies of each clip, for training: `light`, `strong`, a file, or a recipe. None: none.
         copies: number of augmented copies; None: one with `augment`.

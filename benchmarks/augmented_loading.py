@@ -34,7 +34,7 @@ class LoadingTimes(NamedTuple):
     Attributes:
         step_s: of a training step on a loaded batch: median seconds.
         load_s: of a batch from the workers without training: seconds on average.
-        waiting: share of the time of training in which the network waits for a batch.
+        waiting: share of the training time that the network waits for a batch.
         batches: number of trained batches.
     """
 
@@ -162,7 +162,7 @@ def measure(
 
     source = endless(loader)
     kept = [next(source) for _ in range(min(batches, 3))]  # the workers have started
-    for _ in range(2 * 4):  # and what they have loaded ahead is gone
+    for _ in range(2 * 4):  # and their prefetched batches are used up
         next(source)
     begin = time.perf_counter()
     for _ in range(batches):

@@ -241,7 +241,7 @@ class ExtractionOptions:
         clips: a folder of clips; None: generate them.
         count: number of clips.
         workers: worker processes.
-        rounds: rounds of which the medians are printed.
+        rounds: number of rounds; their medians are printed.
     """
 
     clips: Path | None

@@ -122,7 +122,7 @@ def is_same(face: Face, true: Face) -> bool:
 
 
 def count(detect: Detect, altered: Sequence[Altered], truth: Sequence[Face]) -> Count:
-    """Count the detected faces among frames of which each has one."""
+    """Count the detected faces among frames with one face each."""
     hits, false, errors = 0, 0, []
     for (_, matrix), face, detected in zip(altered, truth, detect([a.frame for a in altered]), strict=True):
         true = moved(face, matrix)

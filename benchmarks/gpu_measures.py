@@ -29,7 +29,7 @@ class Sizes:
         clips: generated clips, of 6 s on average.
         speech_clips: clips that the extraction of sound takes: several batches of the pipeline.
         video_clips: clips that the extraction of video takes.
-        extraction_rounds: rounds of each extraction, of which medians are taken.
+        extraction_rounds: rounds of each extraction; their medians are taken.
         video_stride: frames per window of MViTv2-S.
         repeats: timed runs of a network.
         batfd: arguments of `BATFD` that differ from the published size.

@@ -83,7 +83,7 @@ def score_detection(scores: FloatArray, is_fake: BoolArray, *, threshold: float 
     Args:
         scores: the higher, the more likely fake; finite: (n,).
         is_fake: the ground truth: (n,).
-        threshold: score from which on an item is called fake, for `f1`.
+        threshold: lowest score of an item called fake, for `f1`.
 
     Raises:
         ValueError: if the two have different shapes, or a score is not finite.
@@ -143,9 +143,9 @@ def score_steps(
     Args:
         rows: the predictions.
         labels: the ground truth.
-        duration_s: seconds of each clip; where it is NaN, the last label or row ends the clip: (V,).
+        duration_s: seconds of each clip (V,); for NaN, the clip ends with its last label or row.
         step_s: length of a step in seconds.
-        threshold: score from which on a step is called fake, for `f1`.
+        threshold: lowest score of a step called fake, for `f1`.
         any_overlap: rows and labels count for every step that they touch, as PartialSpoof's labels do. Then a clip's last step
             may reach beyond its end.
 
@@ -167,7 +167,7 @@ def score_steps(
 
 
 def clip_ends(rows: PredictionRows, labels: Labels, duration_s: FloatArray) -> npt.NDArray[np.float64]:
-    """Return the end of each clip in seconds: its duration, or where that is NaN the last end of a row or label: (V,)."""
+    """Return the end of each clip in seconds: its duration, or if that is NaN the last end of a row or label: (V,)."""
     last_s = np.maximum(_largest(rows.segments[:, 1], rows.offsets), _largest(labels.segments[:, 1], labels.offsets))
     return np.where(np.isfinite(duration_s), duration_s, last_s)
 
@@ -210,7 +210,7 @@ class ClipLabels:
         files: names of the clips (V).
         is_fake: whether each is fake: (V,).
         source: index of the original video, shared by a fake and its original: (V,).
-        name: where they were read, for errors.
+        name: of their source, for errors.
     """
 
     files: list[str]

@@ -60,8 +60,8 @@ class ErrorAnalysis:
     """Errors of a system at one IoU threshold.
 
     Attributes:
-        iou: threshold from which on a row is a hit.
-        ap: strict AP at that threshold.
+        iou: lowest IoU of a hit.
+        ap: strict AP at that IoU.
         kinds: each kind of error, in the order of `ERROR_KINDS`.
         row_kind: index in `ERROR_KINDS` of each row's kind: (R,).
     """
@@ -96,8 +96,8 @@ def analyse_errors(
         rows: the predictions.
         labels: the ground truth.
         hits: strict hits of these rows, with pairs down to `background_iou`; None: they are matched now.
-        iou: threshold from which on a row is a hit.
-        background_iou: threshold below which a row is unrelated to a label.
+        iou: lowest IoU of a hit.
+        background_iou: lowest IoU of a row that is related to a label.
 
     Raises:
         ValueError: unless 0 < background < hit ≤ 1.

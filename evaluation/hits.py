@@ -87,7 +87,7 @@ class Hits:
         video_of_label: video of each label: (N,).
         ranking: the order of all rows.
         pairs: the pairs of rows and labels; None in official mode.
-        min_iou: IoU down to which they are kept.
+        min_iou: lowest IoU of the kept pairs.
     """
 
     mode: Mode

@@ -64,7 +64,7 @@ class Predictions:
         return _collect(RowCollector("predictions", None), rows)
 
     def renamed(self, files: Sequence[str]) -> Predictions:
-        """Give clips the names that they have in `files`, where the end of the path or the name without suffix agrees.
+        """Give clips their names in `files` if the end of the path or the name without suffix agrees.
 
         See `match_names`; `notes` says how many names were changed, and which names fit several clips.
         """
@@ -134,7 +134,7 @@ def read_predictions(path: str | os.PathLike[str], problems: list[Problem] | Non
 
 
 def _head(path: Path) -> bytes:
-    """Read the first bytes of a file; none of a path that cannot be read, which the readers report."""
+    """Read the first bytes of a file; none if it cannot be read, an error left to the readers."""
     try:
         with path.open("rb") as file:
             return file.read(activitynet.HEAD_BYTES)

@@ -104,7 +104,7 @@ def rank_rows(rows: PredictionRows) -> Ranking:
         part = slice(begin, begin + BLOCK_ROWS)
         keys[part] = _row_keys(scores[part], begin + np.arange(len(scores[part])))
         descents += int(np.count_nonzero(np.diff(scores[part]) <= 0))
-    # Rows that are sorted within their videos are runs, which a merge sort takes as they are.
+    # Rows that are sorted within their videos are runs, and a merge sort keeps runs.
     kind: Literal["stable", "quicksort"] = "stable" if descents > SHARE_SORTED * len(keys) else "quicksort"
     middle = len(keys) // 2
     with ThreadPoolExecutor(2) as pool:  # numpy sorts and selects without Python's lock

@@ -130,7 +130,7 @@ class Evaluation:
         truth: the labelled clips.
         aligned: their rows, in the same order.
         hits: for each mode, the matches of rows and labels; clips are grouped by the codes of `truth.modality`. With details,
-            pairs are kept down to the IoU from which on the error analysis takes a row for a near miss.
+            pairs are kept down to the lowest IoU of a near miss in the error analysis.
         warnings: signs that the predictions mean something else than they say, such as frames instead of seconds, and notes on
             how their clips were matched; each one line.
 
@@ -162,7 +162,7 @@ class Evaluation:
         return self.table.by_modality
 
     def strict_hits(self) -> Hits:
-        """Return the strict hits with their near misses, on which insight, intervals and reports rest.
+        """Return the strict hits with their near misses, the basis of insight, intervals and reports.
 
         They are matched now if only official was scored, or without details.
         """
@@ -215,8 +215,8 @@ def evaluate(
         split: score only clips of this split of the metadata file.
         subset: `full`, `visual` (without clips forged in audio only), or `audio` (without clips forged in video only).
         unit: unit of the predictions: `seconds`, or `frames` (25 per second, as LAV-DF's published evaluator reads them).
-        details: prepare breakdowns, errors and intervals: read from the metadata file what they need, see `read_truth`, and keep
-            near misses when rows are matched. Without it, scores come sooner, and what rests on these is computed later.
+        details: prepare breakdowns, errors and intervals: read generators and sources from the metadata file, see `read_truth`,
+            and keep near misses when rows are matched. Without it, scores come sooner; near misses are matched on demand.
 
     Returns:
         The scores, and all that reports need.

@@ -164,7 +164,7 @@ class _Entries:
     text: bytes | None = None
 
     def column(self, name: str) -> list[Any]:
-        """Return a field of each entry, None where it is missing."""
+        """Return a field of each entry, None if missing."""
         if self.text is not None and b'"%s"' % name.encode() not in self.text and b"\\" not in self.text:
             return [None] * len(self.entries)
         return [entry.get(name) for entry in self.entries]

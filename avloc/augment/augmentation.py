@@ -71,7 +71,7 @@ def _check_type(field: dataclasses.Field[Any], value: object) -> None:
 
 
 def annotation_name(field: dataclasses.Field[Any]) -> str:
-    """Return the name of a field's type, which is a text in modules that postpone annotations."""
+    """Return the name of a field's type; modules with postponed annotations store it as a string."""
     return field.type if isinstance(field.type, str) else getattr(field.type, "__name__", "")
 
 

@@ -158,7 +158,7 @@ class Step(Generic[A]):
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Augmentations of both streams, in the order in which they are applied.
+    """Augmentations of both streams, in order of application.
 
     Attributes:
         audio: steps of the sound.

@@ -27,7 +27,7 @@ FOLDERS = {"calibrate": "scores", "fuse": "scores", "tune": "scores"}
 
 
 def import_verb(verb: str) -> ModuleType:
-    """Import the module of a verb, which has its `parse` and `run`.
+    """Import the module of a verb, with its `parse` and `run`.
 
     >>> import_verb("fuse").__name__
     'avloc.cli.scores.fuse'

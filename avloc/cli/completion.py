@@ -43,7 +43,7 @@ complete -o bashdefault -o default -F _avloc avloc
 
 
 def completion_script(shell: str) -> str:
-    """Return the script for a shell; where it has nothing to offer, the shell completes paths.
+    """Return the script for a shell; without a match, the shell completes paths.
 
     Raises:
         AvlocError: if the shell is none of `SHELLS`.

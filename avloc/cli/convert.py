@@ -108,7 +108,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _convert_predictions(options: ConvertOptions) -> None:
-    """Write predictions in another form, and say what was read."""
+    """Write predictions in another form, and print their counts and the reader's notes."""
     from avloc.evaluation.predictions import form_of_suffix, read_predictions, save_as
 
     predictions = read_predictions(options.published)

@@ -52,7 +52,7 @@ class TrainOptions:
 
 
 def parse(arguments: Sequence[str]) -> TrainOptions:
-    """Resolve the names of packaged configurations and `--network`, and check what can be checked before torch is imported."""
+    """Resolve the names of packaged configurations and `--network`, and run the checks that do not need torch."""
     words = list(arguments)
     if not words or words[0] in ("-h", "--help"):
         print(_help())
@@ -69,7 +69,7 @@ def _check_words(words: Sequence[str]) -> None:
     if not words[0].startswith("-"):
         raise AvlocError(f"want options, got {words[0]!r}; a configuration is named by --config {words[0]}")
     names = {word.partition("=")[0] for word in words}
-    is_typo = any(did_you_mean(name, ("--config",)) for name in names)  # of which the parser has more to say
+    is_typo = any(did_you_mean(name, ("--config",)) for name in names)  # the parser explains it better
     if names.isdisjoint(("--config", "-c", "--help", "--help-all", "--data", "--model")) and not is_typo:
         raise AvlocError("--config is missing, a YAML file or the name of a configuration, as --config demo")
 

@@ -69,8 +69,8 @@ class PlattFit(NamedTuple):
     def llr(self, score: float) -> float:
         """Return the natural-log likelihood ratio that a score stands for.
 
-        It is limited to what the split can show: n genuine clips cannot tell a ratio of more than n + 1 from infinity, nor
-        can n forged ones tell one of less than 1 / (n + 1) from zero. An unknown prior counts as `UNKNOWN_PRIOR`.
+        It is limited by the size of the split: n genuine clips cannot tell a ratio above n + 1 from infinity, nor can n
+        forged ones tell a ratio below 1 / (n + 1) from zero. An unknown prior counts as `UNKNOWN_PRIOR`.
         """
         llr = self.log_odds(score) - log_odds(UNKNOWN_PRIOR if self.prior is None else self.prior)
         if self.positives is None or self.negatives is None:

@@ -20,7 +20,7 @@ class ClipRecord:
         split: name of the split, as the dataset has it.
         duration_s: length in seconds; None if the metadata do not say.
         forged_modalities: the modalities that are forged anywhere in the clip; empty for a real clip.
-        labelled: false where the labels are hidden: `forged_modalities` is then empty and means nothing.
+        labelled: false if the labels are hidden: `forged_modalities` is then empty and means nothing.
 
     >>> record = ClipRecord("000001.mp4", "test", 4.0, ("visual",))
     >>> record.is_fake, record.modality, hasattr(record, "segments")

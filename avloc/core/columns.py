@@ -54,7 +54,7 @@ class CategoricalColumn:
 
 @dataclass(frozen=True, slots=True)
 class StringArray(Sequence[str]):
-    """One string per row in a single array of UTF-8 bytes; undecodable bytes of a file's name stay what they are.
+    """One string per row in a single array of UTF-8 bytes; undecodable bytes of a file's name are kept.
 
     Attributes:
         data: the bytes of all rows, one after the other.

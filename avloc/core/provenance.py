@@ -22,7 +22,7 @@ class FileIdentity:
     """The identity of a file.
 
     Attributes:
-        file: the path or name by which it was named.
+        file: its path or name, as given.
         sha256: hash of its content, as `sha256sum` prints it.
         size_bytes: its size.
         duration_s: of a clip, its length in seconds; None for another file, or if it is unknown.

@@ -39,7 +39,7 @@ class VideoRecord:
         duration_s: length in seconds; None if the metadata do not say.
         audio_segments: fake segments of the sound, in seconds.
         visual_segments: fake segments of the picture, in seconds.
-        labelled: false where the labels are hidden (a challenge's test split): both lists are then empty and mean nothing.
+        labelled: false if the labels are hidden (a challenge's test split): both lists are then empty and mean nothing.
         attributes: further (name, value) pairs of the metadata, such as the original clip or the generators.
 
     >>> record = VideoRecord("000001.mp4", "test", 4.0, visual_segments=(Segment(1.0, 1.5),))

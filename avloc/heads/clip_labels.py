@@ -20,7 +20,7 @@ class ClipTargets(NamedTuple):
     """Targets of one clip (an array), or of a batch (a tensor with a batch axis in front).
 
     Attributes:
-        labels: (M,) 1 where the modality is forged anywhere in the clip.
+        labels: (M,) 1 for a modality that is forged anywhere in the clip.
 
     >>> ClipTargets(np.array([1.0, 0.0])).labels.tolist()  # the sound is forged
     [1.0, 0.0]

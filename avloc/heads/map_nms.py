@@ -60,7 +60,7 @@ def soft_nms_map(
     Equal scores go to the earlier start, then the shorter cell.
 
     Args:
-        scores: (T, W); −inf where a cell is no candidate.
+        scores: (T, W); −inf for cells that are no candidates.
         first_width: steps of the first width; each further width is a step longer.
         hop_s: seconds per step.
         keep: at most this many picks.

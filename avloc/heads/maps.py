@@ -34,7 +34,7 @@ class MapTargets(NamedTuple):
 
     Attributes:
         fused_map: (D, T) IoU of each cell with the segments of any modality.
-        modality_maps: (M, D, T) with each modality's own segments; zero where it is untouched.
+        modality_maps: (M, D, T) with each modality's own segments; zero for a genuine modality.
         frame_labels: (M, T) 1 for the steps of a modality's fake segments.
         fused_boundaries: (2, T) share of each step near a start and near an end of any segment.
         modality_boundaries: (M, 2, T) near those of each modality's own segments.
@@ -242,7 +242,7 @@ def decode_map(
 def _cell_scores(
     scores: npt.NDArray[np.floating], grid: TimeGrid, boundaries: npt.NDArray[np.floating] | None, first_width: int
 ) -> npt.NDArray[np.float64]:
-    """Return the score of each cell (t, d), times its boundaries'; −inf where the cell is empty or leaves the clip."""
+    """Return the score of each cell (t, d), times its boundaries'; −inf if the cell is empty or leaves the clip."""
     cells = scores[:, : grid.length].T.astype(np.float64)
     t, d = np.arange(grid.length)[:, None], np.arange(len(scores))
     if boundaries is not None:

@@ -26,7 +26,7 @@ class ModalityPointTargets(NamedTuple):
     """Targets of the points of each group for one clip (arrays), or for a batch (tensors with a batch axis in front).
 
     Attributes:
-        point_classes: (P, M) 1 where the point's segment is forged in that modality.
+        point_classes: (P, M) 1 if the point's segment is forged in the modality.
         distances: (P, G, 2) back to the start and on to the end of the point's segment, in strides of its level; 0 without one.
         positive: (P, G) bool, points that have a segment.
         frame_labels: (T, M) share of each step that is forged.

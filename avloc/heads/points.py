@@ -91,7 +91,7 @@ class PointAssignment:
     """The segments of a clip, assigned to the points of a pyramid.
 
     Attributes:
-        classes: (P, M) 1 where the point's segment is forged in that modality.
+        classes: (P, M) 1 if the point's segment is forged in the modality.
         distances: (P, 2) back to the start and on to the end, in strides of the point's level; 0 where not positive.
         positive: (P,) points that have a segment.
         unassigned_segments: number of segments without a point: shorter than a step and between two points, outside of the
@@ -108,7 +108,7 @@ class PointTargets(NamedTuple):
     """Targets of a point head for one clip (arrays), or for a batch (tensors with a batch axis in front).
 
     Attributes:
-        point_classes: (P, M) 1 where the point's segment is forged in that modality.
+        point_classes: (P, M) 1 if the point's segment is forged in the modality.
         distances: (P, 2) back to the start and on to the end, in strides of the point's level.
         positive: (P,) bool, points that have a segment.
         frame_labels: (T, M) share of each step that is forged.

@@ -176,7 +176,7 @@ def open_examples(
         longest_s: see `DecodedExamples`.
 
     Raises:
-        AvlocError: if the store lacks what the network needs, or an extractor its weights.
+        AvlocError: if the store lacks the network's features, or an extractor its weights.
     """
     if store is not None:
         return StoredExamples(source, records, store, allow_missing=allow_missing)

@@ -194,7 +194,7 @@ def localize_clips(
     Args:
         work: the network, and the folder of output files.
         jobs: the clips; without any, the network is not loaded.
-        workers: processes, each with a network; 0 works in this one, where a clip that crashes ends the run.
+        workers: processes, each with a network; 0: this process, and a clip that crashes it ends the run.
         timeout_s: give up on a clip after this many seconds without progress.
         progress: called with the seconds that are done, and the seconds of all clips by their headers.
 

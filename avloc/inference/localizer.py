@@ -207,7 +207,7 @@ class Localizer:
         info: MediaInfo | None,
         progress: LocalizationProgress | None,
     ) -> Localization:
-        """Find the fake segments of one clip, without a record of where they come from."""
+        """Find the fake segments of one clip, without their provenance."""
         observer = Preview(self.source.crop) if preview else None
 
         def observe(part: Clip) -> None:
@@ -221,7 +221,7 @@ class Localizer:
             localization = self._merge(_with_progress(windows, progress), keep)
         except NotFiniteError as error:
             raise NotFiniteError(f"{clip_name(clip)}: {error}") from error
-        # A network that runs past its clip's end says nothing of what lies there.
+        # A network may run past the end of its clip: its output there means nothing.
         duration_s = max(t.decoded_s[1] for t in tracks if t.decoded_s is not None)
         by_modality = dict(zip(MODALITIES, tracks, strict=True))
         unjudged = {
@@ -245,13 +245,13 @@ class Localizer:
 
         Clips longer than 40 s, or than the network takes at once, run in overlapping windows; a proposal counts in
         the window whose inner part holds its middle, so that each place is judged with context on both sides. Short
-        clips are batched. A clip for which the network's output is not finite gets no scores, but a problem.
+        clips are batched. If the network's output is not finite, the clip gets a problem instead of scores.
         """
         handlers = Handlers(partial(self._run_batch, keep=keep), partial(self._merge, keep=keep), _failed)
         yield from self.windowed.run(examples, batch_size, handlers)
 
     def set_decoding(self, decoding: PointDecoding) -> None:
-        """Set how the network's candidates are decoded; a calibration that was fitted on other scores is dropped.
+        """Set the decoding of the network's candidates; a calibration that was fitted on other scores is dropped.
 
         Raises:
             AvlocError: if the network gives no candidates.

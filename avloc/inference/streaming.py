@@ -73,7 +73,7 @@ class StreamConsumer(Protocol):
 
 
 class RowBuffer:
-    """A buffer of consecutive rows at a fixed rate, which can be dropped from its beginning.
+    """A buffer of consecutive rows at a fixed rate; the oldest can be dropped.
 
     Args:
         hop_s: seconds per row.
@@ -110,7 +110,7 @@ class RowBuffer:
         return np.concatenate(rows), self.start_s + low * self.hop_s
 
     def drop_before(self, before_s: float) -> None:
-        """Drop the rows that end before `before_s`, except one, from which the next may be interpolated."""
+        """Drop whole parts that end before `before_s`, but keep one row before it for interpolation."""
         if self.start_s is None or not self._parts:
             return
         keep = self._number(before_s, math.floor) - 1

@@ -26,7 +26,7 @@ NOT_FINITE = "the network's output holds NaN or infinity"
 
 
 class NotFiniteError(AvlocError):
-    """A network's output that holds NaN or infinity, which is no score."""
+    """A network's output that is not finite: it gives no scores."""
 
 
 class NetworkOutput(NamedTuple):
@@ -35,8 +35,8 @@ class NetworkOutput(NamedTuple):
     Attributes:
         example: the clip, or a window of one.
         grid: its clock.
-        fakeness: (T, 2) of each step and modality, in [0, 1]; NaN where a modality is missing.
-        decoded: what the decoding made of the output.
+        fakeness: (T, 2) of each step and modality, in [0, 1]; NaN at steps without the modality.
+        decoded: the decoder's result.
     """
 
     example: Example
@@ -47,12 +47,12 @@ class NetworkOutput(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Handlers(Generic[T]):
-    """What a localizer makes of the outputs of its network.
+    """A localizer's functions from examples to results; the first two run the network.
 
     Attributes:
-        batch: of short clips.
-        windows: of the windows of one long clip.
-        failure: of a clip for which the network's output is not finite, and the reason.
+        batch: for short clips.
+        windows: for the windows of one long clip.
+        failure: for a clip whose output is not finite, and the reason.
     """
 
     batch: Callable[[Sequence[Example]], list[T]]
@@ -75,12 +75,12 @@ class WindowedNetwork:
 
     @property
     def window_steps(self) -> int:
-        """Steps of a window: `WINDOW_S`, or what the network takes at once."""
+        """Steps of a window: `WINDOW_S`, or the network's longest input if that is shorter."""
         steps = round(WINDOW_S / self.source.hop_s)
         return steps if self.model.longest_steps is None else min(steps, self.model.longest_steps)
 
     def windowing(self) -> Windowing:
-        """The windows in which a clip is to be decoded."""
+        """The size and the overlap of the windows of a clip."""
         size = self.window_steps if self.source.windows else None
         return Windowing(size, 0 if size is None else self._overlap(size))
 
@@ -89,12 +89,12 @@ class WindowedNetwork:
         return math.ceil(steps * self.source.hop_s / WINDOW_S)
 
     def run(self, examples: Iterable[Example], batch_size: int | None, handlers: Handlers[T]) -> Iterator[T]:
-        """Run the network on examples, and yield what the handlers make of them, in order.
+        """Run the network on examples, and yield the handlers' results, in order.
 
         Args:
             examples: clips, of any length.
             batch_size: short clips at a time; None: the source's.
-            handlers: of the outputs; output that is not finite costs one clip and not its batch.
+            handlers: run the network; output that is not finite costs one clip and not its batch.
         """
         for batch in self._batches(examples, batch_size or self.source.batch_size):
             yield from self._run_batch(batch, handlers)
@@ -104,7 +104,7 @@ class WindowedNetwork:
 
         Args:
             examples: clips or windows.
-            decode: output and clocks → what each example's output says.
+            decode: output and clocks → a result per example.
 
         Raises:
             NotFiniteError: if the network's output is not finite, or cannot be decoded.
@@ -131,7 +131,7 @@ class WindowedNetwork:
         ]
 
     def answers(self, windows: Iterable[Window]) -> Iterator[tuple[Window, int, int]]:
-        """Yield each window with the clip's steps that it answers for, up to the middle of what it shares with the next."""
+        """Yield each window with the clip's steps that it answers for, up to the middle of its overlap with the next."""
         first = 0
         for window in windows:
             overlap = self._overlap(window.example.grid.length)
@@ -183,7 +183,7 @@ class WindowedNetwork:
 
 
 def _check_fakeness(example: Example, grid: TimeGrid, fakeness: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return the fakeness of steps with NaN where a modality is missing.
+    """Return the fakeness, with NaN at steps without the modality.
 
     Raises:
         NotFiniteError: if it is not finite elsewhere.

@@ -102,7 +102,7 @@ def encode_array(values: npt.NDArray[Any], suffix: str, key: str | None = None) 
         key: name of the array; None: `features` in .npz and .h5 files, and in .pt files a tensor without a name.
 
     Raises:
-        AvlocError: if a .npy file, which has no names, is asked for a key.
+        AvlocError: if a key is given for a .npy file, whose array has no name.
     """
     buffer = io.BytesIO()
     if suffix == ".npy":

@@ -115,7 +115,7 @@ def write_rttm(
     """Write the rows of each clip, atomically.
 
     Raises:
-        AvlocError: if a clip's name has a blank, which the form cannot carry, or a row ends before it starts.
+        AvlocError: if a clip's name is empty or has a blank, or if a row ends before it starts.
     """
     lines = []
     for clip, rows in clips.items() if isinstance(clips, Mapping) else clips:

@@ -31,7 +31,7 @@ def envelope(values: npt.NDArray[np.floating], points: int) -> npt.NDArray[np.fl
         points: the largest length of the result.
 
     Returns:
-        (N,) with N ≤ `points`; NaN where a whole stretch is missing.
+        (N,) with N ≤ `points`; NaN for a stretch without values.
     """
     size = -(-len(values) // points) if len(values) else 1
     stretches = np.append(values, np.full(-len(values) % size, np.nan)).reshape(-1, size)

@@ -59,7 +59,7 @@ SCORE_DIGITS, LLR_DIGITS = 4, 3
 
 @contextmanager
 def result_errors(path: Path) -> Iterator[None]:
-    """Name the file of a document in the errors of `Localization.from_dict`, also where the document is damaged.
+    """Name the file of a document in the errors of `Localization.from_dict`, also for a damaged document.
 
     Raises:
         AvlocError: in place of them.
@@ -83,16 +83,16 @@ class Localization:
         duration_s: end of the clip, or of the part that was localized.
         proposals: the scored segments, sorted by descending score.
         grid: the clock of `fakeness`.
-        fakeness: (T, M) score per step and modality in [0, 1]; NaN where a stream was not judged.
+        fakeness: (T, M) score per step and modality in [0, 1]; NaN at steps that were not judged.
         problems: messages about parts that could not be decoded, or whose scores were not finite.
-        scores: the strongest score of the clip (`clip`) and of each modality; None for what was not judged.
+        scores: the strongest score of the clip (`clip`) and of each modality; None if not judged.
         calibration: the fits of the checkpoint, by `clip`, `audio`, `visual` and `segment` (`avloc.core.calibration`).
         prior: the probability that a clip is forged, and that each modality is, before the network is asked.
         decoded_s: the decoded span of each modality; None if nothing was decoded.
         preview: thumbnails and loudness, if `Localizer.localize` was asked for them.
         network: the network that was asked; None if unknown.
         unjudged: by modality that was not judged, the reason.
-        provenance: the record of what made it: version, checkpoint, clip, settings, date and command; None if unknown.
+        provenance: the record of its origin: version, checkpoint, clip, settings, date and command; None if unknown.
 
     >>> proposals = Proposals(np.array([[0.5, 0.8]]), np.array([0.9]), np.array([[0.05, 0.91]]))
     >>> localization = Localization("clip.mp4", 2.0, proposals, TimeGrid(0.0, 0.5, 4), np.zeros((4, 2), np.float32))
@@ -176,7 +176,7 @@ class Localization:
 
     @property
     def llrs(self) -> dict[str, float | None]:
-        """The natural-log likelihood ratio that the clip (`clip`) is forged, and each modality; None where it is unknown."""
+        """The natural-log likelihood ratio that the clip (`clip`) is forged, and each modality; None if unknown."""
         return {key: None if llr is None else round(llr, LLR_DIGITS) for key, llr in self._exact_llrs().items()}
 
     def _exact_llrs(self) -> dict[str, float | None]:
@@ -186,7 +186,7 @@ class Localization:
 
     @property
     def probabilities(self) -> dict[str, float | None]:
-        """The probability that the clip (`clip`) is forged, and each modality, at the prior; None where it is unknown."""
+        """The probability that the clip (`clip`) is forged, and each modality, at the prior; None if unknown."""
         return {
             key: None if llr is None else probability_at(llr, self.prior) for key, llr in self._exact_llrs().items()
         }

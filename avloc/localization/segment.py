@@ -123,7 +123,7 @@ class LocalizedSegment:
 
 
 def percent(probability: float) -> str:
-    """Format a probability in whole percent, which is never certain.
+    """Format a probability in whole percent, never as 0 % or 100 %.
 
     >>> percent(0.84), percent(0.9951), percent(0.0), percent(0.994)
     ('84 %', '>99 %', '<1 %', '99 %')

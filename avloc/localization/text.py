@@ -125,7 +125,7 @@ def evidence_text(localization: Localization) -> str:
 
 
 def percent_exact(prior: float) -> str:
-    """Format a prior, which the user chose, without rounding.
+    """Format a prior or a threshold in percent, without rounding to whole numbers.
 
     >>> percent_exact(0.5), percent_exact(0.0001)
     ('50 %', '0.01 %')
@@ -189,7 +189,7 @@ def report(localization: Localization, threshold: float, paths: Sequence[Path]) 
 
 
 def notes(localization: Localization) -> list[str]:
-    """List what a reader must know beside the scores: the problems, and the reason for each stream that was not judged."""
+    """List the notes on a result: its problems, and the reason for each stream that was not judged."""
     reasons = [
         f"{modality} not judged: {reason}"
         for modality, reason in localization.unjudged.items()
@@ -199,7 +199,7 @@ def notes(localization: Localization) -> list[str]:
 
 
 def network_text(network: NetworkDescription) -> str:
-    """State in one phrase which network it was, and on what it was trained.
+    """Describe the network and its training data in one phrase.
 
     >>> from avloc.core.descriptions import NetworkDescription
     >>> network_text(NetworkDescription("avloc-av", "3", "2026-11-26", "drawn faces", "1f2e" * 16))

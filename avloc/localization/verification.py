@@ -30,7 +30,7 @@ class Finding(NamedTuple):
     Attributes:
         part: `clip`, `checkpoint`, `version`, `document`, `scores`, `segments`, `fakeness` or `details`.
         agrees: whether it is the same.
-        text: what was compared, and the difference.
+        text: the comparison, and the difference.
     """
 
     part: str

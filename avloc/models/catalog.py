@@ -59,7 +59,7 @@ def network_path(name: str) -> str:
 
 
 def as_class(network: object, name: str = "") -> type[Any]:
-    """Return a network's class, which the caller gives as such or by its dotted name.
+    """Return a network's class, given as such or by its dotted name.
 
     Raises:
         AvlocError: if the name cannot be imported, or is no class of a `torch.nn.Module`.

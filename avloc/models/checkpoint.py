@@ -201,7 +201,7 @@ def _entries(path: Path, content: Any) -> dict[str, Any]:
 
 
 def _check_paths(path: Path, arguments: Mapping[str, Any]) -> None:
-    """Refuse arguments by which a file would have another one opened: a checkpoint holds the weights itself."""
+    """Refuse arguments that would open another file: a checkpoint holds the weights itself."""
     for name in FRONT_END_OPTIONS:
         options = arguments.get(name)
         if not isinstance(options, Mapping | None):

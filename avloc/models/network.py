@@ -29,7 +29,7 @@ class Network(Protocol):
     step per modality (audio, visual), for the curves of a localization.
 
     Attributes:
-        arguments: the constructor's keyword arguments as plain values, which a checkpoint keeps. On cached features
+        arguments: the constructor's keyword arguments as plain values, kept by checkpoints. On cached features
             `audio_dim` and `visual_dim` are among them.
         target_maker: turns a clip's labels into targets: called with `(record, grid, length)`, it returns the targets (a
             NamedTuple of arrays, padded to `length` steps) and the number of segments that the head cannot carry. Picklable.
@@ -76,7 +76,7 @@ def check_network(model: object) -> Network:
     """Return `model` as a `Network`.
 
     Raises:
-        AvlocError: if it lacks members; the message names each and says what it must be.
+        AvlocError: if it lacks members; the message names and describes each.
 
     >>> check_network(object())
     Traceback (most recent call last):

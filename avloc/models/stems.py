@@ -19,7 +19,7 @@ from avloc.models.stream_clock import StreamClock, check_rows_per_step, pad_rows
 
 GRID_CELLS = 8  # per side of the grid of residual_grid
 SPECTRAL_LAYERS = 3
-WIDE_SPECTRUM = 256  # bins from which a `SpectralCNN` strides widely: log-spectra, not mel bands or coefficients
+WIDE_SPECTRUM = 256  # fewest bins for the wide strides of a `SpectralCNN`: log-spectra, not mel bands or coefficients
 WIDE_LAYERS = ((15, 6), (5, 3), (5, 3))  # kernel and stride along the frequency axis
 NARROW_LAYERS = ((5, 2), (5, 2), (5, 2))
 
@@ -148,7 +148,7 @@ class Stem(nn.Module):
 def difference_planes(x: Tensor, mask: Tensor) -> Tensor:
     """Return spectra beside the sizes of their steps in time and along the frequency axis: (B, R, D) → (B, 3, R, D).
 
-    Where a coder or a synthesizer smooths a spectrum or makes it rough, the sizes of its steps change and its values don't.
+    A coder or a synthesizer that smooths or roughens a spectrum changes the sizes of its steps, not its values.
     A convolution with strides averages both signs of a step before it can learn its size.
 
     Args:
@@ -156,8 +156,8 @@ def difference_planes(x: Tensor, mask: Tensor) -> Tensor:
         mask: (B, R) bool, rows that are present.
 
     Returns:
-        The spectra, the mean of |row − row before| and |row after − row|, and |bin − bin below|. A step from or to what is
-        absent counts as 0, and all planes are 0 outside of the mask.
+        The spectra, the mean of |row − row before| and |row after − row|, and |bin − bin below|. A step from or to an
+        absent row or bin counts as 0, and all planes are 0 outside of the mask.
 
     >>> planes = difference_planes(torch.tensor([[[1.0, 3.0], [4.0, 2.0], [4.0, 6.0]]]), torch.ones(1, 3, dtype=torch.bool))
     >>> planes[0, 1].tolist(), planes[0, 2].tolist()
@@ -200,7 +200,7 @@ class StridedConv(nn.Module):
 class SpectralCNN(nn.Module):
     """Spectra at their own rate > three convolutions over time and frequency > projection: (B, P, R, D) → (B, R / stride, C).
 
-    As in `SpectralEncoder`, small filters run along the frequency axis; these also see the rows within a step, of which a mean
+    As in `SpectralEncoder`, small filters run along the frequency axis; these also see the rows within a step, whose mean
     shows neither clicks nor pitch pulses. The channels double with each layer. Strides in time are centred, as
     `StridedConv`'s.
 

@@ -105,7 +105,7 @@ def _describe_end(cli: Any, best: str) -> str:
 
 @contextlib.contextmanager
 def without_traces(root: Path) -> Iterator[None]:
-    """Remove what a run left in its folder if it fails within this block before it has a checkpoint or a number in its log."""
+    """Remove a run's files from its folder if it fails within this block before it has a checkpoint or a log of metrics."""
     before = {path: path.exists() for path in (*(root / name for name in RUN_CONTENT), root)}
     try:
         yield

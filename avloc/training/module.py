@@ -51,9 +51,9 @@ def rate_after(step: int, *, first: int, steps: int, warmup: float) -> float:
 
     Args:
         step: of the training.
-        first: the first step in which they learn.
+        first: their first step of learning.
         steps: of the training.
-        warmup: share of the cycle in which the rate rises.
+        warmup: share of the cycle with a rising rate.
 
     >>> [round(rate_after(step, first=4, steps=9, warmup=0.2), 2) for step in (3, 4, 5, 7, 9)]
     [0.0, 0.04, 1.0, 0.5, 0.0]
@@ -265,7 +265,7 @@ class LocalizationModule(pl.LightningModule):
         """The optimizer's steps in the whole training.
 
         Raises:
-            AvlocError: if the training has no end, by which the schedule is measured.
+            AvlocError: if the training has no end: the schedule needs one.
         """
         steps = float(self.trainer.estimated_stepping_batches)
         if not math.isfinite(steps) or steps < 0:
@@ -278,7 +278,7 @@ class LocalizationModule(pl.LightningModule):
         """The optimizer's steps in the frozen epochs.
 
         Raises:
-            AvlocError: if they leave no step in which the pretrained layers learn.
+            AvlocError: if they leave the pretrained layers no step to learn.
         """
         epochs = self.pretrained_rates.frozen_epochs
         if not epochs:

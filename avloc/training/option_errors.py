@@ -1,4 +1,4 @@
-"""An error of LightningCLI's parser > one line that names the option, what was meant, and the options that exist."""
+"""An error of LightningCLI's parser > one line that names the option, the closest match, and the options that exist."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _unknown(group: str, name: str, owner: str, options: Sequence[str]) -> str:
 
 
 def _owner(group: str) -> tuple[str, Sequence[str]]:
-    """Return the name and the options of what a group of options belongs to."""
+    """Return the name and the options of the owner of a group of options."""
     if group == "trainer":
         return "the trainer", _names(pl.Trainer)
     if group == "model":

@@ -16,7 +16,7 @@ class PretrainedRates(NamedTuple):
     Attributes:
         lr: maximum of the top layer's rate; None: that of the rest of the network.
         layer_decay: factor from each layer to the one under it.
-        frozen_epochs: epochs at the beginning in which they do not learn.
+        frozen_epochs: epochs at the beginning that leave them unchanged.
 
     Raises:
         AvlocError: from `check`, if a value is out of its range.

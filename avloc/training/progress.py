@@ -24,7 +24,7 @@ FIRST_METRICS = ("train/loss", "val/loss", "val/ap", "val/auc")
 
 
 class RunReport(pl.Callback):
-    """Print what a run trains on before it begins, and the metrics of each epoch on one line."""
+    """Print a summary of a run before it begins, and the metrics of each epoch on one line."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print the network, the device, the clips and the features."""
@@ -39,7 +39,7 @@ class RunReport(pl.Callback):
 
 
 class RunBar(ProgressBar):
-    """One progress bar for the steps of all epochs, with the time left; none where the output is no terminal."""
+    """One progress bar for the steps of all epochs, with the time left; hidden if the output is no terminal."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -30,10 +30,10 @@ class ReceiveLimits:
     Attributes:
         max_open: uploads that are received at the same time.
         stall_s: longest time without a byte, in seconds.
-        grace_s: time after which the rate counts, in seconds.
+        grace_s: time before the rate counts, in seconds.
         min_bytes_per_s: lowest mean rate after `grace_s`.
-        spare_s: time after which an upload may lose its place to a new one, if all places are taken.
-        spare_bytes_per_s: mean rate from which it keeps its place.
+        spare_s: time before an upload may lose its place to a new one, if all places are taken, in seconds.
+        spare_bytes_per_s: an upload of at least this mean rate keeps its place.
     """
 
     max_open: int = 256

@@ -87,7 +87,7 @@ def make_server(app: Starlette) -> Server:
     }
 
     async def stoppable(scope: Any, receive: Any, send: Any) -> None:
-        # Requests in progress are cut off when the server stops, which is no error.
+        # When the server stops, requests in progress are cut off without an error.
         with contextlib.suppress(asyncio.CancelledError):
             await app(scope, receive, send)
 

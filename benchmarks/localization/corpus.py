@@ -1,6 +1,6 @@
 """The benchmark's clips, version 3: recorded speech > edits, forged and genuine > mp4 files in AV-Deepfake1M's layout.
 
-    python benchmarks/localization/corpus.py --out /data/loc --clips 2400 --workers 2     # resumes where it stopped
+    python benchmarks/localization/corpus.py --out /data/loc --clips 2400 --workers 2     # resumes an interrupted run
     python benchmarks/localization/corpus.py --out /data/loc --check                      # looks for shortcuts
 
 A source is an utterance of a speaker; it gives a real clip and two forged ones of different kinds (sound, mouth, both). Speakers

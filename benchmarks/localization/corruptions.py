@@ -1,6 +1,6 @@
 """Loss of AP under each corruption at three levels: a network trained on clean clips beside one trained on augmented copies.
 
-    python benchmarks/localization/corruptions.py --out /data/loc            # hours; resumes where it stopped
+    python benchmarks/localization/corruptions.py --out /data/loc            # hours; resumes an interrupted run
     python benchmarks/localization/corruptions.py --out /data/loc --quick    # a small set, one seed, a few corruptions
 
 Takes the corpus of `run.py` (and makes it, if OUT has none). Extracts `--copies` augmented copies of the training split by a
@@ -129,7 +129,7 @@ def effective_corruptions() -> list[str]:
 
 
 def extraction(options: Options) -> ExtractionSettings:
-    """The settings by which the corpus' features were extracted."""
+    """The extraction settings of the corpus' features."""
     return ExtractionSettings(options.folder / "clips", tuple((name, {}) for name in FEATURES), workers=options.cores)
 
 
@@ -180,7 +180,7 @@ def predict_corrupted(options: Options, tasks: Sequence[Task], corruption: Corru
         data = SystemData(SYSTEMS[task.system], task.out, task.seed)
         data.store = store
         predict(load_module(task), data, SPLIT).save(task.predictions_file(corruption.folder))
-    shutil.rmtree(store.root)  # links are removed, not what they lead to
+    shutil.rmtree(store.root)  # links are removed, not their targets
     say(f"{corruption.name} at level {corruption.level} predicted")
 
 
@@ -240,7 +240,7 @@ def _change(without: float, augmented: float) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Prepare, train, predict what is left, and print the table."""
+    """Prepare, train, make missing predictions, and print the table."""
     options = parse(arguments)
     prepare(options.folder, options.out, QUICK_CLIPS if options.quick else corpus.CLIPS, options.cores)
     extract_copies(options)

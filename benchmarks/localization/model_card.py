@@ -1,4 +1,4 @@
-"""The facts of the package's networks > docs/model_card.md, every figure of which comes from a file that a run has left.
+"""The facts of the package's networks > docs/model_card.md; every figure comes from a run's output file.
 
     python benchmarks/localization/model_card.py                # write the card again from the package's facts
     python benchmarks/localization/model_card.py --examples     # score the package's clips first

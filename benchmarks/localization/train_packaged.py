@@ -6,10 +6,10 @@
     python benchmarks/localization/train_packaged.py --out own --dataset lavdf --root demo/clips --store demo/features
 
 Trains a network for both streams, one for sound alone and one for pictures alone, with the same configuration. Probabilities
-are calibrated on the validation split; there the operating point is chosen too: the lowest score at which
-clips that are genuine in what the network judges have at most `ALARMS_PER_MINUTE`. The files go where the package has them,
-and the card into docs/model_card.md. Finished trainings in OUT are kept, so that the same command with `--final` or
-`--footage` only adds figures.
+are calibrated on the validation split; there the operating point is chosen too: the lowest score with at most
+`ALARMS_PER_MINUTE` on clips that are genuine in the network's streams. The files go into the package's folder of networks, and
+the card into docs/model_card.md. Finished trainings in OUT are kept, so that the same command with `--final` or `--footage`
+only adds figures.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Data(NamedTuple):
 
 
 class SplitScores(NamedTuple):
-    """A network's output on a split; a clip counts as forged if it is forged in what the network judges.
+    """A network's output on a split; a clip counts as forged if it is forged in the network's streams.
 
     Attributes:
         rows: by clip, (N, 3) score, start and end in seconds, by falling score.

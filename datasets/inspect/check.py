@@ -83,7 +83,7 @@ def check_clips(
         sample: number of clips drawn at random; None checks all.
         seed: seed of the sample.
         decode: decode each clip as a whole, instead of reading its header only.
-        workers: processes; 0 reads in this one, where a clip that crashes or hangs ends the check.
+        workers: processes; 0 reads in this one, so a clip that crashes or hangs ends the check.
         timeout_s: give up on a clip after this many seconds without progress.
         longest_s: the limit of a clip's length.
         modalities: those that a clip must have.

@@ -96,7 +96,7 @@ def draw_contact_sheet(root: Path, records: Sequence[VideoRecord], path: Path, *
         root: the dataset's folder.
         records: the clips.
         path: the png.
-        workers: processes that decode; 0 decodes in this one, where a clip that crashes ends it.
+        workers: processes that decode; 0 decodes in this one, so a clip that crashes ends it.
 
     Returns:
         An error message for each clip that cannot be decoded; its row says so.

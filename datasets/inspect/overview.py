@@ -25,7 +25,7 @@ class GroupRow:
     """The clips of one split, modality or generator.
 
     Attributes:
-        name: the group's name; – where the metadata are silent.
+        name: the group's name; – if the metadata have none.
         clips: number of clips.
         hours: total length of the clips whose length is known.
         segments: number of fake segments; one of both modalities counts once.

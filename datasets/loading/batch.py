@@ -72,7 +72,7 @@ class ClipInputs(NamedTuple):
 
 
 class TargetMaker(Protocol):
-    """Turns the labels of one clip into the targets of a network, which has it as `target_maker`.
+    """Turns the labels of one clip into the targets of a network; the network's `target_maker`.
 
     It must be picklable, for the workers of a loader. See `avloc.heads.points.PointTargetMaker`.
     """
@@ -97,7 +97,7 @@ class Batch(NamedTuple):
         inputs: keywords of the network's `forward`.
         grids: clock of each clip.
         records: metadata of each clip.
-        targets: a NamedTuple of tensors; None where labels are hidden.
+        targets: a NamedTuple of tensors; None if labels are hidden.
         unassigned_segments: number of segments that the targets cannot carry.
     """
 

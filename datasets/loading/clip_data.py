@@ -78,7 +78,7 @@ class ClipData(SplitData):
         )
 
     def lengths(self, dataset: ClipDataset) -> npt.NDArray[np.int64]:
-        # In frames, where the metadata give a duration; 0 elsewhere.
+        # In frames; 0 without a duration in the metadata.
         return np.nan_to_num(dataset.records.duration_s * DEFAULT_FPS).astype(np.int64)
 
     def collate_fn(self, maker: TargetMaker | None) -> Callable[[Sequence[ClipExample]], Batch]:

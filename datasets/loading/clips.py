@@ -3,7 +3,7 @@
 Frames are resized to 96 × 96 (bicubic, no antialiasing, in [0, 1]); sound becomes a log-mel at four steps per frame. A clip is
 fitted to T frames in one of two ways: `pad` (LAV-DF) cuts it, or appends zeros; `squeeze` (AV-Deepfake1M) resamples all of it.
 The result equals the published preprocessing (tests/data/preprocess) with two exceptions: several channels are mixed, as
-everywhere in avloc, where the published code takes the first; and a stream that starts late is placed at its own time.
+everywhere in avloc (the published code takes the first), and a stream that starts late is placed at its own time.
 
 Legend: B batch, T frames of the input, F frames of the clip, N samples.
 """
@@ -44,7 +44,7 @@ CLIP_FORMATS = {
     "pad": BATFD_FORMAT,
     "squeeze": VideoFormat(BATFD_SIDE, BATFD_SIDE, resize="nearest"),
 }
-"""Format in which a clip is decoded, by fit."""
+"""The decoded format of a clip, by fit."""
 STREAM_END_GAP_FRAMES = 5
 """Usual difference between the ends of a clip's two streams, at most."""
 
@@ -208,7 +208,7 @@ class ClipDataset(Dataset[ClipExample]):
     Args:
         records: the clips.
         root: the dataset's folder.
-        fit: `pad` or `squeeze`; it selects the format in which frames are decoded.
+        fit: `pad` or `squeeze`; it selects the decoded format of frames.
         longest: frames to use from a clip's beginning, at most; None: all.
         cache: folder for decoded clips, outside of the dataset's. They are kept as float16 (exact to 2.5e-4, 13 MB for 9 s).
             None: no cache.

@@ -1,7 +1,7 @@
 """Cached features + records > batches on one clock.
 
 Each stream keeps its own rate, with its time on the model's clock (`native_rate`), or is averaged or interpolated to that
-clock's steps (`TimeGrid.resample`); where a clip lacks a stream, its mask is false.
+clock's steps (`TimeGrid.resample`); the mask of a missing stream is false.
 
 Legend: B batch, T steps, R rows, D feature width, V clips.
 """

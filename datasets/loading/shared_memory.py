@@ -14,7 +14,7 @@ from avloc.datasets.loading.batch import Batch
 from avloc.errors import AvlocError
 from avloc.io.files import format_bytes
 
-FOLDER = "/dev/shm"  # where Linux has shared memory; a container has 64 MB by default
+FOLDER = "/dev/shm"  # Linux's shared memory; a container has 64 MB by default
 LEAST_BYTES = 1 << 20  # per worker: its queues, and the smallest of batches
 
 
@@ -53,7 +53,7 @@ def check_shared_memory(workers: int) -> None:
 
 
 def has_shared_memory(workers: int = 1) -> bool:
-    """Tell whether the shared memory has room for the queues of a loader's workers; True where it is not seen."""
+    """Tell whether the shared memory has room for the queues of a loader's workers; True if `FOLDER` does not exist."""
     return not os.path.isdir(FOLDER) or _free_bytes() >= workers * LEAST_BYTES
 
 

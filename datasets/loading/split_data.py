@@ -166,7 +166,7 @@ class SplitData(pl.LightningDataModule, ABC):
         return {"epoch": self.trainer.current_epoch, "batches": batches}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continue within the epoch in which the checkpoint was written."""
+        """Continue within the checkpoint's epoch."""
         self._resume = (int(state.get("epoch", -1)), int(state.get("batches", 0)))
         sampler = getattr(getattr(self.trainer, "train_dataloader", None), "batch_sampler", None)
         if isinstance(sampler, BucketSampler):

@@ -121,7 +121,7 @@ class AVDeepfake1M:
         return concatenate([_read_split(root, name, self.layout) for name in splits])
 
     def public_name(self, record: VideoRecord) -> str:
-        """Return the file without the split's folder, which the metadata and predictions leave out."""
+        """Return the file without the split's folder, as the metadata and predictions name it."""
         return record.file.partition("/")[2]
 
 

@@ -127,7 +127,7 @@ def read_records(
 
 
 def _known_split(split: str, splits: Sequence[str], dataset: str) -> str:
-    """Return the reader's own name of a split; `test` is `eval` where a set calls it so.
+    """Return the reader's own name of a split; `test` may be `eval` there.
 
     Raises:
         AvlocError: if the reader lists its splits, and this is none of them.

@@ -28,9 +28,9 @@ class ClipRecordTable(Sequence[ClipRecord]):
     Attributes:
         files: names relative to the dataset's folder.
         split: the split of each clip.
-        duration_s: seconds by the metadata, NaN where they are silent: (V,).
+        duration_s: seconds by the metadata, NaN if unknown: (V,).
         is_forged: modality → whether it is forged anywhere in the clip: (V,).
-        labelled: false where the labels are hidden: (V,).
+        labelled: false for hidden labels: (V,).
         repaired: fault of the metadata → number of repairs.
 
     >>> from avloc.core.timeline import Segment
@@ -90,7 +90,7 @@ class ClipRecordTable(Sequence[ClipRecord]):
         )
 
     def is_fake(self) -> Mask:
-        """Mark the clips in which any modality is forged: (V,)."""
+        """Mark the clips with any forged modality: (V,)."""
         return np.logical_or.reduce([self.is_forged[modality] for modality in MODALITIES])
 
     def modality(self) -> CategoricalColumn:

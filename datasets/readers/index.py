@@ -1,4 +1,4 @@
-"""Metadata > a binary copy in the user's cache folder, from which a big dataset loads in a second the next time.
+"""Metadata > a binary copy in the user's cache folder: the next time, a big dataset loads from it in a second.
 
 Nothing is ever written into the dataset's folder. A copy is valid while its sources are unchanged (path, size,
 modification time) and the readers have the version that wrote it.

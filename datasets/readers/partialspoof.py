@@ -193,7 +193,7 @@ def write(root: Path, records: Iterable[VideoRecord], words: Mapping[str, Sequen
 
 
 def frame_labels(record: VideoRecord, step_s: float) -> np.ndarray[tuple[int], np.dtype[np.str_]]:
-    """Return '0' for each frame of which any part is forged, '1' for the others: (T,); the last frame may reach past the end.
+    """Return '0' for each frame with any forged part, '1' for the others: (T,); the last frame may reach past the end.
 
     >>> frame_labels(VideoRecord("a.wav", "dev", 1.0, audio_segments=((0.3, 0.5),)), 0.2).tolist()
     ['1', '0', '0', '1', '1']

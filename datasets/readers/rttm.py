@@ -27,7 +27,7 @@ class Rttm:
 
     Attributes:
         splits: empty, the files name them.
-        validation: `val`, which is also `dev`. A set without splits is its own training, validation and test set.
+        validation: `val`, also called `dev`. A set without splits is its own training, validation and test set.
         modalities: `audio` alone.
     """
 

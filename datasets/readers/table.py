@@ -28,10 +28,10 @@ class RecordTable(Sequence[VideoRecord]):
     Attributes:
         files: names relative to the dataset's folder.
         split: the split of each clip.
-        duration_s: seconds by the metadata, NaN where they are silent: (V,).
+        duration_s: seconds by the metadata, NaN if unknown: (V,).
         segments: modality → fake segments in seconds.
-        labelled: false where the labels are hidden: (V,).
-        attributes: name → any other field of the metadata; "" where a clip lacks it.
+        labelled: false for hidden labels: (V,).
+        attributes: name → any other field of the metadata; "" for a clip without it.
         repaired: fault of the metadata → number of repairs.
 
     >>> table = as_table([VideoRecord("a.mp4", "train"), VideoRecord("b.mp4", "dev", audio_segments=(Segment(1, 2),))])
@@ -122,7 +122,7 @@ class RecordTable(Sequence[VideoRecord]):
         return replace(self, segments={m: v if m == modality else empty for m, v in self.segments.items()})
 
     def with_permuted_segments(self, order: Int) -> RecordTable:
-        """Return the table with the segments of clip `order[k]` at clip k: a control from which nothing can be learned."""
+        """Return the table with the segments of clip `order[k]` at clip k: a control with nothing to learn."""
         return replace(self, segments={m: intervals.take(order) for m, intervals in self.segments.items()})
 
 

@@ -1,7 +1,7 @@
 """HAD (Half-truth) and LlamaPartialSpoof: one line of text per clip > records, and back.
 
-Yi et al., "Half-Truth: a partially fake audio detection dataset", Interspeech 2021: `name pieces label`, where the pieces
-`start-end-T` and `start-end-F` are joined by `/`, and the label is 1 for a genuine clip.
+Yi et al., "Half-Truth: a partially fake audio detection dataset", Interspeech 2021: `name pieces label`, with the pieces
+`start-end-T` and `start-end-F` joined by `/`, and a label of 1 for a genuine clip.
 Luong et al., "LlamaPartialSpoof: an LLM-driven fake speech dataset simulating disinformation generation", ICASSP 2025:
 `name duration label piece piece …`, with pieces `start-end-bonafide` and `start-end-spoof`. The set is made for evaluation: all
 of its clips are `test`.
@@ -47,8 +47,8 @@ class LabelLine(NamedTuple):
     Attributes:
         name: the clip, without a suffix.
         duration_s: its length in seconds: as stated, or the end of its last piece.
-        segments: its forged pieces, joined where they touch.
-        repairs: the repairs that they needed.
+        segments: its forged pieces; touching ones are joined.
+        repairs: the repairs of these pieces.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The channel of a recording: what a microphone, a room and a codec leave of each band. A forged word takes its victim's."""
+"""The channel of a recording: the gain of microphone, room and codec in each band. A forged word takes its victim's."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from avloc.core.timeline import DEFAULT_SAMPLE_RATE
 Samples = npt.NDArray[np.float32]
 
 BANDS = 12  # the narrowest, of 164 Hz, holds a harmonic of most voices
-GAIN_DB = (-60.0, 18.0)  # what the reference lacks goes away; what the samples lack is not made of their noise
+GAIN_DB = (-60.0, 18.0)  # bands that the reference lacks vanish; noise in bands that the samples lack stays low
 SMALLEST_SIZE = 2048
 
 
 def match_channel(samples: Samples, reference: Samples) -> Samples:
     """Give samples (N,) the mean spectrum and the level of a reference (M,), both at 16 kHz, in bands of equal width in mel.
 
-    A synthesizer fills bands that a microphone or a codec left empty, which an average spectrum would tell.
+    A synthesizer fills bands that a microphone or a codec left empty; an average spectrum would reveal it.
 
     >>> match_channel(np.ones(3000, dtype=np.float32), np.zeros(2000, dtype=np.float32)).max().item()
     0.0

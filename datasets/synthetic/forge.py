@@ -1,7 +1,7 @@
 """Forgers without training: words through a vocoder, mouths through a low-resolution generator.
 
 Both leave the traces of such methods: a vocoder driven by a mel spectrogram loses the harmonics' fine structure and their
-phases, a mouth generator loses the camera's grain and the finest detail where it paints.
+phases, a mouth generator loses the camera's grain and the finest detail of the painted region.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 As in the published datasets, one to three word-long spans are forged. `audio`: the word is replaced by another one that
 went through a vocoder (by clip, a neural one or that of Griffin and Lim), the mouth keeps the old word. `visual`: the mouth is
-repainted for another word, the audio stays. `both`: both, for the same new word. Where the audio is replaced, the clip's length
+repainted for another word, the audio stays. `both`: both, for the same new word. If the audio is replaced, the clip's length
 changes with the word's.
 """
 
@@ -238,7 +238,7 @@ def sound_plans(plans: Sequence[ClipPlan]) -> list[ClipPlan]:
 
 
 def _without_picture(record: VideoRecord) -> VideoRecord:
-    """Leave out what a record says of the picture."""
+    """Remove the visual segments and attributes of a record."""
     attributes = tuple(pair for pair in record.attributes if not pair[0].startswith("video_"))
     return replace(record, visual_segments=(), attributes=attributes)
 
@@ -282,7 +282,7 @@ def synthesize(
     workers: int = 1,
     progress: Callable[[int], object] = lambda clips: None,
 ) -> list[VideoRecord]:
-    """Generate a labelled set of clips in a dataset's layout: mp4, or wav where the dataset has no picture.
+    """Generate a labelled set of clips in a dataset's layout: mp4, or wav for a dataset without pictures.
 
     A set that was interrupted is finished if the settings are the same.
 

@@ -2,7 +2,7 @@
 
 Recordings are cut at their quiet points into pieces of 0.16 to 0.6 s; an utterance is a row of pieces of one voice, each
 joined to the next by a short cross-fade, with or without a pause. Every utterance, forged or not, is composed this way, so
-a splice gives nothing away. Pieces keep a margin of the recording on both sides, which the cross-fades use up.
+a splice gives nothing away. Pieces keep a margin of the recording on both sides, for the cross-fades.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 phase, then an inverse Fourier transform. It is far smaller than the original: 1.2 million weights, 2.4 MB in half precision. Its
 weights come with the package (`weights/CREDITS.md`); `benchmarks/localization/train_vocoders.py` trains them.
 
-Unlike its neighbours, this module needs torch when it is imported, so it is imported where it is used.
+Unlike its neighbours, this module imports torch at the top, so they import it within functions.
 
 Legend: B batch, N samples, F frames, M mel bands, C width.
 """

@@ -34,12 +34,12 @@ class Calibration:
 
     Attributes:
         kind: of the scores: whole `clips`, or rows of `segments`.
-        transforms: what each system's scores go through first: `logit` for scores in [0, 1], or `identity`.
+        transforms: the first step for each system's scores: `logit` for scores in [0, 1], or `identity`.
         slopes: one per system.
         offset: added to the sum.
         fakes: number of fake clips that it was fitted on; of rows that are hits.
         reals: number of real clips that it was fitted on; of rows that are none.
-        provenance: what it was fitted on, by name.
+        provenance: the facts of the fit, such as its data, by name.
 
     >>> calibration = Calibration("clips", ("logit",), (2.0,), 0.5, fakes=10, reals=10)
     >>> calibration.llrs([[0.5], [0.9]]).round(3).tolist()
@@ -88,7 +88,7 @@ class Calibration:
         """Build from JSON.
 
         Raises:
-            AvlocError: if it is none, or of another schema; names the field.
+            AvlocError: if it is no calibration, or of another schema; names the field.
         """
         document = check_schema(document, source, SCHEMA, "a calibration", "avloc calibrate --save writes one")
         transforms, slopes = document.get("transforms"), document.get("slopes")
@@ -152,10 +152,10 @@ def fit_calibration(
             [0, 1] go through the logit first.
         is_fake: the ground truth: (n,).
         kind: of the items: whole `clips`, or rows of `segments`.
-        prior: share of fakes for which the ratios should be best, as of `fit_logistic`.
+        prior: share of fakes to optimize for, as of `fit_logistic`.
 
     Raises:
-        AvlocError: if only one class exists, or the scores say nothing, or the opposite of what they should.
+        AvlocError: if only one class exists, all scores of a system are equal, or a single system's are not higher for fakes.
 
     >>> scores, is_fake = [[-2.0], [1.0], [-1.0], [2.0]], np.array([False, False, True, True])
     >>> fit_calibration(scores, is_fake).transforms

@@ -53,7 +53,7 @@ class CostModel:
 
     @property
     def threshold(self) -> float:
-        """The log-likelihood ratio from which on calling an item fake is cheaper (Bayes)."""
+        """The log-likelihood ratio above which calling an item fake is cheaper (Bayes)."""
         return float(np.log((1 - self.fake_prior) * self.accused_real) - np.log(self.fake_prior * self.missed_fake))
 
     def cost(self, miss_rate: Rate, alarm_rate: Rate) -> Rate:

@@ -1,4 +1,4 @@
-"""Folds over source videos, for what is fitted and judged on one labelled set. Legend: n clips, S sources."""
+"""Folds over source videos, to fit and judge on one labelled set. Legend: n clips, S sources."""
 
 from __future__ import annotations
 

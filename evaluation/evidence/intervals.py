@@ -1,7 +1,7 @@
 """95 % intervals of detection measures by bootstrap over source videos, as `avloc.evaluation.bootstrap` does for AP.
 
-Clips are counted once by source and score, a draw weights these counts. Where there are more than `MAX_BINS` different scores,
-clips are counted by bins of scores instead; then the four measures of ranking see scores within a bin as equal.
+Clips are counted once by source and score, a draw weights these counts. With more than `MAX_BINS` different scores, clips are
+counted by bins of scores instead; then the four measures of ranking see scores within a bin as equal.
 
 Legend: n clips, S sources, B bins of scores.
 """
@@ -82,7 +82,7 @@ class _SourceCounts:
         }
 
     def measures(self, weights: Float) -> dict[str, float]:
-        """Compute all measures of a draw, of which each source has a weight (S,)."""
+        """Compute all measures of a draw from the sources' weights (S,)."""
         fakes, hits, fake_bits = self.sums[True] @ weights
         reals, alarms, real_bits = self.sums[False] @ weights
         if not fakes or not reals:

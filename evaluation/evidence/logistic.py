@@ -37,7 +37,7 @@ def fit_logistic(features: Float, is_fake: BoolArray, *, prior: float = 0.5) -> 
     Args:
         features: scores of the systems, in any unit: (n, K).
         is_fake: the ground truth: (n,).
-        prior: share of fakes for which the ratios should be best; both classes count by it, not by their numbers.
+        prior: share of fakes to optimize for; both classes count by it, not by their numbers.
 
     Raises:
         AvlocError: if only one class exists, or all scores of a system are equal.

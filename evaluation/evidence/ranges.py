@@ -67,7 +67,7 @@ def score_ranges(
     Args:
         rows: the predictions.
         labels: the ground truth.
-        duration_s: seconds of each clip; where it is NaN, the last label or row ends the clip: (V,).
+        duration_s: seconds of each clip (V,); for NaN, the clip ends with its last label or row.
         steps_s: lengths of the frames in seconds.
     """
     curve = range_curve(rows, labels, duration_s)

@@ -88,7 +88,7 @@ class LlrSteps:
 
     Attributes:
         scores: lowest score of each step, rising: (K,).
-        llrs: log-likelihood ratio of the step; infinite where a step holds one class only: (K,).
+        llrs: log-likelihood ratio of the step; infinite for a step of one class only: (K,).
     """
 
     scores: Float

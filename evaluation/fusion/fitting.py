@@ -22,12 +22,12 @@ from avloc.evaluation.truth import Truth
 MERGE_IOUS = (0.5, 0.65, 0.8)  # with 0.9, rows that agree stay as duplicates
 ABSENCES = (0.0, 0.5, 1.0)
 SIGMAS = (0.1, 0.3, 0.7)
-TRUSTS = (2.0, 4.0)  # of one system, where the others have 1
+TRUSTS = (2.0, 4.0)  # weights of one system, against 1 for the others
 
 
 @dataclass(frozen=True, slots=True)
 class FusionFit:
-    """The chosen fusion, and what it is worth.
+    """The chosen fusion and its scores.
 
     Attributes:
         fusion: the settings that score best over all clips.

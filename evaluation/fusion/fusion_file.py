@@ -16,7 +16,7 @@ NUMBERS = ("merge_iou", "absence", "sigma")
 
 
 def write_fusion(path: str | os.PathLike[str], fusion: SegmentFusion, provenance: Mapping[str, object]) -> None:
-    """Write a fusion as JSON, atomically, with a note of what it was fitted on."""
+    """Write a fusion as JSON, atomically, with its provenance."""
     document = {
         "schema": SCHEMA,
         "method": fusion.method,

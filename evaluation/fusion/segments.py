@@ -42,13 +42,13 @@ CHUNK_CLIPS = 2048  # clips that are fused at a time: their arrays stay small be
 
 @dataclass(frozen=True, slots=True)
 class SegmentFusion:
-    """Settings by which the rows of several systems become one list.
+    """Settings for fusing the rows of several systems into one list.
 
     Attributes:
         calibrations: of the rows of each system.
         weights: trust in each system, above 0.
-        merge_iou: rows of two systems that overlap at least so much are one (`boxes`).
-        absence: how much a system counts that has no row there, in [0, 1]: with 1 a row of one of two systems gets half its
+        merge_iou: lowest IoU to merge rows of two systems (`boxes`).
+        absence: how much a system without a row there counts, in [0, 1]: with 1 a row of one of two systems gets half its
             score, with 0 all of it (`boxes`).
         method: `boxes`, or `soft-nms`.
         sigma: width of soft-NMS.
@@ -90,7 +90,7 @@ class SegmentFusion:
         """Fuse the rows of the same clips by all systems, in the order of the calibrations.
 
         Returns:
-            The rows of each clip by descending score, which is the probability that the row is a hit.
+            The rows of each clip by descending score, the probability that the row is a hit.
 
         Raises:
             AvlocError: if the numbers of systems or of their clips differ.

@@ -24,7 +24,7 @@ SIGN_NOTE = "cm-score is higher for bona fide clips: the sign was changed, so th
 
 
 def header_of(path: Path) -> list[str]:
-    """Return the cells of a file's first line; none if it cannot be read as text, which the readers report."""
+    """Return the cells of a file's first line; none if it is no readable text, an error left to the readers."""
     try:
         with path.open(encoding="utf-8") as lines:
             return lines.readline(1000).rstrip("\r\n").split("\t")
@@ -87,7 +87,7 @@ def write_asvspoof_scores(path: Path, scores: Mapping[str, float]) -> None:
     """Write a score file, atomically; the sign is changed: scores that are higher for fakes become higher for bona fide.
 
     Raises:
-        AvlocError: if a name holds a tab or a line break, which the form cannot carry.
+        AvlocError: if a name holds a tab or a line break: the format cannot carry them.
     """
     _write(path, SCORE, {file: f"{0.0 - score:.9g}" for file, score in scores.items()})
 

@@ -257,7 +257,7 @@ class RowCollector:
 
 
 def is_finite(values: npt.NDArray[Any]) -> BoolArray:
-    """Mark the values that are finite in single precision too, in which the published evaluators compute."""
+    """Mark the values that are finite in single precision too, as in the published evaluators."""
     return np.abs(values) <= MAX_NUMBER
 
 

@@ -14,7 +14,7 @@ from avloc.evaluation.truth import Truth
 
 SHOWN_CLIPS = 24  # at each end of the order
 SHOWN_ROWS = 12
-WIDTH, LANE_HEIGHT, LANE_GAP = 600, 14, 3  # of the drawing, which is stretched to the page
+WIDTH, LANE_HEIGHT, LANE_GAP = 600, 14, 3  # of the drawing, before it is stretched to the page
 TICKS_S = (0.5, 1, 2, 5, 10, 20, 60, 120, 300, 600, 1200)
 MAX_TICKS = 6
 QUALITY = (

@@ -49,7 +49,7 @@ def write_report(
     Args:
         path: the html file; `~` is expanded.
         evaluation: the scored predictions.
-        report: all that the tables show; by default the scores and their insight, which is computed if missing.
+        report: the content of the tables; by default the scores. A missing insight is computed.
         title: title of the page.
         notes: sentences under the title.
     """

@@ -1,4 +1,4 @@
-"""Results of `avloc evaluate` as one object, from which JSON, CSV, text tables and the page are made."""
+"""Results of `avloc evaluate` as one object, the source of JSON, CSV, text tables and the page."""
 
 from __future__ import annotations
 

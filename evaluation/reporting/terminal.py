@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 DEFAULT_WIDTH = 80
 GAP = 2  # spaces between columns
-SMALLEST_LABEL = 8  # characters to which a column of names is narrowed before its names break
+SMALLEST_LABEL = 8  # characters: a column of names is never narrower; longer names break
 SMALLEST_DESCRIPTION = 24
 
 
@@ -69,7 +69,7 @@ def fold_columns(table: Table, width: int) -> list[Table]:
     """Split a table into parts that fit a width: each has the names, and as many of the other columns as have room.
 
     Columns of one family, such as AP@0.5 and AP@0.9, stay together if they fit. The first part has the title, the last one
-    the note. No number is shortened; where even one column beside the names is too wide, the names break.
+    the note. No number is shortened; if even one column beside the names is too wide, the names break.
 
     >>> table = Table("T", ["clips", "AP@0.5", "AP@0.9", "AR@10"], [["all", "1.00", "2.00", "3.00"]])
     >>> [part.header for part in fold_columns(table, 24)]

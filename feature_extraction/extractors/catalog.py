@@ -97,7 +97,7 @@ def build_extractor(name: str, arguments: Mapping[str, object] | None = None) ->
 
     Args:
         name: a name of `EXTRACTORS`, of a plug-in, or a dotted path.
-        arguments: the constructor's arguments; text is converted to `int` or `bool` where the signature says so.
+        arguments: the constructor's arguments; text becomes `int` or `bool` as the signature annotates.
 
     Raises:
         AvlocError: if the extractor is unknown, lacks such an argument, or rejects a value.

@@ -1,11 +1,10 @@
 """The trained front end of a checkpoint as an extractor: samples or mouths > embeddings, for any network on cached features.
 
 A front end that learned with a network (`avloc.models.front_ends`) is thereby cached once and read many times: by ablations of
-what comes behind it, and by fusions. Rows are those that the network has before it brings them to steps, without its
-convolutions at the steps.
+later layers, and by fusions. Rows are the encoder's embeddings, before the network interpolates them to steps and convolves them.
 
-Sound and pictures that could not be decoded are an exception: the network masks them, and an extractor gets what the decoder put
-in their place. Rows of such a gap are marked as absent either way, but those beside it, and norms over the clip, differ.
+Gaps in the decoded sound and pictures are an exception: the network masks them, but an extractor gets the decoder's silence and
+repeated frames. Rows of a gap are marked as absent either way, but rows beside it, and norms over the clip, differ.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ def plugins() -> dict[str, EntryPoint]:
 
 
 def installed_name(factory: str) -> str | None:
-    """The name by which the package or a plug-in builds a factory: a name, or the dotted path of a plug-in's class.
+    """The registered name of a factory, given by that name or by the dotted path of a plug-in's class; None if it has none.
 
     >>> installed_name("logmel"), installed_name("my_package.MyExtractor")
     ('logmel', None)

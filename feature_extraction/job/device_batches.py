@@ -39,7 +39,7 @@ class PendingRows:
 
     Attributes:
         rows: (T, D) as they are stored, once they are computed.
-        failure: the reason for which they could not be computed.
+        failure: the error, if they could not be computed.
     """
 
     def __init__(self, file: str, stream: Stream, low: int, high: int | None, reserved: int) -> None:
@@ -57,7 +57,7 @@ class PendingRows:
 
 
 class _PassFailure(NamedTuple):
-    """The reason for which a pass of the network failed.
+    """The failure of a pass of the network.
 
     Attributes:
         reason: the error, in one line.

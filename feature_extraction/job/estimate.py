@@ -121,7 +121,7 @@ class JobEstimate:
         media_s: seconds of all clips.
         decode_s: core seconds of decoding all clips.
         extract_s: core seconds of extraction of all clips in the workers.
-        device_s: seconds of a device for all clips; 0 where the workers run the networks.
+        device_s: seconds of a device for all clips; 0 if the workers run the networks.
         wall_s: duration with the job's workers and devices.
         size_bytes: by extractor, of all clips.
         free_bytes: on the store's disk.

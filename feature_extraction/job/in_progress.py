@@ -98,7 +98,7 @@ class QueuedChunk:
 
     @property
     def failure(self) -> str | None:
-        """The reason for which the rows cannot be computed."""
+        """The error, if the rows cannot be computed."""
         return None if self.pending is None else self.pending.failure
 
     @property
@@ -125,7 +125,7 @@ class ClipInProgress:
         unreleased: the bytes of each received chunk that is not released to the device yet, and the chunk if it is a stream.
         losses: number of workers lost at this clip.
         done: its times and costs, once its worker has finished.
-        failure: the reason for which it cannot be read.
+        failure: the error, if it cannot be read.
         size: bytes of the media file.
     """
 

@@ -21,9 +21,9 @@ class JobLog:
     """Appends a job's events to a file.
 
     The events are `start` (settings, number of clips), `failed` (a clip and the reason), `problems` (a clip, the faults of
-    its streams, and the seconds decoded and claimed by its header), `faceless` (a clip, and its number of frames in which a crop
-    detected no face), `shard` (its name, clips, failures, damaged clips, seconds of media, of decoding, of extraction, and since
-    the last shard), and `end` (totals, and the outcome). Names are as `avloc.errors.shown` prints them.
+    its streams, and the seconds decoded and claimed by its header), `faceless` (a clip, and its number of cropped frames
+    without a detected face), `shard` (its name, clips, failures, damaged clips, seconds of media, of decoding, of extraction,
+    and since the last shard), and `end` (totals, and the outcome). Names are as `avloc.errors.shown` prints them.
 
     Args:
         path: the file; it is made with its folder if missing.

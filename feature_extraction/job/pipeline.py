@@ -36,7 +36,7 @@ class ClipReport(NamedTuple):
 
     Attributes:
         file: its name.
-        failure: the reason for which it, or one of its streams, could not be read; None if all could.
+        failure: the error of the clip, or of one of its streams; None if all could be read.
         costs: its length, problems and costs; None if nothing of it could be read.
     """
 

@@ -28,7 +28,7 @@ class JobReport:
     Attributes:
         done: clips processed now; `failed_now` of them could not be read.
         reused: clips that the store already had, failed ones included.
-        failed: clips of both kinds that could not be read, or of which a stream could not.
+        failed: clips of both kinds that could not be read, or had an unreadable stream.
         failed_now: those of them that were processed now.
         failures: the first of the failed clips, with the reasons.
         damaged: clips processed now that could be read in part.
@@ -38,7 +38,7 @@ class JobReport:
         media_s: seconds of the clips extracted now.
         decode_s: core seconds of decoding.
         extract_s: core seconds of extraction in the workers.
-        faceless: clips in which a crop detected no face in some frames.
+        faceless: clips with cropped frames without a detected face.
 
     >>> report = JobReport()
     >>> report.count(ClipReport("a.mp4", "no such file", None))
@@ -109,7 +109,7 @@ def extract(
         shard_clips: clips per shard, at most. None: the number that the store already uses for these clips, or a 16th of
             them within bounds.
         array_index: (i, n): make only every n-th shard from the i-th on, for task i of a job array of n tasks.
-        retry_failed: make the shards again in which a clip could not be read.
+        retry_failed: make shards with failed clips again.
         engine: runs the shards.
         progress: called with each event.
 

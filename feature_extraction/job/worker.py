@@ -44,7 +44,7 @@ class ExtractionSettings:
         precision: of the networks: 32, bf16 or 16.
         networks_in_parent: run networks in the process that writes, on batches of several clips, so that workers only decode;
             otherwise each worker processes its clips completely. None: only if the device is not the CPU.
-        workers: processes; 0 does everything in this one, where a clip that crashes or hangs takes the job with it.
+        workers: processes; 0 does everything in this one, so a clip that crashes or hangs takes the job with it.
         timeout_s: give up on a clip after this many seconds without progress.
         longest_s: refuse clips that are longer, in seconds.
         augmentation: of an augmented copy; None: the clips themselves.
@@ -84,7 +84,7 @@ class ExtractionSettings:
         return replace(self, device=self.device if device is None else device, workers=workers)
 
     def absolute(self) -> ExtractionSettings:
-        """The same settings with absolute paths, which do not depend on the folder in which the job was started."""
+        """The same settings with absolute paths, independent of the job's working directory."""
         extractors = []
         for name, arguments in self.extractors:
             named = with_default_key(name, arguments)
@@ -136,13 +136,13 @@ class ClipDone(NamedTuple):
     Attributes:
         starts_s: start of each extractor's first row, in the order of `ClipTask.extractors`.
         media_s: seconds of sound or picture, whichever is longer.
-        faceless_frames: frames in which a crop detected no face.
+        faceless_frames: cropped frames without a detected face.
         decode_s: core seconds of decoding.
         extract_s: core seconds of extraction in this process.
         gaps: (first, end) pairs of each extractor's rows for which nothing was decoded, in the order of `starts_s`.
-        failures: the reason for which each extractor's stream exists but gave nothing; None: the stream is fine, or missing.
+        failures: the error of each extractor's stream that exists but gave nothing; None: the stream is fine, or missing.
         problems: faults of the clip's streams, a line each.
-        decoded_s: seconds that could be decoded, of the stream of which the fewest could.
+        decoded_s: decoded seconds of the stream with the fewest.
         claimed_s: its length by the file's header; 0 if unknown.
     """
 
@@ -219,12 +219,12 @@ class _ClipTotals:
 
     Attributes:
         media_s: end of the last part.
-        faceless_frames: frames in which a crop detected no face.
+        faceless_frames: cropped frames without a detected face.
         claimed_s: the length by the file's header; 0 if unknown.
         problems: the clip's.
-        failures: by modality, the reason for which a stream that exists gave nothing.
+        failures: by modality, the error of a stream that exists but gave nothing.
         seconds: by modality, of the parts so far.
-        missing: by modality, the spans of them for which nothing was decoded.
+        missing: by modality, their spans without decoded data.
         starts_s: by extractor, the start of its first row.
         gaps: by extractor, the spans of its stream for which nothing was decoded.
     """

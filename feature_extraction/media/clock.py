@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 STARTING_AT_ZERO = frozenset({"mpegts", "mpeg", "mpegvideo", "mp3", "aac", "flv"})
-"""FFmpeg's names of formats in which a clip starts at 0, whatever its first time stamp."""
+"""FFmpeg's names of formats whose clips start at 0, whatever their first time stamp."""
 UNTIMED = frozenset({"h264", "hevc", "m4v", "h263", "mjpeg", "av1", "obu", "ac3", "eac3", "dts", "amr"})
 """Formats without time stamps, or without a length in their header."""
 PAST_END_S = 10.0  # time stamps up to this far past the end in the file's header are trusted
@@ -151,7 +151,7 @@ class FrameTime(NamedTuple):
 
     Attributes:
         time_s: the time when it appears.
-        duration_s: the time for which it is shown; None if unknown.
+        duration_s: its display time; None if unknown.
         is_discarded: true for a frame that the file's edit list cuts off.
     """
 
@@ -192,7 +192,7 @@ def scan_end_s(container: Any, streams: Sequence[Any]) -> float:
         streams: its picture and its sound.
     """
     clock, untimed_s = ClipClock(container), 0.0
-    # A damaged file ends where it can no longer be read.
+    # A damaged file ends at its last readable packet.
     with contextlib.suppress(Exception):
         for packet in container.demux(*streams) if streams else ():
             clock.place(packet)

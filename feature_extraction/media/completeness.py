@@ -1,4 +1,4 @@
-"""A file that was cut off: the ends that its header claims, compared with what was decoded and with the file's size."""
+"""Truncated files: the ends that the header claims, compared with the decoded ends and with the file's size."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def describe_shortfalls(claimed_s: dict[str, float], decoded_s: dict[str, float]
 
     Args:
         claimed_s: by modality, the end in the header.
-        decoded_s: by modality, the end of what was decoded, of streams that gave something.
-        end_s: the end of the part that was to be decoded.
+        decoded_s: by modality, the end of the decoded data; streams without any are left out.
+        end_s: the end of the requested part.
 
     >>> describe_shortfalls({"audio": 10.0, "visual": 4.0}, {"audio": 3.9, "visual": 3.96}, 60.0)
     ['the audio ends at 3.90 s, its header claims 10.00 s']
@@ -63,7 +63,7 @@ def describe_shortfalls(claimed_s: dict[str, float], decoded_s: dict[str, float]
 
 
 def missing_bytes(container: Any) -> int:
-    """Count the bytes behind the file's end in which the header's tables place samples; 0 for a format without such tables.
+    """Count the bytes past the file's end that the header's tables refer to; 0 for a format without such tables.
 
     Args:
         container: the open file.

@@ -114,7 +114,7 @@ class AvPicture:
 
     Args:
         frame: the frame.
-        reformatters: shared by the frames of a file, which is several times faster than new ones per frame.
+        reformatters: shared by the frames of a file: several times faster than new ones per frame.
     """
 
     def __init__(self, frame: Any, reformatters: Reformatters) -> None:

@@ -65,7 +65,7 @@ class Tracks(NamedTuple):
     Attributes:
         picture: PyAV's video stream; None: the file has none, or none that can be decoded.
         sound: PyAV's audio stream, or None.
-        failures: by modality, the reason for which the file's stream cannot be decoded.
+        failures: by modality, the error of a stream that cannot be decoded.
     """
 
     picture: Any

@@ -69,8 +69,8 @@ class FrameSampler:
         start_s: start of the first step; None before the first frame.
         steps: steps made, including those taken.
         ended: true once a frame from `to_s` or later has come: later ones do not matter.
-        gaps: spans for which no frame was decoded; their steps show the frame before.
-        damage: the reason for which the first damaged packet could not be decoded; None without any.
+        gaps: spans without decoded frames; their steps show the frame before.
+        damage: the error of the first packet that could not be decoded; None without one.
         flawed: number of damaged packets that could be decoded, as well as possible.
 
     >>> gray = VideoFormat(1, 1, "gray")
@@ -132,7 +132,7 @@ class FrameSampler:
         Args:
             time_s: the time when it appears; None: right after the last frame.
             images: by format, without those that are cut out around a face.
-            duration_s: the time for which it is shown; None if unknown.
+            duration_s: its display time; None if unknown.
             picture: the frame itself, needed by formats that are cut out around a face.
         """
         if time_s is not None and self.start_s is not None:
@@ -233,8 +233,8 @@ class SampleCollector:
         start_s: start of the first sample, never before `from_s`; None before the first frame.
         count: samples since `start_s`, including those taken.
         ended: true once the signal is complete up to `to_s`.
-        gaps: spans for which no samples were decoded, which are silent.
-        damage: the reason for which the first damaged packet could not be decoded; None without any.
+        gaps: spans without decoded samples, filled with silence.
+        damage: the error of the first packet that could not be decoded; None without one.
         flawed: number of damaged packets that could be decoded, as well as possible.
     """
 

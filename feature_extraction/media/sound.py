@@ -5,8 +5,8 @@ One channel stays as it is, two are averaged. More are mixed as ITU-R BS.775 mix
 
     0.5 (L + R) + 0.707 C + 0.354 (each surround channel)
 
-Speech in the centre so keeps its level to 3 dB, where a mean over six channels would take 15 dB from it. The weights are not
-scaled to a sum of 1: a mix above full scale is clipped. Channels whose places the file does not tell are averaged.
+Speech in the centre thus loses only 3 dB; a mean over six channels would take 15 dB from it. The weights are not
+scaled to a sum of 1: a mix above full scale is clipped. Channels of an unknown layout are averaged.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ WEIGHTS = {
 
 
 def downmix_weights(places: Sequence[str]) -> SampleArray:
-    """Return the weights by which channels are added up: (C,).
+    """Return the mixing weights of the channels: (C,).
 
     Args:
         places: FFmpeg's names of the channels' places.

@@ -138,7 +138,7 @@ class Clip:
         claimed_s: the length by the file's header, in seconds; 0 if unknown.
         gaps: by modality, spans in which nothing was decoded: their frames repeat the last one, their samples are 0. Between
             parts of a clip this is shared; a span is added at the latest with the part that it begins in.
-        failures: by modality, the reason for which a stream that the file has gave nothing at all.
+        failures: by modality, the error of a stream that exists but gave nothing.
 
     >>> Clip(Path("clip.mp4"), fps=25, sample_rate=16_000, samples=np.zeros(8_000, np.float32)).duration_s
     0.5

@@ -20,7 +20,7 @@ from avloc.io.files import file_sha256, remove_stale, replacing
 
 @dataclass(slots=True)
 class MergePlan:
-    """The files to copy, made by `plan_merge`, which has compared everything.
+    """The files to copy, as compared and planned by `plan_merge`.
 
     Attributes:
         out: the store to write.

@@ -74,11 +74,11 @@ class ExportDescription:
         extractor: its description.
         clips: number of files.
         suffix: ending of most clips' names, replaced by `file_suffix`.
-        starts_s: clip → start of its first row in seconds, where that is not 0.
-        names: file → clip, where the suffix does not give it.
+        starts_s: clip → start of its first row in seconds, unless 0.
+        names: file → clip, if not given by the suffix.
         failures: clips that could not be read, with the reasons; they have no file.
-        problems: clip → its decoding problems, where it has any.
-        gaps: clip → (first, end) pairs of rows for which nothing was decoded, where it has any.
+        problems: clip → its decoding problems, if any.
+        gaps: clip → (first, end) pairs of rows for which nothing was decoded, if any.
         file_suffix: ending of the files' names, which tells their form.
         key: name of the array in each file; None: the form's default.
     """
@@ -117,7 +117,7 @@ class ExportDescription:
 
 @dataclass(frozen=True, slots=True)
 class ExportPlan:
-    """An export to write, made by `plan_export`, which has checked all names.
+    """An export to write, made by `plan_export` from checked names.
 
     Attributes:
         store: the store.

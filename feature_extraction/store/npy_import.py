@@ -70,7 +70,7 @@ class ArrayLayout:
     Attributes:
         transposed: the files are (D, T).
         key: name of the array in files that hold several.
-        width: numbers per row, by which files of (D, T) are told; None: unknown.
+        width: numbers per row, to recognize files of (D, T); None: unknown.
     """
 
     transposed: bool = False
@@ -86,12 +86,12 @@ class NpyFolder:
         folder: the folder.
         files: clip → its file, relative to the folder.
         description: the extractor's.
-        starts_s: clip → start of its first row in seconds, where that is not `start_s`.
+        starts_s: clip → start of its first row in seconds, unless `start_s`.
         start_s: start of the other clips.
         failures: clips without a file, with the reasons.
         layout: the arrangement of the numbers in each file.
-        problems: clip → its decoding problems, where it has any.
-        gaps: clip → (first, end) pairs of rows for which nothing was decoded, where it has any.
+        problems: clip → its decoding problems, if any.
+        gaps: clip → (first, end) pairs of rows for which nothing was decoded, if any.
     """
 
     folder: Path
@@ -128,7 +128,7 @@ class ImportReport:
 
 
 def read_npy_folder(folder: str | Path, options: ImportOptions) -> NpyFolder:
-    """Describe a folder by its `export.json`, which the options must agree with, or without one by the options alone.
+    """Describe a folder by its `export.json` (the options must agree with it), or without one by the options alone.
 
     Args:
         folder: a folder of files with features, at any depth.

@@ -88,7 +88,7 @@ class _OpenShard:
 
 
 class _OpenShards:
-    """Shards, of which the recently read ones stay open."""
+    """A cache of open shards: the recently read ones stay open."""
 
     def __init__(self, paths: list[Path]) -> None:
         self.paths = paths

@@ -51,7 +51,7 @@ class ShardTables(NamedTuple):
 
     Attributes:
         files: the clips' names.
-        status: `ok`, or the reason for which the clip could not be read.
+        status: `ok`, or the error of an unreadable clip.
         bytes: (n,) sizes of the media files; `NO_FILE` if unknown.
         offsets: (n + 1,) clip k has the rows from `offsets[k]` up to `offsets[k + 1]`.
         starts: (n,) start of each clip's first row, seconds.

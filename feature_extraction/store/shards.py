@@ -3,7 +3,7 @@
 ```
 values  float16 (sum T, D)   or int16, uint8; the rows of all clips, concatenated, uncompressed
 offsets int64 (n + 1)        first row of each clip, and the end of the last
-files · status uint8         names; `ok`, or the reason for which a clip could not be read (it has no rows then);
+files · status uint8         names; `ok`, or the error of an unreadable clip, which has no rows;
                              UTF-8, separated by 0 bytes
 start   float64 (n)          start of each clip's first row, seconds
 bytes   int64 (n)            sizes of the media files, which tell apart two sets of clips with the same names
@@ -219,7 +219,7 @@ class ShardWriter:
             file: its name.
             start_s: start of its first row.
             size_bytes: size of its media file.
-            problems: what was wrong with its decoding, a line each.
+            problems: its decoding problems, a line each.
             gaps: (first, end) pairs of rows for which nothing was decoded; the clip has no rows outside its own.
         """
         lines = tuple(line for line in (" ".join(problem.split()) for problem in problems) if line)

@@ -64,7 +64,7 @@ def _round_trip(frames: Frames, encoder: str, decoder: str, pixels: str, options
         frames: the frames.
         encoder: FFmpeg's name.
         decoder: FFmpeg's name.
-        pixels: the format in which the encoder gets them.
+        pixels: pixel format of the encoder's input.
         options: of the encoder.
     """
     import av

@@ -1,4 +1,4 @@
-"""Frames > resampled along both axes, with the middle of the picture where it was.
+"""Frames > frames at a lower resolution, blurred or cropped: resampled along both axes, at the same size.
 
 Every change is a sparse matrix per axis: rows · picture · columnsᵀ.
 """

@@ -39,7 +39,7 @@ class Clipping(SoundAugmentation):
     """An overloaded microphone: peaks are cut off.
 
     Attributes:
-        clip_db: decibels below the clip's peak at which it is cut off.
+        clip_db: clipping threshold, in decibels below the clip's peak.
 
     >>> Clipping(clip_db=20)(np.random.default_rng(1), np.float32([1, -0.5, 0.05])).round(2).tolist()
     [0.10000000149011612, -0.10000000149011612, 0.05000000074505806]

@@ -33,8 +33,8 @@ class Codec(NamedTuple):
     Attributes:
         encoder: FFmpeg's name.
         container: FFmpeg's name of the stream's format, for writing.
-        sample_rate: at which it codes, samples per second.
-        bit_rates: allowed ones, bits per second; a single one is the codec's own.
+        sample_rate: of the coded sound, in hertz.
+        bit_rates: allowed rates, in bits per second; a single one is the codec's own.
         reader: FFmpeg's name of the format for reading, if it is another.
     """
 

@@ -29,7 +29,7 @@ def noise_files(folder: str, kind: str) -> tuple[Path, ...]:
     """List the recordings of a kind, in the order of their names.
 
     Args:
-        folder: MUSAN's folder, of which the sub-folder of the kind is taken, or any other, which is taken as a whole.
+        folder: MUSAN's folder, for its sub-folder of the kind; or any other folder, as a whole.
         kind: one of `MUSAN`.
 
     Raises:
@@ -45,7 +45,7 @@ def response_files(folder: str) -> tuple[Path, ...]:
     """List the room impulse responses of a folder, in the order of their names.
 
     Args:
-        folder: RIRS_NOISES' folder, whose noises are left out, or any other, which is taken as a whole.
+        folder: RIRS_NOISES' folder, for its responses; or any other folder, as a whole. `*_noise_*` files are left out.
 
     Raises:
         AvlocError: if it is no folder or has no recordings.
@@ -73,7 +73,7 @@ def _recordings(root: Path) -> tuple[Path, ...]:
 
 
 def draw_excerpt(rng: Random, folder: str, kind: str, length: int) -> Waveform:
-    """Draw an excerpt of a random recording, which is not silent: (length,). A shorter recording is repeated.
+    """Draw an excerpt of a random recording that is not silent: (length,). A shorter recording is repeated.
 
     Args:
         rng: random numbers.

@@ -22,7 +22,7 @@ Waveform = npt.NDArray[np.floating]
 CENTER_HZ = (20.0, 8000.0)
 WIDTH_HZ = (100.0, 1000.0)
 COEFFICIENTS = (10, 100)
-HARMONIC_DB = (5.0, 20.0)  # by which a power of the signal is below the signal itself
+HARMONIC_DB = (5.0, 20.0)  # attenuation of the signal's higher powers
 MOST_BANDS, MOST_ORDERS = 20, 10
 SHORTEST_S = 0.1  # of the noise that is filtered, so that a single sample has some
 
@@ -33,7 +33,7 @@ class ConvolutiveNoise(SoundAugmentation):
 
     Attributes:
         bands: notches per filter.
-        order: highest power of the signal, which is scaled to a peak of 1; 1 is linear.
+        order: highest power of the signal, at a peak of 1; 1 is linear.
 
     >>> ConvolutiveNoise()(np.random.default_rng(1), np.ones(1000, np.float32)).shape
     (1000,)

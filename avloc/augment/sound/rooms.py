@@ -26,7 +26,7 @@ class Room(SoundAugmentation):
     """The echoes of a room; the loudness (root mean square) stays.
 
     Attributes:
-        reverberation_s: time in which the echoes of a simulated room fall by 60 dB.
+        reverberation_s: RT60 of a simulated room, the decay time of its echoes by 60 dB.
         direct_db: energy of the direct sound over that of the echoes of a simulated room; infinite: no echoes.
         folder: of impulse responses instead of a simulated one; of RIRS_NOISES' layout, or any other. Empty: simulated.
 
@@ -62,7 +62,7 @@ def simulate_response(rng: Random, reverberation_s: float, direct_db: float) -> 
 
     Args:
         rng: random numbers.
-        reverberation_s: time in which the echoes fall by 60 dB.
+        reverberation_s: RT60, the decay time of the echoes by 60 dB.
         direct_db: energy of the direct sound over that of the echoes.
     """
     first = round(FIRST_ECHO_S * DEFAULT_SAMPLE_RATE)
@@ -90,7 +90,7 @@ def reverberate(samples: Samples, response: Waveform) -> Samples:
 
 
 def direct_sample(response: Waveform) -> int:
-    """Return the sample of an impulse response (M,) at which the direct sound arrives; later echoes may be louder.
+    """Return the sample of the direct sound in an impulse response (M,); later echoes may be louder.
 
     >>> direct_sample(np.array([0, 0.01, 0.8, 0, *[0] * 100, -1]))
     2

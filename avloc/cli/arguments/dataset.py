@@ -8,7 +8,7 @@ from avloc.cli.arguments.values import existing_folder
 
 
 def add_dataset_options(options: argparse.ArgumentParser, *, required: bool = True) -> None:
-    """Add `--dataset` and `--root`; where they are not required, another argument stands for them."""
+    """Add `--dataset` and `--root`; if they are optional, another argument can replace them."""
     from avloc.datasets.readers.catalog import DATASETS
 
     default = "" if required else " (default: none)"

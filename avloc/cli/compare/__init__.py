@@ -100,7 +100,7 @@ def _seeds(text: str) -> tuple[int, ...]:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run what is missing, and print the table."""
+    """Do the missing runs, and print the table."""
     from avloc.cli.train import config_path
     from avloc.evaluation.protocols import get_protocol
     from avloc.io.workers.processes import sigterm_as_interrupt

@@ -19,7 +19,7 @@ def is_predictions(peek: Peek) -> bool:
     if peek.suffix in (
         *PICKLE_SUFFIXES,
         ".rttm",
-    ):  # RTTM without confidences is a table of labels, which is asked first
+    ):  # RTTM without confidences is a table of labels, tried first
         return peek.path.is_file()
     return peek.is_object and (peek.first_member[1] in ("[", "") or is_activitynet(peek.head))
 

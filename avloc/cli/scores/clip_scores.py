@@ -187,7 +187,7 @@ def split_hint(split: str | None) -> str:
 
 
 def write_numbers_files(json: Path | None, csv: Path | None, report: EvaluationReport | ClipScoresReport) -> None:
-    """Write the numbers as JSON and as CSV, where a file is named; their record is in the JSON, and beside the CSV."""
+    """Write the numbers to the JSON and CSV files that are named, with their record in the JSON and beside the CSV."""
     from avloc.evaluation.reporting.tables import write_numbers
     from avloc.io.files import write_json
     from avloc.io.provenance import write_sidecar

@@ -112,7 +112,7 @@ def load_scores(path: Path) -> tuple[dict[str, float], list[str]]:
 
 @contextmanager
 def naming(source: Path) -> Iterator[None]:
-    """Put the name of a file before the errors of what is done with it."""
+    """Prefix the errors of this block with the name of a file."""
     try:
         yield
     except AvlocError as error:

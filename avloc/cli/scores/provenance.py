@@ -1,4 +1,4 @@
-"""The record of scores, of a fit, or of what a fit gives: the command, its settings, and its files with their hashes."""
+"""The record of scores, of a fit, or of a fit's results: the command, its settings, and its files with their hashes."""
 
 from __future__ import annotations
 

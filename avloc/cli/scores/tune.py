@@ -1,4 +1,4 @@
-"""`avloc tune`: raw rows of a validation split > the settings of decoding that score best, and what they are worth."""
+"""`avloc tune`: raw rows of a validation split > the decoding settings that score best, and their gain."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def write_raw(path: Path, parts: Iterable[IO[bytes]], settings: RawSettings) -> 
 
     Args:
         path: the file.
-        parts: each stands where the bytes of `pack_clips` begin.
+        parts: each positioned at the first byte of `pack_clips`'s output.
         settings: of the run.
 
     Raises:

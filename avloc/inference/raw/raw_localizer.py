@@ -35,7 +35,7 @@ class RawLocalizer:
         self._windowed = localizer.windowed
 
     def run(self, examples: Iterable[Example], *, batch_size: int | None = None) -> Iterator[RawClip | str]:
-        """Yield the candidates of each example in order, or the reason for which it has none; see `Localizer.run`."""
+        """Yield the candidates of each example in order, or the reason for its failure; see `Localizer.run`."""
         handlers: Handlers[RawClip | str] = Handlers(self._clips, self._clip, lambda _, problem: problem)
         yield from self._windowed.run(examples, batch_size, handlers)
 

@@ -16,7 +16,7 @@ SCHEMA = "avloc.tuned/1"
 
 @dataclass(frozen=True, slots=True)
 class TunedSettings:
-    """Settings by which a network's candidates become rows.
+    """Settings that turn a network's candidates into rows.
 
     Attributes:
         decoding: of the candidates.
@@ -42,7 +42,7 @@ class TunedSettings:
 
 
 def write_tuned(path: str | os.PathLike[str], tuned: TunedSettings, provenance: Mapping[str, object]) -> None:
-    """Write settings as JSON, atomically, with a note of what they were tuned on."""
+    """Write settings as JSON, atomically, with their provenance."""
     write_json(
         Path(path).expanduser(),
         {

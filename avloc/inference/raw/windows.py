@@ -74,7 +74,7 @@ class RawClip:
 
 
 def inner_seconds(window: Window, grid: TimeGrid, first: int, end: int) -> tuple[float, float]:
-    """The time for which a window answers, on its clock `grid`; the first and the last also answer for what lies outside."""
+    """The span that a window answers for, on its clock `grid`: unbounded before the first and after the last window."""
     low, high = (float(s) for s in grid.to_seconds([first - window.begin, end - window.begin]))
     return (-math.inf if window.begin == 0 else low), (math.inf if window.last else high)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from avloc.feature_extraction.store.feature_store import FeatureStore
     from avloc.inference.streaming import Track, Window, Windowing
 
-# Attributes in which a store's features must equal those that the network was trained on.
+# Attributes that a store's features must share with those that the network was trained on.
 TRAINED_ON = ("version", "parameters", "weights_sha256", "hop_s", "dim", "decoder", "dtype")
 
 

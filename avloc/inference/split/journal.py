@@ -4,8 +4,8 @@
 .predictions.json.journal/run.json    the settings that made the parts
 .predictions.json.journal/00003.part  a line of JSON (counts and failures), then the clips' lines of the prediction file
 ```
-A part appears whole or not at all, and survives a loss of power. So a run that was killed goes on where it stopped, and the
-file is the same, byte for byte. Joining copies from disk to disk, in flat memory.
+A part appears whole or not at all, and survives a loss of power. So a run that was killed resumes with the missing parts, and
+the file is the same, byte for byte. Joining copies from disk to disk, in constant memory.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class PredictedClip(NamedTuple):
     Attributes:
         file: the clip's name there.
         rows: (N, 3) score, start and end in seconds.
-        failure: the reason for which it has none; empty if it did not fail.
+        failure: the reason for its failure; empty if it did not fail.
     """
 
     file: str

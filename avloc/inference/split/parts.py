@@ -69,7 +69,7 @@ class PredictionSettings:
         return replace(self, localizer=localizer, workers=workers)
 
     def absolute(self) -> PredictionSettings:
-        """The same settings with absolute paths, which do not depend on the folder in which the job was started."""
+        """The same settings with absolute paths, independent of the working directory."""
         weights = {name: str(absolute_path(file)) for name, file in self.localizer.weights.items()}
         checkpoint = self.localizer.checkpoint  # each machine has its own networks of the package
         checkpoint = None if checkpoint is None else Path(checkpoint).absolute()

@@ -133,13 +133,12 @@ def predict(
         store: cached features; None: each clip is decoded.
         keep: at most this many rows per 40 s of a clip.
         batch_size: clips per batch; None: 16 of features, 4 of pixels.
-        workers: processes that decode clips, without a store; 0 decodes in this one, where a clip that crashes the decoder
-            ends it all.
+        workers: processes that decode clips, without a store; 0: this process, and a clip that crashes the decoder ends it.
         allow_missing: give a clip without features an empty list, instead of an error.
         progress: see `PredictionProgress`.
 
     Raises:
-        AvlocError: if the dataset or the store cannot be read, or lacks what the network needs.
+        AvlocError: if the dataset or the store cannot be read, the network's features are missing, or `keep` is less than 1.
     """
     from avloc.datasets.readers.catalog import public_name, read_records
 

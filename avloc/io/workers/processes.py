@@ -111,7 +111,7 @@ def _limit_threads(threads: int) -> None:
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(threads)
-    else:  # importing it takes seconds, which a worker that only decodes need not spend
+    else:  # importing torch takes seconds; a worker that only decodes does without it
         os.environ.update(OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
 
 

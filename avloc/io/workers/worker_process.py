@@ -182,7 +182,7 @@ class WorkerProcess:
         is_ready: true once it has built the job.
         tasks: numbers of its tasks: the current one, and those assigned in advance.
         heard_s: time of its last message.
-        began_s: time at which the current task began.
+        began_s: start time of the current task.
         last_task_s: duration of its last task.
     """
 
@@ -209,7 +209,7 @@ class WorkerProcess:
         self.began_s = self.heard_s
 
     def resident_bytes(self) -> int:
-        """The memory that it occupies; 0 where the system does not tell."""
+        """Its resident memory; 0 if the system does not report it."""
         try:
             return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * PAGE_BYTES
         except (OSError, IndexError, ValueError):

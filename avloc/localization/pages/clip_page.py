@@ -204,7 +204,7 @@ def _verdict_html(localization: Localization) -> Iterator[str]:
 
 
 def _meaning(localization: Localization) -> str:
-    """Tell what the numbers are."""
+    """Explain the numbers."""
     if not localization.calibrated:
         return "These are scores, not probabilities: the checkpoint is not calibrated."
     forged = localization.split_prior

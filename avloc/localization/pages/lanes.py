@@ -148,7 +148,7 @@ def _mark_html(number: int, segment: LocalizedSegment, extent: Extent) -> str:
 
 
 def _curve_svg(localization: Localization, modality: str, extent: Extent) -> str:
-    """Draw the fakeness of a modality over its scale, with gaps where it is NaN."""
+    """Draw the fakeness of a modality over its scale, with gaps at NaN."""
     grid = localization.grid
     values = envelope(localization.fakeness[:, MODALITIES.index(modality)], CURVE_POINTS)
     step_s = grid.hop_s * -(-grid.length // len(values)) if grid.length else grid.hop_s

@@ -18,7 +18,7 @@ from torch.nn.functional import leaky_relu
 from avloc.models.batfd.boundary_sampling import CellSampling
 from avloc.models.blocks import SLOPE
 
-# Most cells of a map are 0. A map that starts higher overshoots in its first steps and gets stuck where the sigmoid is flat.
+# Most cells of a map are 0. A map that starts higher overshoots in its first steps and gets stuck in the sigmoid's flat tail.
 MAP_BIAS = -2.0
 CHUNK_CELLS = 4096  # without gradients, cells are computed in chunks, so that the wide vectors never fill the memory
 

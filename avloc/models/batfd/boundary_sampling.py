@@ -91,7 +91,7 @@ class CellSampling:
 
     @cached_property
     def transposed_rows(self) -> SparseRows:
-        """The transpose of `rows`, which the backward pass multiplies with."""
+        """The transpose of `rows`, for the backward pass."""
         return self.rows.transposed(self.columns)
 
     def __call__(self, table: Tensor) -> Tensor:

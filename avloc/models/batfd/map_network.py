@@ -135,7 +135,7 @@ class MapNetwork(nn.Module):
         contrast_margin: distance beyond which a forged clip's features add no contrast loss.
 
     Attributes:
-        arguments: the constructor's keyword arguments, which a checkpoint keeps.
+        arguments: the constructor's keyword arguments, kept by checkpoints.
         target_maker: turns a clip's labels into `MapTargets`.
         cached_features: True with the encoders `projection`, False for pixels and log-mels.
         longest_steps: T.

@@ -85,7 +85,7 @@ class BATFD(MapNetwork):
 
     @torch.inference_mode()
     def predict(self, video: Tensor, audio: Tensor, n_frames: Tensor | None = None, **masks: Tensor) -> MapOutput:
-        """Run the published prediction step, which is the forward pass without gradients."""
+        """Run the published prediction step: the forward pass without gradients."""
         return self(video, audio, n_frames, **masks)
 
     def loss(self, output: MapOutput, targets: MapTargets) -> dict[str, Tensor]:

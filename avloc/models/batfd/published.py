@@ -67,7 +67,7 @@ def convert_state(
     Args:
         state: published names → tensors.
         hyper_parameters: under their published names; missing ones have their published defaults.
-        decoding: of the network; its sampling is the published one, which the weights were trained with.
+        decoding: of the network; its sampling is `published`, as in the training of the weights.
 
     Returns:
         The network, and the conversion of each name.

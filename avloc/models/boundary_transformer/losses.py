@@ -111,7 +111,7 @@ class BoundaryLoss:
 def _segment_ious(distances: Tensor, targets: ModalityPointTargets) -> Tensor:
     """Return the IoU of each branch's segments with each group's: (B, P, G, 2) → (B, P, G, groups).
 
-    It is 0 where the group has assigned no segment to the point.
+    It is 0 for points without a segment of the group.
     """
     iou = interval_overlap(distances[:, :, :, None], targets.distances[:, :, None]).detach()
     return iou.clamp_min(LOWEST_QUALITY) * targets.positive[:, :, None]

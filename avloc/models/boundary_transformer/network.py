@@ -2,7 +2,7 @@
 
 A point head over a pyramid (Zhang et al., "ActionFormer", ECCV 2022) on two streams that attend to each other. Deviations: each
 modality has points of its own, since a forged word's sound and mouth need not lie at the same time, and either may be genuine;
-they see both streams, and pool evidence over their own segment from that modality's stream, which has attended to the other;
+they see both streams, and pool evidence over their own segment from that modality's stream after cross-attention;
 boundaries as distributions; 1-D DIoU; a boundary probability at every step that weights the scores; and streams that may be
 missing, as a whole or in part.
 
@@ -49,8 +49,8 @@ class BoundaryOutput(NamedTuple):
         distances: (B, P, G, 2) from the point back to the segment's start and on to its end, in strides of the point's level.
         step_logits: (B, T, M) fakeness of each step, per modality.
         boundary_logits: (B, T, G, 2) a fake segment starts, ends at this step.
-        point_mask: (B, P, G) True for points where the branch has its modality.
-        step_mask: (B, T, G) True for steps where the branch has its modality; within the clip if it has both.
+        point_mask: (B, P, G) True for points with the branch's modality.
+        step_mask: (B, T, G) True for steps with the branch's modality; for all steps of the clip if it is a branch of both.
         distance_log_probs: (B, P, G, 2, K) log-probabilities of the distance bins.
         auxiliary_logits: (B, T, M, A) of `AuxiliaryHead`, which only the loss reads; A is 0 by default.
     """
@@ -120,8 +120,8 @@ class BoundaryTransformer(nn.Module):
         modality_dropout: fraction of training clips that lose one stream, so that the network works with either alone.
 
     Attributes:
-        arguments: the constructor's keyword arguments, which a checkpoint keeps.
-        decoding: settings by which its candidates become proposals; may be replaced.
+        arguments: the constructor's keyword arguments, kept by checkpoints.
+        decoding: settings that turn its candidates into proposals; may be replaced.
         pyramid: points of the head; the targets are made for it.
         boundary_loss: the terms of the loss and their weights.
         target_maker: turns a clip's labels into `ModalityPointTargets`, or `ClipTargets` with `clip_pooling`.

@@ -85,7 +85,7 @@ class PointBranch(nn.Module):
 
         Args:
             x: (B, T, C) for the pyramid.
-            stream: (B, T, C) of which the evidence is pooled.
+            stream: (B, T, C) to pool the evidence from.
             clip: (B, T) bool, steps of the clip.
             mask: (B, T) bool, steps that count: those that have the branch's modality.
         """

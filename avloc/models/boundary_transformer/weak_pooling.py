@@ -34,7 +34,7 @@ POOLINGS = ("noisy_or", "top_k", "attention")
 POOLED_SHARE = 0.1  # a share below that of the fakes erodes their ends
 LEAST_LOG = 1e-12  # of −log(no instance is forged), where its logarithm is still finite
 PSEUDO_SHARE = 0.5  # of the best step's score, above which steps belong to a segment
-LEAST_CERTAIN = 0.5  # score of the best step from which a clip's own scores are labels
+LEAST_CERTAIN = 0.5  # score of the best step; above it, a clip's own scores serve as labels
 
 
 def noisy_or(logits: Tensor, mask: Tensor) -> Tensor:
@@ -138,7 +138,7 @@ def multiple_instance_loss(clip_logits: Tensor, logits: Tensor, mask: Tensor, la
         clip_logits: (B, M), pooled.
         logits: (B, N, M) of the instances.
         mask: (B, N, M) bool, instances that count.
-        labels: (B, M) 1 where the modality is forged anywhere in the clip.
+        labels: (B, M) 1 for a modality that is forged anywhere in the clip.
 
     >>> logits = torch.zeros(1, 4, 1)
     >>> loss = multiple_instance_loss(torch.zeros(1, 1), logits, torch.ones_like(logits, dtype=torch.bool), torch.zeros(1, 1))
@@ -169,8 +169,8 @@ def pseudo_targets(
     A real clip has none. Clips whose best step does not yet score more than 0.5 in each forged modality have no targets.
 
     Args:
-        scores: (B, T, M) of the steps, 0 where they do not count.
-        labels: (B, M) 1 where the modality is forged anywhere in the clip.
+        scores: (B, T, M) of the steps; 0 for steps that do not count.
+        labels: (B, M) 1 for a modality that is forged anywhere in the clip.
         maker: of the network's points.
 
     Returns:
@@ -197,7 +197,7 @@ def pooled_losses(
 
     Args:
         output: of the network.
-        labels: (B, M) 1 where the modality is forged anywhere in the clip.
+        labels: (B, M) 1 for a modality that is forged anywhere in the clip.
         pooling: of points and steps. The attention of a point is the mean of the steps' over its segment.
         columns: of each branch, its modalities.
         levels: of the pyramid.

@@ -36,7 +36,7 @@ class FrontEnd(nn.Module):
         row_width: D.
         width: C.
         stride: rows per embedding.
-        options: the arguments of the subclass as plain values, which a checkpoint keeps; without paths of files.
+        options: the arguments of the subclass as plain values, kept by checkpoints; without file paths.
 
     Raises:
         AvlocError: if the stream does not come at its own rate.
@@ -106,10 +106,10 @@ def join_samples(x: Tensor, mask: Tensor) -> Tensor:
 
 
 def check_embedding(name: str, numbers: int) -> None:
-    """Check the numbers per row in front of the projection, which a file may claim to be many: it would take all memory.
+    """Check the width of the projection's input: a file that claims a huge one would take all memory.
 
     Raises:
-        AvlocError: if they are too many.
+        AvlocError: if it is too large.
     """
     if numbers > LARGEST_EMBEDDING:
         raise AvlocError(
@@ -121,7 +121,7 @@ def check_embedding(name: str, numbers: int) -> None:
 def check_options(
     name: str, options: Mapping[str, tuple[int, int, int]], switches: Mapping[str, bool] | None = None
 ) -> None:
-    """Check what a front end was given, which may come from a file.
+    """Check the options of a front end; they may come from a file.
 
     Args:
         name: of the front end.

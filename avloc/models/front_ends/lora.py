@@ -1,4 +1,4 @@
-"""Low-rank updates of linear layers: W x + s·B A x, of which A and B alone learn.
+"""Low-rank updates of linear layers: W x + s·B A x; only A and B learn.
 
 Hu et al., "LoRA: low-rank adaptation of large language models", ICLR 2022. Written here instead of taken from `peft`: a
 checkpoint must not need an optional package to be read, and WavLM's attention passes its layers' weights to a function of torch,

@@ -85,7 +85,7 @@ class BandFilters(nn.Module):
     def forward(self, samples: Tensor) -> Tensor:
         margin = (self.kernel - HOP) // 2  # windows are centred on the hops
         signal = pad(samples.float(), (margin, margin))[:, None]
-        # In full precision always: bfloat16 rounds a sample by up to 0.4 %, which is more than a quiet band beside a loud one.
+        # Always in full precision: bfloat16 rounds a sample by up to 0.4 %, more than a quiet band beside a loud one.
         with torch.autocast(samples.device.type, enabled=False):
             y = conv1d(signal, self.current_kernels(), stride=HOP)
         energy = rearrange(y.square(), "b (two f) n -> b f n two", two=2).sum(-1)

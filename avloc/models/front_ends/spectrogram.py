@@ -36,7 +36,7 @@ def spectrogram_planes(samples: Tensor, n_fft: int, hop: int = SAMPLES_PER_ROW) 
     2. The frequency of a bin's energy less the bin's own, in half widths of a tone (2 bins): −1 … 1.
     3. The time of a bin's energy after the window's middle, in half windows: −1 … 1.
 
-    The derivatives fade to 0 where there is no energy.
+    The derivatives fade to 0 in bins without energy.
 
     >>> spectrogram_planes(torch.zeros(2, 480), n_fft=320).shape
     torch.Size([2, 3, 3, 161])

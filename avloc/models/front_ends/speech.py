@@ -1,7 +1,7 @@
 """Samples > a pretrained speech network > learned weights of its layers > projection.
 
 A frame of the network lies in the middle of the samples that its convolutions see. The stream is padded at its start by half of
-what they see beyond a hop (2.5 ms), so that frames are centred on two rows each.
+their receptive field beyond a hop (2.5 ms), so that frames are centred on two rows each.
 
 Legend: B batch, R rows, N samples, L hidden states, H their width, C width.
 """

@@ -61,7 +61,7 @@ class Recording:
         crf: of x264.
         audio_bit_rate: of the file's AAC, bits per second.
         grain: of the camera, grey levels.
-        reverberation_s: time in which the room's sound falls by 60 dB; 0: no room.
+        reverberation_s: the room's reverberation time, to −60 dB; 0: no room.
         direct_db: direct sound over the room's.
         room_seed: of the room's echoes.
         snr_db: words over noise.
@@ -121,7 +121,7 @@ def reverberate(samples: Samples, reverberation_s: float, direct_db: float, seed
 
     Args:
         samples: (N,) at 16 kHz.
-        reverberation_s: time in which the echoes fall by 60 dB.
+        reverberation_s: time until the echoes have fallen by 60 dB.
         direct_db: energy of the direct sound over that of the echoes.
         seed: of the echoes.
     """

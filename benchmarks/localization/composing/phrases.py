@@ -1,6 +1,6 @@
 """A speaker's recordings > words between quiet points > phrases of consecutive words.
 
-Nothing lies on a grid: the ends of a word are drawn to the sample around the moments where it becomes loud and quiet.
+Nothing lies on a grid: the ends of a word are drawn to the sample around its onset and its decay.
 """
 
 from __future__ import annotations

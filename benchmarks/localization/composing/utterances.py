@@ -32,7 +32,7 @@ LEVEL_RATIO = (0.8, 1.25)
 LONGEST_JOIN_S = 0.6  # of the neighbourhood of a deletion that is made again
 MOST_WORDS = 12  # of a changed phrase
 KEPT_S = 0.04  # of the words around a deletion that its neighbourhood leaves, so that two edits never touch
-CLOSEST = 4  # phrases of about the drawn length, of which one is changed
+CLOSEST = 4  # phrases of about the drawn length; one of them is changed
 
 
 class Edit(NamedTuple):
@@ -180,7 +180,7 @@ def draw_seconds(rng: Random) -> float:
 def edit_utterance(
     rng: Random, speech: Speech, tokens: Sequence[Token], orders: Sequence[EditOrder]
 ) -> EditedUtterance:
-    """Make edits one after the other; edits for which no free words are left are not made."""
+    """Make edits one after the other; edits without free words left are not made."""
     edited = EditedUtterance(list(tokens), [])
     for order in orders:
         phrases = list(_free_phrases(edited.tokens, order.change))

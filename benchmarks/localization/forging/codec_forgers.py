@@ -89,7 +89,7 @@ def code_opus(samples: Samples, bit_rate: int) -> Samples:
 
 
 def _decode_ogg(buffer: io.BytesIO) -> Samples:
-    """Decode to 16 kHz; the decoder leaves out the encoder's delay, which the file's header states."""
+    """Decode to 16 kHz; the decoder leaves out the encoder's delay, as stated in the file's header."""
     buffer.seek(0)
     resampler = av.AudioResampler("flt", "mono", DEFAULT_SAMPLE_RATE)
     with av.open(buffer) as container:

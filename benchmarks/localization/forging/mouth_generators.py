@@ -4,7 +4,7 @@ Lip-sync networks of today end in the decoder of an auto-encoder with a narrow l
 Stable Diffusion), so all that is painted carries the decoder's traces. Here such a decoder repaints the mouth that is drawn or
 filmed already: the shape of the mouth is right, and the pixels are the network's. The two generators differ in their up-sampling:
 nearest neighbours and a convolution, or a transposed convolution (Odena et al., "Deconvolution and checkerboard artifacts",
-Distill 2016). Noise enters the decoder at each size (StyleGAN; Karras et al., CVPR 2019), from which it makes the grain that the
+Distill 2016). Noise enters the decoder at each size (StyleGAN; Karras et al., CVPR 2019), as the source of the grain that the
 latent picture cannot carry. `train_mouths.py` trains them; `MouthForger` runs them.
 
 Legend: B batch, C width, S side of a region in the network, a multiple of 4; T frames of the picture of H × W pixels.
@@ -173,7 +173,7 @@ def region_corners(frames: Frames, mouths: Positions, forged: Mask, side: int) -
 
 
 def resize(pictures: Tensor, side: int) -> Tensor:
-    """Resize pictures (B, 3, S, S) to another side: bicubic, with a low-pass filter where they shrink."""
+    """Resize pictures (B, 3, S, S) to another side: bicubic, with a low-pass filter if they shrink."""
     if pictures.shape[-1] == side:
         return pictures
     return F.interpolate(pictures, (side, side), mode="bicubic", align_corners=False, antialias=True)

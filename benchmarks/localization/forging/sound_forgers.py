@@ -25,7 +25,7 @@ WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
 def load_forgers(cache: Path, log: Callable[[str], object]) -> dict[str, Forger]:
-    """Fetch what the methods need, and return them by name.
+    """Fetch the methods' packages and spoken words, and return the methods by name.
 
     Args:
         cache: folder for packages and spoken words, outside of the repository.

@@ -91,7 +91,7 @@ KOKORO_REQUIREMENTS = (
 KOKORO_VOICES = ("jf_alpha", "jf_gongitsune", "jf_nezumi", "jf_tebukuro", "jm_kumo")
 KOKORO_RATE = 24_000
 TRIM_DB = 35.0
-CANDIDATES = 6  # words that fit best, of which one is drawn
+CANDIDATES = 6  # best-fitting words; one of them is drawn
 LARGEST_PITCH_RATIO = 1.35  # beyond it, a resampled voice sounds like a child's or a giant's
 
 
@@ -267,7 +267,7 @@ def _read_wav(path: Path) -> Samples:
 
 
 def trim(samples: Samples) -> Samples:
-    """Cut off what is more than `TRIM_DB` quieter than the loudest 5 ms, at both ends."""
+    """Cut off both ends that are more than `TRIM_DB` quieter than the loudest 5 ms."""
     step = DEFAULT_SAMPLE_RATE // 200
     power = (samples[: len(samples) // step * step].reshape(-1, step) ** 2).mean(axis=1)
     loud = np.flatnonzero(power > power.max(initial=0) * 10 ** (-TRIM_DB / 10))

@@ -1,4 +1,4 @@
-"""Predictions > alarms, and the threshold at which a set's real clips have few.
+"""Predictions > alarms, and the threshold for few alarms on a set's real clips.
 
 An alarm is a stretch of time that segments of at least the threshold cover, as a person sees it. Every alarm on a real clip is
 false.
@@ -28,7 +28,7 @@ ABOVE = 1.001  # a threshold lies this far above the score that is one alarm too
 
 
 class Setting(NamedTuple):
-    """A threshold, and the real clips on which it was chosen.
+    """A threshold, and the real clips that it was chosen on.
 
     Attributes:
         threshold: the lowest score of a segment that is an alarm.

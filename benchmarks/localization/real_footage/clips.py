@@ -120,7 +120,7 @@ def follow_face(frames: Frames) -> list[Face]:
 
 
 def forgeable_words(words: Iterable[Word], length: int) -> list[Word]:
-    """Words of usual lengths, for each of which the clip has a margin on both sides and other frames as long.
+    """Words of usual lengths, with a margin on both sides and other frames as long in the clip.
 
     Args:
         words: all words.

@@ -1,10 +1,10 @@
 """A real clip > some of its words in another voice, or with the mouth of other frames, painted by a method.
 
 - A word is replaced in place at any sample. A method hears 0.1 s of the recording on both sides; outside of the word no sample
-  changes, and cross-fades of 10 ms lie inside. Where the new word is quieter than the recording's own noise, noise fills up.
+  changes, and cross-fades of 10 ms lie inside. Noise fills the new word up to the recording's own noise.
 - A mouth is that of other frames of the same clip, moved to the place of the mouth in each frame, matched in colour around the
   mouth, blended in, and then painted by the method. The sound stays, so lips and sound disagree.
-- Where both are forged, the word is widened to whole frames, and both have that one segment.
+- If both are forged, the word is widened to whole frames, and both have that one segment.
 
 Legend: N samples, T frames of H × W pixels.
 """
@@ -32,9 +32,9 @@ MouthForger = Callable[[Frames, Positions, Mask, int, float], None]
 
 SECONDS_PER_WORD = 5.0  # one forged word for each, and at least one
 STRENGTHS = (1.8, 3.0)
-DONORS = 8  # spans of other frames of which the one that fits best is taken
+DONORS = 8  # candidate spans of other frames; the best fit is taken
 NOISE_FRAME, NOISE_HOP = 512, 128  # samples
-QUIET_SHARE = 0.1  # of a clip's moments, which are taken for noise
+QUIET_SHARE = 0.1  # of a clip's moments, taken for noise
 SMOOTHING = (5, 9)  # frequencies and frames of the new word's power that is compared with the noise
 
 

@@ -1,6 +1,6 @@
 """Real clips > pairs of a forged and a real version, in AV-Deepfake1M's layout.
 
-Each clip of the footage gives one pair for each method, and one in which sound and mouth are forged both. A pair's two versions
+Each clip of the footage gives one pair for each method, and one with both sound and mouth forged. A pair's two versions
 differ in the forgery alone: the same frames and samples are encoded with the same settings, which differ between pairs. So half
 of the clips are forged, and neither encoding nor speaker gives them away.
 """
@@ -38,7 +38,7 @@ class FootageClips(NamedTuple):
 
     Attributes:
         records: the clips.
-        left_out: by file of the footage, the reason for which it is left out.
+        left_out: by file of the footage, the reason for leaving it out.
     """
 
     records: list[VideoRecord]

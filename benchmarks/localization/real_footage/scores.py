@@ -96,7 +96,7 @@ class FootageResult:
         setting: the threshold.
         false_alarms: per minute of the real clips.
         real_flagged: real clips with an alarm.
-        sources_flagged: clips of the footage of which a real version has an alarm.
+        sources_flagged: clips of the footage with an alarm on a real version.
         groups: by group: `all`, a modality, or a method.
         clips: the outcome for each clip.
     """
@@ -146,7 +146,7 @@ def score_footage(
         resamples: draws of the bootstrap.
 
     Raises:
-        AvlocError: if a clip has no predictions (a clip in which nothing is found has an empty list).
+        AvlocError: if a clip has no predictions (a clip without findings has an empty list).
     """
     truth = read_truth(metadata, PROTOCOL.segments_field)
     arrays = rows_in_order(rows, truth)
@@ -181,7 +181,7 @@ def rows_in_order(rows: Rows, truth: Truth) -> list[Float]:
     """The rows of each labelled clip.
 
     Raises:
-        AvlocError: if a clip has none (a clip in which nothing is found has an empty list).
+        AvlocError: if a clip has none (a clip without findings has an empty list).
     """
     if missing := [file for file in truth.files if file not in rows]:
         raise AvlocError(f"no predictions for {len(missing)} clips, the first is {missing[0]}")

@@ -1,7 +1,7 @@
-"""A recording > the times of its words: by PocketSphinx for English where it is installed, else between quiet points.
+"""A recording > the times of its words: by PocketSphinx for English if installed, else between quiet points.
 
 PocketSphinx (Huggins-Daines et al., ICASSP 2006; PyPI's `pocketsphinx` with its English model) hears words without a transcript.
-They are often wrong, their times seldom: a boundary lies where the sounds change.
+They are often wrong, their times seldom: boundaries lie at changes of sound.
 """
 
 from __future__ import annotations

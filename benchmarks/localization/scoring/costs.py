@@ -109,7 +109,7 @@ def cost_table(
 
 
 def trials_table(tried: Mapping[str, Sequence[RunResult]]) -> Table:
-    """Draw the validation AP of each setting that was tried, with seed 0, on which the choices rest."""
+    """Draw the validation AP of each setting that was tried, with seed 0: the basis of the choices."""
     rows = []
     for name, runs in tried.items():
         first = [run.validation for run in runs if run.seed == 0]

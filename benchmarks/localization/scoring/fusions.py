@@ -106,7 +106,7 @@ def summarize(folds: Sequence[FoldEvaluations], *, resamples: int = RESAMPLES) -
 
 
 def fusion_table(results: Mapping[int, FusionResult], titles: Mapping[str, str], budget: str) -> Table:
-    """Draw each seed's systems, their fusion, and what it gains over the best of them.
+    """Draw each seed's systems, their fusion, and its gain over the best of them.
 
     Args:
         results: by seed.

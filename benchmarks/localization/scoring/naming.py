@@ -1,8 +1,7 @@
 """Proposals and labels > the confusion of the named modality with the forged one, for each found segment.
 
 A label is found by the proposal that strict matching at IoU .5 gives it, if its score reaches a threshold. The proposal's name is
-that of the product, `avloc.localization.segment.modality_name`. The threshold of the score and the share from which a modality
-is named are chosen on the validation split.
+that of the product, `avloc.localization.segment.modality_name`. Both `NamingThresholds` are chosen on the validation split.
 
 Legend: V clips, N labels, R proposals, S sources.
 """
@@ -31,7 +30,7 @@ class NamingThresholds(NamedTuple):
 
     Attributes:
         score: proposals of a lower score count as not found.
-        share: of the stronger modality's score, from which the other one is named too.
+        share: lowest share of the stronger modality's score for naming the other one too.
     """
 
     score: float

@@ -147,7 +147,7 @@ class TransformersSpeech(SpeechNetwork):
 
     @property
     def pads(self) -> bool:
-        """False with a group norm, which is taken over the whole stream and would see the padding."""
+        """False with a group norm: its statistics span the whole stream and would include the padding."""
         return bool(self.settings[0].feat_extract_norm == "layer")
 
     def signal(self, samples: Stream) -> Stream:

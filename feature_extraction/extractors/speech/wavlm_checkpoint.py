@@ -1,7 +1,7 @@
 """Microsoft's WavLM files: `{"cfg": …, "model": …}` > configuration, renamed tensors > transformers' WavLMModel.
 
 Chen et al., "WavLM: large-scale self-supervised pre-training for full stack speech processing", JSTSP 2022. Reading a file runs
-no code: the convolutions are described by a Python expression, which is parsed here and not evaluated.
+no code: the Python expression that describes the convolutions is parsed, not evaluated.
 
 Deviation: Microsoft's code normalizes a stream with 1e-5 in the root; here it is 1e-7, as in transformers.
 """

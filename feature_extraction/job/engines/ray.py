@@ -22,7 +22,7 @@ POLL_S = 1.0
 
 
 class _UnitResult(NamedTuple):
-    """The result of a task: the events of a shard, or the error for which it could not be made."""
+    """The result of a task: the events of a shard, or the error that prevented it."""
 
     events: list[Any]
     error: str | None = None

@@ -17,7 +17,7 @@ class UnitSettings(Protocol):
         """The same settings with this number of workers, and on this device; None: the same device."""
 
     def absolute(self) -> Self:
-        """The same settings with absolute paths, which do not depend on the folder in which the job was started."""
+        """The same settings with absolute paths, independent of the job's working directory."""
 
 
 class UnitSpec(Protocol):

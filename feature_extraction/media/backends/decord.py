@@ -38,7 +38,7 @@ class DecordFrame(NamedTuple):
         time_s: the time when it appears.
         images: by format, without those that are cut out around a face.
         picture: the frame itself, for those; None if no format needs it.
-        duration_s: the time for which it is shown; None if unknown.
+        duration_s: its display time; None if unknown.
     """
 
     time_s: float

@@ -71,7 +71,7 @@ def _packets_were(count: int) -> str:
 
 
 def _packets(container: Any, streams: Sequence[Any], problems: list[str]) -> Iterator[Any]:
-    """Read packets up to the end, or to an error, which is added to `problems`."""
+    """Read packets up to the end or the first error, and add the error to `problems`."""
     packets = container.demux(*streams)
     while True:
         try:

@@ -3,7 +3,7 @@
 K. Zhang, Z. Zhang, Z. Li, Y. Qiao, "Joint face detection and alignment using multitask cascaded convolutional networks", IEEE
 Signal Processing Letters 23(10), 2016, with the weights and the conventions of facenet-pytorch 2.6.0 (`weights/CREDITS.md`), so
 that boxes are the same to a fraction of a pixel. Deviations: all resampling is done on one summed-area table per batch, for all
-boxes at once; boxes without any pixel are dropped, where the original stops with an error.
+boxes at once; boxes without any pixel are dropped; the original raises an error.
 
 Legend: B pictures, N boxes (of all pictures), H height, W width.
 """

@@ -20,7 +20,7 @@ LOOKS_PER_S = 5.0
 PICTURES_AT_ONCE = 3  # pictures that are searched together, in three quarters of the time
 CONFIRMING = 2  # the next looks that may confirm a detection
 SMOOTHING = 2  # looks on each side that are averaged: 0.4 s
-MEMORY = 5  # looks for which an undetected face is assumed to stay: 1 s
+MEMORY = 5  # an undetected face is assumed to stay for this many looks: 1 s
 LOOKAHEAD = SMOOTHING + 1  # looks behind a frame's own look that its place depends on
 
 Detector = Callable[[Sequence[Picture]], Sequence[Sequence[Face]]]
@@ -176,7 +176,7 @@ class FollowedFrame(NamedTuple, Generic[T]):
 
     Attributes:
         frame: the object that was pushed.
-        steps: the number of steps of the clock for which it is shown.
+        steps: the number of clock steps that show it.
         face: None before the first detection.
         is_detected: see `Place`.
     """

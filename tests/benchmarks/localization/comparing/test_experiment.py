@@ -139,7 +139,7 @@ def test_proposals_of_shifted_media_are_put_back(task, monkeypatch):
     # Rows of 10 ms: one begins 3 ms after the clock's start; of 40 ms: the first begins 13 ms after it.
     assert starts[0] == pytest.approx([0.003, 0.013])
     shifted = experiment.SplitPredictions.load(task.predictions_file("val", 0.013))
-    assert shifted.proposals.segments == pytest.approx(np.tile([0.5, 0.7], (len(shifted.proposals), 1)), abs=1e-6)
+    assert shifted.proposals.segments == pytest.approx(np.tile([0.5, 0.7], (len(shifted.proposals), 1)), abs=2**-14)
 
 
 def test_a_network_on_averaged_streams(task, small_systems, small_corpus):
