@@ -11,15 +11,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from avloc.errors import AvlocError
-from avloc.io.files import read_json, replacing
+from avloc.io.files import read_json, replacing, write_json
 
 MARKER = Path("clips", "corpus.json")
-LABELS = (
-    MARKER,
-    Path("clips", "details.json"),
-    Path("clips", "val_metadata.json"),
-    Path("clips", "truth", "test_metadata.json"),
-)
+LABELS = (MARKER, Path("clips", "val_metadata.json"), Path("clips", "truth", "test_metadata.json"))
+DETAILS = Path("clips", "details.json")
+SPLITS = ("val", "test")
 RESULTS = ("runs/*/*.json", "predictions/*/*/*.npz")
 """The files that a table is drawn from, of which each name tells the settings of its run."""
 
@@ -47,6 +44,9 @@ def exchange(folder: Path, kept: Path) -> tuple[int, int]:
     got = _copy(_results(kept), kept, folder)
     gave = _copy(_results(folder), folder, kept)
     _copy(LABELS, folder, kept)
+    if not (kept / DETAILS).exists():
+        details = read_json(folder / DETAILS, "details of the benchmark's set")
+        write_json(kept / DETAILS, {file: each for file, each in details.items() if file.partition("/")[0] in SPLITS})
     return got, gave
 
 

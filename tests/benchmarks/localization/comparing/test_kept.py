@@ -13,8 +13,9 @@ def make_folder(tmp_path):
     def write(name, results, **corpus):
         folder = tmp_path / name
         write_json(folder / "clips" / "corpus.json", {"version": 3, "seed": 11, **corpus})
-        for label in ("details.json", "val_metadata.json", "truth/test_metadata.json"):
+        for label in ("val_metadata.json", "truth/test_metadata.json"):
             write_json(folder / "clips" / label, [])
+        write_json(folder / "clips" / "details.json", {"train/0.mp4": {}, "val/0.mp4": {}, "test/0.mp4": {}})
         for result, content in results.items():
             write_json(folder / result, content)
         return folder
@@ -35,6 +36,7 @@ def test_both_get_what_the_other_has_and_nothing_is_replaced(make_folder, tmp_pa
     )
     assert exchange(first, kept) == (0, 2)
     labels = ["clips/corpus.json", "clips/details.json", "clips/truth/test_metadata.json", "clips/val_metadata.json"]
+    assert [*read_json(kept / "clips" / "details.json", "")] == ["val/0.mp4", "test/0.mp4"]
     assert files(kept) == [*labels, "predictions/val/short/a-0-k.npz", "runs/short/a-0-k.json"]
     second = make_folder("second", {"runs/short/a-0-k.json": 3, "runs/long/b-1-k.json": 4})
     assert exchange(second, kept) == (1, 1)
