@@ -20,7 +20,7 @@ from avloc.core.timeline import SAMPLES_PER_ROW
 from avloc.errors import AvlocError
 from avloc.models.blocks import MaskedInstanceNorm
 from avloc.models.front_ends.front_end import FrontEnd, check_embedding, check_options, join_samples
-from avloc.models.stems import SpectralCNN
+from avloc.models.stems import SpectralCNN, difference_planes
 from avloc.models.stream_clock import split_stride, stride_mask
 
 LOG_FLOOR = 1e-3  # of a magnitude, as in `logspec`
@@ -68,6 +68,7 @@ class SpectrogramFrontEnd(FrontEnd):
         n_fft: samples of a window.
         channels: of the first layer; they double with each of the two others.
         phase: give the network the phase's derivatives beside the magnitude.
+        differences: give it the sizes of the magnitude's steps in time and frequency too (`stems.difference_planes`).
 
     Raises:
         AvlocError: if a number is out of range.
@@ -91,14 +92,15 @@ class SpectrogramFrontEnd(FrontEnd):
         n_fft: int = 512,
         channels: int = 12,
         phase: bool = True,
+        differences: bool = False,
     ) -> None:
         super().__init__(rows_per_step=rows_per_step, width=width, layers=layers, dropout=dropout)
         limits = {"n_fft": (n_fft, SAMPLES_PER_ROW, LARGEST_N_FFT), "channels": (channels, 1, 512)}
-        check_options("spectrogram", limits, {"phase": phase})
+        check_options("spectrogram", limits, {"phase": phase, "differences": differences})
         if n_fft % 2:
             raise AvlocError(f"front end spectrogram: n_fft must be even, so that windows are centred, got {n_fft}")
-        self.options = {"n_fft": n_fft, "channels": channels, "phase": phase}
-        self.n_fft, self.planes = n_fft, 3 if phase else 1
+        self.options = {"n_fft": n_fft, "channels": channels, "phase": phase, "differences": differences}
+        self.n_fft, self.planes, self.differences = n_fft, 3 if phase else 1, differences
         strides = split_stride(rows_per_step or 1.0, len(LAYERS))
         self.stride = math.prod(strides)
         self.norm = MaskedInstanceNorm()
@@ -112,12 +114,13 @@ class SpectrogramFrontEnd(FrontEnd):
             channels=channels,
             time_strides=strides,
             layers=LAYERS,
-            planes=self.planes,
+            planes=self.planes + (2 if differences else 0),
             residual=True,
         )
 
     def encode(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         planes = spectrogram_planes(join_samples(x, mask).float(), self.n_fft)[:, : self.planes]
-        magnitude = self.norm(planes[:, 0], mask)[:, None]  # per bin over the clip: the voice, the room, the loudness
+        magnitude = self.norm(planes[:, 0], mask)  # per bin over the clip: the voice, the room, the loudness
+        magnitude = difference_planes(magnitude, mask) if self.differences else magnitude[:, None]
         planes = torch.cat([magnitude, planes[:, 1:] * mask[:, None, :, None]], dim=1)
         return self.network(planes.to(self.weight_dtype), mask), stride_mask(mask, self.stride)

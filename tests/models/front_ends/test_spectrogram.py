@@ -64,6 +64,22 @@ def test_the_first_layers_stride():
     assert SpectrogramFrontEnd(rows_per_step=4.0, width=8, channels=2).network.time_strides == (2, 2, 1)
 
 
+@pytest.mark.parametrize(("phase", "planes"), [(True, 5), (False, 3)])
+def test_differences_are_planes_of_their_own(phase, planes):
+    """A tone that is switched on half a second in has a large step there, and none before."""
+    front_end = SpectrogramFrontEnd(rows_per_step=4.0, width=8, channels=2, phase=phase, differences=True).eval()
+    received = []
+    front_end.network.register_forward_pre_hook(lambda module, inputs: received.append(inputs[0]))
+    sound = tone(1000, 16000)[0] * (torch.arange(16000) >= 8000)
+    x, mask = (20000 * sound).short().view(1, 100, 160), torch.ones(1, 100, dtype=torch.bool)
+    with torch.no_grad():
+        front_end.encode(x, mask)
+    assert received[0].shape == (1, planes, 100, 257)
+    in_time = received[0][0, 1, :, 32]
+    assert in_time[49:51].min() > 10 * in_time[:45].max()
+    assert SpectrogramFrontEnd(rows_per_step=4.0, width=8, phase=phase).network.convs[0].in_channels == planes - 2
+
+
 def test_wrong_options():
     with pytest.raises(AvlocError, match="n_fft must be 160 to 8192, got 100"):
         SpectrogramFrontEnd(rows_per_step=4.0, width=8, n_fft=100)
