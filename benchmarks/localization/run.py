@@ -62,7 +62,7 @@ def parse(arguments: Sequence[str] | None = None) -> RunOptions:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--out", type=Path, required=True, help="folder for everything")
-    add("--systems", default="main", help="main, ablation, trials, all, or names (default: main)")
+    add("--systems", default="main", help="main, ablation, trials, front_ends, all, or names (default: main)")
     add("--seeds", default="0,1,2", help="seeds of the trainings (default: 0,1,2)")
     add("--budgets", default="short", help="short, long, all, or both with a comma (default: short)")
     add("--jobs", type=int, default=1, help="runs at a time, each with its share of the cores (default: 1)")
@@ -86,7 +86,7 @@ def parse(arguments: Sequence[str] | None = None) -> RunOptions:
     return RunOptions(**values, systems=systems, group=group, budgets=budgets, seeds=seeds)
 
 
-def prepare(out: Path, materials_out: Path, clips: int, workers: int) -> None:
+def prepare(out: Path, materials_out: Path, clips: int, workers: int, extractors: Sequence[str] = FEATURES) -> None:
     """Fetch missing recordings, make the clips, and extract their features; finished parts are kept.
 
     Args:
@@ -94,6 +94,7 @@ def prepare(out: Path, materials_out: Path, clips: int, workers: int) -> None:
         materials_out: folder of the recordings (`speech`) and of the forgers' packages and words (`cache`).
         clips: number of clips.
         workers: processes.
+        extractors: names of the features.
     """
     from tqdm import tqdm
 
@@ -102,7 +103,7 @@ def prepare(out: Path, materials_out: Path, clips: int, workers: int) -> None:
         records = corpus.make(
             out / "clips", speech, materials_out / "cache", clips, workers, progress=bar.update, log=say
         )
-    settings = ExtractionSettings(out / "clips", tuple((name, {}) for name in FEATURES), workers=workers)
+    settings = ExtractionSettings(out / "clips", tuple((name, {}) for name in extractors), workers=workers)
 
     def count_clips(event: job.JobEvent) -> None:
         if isinstance(event, ClipReport):
@@ -276,7 +277,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     commit = ledger.commit_name(allow_dirty=options.allow_dirty) if options.final else ""
     if not options.tables:
-        prepare(options.folder, options.out, QUICK_CLIPS if options.quick else corpus.CLIPS, options.cores)
+        clips = QUICK_CLIPS if options.quick else corpus.CLIPS
+        prepare(options.folder, options.out, clips, options.cores, options.extractors())
         exchange_kept(options)
         train_all(options)
     for choice in options.choices().values():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comparing.experiment import Task, read_choices
-from comparing.systems import ABLATION, MAIN, OURS, RANGE_TRIALS, REFERENCES, SYSTEMS, TRIALS
+from comparing.systems import ABLATION, FRONT_ENDS, MAIN, OURS, RANGE_TRIALS, REFERENCES, SYSTEMS, TRIALS
 from scoring.choices import Choice
 
 from avloc.errors import AvlocError
@@ -16,11 +16,12 @@ SYSTEM_GROUPS: dict[str, Sequence[str]] = {
     "main": [*MAIN, *REFERENCES],
     "ablation": [OURS, *ABLATION],
     "trials": [*MAIN, *TRIALS, *RANGE_TRIALS],
+    "front_ends": [*FRONT_ENDS],
     "all": [*SYSTEMS],
 }
 # Attention over all cells of its map: more than five minutes even in the quick form.
 NOT_QUICK = ("batfd_plus", "batfd_plus_slow")
-SETTING_GROUPS = ("ablation", "trials", "all")  # their names are settings, among which nothing is chosen
+SETTING_GROUPS = ("ablation", "trials", "front_ends", "all")  # their names are settings, among which nothing is chosen
 
 
 def parse_names(text: str, groups: dict[str, Sequence[str]], what: str) -> tuple[str, ...]:
@@ -110,6 +111,12 @@ class RunOptions:
     def settings(self) -> dict[str, str]:
         """The setting of each system: the chosen one, or the system itself."""
         return apply_choices(self.systems, self.choices())
+
+    def extractors(self) -> tuple[str, ...]:
+        """The features of the systems."""
+        return tuple(
+            dict.fromkeys(name for setting in self.settings().values() for name in SYSTEMS[setting].extractors)
+        )
 
     def tasks(self) -> list[Task]:
         """All runs, seed by seed, so that an interrupted benchmark has whole seeds."""

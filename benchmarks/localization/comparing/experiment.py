@@ -20,7 +20,7 @@ import corpus
 import numpy as np
 import torch
 from comparing.budgets import BUDGETS, BudgetedModule, StopWhenFlat
-from comparing.systems import FEATURES, SYSTEMS, TRIALS_OF, System, build_network
+from comparing.systems import SYSTEMS, TRIALS_OF, System, build_network
 from scoring import ledger
 from scoring.choices import TRIAL_BUDGET, TRIAL_SEED, Choice, choose
 from scoring.naming import choose_thresholds
@@ -144,7 +144,7 @@ class SystemData(FeatureData):
             dataset=LAYOUT,
             root=str(out / "clips"),
             store=str(out / "features"),
-            extractors=list(FEATURES),
+            extractors=list(system.extractors),
             seed=seed,
             batch_size=BATCH,
             hop_s=system.hop_s,
@@ -153,6 +153,7 @@ class SystemData(FeatureData):
             modality=system.modality or None,
             copies=copies,
             clip_labels_only=system.clip_labels_only,
+            **system.data,
         )
         self.labels_per_modality = system.labels_per_modality
         if shift_s:

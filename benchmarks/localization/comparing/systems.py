@@ -38,6 +38,8 @@ class System:
         weights_of: another system, whose trained network this one decodes; empty: it is trained itself.
         setting: the difference between the trials of a system, in the tables.
         clip_labels_only: train and choose the weights without any segment, by the AUC of the clips.
+        extractors: the features of both streams.
+        data: other options of `avloc.datasets.FeatureData`.
     """
 
     network: str
@@ -51,6 +53,8 @@ class System:
     weights_of: str = ""
     setting: str = "rate 2e-3"
     clip_labels_only: bool = False
+    extractors: tuple[str, ...] = FEATURES
+    data: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def monitor(self) -> str:
@@ -62,6 +66,8 @@ class System:
         """A checksum of all settings of the training and the decoding: files of other settings are another run's."""
         settings = [self.network, self.arguments, self.lr, self.hop_s, self.pseudo_forgeries, self.modality]
         settings += ["clip labels only"] if self.clip_labels_only else []
+        settings += [self.extractors] if self.extractors != FEATURES else []
+        settings += [self.data] if self.data else []
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
 
     @property
@@ -223,4 +229,35 @@ ABLATION = {
     "wide": _BASE.with_arguments("width 128", width=128),
     "with_pseudo": replace(_BASE, title="+ pseudo-forgeries", pseudo_forgeries=0.3),
 }
-SYSTEMS = MAIN | REFERENCES | TRIALS | RANGE_TRIALS | ABLATION
+_AUDIO = REFERENCES["audio_alone"]
+_WITHOUT_STEM = {
+    name: value for name, value in _OWN.items() if name not in ("audio_spectral_channels", "audio_spectral_differences")
+}
+
+
+def _front_end(title: str, name: str, data: Mapping[str, object] | None = None, **options: object) -> System:
+    """BoundaryTransformer on the audio stream alone, from the samples."""
+    arguments = {**_WITHOUT_STEM, "audio_dim": 160, "audio_front_end": name, "audio_front_end_options": options}
+    return replace(_AUDIO, title=title, arguments=arguments, extractors=("waveform", "residual_grid"), data=data or {})
+
+
+# Front ends that learn, beside the cached features, all on the audio stream alone.
+FRONT_ENDS = {
+    "audio_alone": _AUDIO,
+    "cached_plain": _AUDIO.with_arguments("cached spectra, without differences", audio_spectral_differences=False),
+    "magnitude": _front_end("spectrogram, magnitude alone", "spectrogram", phase=False),
+    "magnitude_differences": _front_end(
+        "spectrogram, magnitude and differences", "spectrogram", phase=False, differences=True
+    ),
+    "phase": _front_end("spectrogram, magnitude and phase", "spectrogram"),
+    "phase_differences": _front_end("spectrogram, all planes", "spectrogram", differences=True),
+    "long_window": _front_end("spectrogram, all planes, 64 ms", "spectrogram", n_fft=1024, differences=True),
+    "sinc": _front_end("raw, sinc filters", "raw"),
+    "learned": _front_end("raw, learned filters", "raw", kind="learned"),
+    "augmented": _front_end("all planes, + augmentation", "spectrogram", {"augment": "light"}, differences=True),
+    "borrowed": _front_end(
+        "all planes, + borrowed forgeries", "spectrogram", {"borrowed_forgeries": 0.3}, differences=True
+    ),
+    "spliced": _front_end("all planes, + hard negatives", "spectrogram", {"hard_negatives": 0.3}, differences=True),
+}
+SYSTEMS = MAIN | REFERENCES | TRIALS | RANGE_TRIALS | ABLATION | FRONT_ENDS

@@ -31,7 +31,7 @@ def test_unknown_names_are_refused():
     from comparing.comparison import SYSTEM_GROUPS, parse_names
 
     assert parse_names("ablation", SYSTEM_GROUPS, "systems")[:2] == ("boundary_transformer", "modality_points")
-    with pytest.raises(AvlocError, match="unknown systems narrow, flat; want main, ablation, trials, all"):
+    with pytest.raises(AvlocError, match="unknown systems narrow, flat; want main, ablation, trials, front_ends, all"):
         parse_names("narrow,wide,flat", SYSTEM_GROUPS, "systems")
 
 

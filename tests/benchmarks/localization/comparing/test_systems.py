@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from avloc.models import check_network
+from avloc.models.stems import Stem
 
 
 def test_every_system_differs_from_the_others():
@@ -11,10 +12,26 @@ def test_every_system_differs_from_the_others():
 
     assert len({system.title for system in SYSTEMS.values()}) == len(SYSTEMS)
     settings = [
-        (s.network, sorted(map(str, s.arguments.items())), s.lr, s.hop_s, s.pseudo_forgeries, s.modality, s.weights_of)
+        (s.network, sorted(map(str, s.arguments.items())), s.lr, s.hop_s, s.pseudo_forgeries, s.modality, s.weights_of,
+         s.extractors, s.data)
         for s in SYSTEMS.values()
-    ]
+    ]  # fmt: skip
     assert all(settings.count(setting) == 1 for setting in settings)
+    assert len({system.key for system in SYSTEMS.values() if not system.weights_of}) == len(
+        [system for system in SYSTEMS.values() if not system.weights_of]
+    )
+
+
+def test_front_ends_read_samples_and_judge_the_audio_alone():
+    from comparing.systems import FRONT_ENDS, REFERENCES, build_network
+
+    assert FRONT_ENDS["audio_alone"] is REFERENCES["audio_alone"]
+    for name, system in FRONT_ENDS.items():
+        is_cached = name in ("audio_alone", "cached_plain")
+        assert system.modality == "audio"
+        assert system.extractors == ("logspec" if is_cached else "waveform", "residual_grid")
+        assert isinstance(build_network(system).stems[0], Stem) == is_cached
+    assert [name for name, system in FRONT_ENDS.items() if system.data] == ["augmented", "borrowed", "spliced"]
 
 
 def test_main_systems_have_the_same_trials_front_ends_and_short_heads():
