@@ -1,7 +1,7 @@
 """Fusion of a specialist for sound, one for picture and the joint network beside the best of them, on the validation split.
 
     python benchmarks/localization/run.py --out /data/loc --systems boundary_transformer,audio_alone,visual_alone
-    python benchmarks/localization/fusion.py --out /data/loc --page docs/fusion.md
+    python benchmarks/localization/fusion.py --out /data/loc --page docs/evidence.md
 
 The fusion is `avloc fuse`'s: calibrated rows that agree become one. It is fitted on four folds of utterances and scored on the
 fifth, for each fold, so that nothing is scored that it saw. The test split has no part in it. The table goes to OUT/tables, and
