@@ -4,7 +4,8 @@
 
 Clips of 6 to 12 s are made of the bundled recordings in a store (`waveform`), half of them with a labelled segment. A network of
 the demo's size with a front end that learns is trained on them; each batch is read and augmented by the loader's workers. In
-the same run: a step alone, loading alone, and training, with the share of it that the network waits for its batch.
+the same run: a step alone, loading alone, and training, with the share of it that the network waits for its batch. All
+batches are of one epoch, in which each clip comes several times, because a new epoch begins without prefetched batches.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
     from avloc.datasets.loading.batch import Batch
 
+PREFETCH = 4
+"""Batches that each worker loads ahead, as those of `FeatureData` do."""
+KEPT_BATCHES = 3
+"""For steps alone."""
 FORGED_S = (2.0, 2.4)
 
 
@@ -71,13 +75,14 @@ def demo_network(width: int = 96) -> Any:
 
 
 def make_loader(
-    folder: Path, clips: int, *, recipe: str | None, batch_size: int, workers: int, target_maker: Any
+    folder: Path, clips: int, *, batches: int, recipe: str | None, batch_size: int, workers: int, target_maker: Any
 ) -> DataLoader[Any]:
     """Make a loader of augmented clips as `FeatureData` does, on a generated store.
 
     Args:
         folder: of the store.
         clips: number of clips.
+        batches: of the epoch; clips are repeated to fill them.
         recipe: of the augmentation; None: none.
         batch_size: clips per batch.
         workers: processes.
@@ -97,8 +102,9 @@ def make_loader(
     store, names = write_store(folder, make_clips(clips))
     fake = (Segment(*FORGED_S),)
     records = [VideoRecord(name, "train", audio_segments=() if k % 2 else fake) for k, name in enumerate(names)]
+    draws = [records[k % clips] for k in range(batches * batch_size)]
     dataset = FeatureDataset(
-        records,
+        draws,
         store,
         ["waveform"],
         hop_s=0.04,
@@ -111,15 +117,8 @@ def make_loader(
         batch_sampler=BucketSampler(dataset.lengths(), batch_size),
         collate_fn=SharedCollate(partial(collate, maker=target_maker)),
         num_workers=workers,
-        persistent_workers=workers > 0,
-        prefetch_factor=4 if workers else None,
+        prefetch_factor=PREFETCH if workers else None,
     )
-
-
-def endless(loader: DataLoader[Any]) -> Iterator[Batch]:
-    """Yield the batches of one epoch after the other."""
-    while True:
-        yield from loader
 
 
 def measure(
@@ -147,9 +146,15 @@ def measure(
     """
     import torch
 
-    network = demo_network(width)
+    network, ahead = demo_network(width), workers * PREFETCH
     loader = make_loader(
-        folder, clips, recipe=recipe, batch_size=batch_size, workers=workers, target_maker=network.target_maker
+        folder,
+        clips,
+        batches=KEPT_BATCHES + 2 * (ahead + batches) + ahead,  # the workers load to the end of the measurement
+        recipe=recipe,
+        batch_size=batch_size,
+        workers=workers,
+        target_maker=network.target_maker,
     )
     network.to(device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
@@ -160,16 +165,16 @@ def measure(
         synchronize(device)
         return time.perf_counter() - begin
 
-    source = endless(loader)
-    kept = [next(source) for _ in range(min(batches, 3))]  # the workers have started
-    for _ in range(2 * 4):  # and their prefetched batches are used up
+    source = iter(loader)
+    kept = [next(source) for _ in range(KEPT_BATCHES)]  # the workers have started
+    for _ in range(ahead):  # and their prefetched batches are used up
         next(source)
     begin = time.perf_counter()
     for _ in range(batches):
         next(source)
     load_s = (time.perf_counter() - begin) / batches
     step_s = statistics.median([step(kept[k % len(kept)]) for k in range(batches + 1)][1:])
-    for _ in range(2 * 4):  # the pause was time to load ahead
+    for _ in range(ahead):  # the pause was time to load ahead
         step(next(source))
     waited, trained = 0.0, 0.0
     for _ in range(batches):

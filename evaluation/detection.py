@@ -22,6 +22,7 @@ from avloc.evaluation.hits import null_if_nan
 from avloc.evaluation.inputs import asvspoof
 from avloc.evaluation.inputs.names import describe_mismatch, match_names
 from avloc.evaluation.matching import (
+    MAX_NUMBER,
     BoolArray,
     FloatArray,
     IntArray,
@@ -113,13 +114,23 @@ def score_detection(scores: FloatArray, is_fake: BoolArray, *, threshold: float 
 
 
 def max_scores(rows: PredictionRows) -> npt.NDArray[np.float64]:
-    """Return the score of each clip's best row, 0 for a clip without rows: (V,)."""
-    return _largest(rows.scores, rows.offsets)
+    """Return the score of each clip's best row, `score_of_nothing` for a clip without rows: (V,)."""
+    return _largest(rows.scores, rows.offsets, score_of_nothing(rows.scores))
 
 
-def _largest(values: FloatArray, offsets: IntArray) -> npt.NDArray[np.float64]:
-    """Return the largest value of each clip, 0 for a clip without values: (V,)."""
-    largest = np.zeros(len(offsets) - 1)
+def score_of_nothing(scores: FloatArray) -> float:
+    """Return the score of a clip or a time without rows: 0, or with negative scores the next lower one of single precision.
+
+    >>> score_of_nothing(np.array([0.2, 0.0])), score_of_nothing(np.array([3.0, -2.0])) < -2
+    (0.0, True)
+    """
+    lowest = float(scores.min(initial=0))
+    return float(np.nextafter(np.float32(lowest), np.float32(-MAX_NUMBER))) if lowest < 0 else 0.0
+
+
+def _largest(values: FloatArray, offsets: IntArray, without: float = 0.0) -> npt.NDArray[np.float64]:
+    """Return the largest value of each clip, `without` for a clip without values: (V,)."""
+    largest = np.full(len(offsets) - 1, without)
     nonempty = np.flatnonzero(np.diff(offsets))
     if len(nonempty):
         largest[nonempty] = np.maximum.reduceat(values, offsets[nonempty])
@@ -137,8 +148,8 @@ def score_steps(
 ) -> DetectionScores:
     """Compute AUC, EER and F1 over all time steps of all clips.
 
-    The score of a step is that of the best row that covers its centre, 0 if none does. A step is fake if a label covers its
-    centre.
+    The score of a step is that of the best row that covers its centre, `score_of_nothing` if none does. A step is fake if a
+    label covers its centre.
 
     Args:
         rows: the predictions.
@@ -158,7 +169,8 @@ def score_steps(
     whole = np.ceil(ends / step_s - ROUNDING) if any_overlap else np.floor(ends / step_s + 0.5)
     steps = np.maximum(whole, 1).astype(np.int64)
     offsets = np.concatenate([[0], np.cumsum(steps)]).astype(np.int64)
-    scores, fake = np.zeros((2, offsets[-1]), dtype=np.float32)
+    scores = np.full(offsets[-1], score_of_nothing(rows.scores), dtype=np.float32)
+    fake = np.zeros(offsets[-1], dtype=np.float32)
     covered = _covered_steps(rows.segments, step_s, any_overlap)
     _raise_steps(scores, offsets, rows.segments, rows.offsets, rows.scores, covered)
     covered = _covered_steps(labels.segments, step_s, any_overlap)

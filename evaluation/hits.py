@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 
 from avloc.evaluation.matching import (
-    FILTER_MARGIN,
     MODES,
     BoolArray,
     FloatArray,
@@ -81,7 +80,8 @@ class Hits:
         matches: the row assigned to each label.
         recalled: for each number of rows per video, whether these find each label at each IoU of AR: (10, N).
         matched_rows: rows that match a label at any threshold, ascending: (H,).
-        places: number of rows before each of them (official), or with its score or a higher one (strict): (H,).
+        places: number of rows before each of them (official), or with its score or a higher one (strict), among all rows
+            that exist: (H,).
         by_place: for each IoU threshold, the indices in `matched_rows` of its hits, best first.
         groups: the same numbers by groups of videos.
         video_of_label: video of each label: (N,).
@@ -109,7 +109,7 @@ class Hits:
         is_chosen = np.zeros(len(of.sizes), dtype=bool)
         is_chosen[chosen] = True
         is_counted = is_chosen[of.group_of_hit]
-        rank = self.places if is_chosen.all() else of.rank[is_chosen].sum(axis=0)
+        rank = of.rank[is_chosen].sum(axis=0)
         size, total = int(of.sizes[is_chosen].sum()), int(of.labels[is_chosen].sum())
         ap = {}
         for iou in ap_ious:
@@ -159,6 +159,9 @@ class Hits:
 class GroupedHits:
     """Hits, rows and labels by groups of videos.
 
+    In official mode a video without rows counts as one row of score 0 that finds nothing: the published evaluators want such
+    a dummy row and crash on an empty list.
+
     Attributes:
         rank: number of rows of each group before each hit (official), or with its score or a higher one (strict): (G, H).
         sizes: rows of each group: (G,).
@@ -189,6 +192,7 @@ def find_hits(
     ar_counts: Sequence[int],
     group: IntArray | None = None,
     min_iou: float = 1.0,
+    official_segments: FloatArray | None = None,
 ) -> dict[Mode, Hits]:
     """Match rows with labels once, and rank each hit, in each mode.
 
@@ -201,6 +205,7 @@ def find_hits(
         group: a number from 0 for each video, so that scores of any groups together can be computed; by default all
             videos are one group: (V,).
         min_iou: keep the pairs down to this IoU in strict mode, for `Hits.match` at lower thresholds.
+        official_segments: the rows' segments as the published evaluator rounds them, if not simply to single precision: (R, 2).
 
     Raises:
         ValueError: if rows and labels have different numbers of videos, or a mode is unknown.
@@ -214,12 +219,14 @@ def find_hits(
         ranking = pool.submit(rank_rows, rows)
         lowest = min([*ap_ious, *AR_IOUS, min_iou])
         pairs = overlapping_pairs(rows, labels, lowest)
-        find = partial(_find_hits_of_mode, rows, labels, pairs, ranking, ap_ious, ar_counts, lowest)
+        official = rows if official_segments is None else dataclasses.replace(rows, segments=official_segments)
+        find = partial(_find_hits_of_mode, rows, official, labels, pairs, ranking, ap_ious, ar_counts, lowest)
         return _regroup(dict(zip(modes, pool.map(find, modes), strict=True)), rows, group)
 
 
 def _find_hits_of_mode(
     rows: PredictionRows,
+    official_rows: PredictionRows,
     labels: Labels,
     pairs: Pairs,
     ranking: Future[Ranking],
@@ -231,8 +238,9 @@ def _find_hits_of_mode(
     """Find the hits of one mode, without their groups; arguments as of `find_hits`."""
     ranked_pairs = None
     if mode == "official":
-        lowest = min([*ap_ious, *AR_IOUS]) - FILTER_MARGIN
-        pairs = pairs.select(pairs.iou >= lowest)
+        rows = official_rows
+        iou32 = pair_iou(rows, labels, pairs.row, pairs.label, np.float32)
+        pairs = pairs.select(iou32 > np.float32(min([*ap_ious, *AR_IOUS])))
         matches = match(rows, labels, pairs, mode=mode, ious=ap_ious)
     else:
         ranked_pairs = rank_pairs(rows, labels, pairs)
@@ -293,6 +301,9 @@ def _count_ahead(hits: Mapping[Mode, Hits], rows: PredictionRows, group: IntArra
 def _group_hits(hits: Hits, ahead: IntArray, sizes: IntArray, rows: PredictionRows, group: IntArray) -> GroupedHits:
     count = len(sizes)
     group_of_label = group[hits.video_of_label]
+    if hits.mode == "official":
+        dummies_ahead, dummies = _count_dummy_rows(hits, rows, group, count)
+        ahead, sizes = ahead + dummies_ahead, sizes + dummies
     return GroupedHits(
         rank=ahead,
         sizes=sizes,
@@ -303,6 +314,23 @@ def _group_hits(hits: Hits, ahead: IntArray, sizes: IntArray, rows: PredictionRo
         },
         group_of_hit=group[np.searchsorted(rows.offsets, hits.matched_rows, side="right") - 1],
     )
+
+
+def _count_dummy_rows(hits: Hits, rows: PredictionRows, group: IntArray, count: int) -> tuple[IntArray, IntArray]:
+    """Count the videos without rows of each group, and those whose row of score 0 would lie before each hit.
+
+    Returns:
+        The counts before each hit: (G, H), and of all: (G,).
+    """
+    empty = np.flatnonzero(np.diff(rows.offsets) == 0)
+    before = np.zeros((count, len(empty) + 1), dtype=np.int64)
+    before[group[empty], np.arange(len(empty)) + 1] = 1
+    np.cumsum(before, axis=1, out=before)
+    score = rows.scores[hits.matched_rows].astype(np.float32)
+    video = np.searchsorted(rows.offsets, hits.matched_rows, side="right") - 1
+    # Equal scores are in file order, which is that of the videos.
+    first = np.where(score > 0, 0, np.where(score < 0, len(empty), np.searchsorted(empty, video)))
+    return before[:, first], before[:, -1]
 
 
 def recalled_labels(

@@ -19,7 +19,8 @@ Mode = Literal["official", "strict"]
 MODES: tuple[Mode, ...] = ("official", "strict")
 # Segments are written in decimals: IoU >= threshold must hold for [0, 2] and [0, 1] at .5 despite rounding.
 IOU_TOLERANCE = 1e-12
-FILTER_MARGIN = 1e-3  # in IoU; far above the rounding of single precision for hours of video
+FILTER_MARGIN = 1e-3  # in IoU; far above the rounding of lengths in single precision
+TIME_MARGIN = 8 * float(np.finfo(np.float32).eps)  # of a time; above the rounding of times in single precision
 MAX_NUMBER = float(np.finfo(np.float32).max)
 """Larger numbers count as not finite, because `official` computes in single precision."""
 BLOCK_PAIRS = 1 << 18  # pairs per block: the arrays of one block fit the cache
@@ -109,7 +110,9 @@ def video_of_row(offsets: IntArray) -> IntArray:
 
 
 def overlapping_pairs(rows: PredictionRows, labels: Labels, min_iou: float) -> Pairs:
-    """Find the pairs of a row and a label of one video whose IoU is at least about `min_iou`.
+    """Find the pairs of a row and a label of one video whose IoU is at least `min_iou`, in double or in single precision.
+
+    A few pairs below it are returned too, the more the later their times.
 
     Raises:
         ValueError: if rows and labels have different numbers of videos.
@@ -147,7 +150,10 @@ def _block_pairs(
     c, d = np.repeat(segments[:, 0], count), np.repeat(segments[:, 1], count)
     inter = np.minimum(b, d) - np.maximum(a, c)
     hull = np.maximum(b, d) - np.minimum(a, c)
-    near = np.flatnonzero((inter > 0) & (inter >= np.float32(min_iou - FILTER_MARGIN) * hull))
+    margin_s = np.float32(TIME_MARGIN * np.abs(segments).max(initial=0))
+    hull *= np.float32(min_iou - FILTER_MARGIN)
+    hull -= margin_s
+    near = np.flatnonzero((inter > -margin_s) & (inter >= hull))
     return at[near] + low, first + np.searchsorted(np.cumsum(count), near, side="right")
 
 

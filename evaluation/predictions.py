@@ -87,16 +87,18 @@ class Alignment:
     """Rows in the order of the labelled clips, and the number of clips that did not fit.
 
     Attributes:
-        rows: the rows; a clip without rows has the dummy row (0, 0, 0).
+        rows: the rows.
         empty: clips with an empty list.
         missing: labelled clips without predictions.
         extra: predicted clips without a label; they are left out.
+        official_segments: the rows' segments in the rounding of the published LAV-DF evaluator, if they came in frames: (R, 2).
     """
 
     rows: PredictionRows
     empty: int
     missing: int
     extra: int
+    official_segments: npt.NDArray[np.float32] | None = None
 
 
 def read_predictions(path: str | os.PathLike[str], problems: list[Problem] | None = None) -> Predictions:
@@ -167,32 +169,25 @@ def reorder(predictions: Predictions, files: Sequence[str]) -> tuple[PredictionR
 def align(predictions: Predictions, files: Sequence[str], *, frames_per_second: float | None = None) -> Alignment:
     """Bring predictions into the order of the labelled clips.
 
-    A missing file or an empty list becomes a dummy row of score 0 at [0, 0], the form that the published evaluators accept
-    (they crash on a truly empty list). In strict mode such a row finds nothing either.
+    A missing file or an empty list has no rows; see `GroupedHits` for official mode.
 
     Args:
         predictions: the predictions.
         files: names of the labelled clips.
-        frames_per_second: divide segments by this, in float32, as the published LAV-DF evaluator does; None if they are
-            in seconds.
+        frames_per_second: divide segments by this; None if they are in seconds. The published LAV-DF evaluator does so in
+            single precision, see `Alignment.official_segments`.
     """
     rows = predictions.rows
-    counts = np.diff(rows.offsets)
     missing = extra = 0
     if predictions.files != files:
         rows, missing = reorder(predictions, files)
         extra = len(predictions) - (len(files) - missing)
-        counts = np.diff(rows.offsets)
-    without_rows = np.flatnonzero(counts == 0)
-    if len(without_rows):
-        at = rows.offsets[without_rows]
-        segments = np.stack([np.insert(rows.segments[:, k], at, 0.0) for k in (0, 1)]).T
-        offsets = np.concatenate([[0], np.cumsum(np.maximum(counts, 1))]).astype(np.int64)
-        rows = PredictionRows(np.insert(rows.scores, at, 0.0), segments, offsets)
+    empty = int(np.count_nonzero(np.diff(rows.offsets) == 0)) - missing
+    official_segments = None
     if frames_per_second is not None:
-        segments = rows.segments.astype(np.float32) / np.float32(frames_per_second)
-        rows = PredictionRows(rows.scores, segments, rows.offsets)
-    return Alignment(rows, len(without_rows) - missing, missing, extra)
+        official_segments = rows.segments.astype(np.float32) / np.float32(frames_per_second)
+        rows = replace(rows, segments=rows.segments / frames_per_second)
+    return Alignment(rows, empty, missing, extra, official_segments)
 
 
 def iter_clips(files: Sequence[str], rows: PredictionRows) -> Iterator[tuple[str, FloatRows]]:

@@ -348,6 +348,7 @@ def _match(
         ar_counts=protocol.ar_counts,
         group=truth.modality.codes.astype(np.int64),
         min_iou=BACKGROUND_IOU if near_misses else 1.0,
+        official_segments=aligned.official_segments,
     )
 
 

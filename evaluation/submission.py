@@ -298,7 +298,7 @@ def _with_progress(
 
 
 def clip_scores_from_rows(predictions: Predictions) -> dict[str, float]:
-    """Score each clip by its best row; 0 without rows."""
+    """Score each clip by its best row; without rows as in `max_scores`."""
     return dict(zip(predictions.files, max_scores(predictions.rows).tolist(), strict=True))
 
 

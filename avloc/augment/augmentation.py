@@ -1,7 +1,8 @@
 """The two kinds of augmentation: samples > changed samples, and frames > changed frames, of the same shape on the same clock.
 
 An augmentation is a frozen dataclass. All randomness comes from a generator of the caller, so the same generator gives the same
-output. No augmentation writes to its input, moves anything in time, or changes silence: the labels of a clip stay true.
+output. No augmentation writes to its input or moves anything in time: the labels of a clip stay true. A clip that is silent
+throughout stays silent; in others, noise fills silent seconds too.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class SoundAugmentation(Augmentation, ABC):
     """
 
     def __call__(self, rng: Random, samples: Samples) -> Samples:
-        """Augment samples: (N,) → (N,). Digital silence, no samples and level 0 return the input itself.
+        """Augment samples: (N,) → (N,). Silence throughout, no samples and level 0 return the input itself.
 
         Args:
             rng: random numbers.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +29,8 @@ EXAMPLE = """avloc extract --dataset lavdf --root LAV-DF --extractors logspec,re
   avloc extract … --dry-run  # estimate time and room
   avloc extract … --augment light --copies 3  # and three augmented copies of each clip, for training"""
 MAX_LISTED_FAILURES = 10
+OWN_CROPS = ("flow", "raft", "mouth")
+"""Extractors whose `crop=` is theirs alone: a crop that follows the face hides its motion, and a mouth is a crop itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class ExtractOptions:
         retry_failed: try shards with failed clips again.
         dry_run: only estimate.
         decoder: of the picture.
-        crop: input of visual networks that do not set it themselves.
+        crop: input of visual networks that do not set it themselves; not of `OWN_CROPS`.
         engine: what runs the shards, and the task of a job array.
         workers: number of processes.
         device: of networks; with commas several.
@@ -133,7 +135,8 @@ def _add_task_options(options: argparse.ArgumentParser) -> None:
     options.add_argument(
         "--crop",
         choices=["face", "mouth", "center", "none"],
-        help="part of the picture that visual networks see, unless they have their own crop= (default: none, all of it)",
+        help="part of the picture that visual networks see, unless they have their own crop=; not for "
+        f"{', '.join(OWN_CROPS)} (default: none, all of it)",
     )
 
 
@@ -209,9 +212,12 @@ def _settings(options: ExtractOptions) -> ExtractionSettings:
 
     specs: list[ExtractorSpec] = list(parse_extractors(options.extractors))
     if options.crop is not None:
-        specs = [(name, _with_crop(name, arguments, options.crop)) for name, arguments in specs]
-        if not any("crop" in arguments for _, arguments in specs):
-            raise AvlocError("--crop: none of these extractors crops; it is for visual networks")
+        if not any(_takes_crop(name) for name, _ in specs):
+            raise AvlocError(
+                "--crop: none of these extractors takes it; it is for visual networks, and "
+                f"{', '.join(OWN_CROPS)} have a crop= of their own"
+            )
+        specs = [(name, {"crop": options.crop, **args} if _takes_crop(name) else args) for name, args in specs]
     return ExtractionSettings(
         options.root,
         specs,
@@ -224,11 +230,11 @@ def _settings(options: ExtractOptions) -> ExtractionSettings:
     )
 
 
-def _with_crop(name: str, arguments: Mapping[str, object], crop: str) -> Mapping[str, object]:
-    """The arguments of an extractor, with the crop if it takes one and has none."""
+def _takes_crop(name: str) -> bool:
+    """Tell whether `--crop` is for an extractor: a network on frames, or one of the user's with such an argument."""
     from avloc.feature_extraction.extractors.catalog import accepts
 
-    return {"crop": crop, **arguments} if accepts(name, "crop") else arguments
+    return name not in OWN_CROPS and accepts(name, "crop")
 
 
 def extract(options: ExtractOptions, plan: JobPlan) -> JobReport:

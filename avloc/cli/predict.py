@@ -163,8 +163,9 @@ def _note_split(options: PredictOptions) -> None:
 
     validation = get_reader(options.dataset).validation
     if not is_validation(options.split, validation):
+        hint = f" (--split {validation})" if is_validation(validation, validation) else ""
         print(
-            f"note: avloc tune searches on rows of a validation split alone (--split {validation}); those of "
+            f"note: avloc tune searches on rows of a validation split alone{hint}; those of "
             f"{shown(options.split)} can be decoded by its --use",
             file=sys.stderr,
         )

@@ -196,7 +196,7 @@ def _add_limits(options: argparse.ArgumentParser) -> None:
         "--capacity",
         type=positive,
         default=500,
-        help="clips that are kept at the same time, in any state (default: 500)",
+        help="clips that are kept at the same time, without failed ones (default: 500)",
     )
     limits.add_argument(
         "--memory",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -177,8 +177,14 @@ def _check(words: Sequence[str]) -> None:
             raise AvlocError(f"{value}: is a file, want the folder of the run; name another --trainer.default_root_dir")
         elif name.startswith("--data."):
             paths[name.rpartition(".")[2]] = value
+    _check_paths(paths)
+
+
+def _check_paths(paths: Mapping[str, str]) -> None:
+    """Check that the folders of the data exist; without a store, `avloc.datasets.FeatureData` checks its options."""
+    has_no_store = paths.get("store") == "null" or paths.get("from_clips", "").lower() == "true"
     for name, kind in CHECKED_PATHS.items():
-        if name in paths and not Path(paths[name]).expanduser().is_dir():
+        if name in paths and not (name == "store" and has_no_store) and not Path(paths[name]).expanduser().is_dir():
             problem = f"is a file, want the {kind}" if Path(paths[name]).expanduser().exists() else f"no such {kind}"
             raise AvlocError(f"{paths[name]}: {problem} (data.{name})")
 

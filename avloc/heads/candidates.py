@@ -142,7 +142,10 @@ class PointDecoding:
         return vote_boundaries(proposals, candidates, self.voting_iou) if self.voting_iou else proposals
 
     def scores_like(self, other: PointDecoding) -> bool:
-        """Tell whether a clip's best score is the same under other settings, so that a calibration holds for both."""
+        """Tell whether a clip's best score is the same under other settings, so that the fits of clips hold for both.
+
+        The scores and ends of weaker segments may still differ: the fit of segments holds for equal settings only.
+        """
         return (self.boundary_power, self.video_gate) == (other.boundary_power, other.video_gate)
 
     def to_dict(self) -> dict[str, float]:

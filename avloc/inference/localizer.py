@@ -251,14 +251,18 @@ class Localizer:
         yield from self.windowed.run(examples, batch_size, handlers)
 
     def set_decoding(self, decoding: PointDecoding) -> None:
-        """Set the decoding of the network's candidates; a calibration that was fitted on other scores is dropped.
+        """Set the decoding of the network's candidates; fits of the calibration that were made on other scores are dropped.
+
+        All settings have an effect on the scores and ends of segments, and so on their fit; those of `PointDecoding.scores_like`
+        alone on the best score of a clip.
 
         Raises:
             AvlocError: if the network gives no candidates.
         """
         network = candidate_network(self.model)
-        if not decoding.scores_like(network.decoding):
-            self.calibration = {}
+        if decoding != network.decoding:
+            kept = CALIBRATED if decoding.scores_like(network.decoding) else ()
+            self.calibration = {name: fit for name, fit in self.calibration.items() if name in kept}
         network.decoding = decoding
 
     def _run_batch(self, examples: Sequence[Example], keep: int) -> list[Localization]:
@@ -266,7 +270,7 @@ class Localizer:
         return [self._localization(output, keep) for output in self.windowed.infer(examples, decode)]
 
     def _localization(self, output: NetworkOutput, keep: int) -> Localization:
-        """The localization of one clip of a batch; a missing modality is never named as forged.
+        """The localization of one clip of a batch; a missing modality is never scored.
 
         Raises:
             NotFiniteError: if a score is not finite.
@@ -277,7 +281,7 @@ class Localizer:
             raise NotFiniteError(NOT_FINITE)
         duration_s = example.record.duration_s or output.grid.end_s
         exists = np.array([mask.any() for mask in example.masks])
-        proposals = replace(proposals, modality_scores=proposals.modality_scores * exists).cut(example.end_s)
+        proposals = _without_missing(proposals, exists).cut(example.end_s)
         localization = self._calibrated(example, duration_s, proposals, output.grid, output.fakeness)
         return replace(localization, proposals=proposals.take(slice(keep)))
 
@@ -316,15 +320,19 @@ class Localizer:
         }
 
     def _merge(self, windows: Iterable[Window], keep: int) -> Localization:
-        """Run windows one by one; each answers for its inner part, the first and the last also for the clip's ends."""
+        """Run windows one by one; each answers for its inner part, the first and the last also for the clip's ends.
+
+        The evidence is that of at least `FITTED_ROWS` rows of each window, however few are kept.
+        """
+        rows = max(keep, FITTED_ROWS)
         parts: list[Proposals] = []
         fakeness: list[npt.NDArray[np.float32]] = []
         grid, example, end = None, None, 0  # `end`: steps that are answered
         for window, first, end in self.windowed.answers(windows):
             example = window.example
-            localization = self._run_batch([example], keep)[0]
+            localization = self._run_batch([example], rows)[0]
             if window.begin == 0 and window.last:
-                return localization
+                return replace(localization, proposals=localization.proposals.take(slice(keep)))
             grid = grid or example.grid
             parts.append(inner_rows(localization.proposals, inner_seconds(window, localization.grid, first, end)))
             fakeness.append(localization.fakeness[first - window.begin : end - window.begin])
@@ -332,9 +340,23 @@ class Localizer:
         assert example is not None
         whole = TimeGrid(grid.start_s, grid.hop_s, end)
         # Long clips may hold more than `keep` segments: keep as many for every 40 s of them.
-        proposals = join_windows(parts, example.end_s, keep * self.windowed.shares(end))
+        shares = self.windowed.shares(end)
+        proposals = join_windows(parts, example.end_s, rows * shares)
         duration_s = example.record.duration_s or whole.end_s
-        return self._calibrated(example, duration_s, proposals, whole, np.concatenate(fakeness))
+        localization = self._calibrated(example, duration_s, proposals, whole, np.concatenate(fakeness))
+        return replace(localization, proposals=proposals.take(slice(keep * shares)))
+
+
+def _without_missing(proposals: Proposals, exists: npt.NDArray[np.bool_]) -> Proposals:
+    """Take the missing modalities (M,) out of the rows: their scores become 0, and each row keeps the share of its score that its
+    best modality has left. Rows without them stay as they are: those of `BoundaryTransformer`, which never scores them.
+    """
+    present = proposals.modality_scores * exists
+    if not len(proposals) or np.array_equal(present, proposals.modality_scores):
+        return proposals
+    best = proposals.modality_scores.max(axis=1)
+    share = present.max(axis=1) / np.where(best > 0, best, 1.0)
+    return Proposals(proposals.segments, proposals.scores * share, present).best(len(proposals))
 
 
 def _failed(example: Example, problem: str) -> Localization:

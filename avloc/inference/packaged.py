@@ -14,6 +14,7 @@ from avloc.inference.localizer import LocalizationProgress, Localizer
 from avloc.models.packaged import packaged_checkpoint
 
 if TYPE_CHECKING:
+    from avloc.heads.candidates import PointDecoding
     from avloc.localization.result import Localization
 
 
@@ -52,6 +53,7 @@ class PackagedLocalizer(Localizer):
         super().__init__(both.model, both.source, device, precision, both.calibration, both.description)
         self.file = both.file
         self._single_stream: dict[str, Localizer] = {}
+        self._decoding: PointDecoding | None = None
 
     def localize(
         self,
@@ -80,9 +82,19 @@ class PackagedLocalizer(Localizer):
             unjudged={absent: "; ".join(problems)},
         )
 
+    def set_decoding(self, decoding: PointDecoding) -> None:
+        """Set the decoding of the candidates of all networks; see `Localizer.set_decoding`."""
+        super().set_decoding(decoding)
+        self._decoding = decoding
+        for localizer in self._single_stream.values():
+            localizer.set_decoding(decoding)
+
     def _for_stream(self, modality: str) -> Localizer:
         if modality not in self._single_stream:
-            self._single_stream[modality] = load_packaged(modality, device=self.device, precision=self.precision)
+            single = load_packaged(modality, device=self.device, precision=self.precision)
+            if self._decoding is not None:
+                single.set_decoding(self._decoding)
+            self._single_stream[modality] = single
         localizer = self._single_stream[modality]
         localizer.pulse = self.pulse
         return localizer

@@ -180,8 +180,7 @@ class Localization:
         return {key: None if llr is None else round(llr, LLR_DIGITS) for key, llr in self._exact_llrs().items()}
 
     def _exact_llrs(self) -> dict[str, float | None]:
-        fits = self.calibration if self.calibrated else {}
-        scores = {key: self._score(key) for key in self.scores}
+        fits, scores = self.calibration, {key: self._score(key) for key in self.scores}
         return {key: None if s is None or key not in fits else fits[key].llr(s) for key, s in scores.items()}
 
     @property

@@ -113,10 +113,13 @@ def evidence_text(localization: Localization) -> str:
     'strongest score 0.62 (visual 0.60, audio 0.05); not calibrated, so no probability'
     """
     values = {key: strength_text(localization, key) for key in ("clip", "visual", "audio")}
-    streams = f"visual {values['visual']}, audio {values['audio']}"
-    llr = localization.llrs.get("clip")
+    llr, probabilities = localization.llrs.get("clip"), localization.probabilities
     if llr is None:
-        return f"strongest score {values['clip']} ({streams}); not calibrated, so no probability"
+        streams = f"visual {values['visual']}, audio {values['audio']}"
+        of_clip = " of the clip" if any(value is not None for value in probabilities.values()) else ""
+        return f"strongest score {values['clip']} ({streams}); not calibrated, so no probability{of_clip}"
+    without_fit = {key for key in values if localization.scores.get(key) is not None and probabilities[key] is None}
+    streams = ", ".join(f"{key} {'score ' * (key in without_fit)}{values[key]}" for key in ("visual", "audio"))
     unknown = "; the prior of its calibration is unknown, taken as 50 %" if localization.split_prior is None else ""
     return (
         f"probability of forgery {values['clip']} at a prior of {percent_exact(localization.prior)} ({streams}); "

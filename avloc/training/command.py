@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 RUN_FILE = "run.json"
 RUN_CONTENT = (RUN_FILE, "logs", "tensorboard", "checkpoints")  # of a run's folder
+RUN_RESULTS = ("checkpoints/*.ckpt", "logs/version_*", "tensorboard/version_*")  # that --overwrite discards
 LOGGERS = ("pytorch_lightning", "lightning_fabric", "lightning.fabric")
 IGNORED_WARNINGS = (
     (".*(exists and is not empty|already exists).*", Warning),  # a second run in a folder is intended
@@ -75,6 +76,7 @@ def train(arguments: Sequence[str]) -> Path:
                         _check_fits(resume, cli.model.model)
                     elif cli.config.get("init") is not None:
                         _load_weights(cli.config["init"], cli.model.model)
+                    _claim_folder(cli)
                     cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=resume, weights_only=True)
         finally:
             signal.signal(signal.SIGINT, interrupt)  # which Lightning switches off
@@ -276,24 +278,52 @@ def _cli(words: list[str]) -> Any:
 def _checkpoint_to_resume(cli: Any) -> str | None:
     """The checkpoint to resume from: the one given, or the last one of the same run, stopped; None for a new run."""
     root = Path(cli.trainer.default_root_dir)
-    settings = {k: v for k, v in cli.config.as_dict().items() if k not in ("resume", "overwrite", "config")}
-    if settings.get("init") is None:
-        settings.pop("init", None)  # runs of earlier versions do not have it
-    text = json.dumps(settings, indent=1, default=str, sort_keys=True)
     record, last = root / RUN_FILE, root / "checkpoints" / "last.ckpt"
     remove_stale(last.parent)  # a checkpoint that a killed run was writing
     resume: str | None = cli.config.get("resume")
     resume = None if resume is None else str(Path(resume).expanduser())
     if resume is None and last.is_file() and not cli.config.get("overwrite"):
-        if not record.is_file() or record.read_text(encoding="utf-8") != text:
+        if not record.is_file() or record.read_text(encoding="utf-8") != _run_record(cli):
             raise AvlocError(
                 f"{root}: holds a run with another configuration; resume it with --resume {last}, discard it with "
                 "--overwrite true, or name another --trainer.default_root_dir"
             )
         print(f"resuming from {last}")
         resume = str(last)
-    write_text(record, text)
     return resume
+
+
+def _run_record(cli: Any) -> str:
+    """The configuration by which a run is recognized, as the text of `RUN_FILE`."""
+    settings = {k: v for k, v in cli.config.as_dict().items() if k not in ("resume", "overwrite", "config")}
+    if settings.get("init") is None:
+        settings.pop("init", None)  # runs of earlier versions do not have it
+    return json.dumps(settings, indent=1, default=str, sort_keys=True)
+
+
+def _claim_folder(cli: Any) -> None:
+    """Write the record of the run into its folder; with `--overwrite`, first discard the run that the folder holds.
+
+    Raises:
+        AvlocError: if the new run starts from a checkpoint of the discarded one.
+    """
+    root = Path(cli.trainer.default_root_dir)
+    if cli.config.get("overwrite"):
+        discarded = [path for pattern in RUN_RESULTS for path in root.glob(pattern)]
+        for option in ("init", "resume"):
+            start = cli.config.get(option)
+            if start is not None and Path(start).expanduser().resolve() in [path.resolve() for path in discarded]:
+                raise AvlocError(
+                    f"{start}: --{option} names a checkpoint that --overwrite true discards; move it out of {root}, or name "
+                    "another --trainer.default_root_dir"
+                )
+        for path in discarded:
+            with contextlib.suppress(FileNotFoundError):  # another process of the run was faster
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+    write_text(root / RUN_FILE, _run_record(cli))
 
 
 def _load_weights(path: str, model: nn.Module) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from avloc.core.clip_records import video_record
 from avloc.core.descriptions import NetworkDescription, TrainingContext
 from avloc.core.timeline import segment_array
-from avloc.datasets.loading.split_data import SplitData
+from avloc.datasets.loading.split_data import DatasetWarning, SplitData
 from avloc.errors import AvlocError
 from avloc.evaluation.torchmetric import TemporalAveragePrecision
 from avloc.models.checkpoint import KEY, check_finite, checkpoint_metadata
@@ -68,6 +68,23 @@ def clips_not_finite(batch: Batch) -> list[str]:
         if values.is_floating_point():
             is_finite &= values.isfinite().reshape(len(values), -1).all(dim=1).cpu()
     return [record.file for record, finite in zip(batch.records, is_finite.tolist(), strict=True) if not finite]
+
+
+def warn_of_shared_clips(training: Iterable[str], validation: Sequence[str]) -> None:
+    """Warn if clips of the validation are training clips too, as in a set without splits.
+
+    Args:
+        training: files of the training clips.
+        validation: files of the validation clips.
+    """
+    known = set(training)
+    shared = [file for file in validation if file in known]
+    if shared:
+        text = (
+            f"{len(shared)} of {len(validation)} validation clips are training clips too, the first is {shared[0]}: the scores "
+            "and the calibration will look better than they are; give each clip a split, or name another --data.val_split"
+        )
+        warnings.warn(text, DatasetWarning, stacklevel=2)
 
 
 class LocalizationModule(pl.LightningModule):
@@ -144,6 +161,7 @@ class LocalizationModule(pl.LightningModule):
         self._validates_segments = True
         self.context: TrainingContext | None = None
         self.description: NetworkDescription | None = None
+        self._calibrated_step = 0  # at which the context's calibration was fitted
 
     def setup(self, stage: str) -> None:
         """Check that data and network fit, and remember for the checkpoint the data it is trained on."""
@@ -157,6 +175,14 @@ class LocalizationModule(pl.LightningModule):
         self.context = data.context()
         if isinstance(data, SplitData):
             self.description = NetworkDescription(type(self.model).__name__, scope=data.scope)
+
+    def on_train_start(self) -> None:
+        """Warn if the training validates on its own clips."""
+        if self.trainer.is_global_zero and isinstance(getattr(self.trainer, "datamodule", None), SplitData):
+            loaders = (self.trainer.train_dataloader, self.trainer.val_dataloaders)
+            tables = [getattr(getattr(loader, "dataset", None), "records", None) for loader in loaders]
+            training, validation = (getattr(table, "files", ()) for table in tables)
+            warn_of_shared_clips(training, validation)
 
     def on_train_epoch_start(self) -> None:
         """Derive the order of the clips from the epoch's number, so that a resumed run continues it."""
@@ -229,9 +255,10 @@ class LocalizationModule(pl.LightningModule):
             self.clip_scores.update(proposals, record)
 
     def on_validation_epoch_end(self) -> None:
-        calibration, auc, eer = self.clip_scores.compute()  # of these weights: the next checkpoint keeps both
+        calibration, auc, eer = self.clip_scores.compute()
         if self.context is not None:
             self.context = replace(self.context, calibration=calibration)
+            self._calibrated_step = self.trainer.global_step
         self.clip_scores.reset()
         if not math.isnan(auc):  # equal on all ranks
             self.log("val/auc", auc, prog_bar=not self._validates_segments, sync_dist=True)
@@ -295,10 +322,15 @@ class LocalizationModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the network's name and arguments and the data's context, so that the checkpoint runs on a clip alone.
 
+        The calibration is of the weights of the last validation: a checkpoint of later weights is written without it.
+
         Raises:
             CheckpointError: if the weights are not finite numbers, which no checkpoint keeps.
         """
         weights = {name.removeprefix("model."): value for name, value in checkpoint["state_dict"].items()}
         check_finite(self.model, weights, f"after step {self.trainer.global_step} (no checkpoint is written)")
-        if self.context is not None:
-            checkpoint[KEY] = checkpoint_metadata(self.model, self.context, checkpoint["state_dict"], self.description)
+        context = self.context
+        if context is not None:
+            if self.trainer.global_step != self._calibrated_step:
+                context = replace(context, calibration={})
+            checkpoint[KEY] = checkpoint_metadata(self.model, context, checkpoint["state_dict"], self.description)

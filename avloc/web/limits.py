@@ -28,7 +28,7 @@ class UploadLimits:
     Attributes:
         max_megabytes: largest size of a clip.
         total_megabytes: largest size of all clips and timelines that the server keeps, unfinished uploads included.
-        max_clips: largest number of clips that the server keeps, in any state.
+        max_clips: largest number of clips that the server keeps, in any state but failed; and of the messages of failed ones.
         max_duration_s: longest duration of a clip, in seconds.
         concurrency: clips that are localized at the same time, each in its own process.
         queue_size: clips that may wait.

@@ -79,6 +79,7 @@ class UploadStore:
     def __init__(self, folder: Path, limits: UploadLimits) -> None:
         self.folder, self.limits = folder, limits
         self._uploads: dict[str, Upload] = {}
+        self._failed: dict[str, Upload] = {}  # without files, the oldest first
         self._count = 0
         self._total_bytes = 0
         self._lock = threading.Lock()
@@ -134,7 +135,7 @@ class UploadStore:
     def find(self, token: str) -> Upload | None:
         """Return an upload by its token; None if no upload has it, or the upload has expired."""
         with self._lock:
-            upload = self._uploads.get(token)
+            upload = self._uploads.get(token) or self._failed.get(token)
         return None if upload is None or upload.expires_s < time.monotonic() else upload
 
     def finish(self, upload: Upload) -> None:
@@ -146,17 +147,25 @@ class UploadStore:
         upload.fraction, upload.state = 1.0, "done"
 
     def fail(self, upload: Upload, reason: str) -> None:
-        """Mark an upload as failed and remove its files; the reason stays for `keep_s`."""
+        """Mark an upload as failed and remove its files.
+
+        The reason stays for `keep_s`, unless `max_clips` later ones fail before; it takes no place of another upload.
+        """
         shutil.rmtree(upload.folder, ignore_errors=True)
-        with self._lock:
-            self._add(upload, -upload.size_bytes)
         upload.text, upload.expires_s = reason, time.monotonic() + self.limits.keep_s
         upload.state = "failed"
+        with self._lock:
+            if self._uploads.pop(upload.token, None) is not None:
+                self._add(upload, -upload.size_bytes)
+                self._failed[upload.token] = upload
+            while len(self._failed) > self.limits.max_clips:
+                del self._failed[next(iter(self._failed))]
 
     def remove(self, upload: Upload) -> None:
         """Remove an upload and its files now."""
         shutil.rmtree(upload.folder, ignore_errors=True)
         with self._lock:
+            self._failed.pop(upload.token, None)
             if self._uploads.pop(upload.token, None) is not None:
                 self._total_bytes -= upload.size_bytes
 
@@ -164,7 +173,8 @@ class UploadStore:
         """Remove expired uploads."""
         now_s = time.monotonic()
         with self._lock:
-            expired = [upload for upload in self._uploads.values() if upload.expires_s < now_s]
+            uploads = [*self._uploads.values(), *self._failed.values()]
+            expired = [upload for upload in uploads if upload.expires_s < now_s]
         for upload in expired:
             self.remove(upload)
 

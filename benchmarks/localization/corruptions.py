@@ -27,7 +27,7 @@ from scoring.predictions import SplitPredictions
 from scoring.tables import Table, percent
 from scoring.truth import SplitTruth
 
-from avloc.augment import corruption_recipe, corruptions
+from avloc.augment import SoundCodec, available_codecs, corruption_recipe, corruptions
 from avloc.augment.recipe_file import read_recipe
 from avloc.augment.robustness import LEVELS
 from avloc.core.descriptions import ExtractorDescription
@@ -109,23 +109,37 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     add("--budget", default="short", help="of the trainings (default: short)")
     add("--recipe", default="strong", help="light, strong, or a YAML file (default: strong)")
     add("--copies", type=int, default=3, help="augmented copies of each training clip (default: 3)")
-    add("--corruptions", help="names with commas (default: all that change the features)")
+    add("--corruptions", help="names with commas (default: all that change the features and have a codec)")
     add("--cores", type=int, default=2, help="cores for all (default: 2)")
     add("--device", default="cpu", choices=["cpu", "gpu"], help="device of the networks (default: cpu)")
     values = vars(parser.parse_args(arguments))
     seeds = values.pop("seeds") or ("0" if values["quick"] else "0,1,2")
     chosen, available = values.pop("corruptions"), effective_corruptions()
-    names = chosen.split(",") if chosen else QUICK_CORRUPTIONS if values["quick"] else available
+    if left_out := corruptions_without_codec():
+        say(f"left out, as this build of PyAV lacks a codec of theirs: {', '.join(left_out)}")
+    usual = [name for name in QUICK_CORRUPTIONS if name in available] if values["quick"] else available
+    names = chosen.split(",") if chosen else usual
     unknown = [name for name in names if name not in available]
     if unknown:
-        raise AvlocError(f"unknown corruptions {', '.join(unknown)}; want {', '.join(available)}")
+        raise AvlocError(f"unknown or left-out corruptions {', '.join(unknown)}; want {', '.join(available)}")
     return Options(**values, seeds=tuple(map(int, seeds.split(","))), names=tuple(names))
 
 
 def effective_corruptions() -> list[str]:
-    """The names of all corruptions but those of colours: the features are of grey frames."""
-    recipes = {name: corruption_recipe(name, LEVELS[0]) for name in corruptions()}
+    """The names of all corruptions but those of colours, as the features are of grey frames, and those without a codec."""
+    left_out = corruptions_without_codec()
+    recipes = {name: corruption_recipe(name, LEVELS[0]) for name in corruptions() if name not in left_out}
     return [name for name, recipe in recipes.items() if recipe.audio or recipe.grey_steps()]
+
+
+def corruptions_without_codec() -> list[str]:
+    """The names of corruptions with a level whose codec this build of PyAV lacks."""
+    available = available_codecs()
+    return [
+        name
+        for name, levels in corruptions().items()
+        if any(isinstance(each, SoundCodec) and each.codec not in available for each in levels)
+    ]
 
 
 def extraction(options: Options) -> ExtractionSettings:

@@ -1,6 +1,7 @@
 """Examples of cached sound and crops > augmented examples, in the workers of a loader; see `avloc.augment`.
 
-The augmentation follows from the seed, the epoch and the clip, whatever its label is. Labels, clocks and gaps stay as they are.
+The augmentation follows from the seed, the epoch, the clip and the number of its draw in the epoch, whatever its label is.
+Labels, clocks and gaps stay as they are.
 
 Legend: R rows of a stream's clock, D numbers per row.
 """
@@ -39,12 +40,13 @@ class ExampleAugmenter:
     streams: dict[str, str]
     idle_steps: dict[str, int]
 
-    def __call__(self, example: FeatureExample, epoch: int) -> FeatureExample:
+    def __call__(self, example: FeatureExample, epoch: int, repeat: int = 0) -> FeatureExample:
         """Augment an example at its streams' own rate; the whole clip or a window of it.
 
         Args:
             example: as `make_example` makes it with `native_rate`.
             epoch: number of the epoch; each has other augmentations.
+            repeat: number of earlier draws of the clip in the epoch; each draw has other augmentations.
 
         Raises:
             AvlocError: if the streams have been averaged to steps.
@@ -57,6 +59,7 @@ class ExampleAugmenter:
                     f"augment: {name} is augmented at its own rate; want a network or data with native_rate"
                 )
             rng = clip_generator(self.seed, example.record.file, epoch, modality=modality)  # type: ignore[arg-type]
+            rng = rng.spawn(repeat)[-1] if repeat else rng
             streams[k] = self._augment(modality, streams[k], example.rows[k].present, rng)
         return replace(example, streams=tuple(streams))
 

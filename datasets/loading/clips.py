@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import warnings
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +28,7 @@ from avloc.core.descriptions import Fit
 from avloc.core.records import VideoRecord
 from avloc.core.timeline import DEFAULT_FPS, DEFAULT_SAMPLE_RATE, TimeGrid
 from avloc.datasets.loading.batch import Batch, ClipInputs, TargetMaker, stack_targets
-from avloc.datasets.loading.example import cut_record
+from avloc.datasets.loading.example import cut_record, read_decodable
 from avloc.datasets.loading.samplers import SampleIndex
 from avloc.datasets.readers.table import as_table
 from avloc.errors import AvlocError, MediaError
@@ -250,18 +249,7 @@ class ClipDataset(Dataset[ClipExample]):
             MediaError: if it cannot be decoded; with `allow_missing`, if no clip can.
         """
         clip = index.clip if isinstance(index, tuple) else index
-        try:
-            return self._read_cut(clip)
-        except MediaError as error:
-            if not self.allow_missing:
-                raise
-            warnings.warn(f"left out: {error}", stacklevel=2)
-        for offset in range(1, len(self)):
-            try:
-                return self._read_cut((clip + offset) % len(self))
-            except MediaError:
-                continue
-        raise MediaError(f"{self.root}: none of the {len(self)} clips can be decoded")
+        return read_decodable(self._read_cut, clip, len(self), allow_missing=self.allow_missing)
 
     def _read_cut(self, clip: int) -> ClipExample:
         record = self.records[clip]

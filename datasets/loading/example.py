@@ -5,10 +5,12 @@ Legend: T steps of a model's clock, R rows of a stream's clock, D feature width.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +18,11 @@ import numpy.typing as npt
 from avloc.core.clip_records import Record, video_record
 from avloc.core.records import MODALITIES, VideoRecord
 from avloc.core.timeline import Segment, TimeGrid, segment_array
-from avloc.errors import AvlocError
+from avloc.errors import AvlocError, MediaError
 from avloc.feature_extraction.extractors.base import Features
 
 WINDOW_TRIES = 16
+AnyExample = TypeVar("AnyExample", bound="Example")
 
 
 class Example(Protocol):
@@ -166,6 +169,30 @@ def native_rows(parts: Sequence[Features], grid: TimeGrid) -> tuple[npt.NDArray[
         raise AvlocError(f"extractors of one modality must give numbers of one type, got {types}: name one of them")
     values = [(f.grid.place if f.grid.continues(rows) else f.grid.resample)(f.values, rows) for f in parts]
     return np.concatenate(values, axis=1) * present[:, None], StreamRows(rows, present)
+
+
+def read_decodable(read: Callable[[int], AnyExample], clip: int, clips: int, *, allow_missing: bool) -> AnyExample:
+    """Read a clip; with `allow_missing`, the next one in the place of one that cannot be decoded, with a warning.
+
+    Args:
+        read: reads a clip by its number.
+        clip: its number.
+        clips: number of all clips.
+        allow_missing: otherwise, a clip that cannot be decoded is an error.
+
+    Raises:
+        MediaError: if it cannot be decoded; with `allow_missing`, if no clip can.
+    """
+    try:
+        return read(clip)
+    except MediaError as error:
+        if not allow_missing:
+            raise
+        warnings.warn(f"left out: {error}", stacklevel=3)
+    for offset in range(1, clips):
+        with contextlib.suppress(MediaError):
+            return read((clip + offset) % clips)
+    raise MediaError(f"none of the {clips} clips can be decoded")
 
 
 def random_window(example: FeatureExample, longest_s: float, rng: np.random.Generator) -> FeatureExample:

@@ -1,4 +1,4 @@
-"""A dataset's splits > batches of cached features for `avloc train`."""
+"""A dataset's splits > batches of features for `avloc train`: cached, or extracted from the clips in the loader's workers."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from avloc.datasets.readers.table import RecordTable
 from avloc.errors import AvlocError
 from avloc.feature_extraction.extractors.catalog import build_extractor
 from avloc.feature_extraction.extractors.names import EXTRACTORS
+from avloc.feature_extraction.job.clip_features import ClipFeatures
 from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.models.network import check_inputs
 
@@ -33,14 +34,16 @@ if TYPE_CHECKING:
 
 
 class FeatureData(SplitData):
-    """Batches of cached features.
+    """Batches of cached features, or of those that are extracted from the clips in the loader's workers.
 
     Args:
         dataset: a dataset as `avloc.datasets.readers.catalog.get_reader` takes it.
         root: the dataset's folder; `~` is expanded.
-        store: the feature store's folder; `~` is expanded.
+        store: the feature store's folder; `~` is expanded. Null: with `from_clips`.
+        from_clips: decode a clip whenever it is drawn, and extract its features, instead of reading a store. For extractors that
+            run no network; the values are those of a store. Lengths for batches are those of the metadata.
         extractors: names in the store, at least one per modality. With `modality`, the store need not have those of the other one
-            that need no weights, such as `logspec` and `residual_grid`.
+            that need no weights, such as `logspec` and `residual_grid`. With `from_clips`, specifications, as `mouth:side=64`.
         hop_s: seconds per step of the model.
         longest_s: cut longer training clips to a random window of this length; null: no limit. A network with a limit of its
             own (`longest_steps`) cuts validation clips too, from their beginning.
@@ -77,7 +80,8 @@ class FeatureData(SplitData):
         *,
         dataset: str,
         root: str | Path,
-        store: str | Path,
+        store: str | Path | None = None,
+        from_clips: bool = False,
         extractors: list[str],
         hop_s: float = 0.04,
         longest_s: float | None = 40.0,
@@ -105,11 +109,29 @@ class FeatureData(SplitData):
         self.clip_labels_only, self.report_segments = clip_labels_only, report_segments
         if modality not in (None, *MODALITIES):
             raise AvlocError(f"want modality of {', '.join(MODALITIES)}, or none for both, got {modality!r}")
-        self.extractors, self.hop_s, self.longest_s, self.modality = list(extractors), hop_s, longest_s, modality
-        self.store, self.native_rate, self.shares = FeatureStore(store), native_rate, shares
         if copies < 0:
             raise AvlocError(f"want copies ≥ 0, got {copies}")
+        if from_clips and copies:
+            raise AvlocError("copies are read from a store, and from_clips decodes the clips; leave one of them out")
+        self.features = self._open(store, list(extractors), from_clips=from_clips)
+        self.store = self.features if isinstance(self.features, FeatureStore) else None
+        self.extractors = self.features.extractors() if from_clips else list(extractors)
+        self.hop_s, self.longest_s, self.modality = hop_s, longest_s, modality
+        self.native_rate, self.shares = native_rate, shares
         self.recipe, self.copies = None if augment is None else read_recipe(augment), copies
+
+    def _open(
+        self, store: str | Path | None, extractors: list[str], *, from_clips: bool
+    ) -> FeatureStore | ClipFeatures:
+        if from_clips and store is not None:
+            raise AvlocError(
+                f"from_clips decodes the clips, so the store {store} would not be read: set --data.store null"
+            )
+        if from_clips:
+            return ClipFeatures(self.root, extractors)
+        if store is None:
+            raise AvlocError("want a store of features (--data.store FOLDER), or --data.from_clips true")
+        return FeatureStore(store)
 
     def context(self) -> TrainingContext:
         extractors = tuple(map(self._describe, self.extractors))
@@ -117,12 +139,12 @@ class FeatureData(SplitData):
         return TrainingContext(self.hop_s, extractors, native_rate=native_rate, modality=self.modality)
 
     def _describe(self, name: str) -> ExtractorDescription:
-        """Describe an extractor of the store, or one of the stream that the network is not given."""
-        return build_extractor(name).describe() if self._is_absent(name) else self.store.describe(name)
+        """Describe an extractor of these data, or one of the stream that the network is not given."""
+        return build_extractor(name).describe() if self._is_absent(name) else self.features.describe(name)
 
     def _is_absent(self, name: str) -> bool:
         """Tell whether the store lacks an extractor without weights, of the stream that the network is not given."""
-        if self.modality is None or name not in EXTRACTORS or name in self.store.extractors():
+        if self.modality is None or name not in EXTRACTORS or name in self.features.extractors():
             return False
         with contextlib.suppress(AvlocError):  # it needs weights
             return build_extractor(name).modality != self.modality
@@ -151,10 +173,11 @@ class FeatureData(SplitData):
             )
         if not needs_segments and not self.clip_labels_only:
             raise AvlocError("the network learns from clip labels (clip_pooling): set --data.clip_labels_only true")
+        source = "clips'" if self.store is None else "store's"
         for modality, dim in self.dims().items():
             expected = network.arguments[f"{modality}_dim"]
             if expected != dim:
-                raise AvlocError(f"the network wants {modality} features of width {expected}, the store's have {dim}")
+                raise AvlocError(f"the network wants {modality} features of width {expected}, the {source} have {dim}")
         check_inputs(network.arguments, replace(self.context(), native_rate=self._keeps_rows(network)))
         self.augmenter()
 
@@ -184,7 +207,7 @@ class FeatureData(SplitData):
         shares = self.shares if training else dict.fromkeys(self.shares, 0.0)
         dataset = FeatureDataset(
             self._records(split, training=training),
-            self.store,
+            self.features,
             [name for name in self.extractors if not self._is_absent(name)],
             hop_s=self.hop_s,
             longest_s=longest_s,

@@ -8,7 +8,8 @@ Legend: B batch, T steps, R rows, D feature width, V clips.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,13 +25,15 @@ from avloc.core.records import MODALITIES, VideoRecord
 from avloc.core.timeline import rows_in
 from avloc.datasets.loading.batch import Batch, FeatureInputs, StreamInputs, TargetMaker, stack_targets
 from avloc.datasets.loading.copies import AugmentedCopies
-from avloc.datasets.loading.example import FeatureExample, cut_example, make_example, random_window
+from avloc.datasets.loading.example import FeatureExample, cut_example, make_example, random_window, read_decodable
 from avloc.datasets.loading.mixing import borrow_forgery, splice_real_piece
 from avloc.datasets.loading.samplers import SampleIndex
+from avloc.datasets.loading.split_features import SplitFeatures, find_features
 from avloc.datasets.readers.clip_records import ClipRecordTable
 from avloc.datasets.readers.table import RecordTable, as_table
 from avloc.errors import AvlocError, StoreError
 from avloc.feature_extraction.extractors.base import Features, no_features
+from avloc.feature_extraction.job.clip_features import ClipFeatures
 from avloc.feature_extraction.store.feature_store import FeatureStore
 
 if TYPE_CHECKING:
@@ -86,16 +89,20 @@ class FeatureDataset(Dataset[FeatureExample]):
     Shards are opened lazily, so that each worker process has its own handles. Segments are cut to the decoded length, and
     counted: metadata may claim more than a file holds.
 
+    With a plain index, random draws (windows, forgeries, cuts, copies, augmentation) come from torch's generator: a `DataLoader`
+    has others in each epoch, and `torch.manual_seed` repeats them. Without any of these, an example is always the same.
+
     Args:
         records: the clips; a `ClipRecordTable` for training from clip labels only. Such clips are never cut to a window, which
             might lose the forgery: those that are longer than `longest_s` are left out.
-        store: their features.
+        store: their features; or `avloc.feature_extraction.job.clip_features.ClipFeatures`, which extracts them from the clips.
         extractors: names in the store.
         hop_s: seconds per step of the model.
         longest_s: cut longer clips to a window of this length; None: no limit.
         random_windows: cut such windows at random, between segments where possible; otherwise from the clip's beginning.
         pseudo_forgeries: share of the real clips that get a pseudo-forgery, drawn again in each epoch (`forge_features`).
-        allow_missing: leave out clips without features.
+        allow_missing: leave out clips without features. Without a store, replace a clip that cannot be decoded by the next one,
+            with a warning.
         native_rate: keep the rows of each stream instead of averaging them to steps.
         modality: give the network this stream alone, and only the segments of this modality; None: both.
         absent: extractors of a stream that the network is not given, whose features the store need not have.
@@ -110,13 +117,14 @@ class FeatureDataset(Dataset[FeatureExample]):
         missing: files of the others.
         clamped: number of segments that reached past the decoded length.
         longer: number of clips that were left out because they are longer than `longest_s`.
-        ends_s: (V,) decoded length of each clip in seconds.
+        ends_s: (V,) decoded length of each clip in seconds; without a store, the length by the metadata, NaN if unknown.
 
     Raises:
         AvlocError: if forgeries are to be borrowed, and no clip is fake; or if forgeries or cuts are to be made in clips whose
             records have no segments.
         StoreError: if an extractor is not in the store, or a clip's features are missing or failed and `allow_missing`
             is not set; the message counts both and names the first.
+        MediaError: on use, if a clip cannot be decoded and `allow_missing` is not set.
 
     >>> from avloc.datasets import read_records
     >>> records = read_records("lavdf", "LAV-DF", "dev")  # doctest: +SKIP
@@ -128,7 +136,7 @@ class FeatureDataset(Dataset[FeatureExample]):
     def __init__(
         self,
         records: Sequence[VideoRecord] | ClipRecordTable,
-        store: FeatureStore,
+        store: FeatureStore | ClipFeatures,
         extractors: Sequence[str],
         *,
         hop_s: float,
@@ -145,6 +153,7 @@ class FeatureDataset(Dataset[FeatureExample]):
         augmenter: ExampleAugmenter | None = None,
     ) -> None:
         self.store, self.extractors, self.hop_s, self.absent = store, tuple(extractors), hop_s, tuple(absent)
+        self.allow_missing = allow_missing
         self.native_rate, self.modality, self.augmenter = native_rate, modality, augmenter
         self.longest_s = longest_s
         self.random_windows, self.pseudo_forgeries = random_windows, pseudo_forgeries
@@ -153,19 +162,18 @@ class FeatureDataset(Dataset[FeatureExample]):
         table: RecordTable | ClipRecordTable = records if isinstance(records, ClipRecordTable) else as_table(records)
         table = table if modality is None else table.restricted_to(modality)
         self.has_segments = isinstance(table, RecordTable)
-        used = [name for name in extractors if modality in (None, self.modalities[name])]
-        places = {name: store.locate(name, table.files) for name in used}
-        present = np.logical_and.reduce([p[:, 0] >= 0 for p in places.values()])
-        self.missing = list(table.files.take(np.flatnonzero(~present)))
-        self._check_missing(used, len(table), allow_missing)
-        kept = self._leave_out_long(np.flatnonzero(present), places)
-        self.longer = int(present.sum()) - len(kept)
-        self._places = {name: p[kept] for name, p in places.items()}
-        self.ends_s = np.max([store.ends_s(name, p) for name, p in self._places.items()], axis=0)
-        self.copies = self._find_copies(used, table.files.take(kept), copies, allow_missing)
+        self._used = [name for name in extractors if modality in (None, self.modalities[name])]
+        features = find_features(store, self._used, table, allow_missing=allow_missing)
+        self.missing = list(features.missing)
+        self._features = self._leave_out_long(features)
+        self.longer, kept = len(features.rows) - len(self._features.rows), self._features.rows
+        self.ends_s = self._features.ends_s
+        self.copies = self._find_copies(self._used, table.files.take(kept), copies)
         records = table if len(kept) == len(table) else table.take(kept)
         self.records: RecordTable | ClipRecordTable
-        self.records, self.clamped = records.clamped(self.ends_s)
+        # Without a store, the ends are not known before a clip is read.
+        ends_s = self.ends_s if self._features.knows_ends else np.full(len(kept), np.inf)
+        self.records, self.clamped = records.clamped(ends_s)
         is_fake = self.records.modality().codes > 0
         self._fake_clips = np.flatnonzero(is_fake)
         self._real_clips = np.flatnonzero(~is_fake & self.records.labelled)
@@ -177,34 +185,23 @@ class FeatureDataset(Dataset[FeatureExample]):
                 "only; leave them out"
             )
 
-    def _leave_out_long(
-        self, rows: npt.NDArray[np.int64], places: Mapping[str, npt.NDArray[np.int32]]
-    ) -> npt.NDArray[np.int64]:
-        """The rows of clips that are given as a whole, of clips without segments; all rows of others, which may be cut."""
+    def _leave_out_long(self, features: SplitFeatures) -> SplitFeatures:
+        """The clips that are given as a whole, of clips without segments; all others, which may be cut."""
         if self.has_segments or self.longest_s is None:
-            return rows
-        ends_s = np.max([self.store.ends_s(name, p[rows]) for name, p in places.items()], axis=0)
-        kept = rows[ends_s <= self.longest_s]
+            return features
+        kept = np.flatnonzero(~(features.ends_s > self.longest_s))  # those of unknown length too
         if not len(kept):
             raise AvlocError(
-                f"longest_s: all {len(rows)} clips are longer than {self.longest_s:g} s, and a clip with a clip label only is "
-                "never cut"
+                f"longest_s: all {len(features.rows)} clips are longer than {self.longest_s:g} s, and a clip with a clip label "
+                "only is never cut"
             )
-        return kept
+        return features.take(kept)
 
-    def _check_missing(self, extractors: list[str], clips: int, allow_missing: bool) -> None:
-        names, missing = ", ".join(extractors), len(self.missing)
-        if missing and not allow_missing:
-            raise StoreError(
-                f"{self.store.root}: {missing} of {clips} clips have no features of {names} ({self._reasons()}), the first is "
-                f"{self.missing[0]}; extract them, or go on without them with --allow-missing"
-            )
-        if missing == clips:
-            raise StoreError(f"{self.store.root}: none of the {clips} clips has features of {names}")
-
-    def _find_copies(
-        self, extractors: list[str], files: StringArray, count: int, allow_missing: bool
-    ) -> AugmentedCopies | None:
+    def _find_copies(self, extractors: list[str], files: StringArray, count: int) -> AugmentedCopies | None:
+        if not isinstance(self.store, FeatureStore):
+            if count:
+                raise AvlocError("copies are read from a store; leave them out, or give a store instead of the clips")
+            return None
         for name in extractors:
             if self.store.describe(name).augmentation is not None:
                 raise StoreError(
@@ -213,17 +210,20 @@ class FeatureDataset(Dataset[FeatureExample]):
                 )
         if not count:
             return None
-        return AugmentedCopies(self.store, extractors, files, count, allow_missing=allow_missing)
-
-    def _reasons(self) -> str:
-        failed = {file for name in self.extractors for file in self.store.failures(name)} & set(self.missing)
-        return f"{len(failed)} recorded as failed, {len(self.missing) - len(failed)} not extracted"
+        return AugmentedCopies(self.store, extractors, files, count, allow_missing=self.allow_missing)
 
     def __len__(self) -> int:
         return len(self.records)
 
+    @property
+    def _is_random(self) -> bool:
+        """Tell whether draws of a clip differ: by windows, forgeries, cuts, copies, or augmentation."""
+        cuts = self.random_windows and self.longest_s is not None and self.has_segments
+        shares = self.pseudo_forgeries + self.borrowed_forgeries + self.hard_negatives
+        return cuts or shares > 0 or self.copies is not None or self.augmenter is not None
+
     def __getitem__(self, index: SampleIndex | int) -> FeatureExample:
-        clip, seed, epoch = index if isinstance(index, tuple) else SampleIndex(index, 0)
+        clip, seed, epoch, repeat = index if isinstance(index, tuple) else self._random_index(index)
         random = np.random.default_rng(seed)
         example = self._draw_copy(clip, random)
         if self.longest_s is not None and self.has_segments:
@@ -233,7 +233,14 @@ class FeatureDataset(Dataset[FeatureExample]):
             elif example.grid.length > size:
                 example = cut_example(example, 0, size)
         example = self._forge(example, random)
-        return example if self.augmenter is None else self.augmenter(example, epoch)
+        return example if self.augmenter is None else self.augmenter(example, epoch, repeat)
+
+    def _random_index(self, clip: int) -> SampleIndex:
+        """Draw the seeds of a plain index from torch's generator, which a loader's workers have of their own in each epoch."""
+        if not self._is_random:
+            return SampleIndex(clip, 0)
+        seed, epoch = torch.randint(2**32, (2,)).tolist()
+        return SampleIndex(clip, seed, epoch)
 
     def _forge(self, example: FeatureExample, random: np.random.Generator) -> FeatureExample:
         """Give a share of the real examples a pseudo-forgery, another clip's forgery, or a cut."""
@@ -276,20 +283,28 @@ class FeatureDataset(Dataset[FeatureExample]):
 
     def _read(self, clip: int, copy: int = 0) -> FeatureExample:
         """Read a clip, or one of its augmented copies."""
+        read = partial(self._read_clip, copy=copy)
+        return read_decodable(read, clip, len(self), allow_missing=self.allow_missing)
+
+    def _read_clip(self, clip: int, copy: int) -> FeatureExample:
+        rows: dict[str, Features] = {}
+        if copy and self.copies is not None:
+            rows = {name: self.copies.read(name, clip, copy) for name in self.copies.names}
+        rows |= self._features.read(clip, [name for name in self._used if name not in rows])
         features: dict[str, list[Features]] = {m: [] for m in MODALITIES}
         for name in self.extractors:
-            if copy and self.copies is not None and name in self.copies.names:
-                rows = self.copies.read(name, clip, copy)
-            elif name in self._places:
-                rows = self.store.read_at(name, *self._places[name][clip].tolist())
-            else:
-                rows = no_features(self.store.describe(name))
-            features[self.modalities[name]].append(rows)
+            features[self.modalities[name]].append(
+                rows[name] if name in rows else no_features(self.store.describe(name))
+            )
         for description in self.absent:
             features[description.modality].append(no_features(description))
-        return make_example(self.records[clip], features, self.hop_s, native_rate=self.native_rate)
+        example = make_example(self.records[clip], features, self.hop_s, native_rate=self.native_rate)
+        if self._features.knows_ends:
+            return example
+        record, _ = self.records.take(np.array([clip])).clamped(np.array([example.end_s]))
+        return replace(example, record=record[0])
 
     def lengths(self) -> npt.NDArray[np.int64]:
-        """Return the steps of each clip after cutting, for batches of similar length: (V,)."""
+        """Return the steps of each clip after cutting, for batches of similar length: (V,); 0 if unknown."""
         longest = np.inf if self.longest_s is None else self.longest_s
-        return np.ceil(np.minimum(self.ends_s, longest) / self.hop_s).astype(np.int64)
+        return np.ceil(np.minimum(np.nan_to_num(self.ends_s), longest) / self.hop_s).astype(np.int64)

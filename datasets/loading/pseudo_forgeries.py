@@ -9,6 +9,7 @@ Legend: N samples, F frames, R rows of a stream, T steps of a model's clock, D f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -81,12 +82,16 @@ def draw_window(duration_s: float, random: Random, *, step_s: float = 0.02) -> S
         AvlocError: if the clip is shorter than the shortest window.
     """
     steps = int(duration_s / step_s + 1e-9)
-    shortest, longest = round(SHORTEST_S / step_s), round(LONGEST_S / step_s)
+    shortest, longest = _shortest_steps(step_s), round(LONGEST_S / step_s)
     if steps < shortest:
         raise AvlocError(f"a clip of {duration_s:g} s has no room for a window of {SHORTEST_S:g} s")
     length = int(random.integers(shortest, min(longest, steps) + 1))
     first = int(random.integers(0, steps - length + 1))
     return Segment(round(first * step_s, 6), round((first + length) * step_s, 6))
+
+
+def _shortest_steps(step_s: float) -> int:
+    return math.ceil(SHORTEST_S / step_s - 1e-6)
 
 
 def forge_audio(
@@ -195,7 +200,7 @@ def forge_features(
     grid = example.grid
     steps = min(grid.length, other.grid.length)
     shared = [k for k in range(len(MODALITIES)) if example.masks[k].any() and other.masks[k].any()]
-    if not shared or steps < max(1, round(SHORTEST_S / grid.hop_s)):
+    if not shared or steps < _shortest_steps(grid.hop_s):
         return None
     window = draw_window(steps * grid.hop_s, random, step_s=grid.hop_s)
     length = round(window.duration_s / grid.hop_s)

@@ -25,11 +25,13 @@ class SampleIndex(NamedTuple):
         clip: index of the clip.
         seed: for everything random about this draw (windows, pseudo-forgeries).
         epoch: number of the epoch, for what follows from the clip and the epoch (augmentation).
+        repeat: number of earlier draws of the clip in the epoch; above 0 only with classes.
     """
 
     clip: int
     seed: int
     epoch: int = 0
+    repeat: int = 0
 
 
 class BucketSampler(Sampler[list[SampleIndex]]):
@@ -93,12 +95,15 @@ class BucketSampler(Sampler[list[SampleIndex]]):
         epoch, done = self.epoch, self._resume[1] if self._resume[0] == self.epoch else 0
         self.epoch += 1
         self._resume = (-1, 0)
-        for number, batch in enumerate(self._global_batches(epoch)):
+        batches = self._global_batches(epoch)
+        repeats = np.split(count_repeats(np.concatenate(batches)), np.cumsum([len(batch) for batch in batches])[:-1])
+        for number, parts in enumerate(zip(batches, repeats, strict=True)):
             if number >= done:
-                clips = np.array_split(batch, self.ranks)[self.rank]
+                clips, earlier = (np.array_split(part, self.ranks)[self.rank].tolist() for part in parts)
                 # Seeds follow from the batch's number, not from earlier draws: resuming changes nothing.
                 seeds = np.random.SeedSequence([self.seed, epoch, number, self.rank]).generate_state(len(clips))
-                yield [SampleIndex(k, s, epoch) for k, s in zip(clips.tolist(), seeds.tolist(), strict=True)]
+                draws = zip(clips, seeds.tolist(), earlier, strict=True)
+                yield [SampleIndex(clip, seed, epoch, repeat) for clip, seed, repeat in draws]
 
     def _global_batches(self, epoch: int) -> list[Int]:
         """Return an epoch's batches, each with the clips of all ranks."""
@@ -129,3 +134,15 @@ class BucketSampler(Sampler[list[SampleIndex]]):
             rounds = [rng.permutation(members) for _ in range(math.ceil(draws / len(members)))]
             parts.append(np.concatenate(rounds)[:draws] if rounds else members[:0])
         return rng.permutation(np.concatenate(parts))
+
+
+def count_repeats(values: Int) -> Int:
+    """Count for each value its earlier occurrences: (N,) → (N,).
+
+    >>> count_repeats(np.array([4, 1, 4, 4, 1])).tolist()
+    [0, 0, 1, 2, 1]
+    """
+    _, counts = np.unique(values, return_counts=True)
+    repeats = np.empty_like(values)
+    repeats[np.argsort(values, kind="stable")] = np.arange(len(values)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return repeats

@@ -113,6 +113,10 @@ def read_records(
         raise AvlocError(f"{root}: no such folder")
     reader = get_reader(dataset)
     name = dataset if isinstance(dataset, str) else getattr(dataset, "__qualname__", type(dataset).__qualname__)
+    if split == reader.validation == "":
+        raise AvlocError(
+            f"{name} has no validation split; name the split: --data.val_split in training, --split elsewhere"
+        )
     table = reader.records(root, split and _known_split(split, reader.splits, name))
     if not isinstance(table, RecordTable):
         raise AvlocError(

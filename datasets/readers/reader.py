@@ -23,7 +23,7 @@ class DatasetReader(Protocol):
 
     Attributes:
         splits: names of the splits; empty if the metadata name them.
-        validation: the split that training validates on.
+        validation: the split that training validates on; empty if the set has none, and a user must name one.
 
     A reader of a set without pictures may also have `modalities = ("audio",)`; a check then misses no video.
 

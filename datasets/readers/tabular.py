@@ -58,7 +58,8 @@ class MediaFolder:
         """Read a split, or all clips.
 
         Raises:
-            AvlocError: if the labels name a clip that is missing, have no such split, or are malformed.
+            AvlocError: if the labels name a clip that is missing, have no such split, have splits for some of the clips only, or
+                are malformed.
         """
         labels = next((root / name for name in LABEL_NAMES if (root / name).is_file()), None)
         clips = {} if labels is None else _read_clips(labels)
@@ -97,7 +98,7 @@ class MetadataFile:
         """Read a split, or all clips.
 
         Raises:
-            AvlocError: if the file is missing, has no such split, or a row is malformed.
+            AvlocError: if the file is missing, has no such split or splits for some of the clips only, or a row is malformed.
         """
         return _build_table(_read_clips(root / self.name), split, root / self.name, labelled=True)
 
@@ -130,8 +131,10 @@ def _build_table(clips: Mapping[str, _ClipLabels], split: str | None, source: Pa
     splits = list(dict.fromkeys(clip.split for clip in clips.values()))
     if split is not None and split not in splits:
         split = next((name for name in split_names(split) if name in splits), split)
-    if split is not None and split not in splits:
-        _check_split(split, splits, source)
+    if split is not None:
+        _check_split_of_each(clips, source)
+        if split not in splits:
+            _check_split(split, splits, source)
     builder = TableBuilder()
     for file, clip in clips.items():
         if split is None or clip.split in (split, NO_SPLIT):
@@ -145,6 +148,16 @@ def _build_table(clips: Mapping[str, _ClipLabels], split: str | None, source: Pa
                 attributes=clip.attributes,
             )
     return builder.build()
+
+
+def _check_split_of_each(clips: Mapping[str, _ClipLabels], source: Path) -> None:
+    """Raise if some clips have a split and others have none: these would be training, validation and test clips at once."""
+    without = [file for file, clip in clips.items() if clip.split == NO_SPLIT]
+    if 0 < len(without) < len(clips):
+        raise AvlocError(
+            f"{source}: {len(without)} of {len(clips)} clips have no split, the first is {without[0]}; a set with splits needs "
+            "one for each clip: give it a row with its split, with empty start and end if it is real"
+        )
 
 
 def _check_split(split: str, splits: list[str], source: Path) -> None:
@@ -260,8 +273,10 @@ class _Row:
 
 
 def _add_row(clips: dict[str, _ClipLabels], row: _Row) -> None:
-    file = row.file()
-    clip = clips.setdefault(file, _ClipLabels(row.string("split") or NO_SPLIT))
+    file, split = row.file(), row.string("split")
+    clip = clips.setdefault(file, _ClipLabels(NO_SPLIT))
+    if clip.split == NO_SPLIT:
+        clip.split = split or NO_SPLIT
     duration = row.seconds("duration")
     clip.duration_s = clip.duration_s if duration is None else duration
     modalities, segment = row.modalities(), row.segment()

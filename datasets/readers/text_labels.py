@@ -108,12 +108,12 @@ class LlamaPartialSpoof:
 
     Attributes:
         splits: `test`: the set is made for evaluation.
-        validation: `test`.
+        validation: empty: none. A training on these clips must name a split.
         modalities: `audio` alone.
     """
 
     splits: ClassVar[tuple[str, ...]] = ("test",)
-    validation: ClassVar[str] = "test"
+    validation: ClassVar[str] = ""
     modalities: ClassVar[tuple[str, ...]] = ("audio",)
 
     def records(self, root: Path, split: str | None = None) -> RecordTable:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from avloc.evaluation.detection import DetectionScores, clip_ends, score_steps
+from avloc.evaluation.detection import DetectionScores, clip_ends, score_of_nothing, score_steps
 from avloc.evaluation.evidence.roc import Float, RocCurve, roc_curve
 from avloc.evaluation.hits import null_if_nan
 from avloc.evaluation.matching import BoolArray, FloatArray, IntArray, Labels, PredictionRows, blocks, video_of_row
@@ -62,7 +62,7 @@ def score_ranges(
 ) -> RangeScores:
     """Compute the range-based equal error rate, and the detection of frames at each resolution.
 
-    The score of a moment is that of the best row that covers it, 0 if none does.
+    The score of a moment is that of the best row that covers it, `score_of_nothing` if none does.
 
     Args:
         rows: the predictions.
@@ -80,7 +80,8 @@ def score_ranges(
 def range_curve(rows: PredictionRows, labels: Labels, duration_s: FloatArray) -> RocCurve:
     """Return the ROC curve over time: its weights are seconds of forged and of real time."""
     ends = clip_ends(rows, labels, duration_s)
-    parts = [_pieces(*part) for part in _split(rows, labels, ends)]
+    uncovered = score_of_nothing(rows.scores)
+    parts = [_pieces(*part, uncovered) for part in _split(rows, labels, ends)]
     scores, is_fake, seconds = (
         (np.concatenate(values) for values in zip(*parts, strict=True)) if parts else np.zeros((3, 0))
     )
@@ -98,8 +99,8 @@ def _split(rows: PredictionRows, labels: Labels, ends: Float) -> Iterator[tuple[
         )
 
 
-def _pieces(rows: PredictionRows, labels: Labels, ends: Float) -> tuple[Float, BoolArray, Float]:
-    """Cut clips at every end of a row or a label; return score, truth and seconds of each piece."""
+def _pieces(rows: PredictionRows, labels: Labels, ends: Float, uncovered: float) -> tuple[Float, BoolArray, Float]:
+    """Cut clips at every end of a row or a label; return score (`uncovered` without a row), truth and seconds of each piece."""
     video = [video_of_row(rows.offsets), video_of_row(labels.offsets), np.arange(len(ends))]
     limits = [ends[video[0]][:, None], ends[video[1]][:, None], ends[:, None]]
     spans = [rows.segments, labels.segments, np.stack([np.zeros(len(ends)), ends], axis=1)]
@@ -112,7 +113,7 @@ def _pieces(rows: PredictionRows, labels: Labels, ends: Float) -> tuple[Float, B
     position = np.empty(len(order), dtype=np.int64)
     position[order] = np.cumsum(is_new) - 1
     cuts_s, cut_clip = time_s[order][is_new], clip[order][is_new]
-    score, is_fake = np.zeros(len(cuts_s)), np.zeros(len(cuts_s))
+    score, is_fake = np.full(len(cuts_s), uncovered), np.zeros(len(cuts_s))
     row_cuts, label_cuts, _ = np.split(position.reshape(-1, 2), np.cumsum([len(video[0]), len(video[1])]))
     _raise(score, row_cuts, rows.scores.astype(np.float64))
     _raise(is_fake, label_cuts, np.ones(len(label_cuts)))

@@ -73,7 +73,7 @@ class _Evidence:
             return 0
         rows = PredictionRows(self.rows.scores, np.stack([start, end]).T, self.rows.offsets)
         pairs = overlapping_pairs(rows, self.labels, 0.5)
-        return len(np.unique(pairs.label))
+        return len(np.unique(pairs.label[pairs.iou >= 0.5]))
 
     def finds_nothing(self) -> bool:
         """Tell whether labels are known, and the rows find none of them as they stand."""

@@ -99,6 +99,16 @@ def gap_rows(gaps: Iterable[Segment], grid: TimeGrid) -> tuple[tuple[int, int], 
     return tuple(pairs)
 
 
+def gaps_inside(gaps: Iterable[tuple[int, int]], rows: int) -> tuple[tuple[int, int], ...]:
+    """Cut (first, end) pairs of rows to those of a clip; empty ones are left out.
+
+    >>> gaps_inside([(2, 4), (6, 1000), (9, 12)], 7)
+    ((2, 4), (6, 7))
+    """
+    inside = ((max(0, first), min(end, rows)) for first, end in gaps)
+    return tuple((first, end) for first, end in inside if first < end)
+
+
 class Extractor(ABC):
     """Decoded clip > features. The results depend on the clip alone, never on others in a batch.
 

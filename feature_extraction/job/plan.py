@@ -14,12 +14,11 @@ import numpy.typing as npt
 
 from avloc.core.descriptions import ExtractorDescription
 from avloc.errors import AvlocError, StoreError
-from avloc.feature_extraction.extractors.base import Extractor
 from avloc.feature_extraction.extractors.network import require_device
 from avloc.feature_extraction.job.estimate import bytes_per_second, check_space, evenly_spaced, mean_duration_s
 from avloc.feature_extraction.job.in_progress import ShardSpec
 from avloc.feature_extraction.job.pipeline import file_size
-from avloc.feature_extraction.job.worker import ExtractionSettings
+from avloc.feature_extraction.job.worker import ExtractionSettings, describe_extractor
 from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.feature_extraction.store.layout import ShardLayout, new_layout, saved_layout, shard_size, stored_clips
 from avloc.feature_extraction.store.shard_tables import NO_FILE, OK, ShardTables, read_tables
@@ -108,6 +107,7 @@ class JobPlan:
         self.descriptions = [_with_augmentation(description, settings) for description in clean]
         self.names = [description.name for description in self.descriptions]
         self.layouts = self._make_layouts(shard_clips)
+        self._fingerprints = [store.expected_fingerprint(description) for description in self.descriptions]
         self._shards: dict[str, _PlannedShard] = {}
         for k, layout in enumerate(self.layouts):
             for index, name in enumerate(layout.names):
@@ -152,7 +152,7 @@ class JobPlan:
             retry_failed: make shards with a clip that could not be read again.
 
         Raises:
-            StoreError: if a shard is of other files than the present ones, or the others cannot be written.
+            StoreError: if a shard is of other settings or of other files than the present ones, or the others cannot be written.
         """
         self._missing.clear()
         for name, shard in self._own_shards():
@@ -208,7 +208,7 @@ class JobPlan:
         path = self._path(extractor, name)
         if not path.exists():
             return None
-        tables = read_tables(path)
+        tables = read_tables(path, self._fingerprints[extractor])
         _check_same_files(path, tables, self.settings.folder)
         return tables
 
@@ -281,29 +281,12 @@ def _describe_extractors(settings: ExtractionSettings) -> list[ExtractorDescript
     names = [extractor.name for extractor in extractors]
     if len(set(names)) < len(names):
         raise AvlocError(f"each extractor once, got {', '.join(names)}: they would share a folder in the store")
-    return [_describe(extractor, settings) for extractor in extractors]
+    return [describe_extractor(extractor, settings.backend) for extractor in extractors]
 
 
 def _with_augmentation(description: ExtractorDescription, settings: ExtractionSettings) -> ExtractorDescription:
     augmentation = settings.augmentation
     return description if augmentation is None else replace(description, augmentation=augmentation.describe())
-
-
-def _describe(extractor: Extractor, settings: ExtractionSettings) -> ExtractorDescription:
-    """Describe an extractor with the decoder, which matters for the picture only.
-
-    Raises:
-        AvlocError: if the extractor takes the frames of another decoder.
-    """
-    description = extractor.describe()
-    if extractor.video_format is None:
-        return description
-    if extractor.decoder not in (None, settings.backend):
-        raise AvlocError(
-            f"{extractor.name} learned from frames of the decoder {extractor.decoder}, not of {settings.backend}: give --decoder "
-            f"{extractor.decoder}"
-        )
-    return replace(description, decoder=settings.backend)
 
 
 def _check_arguments(settings: ExtractionSettings, shard_clips: int | None, array_index: tuple[int, int]) -> None:

@@ -14,8 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy.typing as npt
 
+from avloc.core.descriptions import ExtractorDescription
 from avloc.core.records import MODALITIES
 from avloc.core.timeline import Segment, TimeGrid
+from avloc.errors import AvlocError
 from avloc.feature_extraction.extractors.base import Extractor, check_rows, gap_rows
 from avloc.feature_extraction.extractors.catalog import build_extractor, with_default_key
 from avloc.feature_extraction.extractors.windows import StreamWindow
@@ -103,6 +105,23 @@ class ExtractionSettings:
             if extractor.runs_network:
                 extractor.to(self.device, self.precision)  # type: ignore[attr-defined]
         return extractors
+
+
+def describe_extractor(extractor: Extractor, backend: str) -> ExtractorDescription:
+    """Describe an extractor with the decoder, which matters for the picture only.
+
+    Raises:
+        AvlocError: if the extractor takes the frames of another decoder.
+    """
+    description = extractor.describe()
+    if extractor.video_format is None:
+        return description
+    if extractor.decoder not in (None, backend):
+        raise AvlocError(
+            f"{extractor.name} learned from frames of the decoder {extractor.decoder}, not of {backend}: give --decoder "
+            f"{extractor.decoder}"
+        )
+    return replace(description, decoder=backend)
 
 
 class ClipTask(NamedTuple):

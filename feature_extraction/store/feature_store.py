@@ -51,6 +51,11 @@ class _StoreFile(NamedTuple):
     fingerprint: str
 
 
+def _new_document(description: ExtractorDescription) -> dict[str, object]:
+    """The content of a new `store.json`."""
+    return {"format_version": FORMAT_VERSION, **description.to_dict()}
+
+
 def _read_store_file(path: Path) -> _StoreFile:
     document = read_json(path, "store description", StoreError)
     version = document.get("format_version") if isinstance(document, dict) else None
@@ -121,6 +126,16 @@ class FeatureStore:
         """
         return self._store_file(extractor).fingerprint
 
+    def expected_fingerprint(self, description: ExtractorDescription) -> str:
+        """The fingerprint that shards of this extractor must carry here, also before `prepare`.
+
+        Raises:
+            StoreError: if the store's description of the extractor cannot be read.
+        """
+        if (self.root / description.name / "store.json").is_file():
+            return self.fingerprint(description.name)
+        return fingerprint(_new_document(description))
+
     def _store_file(self, extractor: str) -> _StoreFile:
         path = self.root / extractor / "store.json"
         if not path.is_file():
@@ -129,13 +144,15 @@ class FeatureStore:
         return _read_store_file(path)
 
     def check(self, description: ExtractorDescription) -> bool:
-        """Check for features of this extractor; False if the store has none.
+        """Check for features of this extractor; False if the store has no description of it.
 
         Raises:
             StoreError: if the store has some that were made with other settings.
         """
         folder = self.root / description.name
         if not (folder / "store.json").is_file():
+            for path in self.shards(description.name):  # the description is lost, the shards may be of any
+                read_tables(path, fingerprint(_new_document(description)))
             return False
         stored = self._store_file(description.name)
         if stored.format_version != FORMAT_VERSION:
@@ -162,7 +179,7 @@ class FeatureStore:
         """
         folder = self.root / description.name
         if not self.check(description):
-            write_json(folder / "store.json", {"format_version": FORMAT_VERSION, **description.to_dict()})
+            write_json(folder / "store.json", _new_document(description))
         return folder
 
     def plan_path(self, extractor: str, digest: str) -> Path:
@@ -246,9 +263,9 @@ class FeatureStore:
 
     def _index(self, extractor: str) -> ShardIndex:
         if extractor not in self._indices:
-            description = self.describe(extractor)
+            _, description, fingerprint = self._store_file(extractor)
             self._indices[extractor] = ShardIndex(
-                self.root / extractor, description.hop_s, description.dim, description.dtype
+                self.root / extractor, description.hop_s, description.dim, description.dtype, fingerprint
             )
         return self._indices[extractor]
 

@@ -48,13 +48,16 @@ class ShardIndex:
         hop_s: seconds per row.
         dim: numbers per row.
         dtype: type of the stored numbers.
+        fingerprint: of the extractor's description, which shards that name their extractor must carry; None: any.
 
     Attributes:
         shards: the shards' files.
         failures: the clips that could not be read, each with its reason.
     """
 
-    def __init__(self, folder: Path, hop_s: float, dim: int, dtype: str = "float16") -> None:
+    def __init__(
+        self, folder: Path, hop_s: float, dim: int, dtype: str = "float16", fingerprint: str | None = None
+    ) -> None:
         self.folder, self.hop_s, self.dim, self.dtype = folder, hop_s, dim, dtype
         self.shards = shard_paths(folder)
         self.failures: dict[str, str] = {}
@@ -65,7 +68,7 @@ class ShardIndex:
         weakref.finalize(self, _close_shards, self._key)
         keys, places = [np.zeros(0, np.int64)], [np.zeros((0, 2), np.int32)]
         for shard, path in enumerate(self.shards):
-            tables = read_tables(path)
+            tables = read_tables(path, fingerprint)
             self._offsets.append(tables.offsets)
             self._starts.append(tables.starts)
             self._gaps.append(tables.gaps)

@@ -128,12 +128,17 @@ class StoredClips(NamedTuple):
 
 
 def stored_clips(store: FeatureStore, extractor: str, files: Sequence[str]) -> StoredClips:
-    """Search the shards of an extractor for clips, failed ones included."""
+    """Search the shards of an extractor for clips, failed ones included.
+
+    Raises:
+        StoreError: if a shard is of another extractor or other settings than the store's description, or cannot be read.
+    """
+    fingerprint = store.fingerprint(extractor) if extractor in store.extractors() else None
     keys = name_keys(files)
     order = np.argsort(keys, kind="stable")
     ascending, mask, shards = keys[order], np.zeros(len(files), dtype=bool), []
     for path in store.shards(extractor):
-        in_shard = np.isin(ascending, name_keys(read_tables(path).files))
+        in_shard = np.isin(ascending, name_keys(read_tables(path, fingerprint).files))
         if in_shard.any():
             mask[order[in_shard]] = True
             shards.append(path)

@@ -290,14 +290,14 @@ class _NameHashes:
 
 def _describe_export(store: FeatureStore, extractor: str, out: Path, dtype: str, file_suffix: str) -> ExportDescription:
     """Collect the content of `export.json`; only exceptions from the common rule are listed by name."""
-    description = store.describe(extractor)
+    description, fingerprint = store.describe(extractor), store.fingerprint(extractor)
     hashes, suffix = _NameHashes(), None
     exceptions: dict[str, str] = {}
     starts: dict[str, float] = {}
     problems: dict[str, tuple[str, ...]] = {}
     gaps: dict[str, tuple[tuple[int, int], ...]] = {}
     for path in store.shards(extractor):
-        tables = read_tables(path)
+        tables = read_tables(path, fingerprint)
         entries = [k for k, state in enumerate(tables.status) if state == OK]
         hashes.add([tables.files[k] for k in entries])
         for k in entries:

@@ -307,12 +307,13 @@ def import_features(
     report.reused += int(layout.skipped().sum())
     if report.reused:
         progress(report.reused)
+    fingerprint = store.fingerprint(name)
     for index, shard_name in enumerate(layout.names):
         path, shard_files = folder / shard_name, layout.clips(index)
-        tables = _existing_tables(path, source)
+        tables = _existing_tables(path, source, fingerprint)
         if tables is None or (retry_failed and tables.failures):
             description = source.description
-            with ShardWriter(path, description.dim, store.fingerprint(name), description.dtype) as shard:
+            with ShardWriter(path, description.dim, fingerprint, description.dtype) as shard:
                 _write_clips(shard, source, shard_files, report, progress)
         else:
             report.reused += len(shard_files)
@@ -321,15 +322,15 @@ def import_features(
     return report
 
 
-def _existing_tables(path: Path, source: NpyFolder) -> ShardTables | None:
+def _existing_tables(path: Path, source: NpyFolder, fingerprint: str) -> ShardTables | None:
     """The tables of a shard; None if it does not exist.
 
     Raises:
-        StoreError: if it was made of other files than the present ones, judged by their sizes.
+        StoreError: if it was made with other settings, or of other files than the present ones, judged by their sizes.
     """
     if not path.exists():
         return None
-    tables = read_tables(path)
+    tables = read_tables(path, fingerprint)
     for clip, state, size in zip(tables.files, tables.status, tables.bytes.tolist(), strict=True):
         present = _file_size(source, clip)
         if state == OK and NO_FILE not in (size, present) and size != present:

@@ -28,6 +28,7 @@ TABLE_TYPES = {"offsets": "<i8", "start": "<f8", "bytes": "<i8", "gaps": "<i8"}
 VALUE_TYPES = [storage_dtype(name) for name in STORED_DTYPES]
 OPTIONAL = ("problems", "gaps")  # earlier versions did not write them
 EXTRACT_AGAIN = "remove it and run the same extraction again"
+MOVE_OUT = "it does not belong here: move it out of the store"
 # An error with one of these numbers says nothing about the content of the file.
 _CURES = {
     errno.ENOENT: "it disappeared; run the same command again",

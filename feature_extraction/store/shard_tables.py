@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from avloc.feature_extraction.store.shard_file import OPTIONAL, open_shard, shard_error
+from avloc.feature_extraction.store.shard_file import MOVE_OUT, OPTIONAL, open_shard, shard_error
 
 if TYPE_CHECKING:
     import h5py
@@ -161,13 +161,24 @@ def read_open_tables(file: h5py.File) -> ShardTables:
     )
 
 
-def read_tables(path: Path) -> ShardTables:
+def read_tables(path: Path, fingerprint: str | None = None) -> ShardTables:
     """Read the tables of a shard, without its values, and check that they agree with each other.
 
+    Args:
+        path: the shard's file.
+        fingerprint: of the extractor's description, which a shard that names its extractor must carry; None: any.
+
     Raises:
-        ShardError: if it is damaged, or cannot be read.
+        ShardError: if it is damaged, cannot be read, or is of another extractor or other settings.
     """
     with open_shard(path) as file:
+        actual = read_attribute(file, "extractor")
+        if fingerprint is not None and actual and actual != fingerprint:
+            raise shard_error(
+                path,
+                f"is of another extractor, or of other settings: want the fingerprint {fingerprint}, got {actual}",
+                f"{MOVE_OUT}, or name another store",
+            )
         tables = read_open_tables(file)
         problem = (
             table_problem(tables) or offsets_problem(tables, len(file["values"])) or checksum_problem(file, tables)

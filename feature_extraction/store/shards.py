@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from avloc.feature_extraction.extractors.base import Features
+from avloc.feature_extraction.extractors.base import Features, gaps_inside
 from avloc.feature_extraction.store.dtypes import storage_dtype, to_stored
 from avloc.feature_extraction.store.shard_tables import (
     CHUNK_ROWS,
@@ -224,10 +224,7 @@ class ShardWriter:
         """
         lines = tuple(line for line in (" ".join(problem.split()) for problem in problems) if line)
         rows = self._end - self._offsets[-1]
-        inside = [(max(0, first), min(end, rows)) for first, end in gaps]
-        self._add_entry(
-            _Entry(file, OK, start_s, size_bytes, lines, tuple(pair for pair in inside if pair[0] < pair[1]))
-        )
+        self._add_entry(_Entry(file, OK, start_s, size_bytes, lines, gaps_inside(gaps, rows)))
 
     def add(self, file: str, features: Features, size_bytes: int = NO_FILE) -> None:
         """Write a complete clip."""

@@ -19,7 +19,7 @@ from avloc.feature_extraction.store.dtypes import storage_dtype
 from avloc.feature_extraction.store.feature_store import FORMAT_VERSION, FeatureStore
 from avloc.feature_extraction.store.plan_file import read_plan
 from avloc.feature_extraction.store.repeats import RepeatedClips
-from avloc.feature_extraction.store.shard_file import EXTRACT_AGAIN, ShardError, open_shard
+from avloc.feature_extraction.store.shard_file import EXTRACT_AGAIN, MOVE_OUT, ShardError, open_shard
 from avloc.feature_extraction.store.shard_tables import (
     CHUNK_ROWS,
     ShardTables,
@@ -33,7 +33,6 @@ from avloc.feature_extraction.store.shard_tables import (
 )
 
 EXTRACT_MISSING = "run the same extraction again"
-MOVE_OUT = "it does not belong here: move it out of the store"
 REMOVE_WRONG = "remove the one that is wrong"
 FIX_EXTRACTOR = "correct the extractor's settings (weights?), then remove it and run the same extraction again"
 

@@ -68,6 +68,13 @@ def test_level_0_and_silence_return_the_samples_themselves(sound, speech):
         assert sound()(generator(), silence) is silence
 
 
+@pytest.mark.parametrize("name", ["Noise", "Music", "Babble"])
+def test_noise_fills_silent_seconds_of_a_clip_that_is_not_silent(name, speech):
+    samples = speech.copy()
+    samples[1000:9001] = 0
+    assert (SOUND[name](snr_db=10)(generator(), samples)[1000:9001] != 0).mean() > 0.9
+
+
 @pictures
 def test_level_0_and_no_frames_return_the_frames_themselves(picture, frames):
     assert picture(level=0)(generator(), frames) is frames

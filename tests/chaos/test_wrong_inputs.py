@@ -161,7 +161,7 @@ CASES = {
     f"{EXTRACT} r3d_18:net.ckpt": "net.ckpt: not a state dict of torchvision's r3d_18",
     f"{EXTRACT} logspec:hops=3": "has no argument 'hops', it has: n_fft",
     f"{EXTRACT} logspec --device gpu": "device 'gpu' cannot be used here: unknown, want cpu, cuda,",
-    f"{EXTRACT} logspec --crop face": "none of these extractors crops; it is for visual networks",
+    f"{EXTRACT} logspec --crop face": "none of these extractors takes it; it is for visual networks",
     f"{EXTRACT} logspec --copies 2": "name it with --augment, as in --augment light",
     f"{EXTRACT} logspec --augment ligth": "no such recipe (did you mean light?)",
     f"{EXTRACT} logspec --augment list.yaml": "want a mapping of audio and visual to lists of entries",

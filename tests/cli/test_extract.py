@@ -154,7 +154,8 @@ def test_a_dry_run_writes_nothing(command, tmp_path, capsys):
 
 def test_wrong_options_are_one_line(command, tmp_path, capsys):
     for options, message in (
-        (["--crop", "face"], "--crop: none of these extractors crops"),
+        (["--crop", "face"], "--crop: none of these extractors takes it"),
+        (["--extractors", "flow,mouth", "--crop", "face"], "flow, raft, mouth have a crop= of their own"),
         (["--shard", "x"], "argument --shard: want i/n, as in 0/8, got 'x'"),
         (["--shard", "2/2"], "--shard i/n needs 0 <= i < n, got 2/2"),
         (["--timeout", "0"], "want a length of time above 0, as 90m, 6h, 1:30 or 45 (seconds), got '0'"),
@@ -308,6 +309,17 @@ def test_crop_is_an_argument_of_the_networks_that_take_one(tmp_path):
         ("r3d_18", {"crop": "center", "random": "true"}),
         ("mc3_18", {"crop": "face", "random": "true"}),
     )
+    options = parse([*words, "--extractors", "flow;raft:random=true;mouth:side=64;mc3_18:random=true"])
+    assert extract_module._settings(
+        options
+    ).extractors == (  # motion and mouths are those of the same names without --crop
+        ("flow", {}),
+        ("raft", {"random": "true"}),
+        ("mouth", {"side": "64"}),
+        ("mc3_18", {"crop": "face", "random": "true"}),
+    )
+    options = parse([*words, "--extractors", "flow:crop=center;r3d_18:random=true"])
+    assert extract_module._settings(options).extractors[0] == ("flow", {"crop": "center"})
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import shlex
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ from avloc.cli.main import main
 from avloc.cli.train import CONFIGS, packaged_configs, parse
 from avloc.datasets import FeatureData
 from avloc.errors import AvlocError
-from avloc.feature_extraction.extractors.catalog import build_extractor
+from avloc.feature_extraction.extractors.catalog import build_extractor, parse_extractors
 from avloc.feature_extraction.store.feature_store import FeatureStore
 
 
@@ -174,7 +175,7 @@ def test_many_rows_has_points_of_each_modality():
     many, usual = (
         yaml.safe_load(packaged_configs()[name].read_text())["model"]["model"]["init_args"] for name in names
     )
-    small = {"audio_dim": 5, "visual_dim": 4, "width": 12}
+    small = {"audio_dim": 39, "visual_dim": 4, "width": 12}
     network = BoundaryTransformer(**{**many, **small})
     assert len(network.target_maker.groups) == 2
     assert len(BoundaryTransformer(**{**usual, **small}).target_maker.groups) == 1
@@ -185,16 +186,26 @@ def test_many_rows_has_points_of_each_modality():
     assert network.decoding.merge_iou == 0.8
 
 
-CLIPS = {"mvit_v2_s": {"random": True, "stride": 2}}  # as the configurations' headers extract it
+def header_arguments(name: str) -> dict[str, dict[str, object]]:
+    """The extractors' arguments in the header of a configuration, with random weights in the place of files."""
+    text = packaged_configs()[name.replace("many_rows", "boundary_transformer")].read_text()
+    specifications = re.findall(r"--extractors '(.*)'", text)[0]
+    return {
+        extractor: {key or "random": value if key else True for key, value in arguments.items()}
+        for extractor, arguments in parse_extractors(specifications)
+    }
 
 
-@pytest.mark.parametrize("name", [n for n in sorted(packaged_configs()) if n.endswith(("_finetune", "_only"))])
+RECIPES = ("_finetune", "_only", "boundary_transformer", "many_rows")
+
+
+@pytest.mark.parametrize("name", [n for n in sorted(packaged_configs()) if n.endswith(RECIPES)])
 def test_the_data_of_the_recipes_fit_their_networks(name, tmp_path):
     """Widths and rates of the extractors, each from its own description; a specialist's store lacks the other stream."""
-    config = yaml.safe_load(packaged_configs()[name].read_text())
+    config, arguments = yaml.safe_load(packaged_configs()[name].read_text()), header_arguments(name)
     data, network = config["data"]["init_args"], config["model"]["model"]["init_args"]
     store = FeatureStore(tmp_path / "s")
-    for extractor in (build_extractor(each, CLIPS.get(each)) for each in data["extractors"]):
+    for extractor in (build_extractor(each, arguments.get(each)) for each in data["extractors"]):
         if data.get("modality") in (None, extractor.modality):
             store.prepare(extractor.describe())
     features = FeatureData(**data | {"root": tmp_path, "store": store.root})
@@ -202,8 +213,24 @@ def test_the_data_of_the_recipes_fit_their_networks(name, tmp_path):
         SimpleNamespace(cached_features=True, arguments={"visual_front_end": None, "audio_front_end": None} | network)
     )
     assert config["model"].get("front_end_lr", 0) < config["model"]["lr"]
+    assert config["trainer"]["max_epochs"] == (15 if name.startswith("avdeepfake1m/") else 20)
+    layers = {each: store.describe(each).layers for each in store.extractors()}
+    assert layers.get("wavlm_base_plus", 1) == network.get("audio_layers", 1)  # side by side, never averaged
+    assert not any("mean" in each for each in arguments.values())
     lines = packaged_configs()[name].read_text().splitlines()
     assert f"#   avloc train --config {name} --data.root {data['root']} --data.store features" in lines
+
+
+def test_a_training_without_a_store(tiny_set, tmp_path, capsys):
+    words = ["--config", "demo", "--data.root", str(tiny_set), "--trainer.default_root_dir", str(tmp_path / "run")]
+    assert "--data.from_clips" in parse([*words, "--data.store", "null", "--data.from_clips", "true"]).words
+    for options, message in {
+        ("--data.from_clips", "true"): "from_clips decodes the clips, so the store features would not be read",
+        ("--data.store", "null"): "want a store of features (--data.store FOLDER), or --data.from_clips true",
+    }.items():
+        assert main(["train", *words, *options]) == 2
+        assert capsys.readouterr().err.startswith(f"avloc train: error: {message}")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("name", sorted(packaged_configs()))

@@ -19,13 +19,14 @@ PAGE = (Path(__file__).parents[2] / "docs" / "challenge.md").read_text(encoding=
 # Features without weights, a small network and one epoch, on one core.
 SMALL = [
     ["--data.extractors", "[logspec, residual_grid]"],
+    ["--model.model.audio_layers", "1"],
     *(["--model.model." + name, value] for name, value in (("audio_dim", "513"), ("visual_dim", "320"))),
     *(["--model.model." + name, value] for name, value in (("width", "8"), ("heads", "2"), ("levels", "2"))),
     *(["--data." + name, value] for name, value in (("hop_s", "0.04"), ("workers", "0"))),
     *(["--trainer." + name, value] for name, value in (("max_epochs", "1"), ("devices", "1"), ("precision", "32"))),
     *(["--trainer." + name, value] for name, value in (("strategy", "auto"), ("enable_progress_bar", "false"))),
 ]
-LARGE = ("--device cuda --precision 16 --crop face ", "wavlm_large:/models/wavlm-large,layers=all,mean=true")
+LARGE = ("--device cuda --precision 16 --crop face ", "wavlm_base_plus:/models/wavlm-base-plus,layers=all;")
 HAS_DETECTION = any("--task" in action.option_strings for action in parser_of("predict")._actions)
 
 
@@ -36,7 +37,7 @@ def commands(section: str | None = None) -> list[list[str]]:
     blocks = blocks.replace(LARGE[0], "").replace("$SLURM_ARRAY_TASK_ID/64", "0/1")
     lines = [shlex.split(line)[1:] for line in blocks.splitlines()]
     return [
-        [re.sub("^wavlm_large:.*", "logspec,residual_grid", word) for word in words]
+        [re.sub("^wavlm_base_plus:.*", "logspec,residual_grid", word) for word in words]
         + [word for pair in SMALL if words[0] == "train" for word in pair]
         for words in lines
     ]

@@ -18,6 +18,7 @@ from avloc.evaluation.detection import (
     save_clip_scores,
     score_clip_file,
     score_detection,
+    score_of_nothing,
     score_steps,
     write_clip_scores,
 )
@@ -81,6 +82,19 @@ def test_clip_scores():
     rows = PredictionRows(np.array([0.2, 0.7, 0.1]), np.zeros((3, 2)), np.array([0, 0, 2, 3, 3]))
     assert max_scores(rows).tolist() == [0, 0.7, 0.1, 0]
     assert max_scores(PredictionRows(np.zeros(0), np.zeros((0, 2)), np.array([0]))).tolist() == []
+
+
+def test_clips_and_steps_without_rows_rank_below_negative_scores(build_arrays):
+    # Steps of 1 s: the row of a covers steps 1 and 2, one of them fake; d has a row that covers no centre.
+    rows, labels = build_arrays([([(-2.5, 1, 3)], [(2, 3)]), ([], []), ([(-1, 0, 1)], [(0, 1)]), ([(-3, 0, 0.2)], [])])
+    scores = max_scores(rows)
+    assert scores[[0, 2, 3]].tolist() == [-2.5, -1, -3]
+    assert -3.001 < scores[1] < -3
+    detection = score_steps(rows, labels, np.array([3.0, 2.0, 1.0, 1.0]), step_s=1)
+    # -1 fake; -2.5 fake and real; four steps without rows, all real: half of one of ten pairs is wrong
+    assert (detection.fakes, detection.total, detection.auc) == (2, 7, pytest.approx(9.5 / 10))
+    lowest = -float(np.finfo(np.float32).max)
+    assert score_of_nothing(np.array([lowest])) == lowest
 
 
 def test_steps_by_hand():

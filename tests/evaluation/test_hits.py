@@ -41,6 +41,33 @@ def test_ranks_and_scores_of_groups_by_hand(build_arrays):
     assert strict.scores((0.5,)).ar[1] == pytest.approx(2 / 3)
 
 
+def test_official_hits_late_in_a_long_recording_are_those_of_single_precision(build_arrays):
+    # At 10 h single precision has steps of 1/256 s: the row is 7 to 17 steps behind 36,000 s, the label 2 to 21.
+    rows, labels = build_arrays([([(0.5, 36000.0288, 36000.0645)], [(36000.0078, 36000.0831)])])
+    hits = find_hits(rows, labels, modes=("official", "strict"), ap_ious=(0.5,), ar_counts=(1,))
+    assert hits["official"].matches.rows[0.5].tolist() == [0]  # 10 of 19 steps
+    assert hits["official"].scores((0.5,)).ar[1] == pytest.approx(0.1)
+    assert hits["strict"].matches.rows[0.5].tolist() == [-1]  # 357 of 753
+
+
+def test_videos_without_rows_are_rows_of_score_0_in_official_mode_alone(build_arrays):
+    videos = [([], []), ([(0, 0, 1)], [(0, 1)]), ([], []), ([(-1, 0, 1), (2, 4, 5)], [(0, 1), (4, 5)]), ([], [(7, 8)])]
+    rows, labels = build_arrays(videos)
+    group = np.array([0, 1, 1, 0, 1])
+    hits = find_hits(rows, labels, modes=("official", "strict"), ap_ious=(0.5,), ar_counts=(1,), group=group)
+    # Official order: 2, then the rows of score 0 of videos 0, 1, 2 and 4, then -1.
+    official = hits["official"]
+    assert official.matched_rows.tolist() == [0, 1, 2]
+    assert official.groups.rank.tolist() == [[2, 2, 0], [0, 3, 0]]
+    assert official.groups.sizes.tolist() == [3, 3]
+    assert official.scores((0.5,)).ap[0.5] == pytest.approx((2 / 3 + 3 / 6) / 4)
+    assert regroup(official, rows, np.zeros(5, int)).groups.rank.tolist() == [[2, 5, 0]]
+    strict = hits["strict"]
+    assert strict.groups.rank.tolist() == [[1, 2, 1], [1, 1, 0]]
+    assert strict.groups.sizes.tolist() == [2, 1]
+    assert strict.scores((0.5,)).ap[0.5] == 0.75
+
+
 def test_regrouped_hits_equal_hits_of_that_grouping(build_arrays):
     rows, labels = build_arrays(VIDEOS)
     group = np.array([1, 0, 2])

@@ -54,6 +54,27 @@ def test_blocks_do_not_change_the_pairs(monkeypatch):
         assert part.label.tolist() == whole.label.tolist()
 
 
+@pytest.mark.parametrize("hours", [0, 1, 2, 10])
+def test_pairs_of_short_labels_late_in_a_long_recording(hours):
+    """As plain loops in double precision find them, though single precision has steps of 4 ms at 10 h."""
+    random = np.random.default_rng(hours)
+    start = 3600 * hours + random.uniform(0, 600, 307)
+    length = random.uniform(0.1, 0.3, 307)
+    share = np.where(np.arange(307) % 3 > 0, 0.5005, 0.4995)  # of the label, from its start or up to its end
+    shift = np.where(np.arange(307) % 2, (1 - share) * length, 0)
+    segments = np.stack([start + shift, start + shift + share * length], 1)
+    rows = PredictionRows(np.full(307, 0.5), segments, np.arange(308))
+    labels = Labels(np.stack([start, start + length], 1), np.arange(308))
+    iou = [
+        (min(b, d) - max(a, c)) / (max(b, d) - min(a, c))
+        for (a, b), (c, d) in zip(segments.tolist(), labels.segments.tolist(), strict=True)
+    ]
+    pairs = overlapping_pairs(rows, labels, 0.5)
+    assert pairs.row[pairs.iou >= 0.5].tolist() == [k for k in range(307) if iou[k] >= 0.5]
+    matches = match(rows, labels, pairs, mode="strict", ious=[0.5])
+    assert np.count_nonzero(matches.rows[0.5] >= 0) == 204
+
+
 def test_blocks_cover_all_entries_and_hold_at_least_one(monkeypatch):
     monkeypatch.setattr(matching, "BLOCK_PAIRS", 5)
     assert [(b.start, b.stop) for b in blocks(np.array([2, 3, 1, 9, 0, 4]))] == [(0, 2), (2, 3), (3, 4), (4, 6)]

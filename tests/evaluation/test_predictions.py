@@ -153,15 +153,15 @@ def test_align_brings_rows_into_the_labels_order_and_counts_the_rest():
         {"c": [(0.3, 3, 4)], "a": [(0.9, 0, 1), (0.8, 1, 2)], "e": [], "x": [(1, 1, 1)]}
     )
     aligned = align(predictions, ["a", "b", "c", "e"])
-    assert aligned.rows.scores.tolist() == [0.9, 0.8, 0, 0.3, 0]
-    assert aligned.rows.segments.tolist() == [[0, 1], [1, 2], [0, 0], [3, 4], [0, 0]]
-    assert aligned.rows.offsets.tolist() == [0, 2, 3, 4, 5]
+    assert aligned.rows.scores.tolist() == [0.9, 0.8, 0.3]
+    assert aligned.rows.segments.tolist() == [[0, 1], [1, 2], [3, 4]]
+    assert aligned.rows.offsets.tolist() == [0, 2, 2, 3, 3]
     assert (aligned.missing, aligned.empty, aligned.extra) == (1, 1, 1)
     same = align(predictions, predictions.files)
     assert (same.missing, same.empty, same.extra) == (0, 1, 0)
-    assert same.rows.scores.tolist() == [0.3, 0.9, 0.8, 0, 1]
+    assert same.rows.scores.tolist() == [0.3, 0.9, 0.8, 1]
     empty = align(Predictions.from_dict({}), ["a", "b"])
-    assert empty.rows.scores.tolist() == [0, 0]
+    assert empty.rows.offsets.tolist() == [0, 0, 0]
     assert (empty.missing, empty.empty) == (2, 0)
 
 
@@ -172,10 +172,13 @@ def test_reorder_gives_missing_files_no_rows():
     assert missing == 1
 
 
-def test_frames_are_divided_in_single_precision():
-    aligned = align(Predictions.from_dict({"a": [(0.3, 7, 12)]}), ["a"], frames_per_second=25)
-    assert aligned.rows.segments.dtype == np.float32
-    assert aligned.rows.segments.tolist() == [[np.float32(7) / np.float32(25), np.float32(12) / np.float32(25)]]
+def test_frames_are_divided_in_single_precision_for_official_alone():
+    predictions = Predictions.from_dict({"a": [(0.3, 7, 12)], "b": []})
+    aligned = align(predictions, ["b", "a"], frames_per_second=25)
+    assert aligned.rows.segments.tolist() == [[0.28, 0.48]]
+    assert aligned.official_segments.dtype == np.float32
+    assert aligned.official_segments.tolist() == [[np.float32(7) / np.float32(25), np.float32(12) / np.float32(25)]]
+    assert align(predictions, ["b", "a"]).official_segments is None
 
 
 def test_write_and_read_back(tmp_path):

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from avloc.errors import AvlocError
-from avloc.evaluation.metrics import score_rows
+from avloc.evaluation.metrics import average_precision, score_rows
 from avloc.evaluation.predictions import Predictions, align
 from avloc.evaluation.protocols import PROTOCOLS, Protocol, replace_options
+from avloc.evaluation.reporting.insight import compute_insight
 from avloc.evaluation.scoring import EvaluationWarning, evaluate, evaluate_aligned, select_subset
 from avloc.evaluation.truth import read_truth
 
@@ -99,6 +100,37 @@ def test_missing_empty_and_unknown_clips_are_counted():
     assert (table.missing_files, table.empty_files, table.extra_files) == (1, 1, 1)
     assert (table.overall.videos, table.overall.segments) == (3, 3)
     assert result.strict.ap[0.5] == pytest.approx(1 / 3)
+
+
+def test_clips_without_rows_rank_below_negative_scores_in_strict_mode():
+    rows = {"a": [[-1, 1, 2], [-4, 5, 6]], "b": [], "c": [[-3, 0, 1]], "d": []}
+    truth = {"a": [[1, 2], [5, 6]], "b": [], "c": [], "d": [], "e": []}
+    result = evaluate(rows, truth)
+    assert result.strict.ap[0.5] == average_precision(list(rows.values()), list(truth.values())[:4])
+    assert result.strict.ap[0.5] == pytest.approx((1 + 2 / 3) / 2)
+    insight = compute_insight(result)
+    assert insight.detection.auc == 1
+    assert (insight.errors.kinds["hit"].count, insight.errors.kinds["background on real"].count) == (2, 1)
+    # The published evaluators see rows of score 0 there, and leave out the strip before the first row.
+    written = {file: clip or [[0, 0, 0]] for file, clip in (rows | {"e": []}).items()}
+    assert result.official == evaluate(written, truth).official
+    assert result.official.ap[0.5] == pytest.approx((1 / 3 + 1 / 3) / 2)
+
+
+def test_sets_without_any_row():
+    result = evaluate({"a": [], "b": []}, {"a": [[1, 2]], "b": []})
+    assert (result.strict.ap[0.5], result.official.ap[0.5], result.table.empty_files) == (0, 0, 2)
+    assert compute_insight(result).detection.auc == 0.5
+
+
+def test_frames_score_as_the_same_rows_in_seconds_in_strict_mode():
+    # Frames k to k + m of a label twice as long: an IoU of exactly .5.
+    clips = [(k, 1 + k % 7) for k in range(1, 302)]
+    truth = {str(k): [[k / 25, (k + 2 * m) / 25]] for k, m in clips}
+    frames = evaluate({str(k): [[0.5, k, k + m]] for k, m in clips}, truth, unit="frames")
+    seconds = evaluate({str(k): [[0.5, k / 25, (k + m) / 25]] for k, m in clips}, truth)
+    assert frames.strict.ap[0.5] == 1
+    assert frames.strict == seconds.strict
 
 
 def test_repr_is_one_line_and_numbers_are_plain():

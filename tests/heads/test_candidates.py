@@ -125,7 +125,7 @@ def test_settings_out_of_range(change, message):
         PointDecoding(**change)
 
 
-def test_a_calibration_holds_for_settings_that_leave_the_best_score():
+def test_the_fits_of_clips_hold_for_settings_that_leave_the_best_score():
     own = PointDecoding()
     assert own.scores_like(PointDecoding(sigma=0.1, voting_iou=0.5))
     assert not own.scores_like(PointDecoding(video_gate=0.5))

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from avloc.core.descriptions import ExtractorDescription, TrainingContext
+from avloc.core.proposals import Proposals
 from avloc.core.records import VideoRecord
 from avloc.core.timeline import TimeGrid
 from avloc.datasets import examples_folder
@@ -14,6 +15,7 @@ from avloc.errors import AvlocError, CheckpointError
 from avloc.feature_extraction.media.arrays import ClipArrays
 from avloc.feature_extraction.media.types import Span
 from avloc.inference import localizer as inference
+from avloc.inference import windowed_network
 from avloc.inference.localizer import Localizer
 from avloc.inference.packaged import load_packaged
 from avloc.inference.sources.clip import ClipSource
@@ -41,6 +43,13 @@ def example_of(length, file="x", *, audio=True, value=None):
     return ClipExample(VideoRecord(file, "t"), TimeGrid(0.4, 0.04, length), frames.astype(np.float32), samples, masks)
 
 
+def feature_example(length, *, visual=True):
+    random = np.random.default_rng(length)
+    streams = tuple(random.normal(0, 1, (length, d)).astype(np.float32) for d in (5, 4))
+    masks = (np.ones(length, bool), np.full(length, visual))
+    return FeatureExample(VideoRecord("long", "t"), TimeGrid(0.0, 0.04, length), streams, masks, length * 0.04)
+
+
 def test_missing_modality_is_never_forged(localizer):
     (localization,) = localizer.run([example_of(20, audio=False)])
     assert not localization.proposals.modality_scores[:, 0].any()
@@ -51,6 +60,46 @@ def test_missing_modality_is_never_forged(localizer):
     assert localization.scores["visual"] is not None
     assert localization.probabilities["visual"] is None  # not calibrated
     assert dict(localization.unjudged) == {"audio": "no audio data"}
+
+
+@pytest.mark.parametrize(("audio", "expected"), [(False, [0.4, 0.3, 0.1]), (True, [0.8, 0.6, 0.4])])
+def test_rows_keep_the_score_of_the_stream_that_exists(localizer, monkeypatch, audio, expected):
+    """Scores and order; a row that is scored by sound alone is worth nothing in a clip without sound."""
+    segments = np.array([[0.4, 0.6], [0.4, 0.8], [0.6, 1.0], [0.9, 1.1]])
+    modality_scores = np.array([[0.8, 0.1], [0.6, 0.3], [0.2, 0.4], [0.1, 0.0]])
+    rows = Proposals(segments, np.array([0.8, 0.6, 0.4, 0.1]), modality_scores)
+    monkeypatch.setattr(localizer.model, "decode", lambda output, grids, keep: [rows] * len(grids))
+    (localization,) = localizer.run([example_of(20, audio=audio)], keep=3)
+    assert localization.proposals.scores == pytest.approx(expected)
+    assert localization.scores["clip"] == pytest.approx(expected[0])
+    assert localization.strongest().modality == ("audio" if audio else "visual")
+    if audio:
+        np.testing.assert_array_equal(localization.proposals.segments, segments[:3])
+
+
+def test_a_network_for_both_streams_judges_one_of_them_alone():
+    """The head of the missing stream, which scores higher everywhere, has no part in the clip's score."""
+    torch.manual_seed(0)
+    model = BoundaryTransformer(audio_dim=5, visual_dim=4, width=8, heads=2, levels=2, boundary_power=0.0)
+    model.branches[0].point_head.out.bias.data = torch.tensor([-1.0, 9.0])
+    (localization,) = Localizer(model, FeatureSource([], 0.04)).run([feature_example(57, visual=False)])
+    assert localization.scores["visual"] is None
+    assert localization.scores["clip"] == localization.scores["audio"] < 0.9
+    assert {segment.modality for segment in localization.segments(0)} == {"audio"}
+
+
+@pytest.mark.parametrize("length", [57, 330])
+def test_the_evidence_does_not_depend_on_the_number_of_rows(monkeypatch, length):
+    """Of a clip in one window, and of one in five: fewer rows are the best of more."""
+    monkeypatch.setattr(windowed_network, "WINDOW_S", 4.0)
+    torch.manual_seed(0)
+    model = BoundaryTransformer(audio_dim=5, visual_dim=4, width=8, heads=2, levels=2, distance_bins=9)
+    localizer = Localizer(model, FeatureSource([], 0.04))
+    ((few,), (many,)) = (list(localizer.run([feature_example(length)], keep=keep)) for keep in (1, 100))
+    assert few.scores == many.scores
+    count = 1 if length == 57 else 4
+    assert (len(few.proposals), len(many.proposals) > count) == (count, True)
+    np.testing.assert_array_equal(few.proposals.segments, many.proposals.segments[:count])
 
 
 def test_nan_clip_fails_alone_in_its_batch(localizer):
@@ -151,14 +200,21 @@ def test_calibration_must_cover_the_clip_and_both_modalities():
 def test_other_settings_of_decoding_drop_a_calibration_of_other_scores():
     from avloc.heads.candidates import PointDecoding
 
-    fits = dict.fromkeys(("clip", "audio", "visual"), (1.0, 0.0))
+    fits = dict.fromkeys(("clip", "audio", "visual", "segment"), (1.0, 0.0))
     model = BoundaryTransformer(audio_dim=5, visual_dim=4, width=8, heads=2)
     localizer = Localizer(model, FeatureSource([], 0.04), calibration=fits)
+    localizer.set_decoding(PointDecoding())
+    assert localizer.calibration == fits
     localizer.set_decoding(PointDecoding(sigma=0.2))
     assert localizer.is_calibrated
+    assert list(localizer.calibration) == [
+        "clip",
+        "audio",
+        "visual",
+    ]  # other scores of weaker segments, no other best score
     assert model.decoding.sigma == 0.2
     localizer.set_decoding(PointDecoding(video_gate=0.5))
-    assert not localizer.is_calibrated
+    assert localizer.calibration == {}
 
 
 def test_a_network_of_maps_has_no_such_settings(localizer):

@@ -11,6 +11,7 @@ from avloc.datasets import examples_folder, read_records
 from avloc.errors import MediaError
 from avloc.evaluation import average_precision
 from avloc.feature_extraction import ClipArrays, probe
+from avloc.heads.candidates import PointDecoding
 from avloc.inference.packaged import PackagedLocalizer, load_packaged, only_stream
 from avloc.models.packaged import packaged_description
 
@@ -94,6 +95,18 @@ def test_arrays_go_to_the_network_for_their_streams():
     assert only_stream(ClipArrays(frames=frames), None) == "visual"
     localization = PackagedLocalizer().localize(ClipArrays(samples=samples))
     assert localization.network == packaged_description("audio")
+
+
+def test_the_decoding_holds_for_clips_of_one_stream_too():
+    """Whether their network was loaded before or after; each keeps the fits that still hold."""
+    samples = ClipArrays(samples=np.random.default_rng(0).normal(0, 0.01, 16_000).astype(np.float32))
+    localizer = PackagedLocalizer()
+    for decoding in (PointDecoding(before_nms=3), PointDecoding(before_nms=2)):
+        localizer.set_decoding(decoding)
+        assert localizer.model.decoding == decoding
+        localization = localizer.localize(samples)
+        assert len(localization.proposals) == decoding.before_nms
+        assert sorted(localization.calibration) == ["audio", "clip"]
 
 
 def test_a_span_and_a_header_are_passed_on():

@@ -174,6 +174,20 @@ def test_the_verdict_follows_the_evidence(localization, score, verdict):
     assert replace(localization, proposals=proposals, scores={"clip": score}).verdict == verdict
 
 
+@pytest.mark.parametrize("missing", ["clip", "audio", "visual"])
+def test_a_missing_fit_hides_no_other_evidence(localization, missing):
+    """As of a split that forges one stream only: the other has scores and no fit."""
+    fits = {name: fit for name, fit in localization.calibration.items() if name != missing}
+    part = replace(localization, calibration=fits)
+    assert not part.calibrated
+    assert part.llrs == {**localization.llrs, missing: None}
+    assert part.probabilities == {**localization.probabilities, missing: None}
+    assert None not in part.scores.values()
+    document = json.loads(json.dumps(part.to_dict()))
+    jsonschema.validate(document, SCHEMA)
+    assert Localization.from_dict(document).to_dict() == document
+
+
 def test_a_network_that_knows_nothing_gives_no_evidence_whatever_the_prior(localization):
     nothing = dict.fromkeys(("clip", "audio", "visual", "segment"), fit_platt([0.1, 0.2, 0.9], [True, True, False]))
     for prior in (0.01, 0.5, 0.99):

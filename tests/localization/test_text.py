@@ -93,6 +93,16 @@ def test_without_a_calibration_there_are_scores_and_no_verdict(empty_localizatio
     )
 
 
+def test_a_number_without_a_fit_is_named_a_score(localization):
+    def without(missing):
+        return replace(localization, calibration={k: v for k, v in localization.calibration.items() if k != missing})
+
+    assert "forgery 90 % at a prior of 50 % (visual 91 %, audio score 0.72); " in evidence_text(without("audio"))
+    assert evidence_text(without("clip")) == (
+        "strongest score 0.90 (visual 91 %, audio 72 %); not calibrated, so no probability of the clip"
+    )
+
+
 def test_nothing_is_certain(localization):
     sure = replace(localization, scores={"clip": 0.9999, "audio": 0.0001, "visual": 0.9999}, calibration={
         name: fit._replace(positives=10_000, negatives=10_000) for name, fit in localization.calibration.items()

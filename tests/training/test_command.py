@@ -89,6 +89,38 @@ def test_training_starts_from_the_weights_of_another_run(words, tmp_path, capsys
         train([*other, "--overwrite", "true", "--model.model.width", "12"])
 
 
+def test_overwrite_discards_the_run_that_the_folder_holds(words, tmp_path, monkeypatch, capsys):
+    """A run that is killed before its first checkpoint leaves none of the discarded run, which would be resumed as its own."""
+    run = tmp_path / "run"
+    first = train(words)
+    (run / "checkpoints" / "epoch=0-step=7.ckpt").write_bytes(b"of a callback")
+    (run / "checkpoints" / "pretrained.pt").write_bytes(b"not of the run")
+    kept = first.read_bytes()
+    other = [*words, "--model.lr", "2e-3", "--overwrite", "true"]
+    for option in ("--init", "--resume"):
+        with pytest.raises(
+            AvlocError, match=rf"best\.ckpt: {option} names a checkpoint that --overwrite true discards"
+        ):
+            train([*other, option, str(first)])
+    with pytest.raises(CheckpointError):
+        train([*other, "--init", str(run / "checkpoints" / "pretrained.pt")])
+    assert first.read_bytes() == kept
+
+    def interrupt(*arguments, **named):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(command.pl.Trainer, "fit", interrupt)
+        train(other)
+    assert sorted(path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()) == [
+        "checkpoints/pretrained.pt",
+        "run.json",
+    ]
+    capsys.readouterr()
+    assert train(other[:-2]).read_bytes() != kept
+    assert "resuming" not in capsys.readouterr().out
+
+
 def test_training_stops_at_the_first_loss_that_is_not_finite(words, tmp_path):
     with pytest.raises(AvlocError, match=r"the loss is no finite number at step 1 \(epoch 0, learning rate"):
         train([*words, "--model.lr", "1e30", "--data.batch_size", "1"])
@@ -281,7 +313,8 @@ def test_the_next_command_is_one_that_works(dataset, split):
 def test_clip_labels_choose_the_checkpoint_by_the_auc(words, tiny_set, tiny_store, tmp_path, capsys, monkeypatch):
     """All three splits as one, which has real and fake clips."""
     monkeypatch.setattr(split_data, "read_records", lambda dataset, root, split: read_records(dataset, root))
-    best = train([*words, "--data.clip_labels_only", "true", "--model.model.clip_pooling", "noisy_or"])
+    with pytest.warns(split_data.DatasetWarning, match="9 of 9 validation clips are training clips too"):
+        best = train([*words, "--data.clip_labels_only", "true", "--model.model.clip_pooling", "noisy_or"])
     text = capsys.readouterr().out
     assert re.search(r"best\.ckpt \(val/auc [01]\.\d+\)", text)
     assert re.search(r"training: 9 clips, [1-8] fake, clip labels only", text)

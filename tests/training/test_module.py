@@ -1,18 +1,25 @@
 from __future__ import annotations
 
+import warnings
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from avloc.core.calibration import PlattFit
 from avloc.core.descriptions import NetworkDescription, TrainingContext
 from avloc.core.proposals import Proposals
 from avloc.core.records import VideoRecord
 from avloc.core.timeline import Segment, TimeGrid
 from avloc.datasets.loading.batch import Batch, FeatureInputs
+from avloc.datasets.loading.feature_data import FeatureData
+from avloc.datasets.loading.split_data import DatasetWarning
+from avloc.datasets.readers.clip_records import ClipRecordTable
+from avloc.datasets.readers.table import as_table
 from avloc.errors import AvlocError
 from avloc.models import BoundaryTransformer
 from avloc.models.checkpoint import KEY, weights_sha256
+from avloc.training.clip_scores import ClipResults
 from avloc.training.module import LocalizationModule, clips_not_finite, one_cycle
 
 
@@ -78,6 +85,33 @@ def test_clips_whose_inputs_are_not_finite():
     assert clips_not_finite(batch(float("nan"))) == ["b.mp4"]
 
 
+@pytest.mark.parametrize("table", [as_table, ClipRecordTable.from_records])
+def test_a_training_that_validates_on_its_own_clips_warns_once(table, tmp_path):
+    """A set without splits is its own validation set; LAV-DF's splits share no clip."""
+    training, data = module(), FeatureData(dataset="folder", root=tmp_path, store=tmp_path, extractors=["logspec"])
+
+    def start(files, validation_files):
+        loaders = [
+            SimpleNamespace(dataset=SimpleNamespace(records=table([VideoRecord(file, "all") for file in names])))
+            for names in (files, validation_files)
+        ]
+        training._trainer = SimpleNamespace(
+            is_global_zero=True, datamodule=data, train_dataloader=loaders[0], val_dataloaders=loaders[1]
+        )
+        training.on_train_start()
+
+    with pytest.warns(
+        DatasetWarning, match=r"^2 of 3 validation clips are training clips too, the first is b\.mp4: "
+    ) as caught:
+        start(["a.mp4", "b.mp4", "c.mp4", "d.mp4"], ["e.mp4", "b.mp4", "d.mp4"])
+    assert len(caught) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        start(["a.mp4", "b.mp4"], ["c.mp4"])
+        training._trainer.val_dataloaders = None  # with limit_val_batches: 0
+        training.on_train_start()
+
+
 def test_weights_that_are_not_finite_get_no_checkpoint():
     training = module()
     training._trainer = SimpleNamespace(global_step=7)
@@ -97,6 +131,28 @@ def test_weights_that_are_not_finite_get_no_checkpoint():
         AvlocError, match=rf"after step 7 \(no checkpoint is written\): the weights {name} are not finite"
     ):
         training.on_save_checkpoint(checkpoint)
+
+
+def test_a_checkpoint_keeps_the_calibration_of_its_own_weights_only(monkeypatch):
+    """Of two checkpoints after one validation, the one at the same step; a validation of the later weights replaces it."""
+    training = module()
+    training.context, training._validates_segments = TrainingContext(0.04), False
+    state = {f"model.{name}": value for name, value in training.model.state_dict().items()}
+
+    def calibration_at(step, fit=None):
+        training._trainer = SimpleNamespace(global_step=step)
+        if fit is not None:
+            results = ClipResults({"clip": fit}, float("nan"), float("nan"))
+            monkeypatch.setattr(training.clip_scores, "compute", lambda: results)
+            training.on_validation_epoch_end()
+        checkpoint = {"state_dict": dict(state)}
+        training.on_save_checkpoint(checkpoint)
+        return checkpoint[KEY].get("calibration")
+
+    assert calibration_at(7, PlattFit(2.0, 0.5, 3, 2)) == {"clip": (2.0, 0.5, 3, 2)}
+    assert calibration_at(7) == {"clip": (2.0, 0.5, 3, 2)}
+    assert calibration_at(9) is None
+    assert calibration_at(12, PlattFit(3.0, 0.25, 3, 2)) == {"clip": (3.0, 0.25, 3, 2)}
 
 
 def test_a_forgery_of_sound_and_picture_is_one_fake_of_the_validation(monkeypatch):

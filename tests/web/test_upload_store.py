@@ -84,6 +84,27 @@ def test_a_failed_clip_is_removed_and_its_reason_is_kept(make_store):
     assert store.find(upload.token) is upload
 
 
+def test_failed_clips_take_no_place_and_only_the_last_messages_stay(make_store):
+    store = make_store(max_clips=3)
+    waiting = add_clip(store)
+    failed = [add_clip(store, size_bytes) for size_bytes in (5, 7)]
+    for k, upload in enumerate(failed):
+        store.fail(upload, f"reason {k}")
+    for k in range(2, 5):
+        failed.append(add_clip(store))
+        store.fail(failed[k], f"reason {k}")
+    assert [store.find(upload.token) for upload in failed] == [None, None, *failed[2:]]
+    assert [upload.text for upload in failed[2:]] == ["reason 2", "reason 3", "reason 4"]
+    more = [store.create("b.mp4") for _ in range(2)]
+    with pytest.raises(UploadRefusedError, match="The server is full"):
+        store.create("c.mp4")
+    store.fail(more[0], "no sound")
+    store.fail(more[0], "no sound")  # counts once
+    store.remove(failed[3])
+    store.create("c.mp4")
+    assert (store.total_bytes, store.find(waiting.token), store.find(failed[3].token)) == (10, waiting, None)
+
+
 def test_finished_clips_expire_and_others_do_not(make_store):
     store = make_store(keep_s=0.02)
     finished, failed, waiting = (add_clip(store) for _ in range(3))

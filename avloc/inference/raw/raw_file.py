@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "avloc.raw/1"
 VALIDATION_NAMES = ("val", "valid", "validation", "dev")
+TEST_NAMES = ("test", "eval")  # with which the names of test splits begin
 ROW_ARRAYS = ("segments", "modality_scores", "end_probabilities")
 ARRAYS = ("names", "windows", "shares", "end_s", "inner_s", "step_score", "counts", *ROW_ARRAYS)
 Arrays = Mapping[str, "npt.NDArray[Any]"]
@@ -60,7 +61,7 @@ class RawSettings:
         network: hash of the network's weights.
         dataset: the dataset's layout.
         split: the split.
-        validation: the dataset's validation split.
+        validation: the dataset's validation split; empty if it has none.
     """
 
     decoding: PointDecoding
@@ -76,12 +77,13 @@ class RawSettings:
 
 
 def is_validation(split: str, validation: str) -> bool:
-    """Tell whether settings may be tuned on a split: the dataset's validation split, or one that is named so.
+    """Tell whether settings may be tuned on a split: the dataset's validation split, or one that is named so, but no test split.
 
-    >>> is_validation("dev", "val"), is_validation("testA", "val")
-    (True, False)
+    >>> is_validation("dev", "val"), is_validation("testA", "val"), is_validation("test", "test")
+    (True, False, False)
     """
-    return split == validation or split.lower() in VALIDATION_NAMES
+    name = split.lower()
+    return name != "" and not name.startswith(TEST_NAMES) and (split == validation or name in VALIDATION_NAMES)
 
 
 def pack_clips(clips: Sequence[NamedClip]) -> bytes:

@@ -75,9 +75,13 @@ def check_validation(raw: RawFile) -> None:
     """
     settings = raw.settings
     if not is_validation(settings.split, settings.validation):
+        has_validation = is_validation(settings.validation, settings.validation)
+        cure = (
+            f": avloc predict --raw --split {settings.validation}" if has_validation else ", which this dataset lacks"
+        )
         raise AvlocError(
             f"{raw.path}: rows of the split {settings.split!r} of {settings.dataset}; settings are tuned on validation rows "
-            f"alone: avloc predict --raw --split {settings.validation}"
+            f"alone{cure}"
         )
 
 

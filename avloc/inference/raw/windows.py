@@ -69,8 +69,9 @@ class RawClip:
         parts = []
         for window in self.windows:
             proposals = decoding.decode(window.candidates, keep=max(keep, FITTED_ROWS)).cut(window.end_s)
-            parts.append(inner_rows(proposals.take(slice(keep)), window.inner_s))
-        return join_windows(parts, self.windows[-1].end_s, keep * self.shares)
+            parts.append(inner_rows(proposals, window.inner_s))
+        shares = 1 if len(parts) == 1 else self.shares
+        return join_windows(parts, self.windows[-1].end_s, keep * shares).take(slice(keep * shares))
 
 
 def inner_seconds(window: Window, grid: TimeGrid, first: int, end: int) -> tuple[float, float]:

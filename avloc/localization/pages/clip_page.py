@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from avloc.core.calibration import CALIBRATED
 from avloc.core.records import LANE_ORDER
 from avloc.io.files import json_text, write_text
 from avloc.io.provenance import date_text
@@ -205,7 +206,7 @@ def _verdict_html(localization: Localization) -> Iterator[str]:
 
 def _meaning(localization: Localization) -> str:
     """Explain the numbers."""
-    if not localization.calibrated:
+    if not any(key in localization.calibration for key in CALIBRATED):
         return "These are scores, not probabilities: the checkpoint is not calibrated."
     forged = localization.split_prior
     share = "" if forged is None else f", of which {percent(forged)} was forged"

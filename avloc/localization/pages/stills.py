@@ -7,6 +7,7 @@ from pathlib import Path
 
 from avloc.errors import MediaError
 from avloc.feature_extraction.media.decode import stream
+from avloc.feature_extraction.media.limits import bound_decoder, check_picture
 from avloc.feature_extraction.media.probe import media_errors, open_container, select_tracks
 from avloc.feature_extraction.media.types import Span, VideoFormat
 from avloc.localization.preview import Still
@@ -44,7 +45,11 @@ def _display_format(clip: Path) -> VideoFormat | None:
     """Return the format of stills in the shape in which players show the clip; None without a picture."""
     with media_errors(clip), open_container(clip) as container:
         picture = select_tracks(container).picture
-        frame = None if picture is None else next(container.decode(picture), None)
+        if picture is None:
+            return None
+        check_picture(clip, picture.width or 0, picture.height or 0)
+        bound_decoder(picture)
+        frame = next(container.decode(picture), None)
         if frame is None:
             return None
         aspect = frame.width / frame.height * float(picture.sample_aspect_ratio or 1)

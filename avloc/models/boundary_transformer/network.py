@@ -53,6 +53,7 @@ class BoundaryOutput(NamedTuple):
         step_mask: (B, T, G) True for steps with the branch's modality; for all steps of the clip if it is a branch of both.
         distance_log_probs: (B, P, G, 2, K) log-probabilities of the distance bins.
         auxiliary_logits: (B, T, M, A) of `AuxiliaryHead`, which only the loss reads; A is 0 by default.
+        modality_mask: (B, M) True for modalities that the clip has at any step; the others are never scored.
     """
 
     point_logits: Tensor
@@ -63,6 +64,7 @@ class BoundaryOutput(NamedTuple):
     step_mask: Tensor
     distance_log_probs: Tensor
     auxiliary_logits: Tensor
+    modality_mask: Tensor
 
 
 class BoundaryTransformer(nn.Module):
@@ -252,6 +254,7 @@ class BoundaryTransformer(nn.Module):
         clip = clocks[0].step_mask(audio_mask) | clocks[1].step_mask(video_mask)
         row_masks = self._drop_modality(audio_mask, video_mask)
         masks = [clock.step_mask(mask) for clock, mask in zip(clocks, row_masks, strict=True)]
+        modality_mask = torch.stack([mask.any(1) for mask in masks], 1)
         embedded = [s(x, m, c) for s, x, m, c in zip(self.stems, (audio, video), row_masks, clocks, strict=True)]
         streams = self._attend(self._fill_missing(embedded, masks, clip), clip)
         step_logits = torch.cat([head(x) for head, x in zip(self.step_heads, streams, strict=True)], -1)
@@ -271,6 +274,7 @@ class BoundaryTransformer(nn.Module):
             step_mask=torch.stack(masks, 2),
             distance_log_probs=torch.stack([part.distance_log_probs for part in parts], 2),
             auxiliary_logits=torch.stack(auxiliary, 2),
+            modality_mask=modality_mask,
         )
 
     def _drop_modality(self, audio_mask: Tensor, video_mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -322,14 +326,18 @@ class BoundaryTransformer(nn.Module):
     def candidates(self, output: BoundaryOutput, grids: Sequence[TimeGrid]) -> list[ClipCandidates]:
         """Return each clip's segments of all points, before soft-NMS.
 
+        The scores of a modality that the clip lacks are 0. Sigmoids are taken in single precision: in half precision those of
+        all larger logits would be 1.
+
         Args:
             output: of a batch padded to T steps.
             grids: the clock of each clip, of at most T steps.
         """
-        scores = output.point_logits.detach().sigmoid().mul(output.point_mask).float().cpu().numpy()
+        exists = output.modality_mask[:, None]
+        scores = output.point_logits.detach().float().sigmoid().mul(output.point_mask & exists).cpu().numpy()
         distances = output.distances.detach().float().cpu().numpy()
-        boundaries = output.boundary_logits.detach().sigmoid().float().cpu().numpy()
-        steps = output.step_logits.detach().sigmoid().mul(output.step_mask).float().cpu().numpy()
+        boundaries = output.boundary_logits.detach().float().sigmoid().cpu().numpy()
+        steps = output.step_logits.detach().float().sigmoid().mul(output.step_mask & exists).cpu().numpy()
         results = []
         for b, grid in enumerate(grids):
             padded = TimeGrid(grid.start_s, grid.hop_s, output.step_mask.shape[1])

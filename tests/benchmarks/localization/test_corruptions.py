@@ -101,5 +101,24 @@ def test_options(tmp_path):
     options = parse(["--out", str(tmp_path), "--quick"])
     assert (options.seeds, options.folder) == ((0,), tmp_path / "quick")
     assert parse(["--out", str(tmp_path)]).seeds == (0, 1, 2)
-    with pytest.raises(AvlocError, match="unknown corruptions grey; want white_noise, "):
+    with pytest.raises(AvlocError, match="unknown or left-out corruptions grey; want white_noise, "):
         parse(["--out", str(tmp_path), "--corruptions", "hum,grey"])
+
+
+def test_corruptions_without_a_codec_are_left_out_and_named_first(tmp_path, monkeypatch, capsys):
+    """`telephone` needs the codec at its third level alone; without `opus`, the quick form has one corruption less."""
+    import corruptions
+
+    codecs = set(corruptions.available_codecs()) - {"amr_nb", "g723"}
+    monkeypatch.setattr(corruptions, "available_codecs", lambda: codecs)
+    assert corruptions.corruptions_without_codec() == ["amr_nb", "telephone"]
+    options = corruptions.parse(["--out", str(tmp_path)])
+    assert {"opus", "aac"} <= set(options.names)
+    assert not {"amr_nb", "telephone"} & set(options.names)
+    assert capsys.readouterr().out.endswith(
+        " left out, as this build of PyAV lacks a codec of theirs: amr_nb, telephone\n"
+    )
+    with pytest.raises(AvlocError, match="unknown or left-out corruptions amr_nb; want white_noise, "):
+        corruptions.parse(["--out", str(tmp_path), "--corruptions", "amr_nb,hum"])
+    codecs.remove("opus")
+    assert corruptions.parse(["--out", str(tmp_path), "--quick"]).names == ("pink_noise", "room", "h264", "dark")

@@ -85,6 +85,15 @@ def test_seed_epoch_and_clip_decide():
         assert (first[1] != other[1]).any()
 
 
+def test_a_clip_drawn_again_in_an_epoch_gets_other_augmentations():
+    augment = make_augmenter(NOISY, [SOUND, CROPS], seed=1)
+    draws = [augment(example(), epoch, repeat).streams for epoch in (0, 1) for repeat in range(4)]
+    for k, (one, other) in enumerate(zip(draws[0], augment(example(), 0).streams, strict=True)):
+        np.testing.assert_array_equal(one, other)  # the first draw is that of any epoch
+        assert len({draw[k].tobytes() for draw in draws}) > 5  # some draw nothing
+        np.testing.assert_array_equal(draws[7][k], augment(example(), 1, 3).streams[k])
+
+
 def test_a_window_gets_the_augmentations_of_its_clip():
     clip = example()
     augment = make_augmenter(HALVED, [SOUND, CROPS])

@@ -7,8 +7,15 @@ import pytest
 
 from avloc.core.records import VideoRecord
 from avloc.core.timeline import Segment, TimeGrid
-from avloc.datasets.loading.example import cut_example, cut_record, example_on_grid, make_example, random_window
-from avloc.errors import AvlocError
+from avloc.datasets.loading.example import (
+    cut_example,
+    cut_record,
+    example_on_grid,
+    make_example,
+    random_window,
+    read_decodable,
+)
+from avloc.errors import AvlocError, MediaError
 from avloc.feature_extraction.extractors.base import Features
 
 
@@ -143,3 +150,28 @@ def test_a_window_of_rows_equals_rows_of_the_window(begin):
         np.testing.assert_array_equal(window.rows[k].present, direct.rows[k].present)
         np.testing.assert_array_equal(window.masks[k], direct.masks[k])
         assert window.rows[k].grid.start_s == pytest.approx(direct.rows[k].grid.start_s)
+
+
+def test_a_clip_that_cannot_be_decoded_is_replaced_by_the_next_one():
+    def read(clip):
+        if clip not in readable:
+            raise MediaError(f"{clip}.mp4: broken")
+        return example
+
+    readable, example = (
+        {2},
+        make_example(
+            VideoRecord("2.mp4", "t"), {"audio": [counting(3, 0.01, 2)], "visual": [counting(2, 0.04, 1)]}, 0.04
+        ),
+    )
+    assert read_decodable(read, 2, 5, allow_missing=True) is example
+    with pytest.raises(MediaError, match=r"^4\.mp4: broken"):
+        read_decodable(read, 4, 5, allow_missing=False)
+    with pytest.warns(UserWarning, match=r"^left out: 4\.mp4: broken"):
+        assert read_decodable(read, 4, 5, allow_missing=True) is example
+    readable.clear()
+    with (
+        pytest.warns(UserWarning, match="left out"),
+        pytest.raises(MediaError, match="none of the 5 clips can be decoded"),
+    ):
+        read_decodable(read, 4, 5, allow_missing=True)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from avloc.core.clip_records import ClipRecord
 from avloc.core.descriptions import TrainingContext
 from avloc.datasets.loading.feature_data import FeatureData
+from avloc.datasets.loading.samplers import SampleIndex
 from avloc.datasets.loading.split_data import DatasetWarning
 from avloc.datasets.readers.catalog import read_records
 from avloc.datasets.readers.clip_records import ClipRecordTable
@@ -215,6 +218,18 @@ def test_training_clips_are_augmented_otherwise_in_each_epoch(tiny_set, raw_stor
     assert all(epochs(other, 1)[0][file] != first[file] for file in first)
 
 
+def test_clips_of_a_rare_class_are_augmented_otherwise_in_each_draw(tiny_set, raw_store, tmp_path, attach_network):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("audio: [{name: Noise, snr_db: [0, 20]}]")
+    data = raw_data(tiny_set, raw_store, "waveform", "mouth", augment=recipe, batch_size=1)
+    attach_network(data)
+    loader = data.train_dataloader()
+    loader.batch_sampler.classes = np.array([0, 0, 1])  # draw the third clip twice
+    draws = [(batch.records[0].file, batch.inputs.audio.numpy().tobytes()) for batch in loader]
+    assert [file for file, _ in draws].count(loader.dataset.records[2].file) == 2
+    assert len(set(draws)) == 3
+
+
 def test_labels_of_augmented_clips_stay(tiny_set, raw_store, attach_network):
     data = raw_data(tiny_set, raw_store, "waveform", "residual_grid", augment="strong")
     attach_network(data)
@@ -224,10 +239,11 @@ def test_labels_of_augmented_clips_stay(tiny_set, raw_store, attach_network):
         augmented = data.split("train", training=True)
     clean = data.split("train")
     for k in range(3):
-        assert augmented[k].record == clean[k].record
-        assert augmented[k].grid == clean[k].grid
-        np.testing.assert_array_equal(augmented[k].streams[1], clean[k].streams[1])
-    assert any((augmented[k].streams[0] != clean[k].streams[0]).any() for k in range(3))
+        draw = augmented[SampleIndex(k, 0)]
+        assert draw.record == clean[k].record
+        assert draw.grid == clean[k].grid
+        np.testing.assert_array_equal(draw.streams[1], clean[k].streams[1])
+    assert any((augmented[SampleIndex(k, 0)].streams[0] != clean[k].streams[0]).any() for k in range(3))
 
 
 def test_augmentation_needs_samples_or_pixels(tiny_set, tiny_store, raw_store, feature_data):
@@ -240,6 +256,63 @@ def test_augmentation_needs_samples_or_pixels(tiny_set, tiny_store, raw_store, f
         alone.split("train", training=True)
     with pytest.raises(AvlocError, match=r"nothing\.yaml: no such recipe"):
         feature_data(tiny_set, tiny_store, augment="nothing.yaml")
+
+
+def test_clips_give_the_batches_of_their_store(tiny_set, raw_store, attach_network):
+    """Random windows, pieces of other clips and augmentation, of samples and pixels as they are."""
+    options = {"longest_s": 2.0, "hard_negatives": 0.7, "augment": "light", "seed": 3}
+    stored = raw_data(tiny_set, raw_store, "waveform", "mouth", **options)
+    live = raw_data(tiny_set, None, "waveform", "mouth:side=24,crop=none", from_clips=True, workers=1, **options)
+    assert (live.store, live.extractors) == (None, ["waveform", "mouth"])
+    assert live.context() == stored.context()
+    for data in (stored, live):
+        attach_network(data)
+        data.split = partial(with_metadata_lengths, data.split)
+    for make_loader in ("train_dataloader", "val_dataloader"):
+        batches, others = (list(getattr(data, make_loader)()) for data in (live, stored))
+        assert [batch.records for batch in batches] == [batch.records for batch in others]
+        for batch, other in zip(batches, others, strict=True):
+            assert batch.grids == other.grids
+            for a, b in zip(batch.inputs, other.inputs, strict=True):
+                assert a.dtype == b.dtype
+                np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
+def with_metadata_lengths(split, name, **options):
+    """A split with the lengths of its metadata, by which batches are made without a store."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DatasetWarning)  # colours do nothing on grey crops
+        dataset = split(name, **options)
+    dataset.ends_s = dataset.records.duration_s
+    return dataset
+
+
+def test_features_of_clips_equal_those_of_the_store(tiny_set, tiny_store, attach_network):
+    live = raw_data(tiny_set, None, "logspec", "residual_grid", from_clips=True, native_rate=None)
+    stored = raw_data(tiny_set, tiny_store, "logspec", "residual_grid", native_rate=None)
+    for data in (live, stored):
+        attach_network(data)
+    for k in range(3):
+        one, other = (data.split("dev")[k] for data in (live, stored))
+        assert (one.record, one.grid, one.end_s) == (other.record, other.grid, other.end_s)
+        for a, b in zip(one.streams, other.streams, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_options_that_go_against_clips(tiny_set, tiny_store):
+    with pytest.raises(AvlocError, match="from_clips decodes the clips, so the store .* set --data.store null"):
+        raw_data(tiny_set, tiny_store, "waveform", from_clips=True)
+    with pytest.raises(
+        AvlocError, match=r"want a store of features \(--data.store FOLDER\), or --data.from_clips true"
+    ):
+        raw_data(tiny_set, None, "waveform")
+    with pytest.raises(AvlocError, match="copies are read from a store, and from_clips decodes the clips"):
+        raw_data(tiny_set, None, "waveform", from_clips=True, copies=2)
+    with pytest.raises(AvlocError, match="r3d_18 runs a network"):
+        raw_data(tiny_set, None, "waveform", "r3d_18", from_clips=True)
+    network = SimpleNamespace(cached_features=True, arguments={"audio_dim": 160, "visual_dim": 3})
+    with pytest.raises(AvlocError, match="wants visual features of width 3, the clips' have 320"):
+        raw_data(tiny_set, None, "waveform", "residual_grid", from_clips=True).check_network(network)
 
 
 @pytest.fixture(scope="module")

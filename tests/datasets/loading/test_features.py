@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
 from avloc.core.records import VideoRecord
 from avloc.core.timeline import Segment, TimeGrid
@@ -14,15 +16,18 @@ from avloc.datasets.loading.example import cut_example, make_example
 from avloc.datasets.loading.features import FeatureDataset, collate
 from avloc.datasets.loading.samplers import SampleIndex
 from avloc.datasets.readers.catalog import read_records
-from avloc.datasets.readers.clip_records import read_clip_records
-from avloc.errors import AvlocError, StoreError
+from avloc.datasets.readers.clip_records import ClipRecordTable, read_clip_records
+from avloc.errors import AvlocError, MediaError, StoreError
 from avloc.feature_extraction.extractors.base import Features
+from avloc.feature_extraction.extractors.residual_grid import ResidualGrid
+from avloc.feature_extraction.job.clip_features import ClipFeatures
 from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.heads.points import PointTargetMaker, Pyramid
 from avloc.models.stems import Stem
 from avloc.models.stream_clock import stream_clocks
 
 EXTRACTORS = ["logspec", "residual_grid"]
+ABSENT = [ResidualGrid().describe()]
 
 
 class Unnormalized(nn.Module):
@@ -74,6 +79,26 @@ def test_records_join_the_store(tiny_set, tiny_store):
     assert (len(allowed), allowed.missing) == (9, ["test/none.mp4"])
     with pytest.raises(StoreError, match="none of the 1 clips"):
         FeatureDataset(unknown[-1:], store, ["logspec"], hop_s=0.04, allow_missing=True)
+
+
+def test_plain_indices_are_random_in_training_only(tiny_set, tiny_store):
+    records, store = read_records("lavdf", tiny_set), FeatureStore(tiny_store)
+    options = {"hop_s": 0.04, "longest_s": 1.0}
+    dataset = FeatureDataset(records, store, EXTRACTORS, **options)
+
+    def starts(data, seed, workers=0):
+        torch.manual_seed(seed)
+        loader = DataLoader(data, batch_size=4, collate_fn=collate, num_workers=workers)
+        return [[grid.start_s for batch in loader for grid in batch.grids] for _ in range(2)]
+
+    for workers in (0, 1):
+        first, second = starts(dataset, 3, workers)
+        assert sum(a != b for a, b in zip(first, second, strict=True)) > 5
+        assert starts(dataset, 3, workers) == [first, second]
+    evaluated = FeatureDataset(records, store, EXTRACTORS, random_windows=False, **options)
+    state = torch.get_rng_state()
+    assert [evaluated[k].grid.start_s for k in range(9)] == [0.0] * 9
+    assert (torch.get_rng_state() == state).all()
 
 
 def test_segments_past_the_end_are_cut_and_counted(tiny_set, tiny_store):
@@ -240,6 +265,41 @@ def test_real_clips_get_pieces_of_other_clips(tiny_set, tiny_store):
     records[4] = records[4].__class__(records[4].file, "train")
     with pytest.raises(AvlocError, match="borrowed_forgeries: none of the clips is fake"):
         dataset(borrowed_forgeries=0.1)
+
+
+def test_clips_without_a_store_that_cannot_be_decoded(tiny_set, tmp_path):
+    shutil.copytree(tiny_set, tmp_path / "set")
+    records = read_records("lavdf", tmp_path / "set", "dev")
+    (tmp_path / "set" / records[1].file).write_text("no clip")
+    clips = ClipFeatures(tmp_path / "set", EXTRACTORS)
+    dataset = FeatureDataset(records, clips, EXTRACTORS, hop_s=0.04)
+    with pytest.raises(MediaError, match=f"{records[1].file}: cannot be opened as media"):
+        _ = dataset[1]
+    allowed = FeatureDataset(records, clips, EXTRACTORS, hop_s=0.04, allow_missing=True)
+    with pytest.warns(UserWarning, match=f"left out: .*{records[1].file}"):
+        assert allowed[1].record == dataset[2].record
+    with pytest.raises(AvlocError, match="copies are read from a store"):
+        FeatureDataset(records, clips, EXTRACTORS, hop_s=0.04, copies=1)
+
+
+def test_segments_of_clips_without_a_store_are_cut_when_they_are_read(tiny_set, tiny_store):
+    records = list(read_records("lavdf", tiny_set, "train"))
+    end = records[0].duration_s
+    segments = (Segment(1, 1.4), Segment(end - 0.2, end + 9), Segment(end + 1, end + 2))
+    records = [replace(records[0], audio_segments=segments, duration_s=None), *records[1:]]
+    live = FeatureDataset(
+        records, ClipFeatures(tiny_set, ["logspec"]), ["logspec"], hop_s=0.04, modality="audio", absent=ABSENT
+    )
+    stored = FeatureDataset(records, FeatureStore(tiny_store), ["logspec"], hop_s=0.04, modality="audio", absent=ABSENT)
+    assert live.clamped == 0
+    assert live.lengths()[0] == 0
+    assert [live[k].record for k in range(3)] == [stored[k].record for k in range(3)]
+    assert len(live[0].record.audio_segments) == 2
+    labels = ClipRecordTable.from_records(records)
+    options = {"hop_s": 0.04, "longest_s": 1.0, "modality": "audio", "absent": ABSENT}
+    assert (
+        len(FeatureDataset(labels, ClipFeatures(tiny_set, ["logspec"]), ["logspec"], **options)) == 1
+    )  # of unknown length
 
 
 def test_clips_without_segments_get_no_forgeries(tiny_set, tiny_store):

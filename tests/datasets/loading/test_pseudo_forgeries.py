@@ -64,6 +64,15 @@ def test_windows_lie_within_the_clip_on_the_grid():
         draw_window(0.05, random)
 
 
+def test_windows_are_no_shorter_than_a_tenth_of_a_second_on_any_grid():
+    """0.1 s are 2.5 steps of 40 ms, so the shortest window has 3."""
+    random = np.random.default_rng(3)
+    lengths = {round(draw_window(0.2, random, step_s=0.04).duration_s, 6) for _ in range(100)}
+    assert lengths == {0.12, 0.16, 0.2}
+    with pytest.raises(AvlocError, match="a clip of 0.11 s has no room for a window of 0.1 s"):
+        draw_window(0.11, random, step_s=0.04)
+
+
 def test_mouths_change_within_the_window_only():
     random = np.random.default_rng(2)
     frames = random.integers(0, 255, (30, 48, 64, 3)).astype(np.uint8)
@@ -120,7 +129,8 @@ def test_clips_that_do_not_fit_give_no_forgery():
     assert forge_features(example(0, sound=False), drop_modality(example(1), "visual"), random) is None
     assert forge_features(example(0), example(1, steps=1), random) is None
     assert forge_features(example(0, steps=1), example(1), random) is None
-    assert forge_features(example(0, steps=2), example(1), random).record.segments[0].duration_s == pytest.approx(0.08)
+    assert forge_features(example(0, steps=2), example(1), random) is None
+    assert forge_features(example(0, steps=3), example(1), random).record.segments[0].duration_s == pytest.approx(0.12)
 
 
 def test_errors():

@@ -58,6 +58,26 @@ def test_classes_are_drawn_equally_often():
     assert len(set(clips(sampler)) & set(range(99, 102))) == 3
 
 
+def test_draws_of_a_clip_are_numbered_within_an_epoch():
+    """Over all batches and ranks, in the order of the batches, resumed or not."""
+    lengths, classes = np.random.default_rng(4).integers(50, 500, 35), np.array([0] * 32 + [1] * 3)
+    samplers = [BucketSampler(lengths, 2, seed=6, rank=rank, ranks=2, classes=classes) for rank in range(2)]
+    for epoch in range(2):
+        parts = [list(sampler) for sampler in samplers]
+        batches = [[*first, *second] for first, second in zip(*parts, strict=True)]
+        earlier = []
+        for index in (index for batch in batches for index in batch):
+            assert index.repeat == earlier.count(index.clip)
+            earlier.append(index.clip)
+        assert max(earlier.count(clip) for clip in (32, 33, 34)) == 6  # 18 draws of three clips
+        resumed = BucketSampler(lengths, 2, seed=6, rank=1, ranks=2, classes=classes)
+        resumed.resume(epoch, 5)
+        resumed.set_epoch(epoch)
+        assert list(resumed) == parts[1][5:]
+    plain = BucketSampler(lengths, 2, seed=6)
+    assert {index.repeat for batch in plain for index in batch} == {0}
+
+
 def test_without_shuffling_clips_are_ordered_by_length():
     sampler = BucketSampler([5, 1, 4, 2, 3], 2, shuffle=False)
     assert [[index.clip for index in batch] for batch in sampler] == [[1, 3], [4, 2], [0]]

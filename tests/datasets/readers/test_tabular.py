@@ -69,6 +69,29 @@ def test_a_set_without_splits_is_every_split(tmp_path, split):
     assert [r.file for r in read_records("folder", tmp_path, split)] == ["a.mp4"]
 
 
+@pytest.mark.parametrize(("dataset", "without"), [("folder", "2 of 4"), ("csv", "1 of 3"), ("json", "1 of 3")])
+@pytest.mark.parametrize("split", ["train", "val", "test", "all"])
+def test_a_clip_without_a_split_is_not_in_every_split_of_a_set_with_splits(tmp_path, dataset, without, split):
+    """`b.mp4` has an empty split, and in the folder `d.mp4` has no row: neither may be a training and a test clip at once."""
+    for name in "abcd":
+        (tmp_path / f"{name}.mp4").touch()
+    rows = [("a.mp4", 1, 2, ""), ("a.mp4", 3, 4, "train"), ("b.mp4", "", "", ""), ("c.mp4", 1, 2, "test")]
+    text = "file,start,end,split\n" + "".join(f"{','.join(map(str, row))}\n" for row in rows)
+    for name in ("labels.csv", "metadata.csv"):
+        (tmp_path / name).write_text(text)
+    entries = [dict(zip(("file", "start", "end", "split"), row, strict=True)) for row in rows]
+    (tmp_path / "metadata.json").write_text(json.dumps(entries))
+    with pytest.raises(
+        AvlocError,
+        match=rf"(labels|metadata)\.\w+: {without} clips have no split, the first is b\.mp4; .* a row with its split",
+    ):
+        read_records(dataset, tmp_path, split)
+    splits = {"a.mp4": "train", "b.mp4": "all", "c.mp4": "test", "d.mp4": "all"}
+    table = read_records(dataset, tmp_path)  # all clips, as `avloc extract` takes them
+    assert {r.file: r.split for r in table} == {file: splits[file] for file in table.files}
+    assert len(table) == int(without[-1])
+
+
 @pytest.mark.parametrize("dataset", ["folder", "csv"])
 def test_a_set_without_splits_has_no_other_split(tmp_path, dataset):
     (tmp_path / "a.mp4").touch()

@@ -4,7 +4,7 @@ import pytest
 
 from avloc.core.records import VideoRecord
 from avloc.core.timeline import Segment
-from avloc.datasets.readers.catalog import public_name, read_records
+from avloc.datasets.readers.catalog import get_reader, public_name, read_records
 from avloc.datasets.readers.text_labels import (
     EMPTY,
     OVERLAPPING,
@@ -103,6 +103,10 @@ def test_parts_of_llamapartialspoof_are_one_split(labels, tmp_path):
     ]
     with pytest.raises(AvlocError, match="llamapartialspoof has the splits test, got 'train'"):
         read_records("llamapartialspoof", tmp_path, "train")
+    with pytest.raises(
+        AvlocError, match=r"llamapartialspoof has no validation split; name the split: --data\.val_split"
+    ):
+        read_records("llamapartialspoof", tmp_path, get_reader("llamapartialspoof").validation)
     labels("")
     with pytest.raises(AvlocError, match="no clips"):
         read_records("llamapartialspoof", tmp_path)

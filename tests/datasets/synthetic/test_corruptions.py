@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from avloc.datasets.loading.features import FeatureDataset
 from avloc.datasets.readers import avdeepfake1m
 from avloc.datasets.readers.catalog import public_name, read_records
 from avloc.datasets.synthetic.generate import synthesize
-from avloc.errors import AvlocError
+from avloc.errors import AvlocError, MediaError
 from avloc.feature_extraction.job import run as job
+from avloc.feature_extraction.job.clip_features import ClipFeatures
 from avloc.feature_extraction.job.worker import ExtractionSettings
 from avloc.feature_extraction.media.decode import decode
 from avloc.feature_extraction.media.probe import probe
@@ -76,6 +79,18 @@ def test_extraction_copes_with_every_corruption(corrupted_set, tmp_path):
     past = examples[corruptions["past the end"]]
     assert past.record.segments[-1].end_s == pytest.approx(past.grid.end_s, abs=0.05)
     assert not examples[corruptions["no sound"]].masks[0].any()
+    live = FeatureDataset(
+        table, ClipFeatures(root, ["logmel", "residual_grid"]), ["logmel", "residual_grid"], hop_s=0.04
+    )
+    for k, record in enumerate(table):
+        if record.file == corruptions["truncated"]:
+            with pytest.raises(MediaError, match=re.escape(f"{root / record.file}: ")):
+                _ = live[k]
+            continue
+        one, other = live[k], examples[record.file]
+        assert (one.record, one.grid, one.end_s) == (other.record, other.grid, other.end_s)
+        for a, b in zip((*one.streams, *one.masks), (*other.streams, *other.masks), strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 def test_contradicting_lists_and_odd_spellings(corrupted_set):

@@ -25,6 +25,16 @@ def test_by_hand(build_arrays):
     assert scores.frames[1.0].auc == pytest.approx((1 * 8 + 1 * (6 + 2 / 2)) / 16)
 
 
+def test_time_without_rows_ranks_below_negative_scores(build_arrays):
+    # The rows as log-likelihood ratios; a clip without rows ranks with the uncovered time.
+    rows, labels = build_arrays([([(-1, 2, 3), (-4, 3, 6)], [(2, 4)]), ([], [])])
+    curve = range_curve(rows, labels, np.array([10.0, 3.0]))
+    assert curve.thresholds[:3].tolist() == [np.inf, -1, -4]
+    assert curve.thresholds[3] < -4
+    assert curve.hits.tolist() == pytest.approx([0, 1, 2, 2])
+    assert curve.alarms.tolist() == pytest.approx([0, 0, 2, 11])
+
+
 def random_clips(seed: int, clips: int = 13):
     """Rows and labels at whole milliseconds; some clips without rows, labels or a known duration."""
     rng = np.random.default_rng(seed)

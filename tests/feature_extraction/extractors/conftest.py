@@ -15,15 +15,15 @@ def arguments(tmp_path_factory):
     """By extractor, the arguments without a default: small random checkpoints."""
     folder = tmp_path_factory.mktemp("checkpoints")
     return {
-        **front_end_arguments(folder),
+        "checkpoint": {"weights": _save_front_ends(folder / "front_end.ckpt", "spectrogram", n_fft=320, channels=2)},
         **batfd_arguments(folder),
         **speech_arguments(folder),
         **video_arguments(folder),
     }
 
 
-def front_end_arguments(folder: Path) -> dict[str, dict[str, object]]:
-    """A checkpoint of a small network on a front end."""
+def _save_front_ends(path: Path, audio: str, **options: object) -> str:
+    """Save a checkpoint of a small network on a front end for each stream, and return its path."""
     from avloc.core.descriptions import TrainingContext
     from avloc.feature_extraction.extractors.catalog import build_extractor
     from avloc.models import BoundaryTransformer
@@ -37,15 +37,15 @@ def front_end_arguments(folder: Path) -> dict[str, dict[str, object]]:
         heads=2,
         audio_rows_per_step=4.0,
         visual_rows_per_step=1.0,
-        audio_front_end="spectrogram",
-        audio_front_end_options={"n_fft": 320, "channels": 2},
+        audio_front_end=audio,
+        audio_front_end_options=options,
         visual_front_end="lips",
         visual_front_end_options={"side": 32, "channels": 4},
     )
     raw = (build_extractor("waveform"), build_extractor("mouth", {"side": 32, "crop": "center"}))
     context = TrainingContext(0.04, tuple(extractor.describe() for extractor in raw), native_rate=True)
-    write_checkpoint(folder / "front_end.ckpt", network, context)
-    return {"checkpoint": {"weights": str(folder / "front_end.ckpt")}}
+    write_checkpoint(path, network, context)
+    return str(path)
 
 
 def batfd_arguments(folder: Path) -> dict[str, dict[str, object]]:
@@ -173,6 +173,18 @@ def _save_original_wavlm(file: Path, **settings: object) -> torch.nn.Module:
                 values.uniform_(0.5, 1.5)
     torch.save({"cfg": cfg, "model": network.state_dict()}, file)
     return network
+
+
+@pytest.fixture(scope="session")
+def save_front_ends():
+    """A function that saves a small network on front ends, whose audio one is of this kind."""
+    return _save_front_ends
+
+
+@pytest.fixture(scope="session")
+def small_speech():
+    """Settings of small speech networks."""
+    return {**SMALL_SPEECH, "conv_dim": [*SMALL_SPEECH["conv_dim"]]}
 
 
 @pytest.fixture(scope="session")

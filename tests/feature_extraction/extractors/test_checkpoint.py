@@ -19,15 +19,28 @@ from avloc.models.checkpoint import load_weights, write_checkpoint
 from avloc.models.stream_clock import StreamClock
 
 
-@pytest.mark.parametrize(
-    ("modality", "start_s"), [("audio", 0.0), ("audio", 0.08), ("visual", 0.0), ("visual", 0.0133)]
-)
-def test_cached_embeddings_equal_the_live_path(arguments, make_clip, modality, start_s):
-    """The network on samples and pixels, and its front end as an extractor, brought to the same steps.
+@pytest.fixture(scope="module", params=["spectrogram", "wavlm", "wav2vec2"])
+def front_ends(request, arguments, save_front_ends, small_speech, tmp_path_factory):
+    """The checkpoint of a network on a front end of the sound, and `lips`."""
+    if request.param == "spectrogram":
+        return arguments["checkpoint"]["weights"]
+    path = tmp_path_factory.mktemp("front_ends") / f"{request.param}.ckpt"
+    return save_front_ends(path, "speech", settings={"model_type": request.param, **small_speech})
 
-    Rows of sound start with a step here: of a stream that starts within one, the network embeds other groups of rows.
-    """
-    path = arguments["checkpoint"]["weights"]
+
+@pytest.mark.parametrize("start_s", [0.0, 0.08])
+def test_cached_sound_equals_the_live_path(front_ends, make_clip, start_s):
+    """Rows of sound start with a step: of a stream that starts within one, the network embeds other groups of rows."""
+    check_live_path(front_ends, make_clip, "audio", start_s)
+
+
+@pytest.mark.parametrize("start_s", [0.0, 0.0133])
+def test_cached_mouths_equal_the_live_path(arguments, make_clip, start_s):
+    check_live_path(arguments["checkpoint"]["weights"], make_clip, "visual", start_s)
+
+
+def check_live_path(path, make_clip, modality, start_s):
+    """Compare the network on samples and pixels, and its front end as an extractor, brought to the same steps."""
     checkpoint = read_checkpoint(path)
     model = build_model(checkpoint.model, checkpoint.arguments)
     load_weights(model, checkpoint)
@@ -41,7 +54,8 @@ def test_cached_embeddings_equal_the_live_path(arguments, make_clip, modality, s
         live = model.eval().stems[k](x, mask, clock)[0]
     extractor = build_extractor("checkpoint", {"weights": path, "modality": modality})
     cached = extractor.extract(make_clip(extractor, start_s=start_s))
-    assert (cached.grid.hop_s, cached.values.shape[1]) == (pytest.approx(0.04), 8)
+    hop_s = 0.02 if checkpoint.arguments[f"{modality}_front_end"] == "speech" else 0.04
+    assert (cached.grid.hop_s, cached.values.shape[1]) == (pytest.approx(hop_s), 8)
     # The same interpolation at the middles of steps, by other code; at the ends, rows are held.
     steps = TimeGrid(0.0, 0.04, len(live))
     position = np.clip(cached.grid.to_steps(steps.centers_s()) - 0.5, 0, len(cached.values) - 1)

@@ -5,9 +5,8 @@ import pytest
 from avloc.cli.main import main
 from avloc.datasets.synthetic.encode import write_mp4
 from avloc.errors import AvlocError, StoreError
-from avloc.feature_extraction.extractors.catalog import build_extractor
 from avloc.feature_extraction.job import run as job
-from avloc.feature_extraction.job.plan import JobPlan, _describe
+from avloc.feature_extraction.job.plan import JobPlan
 from avloc.feature_extraction.job.worker import ExtractionSettings
 from avloc.feature_extraction.store.feature_store import FeatureStore
 
@@ -132,15 +131,27 @@ def test_a_store_that_is_a_file(toys, clips, names, tmp_path):
         run(clips, names, tmp_path / "s")
 
 
-def test_an_extractor_that_learned_from_one_decoder_refuses_another():
-    """As `checkpoint`, whose front end was trained on the frames of a decoder."""
-    extractor = build_extractor("mouth", {"crop": "center"})
-    pyav, decord = (ExtractionSettings("clips", [("mouth", {})], backend=backend) for backend in ("pyav", "decord"))
-    assert _describe(extractor, pyav).decoder == "pyav"
-    extractor.decoder = "decord"
-    assert _describe(extractor, decord).decoder == "decord"
-    with pytest.raises(
-        AvlocError, match="mouth learned from frames of the decoder decord, not of pyav: give --decoder dec"
-    ):
-        _describe(extractor, pyav)
-    assert _describe(build_extractor("waveform"), pyav).decoder is None
+def test_shards_made_with_other_settings_are_not_reused(clips, names, tmp_path):
+    def extract(store, n_fft, files=names, **options):
+        settings = ExtractionSettings(clips, (("logmel", {"n_fft": n_fft}),))
+        return job.extract(files, FeatureStore(store), settings, **options)
+
+    def reused(n_fft, files=names):
+        report = extract(tmp_path / "a", n_fft, files)
+        return report.done, report.reused
+
+    extract(tmp_path / "a", 512, shard_clips=4)
+    extract(tmp_path / "b", 2048, names[:1])
+    description = tmp_path / "a" / "logmel" / "store.json"
+    text = description.read_bytes()
+    description.unlink()
+    message = "is of another extractor, or of other settings: want the fingerprint .*move it out of the store"
+    with pytest.raises(StoreError, match=message):
+        reused(2048)
+    assert not description.exists()  # nothing was written
+    assert reused(512) == (0, 6)
+    assert description.read_bytes() == text
+    description.write_bytes((tmp_path / "b" / "logmel" / "store.json").read_bytes())
+    for files in (names, names[1:3]):  # the saved list, and one that is new to the store
+        with pytest.raises(StoreError, match=message):
+            reused(2048, files)

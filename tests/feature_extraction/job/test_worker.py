@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from avloc.errors import AvlocError
+from avloc.feature_extraction.extractors.catalog import build_extractor
 from avloc.feature_extraction.job.worker import (
     Chunk,
     ClipDone,
     ClipTask,
     ExtractionJob,
     ExtractionSettings,
+    describe_extractor,
     process_clip,
 )
 
@@ -137,3 +139,16 @@ def test_a_clip_above_the_limit_is_refused(clips, names):
     settings = ExtractionSettings(clips, (("logmel", {}),), longest_s=1.0)
     with pytest.raises(AvlocError, match=r"0 ä.mp4: 1\.2\d* s long, want at most 1 s; raise the limit with --longest"):
         list(process_clip(ClipTask(names[0], (0,)), settings.build_extractors(), settings))
+
+
+def test_an_extractor_that_learned_from_one_decoder_refuses_another():
+    """As `checkpoint`, whose front end was trained on the frames of a decoder."""
+    extractor = build_extractor("mouth", {"crop": "center"})
+    assert describe_extractor(extractor, "pyav").decoder == "pyav"
+    extractor.decoder = "decord"
+    assert describe_extractor(extractor, "decord").decoder == "decord"
+    with pytest.raises(
+        AvlocError, match="mouth learned from frames of the decoder decord, not of pyav: give --decoder dec"
+    ):
+        describe_extractor(extractor, "pyav")
+    assert describe_extractor(build_extractor("waveform"), "pyav").decoder is None

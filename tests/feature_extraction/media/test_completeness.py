@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from fractions import Fraction
+
 import av
 import pytest
 
@@ -37,6 +39,29 @@ def test_a_whole_file_has_no_problem_and_one_that_was_cut_off_has(tmp_path, fram
     cut.write_bytes(whole.read_bytes()[: int(part * whole.stat().st_size)])
     kind = "clip" if suffix == "flv" else "audio"
     assert any(f"the {kind} ends at 0." in line and "its header claims 1.2" in line for line in problems(cut))
+
+
+def write_late(path, start_s):
+    """Write 17 frames at 25 fps, the first one at `start_s`, a whole number of seconds."""
+    with av.open(str(path), "w") as target:
+        picture = target.add_stream("mpeg2video", rate=25)
+        picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
+        for k in range(17):
+            frame = av.VideoFrame(64, 48, "yuv420p")
+            frame.pts, frame.time_base = 25 * start_s + k, Fraction(1, 25)
+            target.mux(picture.encode(frame))
+        target.mux(picture.encode())
+    return path
+
+
+@pytest.mark.parametrize("start_s", [0, 3, 100])
+@pytest.mark.parametrize("suffix", ["asf", "wmv", "wtv", "mov", "mkv"])
+def test_a_late_start_is_no_claim_of_a_later_end(tmp_path, suffix, start_s):
+    path = write_late(tmp_path / f"a.{suffix}", start_s)
+    with av.open(str(path)) as container:
+        (end_s,) = claimed_ends_s(container, {"visual": container.streams.video[0], "audio": None}).values()
+    assert end_s == pytest.approx(start_s + 17 / 25, abs=0.05)
+    assert not any("its header claims" in line for line in problems(path, audio=False))
 
 
 def test_a_part_that_ends_before_the_cut_is_complete(tmp_path, frames, beep):

@@ -144,6 +144,35 @@ def test_shards_carry_the_fingerprint(tmp_path):
         assert read_attribute(file, "extractor") == store.fingerprint("toy")
 
 
+def test_shards_of_other_settings_are_not_read(tmp_path):
+    store = FeatureStore(tmp_path)
+    with ShardWriter(store.prepare(TOY) / shard_name(0, ["a"]), 3, "0123456789abcdef") as shard:
+        shard.end("a", 0.0)
+    message = f"want the fingerprint {store.fingerprint('toy')}, got 0123456789abcdef"
+    for read in (store.files, store.failures, lambda name: store.has(name, "a")):
+        with pytest.raises(StoreError, match=message):
+            read("toy")
+
+
+def test_a_lost_description_is_replaced_only_by_the_one_of_the_shards(tmp_path):
+    store = FeatureStore(tmp_path)
+    path = store.prepare(TOY) / "store.json"
+    text = path.read_text()
+    with ShardWriter(path.with_name(shard_name(0, ["a"])), 3, store.fingerprint("toy")) as shard:
+        shard.end("a", 0.0)
+    path.unlink()
+    other = dataclasses.replace(TOY, parameters={"n_fft": 2048})
+    assert store.expected_fingerprint(other) != store.expected_fingerprint(TOY)
+    for refuse in (store.check, store.prepare):
+        with pytest.raises(StoreError, match="of other settings: .*move it out of the store, or name another store"):
+            refuse(other)
+    assert not path.exists()
+    assert not store.check(TOY)
+    store.prepare(TOY)
+    assert path.read_text() == text
+    assert store.expected_fingerprint(other) == store.fingerprint("toy")
+
+
 def test_damaged_shard_and_description_are_named(store):
     path = sorted((store.root / "toy").glob("*.h5"))[0]
     path.write_bytes(b"no shard")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 
 import h5py
 import numpy as np
@@ -197,3 +198,18 @@ def test_contradicting_tables_are_an_error_of_the_reader(tmp_path):
         file["offsets"][1] = 10**12
     with pytest.raises(StoreError, match="its offsets end at 1000000000000, it has 3 rows"):
         ShardIndex(tmp_path, hop_s=0.5, dim=2)
+
+
+def test_shards_made_with_other_settings_are_refused(tmp_path):
+    """One that does not name its extractor, as of format version 2, is read."""
+    write(tmp_path, 0, {"a": 3})
+    named = tmp_path / shard_name(1, ["b"])
+    with ShardWriter(named, 2, "5d41402abc4b2a76") as shard:
+        shard.add("b", Features(np.ones((5, 2), np.float32), TimeGrid(0.0, 0.5, 5)))
+    index = ShardIndex(tmp_path, hop_s=0.5, dim=2, fingerprint="5d41402abc4b2a76")
+    assert index.locate(["a", "b"]).tolist() == [[0, 0], [1, 0]]
+    message = (
+        f"{named}: is of another extractor, or of other settings: want the fingerprint 44136fa3, got 5d41402abc4b2a76; "
+    )
+    with pytest.raises(StoreError, match=f"^{re.escape(message)}.*move it out of the store, or name another store$"):
+        ShardIndex(tmp_path, hop_s=0.5, dim=2, fingerprint="44136fa3")

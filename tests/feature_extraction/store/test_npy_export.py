@@ -46,6 +46,14 @@ def export(store, out, *, overwrite=False, **more):
     return run_export(plan_export(store, "toy", out, overwrite=overwrite, **more), overwrite=overwrite)
 
 
+def test_a_shard_of_other_settings_is_refused_before_anything_is_written(store, tmp_path):
+    with ShardWriter(store.root / "toy" / shard_name(2, ["e.mp4"]), 3, "0123456789abcdef") as shard:
+        shard.end("e.mp4", 0.0)
+    with pytest.raises(StoreError, match=f"want the fingerprint {store.fingerprint('toy')}, got 0123456789abcdef"):
+        export(store, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_file_per_clip_and_a_description(store, tmp_path):
     out = tmp_path / "out"
     progress = []

@@ -75,6 +75,21 @@ def test_existing_shards_are_kept(folder, store):
         import_features(source, FeatureStore(store.root), shard_clips=3)
 
 
+def test_shards_of_other_settings_are_not_kept(folder, store):
+    source, other = (read_npy_folder(folder, replace(OPTIONS, hop_s=hop_s)) for hop_s in (0.04, 0.08))
+    import_features(source, store, shard_clips=3)
+    path = store.root / "tsn" / "store.json"
+    path.unlink()
+    with pytest.raises(StoreError, match=r"h5: is of another extractor, or of other settings: want .*move it out"):
+        import_features(other, store)
+    assert not path.exists()
+    assert import_features(source, store).reused == 4
+    FeatureStore(store.root / "other").prepare(other.description)
+    path.write_bytes((store.root / "other" / "tsn" / "store.json").read_bytes())
+    with pytest.raises(StoreError, match=r"h5: is of another extractor, or of other settings: want .*move it out"):
+        import_features(other, store)
+
+
 def test_clock_names_and_axes_follow_the_options(folder, store, tmp_path):
     transposed = tmp_path / "transposed"
     transposed.mkdir()

@@ -9,7 +9,7 @@ import pytest
 
 from avloc.errors import AvlocError
 from avloc.heads.candidates import ClipCandidates, PointCandidates, PointDecoding
-from avloc.inference.raw.raw_file import NamedClip, RawFile, RawSettings, pack_clips, write_raw
+from avloc.inference.raw.raw_file import NamedClip, RawFile, RawSettings, is_validation, pack_clips, write_raw
 from avloc.inference.raw.windows import RawClip, RawWindow
 
 SETTINGS = RawSettings(PointDecoding(sigma=0.3), 50, "hash", "lavdf", "dev", "dev")
@@ -42,6 +42,24 @@ def same(one, other):
                 x, y = getattr(left, name), getattr(right, name)
                 assert x.dtype == y.dtype
                 np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize(
+    ("split", "validation", "expected"),
+    [
+        ("held-out", "held-out", True),
+        ("Dev", "val", True),
+        ("train", "val", False),
+        ("all", "val", False),
+        ("test", "test", False),
+        ("testA", "testA", False),
+        ("Eval", "Eval", False),
+        ("", "", False),
+    ],
+)
+def test_settings_are_tuned_on_no_test_split(split, validation, expected):
+    """Whatever a dataset calls its validation split."""
+    assert is_validation(split, validation) is expected
 
 
 def test_clips_come_back_bit_by_bit(tmp_path):

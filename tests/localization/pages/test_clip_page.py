@@ -77,6 +77,13 @@ def test_an_uncalibrated_audio_file_without_segments(empty_localization, read_ht
     assert len(document.find("tr")) == 1
 
 
+def test_one_fit_makes_probabilities(localization):
+    alone = replace(localization, calibration={"visual": localization.calibration["visual"]})
+    text = page(alone, None, 0.2)
+    assert "Probabilities hold at the prior of" in text
+    assert "is not calibrated" not in text
+
+
 def test_a_stream_that_was_not_judged_has_its_reason_and_no_number(localization):
     reason = "the network judges the audio stream alone"
     alone = replace(

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from avloc.datasets.synthetic.encode import write_mp4
+from avloc.errors import MediaError
+from avloc.feature_extraction.media import limits
 from avloc.localization.pages import stills as stills_module
 from avloc.localization.pages.stills import HEIGHT, segment_stills
 from avloc.localization.segment import LocalizedSegment
@@ -31,6 +33,19 @@ def test_files_without_a_picture_have_no_stills(beep, tmp_path):
     for name in ("a.mp4", "b.mp4", "missing.mp4"):
         assert segment_stills(tmp_path / name, [segment(0.4, 0.8)]) == [[]]
     assert segment_stills(tmp_path / "missing.mp4", []) == []
+
+
+@pytest.mark.parametrize("claims_less", [False, True])
+def test_a_picture_above_the_limit_is_not_decoded(frames, tmp_path, monkeypatch, claims_less):
+    path = tmp_path / "a.mp4"
+    write_mp4(path, frames, None)  # 64 × 48
+    assert stills_module._display_format(path) is not None
+    monkeypatch.setattr(limits, "MOST_PIXELS", 1000)
+    if claims_less:  # the decoder itself refuses what the header hides
+        monkeypatch.setattr(stills_module, "check_picture", lambda *_: None)
+    with pytest.raises(MediaError, match=r"a\.mp4: " + ("" if claims_less else "its picture claims 64 × 48 pixels")):
+        stills_module._display_format(path)
+    assert segment_stills(path, [segment(0.4, 0.8)]) == [[]]
 
 
 def test_only_the_strongest_segments_get_stills(frames, beep, tmp_path, monkeypatch):

@@ -40,6 +40,7 @@ def make_output(loss, length=T, auxiliary=0):
         step_mask=torch.ones(1, length, branches, dtype=torch.bool),
         distance_log_probs=torch.zeros(1, length, branches, 2, BINS).log_softmax(-1),
         auxiliary_logits=torch.zeros(1, length, 2, auxiliary),
+        modality_mask=torch.ones(1, 2, dtype=torch.bool),
     )
 
 

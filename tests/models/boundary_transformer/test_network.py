@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -101,7 +103,41 @@ def test_missing_modality_has_no_effect(model, missing):
     assert len(rows)
     if len(model.fuse) == 2:  # a missing modality has no proposals
         assert not output.point_mask[..., missing].any()
-        assert not rows.modality_scores[:, missing].any()
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+def test_a_missing_modality_is_never_scored(model, missing):
+    """Its head scores 0.9 everywhere; the rows, their order and the gate are those of the other head alone."""
+    inputs, certain = make_inputs(), torch.tensor(9.0).log()
+    inputs[2 + missing][0] = False  # of the first clip of two
+    output = model(*inputs)
+    assert output.modality_mask.tolist() == [[missing == 1, missing == 0], [True, True]]
+    step_logits, point_logits = output.step_logits.clone(), output.point_logits.clone()
+    step_logits[..., missing] = point_logits[..., missing] = certain
+    output = output._replace(step_logits=step_logits, point_logits=point_logits)
+    absent, both = model.candidates(output, [TimeGrid(0, 0.04, T)] * B)
+    expected = output.step_logits[0, :, 1 - missing].sigmoid().max().item()
+    assert (absent.step_score, both.step_score) == (pytest.approx(expected), pytest.approx(0.9))
+    rows, whole = (model.decoding.decode(each) for each in (absent, both))
+    assert len(rows)
+    assert not rows.modality_scores[:, missing].any()
+    assert (rows.scores <= rows.modality_scores[:, 1 - missing]).all()
+    assert whole.modality_scores[:, missing].max() == pytest.approx(0.9)
+    assert (rows.scores[:-1] >= rows.scores[1:]).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_high_logits_of_half_precision_stay_apart(dtype):
+    """In half precision, the sigmoids of 6.25 and 8.5 are 1 (bfloat16), those of 8.5 and 9.5 equal (float16)."""
+    model = build(PLAIN, boundary_power=0.0)
+    output = model(*make_inputs())
+    logits = torch.full_like(output.point_logits, -9.5)
+    logits[0, :3, 0] = torch.tensor([6.25, 9.5, 8.5])
+    halves = {name: getattr(output, name).to(dtype) for name in ("distances", "boundary_logits", "step_logits")}
+    clip, _ = model.candidates(output._replace(point_logits=logits.to(dtype), **halves), [TimeGrid(0, 0.04, T)] * B)
+    strong = clip.branches[0].modality_scores[:, 0]
+    expected = [1 / (1 + math.exp(-logit)) for logit in (6.25, 9.5, 8.5)]
+    assert strong[strong > 0.5] == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("missing", [0, 1])

@@ -47,6 +47,18 @@ def test_evidence_is_of_the_branch_s_own_stream():
     assert not torch.allclose(first.logits, second.logits)
 
 
+def test_distances_are_of_single_precision_under_autocast():
+    """The mean of three bins is 65.5 / 3 strides; in bfloat16 it would be 21.875."""
+    branch = PointBranch(**{**TINY, "distance_bins": 24})
+    logits = torch.full((1, 47, 48), -50.0)
+    logits[..., [20, 21, 23]] = logits[..., [24 + 20, 24 + 21, 24 + 23]] = 50.0
+    branch.distance_head = _Constant(logits.bfloat16())
+    branch.response_head = _Constant(torch.zeros(1, 47, 2, dtype=torch.bfloat16))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        distances, _ = branch.point_distances(torch.zeros(1, 47, 4), full(47))
+    assert distances[0, 23].tolist() == pytest.approx([65.5 / 3, 65.5 / 3], abs=1e-4)
+
+
 @pytest.mark.parametrize("length", [1, 2, 19])
 def test_shapes(length):
     points = length + (length + 1) // 2
