@@ -96,7 +96,7 @@ def _describe_end(cli: Any, best: str) -> str:
     if score is not None:
         text += f" ({callback.monitor} {float(score):.3f})"
     words = ["avloc", "predict", "--checkpoint", best, "--dataset", str(data.dataset), "--root", str(data.root)]
-    store = getattr(data, "store", None)
+    store = None if getattr(data, "from_clips", False) else getattr(data, "store", None)
     words += [] if store is None else ["--store", str(getattr(store, "root", store))]
     network = type(cli.model.model)
     if not network.__module__.startswith("avloc."):

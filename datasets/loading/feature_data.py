@@ -113,9 +113,8 @@ class FeatureData(SplitData):
             raise AvlocError(f"want copies ≥ 0, got {copies}")
         if from_clips and copies:
             raise AvlocError("copies are read from a store, and from_clips decodes the clips; leave one of them out")
-        self.features = self._open(store, list(extractors), from_clips=from_clips)
-        self.store = self.features if isinstance(self.features, FeatureStore) else None
-        self.extractors = self.features.extractors() if from_clips else list(extractors)
+        self.from_clips, self.store = from_clips, self._open(store, extractors, from_clips=from_clips)
+        self.extractors = self.store.extractors() if from_clips else list(extractors)
         self.hop_s, self.longest_s, self.modality = hop_s, longest_s, modality
         self.native_rate, self.shares = native_rate, shares
         self.recipe, self.copies = None if augment is None else read_recipe(augment), copies
@@ -140,11 +139,11 @@ class FeatureData(SplitData):
 
     def _describe(self, name: str) -> ExtractorDescription:
         """Describe an extractor of these data, or one of the stream that the network is not given."""
-        return build_extractor(name).describe() if self._is_absent(name) else self.features.describe(name)
+        return build_extractor(name).describe() if self._is_absent(name) else self.store.describe(name)
 
     def _is_absent(self, name: str) -> bool:
         """Tell whether the store lacks an extractor without weights, of the stream that the network is not given."""
-        if self.modality is None or name not in EXTRACTORS or name in self.features.extractors():
+        if self.modality is None or name not in EXTRACTORS or name in self.store.extractors():
             return False
         with contextlib.suppress(AvlocError):  # it needs weights
             return build_extractor(name).modality != self.modality
@@ -173,7 +172,7 @@ class FeatureData(SplitData):
             )
         if not needs_segments and not self.clip_labels_only:
             raise AvlocError("the network learns from clip labels (clip_pooling): set --data.clip_labels_only true")
-        source = "clips'" if self.store is None else "store's"
+        source = "clips'" if self.from_clips else "store's"
         for modality, dim in self.dims().items():
             expected = network.arguments[f"{modality}_dim"]
             if expected != dim:
@@ -207,7 +206,7 @@ class FeatureData(SplitData):
         shares = self.shares if training else dict.fromkeys(self.shares, 0.0)
         dataset = FeatureDataset(
             self._records(split, training=training),
-            self.features,
+            self.store,
             [name for name in self.extractors if not self._is_absent(name)],
             hop_s=self.hop_s,
             longest_s=longest_s,

@@ -308,6 +308,9 @@ def test_the_next_command_is_one_that_works(dataset, split):
     text = _describe_end(cli, "b.ckpt")
     assert f"--split {split} --out predictions.json" in text
     assert f"--network '{__name__}." in text or f"--network {__name__}." in text
+    assert "--store S" in text
+    data.from_clips = True
+    assert "--store" not in _describe_end(cli, "b.ckpt")
 
 
 def test_clip_labels_choose_the_checkpoint_by_the_auc(words, tiny_set, tiny_store, tmp_path, capsys, monkeypatch):
