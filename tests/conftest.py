@@ -294,6 +294,24 @@ def bombs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture
+def write_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], Path]]:
+    """A function that writes a module that the test, and processes started by it, can import; it returns its folder."""
+    written = []
+
+    def write(name: str, text: str) -> Path:
+        folder = tmp_path / "modules"
+        folder.mkdir(exist_ok=True)
+        (folder / f"{name}.py").write_text(text)
+        monkeypatch.syspath_prepend(folder)
+        written.append(name)
+        return folder
+
+    yield write
+    for name in written:
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
 def frames() -> np.ndarray:
     """30 frames of 48 × 64 whose brightness is their number times 7."""
     return np.stack([np.full((48, 64, 3), 7 * k, dtype=np.uint8) for k in range(30)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -121,7 +120,7 @@ def _extract(options: DemoOptions) -> None:
 
 def _train(options: DemoOptions) -> None:
     from avloc.cli.train import parse as parse_training
-    from avloc.io.files import replacing
+    from avloc.io.files import copy_file
     from avloc.training.command import train
 
     final, run_folder = options.out / "checkpoint.ckpt", options.out / "training"
@@ -139,8 +138,7 @@ def _train(options: DemoOptions) -> None:
     if not sys.stderr.isatty():
         words += ["--trainer.enable_progress_bar", "false"]
     best = train(parse_training(words).words)
-    with replacing(final, best.stat().st_size, sync=True) as temporary:
-        shutil.copyfile(best, temporary)
+    copy_file(best, final, sync=True)
 
 
 def _predict(options: DemoOptions) -> None:

@@ -122,6 +122,22 @@ def replacing(path: str | Path, size: int | None = None, *, sync: bool = False) 
         temporary.unlink(missing_ok=True)
 
 
+def copy_file(source: str | Path, target: str | Path, *, sync: bool = False) -> None:
+    """Copy a file, so that the copy appears complete; missing parent folders are created.
+
+    Args:
+        source: the file.
+        target: name of the copy.
+        sync: as for `replacing`.
+
+    Raises:
+        AvlocError: if `target` is a folder.
+        OSError: if the file cannot be read, or the copy not be written.
+    """
+    with replacing(target, Path(source).stat().st_size, sync=sync) as temporary:
+        shutil.copyfile(source, temporary)
+
+
 def _sync(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())

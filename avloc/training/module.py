@@ -77,8 +77,8 @@ def warn_of_shared_clips(training: Iterable[str], validation: Sequence[str]) -> 
         training: files of the training clips.
         validation: files of the validation clips.
     """
-    known = set(training)
-    shared = [file for file in validation if file in known]
+    training_files = set(training)
+    shared = [file for file in validation if file in training_files]
     if shared:
         text = (
             f"{len(shared)} of {len(validation)} validation clips are training clips too, the first is {shared[0]}: the scores "
@@ -161,7 +161,7 @@ class LocalizationModule(pl.LightningModule):
         self._validates_segments = True
         self.context: TrainingContext | None = None
         self.description: NetworkDescription | None = None
-        self._calibrated_step = 0  # at which the context's calibration was fitted
+        self._calibrated_step = 0  # the step of the context's calibration
 
     def setup(self, stage: str) -> None:
         """Check that data and network fit, and remember for the checkpoint the data it is trained on."""

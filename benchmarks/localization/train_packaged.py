@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import math
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -43,7 +42,7 @@ from avloc.errors import AvlocError
 from avloc.evaluation import TemporalAveragePrecision, Truth, score_detection
 from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.inference import Localizer
-from avloc.io.files import read_json, replacing, write_json, write_text
+from avloc.io.files import copy_file, read_json, write_json, write_text
 from avloc.models.checkpoint import write_checkpoint
 from avloc.models.network import as_module
 from avloc.models.packaged import FACTS, FOLDER, STREAMS, scope_text
@@ -127,8 +126,7 @@ def run_training(streams: str, data: Data, options: argparse.Namespace) -> Path:
     best = train(parse_training(words).words)
     settings = {"config": options.config, "epochs": options.epochs, "seed": options.seed}
     write_json(folder / f"{streams}.json", {**settings, "trained": datetime.date.today().isoformat()})
-    with replacing(final, best.stat().st_size) as temporary:
-        shutil.copyfile(best, temporary)
+    copy_file(best, final)
     return final
 
 

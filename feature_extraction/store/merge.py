@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from avloc.feature_extraction.store.feature_store import FORMAT_VERSION, Feature
 from avloc.feature_extraction.store.repeats import RepeatedClips
 from avloc.feature_extraction.store.shard_file import open_shard
 from avloc.feature_extraction.store.shard_tables import read_attribute, read_tables
-from avloc.io.files import file_sha256, remove_stale, replacing
+from avloc.io.files import copy_file, file_sha256, remove_stale
 
 
 @dataclass(slots=True)
@@ -197,7 +196,6 @@ def _copy(source: Path, target: Path, *, link: bool) -> None:
         else:
             return
     try:
-        with replacing(target, source.stat().st_size, sync=True) as temporary:
-            shutil.copyfile(source, temporary)
+        copy_file(source, target, sync=True)
     except FileNotFoundError as error:
         raise AvlocError(f"{source}: disappeared while it was copied; run the same merge again") from error

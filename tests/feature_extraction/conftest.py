@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import sys
-
 import pytest
 
 from avloc.datasets.synthetic.encode import write_mp4
@@ -123,14 +121,9 @@ class Network(NetworkExtractor):
 
 
 @pytest.fixture
-def toys(tmp_path, monkeypatch):
+def toys(write_module):
     """A module `avloc_toys` of extractors that misbehave, importable here and in processes started by the test."""
-    folder = tmp_path / "toys"
-    folder.mkdir()
-    (folder / "avloc_toys.py").write_text(TOYS)
-    monkeypatch.syspath_prepend(folder)
-    yield folder
-    sys.modules.pop("avloc_toys", None)
+    return write_module("avloc_toys", TOYS)
 
 
 @pytest.fixture

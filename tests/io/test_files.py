@@ -15,6 +15,7 @@ import pytest
 from avloc.errors import AvlocError, StoreError
 from avloc.io import files
 from avloc.io.files import (
+    copy_file,
     describe_os_error,
     file_sha256,
     format_bytes,
@@ -271,3 +272,15 @@ def test_fields_keep_the_numbers_of_their_lines(tmp_path):
     path.write_bytes(b"\xff")
     with pytest.raises(AvlocError, match="not text in UTF-8"):
         list(numbered_fields(path, "label file"))
+
+
+def test_a_copy_is_whole_or_absent(tmp_path):
+    source, target = tmp_path / "a.bin", tmp_path / "new" / "b.bin"
+    source.write_bytes(b"content" * 3)
+    copy_file(source, target)
+    assert target.read_bytes() == b"content" * 3
+    with pytest.raises(FileNotFoundError):
+        copy_file(tmp_path / "missing", tmp_path / "c.bin")
+    with pytest.raises(AvlocError, match="is a folder"):
+        copy_file(source, tmp_path / "new")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.bin", "b.bin", "new"]

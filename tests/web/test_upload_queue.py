@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 import time
 
@@ -42,15 +41,12 @@ class Crashing:
 
 
 @pytest.fixture
-def crashing(tmp_path, monkeypatch):
+def crashing(write_module):
     """A job in a module that workers can import."""
-    (tmp_path / "tasks").mkdir()
-    (tmp_path / "tasks" / "avloc_crashing_tasks.py").write_text(TASKS)
-    monkeypatch.syspath_prepend(tmp_path / "tasks")
+    write_module("avloc_crashing_tasks", TASKS)
     import avloc_crashing_tasks
 
-    yield avloc_crashing_tasks.Crashing()
-    sys.modules.pop("avloc_crashing_tasks")
+    return avloc_crashing_tasks.Crashing()
 
 
 def add(queue, name="a.mp4", content=b"x"):

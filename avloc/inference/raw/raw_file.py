@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "avloc.raw/1"
 VALIDATION_NAMES = ("val", "valid", "validation", "dev")
-TEST_NAMES = ("test", "eval")  # with which the names of test splits begin
+TEST_NAMES = ("test", "eval")  # first letters of the names of test splits
 ROW_ARRAYS = ("segments", "modality_scores", "end_probabilities")
 ARRAYS = ("names", "windows", "shares", "end_s", "inner_s", "step_score", "counts", *ROW_ARRAYS)
 Arrays = Mapping[str, "npt.NDArray[Any]"]

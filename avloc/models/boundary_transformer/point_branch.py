@@ -122,9 +122,8 @@ class PointBranch(nn.Module):
         starts = pad(response[..., 0], (bins - 1, 0), value=MASKED_LOGIT).unfold(1, bins, 1).flip(-1)  # B, T, K
         ends = pad(response[..., 1], (0, bins - 1), value=MASKED_LOGIT).unfold(1, bins, 1)  # B, T, K
         logits = torch.stack([starts, ends], 2) + prediction.unflatten(-1, (2, bins))
-        log_probs = logits.float().log_softmax(
-            -1
-        )  # in bfloat16, as autocast on a CPU has it, 16 strides come in eighths
+        # In single precision: bfloat16, which autocast on a CPU keeps here, has only eighths at 16 strides.
+        log_probs = logits.float().log_softmax(-1)
         edges = torch.arange(bins, device=x.device, dtype=log_probs.dtype) + 0.5
         return (log_probs.exp() * edges).sum(-1), log_probs
 

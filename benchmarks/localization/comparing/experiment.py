@@ -7,7 +7,6 @@ split is read by `test` alone.
 from __future__ import annotations
 
 import logging
-import shutil
 import tempfile
 import time
 import warnings
@@ -35,7 +34,7 @@ from avloc.datasets.readers.clip_records import ClipRecordTable
 from avloc.datasets.readers.table import RecordTable, as_table
 from avloc.errors import AvlocError
 from avloc.evaluation.metrics import score_rows
-from avloc.io.files import read_json, replacing, write_json
+from avloc.io.files import copy_file, read_json, write_json
 
 BATCH = 16
 IOUS, COUNTS = (0.5, 0.75, 0.9, 0.95), (10,)
@@ -200,8 +199,7 @@ def train(task: Task, module: BudgetedModule, data: FeatureData) -> Training:
         begin = time.perf_counter()
         trainer.fit(module, datamodule=data)
         seconds = time.perf_counter() - begin
-        with replacing(task.weights_file) as temporary:
-            shutil.copyfile(best.best_model_path, temporary)
+        copy_file(best.best_model_path, task.weights_file)
         return Training(seconds, trainer.current_epoch)
 
 

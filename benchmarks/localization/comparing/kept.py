@@ -6,12 +6,11 @@ here and there. The folder is laid out as that of a benchmark, without its media
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 from avloc.errors import AvlocError
-from avloc.io.files import read_json, replacing, write_json
+from avloc.io.files import copy_file, read_json, write_json
 
 MARKER = Path("clips", "corpus.json")
 LABELS = (MARKER, Path("clips", "val_metadata.json"), Path("clips", "truth", "test_metadata.json"))
@@ -22,7 +21,7 @@ RESULTS = ("runs/*/*.json", "predictions/*/*/*.npz")
 
 
 def exchange(folder: Path, kept: Path) -> tuple[int, int]:
-    """Give two folders of a corpus the results of each other; what is there stays.
+    """Give two folders of a corpus the results of each other; existing files stay.
 
     Args:
         folder: of the benchmark, with its corpus.
@@ -59,8 +58,6 @@ def _copy(names: Iterable[Path], source: Path, target: Path) -> int:
     count = 0
     for name in names:
         if not (target / name).exists():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            with replacing(target / name) as temporary:
-                shutil.copyfile(source / name, temporary)
+            copy_file(source / name, target / name)
             count += 1
     return count

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import sys
-
 import pytest
 
 TASKS = '''
@@ -100,13 +98,9 @@ class Job:
 
 
 @pytest.fixture
-def toy_job(tmp_path, monkeypatch):
+def toy_job(write_module):
     """Makes a job whose tasks do what their name says, in a module that workers can import."""
-    folder = tmp_path / "tasks"
-    folder.mkdir()
-    (folder / "avloc_tasks.py").write_text(TASKS)
-    monkeypatch.syspath_prepend(folder)
+    write_module("avloc_tasks", TASKS)
     import avloc_tasks
 
-    yield avloc_tasks.Job
-    sys.modules.pop("avloc_tasks", None)
+    return avloc_tasks.Job

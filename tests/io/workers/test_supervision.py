@@ -164,8 +164,8 @@ if __name__ == "__main__":
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_workers_end_with_their_parent(toy_job, tmp_path, wait_for_end, number):
     """A killed job leaves no worker behind, idle or in a library that blocks the interpreter."""
-    (tmp_path / "tasks" / "job.py").write_text(PARENT)
-    command = [sys.executable, str(tmp_path / "tasks" / "job.py")]
+    (tmp_path / "modules" / "job.py").write_text(PARENT)
+    command = [sys.executable, str(tmp_path / "modules" / "job.py")]
     parent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     workers = [int(pid) for pid in parent.stdout.readline().split()]
     assert len(workers) == 2
