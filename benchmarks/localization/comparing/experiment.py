@@ -10,7 +10,7 @@ import logging
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -155,6 +155,7 @@ class SystemData(FeatureData):
             **system.data,
         )
         self.labels_per_modality = system.labels_per_modality
+        self.held_back = files_of_methods(out / "clips", system.held_back)
         if shift_s:
             self.store = ShiftedStore(out / "features", shift_s)
 
@@ -162,10 +163,20 @@ class SystemData(FeatureData):
         records = super()._records(split, training=training)
         if isinstance(records, ClipRecordTable):
             return records
+        if training and self.held_back:
+            records = as_table([record for record in records if record.file not in self.held_back])
         if training and self.labels_per_modality:
             return records
         # A system of one modality must not learn how far the other one's forgery reaches.
         return as_table([only(record, self.modality or "").with_joined_segments() for record in records])
+
+
+def files_of_methods(clips: Path, methods: Sequence[str]) -> frozenset[str]:
+    """Name the clips that have a forgery of one of some methods."""
+    if not methods:
+        return frozenset()
+    details = corpus.read_details(clips)
+    return frozenset(file for file, each in details.items() if not {*methods}.isdisjoint(each.methods.values()))
 
 
 # Training.

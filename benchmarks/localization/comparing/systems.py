@@ -40,6 +40,7 @@ class System:
         clip_labels_only: train and choose the weights without any segment, by the AUC of the clips.
         extractors: the features of both streams.
         data: other options of `avloc.datasets.FeatureData`.
+        held_back: methods whose clips are left out of the training, so that validation meets them as unseen ones.
     """
 
     network: str
@@ -55,6 +56,7 @@ class System:
     clip_labels_only: bool = False
     extractors: tuple[str, ...] = FEATURES
     data: Mapping[str, object] = field(default_factory=dict)
+    held_back: tuple[str, ...] = ()
 
     @property
     def monitor(self) -> str:
@@ -68,6 +70,7 @@ class System:
         settings += ["clip labels only"] if self.clip_labels_only else []
         settings += [self.extractors] if self.extractors != FEATURES else []
         settings += [self.data] if self.data else []
+        settings += [self.held_back] if self.held_back else []
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
 
     @property
@@ -228,6 +231,7 @@ ABLATION = {
     ),
     "wide": _BASE.with_arguments("width 128", width=128),
     "with_pseudo": replace(_BASE, title="+ pseudo-forgeries", pseudo_forgeries=0.3),
+    "more_dropout": _BASE.with_arguments("dropout 0.2", dropout=0.2, input_dropout=0.2, modality_dropout=0.2),
 }
 _AUDIO = REFERENCES["audio_alone"]
 _WITHOUT_STEM = {
@@ -252,6 +256,9 @@ FRONT_ENDS = {
     "phase": _front_end("spectrogram, magnitude and phase", "spectrogram"),
     "phase_differences": _front_end("spectrogram, all planes", "spectrogram", differences=True),
     "long_window": _front_end("spectrogram, all planes, 64 ms", "spectrogram", n_fft=1024, differences=True),
+    "more_channels": _front_end(
+        "spectrogram, all planes, twice the channels", "spectrogram", channels=24, differences=True
+    ),
     "sinc": _front_end("raw, sinc filters", "raw"),
     "learned": _front_end("raw, learned filters", "raw", kind="learned"),
     "augmented": _front_end("all planes, + augmentation", "spectrogram", {"augment": "light"}, differences=True),
@@ -260,4 +267,20 @@ FRONT_ENDS = {
     ),
     "spliced": _front_end("all planes, + hard negatives", "spectrogram", {"hard_negatives": 0.3}, differences=True),
 }
-SYSTEMS = MAIN | REFERENCES | TRIALS | RANGE_TRIALS | ABLATION | FRONT_ENDS
+# Cross-validation over the methods: each training leaves out the clips of three methods, which validation meets as unseen ones.
+# One mouth method is in all trainings.
+FOLDS: dict[str, tuple[str, ...]] = {
+    "a": ("spectral-vocoder", "mel-griffin-lim", "nearest-generator"),
+    "b": ("transposed-vocoder", "lpc", "low-resolution"),
+    "c": ("flite", "opus", "averaged"),
+}
+_HELD_BACK = (
+    *(OURS, "actionformer", "ummaformer", "tridet"),
+    *("no_evidence", "plain_points", "more_dropout", "wide", "with_pseudo", "pyramid", "no_differences", "no_cross"),
+)
+HELD_BACK = {
+    f"{name}_{fold}": replace((MAIN | ABLATION)[name], held_back=methods)
+    for fold, methods in FOLDS.items()
+    for name in _HELD_BACK
+}
+SYSTEMS = MAIN | REFERENCES | TRIALS | RANGE_TRIALS | ABLATION | FRONT_ENDS | HELD_BACK
