@@ -37,7 +37,7 @@ MODALITY_OF_TYPE = {
 MODALITY_OF_FLAGS = {(False, False): "real", (True, False): "audio", (False, True): "visual", (True, True): "both"}
 GENERATORS = ("audio_model", "video_model")
 NO_SPLIT = ""
-"""The split of an entry without one, which belongs to every split."""
+"""The split of an entry without one."""
 DURATIONS = (("duration", 1.0), ("audio_frames", float(DEFAULT_SAMPLE_RATE)), ("video_frames", DEFAULT_FPS))
 
 
@@ -134,13 +134,14 @@ def read_truth(
     Args:
         path: the metadata file; `~` is expanded.
         segments_field: the field with the list of [start, end] in seconds.
-        split: keep only the clips of this split, if the metadata have splits (LAV-DF's hold all three). `val` and `dev` are one,
-            unless the metadata have both.
+        split: keep only the clips of this split, if the metadata have splits (LAV-DF's hold all three); without any splits,
+            every clip belongs to every split. `val` and `dev` are one, unless the metadata have both.
         details: also read generators and sources, which takes longer. Without them, `generators` is empty, and each clip is
             its own source.
 
     Raises:
-        AvlocError: if the file is malformed, or no clips are left; names the entry.
+        AvlocError: if the file is malformed, or no clips are left; or, with `split`, if some clips have a split and others have
+            none, or a clip of this split is in another one too. Names the entry or the clip.
     """
     path = Path(path).expanduser()
     collector = _EntryCollector(path, segments_field, split, details)
@@ -181,7 +182,12 @@ class _Entries:
 
 @dataclass(slots=True)
 class _EntryCollector:
-    """Checks and collects the entries of a metadata file."""
+    """Checks and collects the entries of a metadata file.
+
+    Attributes:
+        splits: split of each collected entry, if a split is asked for.
+        other_splits: split of each clip that is left out, by its file.
+    """
 
     path: Path
     segments_field: str
@@ -196,12 +202,12 @@ class _EntryCollector:
     duration_s: list[float] = field(default_factory=list)
     source: list[str] = field(default_factory=list)
     splits: list[str] = field(default_factory=list)
+    other_splits: dict[str, str] = field(default_factory=dict)
 
     def add_simdjson(self, parsed: Any, text: bytes) -> bool:
         """Add a piece in which every entry has the usual form; leave others to `add_python`."""
         try:
-            splits = split_names(self.split or "")
-            entries = [e for e in parsed if self.split is None or e.get("split", self.split) in splits]
+            entries, splits, other_splits = self._select(_Entries(parsed, text))
             files = [e["file"] for e in entries]
             lists = [e[self.segments_field].as_list() for e in entries]
             segments = np.array([pair for pairs in lists for pair in pairs])
@@ -215,6 +221,8 @@ class _EntryCollector:
         if any(type(file) is not str for file in files) or not is_valid:
             return False
         self.entries += len(parsed)
+        self.splits += splits
+        self.other_splits |= other_splits
         self._add(_Entries(entries, text), files, [len(pairs) for pairs in lists], segments)
         return True
 
@@ -229,11 +237,35 @@ class _EntryCollector:
             if not isinstance(entry, Members):
                 raise AvlocError(f"{self.path}: entry {number} is not an object but {json_type(entry)}")
             fields = dict(entry)
-            if self.split is not None and fields.get("split", self.split) not in split_names(self.split):
+            selected, splits, other_splits = self._select(_Entries([fields]))
+            self.splits += splits
+            self.other_splits |= other_splits
+            if not selected:
                 continue
             file = self._field(fields, "file", str, number)
             segments = self._segments(fields, number)
             self._add(_Entries([fields]), [file], [len(segments)], segments)
+
+    def _select(self, entries: _Entries) -> tuple[Sequence[Any], list[str], dict[str, str]]:
+        """Select the entries of the requested split, and those without one.
+
+        Returns:
+            The entries, their splits, and the splits of the others by file.
+        """
+        if self.split is None:
+            return entries.entries, [], {}
+        selected: list[Any] = []
+        splits: list[str] = []
+        other_splits: dict[str, str] = {}
+        names = (NO_SPLIT, *split_names(self.split))
+        for entry, value in zip(entries.entries, entries.column("split"), strict=True):
+            split = NO_SPLIT if value is None else str(value)
+            if split in names:
+                selected.append(entry)
+                splits.append(split)
+            else:
+                other_splits[str(entry.get("file"))] = split
+        return selected, splits, other_splits
 
     def _field(self, entry: Mapping[str, object], name: str, kind: type, number: int) -> Any:
         if name not in entry:
@@ -260,8 +292,6 @@ class _EntryCollector:
     def _add(self, entries: _Entries, files: list[str], counts: list[int], segments: npt.NDArray[np.float64]) -> None:
         self.files += files
         self.counts += counts
-        if self.split is not None:
-            self.splits += [NO_SPLIT if split is None else split for split in entries.column("split")]
         self.segments.append(segments.reshape(-1, 2).astype(np.float64))
         kinds = entries.column("modify_type")
         if not any(kinds):
@@ -302,11 +332,38 @@ class _EntryCollector:
         duration_s = np.array(self.duration_s, dtype=np.float64)
         source = source_codes(self.files, self.source) if self.details else np.arange(len(self.files))
         truth = Truth(self.files, labels, CategoricalColumn.from_strings(self.modality), generators, duration_s, source)
-        splits = {*self.splits}
-        if self.split in splits and splits - {self.split, NO_SPLIT}:  # both `val` and `dev`: the name itself counts
-            truth = truth.select(np.array([name in (self.split, NO_SPLIT) for name in self.splits]))
+        if self.split is not None:
+            truth = self._select_split(truth, self.split)
         if (duplicate := _first_duplicate(truth.files)) is not None:
             raise AvlocError(f"{path}: the clip {duplicate} appears twice")
+        return truth
+
+
+    def _select_split(self, truth: Truth, split: str) -> Truth:
+        """Select the clips of a split: if the metadata have both `val` and `dev`, those of its own name.
+
+        Raises:
+            AvlocError: if only some clips have a split, or a clip has two.
+        """
+        without = self.splits.count(NO_SPLIT)
+        if 0 < without < self.entries:
+            raise AvlocError(
+                f"{self.path}: {without} of {self.entries} clips have no split, the first is "
+                f"{self.files[self.splits.index(NO_SPLIT)]}; for the split {split} each clip needs one, or none has any: give it "
+                "its field split, or leave the split out"
+            )
+        split = split if split in self.splits else self.splits[0]
+        is_selected = np.array([name == split for name in self.splits])
+        others = self.other_splits | {
+            file: name for file, name in zip(self.files, self.splits, strict=True) if name != split
+        }
+        truth = truth.select(is_selected)
+        twice = next((file for file in truth.files if file in others), None)
+        if twice is not None:
+            raise AvlocError(
+                f"{self.path}: the clip {twice} is in the splits {split} and {others[twice]}, want one split for each clip; "
+                "remove one of its entries"
+            )
         return truth
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
@@ -190,26 +190,32 @@ class Recipe:
         """Draw the augmentations of a clip's picture; they do not depend on the clip."""
         return tuple(drawn for step in self.visual if (drawn := step.draw(rng)) is not None)
 
-    def sound(self, rng: Random, samples: Samples) -> Samples:
+    def sound(self, rng: Random, samples: Samples, pulse: Callable[[], object] | None = None) -> Samples:
         """Augment the sound of a clip: (N,) → (N,).
 
         Args:
             rng: of this clip, as `clip_generator` makes it.
             samples: (N,) float32 at 16 kHz.
+            pulse: called after each augmentation, to show that this process is alive.
         """
         for augmentation, child in _with_generators(rng, self.draw_sound(rng)):
             samples = augmentation(child, samples)
+            if pulse is not None:
+                pulse()
         return samples
 
-    def picture(self, rng: Random, frames: Frames) -> Frames:
+    def picture(self, rng: Random, frames: Frames, pulse: Callable[[], object] | None = None) -> Frames:
         """Augment the picture of a clip: (T, H, W, C) or (T, H, W) → the same shape.
 
         Args:
             rng: of this clip, as `clip_generator` makes it.
             frames: uint8; C is 1 or 3.
+            pulse: called after each augmentation, to show that this process is alive.
         """
         for augmentation, child in _with_generators(rng, self.draw_picture(rng)):
             frames = augmentation(child, frames)
+            if pulse is not None:
+                pulse()
         return frames
 
 

@@ -29,8 +29,6 @@ EXAMPLE = """avloc extract --dataset lavdf --root LAV-DF --extractors logspec,re
   avloc extract … --dry-run  # estimate time and room
   avloc extract … --augment light --copies 3  # and three augmented copies of each clip, for training"""
 MAX_LISTED_FAILURES = 10
-OWN_CROPS = ("flow", "raft", "mouth")
-"""Extractors whose `crop=` is theirs alone: a crop that follows the face hides its motion, and a mouth is a crop itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,7 @@ class ExtractOptions:
         retry_failed: try shards with failed clips again.
         dry_run: only estimate.
         decoder: of the picture.
-        crop: input of visual networks that do not set it themselves; not of `OWN_CROPS`.
+        crop: input of visual networks that do not set it themselves (`Extractor.shares_crop`).
         engine: what runs the shards, and the task of a job array.
         workers: number of processes.
         device: of networks; with commas several.
@@ -135,8 +133,8 @@ def _add_task_options(options: argparse.ArgumentParser) -> None:
     options.add_argument(
         "--crop",
         choices=["face", "mouth", "center", "none"],
-        help="part of the picture that visual networks see, unless they have their own crop=; not for "
-        f"{', '.join(OWN_CROPS)} (default: none, all of it)",
+        help="part of the picture that visual networks see, unless they have their own crop=; not for motion (flow, raft) and "
+        "mouth (default: none, all of it)",
     )
 
 
@@ -207,16 +205,15 @@ def make_plans(options: ExtractOptions) -> list[JobPlan]:
 
 
 def _settings(options: ExtractOptions) -> ExtractionSettings:
-    from avloc.feature_extraction.extractors.catalog import parse_extractors
+    from avloc.feature_extraction.extractors.catalog import accepts, parse_extractors
     from avloc.feature_extraction.job.worker import ExtractionSettings
 
     specs: list[ExtractorSpec] = list(parse_extractors(options.extractors))
     if options.crop is not None:
         if not any(_takes_crop(name) for name, _ in specs):
-            raise AvlocError(
-                "--crop: none of these extractors takes it; it is for visual networks, and "
-                f"{', '.join(OWN_CROPS)} have a crop= of their own"
-            )
+            separate = [name for name, _ in specs if accepts(name, "crop")]
+            hint = f"; set that of {', '.join(separate)} by name, as {separate[0]}:crop={options.crop}" if separate else ""
+            raise AvlocError(f"--crop: none of these extractors takes it; it is for visual networks{hint}")
         specs = [(name, {"crop": options.crop, **args} if _takes_crop(name) else args) for name, args in specs]
     return ExtractionSettings(
         options.root,
@@ -232,9 +229,9 @@ def _settings(options: ExtractOptions) -> ExtractionSettings:
 
 def _takes_crop(name: str) -> bool:
     """Tell whether `--crop` is for an extractor: a network on frames, or one of the user's with such an argument."""
-    from avloc.feature_extraction.extractors.catalog import accepts
+    from avloc.feature_extraction.extractors.catalog import accepts, extractor_class
 
-    return name not in OWN_CROPS and accepts(name, "crop")
+    return accepts(name, "crop") and extractor_class(name).shares_crop
 
 
 def extract(options: ExtractOptions, plan: JobPlan) -> JobReport:

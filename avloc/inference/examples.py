@@ -59,7 +59,7 @@ class DecodingJob:
         self.source.prepare(pulse)
 
         def decode(file: str) -> Iterator[Example]:
-            request = Request(Span(longest_s=self.longest_s), observe=lambda part: pulse())
+            request = Request(Span(longest_s=self.longest_s), pulse=pulse)
             yield read_whole(self.source, resolve_inside(self.root, file), request)
 
         return decode

@@ -137,12 +137,14 @@ class LocalizationJob:
     def build(self, pulse: Pulse) -> Callable[[ProbeTask | LocalizeTask], Iterator[Any]]:
         """Load the network."""
         localizer = self.load(pulse)
+        options = replace(self.results.options, pulse=pulse)
+        job = replace(self, results=replace(self.results, options=options))
 
         def run(task: ProbeTask | LocalizeTask) -> Iterator[Any]:
             if isinstance(task, ProbeTask):
                 yield _probe(task.job.clip)
             else:
-                yield self._localize(localizer, task, pulse.report)
+                yield job._localize(localizer, task, pulse.report)
 
         return run
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from avloc.datasets.loading.example import Example
     from avloc.feature_extraction.extractors.base import Extractor
     from avloc.feature_extraction.media.arrays import ClipArrays
-    from avloc.feature_extraction.media.types import Clip, MediaInfo
+    from avloc.feature_extraction.media.types import MediaInfo
     from avloc.models.network import Network
 
 CHANGED = "the file changed while it was read: its hash may be that of other content"
@@ -89,7 +89,7 @@ class Localizer:
         self.windowed = WindowedNetwork(self.model, source, device, precision)
         self.calibration, self.description = dict(calibration or {}), description
         self.file: Path | None = None
-        self.pulse: Callable[[], object] = lambda: None  # called with each decoded part
+        self.pulse: Callable[[], object] = lambda: None  # called during the decoding and other long work
 
     def __repr__(self) -> str:
         calibrated = "calibrated" if self.is_calibrated else "uncalibrated"
@@ -209,13 +209,7 @@ class Localizer:
     ) -> Localization:
         """Find the fake segments of one clip, without their provenance."""
         observer = Preview(self.source.crop) if preview else None
-
-        def observe(part: Clip) -> None:
-            self.pulse()
-            if observer is not None:
-                observer(part)
-
-        request = Request(span, () if observer is None else (observer.format,), observe, info)
+        request = Request(span, () if observer is None else (observer.format,), observer, info, self.pulse)
         tracks, windows = self.source.open(clip, self.windowed.windowing(), request)
         try:
             localization = self._merge(_with_progress(windows, progress), keep)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from avloc.errors import AvlocError
@@ -31,6 +32,7 @@ class OutputOptions:
             moved, and json lists them apart. None: the network's operating point (`Localization.threshold`).
         embed: `auto` embeds a small clip in the page and links to a larger one by a relative path; `always` embeds;
             `never` links.
+        pulse: called during long work, to show that this process is alive.
 
     Raises:
         AvlocError: if the threshold lies outside [0, 1].
@@ -41,6 +43,7 @@ class OutputOptions:
 
     threshold: float | None = None
     embed: Embed = "auto"
+    pulse: Callable[[], object] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 <= self.threshold <= 1:

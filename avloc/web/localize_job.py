@@ -57,10 +57,6 @@ class Refused(NamedTuple):
     reason: str
 
 
-Report = Callable[[tuple[float, str]], object]
-"""Called with the fraction of the work that is done, in [0, 1], and a text."""
-
-
 @dataclass(frozen=True, slots=True)
 class LocalizeJob:
     """The job of the worker processes of a page's server.
@@ -85,7 +81,7 @@ class LocalizeJob:
         """Load the network, and return the function that localizes uploads with it: its messages are `Localized` or `Refused`.
 
         Args:
-            pulse: also sends the progress, as a `Report`.
+            pulse: see `localize`.
 
         Raises:
             AvlocError: if the network cannot be loaded.
@@ -97,20 +93,20 @@ class LocalizeJob:
                 yield localizer.description
                 return
             with _time_limit(self.limits.time_limit_s):
-                yield self.localize(localizer, task, pulse.report)
+                yield self.localize(localizer, task, pulse)
 
         return run
 
-    def localize(self, localizer: Localizer, task: UploadTask, report: Report) -> Localized | Refused:
+    def localize(self, localizer: Localizer, task: UploadTask, pulse: Pulse) -> Localized | Refused:
         """Write the timeline of an upload.
 
         Args:
             localizer: the network.
             task: the upload.
-            report: called with the progress.
+            pulse: called during long work; also sends the progress, the fraction of the work that is done and a text.
         """
         try:
-            self._write_timeline(localizer, task, report)
+            self._write_timeline(localizer, task, pulse)
         except AvlocError as error:
             return Refused(hide_paths(str(error), task))
         except Exception:  # the visitor must not read of the server's code and files
@@ -118,10 +114,10 @@ class LocalizeJob:
             return Refused(f"{task.name}: could not be localized; the server's log has the reason")
         return Localized()
 
-    def _write_timeline(self, localizer: Localizer, task: UploadTask, report: Report) -> None:
+    def _write_timeline(self, localizer: Localizer, task: UploadTask, pulse: Pulse) -> None:
         info = probe(task.clip)
         self.limits.check_duration(info.duration_s, task.name)
-        report((0.0, "decoding"))
+        pulse.report((0.0, "decoding"))
         start_s = None
 
         def progress(end_s: float) -> None:
@@ -129,7 +125,7 @@ class LocalizeJob:
             start_s = end_s if start_s is None else start_s
             self.limits.check_duration(end_s - start_s, task.name)  # a header may understate the duration
             fraction = min(0.99, end_s / max(info.duration_s, end_s, 1e-3))
-            report((fraction, f"{end_s:.0f} of {info.duration_s:.0f} s"))
+            pulse.report((fraction, f"{end_s:.0f} of {info.duration_s:.0f} s"))
 
         # The page's own limit comes first, with a message for visitors.
         span = Span(longest_s=self.limits.max_duration_s + LONGEST_WINDOW_S)
@@ -145,7 +141,7 @@ class LocalizeJob:
             prior=self.prior,
             provenance=self._public_provenance(localization, task),
         )
-        stills = segment_stills(task.clip, public.segments(threshold))
+        stills = segment_stills(task.clip, public.segments(threshold), pulse)
         document = page(public, self.clip_url, threshold, stills)
         task.page.write_text(document, encoding="utf-8")
 

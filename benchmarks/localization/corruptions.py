@@ -114,8 +114,9 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     add("--device", default="cpu", choices=["cpu", "gpu"], help="device of the networks (default: cpu)")
     values = vars(parser.parse_args(arguments))
     seeds = values.pop("seeds") or ("0" if values["quick"] else "0,1,2")
-    chosen, available = values.pop("corruptions"), effective_corruptions()
-    if left_out := corruptions_without_codec():
+    left_out = corruptions_without_codec()
+    chosen, available = values.pop("corruptions"), effective_corruptions(left_out)
+    if left_out:
         say(f"left out, as this build of PyAV lacks a codec of theirs: {', '.join(left_out)}")
     usual = [name for name in QUICK_CORRUPTIONS if name in available] if values["quick"] else available
     names = chosen.split(",") if chosen else usual
@@ -125,9 +126,8 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     return Options(**values, seeds=tuple(map(int, seeds.split(","))), names=tuple(names))
 
 
-def effective_corruptions() -> list[str]:
-    """The names of all corruptions but those of colours, as the features are of grey frames, and those without a codec."""
-    left_out = corruptions_without_codec()
+def effective_corruptions(left_out: Sequence[str] = ()) -> list[str]:
+    """The names of all corruptions but those of colours, as the features are of grey frames, and those that are left out."""
     recipes = {name: corruption_recipe(name, LEVELS[0]) for name in corruptions() if name not in left_out}
     return [name for name, recipe in recipes.items() if recipe.audio or recipe.grey_steps()]
 

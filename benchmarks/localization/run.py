@@ -32,7 +32,7 @@ from comparing import kept
 from comparing.budgets import BUDGETS
 from comparing.comparison import NOT_QUICK, SYSTEM_GROUPS, RunOptions, describe_missing, finished, parse_names
 from comparing.experiment import RunResult, Task, TestTask, predict_split, read_choices, read_result, run, test
-from comparing.systems import FEATURES, SYSTEMS
+from comparing.systems import FEATURES, FOLDS, SYSTEMS
 from forging import forgers
 from scoring import ledger
 from scoring.choices import TRIAL_BUDGET, TRIAL_SEED, choices_table
@@ -62,7 +62,9 @@ def parse(arguments: Sequence[str] | None = None) -> RunOptions:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--out", type=Path, required=True, help="folder for everything")
-    add("--systems", default="main", help="main, ablation, trials, front_ends, all, or names (default: main)")
+    add(
+        "--systems", default="main", help="main, ablation, trials, front_ends, held_back, all, or names (default: main)"
+    )
     add("--seeds", default="0,1,2", help="seeds of the trainings (default: 0,1,2)")
     add("--budgets", default="short", help="short, long, all, or both with a comma (default: short)")
     add("--jobs", type=int, default=1, help="runs at a time, each with its share of the cores (default: 1)")
@@ -243,7 +245,7 @@ def split_tables(
         resamples=options.resamples,
         progress=say,
     )
-    whole = report.tables() if split == "test" else [report.clip_table()]
+    whole = report.tables() if split == "test" else validation_tables(report)
     tables = with_missing(options, whole, budget, split)
     if shift_s:
         shifted = {
@@ -252,6 +254,17 @@ def split_tables(
         }
         drawn = [report.shift_table(options.shift_ms, shifted)] if shifted else []
         tables += with_missing(options, drawn, budget, split, shift_s)
+    return tables
+
+
+def validation_tables(report: SplitReport) -> list[Table]:
+    """Draw the tables of the validation split: of its clips, and of the methods that trainings left out."""
+    tables = [report.clip_table()]
+    for fold, methods in FOLDS.items():
+        names = [name for name in report.runs if SYSTEMS[name].held_back == methods]
+        if names:
+            part = replace(report, unseen=methods, runs={name: report.runs[name] for name in names})
+            tables += part.held_back_tables(fold)
     return tables
 
 

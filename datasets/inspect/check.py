@@ -168,8 +168,7 @@ class _CheckJob:
         failures: dict[str, str] = {}
         lines: list[str] = []
         try:
-            for part in stream(path, [DECODED_FORMAT], span=Span(longest_s=self.longest_s)):
-                pulse()
+            for part in stream(path, [DECODED_FORMAT], span=Span(longest_s=self.longest_s), pulse=pulse):
                 failures, lines = part.failures, part.problems
         except MediaError as error:
             return [("unreadable", str(error))]

@@ -12,9 +12,22 @@ import numpy as np
 import numpy.typing as npt
 
 from avloc.core.columns import StringArray
-from avloc.errors import StoreError
+from avloc.errors import AvlocError, StoreError
 from avloc.feature_extraction.extractors.base import Features
+from avloc.feature_extraction.job.clip_features import ClipFeatures
 from avloc.feature_extraction.store.feature_store import FeatureStore
+
+
+def check_copies(store: FeatureStore | ClipFeatures, count: int) -> None:
+    """Check that copies can be read: clips that are decoded have none.
+
+    Raises:
+        AvlocError: if the number is negative, or there is no store.
+    """
+    if count < 0:
+        raise AvlocError(f"want copies ≥ 0, got {count}")
+    if count and not isinstance(store, FeatureStore):
+        raise AvlocError("copies are read from a store; leave them out, or give a store instead of the clips")
 
 
 class AugmentedCopies:

@@ -17,6 +17,7 @@ from avloc.core.descriptions import ExtractorDescription, TrainingContext
 from avloc.core.records import MODALITIES
 from avloc.datasets.loading.augmentation import ExampleAugmenter, make_augmenter
 from avloc.datasets.loading.batch import Batch, TargetMaker
+from avloc.datasets.loading.copies import check_copies
 from avloc.datasets.loading.example import FeatureExample
 from avloc.datasets.loading.features import FeatureDataset, collate
 from avloc.datasets.loading.split_data import SplitData
@@ -109,11 +110,8 @@ class FeatureData(SplitData):
         self.clip_labels_only, self.report_segments = clip_labels_only, report_segments
         if modality not in (None, *MODALITIES):
             raise AvlocError(f"want modality of {', '.join(MODALITIES)}, or none for both, got {modality!r}")
-        if copies < 0:
-            raise AvlocError(f"want copies ≥ 0, got {copies}")
-        if from_clips and copies:
-            raise AvlocError("copies are read from a store, and from_clips decodes the clips; leave one of them out")
         self.from_clips, self.store = from_clips, self._open(store, extractors, from_clips=from_clips)
+        check_copies(self.store, copies)
         self.extractors = self.store.extractors() if from_clips else list(extractors)
         self.hop_s, self.longest_s, self.modality = hop_s, longest_s, modality
         self.native_rate, self.shares = native_rate, shares

@@ -24,7 +24,7 @@ from avloc.core.descriptions import ExtractorDescription
 from avloc.core.records import MODALITIES, VideoRecord
 from avloc.core.timeline import rows_in
 from avloc.datasets.loading.batch import Batch, FeatureInputs, StreamInputs, TargetMaker, stack_targets
-from avloc.datasets.loading.copies import AugmentedCopies
+from avloc.datasets.loading.copies import AugmentedCopies, check_copies
 from avloc.datasets.loading.example import FeatureExample, cut_example, make_example, random_window, read_decodable
 from avloc.datasets.loading.mixing import borrow_forgery, splice_real_piece
 from avloc.datasets.loading.samplers import SampleIndex
@@ -198,9 +198,8 @@ class FeatureDataset(Dataset[FeatureExample]):
         return features.take(kept)
 
     def _find_copies(self, extractors: list[str], files: StringArray, count: int) -> AugmentedCopies | None:
+        check_copies(self.store, count)
         if not isinstance(self.store, FeatureStore):
-            if count:
-                raise AvlocError("copies are read from a store; leave them out, or give a store instead of the clips")
             return None
         for name in extractors:
             if self.store.describe(name).augmentation is not None:

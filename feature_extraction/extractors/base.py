@@ -128,6 +128,8 @@ class Extractor(ABC):
         dtype: type of the numbers in a store: `float16`; or `int16`, `uint8` for whole numbers, which `rows` then returns.
         decoder: the only decoder of the picture whose frames it takes, known after `load`; None: any.
         runs_network: true if a network does the work, which gains from a device and from several clips at once.
+        shares_crop: true if `avloc extract --crop` may set the constructor's argument `crop`; false if it is set by name alone,
+            because a common crop would change what the rows mean: one that follows the face hides its motion.
 
     >>> class Peak(Extractor):
     ...     name, modality, hop_s, dim, receptive_field_s = "peak", "audio", 0.01, 1, 0.01
@@ -151,6 +153,7 @@ class Extractor(ABC):
     dtype: str = "float16"
     decoder: str | None = None
     runs_network: bool = False
+    shares_crop: bool = True
 
     @property
     def video_format(self) -> VideoFormat | None:

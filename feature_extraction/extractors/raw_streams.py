@@ -66,6 +66,7 @@ class Mouth(Extractor):
     receptive_field_s = hop_s
     window_s = 10.0
     dtype = "uint8"
+    shares_crop = False  # the mouth is a crop itself
 
     def __init__(self, *, side: int = 96, crop: str = "mouth") -> None:
         if not 1 <= side <= LARGEST_SIDE:

@@ -218,13 +218,15 @@ class _MeasureJob:
         extractors = self.settings.build_extractors()
         for extractor in extractors:
             extractor.pulse = pulse  # type: ignore[attr-defined]
-        return functools.partial(_measure_clip, extractors=extractors, settings=self.settings)
+        return functools.partial(_measure_clip, extractors=extractors, settings=self.settings, pulse=pulse)
 
 
-def _measure_clip(file: str, extractors: Sequence[Extractor], settings: ExtractionSettings) -> Iterator[_ClipCosts]:
+def _measure_clip(
+    file: str, extractors: Sequence[Extractor], settings: ExtractionSettings, pulse: Pulse
+) -> Iterator[_ClipCosts]:
     """Measure the costs of a clip."""
     sizes, device_s = [0] * len(settings.extractors), 0.0
-    for message in process_clip(ClipTask(file, tuple(range(len(sizes)))), extractors, settings):
+    for message in process_clip(ClipTask(file, tuple(range(len(sizes)))), extractors, settings, pulse):
         if isinstance(message, ClipDone):
             yield _ClipCosts(message.decode_s, message.extract_s, device_s, message.media_s, sizes)
             return

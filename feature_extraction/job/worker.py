@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -188,7 +188,10 @@ class ClipDone(NamedTuple):
 
 
 def process_clip(
-    task: ClipTask, extractors: Sequence[Extractor], settings: ExtractionSettings
+    task: ClipTask,
+    extractors: Sequence[Extractor],
+    settings: ExtractionSettings,
+    pulse: Callable[[], object] | None = None,
 ) -> Iterator[Chunk | ClipDone]:
     """Process a clip window by window, in memory that does not grow with its length.
 
@@ -196,6 +199,7 @@ def process_clip(
         task: the clip.
         extractors: all of the job; the task holds numbers of them.
         settings: the job's.
+        pulse: called during the decoding, to show that this process is alive: a window of rows may take minutes to decode.
 
     Raises:
         AvlocError: if the clip cannot be read, or its features are not finite.
@@ -205,7 +209,7 @@ def process_clip(
     formats = [f for k in task.extractors if (f := extractors[k].video_format) is not None]
     audio = any(extractors[k].video_format is None for k in task.extractors)
     timer, totals = _CpuTimer(), _ClipTotals()
-    for part in _parts(path, task.file, formats, audio, settings):
+    for part in _parts(path, task.file, formats, audio, settings, pulse):
         timer.end_decoding()
         totals.add(part)
         for k, cutter in cutters.items():
@@ -222,14 +226,19 @@ def process_clip(
 
 
 def _parts(
-    path: Path, file: str, formats: Sequence[VideoFormat], audio: bool, settings: ExtractionSettings
+    path: Path,
+    file: str,
+    formats: Sequence[VideoFormat],
+    audio: bool,
+    settings: ExtractionSettings,
+    pulse: Callable[[], object] | None,
 ) -> Iterator[Clip]:
     """Decode a clip in parts, or as a whole if it is augmented."""
-    span = Span(longest_s=settings.longest_s)
-    if settings.augmentation is None:
-        yield from stream(path, formats, audio=audio, backend=settings.backend, span=span)
+    span, augmentation, backend = Span(longest_s=settings.longest_s), settings.augmentation, settings.backend
+    if augmentation is None:
+        yield from stream(path, formats, audio=audio, backend=backend, span=span, pulse=pulse)
     else:
-        yield settings.augmentation.decode(path, file, formats, audio=audio, backend=settings.backend, span=span)
+        yield augmentation.decode(path, file, formats, audio=audio, backend=backend, span=span, pulse=pulse)
 
 
 @dataclass(slots=True)
@@ -344,4 +353,4 @@ class ExtractionJob:
             for extractor in extractors:
                 extractor.load()
                 extractor.pulse = pulse  # type: ignore[attr-defined]
-        return partial(process_clip, extractors=extractors, settings=settings)
+        return partial(process_clip, extractors=extractors, settings=settings, pulse=pulse)

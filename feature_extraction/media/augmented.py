@@ -5,7 +5,7 @@ The frames are changed as an extractor asks for them, cropped and resized; all f
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,15 @@ class MediaAugmentation:
         return replace(self, recipe=Recipe(audio, visual))
 
     def decode(
-        self, path: Path, file: str, formats: Iterable[VideoFormat], *, audio: bool, backend: str, span: Span
+        self,
+        path: Path,
+        file: str,
+        formats: Iterable[VideoFormat],
+        *,
+        audio: bool,
+        backend: str,
+        span: Span,
+        pulse: Callable[[], object] | None = None,
     ) -> Clip:
         """Decode a clip and augment it.
 
@@ -66,29 +74,31 @@ class MediaAugmentation:
             audio: decode the sound.
             backend: the decoder of the picture.
             span: the part of the file.
+            pulse: called during the decoding and after each augmentation, to show that this process is alive.
 
         Raises:
             MediaError: as `avloc.feature_extraction.media.decode.decode`.
         """
-        return self(decode(path, formats, audio=audio, backend=backend, span=span), file)
+        clip = decode(path, formats, audio=audio, backend=backend, span=span, pulse=pulse)
+        return self(clip, file, pulse)
 
-    def __call__(self, clip: Clip, file: str) -> Clip:
+    def __call__(self, clip: Clip, file: str, pulse: Callable[[], object] | None = None) -> Clip:
         """Return a whole clip with augmented sound and frames, on the same clocks; spans without data stay silent."""
-        frames = {f: self._picture(images, file) for f, images in clip.frames.items()}
+        frames = {f: self._picture(images, file, pulse) for f, images in clip.frames.items()}
         samples = clip.samples
         if samples is not None and len(samples):
             rng = clip_generator(self.seed, file, self.copy, modality="audio")
-            augmented = self.recipe.sound(rng, samples)
+            augmented = self.recipe.sound(rng, samples, pulse)
             samples = augmented if augmented is samples else _silence_gaps(augmented, clip)
         return replace(clip, frames=frames, samples=samples)
 
-    def _picture(self, images: ImageArray, file: str) -> ImageArray:
+    def _picture(self, images: ImageArray, file: str, pulse: Callable[[], object] | None) -> ImageArray:
         """Augment frames (T, H, W[, 3]): uint8, or float32 in about [0, 1]."""
         rng = clip_generator(self.seed, file, self.copy, modality="visual")
         if images.dtype == np.uint8:
-            return self.recipe.picture(rng, images)
+            return self.recipe.picture(rng, images, pulse)
         whole = np.clip(np.rint(images * GREY_LEVELS), 0, GREY_LEVELS).astype(np.uint8)
-        changed = self.recipe.picture(rng, whole)
+        changed = self.recipe.picture(rng, whole, pulse)
         return images if changed is whole else changed.astype(np.float32) / GREY_LEVELS
 
 

@@ -7,7 +7,7 @@ memory for any length; `decode` returns it whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ def stream(
     backend: str = "pyav",
     part_s: float = PART_S,
     span: Span = WHOLE,
+    pulse: Callable[[], object] | None = None,
 ) -> Iterator[Clip]:
     """Decode a clip in one pass, in consecutive parts, each of frames or of sound.
 
@@ -62,6 +63,8 @@ def stream(
         backend: the decoder of the picture, `pyav` or `decord`. The sound is always PyAV's (decord's audio reader leaks).
         part_s: seconds per part; only the last part of each stream is shorter.
         span: the part of the file to decode; times stay those of the file.
+        pulse: called during the decoding, to show that this process is alive: a file that cannot be sought gives no part before
+            the span's start.
 
     Yields:
         Parts, and an empty one at the end. All share their `problems`, `gaps` and `failures`, which are complete with the last
@@ -78,7 +81,9 @@ def stream(
     whole = Clip(path=path, fps=fps, sample_rate=sample_rate)
     with media_errors(path):
         with open_container(path) as container:
-            decoding = _Decoding(container, whole, tuple(dict.fromkeys(formats)), audio=audio, part_s=part_s, span=span)
+            decoding = _Decoding(
+                container, whole, tuple(dict.fromkeys(formats)), audio=audio, part_s=part_s, span=span, pulse=pulse
+            )
             yield from decoding.decode_packets(picture=backend == "pyav")
         if backend == "decord":
             yield from decoding.decode_with_decord()
@@ -96,12 +101,22 @@ class _Decoding:
         audio: decode the sound.
         part_s: seconds per part.
         span: the part of the file to decode.
+        pulse: called with each packet, and with each of decord's frames.
     """
 
     def __init__(
-        self, container: Any, whole: Clip, formats: tuple[VideoFormat, ...], *, audio: bool, part_s: float, span: Span
+        self,
+        container: Any,
+        whole: Clip,
+        formats: tuple[VideoFormat, ...],
+        *,
+        audio: bool,
+        part_s: float,
+        span: Span,
+        pulse: Callable[[], object] | None = None,
     ) -> None:
         self.container, self.whole, self.span = container, whole, span
+        self.pulse: Callable[[], object] = pulse or (lambda: None)
         self.clock, self.tracks = ClipClock(container), select_tracks(container, span.audio_track)
         self.picture = self.tracks.picture if formats else None
         self.sound = self.tracks.sound if audio else None
@@ -129,6 +144,7 @@ class _Decoding:
             consumers[self.sound.index] = self.samples
         seek(self.container, self.span.start_s)
         for _ in decode_packets(self.container, self.tracks, consumers, self.clock, self.whole.problems):
+            self.pulse()
             self._check_length()
             frames, samples = self.frames.take(self.frames_per_part), self.samples.take(self.samples_per_part)
             yield from clip_parts(self.whole, frames, samples)
@@ -150,6 +166,7 @@ class _Decoding:
             frames.push(frame.time_s, frame.images, frame.duration_s, frame.picture)
             if frames.ended:
                 break
+            self.pulse()
             self._check_length()
             yield from clip_parts(self.whole, frames.take(self.frames_per_part), ())
         frames.damage = next(iter(problems[first:]), None)
@@ -222,6 +239,7 @@ def decode(
     backend: str = "pyav",
     span: Span = WHOLE,
     info: MediaInfo | None = None,
+    pulse: Callable[[], object] | None = None,
 ) -> Clip:
     """Decode a clip as a whole: the parts of `stream`, joined.
 
@@ -234,6 +252,7 @@ def decode(
         backend: see `stream`.
         span: see `stream`.
         info: the file's header, if it has been probed; otherwise it is read to check the size of the frames.
+        pulse: see `stream`.
 
     Raises:
         MediaError: as `stream`, and if the frames would take more than `MAX_DECODED_BYTES`.
@@ -245,7 +264,10 @@ def decode(
     step_bytes, steps = sum(f.frame_bytes for f in formats), 0
     if formats:
         check_fits(path, formats, span, fps=fps, info=info)
-    for part in stream(path, formats, audio=audio, fps=fps, sample_rate=sample_rate, backend=backend, span=span):
+    parts = stream(
+        path, formats, audio=audio, fps=fps, sample_rate=sample_rate, backend=backend, span=span, pulse=pulse
+    )
+    for part in parts:
         clip.problems, clip.gaps, clip.failures = part.problems, part.gaps, part.failures
         clip.claimed_s = part.claimed_s
         if part.frames:

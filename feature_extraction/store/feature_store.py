@@ -72,6 +72,9 @@ def _read_store_file(path: Path) -> _StoreFile:
 class FeatureStore:
     """Reads a store, and prepares a folder for writing. Picklable: every process opens its own files.
 
+    An extractor's clips are those of the first look at them, also in a pickled copy. Shards that are written later are found by
+    a new `FeatureStore`.
+
     Args:
         root: the store's folder, `~` expanded; it need not exist before the first features are written.
 
@@ -90,9 +93,6 @@ class FeatureStore:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.root)!r})"
-
-    def __getstate__(self) -> dict[str, object]:
-        return {"root": self.root, "_indices": {}}
 
     def copy(self, number: int) -> FeatureStore:
         """The store of an augmented copy of the clips, from 1; it need not exist."""
@@ -225,7 +225,11 @@ class FeatureStore:
         return dict(self._index(extractor).failures)
 
     def locate(self, extractor: str, files: Iterable[str]) -> npt.NDArray[np.int32]:
-        """Locate clips for `read_at` and `ends_s`: (V, 2) shard and entry, −1 for a clip without features."""
+        """Locate clips for `read_at` and `ends_s` of this store and its pickled copies.
+
+        Returns:
+            (V, 2) shard and entry, −1 for a clip without features.
+        """
         return self._index(extractor).locate(files)
 
     def ends_s(self, extractor: str, places: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
@@ -257,7 +261,11 @@ class FeatureStore:
         return self.read_at(extractor, *self._locate_one(extractor, file))
 
     def read_at(self, extractor: str, shard: int, entry: int) -> Features:
-        """Read the features of a clip located by `locate`: float32, or the whole numbers of an extractor that stores such."""
+        """Read the features of a clip located by `locate`: float32, or the whole numbers of an extractor that stores such.
+
+        Raises:
+            StoreError: if the shard cannot be read, or was written again with other clips or other numbers of rows.
+        """
         index = self._index(extractor)
         return Features(as_features(index.values(shard, entry)), index.grid(shard, entry), index.gaps(shard, entry))
 

@@ -16,11 +16,11 @@ import numpy.typing as npt
 
 from avloc.core.descriptions import ExtractorDescription
 from avloc.core.timeline import DEFAULT_FPS
-from avloc.errors import AvlocError
+from avloc.errors import AvlocError, StoreError
 from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.feature_extraction.store.index import name_keys
 from avloc.feature_extraction.store.shard_file import open_shard
-from avloc.feature_extraction.store.shard_tables import OK, read_tables
+from avloc.feature_extraction.store.shard_tables import OK, checked_tables, read_tables
 from avloc.io.array_files import SUFFIXES, encode_array, open_array
 from avloc.io.files import read_json, remove_stale, replacing, resolve_inside, write_json
 
@@ -211,6 +211,9 @@ def run_export(
         plan: the export.
         overwrite: rewrite existing files.
         progress: called with 1 for each clip.
+
+    Raises:
+        StoreError: if the store was changed since the export was planned, so that `export.json` may not fit the files.
     """
     write_json(plan.out / EXPORT_FILE, plan.description.to_dict())
     dtype = np.dtype(plan.description.dtype).newbyteorder("<")
@@ -230,6 +233,8 @@ def run_export(
                 temporary.write_bytes(content)
             written += 1
         progress(1)
+    if replace(_describe_export(plan.store, plan.extractor, plan.out, dtype.name, plan.description.file_suffix), key=key) != plan.description:
+        raise StoreError(f"{plan.store.root / plan.extractor}: changed while it was exported; run the same export again")
     return ExportReport(written, kept)
 
 
@@ -245,8 +250,8 @@ class _StoredClip(NamedTuple):
 def _iter_clips(store: FeatureStore, extractor: str) -> Iterator[_StoredClip]:
     """Yield the clips that have features; each shard stays open until the next one's first clip."""
     for path in store.shards(extractor):
-        tables = read_tables(path)
         with open_shard(path) as shard:
+            tables = checked_tables(path, shard)
             for k, (file, state) in enumerate(zip(tables.files, tables.status, strict=True)):
                 if state == OK:
                     begin, end = tables.offsets[k : k + 2].tolist()

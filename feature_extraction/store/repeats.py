@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from avloc.feature_extraction.store.index import name_keys
 from avloc.feature_extraction.store.shard_file import open_shard
-from avloc.feature_extraction.store.shard_tables import CHUNK_ROWS, OK, ShardTables, read_tables
+from avloc.feature_extraction.store.shard_tables import CHUNK_ROWS, OK, ShardTables, checked_tables
 
 MAX_COMPARED_SHARDS = 16  # open at once
 
@@ -79,9 +79,10 @@ class _OpenShard:
     """A shard that stays open."""
 
     def __init__(self, path: Path) -> None:
-        self.tables = read_tables(path)
-        self._stack = contextlib.ExitStack()
-        self.file = self._stack.enter_context(open_shard(path))
+        with contextlib.ExitStack() as stack:
+            self.file = stack.enter_context(open_shard(path))
+            self.tables = checked_tables(path, self.file)
+            self._stack = stack.pop_all()
 
     def close(self) -> None:
         self._stack.close()

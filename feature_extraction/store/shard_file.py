@@ -10,7 +10,7 @@ import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -77,12 +77,11 @@ def open_shard(path: Path) -> Iterator[h5py.File]:
     import h5py
 
     try:
-        information = path.stat()
-        if not stat.S_ISREG(information.st_mode):
+        if not stat.S_ISREG(path.stat().st_mode):
             raise shard_error(path, "is no regular file", "move it out of the store")
         os.close(os.open(path, os.O_RDONLY))  # errors of the system with their number, which HDF5 hides in a text
-        with h5py.File(path, "r", locking=False) as file:
-            problem = _storage_problem(information.st_size, file)
+        with h5py.File(path, "r", driver="sec2", locking=False) as file:
+            problem = _storage_problem(os.fstat(descriptor(file)).st_size, file)
             if problem is not None:
                 raise shard_error(path, problem)
             yield file
@@ -90,6 +89,25 @@ def open_shard(path: Path) -> Iterator[h5py.File]:
         raise
     except UNREADABLE as error:
         raise explain_error(path, error) from error
+
+
+def descriptor(file: h5py.File) -> int:
+    """The system's number of an open shard, which remains that file when another takes its name."""
+    return int(file.id.get_vfd_handle())
+
+
+class FileIdentity(NamedTuple):
+    """Numbers of a file that differ if another one takes its name."""
+
+    inode: int
+    size_bytes: int
+    modified_ns: int
+
+
+def file_identity(file: h5py.File) -> FileIdentity:
+    """The identity of an open shard."""
+    status = os.fstat(descriptor(file))
+    return FileIdentity(status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 def explain_error(path: Path, error: BaseException) -> ShardError:

@@ -172,17 +172,20 @@ def read_tables(path: Path, fingerprint: str | None = None) -> ShardTables:
         ShardError: if it is damaged, cannot be read, or is of another extractor or other settings.
     """
     with open_shard(path) as file:
-        actual = read_attribute(file, "extractor")
-        if fingerprint is not None and actual and actual != fingerprint:
-            raise shard_error(
-                path,
-                f"is of another extractor, or of other settings: want the fingerprint {fingerprint}, got {actual}",
-                f"{MOVE_OUT}, or name another store",
-            )
-        tables = read_open_tables(file)
-        problem = (
-            table_problem(tables) or offsets_problem(tables, len(file["values"])) or checksum_problem(file, tables)
+        return checked_tables(path, file, fingerprint)
+
+
+def checked_tables(path: Path, file: h5py.File, fingerprint: str | None = None) -> ShardTables:
+    """Read the tables of a shard that `open_shard` opened, as `read_tables`: those of the values in the same file."""
+    actual = read_attribute(file, "extractor")
+    if fingerprint is not None and actual and actual != fingerprint:
+        raise shard_error(
+            path,
+            f"is of another extractor, or of other settings: want the fingerprint {fingerprint}, got {actual}",
+            f"{MOVE_OUT}, or name another store",
         )
+    tables = read_open_tables(file)
+    problem = table_problem(tables) or offsets_problem(tables, len(file["values"])) or checksum_problem(file, tables)
     if problem is not None:
         raise shard_error(path, problem)
     return tables

@@ -16,6 +16,7 @@ from avloc.cli import extract as extract_module
 from avloc.cli.extract import format_duration, parse
 from avloc.cli.main import main
 from avloc.datasets.synthetic.encode import write_mp4
+from avloc.errors import AvlocError
 from avloc.feature_extraction.store.feature_store import FeatureStore
 
 
@@ -155,7 +156,7 @@ def test_a_dry_run_writes_nothing(command, tmp_path, capsys):
 def test_wrong_options_are_one_line(command, tmp_path, capsys):
     for options, message in (
         (["--crop", "face"], "--crop: none of these extractors takes it"),
-        (["--extractors", "flow,mouth", "--crop", "face"], "flow, raft, mouth have a crop= of their own"),
+        (["--extractors", "flow,mouth", "--crop", "face"], "networks; set that of flow, mouth by name, as flow:crop=face"),
         (["--shard", "x"], "argument --shard: want i/n, as in 0/8, got 'x'"),
         (["--shard", "2/2"], "--shard i/n needs 0 <= i < n, got 2/2"),
         (["--timeout", "0"], "want a length of time above 0, as 90m, 6h, 1:30 or 45 (seconds), got '0'"),
@@ -320,6 +321,25 @@ def test_crop_is_an_argument_of_the_networks_that_take_one(tmp_path):
     )
     options = parse([*words, "--extractors", "flow:crop=center;r3d_18:random=true"])
     assert extract_module._settings(options).extractors[0] == ("flow", {"crop": "center"})
+
+
+def test_an_extractor_of_your_own_declares_that_its_crop_is_set_by_name(tmp_path, monkeypatch):
+    (tmp_path / "avloc_test_crops.py").write_text(
+        "from avloc.feature_extraction.extractors.motion.flow import Flow\n"
+        "class Shared(Flow):\n    name, shares_crop = 'shared', True\n"
+        "class Separate(Flow):\n    name = 'separate'\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "avloc_test_crops", None)  # removed again after the test
+    del sys.modules["avloc_test_crops"]
+    words = ["--dataset", "folder", "--root", str(tmp_path), "--store", "s", "--crop", "face", "--extractors"]
+    shared, separate = "avloc_test_crops.Shared", "avloc_test_crops.Separate"
+    options = parse([*words, f"{shared},{separate},logspec"])
+    assert extract_module._settings(options).extractors == ((shared, {"crop": "face"}), (separate, {}), ("logspec", {}))
+    with pytest.raises(AvlocError, match=f"set that of {separate} by name, as {separate}:crop=face"):
+        extract_module._settings(parse([*words, f"{separate},logspec"]))
+    with pytest.raises(AvlocError, match="it is for visual networks$"):
+        extract_module._settings(parse([*words, "logspec"]))
 
 
 @pytest.mark.parametrize(

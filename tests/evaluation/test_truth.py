@@ -220,16 +220,13 @@ def test_file_list(tmp_path):
 def test_val_and_dev_are_two_splits_where_metadata_have_both(tmp_path, kind):
     """As readers of tables take them, so that `predict` and `evaluate` see the same clips."""
     path = tmp_path / "m.json"
-    splits = ("train", "dev", "val", None, "dev")
-    entries = [
-        {"file": f"{k}.mp4", "fake_periods": [[k, k + 0.5]]} | ({} if s is None else {"split": s})
-        for k, s in enumerate(splits)
-    ]
+    splits = ("train", "dev", "val", "val", "dev")
+    entries = [{"file": f"{k}.mp4", "fake_periods": [[k, k + 0.5]], "split": s} for k, s in enumerate(splits)]
     if kind == "python":  # a number that simdjson's arrays do not take
         entries[0]["fake_periods"] = [["0", 1]]
     path.write_text(json.dumps(entries))
     val, dev = (read_truth(path, "fake_periods", split) for split in ("val", "dev"))
-    assert (val.files, dev.files) == (["2.mp4", "3.mp4"], ["1.mp4", "3.mp4", "4.mp4"])
+    assert (val.files, dev.files) == (["2.mp4", "3.mp4"], ["1.mp4", "4.mp4"])
     assert val.labels.segments.tolist() == [[2, 2.5], [3, 3.5]]
     path.write_text(json.dumps([entry for entry in entries if entry.get("split") != "val"]))
     assert read_truth(path, "fake_periods", "val").files == dev.files
@@ -245,3 +242,46 @@ def test_a_split_that_is_missing_names_those_that_exist(tmp_path):
         AvlocError, match=r"no clips of the split tset \(did you mean test\?\); it has the splits dev, test"
     ):
         read_truth(path, "fake_periods", "tset")
+
+
+@pytest.mark.parametrize("size", [10, 1 << 18])
+def test_without_any_splits_every_clip_belongs_to_every_split(tmp_path, monkeypatch, size):
+    monkeypatch.setattr(jsonstream, "PIECE_BYTES", size)
+    entries = [{"file": f"{k}.mp4", "fakes": []} | fields for k, fields in enumerate(({}, {"split": None}, {"split": ""}))]
+    assert read_truth(write(tmp_path, entries), "fakes", "test").files == ["0.mp4", "1.mp4", "2.mp4"]
+
+
+@pytest.mark.parametrize("kind", ["json", "python"])
+@pytest.mark.parametrize("fields", [{}, {"split": None}, {"split": ""}])
+@pytest.mark.parametrize("split", ["train", "test", "none"])
+def test_a_clip_without_a_split_is_not_in_every_split_of_a_set_with_splits(tmp_path, kind, fields, split):
+    end = 2 if kind == "json" else 10**30  # which simdjson does not take
+    entries = [
+        {"file": "a.mp4", "fakes": [[0, 1]], "split": "train"},
+        {"file": "b.mp4", "fakes": [[1, end]], **fields},
+        {"file": "c.mp4", "fakes": [], "split": "train"},
+        {"file": "d.mp4", "fakes": [], **fields},
+        {"file": "e.mp4", "fakes": [], "split": "test"},
+    ]
+    with pytest.raises(
+        AvlocError,
+        match=rf"m\.json: 2 of 5 clips have no split, the first is b\.mp4; for the split {split} each clip needs one",
+    ):
+        read_truth(write(tmp_path, entries), "fakes", split)
+    assert len(read_truth(write(tmp_path, entries), "fakes")) == 5
+
+
+@pytest.mark.parametrize("splits", [("test", "train"), ("train", "test")])
+def test_a_clip_of_two_splits_is_refused(tmp_path, splits):
+    entries = [{"file": "a.mp4", "fakes": [], "split": "test"}]
+    entries += [{"file": "b.mp4", "fakes": [[1, 2]], "split": split} for split in splits]
+    path = write(tmp_path, entries)
+    for split, other in (splits, splits[::-1]):
+        with pytest.raises(
+            AvlocError, match=rf"m\.json: the clip b\.mp4 is in the splits {split} and {other}, want one split for each clip"
+        ):
+            read_truth(path, "fakes", split)
+    entries[1]["split"], entries[2]["split"] = "dev", "val"
+    with pytest.raises(AvlocError, match="in the splits val and dev"):
+        read_truth(write(tmp_path, entries), "fakes", "val")
+    assert read_truth(write(tmp_path, entries), "fakes", "test").files == ["a.mp4"]

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -51,6 +52,14 @@ def test_a_clip_becomes_a_timeline(messages, make_localizer, task):
     assert "visual not judged: my clip.MP4: no frame could be decoded" in text
     assert 'src="clip"' in text
     assert str(task.clip.parent) not in text
+
+
+def test_the_stills_of_a_timeline_send_the_pulse(make_localizer, task, monkeypatch):
+    pulses, pulse = [], SimpleNamespace(report=print)
+    monkeypatch.setattr(localize_job, "segment_stills", lambda clip, segments, pulse: pulses.append(pulse) or ())
+    job = LocalizeJob(lambda pulse: make_localizer(), UploadLimits(), 0.2)
+    assert list(job.build(pulse)(task)) == [Localized()]
+    assert pulses == [pulse]
 
 
 def test_a_clip_that_claims_to_be_too_long_is_not_decoded(messages, make_localizer, task):
@@ -118,7 +127,7 @@ def test_the_record_of_a_timeline_hides_the_folders_of_the_server(make_localizer
     monkeypatch.setattr(localizer, "localize", lambda *a, **k: replace(localize(*a, **k), provenance=record))
     monkeypatch.setattr(localize_job, "page", lambda public, url, threshold, stills: shown.append(public) or "page")
     job = LocalizeJob(lambda pulse: localizer, UploadLimits(), 0.2, settings={"keep": 100, "prior": 0.9})
-    assert job.localize(localizer, task, lambda report: None) == Localized()
+    assert job.localize(localizer, task, SimpleNamespace(report=print)) == Localized()
     public = shown[0].provenance
     assert str(folder) not in str(public)
     assert (public.checkpoint.file.file, public.clip.file, public.clip.sha256) == ("best.ckpt", task.name, "cd" * 32)

@@ -34,12 +34,14 @@ class Request:
         formats: more pictures to decode, for the observer.
         observe: called with each decoded part.
         info: the file's header, if it was probed before; the file is not probed again.
+        pulse: called during the decoding of a file, to show that this process is alive.
     """
 
     span: Span = WHOLE
     formats: tuple[VideoFormat, ...] = ()
     observe: Observer | None = None
     info: MediaInfo | None = None
+    pulse: Callable[[], object] | None = None
 
     def open_tracks(
         self,
@@ -76,8 +78,8 @@ class Request:
         else:
             check_span(self.probed(clip), self.span)  # fail before decoding if the span lies outside the file
             parts = [
-                stream(clip, (), span=self.span),
-                stream(clip, pictures, audio=False, backend=backend, span=self.span),
+                stream(clip, (), span=self.span, pulse=self.pulse),
+                stream(clip, pictures, audio=False, backend=backend, span=self.span, pulse=self.pulse),
             ]
         parts = [p if modality in (None, m) else iter(()) for m, p in zip(MODALITIES, parts, strict=True)]
         return [Track(p, consumers, self.observe) for p, consumers in zip(parts, (audio, video), strict=True)]

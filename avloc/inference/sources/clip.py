@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,7 @@ class ClipSource:
         shape = CLIP_FORMATS[self.fit]
         if windowing.size is None and not isinstance(clip, ClipArrays):
             info = request.probed(clip)
-            request = Request(request.span, request.formats, request.observe, info)
+            request = replace(request, info=info)
             check_fits(clip, [shape], request.span, info=info)
         # A header may understate the length.
         largest = MAX_DECODED_BYTES if windowing.size is None else None

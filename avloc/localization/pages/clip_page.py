@@ -77,7 +77,7 @@ def save_page(localization: Localization, path: Path, options: OutputOptions) ->
         OSError: if the clip is to be embedded and cannot be read.
     """
     clip, threshold = Path(localization.file), options.threshold_for(localization)
-    stills = segment_stills(clip, localization.segments(threshold))
+    stills = segment_stills(clip, localization.segments(threshold), options.pulse)
     write_text(path, page(localization, _clip_url(clip, path, options), threshold, stills))
 
 

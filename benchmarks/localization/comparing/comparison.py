@@ -7,21 +7,39 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comparing.experiment import Task, read_choices
-from comparing.systems import ABLATION, FRONT_ENDS, MAIN, OURS, RANGE_TRIALS, REFERENCES, SYSTEMS, TRIALS
+from comparing.systems import (
+    ABLATION,
+    FRONT_ENDS,
+    HELD_BACK,
+    JOINT_FRONT_ENDS,
+    MAIN,
+    OURS,
+    RANGE_TRIALS,
+    REFERENCES,
+    SYSTEMS,
+    TRIALS,
+)
 from scoring.choices import Choice
 
 from avloc.errors import AvlocError
 
 SYSTEM_GROUPS: dict[str, Sequence[str]] = {
     "main": [*MAIN, *REFERENCES],
-    "ablation": [OURS, *ABLATION],
+    "ablation": [OURS, *ABLATION, *JOINT_FRONT_ENDS],
     "trials": [*MAIN, *TRIALS, *RANGE_TRIALS],
     "front_ends": [*FRONT_ENDS],
+    "held_back": [*HELD_BACK],
     "all": [*SYSTEMS],
 }
 # Attention over all cells of its map: more than five minutes even in the quick form.
 NOT_QUICK = ("batfd_plus", "batfd_plus_slow")
-SETTING_GROUPS = ("ablation", "trials", "front_ends", "all")  # their names are settings, among which nothing is chosen
+SETTING_GROUPS = (
+    "ablation",
+    "trials",
+    "front_ends",
+    "held_back",
+    "all",
+)  # their names are settings, among which nothing is chosen
 
 
 def parse_names(text: str, groups: dict[str, Sequence[str]], what: str) -> tuple[str, ...]:

@@ -109,6 +109,7 @@ class RunResult:
         validation: strict scores on the validation split, in [0, 1].
         thresholds: the chosen score and share of `scoring.naming.NamingThresholds`.
         threads: of torch.
+        device: `cpu` or `gpu`.
     """
 
     system: str
@@ -120,6 +121,7 @@ class RunResult:
     validation: dict[str, float]
     thresholds: dict[str, float]
     threads: int
+    device: str = "cpu"
 
 
 # Data.
@@ -250,6 +252,7 @@ def validate(task: Task, module: BudgetedModule, training: Training) -> RunResul
         validation=score(predictions, truth),
         thresholds=choose_thresholds(predictions, truth)._asdict(),
         threads=task.threads,
+        device=task.device,
     )
 
 

@@ -234,15 +234,18 @@ ABLATION = {
     "more_dropout": _BASE.with_arguments("dropout 0.2", dropout=0.2, input_dropout=0.2, modality_dropout=0.2),
 }
 _AUDIO = REFERENCES["audio_alone"]
+_LONG = {"n_fft": 1024, "differences": True}
 _WITHOUT_STEM = {
     name: value for name, value in _OWN.items() if name not in ("audio_spectral_channels", "audio_spectral_differences")
 }
 
 
-def _front_end(title: str, name: str, data: Mapping[str, object] | None = None, **options: object) -> System:
-    """BoundaryTransformer on the audio stream alone, from the samples."""
+def _front_end(
+    title: str, name: str, data: Mapping[str, object] | None = None, base: System = _AUDIO, **options: object
+) -> System:
+    """BoundaryTransformer whose audio stream, if nothing else is said its only one, comes from the samples."""
     arguments = {**_WITHOUT_STEM, "audio_dim": 160, "audio_front_end": name, "audio_front_end_options": options}
-    return replace(_AUDIO, title=title, arguments=arguments, extractors=("waveform", "residual_grid"), data=data or {})
+    return replace(base, title=title, arguments=arguments, extractors=("waveform", "residual_grid"), data=data or {})
 
 
 # Front ends that learn, beside the cached features, all on the audio stream alone.
@@ -255,7 +258,11 @@ FRONT_ENDS = {
     ),
     "phase": _front_end("spectrogram, magnitude and phase", "spectrogram"),
     "phase_differences": _front_end("spectrogram, all planes", "spectrogram", differences=True),
-    "long_window": _front_end("spectrogram, all planes, 64 ms", "spectrogram", n_fft=1024, differences=True),
+    "long_window": _front_end("spectrogram, all planes, 64 ms", "spectrogram", **_LONG),
+    "long_magnitude": _front_end(
+        "spectrogram, magnitude and differences, 64 ms", "spectrogram", n_fft=1024, phase=False, differences=True
+    ),
+    "longer_window": _front_end("spectrogram, all planes, 128 ms", "spectrogram", n_fft=2048, differences=True),
     "more_channels": _front_end(
         "spectrogram, all planes, twice the channels", "spectrogram", channels=24, differences=True
     ),
@@ -266,6 +273,26 @@ FRONT_ENDS = {
         "all planes, + borrowed forgeries", "spectrogram", {"borrowed_forgeries": 0.3}, differences=True
     ),
     "spliced": _front_end("all planes, + hard negatives", "spectrogram", {"hard_negatives": 0.3}, differences=True),
+    "long_borrowed": _front_end(
+        "all planes, 64 ms, + borrowed forgeries", "spectrogram", {"borrowed_forgeries": 0.3}, **_LONG
+    ),
+    "long_both": _front_end(
+        "all planes, 64 ms, + borrowed forgeries and hard negatives",
+        "spectrogram",
+        {"borrowed_forgeries": 0.3, "hard_negatives": 0.3},
+        **_LONG,
+    ),
+}
+# Both streams, the audio one from the samples.
+JOINT_FRONT_ENDS = {
+    "joint_long": _front_end("audio from the samples, 64 ms", "spectrogram", base=_BASE, **_LONG),
+    "joint_long_borrowed": _front_end(
+        "audio from the samples, 64 ms, + borrowed forgeries",
+        "spectrogram",
+        {"borrowed_forgeries": 0.3},
+        base=_BASE,
+        **_LONG,
+    ),
 }
 # Cross-validation over the methods: each training leaves out the clips of three methods, which validation meets as unseen ones.
 # One mouth method is in all trainings.
@@ -283,4 +310,4 @@ HELD_BACK = {
     for fold, methods in FOLDS.items()
     for name in _HELD_BACK
 }
-SYSTEMS = MAIN | REFERENCES | TRIALS | RANGE_TRIALS | ABLATION | FRONT_ENDS | HELD_BACK
+SYSTEMS = MAIN | REFERENCES | TRIALS | RANGE_TRIALS | ABLATION | FRONT_ENDS | JOINT_FRONT_ENDS | HELD_BACK

@@ -71,7 +71,9 @@ def count_settings(name: str, tried: Mapping[str, Sequence[RunResult]]) -> int:
     return sum(
         1
         for other, runs in tried.items()
-        if runs and (SYSTEMS[other].network, SYSTEMS[other].modality) == (system.network, system.modality)
+        if runs
+        and not SYSTEMS[other].held_back
+        and (SYSTEMS[other].network, SYSTEMS[other].modality) == (system.network, system.modality)
     )
 
 
@@ -88,21 +90,21 @@ def cost_table(
     rows = []
     for name, runs in results.items():
         system = SYSTEMS[runs[0].system]  # the chosen setting
-        speed, train_s = measure_speed(system, threads), statistics.median(run.train_s for run in runs)
+        speed, on_cpu = measure_speed(system, threads), [run.train_s for run in runs if run.device == "cpu"]
         cells = [
             (f"{runs[0].parameters / 1e6:.2f} M",),
             (f"{count_settings(name, tried)}",),
             (f"{statistics.median(run.epochs for run in runs):g}",),
-            (f"{train_s:.0f} s",),
+            (f"{statistics.median(on_cpu):.0f} s" if on_cpu else "–",),
             (f"{speed.network_ms:.1f} ms",),
             (f"{speed.decode_ms:.1f} ms",),
         ]
         rows.append(((system.title,), cells))
     columns = ["parameters", "settings tried", "epochs", "training", "network", "decoding"]
-    used = sorted({run.threads for runs in results.values() for run in runs})
+    used = sorted({run.threads for runs in results.values() for run in runs if run.device == "cpu"})
     note = (
-        f"Median over seeds; training with {', '.join(map(str, used))} threads a run; network and decoding for one clip of "
-        f"{CLIP_S:g} s, median of nine, {threads} threads."
+        f"Median over seeds; training with {', '.join(map(str, used))} threads a run (runs on a GPU do not count); network and "
+        f"decoding for one clip of {CLIP_S:g} s, median of nine, {threads} threads."
     )
     budget = next(iter(results.values()))[0].budget
     return Table(f"costs-{budget}", f"Costs, {budget} budget", "system", columns, rows, (note,))
@@ -113,7 +115,7 @@ def trials_table(tried: Mapping[str, Sequence[RunResult]]) -> Table:
     rows = []
     for name, runs in tried.items():
         first = [run.validation for run in runs if run.seed == 0]
-        if first:
+        if first and not SYSTEMS[name].held_back:
             metrics = ("ap", "ap@0.5", "ap@0.95", "ar@10")
             rows.append(
                 ((SYSTEMS[name].title,), [(f"{SYSTEMS[name].lr:g}",), *((percent(first[0][m]),) for m in metrics)])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -83,6 +83,23 @@ class SplitReport:
         wide = {value: mask for group in WIDE_GROUPS for value, mask in groups[group].items()}
         tables += [self.speaker_table(), self.clip_table(), self.naming_table(), self.confusion_table()]
         return tables + self.margin_tables(wide)
+
+    def held_back_tables(self, fold: str) -> list[Table]:
+        """Draw the scores on the methods that the trainings of a fold left out, and on the others.
+
+        Args:
+            fold: its name; `unseen` has its methods.
+        """
+        masks = group_masks(self.truth, unseen=self.unseen, neural=self.neural)["methods"]
+        self.progress(f"{self.split}, {self.budget}: fold {fold}")
+        tables = []
+        for kind, what in (("unseen", "held back"), ("seen", "known")):
+            if kind in masks:
+                table = self._wide_table(f"fold {fold} {kind}", self._scores(masks[kind]), masks[kind])
+                where = f"({self.split} split, {self.budget} budget)"
+                title = f"Methods {what} in fold {fold}: {', '.join(self.unseen)} are not in training {where}"
+                tables.append(replace(table, title=title))
+        return tables
 
     def _everything(self) -> npt.NDArray[np.bool_]:
         return np.ones(len(self.truth.records), dtype=bool)

@@ -30,9 +30,6 @@ class ShiftedStore(FeatureStore):
         super().__init__(root)
         self.shift_s = shift_s
 
-    def __getstate__(self) -> dict[str, object]:
-        return {**super().__getstate__(), "shift_s": self.shift_s}
-
     def read_at(self, extractor: str, shard: int, entry: int) -> Features:
         """Read the features of a clip, on their shifted clock."""
         features = super().read_at(extractor, shard, entry)

@@ -44,6 +44,7 @@ class Flow(Extractor):
     modality = "visual"
     hop_s = 1 / DEFAULT_FPS
     receptive_field_s = 2 / DEFAULT_FPS
+    shares_crop = False  # one that follows the face hides its motion
 
     def __init__(self, *, size: int = 192, cells: int = 8, preset: str = "fast", crop: str = "none") -> None:
         check_grid(self.name, size, cells, fewest=SMALLEST_SIZE, most=LARGEST_SIZE)

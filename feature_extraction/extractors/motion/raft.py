@@ -52,6 +52,7 @@ class RAFT(LocalWeights):
     hop_s = 1 / DEFAULT_FPS
     receptive_field_s = 2 / DEFAULT_FPS
     window_s = 10.0
+    shares_crop = False  # one that follows the face hides its motion
 
     def __init__(
         self,

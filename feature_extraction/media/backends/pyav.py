@@ -14,13 +14,20 @@ Consumer = FrameSampler | SampleCollector
 """What takes the frames of a stream."""
 
 
+def can_seek(container: Any) -> bool:
+    """Tell whether `seek` goes to a place in a file; if not, the file is decoded from its beginning.
+
+    In a transport stream FFmpeg goes to a packet, not to a key frame, and the picture would start much later. In sound files
+    without an index, times behind the place are estimates.
+    """
+    return has_reliable_header(container)
+
+
 def seek(container: Any, start_s: float) -> None:
     """Go to the last key frame before the start; frames between the two are decoded and left out."""
     import av
 
-    # In a transport stream FFmpeg goes to a packet, not to a key frame, and the picture would start much later. In sound files
-    # without an index, times behind the place are estimates.
-    if start_s > SEEK_BACK_S and has_reliable_header(container):
+    if start_s > SEEK_BACK_S and can_seek(container):
         try:
             container.seek(int((start_s - SEEK_BACK_S) * 1_000_000))
         except (av.error.FFmpegError, OSError, OverflowError):
@@ -30,7 +37,7 @@ def seek(container: Any, start_s: float) -> None:
 def decode_packets(
     container: Any, tracks: Tracks, consumers: Mapping[int, Consumer], clock: ClipClock, problems: list[str]
 ) -> Iterator[None]:
-    """Decode packet by packet; yields after each that has a consumer.
+    """Decode packet by packet; yields after each.
 
     Args:
         container: the open file.
@@ -51,12 +58,11 @@ def decode_packets(
         for packet in _packets(container, streams, problems):
             clock.place(packet)
             consumer = consumers.get(packet.stream_index)
-            if consumer is None:
-                continue
-            reason = _decode_packet(packet, consumer)
-            if reason is not None:
-                damaged.append(reason)
-                consumer.damage = consumer.damage or reason
+            if consumer is not None:
+                reason = _decode_packet(packet, consumer)
+                if reason is not None:
+                    damaged.append(reason)
+                    consumer.damage = consumer.damage or reason
             yield
     finally:  # also if the caller has enough
         if damaged:

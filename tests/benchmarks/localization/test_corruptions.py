@@ -110,9 +110,12 @@ def test_corruptions_without_a_codec_are_left_out_and_named_first(tmp_path, monk
     import corruptions
 
     codecs = set(corruptions.available_codecs()) - {"amr_nb", "g723"}
-    monkeypatch.setattr(corruptions, "available_codecs", lambda: codecs)
+    lookups = []
+    monkeypatch.setattr(corruptions, "available_codecs", lambda: lookups.append("codecs") or codecs)
     assert corruptions.corruptions_without_codec() == ["amr_nb", "telephone"]
+    lookups.clear()
     options = corruptions.parse(["--out", str(tmp_path)])
+    assert len(lookups) == 1
     assert {"opus", "aac"} <= set(options.names)
     assert not {"amr_nb", "telephone"} & set(options.names)
     assert capsys.readouterr().out.endswith(

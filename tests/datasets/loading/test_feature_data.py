@@ -306,7 +306,7 @@ def test_options_that_go_against_clips(tiny_set, tiny_store):
         AvlocError, match=r"want a store of features \(--data.store FOLDER\), or --data.from_clips true"
     ):
         raw_data(tiny_set, None, "waveform")
-    with pytest.raises(AvlocError, match="copies are read from a store, and from_clips decodes the clips"):
+    with pytest.raises(AvlocError, match="copies are read from a store; leave them out, or give a store instead"):
         raw_data(tiny_set, None, "waveform", from_clips=True, copies=2)
     with pytest.raises(AvlocError, match="r3d_18 runs a network"):
         raw_data(tiny_set, None, "waveform", "r3d_18", from_clips=True)

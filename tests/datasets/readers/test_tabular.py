@@ -92,6 +92,23 @@ def test_a_clip_without_a_split_is_not_in_every_split_of_a_set_with_splits(tmp_p
     assert len(table) == int(without[-1])
 
 
+@pytest.mark.parametrize("dataset", ["folder", "csv", "json"])
+@pytest.mark.parametrize("split", [None, "train", "test"])
+def test_rows_of_one_clip_that_name_two_splits_are_refused(tmp_path, dataset, split):
+    (tmp_path / "a.mp4").touch()
+    rows = [("a.mp4", 1, 2, "train"), ("a.mp4", 3, 4, ""), ("a.mp4", 5, 6, "test")]
+    text = "file,start,end,split\n" + "".join(f"{','.join(map(str, row))}\n" for row in rows)
+    for name in ("labels.csv", "metadata.csv"):
+        (tmp_path / name).write_text(text)
+    entries = [dict(zip(("file", "start", "end", "split"), row, strict=True)) for row in rows]
+    (tmp_path / "metadata.json").write_text(json.dumps(entries))
+    with pytest.raises(
+        AvlocError,
+        match=r"(labels|metadata)\.\w+: (row 4|entry 2): a\.mp4 has the split 'test', and 'train' in an earlier row; give",
+    ):
+        read_records(dataset, tmp_path, split)
+
+
 @pytest.mark.parametrize("dataset", ["folder", "csv"])
 def test_a_set_without_splits_has_no_other_split(tmp_path, dataset):
     (tmp_path / "a.mp4").touch()

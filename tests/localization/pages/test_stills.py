@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import av
 import numpy as np
 import pytest
 
@@ -27,6 +28,33 @@ def test_stills_are_the_first_the_middle_and_the_last_frame(frames, beep, tmp_pa
     assert [still.time_s for still in last] == [1.02]  # the clip ends before the rest of the segment
 
 
+def remuxed(path, suffix):
+    """The same packets in another container, beside the file."""
+    with av.open(path) as source, av.open(path.with_suffix(suffix), "w") as copy:
+        stream = copy.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.size:
+                packet.stream = stream
+                copy.mux(packet)
+    return path.with_suffix(suffix)
+
+
+@pytest.mark.parametrize(("suffix", "opened"), [(".mp4", 4), (".ts", 2), (".flv", 2)])
+def test_a_file_that_cannot_be_sought_is_decoded_once(frames, tmp_path, monkeypatch, suffix, opened):
+    write_mp4(tmp_path / "a.mp4", frames, None)
+    path = remuxed(tmp_path / "a.mp4", suffix)
+    files, pulses, plain = [], [], av.open
+    monkeypatch.setattr(av, "open", lambda file, *a, **k: files.append(file) or plain(file, *a, **k))
+    segments = [segment(0.8, 1.0), segment(0.4, 0.84), segment(0.04, 0.08)]
+    stills = segment_stills(path, segments, lambda: pulses.append(1))
+    assert files == [str(path)] * opened  # the header, and each span or all
+    # A transport stream starts at its first frame, 0 s; its encoder's delay is cut.
+    assert [[still.time_s for still in each] for each in stills] == [[0.82, 0.9, 0.98], [0.42, 0.62, 0.82], [0.06]]
+    shades = [still.image.mean() for each in stills for still in each]
+    assert shades == pytest.approx([7 * k for k in (20, 22, 24, 10, 15, 20, 1)], abs=8)
+    assert len(pulses) >= 25  # one per packet
+
+
 def test_files_without_a_picture_have_no_stills(beep, tmp_path):
     write_mp4(tmp_path / "a.mp4", None, beep)
     (tmp_path / "b.mp4").write_text("no media")
@@ -39,12 +67,12 @@ def test_files_without_a_picture_have_no_stills(beep, tmp_path):
 def test_a_picture_above_the_limit_is_not_decoded(frames, tmp_path, monkeypatch, claims_less):
     path = tmp_path / "a.mp4"
     write_mp4(path, frames, None)  # 64 × 48
-    assert stills_module._display_format(path) is not None
+    assert stills_module._read_picture(path) is not None
     monkeypatch.setattr(limits, "MOST_PIXELS", 1000)
     if claims_less:  # the decoder itself refuses what the header hides
         monkeypatch.setattr(stills_module, "check_picture", lambda *_: None)
     with pytest.raises(MediaError, match=r"a\.mp4: " + ("" if claims_less else "its picture claims 64 × 48 pixels")):
-        stills_module._display_format(path)
+        stills_module._read_picture(path)
     assert segment_stills(path, [segment(0.4, 0.8)]) == [[]]
 
 
