@@ -338,7 +338,6 @@ class _EntryCollector:
             raise AvlocError(f"{path}: the clip {duplicate} appears twice")
         return truth
 
-
     def _select_split(self, truth: Truth, split: str) -> Truth:
         """Select the clips of a split: if the metadata have both `val` and `dev`, those of its own name.
 

@@ -212,7 +212,9 @@ def _settings(options: ExtractOptions) -> ExtractionSettings:
     if options.crop is not None:
         if not any(_takes_crop(name) for name, _ in specs):
             separate = [name for name, _ in specs if accepts(name, "crop")]
-            hint = f"; set that of {', '.join(separate)} by name, as {separate[0]}:crop={options.crop}" if separate else ""
+            hint = (
+                f"; set that of {', '.join(separate)} by name, as {separate[0]}:crop={options.crop}" if separate else ""
+            )
             raise AvlocError(f"--crop: none of these extractors takes it; it is for visual networks{hint}")
         specs = [(name, {"crop": options.crop, **args} if _takes_crop(name) else args) for name, args in specs]
     return ExtractionSettings(

@@ -91,7 +91,8 @@ class LocalizationModule(pl.LightningModule):
     """Train a network, and validate it by strict AP; a forgery of sound and picture counts once (`with_joined_segments`).
 
     The best scores of the validation clips give the calibration, and AUC and EER (`val/auc`, `val/eer`). Clips whose records
-    have no segments (`clip_labels_only`) give nothing else.
+    have no segments (`clip_labels_only`) give nothing else. A validation clip of any length runs at once and gives at most 100
+    rows; `avloc predict` runs clips over 40 s in windows, so that their scores differ.
 
     Args:
         model: a network (`avloc.models.Network`).

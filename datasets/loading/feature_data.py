@@ -46,8 +46,9 @@ class FeatureData(SplitData):
         extractors: names in the store, at least one per modality. With `modality`, the store need not have those of the other one
             that need no weights, such as `logspec` and `residual_grid`. With `from_clips`, specifications, as `mouth:side=64`.
         hop_s: seconds per step of the model.
-        longest_s: cut longer training clips to a random window of this length; null: no limit. A network with a limit of its
-            own (`longest_steps`) cuts validation clips too, from their beginning.
+        longest_s: cut longer training clips to a random window of this length; null: no limit. Validation clips stay whole,
+            and need memory for their length; `avloc predict` runs those over 40 s in windows. A network with a limit of its own
+            (`longest_steps`) cuts validation clips too, from their beginning.
         pseudo_forgeries: share of the real training clips that get a pseudo-forgery, drawn again in each epoch.
         borrowed_forgeries: share of the real training clips that get a forgery of a fake one, with its label.
         hard_negatives: share of the real training clips that get a piece of another real one, and stay real. The three shares

@@ -276,7 +276,9 @@ def _add_row(clips: dict[str, _ClipLabels], row: _Row) -> None:
     file, split = row.file(), row.string("split") or NO_SPLIT
     clip = clips.setdefault(file, _ClipLabels(split))
     if NO_SPLIT not in (split, clip.split) and split != clip.split:
-        raise row.error(f"{file} has the split {split!r}, and {clip.split!r} in an earlier row; give all its rows one split")
+        raise row.error(
+            f"{file} has the split {split!r}, and {clip.split!r} in an earlier row; give all its rows one split"
+        )
     clip.split = split if clip.split == NO_SPLIT else clip.split
     duration = row.seconds("duration")
     clip.duration_s = clip.duration_s if duration is None else duration

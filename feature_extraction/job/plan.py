@@ -20,7 +20,13 @@ from avloc.feature_extraction.job.in_progress import ShardSpec
 from avloc.feature_extraction.job.pipeline import file_size
 from avloc.feature_extraction.job.worker import ExtractionSettings, describe_extractor
 from avloc.feature_extraction.store.feature_store import FeatureStore
-from avloc.feature_extraction.store.layout import ShardLayout, new_layout, saved_layout, shard_size, stored_clips
+from avloc.feature_extraction.store.layout import (
+    ShardLayout,
+    new_layout,
+    saved_layout,
+    shard_size,
+    shards_of_other_lists,
+)
 from avloc.feature_extraction.store.shard_tables import NO_FILE, OK, ShardTables, read_tables
 from avloc.io.files import remove_stale, temporary_path
 
@@ -178,7 +184,7 @@ class JobPlan:
         failures: dict[str, str] = {}
         for k, mask in enumerate(masks):
             skipped = {file for file, is_skipped in zip(self.files, mask.tolist(), strict=True) if is_skipped}
-            for path in self._shards_of_other_lists(k, [*skipped]):
+            for path in shards_of_other_lists(self.store, self.names[k], self.layouts[k]):
                 tables = self._existing_tables(k, path.name)
                 failed = {file: why for file, why in (tables.failures if tables else {}).items() if file in skipped}
                 is_own = zlib.crc32(path.name.encode()) % n == i
@@ -193,16 +199,6 @@ class JobPlan:
     def _skipped_masks(self) -> list[npt.NDArray[np.bool_]]:
         """For each extractor, the clips that are in shards made for other lists: (V,)."""
         return [layout.skipped() for layout in self.layouts]
-
-    def _shards_of_other_lists(self, extractor: int, clips: Sequence[str]) -> list[Path]:
-        name = self.names[extractor]
-        stored = stored_clips(self.store, name, clips)
-        if not stored.mask.all():
-            raise StoreError(
-                f"{self.store.root / name}: {int((~stored.mask).sum())} clips were in shards that are gone; remove "
-                f"{self.store.plan_path(name, self.layouts[extractor].digest).name} there and run the same again"
-            )
-        return stored.shards
 
     def _existing_tables(self, extractor: int, name: str) -> ShardTables | None:
         path = self._path(extractor, name)

@@ -8,6 +8,7 @@ new extraction of all.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -143,6 +144,22 @@ def stored_clips(store: FeatureStore, extractor: str, files: Sequence[str]) -> S
             mask[order[in_shard]] = True
             shards.append(path)
     return StoredClips(mask, shards)
+
+
+def shards_of_other_lists(store: FeatureStore, extractor: str, layout: ShardLayout) -> list[Path]:
+    """Find the shards that hold the clips which a layout leaves out.
+
+    Raises:
+        StoreError: if some of these clips are in no shard any more, or a shard cannot be read.
+    """
+    files = dict.fromkeys(itertools.compress(layout.files, layout.skipped().tolist()))
+    stored = stored_clips(store, extractor, [*files]) if files else StoredClips(np.zeros(0, dtype=bool), [])
+    if not stored.mask.all():
+        raise StoreError(
+            f"{store.root / extractor}: {int((~stored.mask).sum())} clips were in shards that are gone; remove "
+            f"{store.plan_path(extractor, layout.digest).name} there and run the same again"
+        )
+    return stored.shards
 
 
 def new_layout(store: FeatureStore, extractor: str, files: Sequence[str], size: int) -> ShardLayout:

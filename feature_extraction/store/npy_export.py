@@ -233,9 +233,18 @@ def run_export(
                 temporary.write_bytes(content)
             written += 1
         progress(1)
-    if replace(_describe_export(plan.store, plan.extractor, plan.out, dtype.name, plan.description.file_suffix), key=key) != plan.description:
-        raise StoreError(f"{plan.store.root / plan.extractor}: changed while it was exported; run the same export again")
+    _check_unchanged(plan)
     return ExportReport(written, kept)
+
+
+def _check_unchanged(plan: ExportPlan) -> None:
+    """Raise unless `export.json`, which was written first, still describes the store."""
+    planned = plan.description
+    description = _describe_export(plan.store, plan.extractor, plan.out, planned.dtype, planned.file_suffix)
+    if replace(description, key=planned.key) != planned:
+        raise StoreError(
+            f"{plan.store.root / plan.extractor}: changed while it was exported; run the same export again"
+        )
 
 
 class _StoredClip(NamedTuple):

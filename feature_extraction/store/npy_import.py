@@ -16,7 +16,7 @@ from avloc.core.descriptions import ExtractorDescription
 from avloc.core.records import MODALITIES
 from avloc.errors import AvlocError, StoreError, one_line
 from avloc.feature_extraction.store.feature_store import FeatureStore
-from avloc.feature_extraction.store.layout import new_layout, saved_layout, shard_size
+from avloc.feature_extraction.store.layout import new_layout, saved_layout, shard_size, shards_of_other_lists
 from avloc.feature_extraction.store.npy_export import EXPORT_FILE, EXPORT_VERSION, SUFFIX
 from avloc.feature_extraction.store.shard_tables import NO_FILE, OK, ShardTables, read_tables
 from avloc.feature_extraction.store.shards import ShardWriter
@@ -295,7 +295,8 @@ def import_features(
 
     Raises:
         AvlocError: if none of the files can be used.
-        StoreError: if the store holds features made with other settings, or of other files of the same names.
+        StoreError: if the store holds features made with other settings, or of other files of the same names, or if it had
+            shards of another list with some of the clips, which are gone.
     """
     clips, report = source.clips, ImportReport()
     name = source.description.name
@@ -303,6 +304,7 @@ def import_features(
     remove_stale(folder)
     size = shard_clips or shard_size(len(clips))
     layout = saved_layout(store, name, clips) or new_layout(store, name, clips, size)
+    shards_of_other_lists(store, name, layout)  # raises if they are gone
     store.save_plan(name, layout.plan())
     report.reused += int(layout.skipped().sum())
     if report.reused:

@@ -156,7 +156,10 @@ def test_a_dry_run_writes_nothing(command, tmp_path, capsys):
 def test_wrong_options_are_one_line(command, tmp_path, capsys):
     for options, message in (
         (["--crop", "face"], "--crop: none of these extractors takes it"),
-        (["--extractors", "flow,mouth", "--crop", "face"], "networks; set that of flow, mouth by name, as flow:crop=face"),
+        (
+            ["--extractors", "flow,mouth", "--crop", "face"],
+            "networks; set that of flow, mouth by name, as flow:crop=face",
+        ),
         (["--shard", "x"], "argument --shard: want i/n, as in 0/8, got 'x'"),
         (["--shard", "2/2"], "--shard i/n needs 0 <= i < n, got 2/2"),
         (["--timeout", "0"], "want a length of time above 0, as 90m, 6h, 1:30 or 45 (seconds), got '0'"),

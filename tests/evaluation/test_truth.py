@@ -247,7 +247,9 @@ def test_a_split_that_is_missing_names_those_that_exist(tmp_path):
 @pytest.mark.parametrize("size", [10, 1 << 18])
 def test_without_any_splits_every_clip_belongs_to_every_split(tmp_path, monkeypatch, size):
     monkeypatch.setattr(jsonstream, "PIECE_BYTES", size)
-    entries = [{"file": f"{k}.mp4", "fakes": []} | fields for k, fields in enumerate(({}, {"split": None}, {"split": ""}))]
+    entries = [
+        {"file": f"{k}.mp4", "fakes": []} | fields for k, fields in enumerate(({}, {"split": None}, {"split": ""}))
+    ]
     assert read_truth(write(tmp_path, entries), "fakes", "test").files == ["0.mp4", "1.mp4", "2.mp4"]
 
 
@@ -278,7 +280,8 @@ def test_a_clip_of_two_splits_is_refused(tmp_path, splits):
     path = write(tmp_path, entries)
     for split, other in (splits, splits[::-1]):
         with pytest.raises(
-            AvlocError, match=rf"m\.json: the clip b\.mp4 is in the splits {split} and {other}, want one split for each clip"
+            AvlocError,
+            match=rf"m\.json: the clip b\.mp4 is in the splits {split} and {other}, want one split for each clip",
         ):
             read_truth(path, "fakes", split)
     entries[1]["split"], entries[2]["split"] = "dev", "val"

@@ -11,6 +11,7 @@ Legend: B batch, R rows, N samples, W samples of a window, F bins, C width.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -29,28 +30,37 @@ LAYERS = ((7, 3), (5, 3), (5, 3))  # kernel and stride along the frequency axis
 LARGEST_N_FFT = 1 << 13
 
 
-def spectrogram_planes(samples: Tensor, n_fft: int, hop: int = SAMPLES_PER_ROW) -> Tensor:
+def spectrogram_planes(
+    samples: Tensor, n_fft: int, hop: int = SAMPLES_PER_ROW, *, window_samples: int | None = None
+) -> Tensor:
     """Compute the planes of spectra centred on the middles of the hops: (B, N) → (B, 3, N / hop, n_fft // 2 + 1).
 
     1. The log magnitude, as `logspec` has it.
-    2. The frequency of a bin's energy less the bin's own, in half widths of a tone (2 bins): −1 … 1.
+    2. The frequency of a bin's energy less the bin's own, in half widths of a tone (2 bins of the window): −1 … 1.
     3. The time of a bin's energy after the window's middle, in half windows: −1 … 1.
 
     The derivatives fade to 0 in bins without energy.
 
+    Args:
+        samples: of the clips.
+        n_fft: samples of the transform.
+        hop: samples from one spectrum to the next.
+        window_samples: W, at most `n_fft`; a shorter window is padded with zeros. None: `n_fft`.
+
     >>> spectrogram_planes(torch.zeros(2, 480), n_fft=320).shape
     torch.Size([2, 3, 3, 161])
     """
-    before = (n_fft - hop) // 2
-    frames = pad(samples, (before, n_fft - hop - before)).unfold(1, n_fft, hop)  # B, R, W
-    n = torch.arange(n_fft, device=samples.device, dtype=samples.dtype)
-    window = torch.hann_window(n_fft, device=samples.device, dtype=samples.dtype)
-    slope = math.pi / n_fft * torch.sin(2 * math.pi * n / n_fft)
-    windows = torch.stack([window, slope, window * (n - n_fft / 2) / (n_fft / 2)])
-    spectra = torch.fft.rfft(frames[:, :, None] * windows)  # B, R, 3, F
+    length = window_samples or n_fft
+    before = (length - hop) // 2
+    frames = pad(samples, (before, length - hop - before)).unfold(1, length, hop)  # B, R, W
+    n = torch.arange(length, device=samples.device, dtype=samples.dtype)
+    window = torch.hann_window(length, device=samples.device, dtype=samples.dtype)
+    slope = math.pi / length * torch.sin(2 * math.pi * n / length)
+    windows = torch.stack([window, slope, window * (n - length / 2) / (length / 2)])
+    spectra = torch.fft.rfft(frames[:, :, None] * windows, n_fft)  # B, R, 3, F
     value, by_slope, by_time = spectra.unbind(2)
     power = value.abs().square() + LOG_FLOOR**2
-    frequency = -(by_slope * value.conj()).imag / power * (n_fft / (2 * math.pi * HALF_LOBE_BINS))
+    frequency = -(by_slope * value.conj()).imag / power * (length / (2 * math.pi * HALF_LOBE_BINS))
     delay = (by_time * value.conj()).real / power
     return torch.stack([(value.abs() + LOG_FLOOR).log(), frequency.clamp(-1, 1), delay.clamp(-1, 1)], dim=1)
 
@@ -65,10 +75,12 @@ class SpectrogramFrontEnd(FrontEnd):
         width: C.
         layers: number of convolutions at the steps.
         dropout: probability of dropping a channel of such a convolution.
-        n_fft: samples of a window.
+        n_fft: samples of the transform, and of its window.
         channels: of the first layer; they double with each of the two others.
         phase: give the network the phase's derivatives beside the magnitude.
         differences: give it the sizes of the magnitude's steps in time and frequency too (`stems.difference_planes`).
+        windows: samples of several windows, each with planes of its own, in place of one of `n_fft`: a long one tells close
+            tones apart, a short one clicks. The shorter ones are padded to `n_fft`, so that all have the same bins.
 
     Raises:
         AvlocError: if a number is out of range.
@@ -89,17 +101,26 @@ class SpectrogramFrontEnd(FrontEnd):
         width: int,
         layers: int = 0,
         dropout: float = 0.1,
-        n_fft: int = 512,
+        n_fft: int = 1024,
         channels: int = 12,
         phase: bool = True,
-        differences: bool = False,
+        differences: bool = True,
+        windows: Sequence[int] = (),
     ) -> None:
         super().__init__(rows_per_step=rows_per_step, width=width, layers=layers, dropout=dropout)
+        if not isinstance(windows, Sequence) or isinstance(windows, str):
+            raise AvlocError(f"front end spectrogram: windows must be a list of whole numbers, got {windows!r}")
         limits = {"n_fft": (n_fft, SAMPLES_PER_ROW, LARGEST_N_FFT), "channels": (channels, 1, 512)}
+        limits |= {f"windows[{k}]": (samples, SAMPLES_PER_ROW, n_fft) for k, samples in enumerate(windows)}
         check_options("spectrogram", limits, {"phase": phase, "differences": differences})
-        if n_fft % 2:
-            raise AvlocError(f"front end spectrogram: n_fft must be even, so that windows are centred, got {n_fft}")
+        for name, samples in (("n_fft", n_fft), *(("each of windows", samples) for samples in windows)):
+            if samples % 2:
+                raise AvlocError(
+                    f"front end spectrogram: {name} must be even, so that windows are centred, got {samples}"
+                )
         self.options = {"n_fft": n_fft, "channels": channels, "phase": phase, "differences": differences}
+        self.options |= {"windows": [*windows]} if windows else {}
+        self.windows = tuple(windows) or (n_fft,)
         self.n_fft, self.planes, self.differences = n_fft, 3 if phase else 1, differences
         strides = split_stride(rows_per_step or 1.0, len(LAYERS))
         self.stride = math.prod(strides)
@@ -114,13 +135,18 @@ class SpectrogramFrontEnd(FrontEnd):
             channels=channels,
             time_strides=strides,
             layers=LAYERS,
-            planes=self.planes + (2 if differences else 0),
+            planes=len(self.windows) * (self.planes + (2 if differences else 0)),
             residual=True,
         )
 
     def encode(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        planes = spectrogram_planes(join_samples(x, mask).float(), self.n_fft)[:, : self.planes]
+        samples = join_samples(x, mask).float()
+        planes = torch.cat([self._planes(samples, mask, window) for window in self.windows], dim=1)
+        return self.network(planes.to(self.weight_dtype), mask), stride_mask(mask, self.stride)
+
+    def _planes(self, samples: Tensor, mask: Tensor, window: int) -> Tensor:
+        """The planes of one window, of which the magnitude comes first: (B, N) → (B, planes, R, F)."""
+        planes = spectrogram_planes(samples, self.n_fft, window_samples=window)[:, : self.planes]
         magnitude = self.norm(planes[:, 0], mask)  # per bin over the clip: the voice, the room, the loudness
         magnitude = difference_planes(magnitude, mask) if self.differences else magnitude[:, None]
-        planes = torch.cat([magnitude, planes[:, 1:] * mask[:, None, :, None]], dim=1)
-        return self.network(planes.to(self.weight_dtype), mask), stride_mask(mask, self.stride)
+        return torch.cat([magnitude, planes[:, 1:] * mask[:, None, :, None]], dim=1)

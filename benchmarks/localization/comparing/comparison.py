@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from comparing.experiment import Task, read_choices
@@ -33,6 +34,7 @@ SYSTEM_GROUPS: dict[str, Sequence[str]] = {
 }
 # Attention over all cells of its map: more than five minutes even in the quick form.
 NOT_QUICK = ("batfd_plus", "batfd_plus_slow")
+MOST_LISTED = 12  # names in a message
 SETTING_GROUPS = (
     "ablation",
     "trials",
@@ -56,7 +58,9 @@ def parse_names(text: str, groups: dict[str, Sequence[str]], what: str) -> tuple
     names = groups.get(text) or text.split(",")
     unknown = [name for name in names if name not in groups["all"]]
     if unknown:
-        raise AvlocError(f"unknown {what} {', '.join(unknown)}; want {', '.join((*groups, *groups['all']))}")
+        near = [match for name in unknown for match in get_close_matches(name, groups["all"], 3)]
+        wanted = [*groups, *(groups["all"] if len(groups["all"]) <= MOST_LISTED else dict.fromkeys(near))]
+        raise AvlocError(f"unknown {what} {', '.join(unknown)}; want {', '.join(wanted)}, or other names with commas")
     return tuple(names)
 
 

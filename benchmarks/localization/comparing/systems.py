@@ -234,7 +234,8 @@ ABLATION = {
     "more_dropout": _BASE.with_arguments("dropout 0.2", dropout=0.2, input_dropout=0.2, modality_dropout=0.2),
 }
 _AUDIO = REFERENCES["audio_alone"]
-_LONG = {"n_fft": 1024, "differences": True}
+_SHORT: dict[str, object] = {"n_fft": 512, "phase": True, "differences": True}
+_LONG = {**_SHORT, "n_fft": 1024}
 _WITHOUT_STEM = {
     name: value for name, value in _OWN.items() if name not in ("audio_spectral_channels", "audio_spectral_differences")
 }
@@ -252,27 +253,28 @@ def _front_end(
 FRONT_ENDS = {
     "audio_alone": _AUDIO,
     "cached_plain": _AUDIO.with_arguments("cached spectra, without differences", audio_spectral_differences=False),
-    "magnitude": _front_end("spectrogram, magnitude alone", "spectrogram", phase=False),
-    "magnitude_differences": _front_end(
-        "spectrogram, magnitude and differences", "spectrogram", phase=False, differences=True
+    "magnitude": _front_end(
+        "spectrogram, magnitude alone", "spectrogram", **{**_SHORT, "phase": False, "differences": False}
     ),
-    "phase": _front_end("spectrogram, magnitude and phase", "spectrogram"),
-    "phase_differences": _front_end("spectrogram, all planes", "spectrogram", differences=True),
+    "magnitude_differences": _front_end(
+        "spectrogram, magnitude and differences", "spectrogram", **{**_SHORT, "phase": False}
+    ),
+    "phase": _front_end("spectrogram, magnitude and phase", "spectrogram", **{**_SHORT, "differences": False}),
+    "phase_differences": _front_end("spectrogram, all planes", "spectrogram", **_SHORT),
     "long_window": _front_end("spectrogram, all planes, 64 ms", "spectrogram", **_LONG),
     "long_magnitude": _front_end(
-        "spectrogram, magnitude and differences, 64 ms", "spectrogram", n_fft=1024, phase=False, differences=True
+        "spectrogram, magnitude and differences, 64 ms", "spectrogram", **{**_LONG, "phase": False}
     ),
-    "longer_window": _front_end("spectrogram, all planes, 128 ms", "spectrogram", n_fft=2048, differences=True),
-    "more_channels": _front_end(
-        "spectrogram, all planes, twice the channels", "spectrogram", channels=24, differences=True
+    "longer_window": _front_end("spectrogram, all planes, 128 ms", "spectrogram", **{**_LONG, "n_fft": 2048}),
+    "two_windows": _front_end(
+        "spectrogram, all planes, 32 and 128 ms", "spectrogram", **{**_LONG, "n_fft": 2048, "windows": [2048, 512]}
     ),
+    "more_channels": _front_end("spectrogram, all planes, twice the channels", "spectrogram", channels=24, **_SHORT),
     "sinc": _front_end("raw, sinc filters", "raw"),
     "learned": _front_end("raw, learned filters", "raw", kind="learned"),
-    "augmented": _front_end("all planes, + augmentation", "spectrogram", {"augment": "light"}, differences=True),
-    "borrowed": _front_end(
-        "all planes, + borrowed forgeries", "spectrogram", {"borrowed_forgeries": 0.3}, differences=True
-    ),
-    "spliced": _front_end("all planes, + hard negatives", "spectrogram", {"hard_negatives": 0.3}, differences=True),
+    "augmented": _front_end("all planes, + augmentation", "spectrogram", {"augment": "light"}, **_SHORT),
+    "borrowed": _front_end("all planes, + borrowed forgeries", "spectrogram", {"borrowed_forgeries": 0.3}, **_SHORT),
+    "spliced": _front_end("all planes, + hard negatives", "spectrogram", {"hard_negatives": 0.3}, **_SHORT),
     "long_borrowed": _front_end(
         "all planes, 64 ms, + borrowed forgeries", "spectrogram", {"borrowed_forgeries": 0.3}, **_LONG
     ),
@@ -306,8 +308,8 @@ _HELD_BACK = (
     *("no_evidence", "plain_points", "more_dropout", "wide", "with_pseudo", "pyramid", "no_differences", "no_cross"),
 )
 HELD_BACK = {
-    f"{name}_{fold}": replace((MAIN | ABLATION)[name], held_back=methods)
+    f"{name}_{fold}": replace(system, title=f"{system.title}, fold {fold}", held_back=methods)
     for fold, methods in FOLDS.items()
-    for name in _HELD_BACK
+    for name, system in ((name, (MAIN | ABLATION)[name]) for name in _HELD_BACK)
 }
 SYSTEMS = MAIN | REFERENCES | TRIALS | RANGE_TRIALS | ABLATION | FRONT_ENDS | JOINT_FRONT_ENDS | HELD_BACK

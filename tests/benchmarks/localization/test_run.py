@@ -24,9 +24,8 @@ def test_options():
     assert (options.folder.name, options.group) == ("quick", "main")
     options = parse(["--out", "x", "--systems", "wide,no_cross"])
     assert (options.systems, options.group) == (("wide", "no_cross"), "selected")
-    with pytest.raises(
-        AvlocError, match="unknown systems narrow; want main, ablation, trials, front_ends, all, boundary_map"
-    ):
+    groups = "main, ablation, trials, front_ends, held_back, all"
+    with pytest.raises(AvlocError, match=f"unknown systems narrow; want {groups}, or other names with commas"):
         parse(["--out", "x", "--systems", "wide,narrow"])
     with pytest.raises(AvlocError, match="unknown budgets endless; want all, short, long"):
         parse(["--out", "x", "--budgets", "endless"])

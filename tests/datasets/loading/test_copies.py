@@ -100,6 +100,8 @@ def test_stores_without_enough_copies(tiny_set, tiny_store, copied):
         StoreError, match="want 3 augmented copies, has 2 of waveform; run avloc extract with --augment"
     ):
         dataset(tiny_set, copied, copies=3)
+    with pytest.raises(AvlocError, match="want copies ≥ 0, got -1"):
+        dataset(tiny_set, copied, copies=-1)
     with pytest.raises(StoreError, match="want 1 augmented copies, has none of logspec"):
         FeatureDataset(read_records("lavdf", tiny_set), FeatureStore(tiny_store), ["logspec"], hop_s=0.04, copies=1)
 

@@ -88,6 +88,20 @@ def test_a_pickled_store_opens_its_own_files(store):
     assert pickle.loads(pickle.dumps(store)).read("toy", "a").values.shape == (5, 3)
 
 
+def test_places_of_a_pickled_store_do_not_change(store):
+    """Loader workers get a pickled store, and another list of clips may be extracted meanwhile."""
+    places = store.locate("toy", ["d", "a"])
+    with ShardWriter(store.root / "toy" / "00000-00000000.h5", 3) as shard:  # before the others
+        shard.add("e", features(9, 2.5))
+        shard.add("f", features(4, 3.5))
+    for reader in (store, pickle.loads(pickle.dumps(store))):
+        assert reader.read_at("toy", *places[0].tolist()).values.shape == (7, 3)
+        assert reader.read_at("toy", *places[1].tolist()).values.tolist() == [[1.5] * 3] * 5
+        assert reader.ends_s("toy", places).tolist() == [3.5, 0.25 + 2.5]
+        assert not reader.has("toy", "e")
+    assert FeatureStore(store.root).has("toy", "e")
+
+
 def test_other_settings_are_refused(store):
     assert store.check(TOY)
     assert not store.check(ExtractorDescription("other", "audio", hop_s=0.5, dim=3))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 import re
 
 import h5py
@@ -13,6 +14,7 @@ from avloc.errors import StoreError
 from avloc.feature_extraction.extractors.base import Features
 from avloc.feature_extraction.store import index as module
 from avloc.feature_extraction.store.index import ShardIndex, name_keys, shard_paths
+from avloc.feature_extraction.store.shard_file import file_identity
 from avloc.feature_extraction.store.shard_tables import shard_name
 from avloc.feature_extraction.store.shards import ShardWriter
 
@@ -213,3 +215,141 @@ def test_shards_made_with_other_settings_are_refused(tmp_path):
     )
     with pytest.raises(StoreError, match=f"^{re.escape(message)}.*move it out of the store, or name another store$"):
         ShardIndex(tmp_path, hop_s=0.5, dim=2, fingerprint="44136fa3")
+
+
+def fill(path, clips, fingerprint=""):
+    """Write a shard of clips (name → rows, value, start, gaps; or the reason of a failure)."""
+    with ShardWriter(path, 2, fingerprint) as shard:
+        for file, clip in clips.items():
+            if isinstance(clip, str):
+                shard.fail(file, clip)
+            else:
+                rows, value, start_s, gaps = clip
+                shard.append(np.full((rows, 2), value, np.float32))
+                shard.end(file, start_s, gaps=gaps)
+
+
+FAILED_FIRST = {"x": "no sound", "a": (3, 1.0, 0.25, [(0, 2)]), "b": (5, 2.0, 0.0, [])}
+RETRIED = {**FAILED_FIRST, "x": (7, 9.0, 0.0, [(1, 4)])}
+
+
+@pytest.fixture
+def retried(tmp_path):
+    """A shard whose first clip failed when it was indexed: its index and path."""
+    path = tmp_path / shard_name(0, list(FAILED_FIRST))
+    fill(path, FAILED_FIRST)
+    return ShardIndex(tmp_path, hop_s=0.5, dim=2), path
+
+
+@pytest.mark.parametrize("pickled", [False, True])
+def test_a_shard_that_is_written_again_is_read_at_its_new_positions(retried, pickled):
+    index, path = retried
+    fill(path, RETRIED)
+    index = pickle.loads(pickle.dumps(index)) if pickled else index
+    for _ in range(2):
+        assert index.values(0, 1).tolist() == [[1, 1]] * 3
+        assert index.values(0, 2).tolist() == [[2, 2]] * 5
+        assert index.grid(0, 1) == TimeGrid(0.25, 0.5, 3)
+        assert (index.gaps(0, 1), index.gaps(0, 2)) == (((0, 2),), ())
+    assert index.ends_s(np.array([[0, 1], [0, 2]])).tolist() == [1.75, 2.5]
+    assert index.locate(["x"]).tolist() == [[-1, -1]]
+
+
+def test_an_open_shard_is_read_to_the_end(retried, monkeypatch):
+    """Its file remains as long as it is open; the next one is read as a new one."""
+    index, path = retried
+    index.values(0, 1)
+    fill(path, RETRIED)
+    assert index.values(0, 2).tolist() == [[2, 2]] * 5
+    monkeypatch.setattr(module, "MAX_OPEN_SHARDS", 1)
+    folder = path.parent / "other"
+    folder.mkdir()
+    write(folder, 0, {"z": 4})
+    ShardIndex(folder, hop_s=0.5, dim=2).values(0, 0)
+    assert index.values(0, 2).tolist() == [[2, 2]] * 5
+
+
+@pytest.mark.parametrize(
+    "clips",
+    [
+        {"x": "no sound", "a": "no picture", "b": (5, 2.0, 0.0, [])},
+        {"x": "no sound", "a": (4, 1.0, 0.25, [(0, 2)]), "b": (5, 2.0, 0.0, [])},
+        {"x": "no sound", "a": (3, 1.0, 0.5, [(0, 2)]), "b": (5, 2.0, 0.0, [])},
+        {"x": "no sound", "a": (3, 1.0, 0.25, []), "b": (5, 2.0, 0.0, [])},
+        {"x": "no sound", "b": (3, 1.0, 0.25, [(0, 2)]), "a": (5, 2.0, 0.0, [])},
+        {"x": "no sound", "a": (3, 1.0, 0.25, [(0, 2)])},
+        {},
+    ],
+    ids=["failed", "longer", "later", "no gap", "other names", "fewer", "empty"],
+)
+def test_a_shard_with_other_clips_or_rows_is_refused(retried, clips):
+    index, path = retried
+    fill(path, clips)
+    message = f"{path}: was replaced while it was in use, and its clips or their rows are others now; run the same command again"
+    for _ in range(2):
+        with pytest.raises(StoreError, match=f"^{re.escape(message)}$"):
+            index.values(0, 2)
+
+
+def test_a_shard_that_is_replaced_by_one_of_other_settings_is_refused(tmp_path):
+    path = tmp_path / shard_name(0, list(FAILED_FIRST))
+    fill(path, FAILED_FIRST, "5d41402abc4b2a76")
+    index = ShardIndex(tmp_path, hop_s=0.5, dim=2, fingerprint="5d41402abc4b2a76")
+    fill(path, FAILED_FIRST, "44136fa3")
+    with pytest.raises(StoreError, match="want the fingerprint 5d41402abc4b2a76, got 44136fa3"):
+        index.values(0, 2)
+
+
+def test_a_shard_that_is_replaced_while_it_is_opened(retried, monkeypatch):
+    """Positions and rows are those of one file."""
+    index, path = retried
+
+    def identify_and_replace(file):
+        identity = file_identity(file)
+        fill(path, RETRIED)
+        return identity
+
+    monkeypatch.setattr(module, "file_identity", identify_and_replace)
+    assert index.values(0, 2).tolist() == [[2, 2]] * 5
+
+
+def test_a_shard_that_another_machine_replaced_is_opened_again(retried, monkeypatch):
+    """NFS does not keep the open file then: reading it fails."""
+    index, path = retried
+    index.values(0, 1)
+    fill(path, RETRIED)
+    read, stale = os.pread, [True]
+
+    def pread(*arguments):
+        if stale:
+            stale.clear()
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return read(*arguments)
+
+    monkeypatch.setattr(os, "pread", pread)
+    assert index.values(0, 2).tolist() == [[2, 2]] * 5
+
+
+def test_a_shard_that_disappears(retried):
+    """It is read while it is open; after that, one line says so."""
+    index, path = retried
+    later = pickle.loads(pickle.dumps(index))
+    index.values(0, 1)
+    path.unlink()
+    assert index.values(0, 2).tolist() == [[2, 2]] * 5
+    message = f"{path}: cannot be read (No such file or directory); it disappeared; run the same command again"
+    with pytest.raises(StoreError, match=f"^{re.escape(message)}$"):
+        later.values(0, 1)
+
+
+def test_a_pickled_index_keeps_the_numbers_of_its_shards(tmp_path):
+    write(tmp_path, 3, {"a": 3})
+    index = ShardIndex(tmp_path, hop_s=0.5, dim=2)
+    write(tmp_path, 0, {"b": 1, "c": 2})
+    copy = pickle.loads(pickle.dumps(index))
+    del index
+    assert copy.locate(["a", "b"]).tolist() == [[0, 0], [-1, -1]]
+    assert copy.values(0, 0).shape == (3, 2)
+    assert open_files() >= {str(copy.shards[0])}
+    del copy
+    assert not any(path.startswith(str(tmp_path)) for path in open_files())

@@ -14,6 +14,7 @@ from avloc.feature_extraction.store.layout import (
     new_layout,
     saved_layout,
     shard_size,
+    shards_of_other_lists,
     stored_clips,
 )
 from avloc.feature_extraction.store.shard_tables import shard_name
@@ -85,6 +86,19 @@ def test_the_plan_of_another_list_is_refused(store):
     store.plan_path("toy", other.digest).rename(store.plan_path("toy", list_digest(FILES)))
     with pytest.raises(StoreError, match="not the plan of these 10 clips"):
         saved_layout(store, "toy", FILES)
+
+
+def test_shards_of_other_lists(store):
+    """They are those of the clips that the layout leaves out, and must exist."""
+    other = ShardLayout(FILES[2:5], 2)
+    write(store, other)
+    layout = ShardLayout(FILES, 3, [(2, 5)])
+    assert [path.name for path in shards_of_other_lists(store, "toy", layout)] == other.names
+    assert shards_of_other_lists(store, "toy", ShardLayout(FILES, 3)) == []
+    store.shards("toy")[0].unlink()
+    message = rf"toy: 2 clips were in shards that are gone; remove plan-{layout.digest[:8]}\.json there and run the same again"
+    with pytest.raises(StoreError, match=message):
+        shards_of_other_lists(store, "toy", layout)
 
 
 def test_stored_clips_include_failed_ones(store):

@@ -10,9 +10,11 @@ from avloc.core.descriptions import ExtractorDescription
 from avloc.core.timeline import TimeGrid
 from avloc.errors import AvlocError, StoreError
 from avloc.feature_extraction.extractors.base import Features
+from avloc.feature_extraction.store import npy_export as module
 from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.feature_extraction.store.npy_export import actionformer_settings, plan_export, run_export, target_name
 from avloc.feature_extraction.store.npy_import import ImportOptions, import_features, read_npy_folder
+from avloc.feature_extraction.store.shard_file import open_shard
 from avloc.feature_extraction.store.shard_tables import shard_name
 from avloc.feature_extraction.store.shards import ShardWriter
 from avloc.io.array_files import open_array
@@ -52,6 +54,26 @@ def test_a_shard_of_other_settings_is_refused_before_anything_is_written(store, 
     with pytest.raises(StoreError, match=f"want the fingerprint {store.fingerprint('toy')}, got 0123456789abcdef"):
         export(store, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_store_that_changes_meanwhile_is_exported_again(tmp_path, monkeypatch):
+    """No file has rows at the positions of an earlier shard, and `export.json` never has other starts than the files."""
+    store, out = FeatureStore(tmp_path / "s"), tmp_path / "out"
+    write(store, 0, {"bad.mp4": "no picture", "b.mp4": 5})
+    plan = plan_export(store, "toy", out)
+
+    def rewrite_and_open(path):
+        write(store, 0, {"bad.mp4": 3, "b.mp4": 5}, start_s=0.4)
+        return open_shard(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "open_shard", rewrite_and_open)
+        with pytest.raises(StoreError, match="toy: changed while it was exported; run the same export again$"):
+            run_export(plan)
+    assert np.load(out / "b.npy").tolist() == np.arange(15.0).reshape(5, 3).tolist()
+    assert export(FeatureStore(store.root), out) == (0, 2)
+    document = json.loads((out / "export.json").read_text())
+    assert (document["failures"], document["starts_s"]) == ({}, {"bad.mp4": 0.4, "b.mp4": 0.4})
 
 
 def test_a_file_per_clip_and_a_description(store, tmp_path):

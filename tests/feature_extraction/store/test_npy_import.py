@@ -18,7 +18,7 @@ from avloc.errors import AvlocError, StoreError
 from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.feature_extraction.store.npy_export import plan_export, run_export
 from avloc.feature_extraction.store.npy_import import ImportOptions, import_features, read_npy_folder
-from avloc.feature_extraction.store.shard_tables import shard_name
+from avloc.feature_extraction.store.shard_tables import read_tables, shard_name
 from avloc.feature_extraction.store.shards import ShardWriter
 from avloc.feature_extraction.store.summary import iter_problems
 from avloc.feature_extraction.store.verify import verify_store
@@ -59,6 +59,20 @@ def test_a_folder_becomes_shards(folder, store):
     assert store.describe("tsn") == ExtractorDescription(
         "tsn", "visual", hop_s=0.04, dim=3, parameters={"imported": True}, receptive_field_s=0.04
     )
+
+
+def test_clips_whose_shards_are_gone_are_not_counted_as_imported(folder, store):
+    (folder / "f.npy").rename(folder.parent / "f.npy")
+    import_features(read_npy_folder(folder, OPTIONS), store)
+    (folder.parent / "f.npy").rename(folder / "f.npy")
+    source = read_npy_folder(folder, OPTIONS)
+    report = import_features(source, store)
+    assert (report.done, report.reused) == (1, 3)
+    next(path for path in store.shards("tsn") if len(read_tables(path).files) == 3).unlink()
+    with pytest.raises(
+        StoreError, match=r"tsn: 3 clips were in shards that are gone; remove plan-.*\.json there and run"
+    ):
+        import_features(source, store)
 
 
 def test_existing_shards_are_kept(folder, store):

@@ -8,6 +8,7 @@ from avloc.core.timeline import TimeGrid
 from avloc.feature_extraction.extractors.base import Features
 from avloc.feature_extraction.store import repeats as module
 from avloc.feature_extraction.store.repeats import Difference, RepeatedClips
+from avloc.feature_extraction.store.shard_file import open_shard
 from avloc.feature_extraction.store.shard_tables import read_tables
 from avloc.feature_extraction.store.shards import ShardWriter
 
@@ -53,6 +54,20 @@ def test_failed_clips_are_left_out(add):
     repeated = RepeatedClips()
     add(repeated, "0.h5", {"a": "no sound"})
     add(repeated, "1.h5", {"a": (3, 1.0, 0.0)})
+    assert list(repeated.differing()) == []
+
+
+def test_a_shard_that_is_written_again_is_compared_at_its_new_positions(add, monkeypatch):
+    repeated = RepeatedClips()
+    add(repeated, "0.h5", {"x": "no sound", "a": (3, 1.0, 0.0)})
+    add(repeated, "1.h5", {"a": (3, 1.0, 0.0)})
+
+    def rewrite_and_open(path):
+        if path.name == "0.h5":
+            add(RepeatedClips(), "0.h5", {"x": (7, 2.0, 0.0), "a": (3, 1.0, 0.0)})
+        return open_shard(path)
+
+    monkeypatch.setattr(module, "open_shard", rewrite_and_open)
     assert list(repeated.differing()) == []
 
 

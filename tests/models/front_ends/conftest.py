@@ -33,8 +33,9 @@ def speech_settings(kind: str, *, large: bool = False):
 
 
 SMALL = {
-    "spectrogram": ("spectrogram", {"n_fft": 512, "channels": 4}),
-    "magnitude": ("spectrogram", {"n_fft": 320, "channels": 4, "phase": False}),
+    "spectrogram": ("spectrogram", {"n_fft": 512, "channels": 4, "differences": False}),
+    "magnitude": ("spectrogram", {"n_fft": 320, "channels": 4, "phase": False, "differences": False}),
+    "two_windows": ("spectrogram", {"n_fft": 512, "channels": 4, "differences": False, "windows": [512, 320]}),
     "sinc": ("raw", {"filters": 12, "kernel": 200}),
     "learned": ("raw", {"filters": 12, "kernel": 200, "kind": "learned"}),
     "lips": ("lips", {"side": 32, "channels": 4}),

@@ -47,10 +47,17 @@ def test_silence_has_no_phase():
     torch.testing.assert_close(planes[:, 0], torch.full((1, 3, 257), np.log(1e-3)).float())
 
 
+def test_a_shorter_window_is_padded():
+    """Every second bin of a transform of twice the length is a bin of the window's own transform."""
+    samples = torch.from_numpy(np.random.default_rng(0).normal(0, 0.1, (2, 1600)))
+    padded = spectrogram_planes(samples, 2 * 320, window_samples=320)
+    torch.testing.assert_close(padded[..., ::2], spectrogram_planes(samples, 320))
+
+
 def test_strides_are_centred():
     """With even filters, maps played backwards give the rows backwards: no layer shifts the time."""
     torch.manual_seed(0)
-    network = SpectrogramFrontEnd(rows_per_step=4.0, width=5, n_fft=160, channels=2).network.eval()
+    network = SpectrogramFrontEnd(rows_per_step=4.0, width=5, n_fft=160, channels=2, differences=False).network.eval()
     with torch.no_grad():
         for module in network.modules():
             if isinstance(module, torch.nn.Conv2d):
@@ -67,7 +74,8 @@ def test_the_first_layers_stride():
 @pytest.mark.parametrize(("phase", "planes"), [(True, 5), (False, 3)])
 def test_differences_are_planes_of_their_own(phase, planes):
     """A tone that is switched on half a second in has a large step there, and none before."""
-    front_end = SpectrogramFrontEnd(rows_per_step=4.0, width=8, channels=2, phase=phase, differences=True).eval()
+    options = {"rows_per_step": 4.0, "width": 8, "n_fft": 512, "channels": 2, "phase": phase}
+    front_end = SpectrogramFrontEnd(**options, differences=True).eval()
     received = []
     front_end.network.register_forward_pre_hook(lambda module, inputs: received.append(inputs[0]))
     sound = tone(1000, 16000)[0] * (torch.arange(16000) >= 8000)
@@ -77,10 +85,34 @@ def test_differences_are_planes_of_their_own(phase, planes):
     assert received[0].shape == (1, planes, 100, 257)
     in_time = received[0][0, 1, :, 32]
     assert in_time[49:51].min() > 10 * in_time[:45].max()
-    assert SpectrogramFrontEnd(rows_per_step=4.0, width=8, phase=phase).network.convs[0].in_channels == planes - 2
+    assert SpectrogramFrontEnd(**options, differences=False).network.convs[0].in_channels == planes - 2
+
+
+def test_several_windows_have_planes_of_their_own():
+    """Two tones 50 Hz apart: a window of 128 ms shows them apart, one of 20 ms together."""
+    options = {"n_fft": 2048, "channels": 2, "differences": False, "windows": (2048, 320)}
+    front_end = SpectrogramFrontEnd(rows_per_step=4.0, width=8, **options).eval()
+    received = []
+    front_end.network.register_forward_pre_hook(lambda module, inputs: received.append(inputs[0]))
+    front_end.norm = torch.nn.Module()
+    front_end.norm.forward = lambda magnitude, mask: magnitude
+    sound = (tone(1000, 16000)[0] + tone(1050, 16000)[0]) / 2
+    x, mask = (20000 * sound).short().view(1, 100, 160), torch.ones(1, 100, dtype=torch.bool)
+    with torch.no_grad():
+        front_end.encode(x, mask)
+    assert received[0].shape == (1, 6, 100, 1025)
+    bins = [round(hertz * 2048 / RATE) for hertz in (1000, 1025, 1050)]
+    long, short = received[0][0, 0, 48, bins], received[0][0, 3, 48:56, bins].max(0).values
+    assert min(long[0], long[2]) > long[1] + 2
+    assert (short - short[1]).abs().max() < 1
+    assert front_end.options["windows"] == [2048, 320]
 
 
 def test_wrong_options():
+    with pytest.raises(AvlocError, match=r"windows\[1\] must be 160 to 512, got 1024"):
+        SpectrogramFrontEnd(rows_per_step=4.0, width=8, n_fft=512, windows=(512, 1024))
+    with pytest.raises(AvlocError, match="windows must be a list of whole numbers, got 512"):
+        SpectrogramFrontEnd(rows_per_step=4.0, width=8, windows=512)
     with pytest.raises(AvlocError, match="n_fft must be 160 to 8192, got 100"):
         SpectrogramFrontEnd(rows_per_step=4.0, width=8, n_fft=100)
     with pytest.raises(AvlocError, match="its options give 311296 numbers per row, want at most 32768"):

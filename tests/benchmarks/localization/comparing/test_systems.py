@@ -13,7 +13,7 @@ def test_every_system_differs_from_the_others():
     assert len({system.title for system in SYSTEMS.values()}) == len(SYSTEMS)
     settings = [
         (s.network, sorted(map(str, s.arguments.items())), s.lr, s.hop_s, s.pseudo_forgeries, s.modality, s.weights_of,
-         s.extractors, s.data)
+         s.extractors, s.data, s.held_back)
         for s in SYSTEMS.values()
     ]  # fmt: skip
     assert all(settings.count(setting) == 1 for setting in settings)
@@ -31,7 +31,21 @@ def test_front_ends_read_samples_and_judge_the_audio_alone():
         assert system.modality == "audio"
         assert system.extractors == ("logspec" if is_cached else "waveform", "residual_grid")
         assert isinstance(build_network(system).stems[0], Stem) == is_cached
-    assert [name for name, system in FRONT_ENDS.items() if system.data] == ["augmented", "borrowed", "spliced"]
+    assert [name for name, system in FRONT_ENDS.items() if system.data] == [
+        *("augmented", "borrowed", "spliced", "long_borrowed", "long_both")
+    ]
+
+
+def test_folds_hold_back_every_sound_method_once():
+    from comparing.systems import FOLDS, HELD_BACK, SYSTEMS
+    from forging.forgers import SOUND, UNSEEN_MOUTH, UNSEEN_SOUND
+
+    held_back = [method for methods in FOLDS.values() for method in methods]
+    assert len({*held_back}) == len(held_back) == 9
+    assert not {*held_back} & (UNSEEN_SOUND | UNSEEN_MOUTH)
+    assert {*SOUND} - UNSEEN_SOUND <= {*held_back}
+    assert HELD_BACK["wide_b"].arguments == SYSTEMS["wide"].arguments
+    assert HELD_BACK["wide_b"].held_back == FOLDS["b"]
 
 
 def test_main_systems_have_the_same_trials_front_ends_and_short_heads():
