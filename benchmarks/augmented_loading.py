@@ -93,7 +93,7 @@ def make_loader(
     from avloc.core.descriptions import ExtractorDescription
     from avloc.core.records import VideoRecord
     from avloc.core.timeline import Segment
-    from avloc.datasets.loading.augmentation import make_augmenter
+    from avloc.datasets.examples.augmentation import make_augmenter
     from avloc.datasets.loading.features import FeatureDataset, collate
     from avloc.datasets.loading.samplers import BucketSampler
     from avloc.datasets.loading.shared_memory import SharedCollate

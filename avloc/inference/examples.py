@@ -18,7 +18,7 @@ from avloc.io.files import resolve_inside
 from avloc.io.workers.pool import run_tasks
 
 if TYPE_CHECKING:
-    from avloc.datasets.loading.example import Example
+    from avloc.datasets.examples.example import Example
     from avloc.datasets.loading.features import FeatureDataset
     from avloc.datasets.readers.table import RecordTable
 

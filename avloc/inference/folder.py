@@ -89,7 +89,7 @@ def _is_hidden(path: Path) -> bool:
 
 def expected_seconds(info: MediaInfo | None, span: Span) -> float:
     """Return the seconds of a clip that lie in a span, by its header; 0 without one, or if they are refused as too many."""
-    seconds = 0.0 if info is None else max(0.0, min(span.end_s, info.duration_s) - span.start_s)
+    seconds = 0.0 if info is None else info.seconds_in(span)
     return seconds if seconds <= span.longest_s else 0.0
 
 

@@ -33,7 +33,7 @@ from avloc.models.packaged import identify_checkpoint
 
 if TYPE_CHECKING:
     from avloc.core.descriptions import NetworkDescription
-    from avloc.datasets.loading.example import Example
+    from avloc.datasets.examples.example import Example
     from avloc.feature_extraction.extractors.base import Extractor
     from avloc.feature_extraction.media.arrays import ClipArrays
     from avloc.feature_extraction.media.types import MediaInfo

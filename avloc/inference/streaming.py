@@ -22,7 +22,7 @@ from avloc.feature_extraction.extractors.base import Extractor, Features, check_
 from avloc.feature_extraction.media.types import Clip
 
 if TYPE_CHECKING:
-    from avloc.datasets.loading.example import Example
+    from avloc.datasets.examples.example import Example
 
 
 class Windowing(NamedTuple):

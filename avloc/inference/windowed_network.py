@@ -15,7 +15,7 @@ from avloc.inference.streaming import Window, Windowing
 
 if TYPE_CHECKING:
     from avloc.core.timeline import TimeGrid
-    from avloc.datasets.loading.example import Example
+    from avloc.datasets.examples.example import Example
     from avloc.inference.sources.base import InputSource
     from avloc.models.network import Network
 

@@ -27,8 +27,8 @@ from torch.utils.data import Dataset
 from avloc.core.descriptions import Fit
 from avloc.core.records import VideoRecord
 from avloc.core.timeline import DEFAULT_FPS, DEFAULT_SAMPLE_RATE, TimeGrid
+from avloc.datasets.examples.example import cut_record, read_decodable
 from avloc.datasets.loading.batch import Batch, ClipInputs, TargetMaker, stack_targets
-from avloc.datasets.loading.example import cut_record, read_decodable
 from avloc.datasets.loading.samplers import SampleIndex
 from avloc.datasets.readers.table import as_table
 from avloc.errors import AvlocError, MediaError

@@ -15,10 +15,10 @@ import numpy.typing as npt
 from avloc.augment.recipe_file import read_recipe
 from avloc.core.descriptions import ExtractorDescription, TrainingContext
 from avloc.core.records import MODALITIES
-from avloc.datasets.loading.augmentation import ExampleAugmenter, make_augmenter
+from avloc.datasets.examples.augmentation import ExampleAugmenter, make_augmenter
+from avloc.datasets.examples.example import FeatureExample
 from avloc.datasets.loading.batch import Batch, TargetMaker
 from avloc.datasets.loading.copies import check_copies
-from avloc.datasets.loading.example import FeatureExample
 from avloc.datasets.loading.features import FeatureDataset, collate
 from avloc.datasets.loading.split_data import SplitData
 from avloc.datasets.readers.clip_records import ClipRecordTable

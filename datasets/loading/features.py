@@ -23,10 +23,10 @@ from avloc.core.columns import StringArray
 from avloc.core.descriptions import ExtractorDescription
 from avloc.core.records import MODALITIES, VideoRecord
 from avloc.core.timeline import rows_in
+from avloc.datasets.examples.example import FeatureExample, cut_example, make_example, random_window, read_decodable
+from avloc.datasets.examples.mixing import borrow_forgery, splice_real_piece
 from avloc.datasets.loading.batch import Batch, FeatureInputs, StreamInputs, TargetMaker, stack_targets
 from avloc.datasets.loading.copies import AugmentedCopies, check_copies
-from avloc.datasets.loading.example import FeatureExample, cut_example, make_example, random_window, read_decodable
-from avloc.datasets.loading.mixing import borrow_forgery, splice_real_piece
 from avloc.datasets.loading.samplers import SampleIndex
 from avloc.datasets.loading.split_features import SplitFeatures, find_features
 from avloc.datasets.readers.clip_records import ClipRecordTable
@@ -37,7 +37,7 @@ from avloc.feature_extraction.job.clip_features import ClipFeatures
 from avloc.feature_extraction.store.feature_store import FeatureStore
 
 if TYPE_CHECKING:
-    from avloc.datasets.loading.augmentation import ExampleAugmenter
+    from avloc.datasets.examples.augmentation import ExampleAugmenter
 
 PARTNERS = 4
 """Clips that are tried for a mixture; a real clip that fits to none of them stays as it is."""
@@ -248,7 +248,7 @@ class FeatureDataset(Dataset[FeatureExample]):
             return example
         choice = int(np.searchsorted(shares, random.random(), side="right"))
         if choice == 0:
-            from avloc.datasets.loading.pseudo_forgeries import FEATURE_KINDS, forge_features
+            from avloc.datasets.examples.pseudo_forgeries import FEATURE_KINDS, forge_features
 
             # A cut cannot be a forgery in one clip and genuine in the next.
             kinds = [kind for kind in FEATURE_KINDS if kind != "splice" or not self.hard_negatives]

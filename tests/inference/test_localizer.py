@@ -9,8 +9,8 @@ from avloc.core.proposals import Proposals
 from avloc.core.records import VideoRecord
 from avloc.core.timeline import TimeGrid
 from avloc.datasets import examples_folder
+from avloc.datasets.examples.example import FeatureExample
 from avloc.datasets.loading.clips import ClipExample
-from avloc.datasets.loading.example import FeatureExample
 from avloc.errors import AvlocError, CheckpointError
 from avloc.feature_extraction.media.arrays import ClipArrays
 from avloc.feature_extraction.media.types import Span

@@ -6,7 +6,7 @@ import torch
 
 from avloc.core.records import VideoRecord
 from avloc.core.timeline import TimeGrid
-from avloc.datasets.loading.example import FeatureExample
+from avloc.datasets.examples.example import FeatureExample
 from avloc.inference import windowed_network
 from avloc.inference.windowed_network import Handlers, NotFiniteError, WindowedNetwork
 

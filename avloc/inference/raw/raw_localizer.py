@@ -12,7 +12,7 @@ from avloc.models.network import candidate_network
 
 if TYPE_CHECKING:
     from avloc.core.timeline import TimeGrid
-    from avloc.datasets.loading.example import Example
+    from avloc.datasets.examples.example import Example
     from avloc.inference.localizer import Localizer
     from avloc.inference.streaming import Window
 

@@ -16,8 +16,8 @@ from avloc.feature_extraction.media.types import WHOLE
 
 if TYPE_CHECKING:
     from avloc.core.records import VideoRecord
+    from avloc.datasets.examples.example import Example
     from avloc.datasets.loading.batch import Batch
-    from avloc.datasets.loading.example import Example
     from avloc.datasets.loading.features import FeatureDataset
     from avloc.feature_extraction.media.arrays import ClipArrays
     from avloc.feature_extraction.media.types import Crop, MediaInfo, Span, VideoFormat

@@ -15,8 +15,8 @@ from avloc.inference.sources.base import Request, clip_name
 if TYPE_CHECKING:
     from avloc.core.descriptions import Fit
     from avloc.core.timeline import TimeGrid
+    from avloc.datasets.examples.example import Example
     from avloc.datasets.loading.batch import Batch
-    from avloc.datasets.loading.example import Example
     from avloc.datasets.loading.features import FeatureDataset
     from avloc.feature_extraction.media.arrays import ClipArrays
     from avloc.feature_extraction.media.types import Crop

@@ -13,8 +13,8 @@ from avloc.inference.sources.base import Request, clip_name
 
 if TYPE_CHECKING:
     from avloc.core.timeline import TimeGrid
+    from avloc.datasets.examples.example import Example
     from avloc.datasets.loading.batch import Batch
-    from avloc.datasets.loading.example import Example
     from avloc.datasets.loading.features import FeatureDataset
     from avloc.feature_extraction.extractors.base import Extractor, Features
     from avloc.feature_extraction.media.arrays import ClipArrays
@@ -129,7 +129,7 @@ class FeatureSource:
     def open(
         self, clip: str | Path | ClipArrays, windowing: Windowing, request: Request
     ) -> tuple[Sequence[Track], Iterator[Window]]:
-        from avloc.datasets.loading.example import example_on_grid
+        from avloc.datasets.examples.example import example_on_grid
         from avloc.feature_extraction.extractors.base import no_features
         from avloc.inference.streaming import FeatureBuffer, windows_of
 

@@ -14,7 +14,7 @@ from avloc.errors import AvlocError
 from avloc.inference.examples import ClipExample, open_examples
 
 if TYPE_CHECKING:
-    from avloc.datasets.loading.example import Example
+    from avloc.datasets.examples.example import Example
     from avloc.inference.localizer import Localizer
     from avloc.inference.raw.raw_localizer import RawLocalizer
     from avloc.inference.raw.windows import RawClip

@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader
 
 from avloc.core.records import VideoRecord
 from avloc.core.timeline import Segment, TimeGrid
+from avloc.datasets.examples.example import cut_example, make_example
 from avloc.datasets.loading.batch import StreamInputs
-from avloc.datasets.loading.example import cut_example, make_example
 from avloc.datasets.loading.features import FeatureDataset, collate
 from avloc.datasets.loading.samplers import SampleIndex
 from avloc.datasets.readers.catalog import read_records

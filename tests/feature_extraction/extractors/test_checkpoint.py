@@ -8,7 +8,7 @@ import torch
 
 from avloc.core.records import MODALITIES, VideoRecord
 from avloc.core.timeline import TimeGrid
-from avloc.datasets.loading.example import make_example
+from avloc.datasets.examples.example import make_example
 from avloc.datasets.loading.features import collate
 from avloc.errors import AvlocError
 from avloc.feature_extraction.extractors.base import Features

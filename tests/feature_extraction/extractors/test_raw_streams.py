@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from avloc.core.records import VideoRecord
-from avloc.datasets.loading.example import make_example
+from avloc.datasets.examples.example import make_example
 from avloc.datasets.loading.features import collate
 from avloc.errors import AvlocError
 from avloc.feature_extraction.extractors.catalog import build_extractor

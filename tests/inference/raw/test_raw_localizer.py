@@ -6,7 +6,7 @@ import torch
 
 from avloc.core.records import VideoRecord
 from avloc.core.timeline import TimeGrid
-from avloc.datasets.loading.example import FeatureExample
+from avloc.datasets.examples.example import FeatureExample
 from avloc.errors import AvlocError
 from avloc.inference import windowed_network as inference
 from avloc.inference.localizer import Localizer

@@ -31,7 +31,9 @@ def test_unknown_names_are_refused():
     from comparing.comparison import SYSTEM_GROUPS, parse_names
 
     assert parse_names("ablation", SYSTEM_GROUPS, "systems")[:2] == ("boundary_transformer", "modality_points")
-    with pytest.raises(AvlocError, match="unknown systems narrow, flat; want main, .*, all, or other names with commas"):
+    with pytest.raises(
+        AvlocError, match="unknown systems narrow, flat; want main, .*, all, or other names with commas"
+    ):
         parse_names("narrow,wide,flat", SYSTEM_GROUPS, "systems")
     with pytest.raises(AvlocError, match="unknown systems tridont; want main, .*, all, tridet, .*or other names"):
         parse_names("tridont", SYSTEM_GROUPS, "systems")

@@ -20,8 +20,8 @@ import numpy.typing as npt
 from avloc.core.clip_records import video_record
 from avloc.core.records import MODALITIES
 from avloc.core.timeline import DEFAULT_FPS, DEFAULT_SAMPLE_RATE, Segment
-from avloc.datasets.loading.example import FeatureExample
-from avloc.datasets.loading.mixing import (
+from avloc.datasets.examples.example import FeatureExample
+from avloc.datasets.examples.mixing import (
     LONGEST_S,
     SHORTEST_S,
     fade_weights,

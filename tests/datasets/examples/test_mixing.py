@@ -5,8 +5,8 @@ import pytest
 
 from avloc.core.records import VideoRecord
 from avloc.core.timeline import Segment, TimeGrid
-from avloc.datasets.loading.example import cut_example, make_example
-from avloc.datasets.loading.mixing import (
+from avloc.datasets.examples.example import cut_example, make_example
+from avloc.datasets.examples.mixing import (
     borrow_forgery,
     fade_weights,
     holds_sound,

@@ -24,8 +24,8 @@ from avloc.augment import (
 from avloc.core.descriptions import ExtractorDescription
 from avloc.core.records import VideoRecord
 from avloc.core.timeline import Segment, TimeGrid
-from avloc.datasets.loading.augmentation import make_augmenter
-from avloc.datasets.loading.example import cut_example, make_example
+from avloc.datasets.examples.augmentation import make_augmenter
+from avloc.datasets.examples.example import cut_example, make_example
 from avloc.errors import AvlocError
 from avloc.feature_extraction.extractors.base import Features
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from avloc.core.descriptions import ExtractorDescription
-from avloc.datasets.loading.raw_rows import from_samples, holds_frames, holds_samples, to_frames, to_samples
+from avloc.datasets.examples.raw_rows import from_samples, holds_frames, holds_samples, to_frames, to_samples
 from avloc.feature_extraction.extractors.raw_streams import Mouth, Waveform
 
 SOUND = ExtractorDescription("waveform", "audio", hop_s=0.01, dim=160, dtype="int16")

@@ -19,8 +19,8 @@ from avloc.augment.recipe import Recipe, clip_generator
 from avloc.augment.recipe_file import read_recipe
 from avloc.core.descriptions import ExtractorDescription
 from avloc.core.records import MODALITIES
-from avloc.datasets.loading.example import FeatureExample
-from avloc.datasets.loading.raw_rows import Rows, from_samples, holds_frames, holds_samples, to_frames, to_samples
+from avloc.datasets.examples.example import FeatureExample
+from avloc.datasets.examples.raw_rows import Rows, from_samples, holds_frames, holds_samples, to_frames, to_samples
 from avloc.errors import AvlocError
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from avloc.core.records import VideoRecord
 from avloc.core.timeline import Segment, TimeGrid
-from avloc.datasets.loading.example import (
+from avloc.datasets.examples.example import (
     cut_example,
     cut_record,
     example_on_grid,

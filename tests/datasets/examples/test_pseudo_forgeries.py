@@ -7,8 +7,8 @@ import pytest
 
 from avloc.core.records import VideoRecord
 from avloc.core.timeline import Segment, TimeGrid
-from avloc.datasets.loading.example import make_example
-from avloc.datasets.loading.pseudo_forgeries import (
+from avloc.datasets.examples.example import make_example
+from avloc.datasets.examples.pseudo_forgeries import (
     AUDIO_KINDS,
     FEATURE_KINDS,
     draw_window,

@@ -20,8 +20,8 @@ import numpy.typing as npt
 from avloc.core.clip_records import video_record
 from avloc.core.records import MODALITIES
 from avloc.core.timeline import DEFAULT_SAMPLE_RATE, Segment
-from avloc.datasets.loading.example import FeatureExample
-from avloc.datasets.loading.raw_rows import Samples, are_samples, from_samples, to_samples
+from avloc.datasets.examples.example import FeatureExample
+from avloc.datasets.examples.raw_rows import Samples, are_samples, from_samples, to_samples
 
 SHORTEST_S, LONGEST_S = 0.1, 0.8
 """Length of a real piece, and of the window of a pseudo-forgery."""

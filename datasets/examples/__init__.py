@@ -1,0 +1,1 @@
+"""One clip as a network takes it, and changes of it."""
