@@ -245,8 +245,8 @@ def split_tables(
         resamples=options.resamples,
         progress=say,
     )
-    whole = report.tables() if split == "test" else validation_tables(report)
-    tables = with_missing(options, whole, budget, split)
+    whole = report.tables() if split == "test" else [report.clip_table()]
+    tables = with_missing(options, whole, budget, split) + fold_tables(report)
     if shift_s:
         shifted = {
             name: [SplitPredictions.load(task.predictions_file(split, shift_s)) for task in done]
@@ -257,9 +257,9 @@ def split_tables(
     return tables
 
 
-def validation_tables(report: SplitReport) -> list[Table]:
-    """Draw the tables of the validation split: of its clips, and of the methods that trainings left out."""
-    tables = [report.clip_table()]
+def fold_tables(report: SplitReport) -> list[Table]:
+    """Draw the tables of the trainings that left methods out, fold by fold."""
+    tables = []
     for fold, methods in FOLDS.items():
         names = [name for name in report.runs if SYSTEMS[name].held_back == methods]
         if names:

@@ -57,7 +57,9 @@ def make_symmetrical(front_end):
                 module.weight.copy_((module.weight + module.weight.flip(1)) / 2)
             elif isinstance(module, nn.Conv2d) and "blocks_2d" not in name:
                 sign = torch.ones(module.in_channels)
-                if module.in_channels % 3 == 0:  # the delay of a bin's energy has the other sign when time runs backwards
+                if (
+                    module.in_channels % 3 == 0
+                ):  # the delay of a bin's energy has the other sign when time runs backwards
                     sign[2::3] = -1
                 module.weight.copy_((module.weight + sign[None, :, None, None] * module.weight.flip(2)) / 2)
 

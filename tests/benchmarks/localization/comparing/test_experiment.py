@@ -189,6 +189,21 @@ def test_a_system_of_one_modality_sees_its_forgeries_alone(task, small_systems, 
     assert only(record, "") is record
 
 
+def test_methods_that_are_held_back_are_missing_in_training_alone(small_systems, small_corpus):
+    from comparing.experiment import SystemData, corpus
+
+    details = corpus.read_details(small_corpus / "clips")
+    method = next(name for each in details.values() for name in each.methods.values())
+    system = replace(small_systems["actionformer"], held_back=(method,))
+    assert system.key != small_systems["actionformer"].key
+    data, whole = SystemData(system, small_corpus, 0), SystemData(small_systems["actionformer"], small_corpus, 0)
+    files = [record.file for record in data.split("train", training=True).records]
+    expected = [record.file for record in whole.split("train", training=True).records]
+    assert files == [file for file in expected if method not in details[file].methods.values()]
+    assert 0 < len(files) < len(expected)
+    assert len(data.split("val")) == len(whole.split("val"))
+
+
 def test_a_forgery_has_one_label_but_for_training_points_per_modality(small_systems, small_corpus):
     from comparing.experiment import SystemData
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,10 +77,20 @@ def test_systems_by_metrics(tables):
     assert max(map(len, table.to_text().splitlines())) <= 80
 
 
+def test_methods_held_back_and_known(report):
+    """A clip counts as held back if all of its methods are: c, but not d, whose sound is forged by another one."""
+    unseen, seen = replace(report, unseen=("coded",)).held_back_tables("b")
+    assert (unseen.name, seen.name) == ("test-short-fold-b-unseen", "test-short-fold-b-seen")
+    assert unseen.title.startswith("Methods held back in fold b: coded are not in training (test split")
+    assert (unseen.notes[0], seen.notes[0]) == (
+        "1 forged clips, 2 fakes, 1 real clips.",
+        "1 forged clips, 1 fakes, 1 real clips.",
+    )
+    assert [*zip(*(row[1] for row in (unseen.rows[0], seen.rows[0])), strict=True)][0][1][0] == "100.0±0.0"
+
+
 def test_intervals_over_speakers(report, tables):
     """The two speakers have clips a and b, c and d; a draw of one of them twice has its score alone."""
-    from dataclasses import replace
-
     table = replace(report, resamples=200).speaker_table()
     assert "bootstrap over the 2 speakers" in table.notes[-1]
     utterances = tables["all-clips"]
