@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from avloc.core.calibration import PRIOR
 from avloc.errors import AvlocError, one_line
 from avloc.feature_extraction.media.probe import probe
-from avloc.feature_extraction.media.types import Span
+from avloc.feature_extraction.media.types import WHOLE, Span
 from avloc.io.workers.worker_process import Pulse
 from avloc.localization.pages.clip_page import page
 from avloc.localization.pages.stills import segment_stills
@@ -116,7 +116,7 @@ class LocalizeJob:
 
     def _write_timeline(self, localizer: Localizer, task: UploadTask, pulse: Pulse) -> None:
         info = probe(task.clip)
-        self.limits.check_duration(info.duration_s, task.name)
+        self.limits.check_duration(info.seconds_in(WHOLE), task.name)
         pulse.report((0.0, "decoding"))
         start_s = None
 

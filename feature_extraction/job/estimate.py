@@ -19,7 +19,7 @@ from avloc.feature_extraction.extractors.base import Extractor
 from avloc.feature_extraction.job.worker import ClipDone, ClipTask, ExtractionSettings, process_clip
 from avloc.feature_extraction.media.limits import check_claims
 from avloc.feature_extraction.media.probe import probe
-from avloc.feature_extraction.media.types import Span
+from avloc.feature_extraction.media.types import WHOLE, Span
 from avloc.feature_extraction.store.dtypes import storage_dtype, to_stored
 from avloc.io.workers.pool import run_tasks
 from avloc.io.workers.processes import one_thread
@@ -63,7 +63,7 @@ class _ProbeJob:
     def _probe(self, path: Path) -> Iterator[float]:
         info = probe(path)
         check_claims(info, Span(longest_s=self.longest_s))
-        yield info.duration_s
+        yield info.seconds_in(WHOLE)
 
 
 def mean_duration_s(settings: ExtractionSettings, files: Sequence[str]) -> float:

@@ -8,6 +8,8 @@ broadcast stream continues there too, without the time that was left out; elsewh
 from __future__ import annotations
 
 import contextlib
+import math
+from bisect import bisect_right, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -16,11 +18,15 @@ STARTING_AT_ZERO = frozenset({"mpegts", "mpeg", "mpegvideo", "mp3", "aac", "flv"
 """FFmpeg's names of formats whose clips start at 0, whatever their first time stamp."""
 UNTIMED = frozenset({"h264", "hevc", "m4v", "h263", "mjpeg", "av1", "obu", "ac3", "eac3", "dts", "amr"})
 """Formats without time stamps, or without a length in their header."""
+DURATION_IS_END = frozenset({"asf", "wtv"})
+"""FFmpeg's names of formats whose durations of streams count from time 0, not from the stream's start."""
 PAST_END_S = 10.0  # time stamps up to this far past the end in the file's header are trusted
 BACKWARD_S = 0.5  # packets of a sound file are at most this far out of order
+STAMP_S = 0.001  # time stamps that differ by less are equal: some containers round to milliseconds
 FORWARD_S = 10.0  # a longer leap is a new clock, in a format whose clock may change; FFmpeg has the same limit
 LONGEST_GAP_S = 3600.0  # in all other formats: a longer leap is no pause
 NEAR_START_S = 1.0
+HELD_S = 1.0  # a picture that is shown for longer is held
 MOST_OFFSETS = 64  # a damaged file must not collect clocks without end
 LISTED = 3
 
@@ -43,6 +49,28 @@ def may_restart(container: Any) -> bool:
 def has_reliable_header(container: Any) -> bool:
     """Tell whether the length in a container's header holds on the clip's clock."""
     return (container.duration or 0) > 0 and not format_names(container) & (STARTING_AT_ZERO | UNTIMED)
+
+
+def stream_end_s(container: Any, stream: Any) -> float:
+    """The end of a stream by the header, on the file's own clock, in seconds; 0 if unknown."""
+    if not (stream.duration and stream.time_base):
+        return 0.0
+    start = 0 if format_names(container) & DURATION_IS_END else stream.start_time or 0
+    return float((start + stream.duration) * stream.time_base)
+
+
+def header_end_s(container: Any) -> float:
+    """The end of a file by its header, on the file's own clock, in seconds; 0 if unknown.
+
+    FFmpeg's duration of an mp4 counts from the first frame or sample, and these may start late.
+    """
+    streams = (*container.streams.video, *container.streams.audio)
+    return max(0.0, (container.duration or 0) / 1_000_000, *(stream_end_s(container, stream) for stream in streams))
+
+
+def header_start_s(container: Any) -> float:
+    """The first time of a file on the clip's clock, in seconds, never before 0."""
+    return 0.0 if starts_at_zero(container) else max(0.0, (container.start_time or 0) / 1_000_000)
 
 
 @dataclass(slots=True)
@@ -75,7 +103,7 @@ class ClipClock:
         self._offsets = [-(container.start_time or 0) / 1_000_000 if self.restarts else 0.0]  # the newest is the last
         self._streams: dict[int, _StreamClock] = {}
         self._first_s: float | None = None  # the file's first time stamp
-        self._header_end_s = container.duration / 1_000_000 if has_reliable_header(container) else 0.0
+        self._header_end_s = header_end_s(container) if has_reliable_header(container) else 0.0
 
     def place(self, packet: Any) -> None:
         """Move a packet's time stamps to the clip's clock, and remove one that cannot be right."""
@@ -146,6 +174,43 @@ class ClipClock:
         return [*lines, f"its clock changes {more} more times"] if more > 0 else lines
 
 
+class HeldPictures:
+    """The long display times that a file states, as spans of the clip's clock.
+
+    A packet states the time until the next one in the order of decoding. Where frames are reordered, that is the display time of
+    the frame that appears at the packet's decoding time, not of its own frame.
+
+    >>> held = HeldPictures()
+    >>> held.add(2.0, 10.0)
+    >>> held.left_s(2.04), held.left_s(10.0)
+    (7.96, 0.0)
+    """
+
+    def __init__(self) -> None:
+        self._spans_s: list[tuple[float, float]] = []  # ascending
+
+    def note(self, packet: Any) -> None:
+        """Note the display time that a packet of the picture states."""
+        if packet.dts is not None and packet.duration:
+            begin_s = float(packet.dts * packet.time_base)
+            self.add(begin_s, begin_s + float(packet.duration * packet.time_base))
+
+    def add(self, begin_s: float, end_s: float) -> None:
+        """Note a display time, if it is a long one."""
+        if end_s - begin_s > HELD_S:
+            insort(self._spans_s, (begin_s, end_s))
+
+    def left_s(self, time_s: float) -> float:
+        """Return for how long the frame of a time is held; 0 if no long display time is stated for it."""
+        later = bisect_right(self._spans_s, (time_s + STAMP_S, math.inf))
+        left_s = self._spans_s[later - 1][1] - time_s if later else 0.0
+        return left_s if left_s > STAMP_S else 0.0
+
+    def drop_before(self, time_s: float) -> None:
+        """Forget the spans that end before a time."""
+        self._spans_s = [span for span in self._spans_s if span[1] > time_s]
+
+
 class FrameTime(NamedTuple):
     """The time of a frame, from its packet.
 
@@ -171,7 +236,8 @@ def frame_times(container: Any, streams: Sequence[Any], picture: Any) -> list[Fr
     Returns:
         The times; None if a frame has none.
     """
-    clock, times = ClipClock(container), []
+    clock, held = ClipClock(container), HeldPictures()
+    times: list[FrameTime] = []
     with contextlib.suppress(Exception):
         for packet in container.demux(*streams):
             clock.place(packet)
@@ -179,9 +245,17 @@ def frame_times(container: Any, streams: Sequence[Any], picture: Any) -> list[Fr
                 continue
             if packet.pts is None:
                 return None
+            held.note(packet)
             duration_s = float(packet.duration * packet.time_base) if packet.duration else None
             times.append(FrameTime(float(packet.pts * packet.time_base), duration_s, packet.is_discard))
-    return sorted(times, key=lambda frame: frame.time_s)
+    return sorted((_with_own_duration(frame, held) for frame in times), key=lambda frame: frame.time_s)
+
+
+def _with_own_duration(frame: FrameTime, held: HeldPictures) -> FrameTime:
+    """Return a frame with the long display time that is stated for it, and without one that is another frame's."""
+    if left_s := held.left_s(frame.time_s):
+        return frame._replace(duration_s=left_s)
+    return frame._replace(duration_s=None) if (frame.duration_s or 0.0) > HELD_S else frame
 
 
 def scan_end_s(container: Any, streams: Sequence[Any]) -> float:

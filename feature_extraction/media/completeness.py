@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from avloc.feature_extraction.media.clock import format_names, has_reliable_header
+from avloc.feature_extraction.media.clock import format_names, has_reliable_header, header_end_s, stream_end_s
 
 SHORT_S = 0.25  # streams may end that much before the time in their header: encoders pad, and containers round
 IS_SHORT = "its header claims"  # in the lines of `describe_shortfalls`, and in no other problem
 WHOLE_CLIP = "clip"
 KINDS = {"audio": "audio", "visual": "visual stream", WHOLE_CLIP: "clip"}
-DURATION_IS_END = frozenset({"asf", "wtv"})
-"""FFmpeg's names of formats whose durations of streams count from time 0, not from the stream's start."""
 _CLOCK = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 
 
@@ -30,23 +28,16 @@ def claimed_ends_s(container: Any, streams: dict[str, Any]) -> dict[str, float]:
     if not has_reliable_header(container) and "flv" not in format_names(container):
         return {}
     present = {modality: stream for modality, stream in streams.items() if stream is not None}
-    from_zero = bool(format_names(container) & DURATION_IS_END)
-    ends = {name: end_s for name, stream in present.items() if (end_s := _stream_end_s(stream, from_zero=from_zero))}
+    ends = {name: end_s for name, stream in present.items() if (end_s := _claimed_end_s(container, stream))}
     if not ends and len(container.streams.video) + len(container.streams.audio) == len(present):
-        return {WHOLE_CLIP: (container.duration or 0) / 1_000_000}
+        return {WHOLE_CLIP: header_end_s(container)}
     return ends
 
 
-def _stream_end_s(stream: Any, *, from_zero: bool) -> float:
-    """The end of a stream by its header, or by the tag that Matroska files have; 0 if unknown.
-
-    Args:
-        stream: PyAV's stream.
-        from_zero: its duration counts from time 0.
-    """
-    if stream.duration and stream.time_base:
-        start = 0 if from_zero else stream.start_time or 0
-        return float((start + stream.duration) * stream.time_base)
+def _claimed_end_s(container: Any, stream: Any) -> float:
+    """The end of a stream by its header, or by the tag that Matroska files have; 0 if unknown."""
+    if end_s := stream_end_s(container, stream):
+        return end_s
     tag = _CLOCK.match(stream.metadata.get("DURATION", ""))
     return 0.0 if tag is None else 3600.0 * int(tag[1]) + 60.0 * int(tag[2]) + float(tag[3])
 

@@ -18,12 +18,11 @@ from avloc.core.timeline import DEFAULT_FPS, DEFAULT_SAMPLE_RATE, Segment
 from avloc.errors import MediaError
 from avloc.feature_extraction.media.backends.decord import decord_frames
 from avloc.feature_extraction.media.backends.pyav import Consumer, decode_packets, seek
-from avloc.feature_extraction.media.clock import ClipClock, has_reliable_header
+from avloc.feature_extraction.media.clock import ClipClock, has_reliable_header, header_end_s, header_start_s
 from avloc.feature_extraction.media.completeness import claimed_ends_s, describe_shortfalls
 from avloc.feature_extraction.media.limits import bound_decoder, check_length, check_picture
 from avloc.feature_extraction.media.probe import (
     Tracks,
-    container_duration_s,
     media_errors,
     open_container,
     probe,
@@ -120,8 +119,10 @@ class _Decoding:
         self.clock, self.tracks = ClipClock(container), select_tracks(container, span.audio_track)
         self.picture = self.tracks.picture if formats else None
         self.sound = self.tracks.sound if audio else None
-        whole.claimed_s = container_duration_s(container) if has_reliable_header(container) else 0.0
-        check_length(whole.path, min(span.end_s, whole.claimed_s) - span.start_s, span.longest_s)
+        self.end_s = header_end_s(container) if has_reliable_header(container) else 0.0
+        start_s = header_start_s(container)
+        whole.claimed_s = max(0.0, self.end_s - start_s)
+        check_length(whole.path, min(span.end_s, self.end_s) - max(span.start_s, start_s), span.longest_s)
         if self.picture is not None:
             check_picture(whole.path, self.picture.width or 0, self.picture.height or 0)
             bound_decoder(self.picture)
@@ -129,7 +130,7 @@ class _Decoding:
         _note_missing(whole, self.tracks, {"visual": bool(formats), "audio": audio})
         selected_count = (self.picture is not None) + (self.sound is not None)
         self.has_other_streams = len(container.streams.video) + len(container.streams.audio) > selected_count
-        self.frames = FrameSampler(formats, whole.fps, whole.claimed_s, span.start_s, span.end_s)
+        self.frames = FrameSampler(formats, whole.fps, self.end_s, span.start_s, span.end_s)
         self.samples = SampleCollector(whole.sample_rate, span.start_s, span.end_s)
         whole.gaps = {"audio": self.samples.gaps, "visual": self.frames.gaps}
         self.frames_per_part = max(1, round(part_s * whole.fps))
@@ -202,9 +203,9 @@ class _Decoding:
         whole.problems += describe_shortfalls(self.claimed_ends_s, decoded_s, self.span.end_s)
         nothing_selected = self.picture is None and self.sound is None
         if not frames.steps and not samples.count and not (nothing_selected and self.has_other_streams):
-            if 0 < whole.claimed_s <= self.span.start_s:
+            if 0 < self.end_s <= self.span.start_s:
                 raise MediaError(
-                    f"{whole.path}: the start at {self.span.start_s:g} s is past the clip's end at {whole.claimed_s:.2f} s"
+                    f"{whole.path}: the start at {self.span.start_s:g} s is past the clip's end at {self.end_s:.2f} s"
                 )
             reason = "; ".join(whole.problems) or "neither picture nor sound was requested"
             raise MediaError(f"{whole.path}: nothing could be decoded ({reason})")
@@ -306,8 +307,7 @@ def check_fits(
         MediaError: if they would take more than `MAX_DECODED_BYTES`.
     """
     info = probe(path) if info is None else info
-    seconds = max(0.0, min(span.end_s, info.duration_s) - span.start_s)
-    _check_size(Path(path), seconds * fps * sum(f.frame_bytes for f in formats))
+    _check_size(Path(path), info.seconds_in(span) * fps * sum(f.frame_bytes for f in formats))
 
 
 def _check_size(path: Path, size: float) -> None:

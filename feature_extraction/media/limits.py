@@ -55,7 +55,7 @@ def check_claims(info: MediaInfo, span: Span = WHOLE) -> None:
     Raises:
         MediaError: if one is above its limit.
     """
-    check_length(info.path, min(span.end_s, info.duration_s) - span.start_s, span.longest_s)
+    check_length(info.path, info.seconds_in(span), span.longest_s)
     check_picture(info.path, info.width or 0, info.height or 0)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from avloc.errors import AvlocError, MediaError, one_line
-from avloc.feature_extraction.media.clock import has_reliable_header, scan_end_s
+from avloc.feature_extraction.media.clock import has_reliable_header, header_end_s, header_start_s, scan_end_s
 from avloc.feature_extraction.media.containers import OPENING_OPTIONS
 from avloc.feature_extraction.media.types import NO_DECODER, MediaInfo, Span
 
@@ -120,11 +120,6 @@ def _is_cover(stream: Any) -> bool:
     return bool(stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails))
 
 
-def container_duration_s(container: Any) -> float:
-    """The duration in a container's header, in seconds; 0 if unknown."""
-    return max(0, container.duration or 0) / 1_000_000
-
-
 def probe(path: str | Path) -> MediaInfo:
     """Read a file's header, without decoding. Of a format whose header has no length, all packets are read.
 
@@ -147,6 +142,7 @@ def probe(path: str | Path) -> MediaInfo:
             sample_rate=audio.sample_rate if audio is not None else None,
             channels=audio.channels if audio is not None else None,
             audio_tracks=len(container.streams.audio),
+            start_s=header_start_s(container),
             duration_s=_end_s(container, tracks),  # the last: it may read the whole file
             problems=tuple(tracks.failures.values()),
         )
@@ -154,7 +150,7 @@ def probe(path: str | Path) -> MediaInfo:
 
 def _end_s(container: Any, tracks: Tracks) -> float:
     """The end of a file on the clip's clock: its header's, unless that may be an estimate, or lie on another clock."""
-    duration_s = container_duration_s(container)
+    duration_s = header_end_s(container)
     if has_reliable_header(container):
         return duration_s
     lengths_s = [float(s.duration * s.time_base) for s in tracks.selected if s.duration and s.time_base]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from avloc.core.timeline import Segment
-from avloc.feature_extraction.media.clock import LONGEST_GAP_S, PAST_END_S
+from avloc.feature_extraction.media.clock import HELD_S, LONGEST_GAP_S, PAST_END_S, HeldPictures
 from avloc.feature_extraction.media.cropping import AvPicture, Picture, Reformatters, crop_frame, needs_face
 from avloc.feature_extraction.media.faces.track import FaceFollower, FollowedFrame
 from avloc.feature_extraction.media.sound import MonoResampler, SampleArray
@@ -20,8 +20,9 @@ from avloc.feature_extraction.media.types import Clip, ImageArray, VideoFormat
 PART_S = 4.0  # seconds of a clip at a time
 # A pts gap longer than this is filled with silence; shorter ones are rounding and encoder jitter.
 AUDIO_GAP_S = 0.05
-# A picture may stand still, so only a longer time without frames counts as a gap, unless frames were lost there.
-PICTURE_GAP_S = 1.0
+# A picture may stand still, so only a longer time without frames counts as a gap, unless frames were lost there, or the file
+# states that the last frame is held.
+PICTURE_GAP_S = HELD_S
 LOST_PICTURE_GAP_S = 0.1
 
 
@@ -107,18 +108,27 @@ class FrameSampler:
         self._last_s, self._last_duration_s = 0.0, 1 / fps
         self._pending: _PendingFrame | None = None
         self._lost_s: list[float] = []  # times of frames that could not be decoded
+        self._held = HeldPictures()
+        self._states_durations = False
 
     def lose(self, time_s: float | None) -> None:
         """Note that the frame of a time could not be decoded: without a frame around it there is a gap, even if it is short."""
         self._lost_s.append(self._last_s + self._last_duration_s if time_s is None else time_s)
+
+    def note(self, packet: Any) -> None:
+        """Note the display time that a packet of PyAV's states, before its frames come."""
+        self._states_durations = self._states_durations or packet.dts is not None
+        self._held.note(packet)
 
     def push_av(self, frame: Any) -> None:
         """Add a frame of PyAV's."""
         time_s = None if frame.pts is None else float(frame.pts * frame.time_base)
         picture = AvPicture(frame, self.reformatters)
         images = {f: picture.image(f) for f in self.formats if not needs_face(f.crop)}
-        duration = getattr(frame, "duration", 0)
-        self.push(time_s, images, float(duration * frame.time_base) if duration else None, picture)
+        duration_s = float((getattr(frame, "duration", 0) or 0) * frame.time_base)
+        if duration_s > HELD_S and self._states_durations:
+            duration_s = 1 / self.fps  # that of another frame, unless the packets say that this one is held
+        self.push(time_s, images, duration_s or None, picture)
 
     def push(
         self,
@@ -135,6 +145,8 @@ class FrameSampler:
             duration_s: its display time; None if unknown.
             picture: the frame itself, needed by formats that are cut out around a face.
         """
+        if self.start_s is not None:
+            self._hold_last()
         if time_s is not None and self.start_s is not None:
             beyond = self.end_s and time_s > max(self.end_s, self._last_s) + PAST_END_S
             if beyond or time_s > self._last_s + LONGEST_GAP_S:
@@ -151,6 +163,11 @@ class FrameSampler:
         self.ended = time_s >= self.to_s
         self._pending, self._last_s = _PendingFrame(images, picture), time_s
         self._last_duration_s = min(duration_s, LONGEST_GAP_S) if duration_s else self._last_duration_s
+        self._held.drop_before(time_s)
+
+    def _hold_last(self) -> None:
+        """Show the last frame for the long time that the file states for it, if it does."""
+        self._last_duration_s = max(self._last_duration_s, min(self._held.left_s(self._last_s), LONGEST_GAP_S))
 
     def _note_gap(self, until_s: float) -> None:
         begin_s = self._last_s + self._last_duration_s
@@ -191,6 +208,7 @@ class FrameSampler:
         """Show the last frame to its end."""
         if self.start_s is None:
             return
+        self._hold_last()
         self._fill(self._last_s + self._last_duration_s)
         shown = self._last_s + self._last_duration_s > self.start_s
         if not self._filled and shown:  # a single frame shorter than half a step is still a frame

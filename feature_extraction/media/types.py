@@ -106,6 +106,7 @@ class MediaInfo:
         channels: channels of the default audio track.
         audio_tracks: the number of audio tracks.
         problems: a line for each stream that exists and cannot be decoded; its attributes are None too.
+        start_s: the start of the earlier stream on the clip's clock, in seconds.
     """
 
     path: Path
@@ -118,6 +119,11 @@ class MediaInfo:
     channels: int | None
     audio_tracks: int
     problems: tuple[str, ...] = ()
+    start_s: float = 0.0
+
+    def seconds_in(self, span: Span) -> float:
+        """Return the seconds of the file that lie in a span, by its header; 0 if they are unknown, or none do."""
+        return max(0.0, min(span.end_s, self.duration_s) - max(span.start_s, self.start_s))
 
 
 @dataclass(slots=True, repr=False)

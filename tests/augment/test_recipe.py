@@ -73,6 +73,15 @@ def test_steps_apply_in_order(speech):
     assert np.array_equal(recipe.sound(np.random.default_rng(2), speech), expected)
 
 
+def test_the_pulse_comes_after_each_applied_step(speech, frames):
+    never = Step(Gain, 0.0, {"gain_db": -6})
+    recipe = Recipe((Step(Clipping, 1.0), never, Step(Gain, 1.0)), (Step(Brightness, 1.0),) * 3)
+    pulses = []
+    recipe.sound(clip_generator(1, "a", modality="audio"), speech, lambda: pulses.append("audio"))
+    recipe.picture(clip_generator(1, "a", modality="visual"), frames, lambda: pulses.append("visual"))
+    assert pulses == ["audio"] * 2 + ["visual"] * 3
+
+
 def test_a_clip_is_reproduced(speech, frames):
     for apply, modality, clip in ((RECIPE.sound, "audio", speech), (RECIPE.picture, "visual", frames)):
         results = [apply(clip_generator(5, "a.mp4", copy, modality=modality), clip) for copy in (3, 3, 8)]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,10 +18,12 @@ from avloc.inference.folder import (
     FailedClip,
     LocalizationJob,
     LocalizedClip,
+    LocalizeTask,
     expected_seconds,
     find_clips,
     localize_clips,
 )
+from avloc.localization.pages import clip_page
 from avloc.localization.result import Localization
 from avloc.localization.result_folder import ClipJob, ResultFolder
 
@@ -133,6 +136,16 @@ def test_each_clip_is_written_before_it_is_yielded(tmp_path):
     assert list(outcomes) == []
     assert reports == [(0.5, 1.5), (0.75, 1.5), (1.25, 1.5), (1.5, 1.5)]
     assert localizer.calls[0] == ("a.mp4", 7, Span(0.0, 0.75), True)
+
+
+def test_the_stills_of_a_page_send_the_pulse(tmp_path, monkeypatch):
+    pulses, pulse = [], SimpleNamespace(report=print)
+    monkeypatch.setattr(clip_page, "segment_stills", lambda clip, segments, pulse: pulses.append(pulse) or ())
+    write_mp4(tmp_path / "a.mp4", None, np.zeros(16_000, np.float32))
+    run = work_on(FakeLocalizer(), ResultFolder(tmp_path / "out", ("html",))).build(pulse)
+    (outcome,) = run(LocalizeTask(ClipJob(tmp_path / "a.mp4", Path("a")), None))
+    assert isinstance(outcome, LocalizedClip)
+    assert pulses == [pulse]
 
 
 def test_a_failed_clip_does_not_stop_the_rest(tmp_path):

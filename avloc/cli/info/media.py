@@ -21,10 +21,12 @@ def describe_clip(peek: Peek) -> Description:
         MediaError: if it cannot be opened.
     """
     from avloc.feature_extraction.media.probe import probe
+    from avloc.feature_extraction.media.types import WHOLE
     from avloc.io.files import format_bytes
     from avloc.io.provenance import identify_file
 
     info = probe(peek.path)
+    seconds = info.seconds_in(WHOLE)
     picture = sound = ""
     if info.width is not None and info.height is not None:
         picture = f"{info.width} × {info.height} pixels" + (f", {info.fps:g} frames/s" if info.fps else "")
@@ -33,7 +35,7 @@ def describe_clip(peek: Peek) -> Description:
         sound += f", the default of {info.audio_tracks} tracks" if info.audio_tracks > 1 else ""
     identity = identify_file(peek.path)
     facts = [
-        ("Length", f"{info.duration_s:.2f} s" if info.duration_s else "unknown"),
+        ("Length", f"{seconds:.2f} s" if seconds else "unknown"),
         ("Visual", picture or "none"),
         ("Audio", sound or "none"),
         *(("Problem", problem) for problem in info.problems),
@@ -41,7 +43,7 @@ def describe_clip(peek: Peek) -> Description:
         ("SHA-256", identity.sha256),
     ]
     values = {
-        "seconds": info.duration_s or None,
+        "seconds": seconds or None,
         "fps": info.fps,
         "frames": info.frames,
         "width": info.width,

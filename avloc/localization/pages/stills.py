@@ -109,9 +109,7 @@ def _nearest(stills: Iterable[Still], times_s: Sequence[float]) -> dict[float, S
     return nearest
 
 
-def _frames(
-    clip: Path, span: Span, still_format: VideoFormat, pulse: Callable[[], object] | None
-) -> Iterator[Still]:
+def _frames(clip: Path, span: Span, still_format: VideoFormat, pulse: Callable[[], object] | None) -> Iterator[Still]:
     """Yield the frames of a span; none where nothing can be decoded."""
     try:
         for part in stream(clip, [still_format], audio=False, part_s=1.0, span=span, pulse=pulse):

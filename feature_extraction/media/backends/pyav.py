@@ -94,6 +94,8 @@ def _decode_packet(packet: Any, consumer: Consumer) -> str | None:
     """Decode a packet for its consumer; returns the reason if it is damaged."""
     import av
 
+    if isinstance(consumer, FrameSampler):
+        consumer.note(packet)
     try:
         frames = packet.decode()
     except Exception as error:  # as in `_packets`

@@ -6,6 +6,7 @@ import av
 import numpy as np
 import pytest
 
+from avloc.augment import Recipe
 from avloc.errors import AvlocError
 from avloc.feature_extraction.extractors.catalog import build_extractor
 from avloc.feature_extraction.job.worker import (
@@ -17,6 +18,7 @@ from avloc.feature_extraction.job.worker import (
     describe_extractor,
     process_clip,
 )
+from avloc.feature_extraction.media.augmented import MediaAugmentation
 
 
 def test_settings_accept_text_and_lists(tmp_path, monkeypatch):
@@ -72,6 +74,15 @@ def test_a_job_runs_the_extractors_of_its_settings(toys, clips, names):
     settings = ExtractionSettings(clips, (("avloc_toys.Toy", {}),))
     run = pickle.loads(pickle.dumps(ExtractionJob(settings))).build(lambda: None)
     assert [type(message) for message in run(ClipTask(names[0], (0,)))] == [Chunk, ClipDone]
+
+
+@pytest.mark.parametrize("augmentation", [None, MediaAugmentation(Recipe(), copy=3)])
+def test_a_job_sends_the_pulse_before_its_first_rows(clips, names, augmentation):
+    settings = ExtractionSettings(clips, (("logmel", {}), ("residual_grid", {})), augmentation=augmentation)
+    pulses = []
+    messages = ExtractionJob(settings).build(lambda: pulses.append(1))(ClipTask(names[0], (0, 1)))
+    assert isinstance(next(messages), Chunk)
+    assert len(pulses) >= 20  # 1.2 s of sound in packets of 64 ms, and ten frames
 
 
 def test_only_paths_of_weights_become_absolute(tmp_path, monkeypatch):

@@ -9,9 +9,12 @@ import pytest
 from avloc.datasets.synthetic.encode import write_mp4
 from avloc.feature_extraction.media.clock import (
     ClipClock,
+    HeldPictures,
     format_names,
     frame_times,
     has_reliable_header,
+    header_end_s,
+    header_start_s,
     may_restart,
     scan_end_s,
     starts_at_zero,
@@ -20,9 +23,19 @@ from avloc.feature_extraction.media.clock import (
 BASE = Fraction(1, 100)
 
 
-def container(names, start_s=0.0, duration_s=None):
+def container(names, start_s=0.0, duration_s=None, streams=()):
+    """An open file; `streams` are the start and the duration of its pictures."""
     duration = None if duration_s is None else round(duration_s * 1_000_000)
-    return SimpleNamespace(format=SimpleNamespace(name=names), start_time=round(start_s * 1_000_000), duration=duration)
+    pictures = [
+        SimpleNamespace(start_time=round(100 * start), duration=round(100 * length), time_base=BASE)
+        for start, length in streams
+    ]
+    return SimpleNamespace(
+        format=SimpleNamespace(name=names),
+        start_time=round(start_s * 1_000_000),
+        duration=duration,
+        streams=SimpleNamespace(video=pictures, audio=[]),
+    )
 
 
 def placed(clock, *stamps):
@@ -107,6 +120,26 @@ def test_formats():
         container("avi", duration_s=-1),
     ):
         assert not has_reliable_header(unreliable)
+
+
+@pytest.mark.parametrize(
+    ("names", "end_s", "start_s"),
+    [("mov,mp4,m4a", 4.5, 3.2), ("asf", 1.3, 3.2), ("mpegts", 4.5, 0.0)],  # of asf, durations count from 0
+)
+def test_the_end_and_the_start_of_a_header(names, end_s, start_s):
+    late = container(names, 3.2, 1.1, streams=[(3.2, 1.3), (0.0, 0.5)])
+    assert header_end_s(late) == pytest.approx(end_s)
+    assert header_start_s(late) == pytest.approx(start_s)
+    assert header_end_s(container(names, duration_s=-1)) == header_start_s(container(names, -0.02)) == 0
+
+
+def test_frames_of_a_held_picture():
+    held = HeldPictures()
+    held.add(0.4, 8.4)
+    held.add(8.4, 8.44)  # no long time
+    assert [round(held.left_s(time_s), 6) for time_s in (0.36, 0.4, 1.4, 8.4)] == [0, 8, 7, 0]
+    held.drop_before(8.4)
+    assert held.left_s(1.4) == 0
 
 
 def test_times_and_end_of_real_packets(tmp_path, frames, beep):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 
 import av
@@ -122,6 +123,65 @@ def test_parts_equal_the_whole(clip):
     assert sounds[2].audio_start_s == pytest.approx(whole.audio_start_s + 0.56)
     np.testing.assert_array_equal(np.concatenate([p.samples for p in sounds]), whole.samples)
     assert (parts[-1].frames, parts[-1].samples) == ({}, None)
+
+
+def write_held(path, frames, held_s, **options):
+    """12 frames, of which the last is shown for longer, and 5 more."""
+    with av.open(str(path), "w", options=options.pop("container", {})) as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "1", "threads": "1", **options})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for k, image in enumerate(frames[:17]):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = 40 * k + (round(1000 * held_s) if k >= 12 else 0), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+@pytest.mark.parametrize("backend", ["pyav", "decord"])
+@pytest.mark.parametrize("b_frames", ["0", "3"])
+def test_a_picture_that_is_held_for_a_stated_time_is_no_gap(tmp_path, frames, backend, b_frames):
+    """With frames out of order, the display time is stated by the packet that is decoded when the held frame appears."""
+    write_held(tmp_path / "c.mp4", frames, 8.0, bf=b_frames)
+    clip = decode(tmp_path / "c.mp4", [GRAY], audio=False, backend=backend)
+    assert (clip.gaps["visual"], clip.problems) == ([], [])
+    assert frame_numbers(clip) == [*range(12), *[11] * 200, *range(12, 17)]
+
+
+def test_a_time_without_frames_that_no_frame_states_is_a_gap(tmp_path, frames):
+    write_held(tmp_path / "c.mkv", frames, 8.0)
+    clip = decode(tmp_path / "c.mkv", [GRAY], audio=False)
+    assert clip.problems == ["no frame could be decoded from 0.48 to 8.48 s"]
+
+
+@pytest.mark.parametrize("b_frames", ["0", "3"])
+def test_a_lost_fragment_is_a_gap(tmp_path, frames, b_frames):
+    """Three fragments of 1.2 s, 25 fps; the second one is missing."""
+    path, flags = tmp_path / "c.mp4", "frag_keyframe+empty_moov+default_base_moof+delay_moov"
+    with av.open(str(path), "w", options={"movflags": flags}) as container:
+        options = {"crf": "1", "bf": b_frames, "g": "30", "sc_threshold": "0", "x264-params": "open-gop=0"}
+        stream = container.add_stream("libx264", rate=25, options=options)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for image in [*frames] * 3:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    data = path.read_bytes()
+    _, second, third = (found.start() - 4 for found in re.finditer(b"moof", data))
+    path.write_bytes(data[:second] + data[third:])
+    clip = decode(path, [GRAY], audio=False)
+    assert clip.problems == ["no frame could be decoded from 1.20 to 2.40 s"]
+    assert frame_numbers(clip) == [*range(30), *[29] * 30, *range(30)]
+
+
+@pytest.mark.parametrize("backend", ["pyav", "decord"])
+def test_the_pulse_comes_before_the_span_that_is_decoded(clip, backend):
+    pulses = []
+    options = {"audio": False, "backend": backend, "span": Span(0.96, 1.16), "pulse": lambda: pulses.append(1)}
+    part = next(stream(clip, [GRAY], part_s=0.04, **options))
+    assert part.video_start_s == 0.96
+    assert 24 < len(pulses) < 30  # the frames before, and those that PyAV's decoder waits for
+    assert decode(clip, [GRAY], **options).frames[GRAY].shape == (5, 48, 64)
+    assert len(pulses) > 50
 
 
 @pytest.mark.parametrize("backend", ["pyav", "decord"])

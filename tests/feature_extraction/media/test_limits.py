@@ -52,7 +52,7 @@ def test_the_decoder_stops_at_the_limit_where_the_header_claims_less(tmp_path, f
 
     path = tmp_path / "a.mp4"
     write_mp4(path, frames, beep)  # 1.2 s
-    monkeypatch.setattr(module, "container_duration_s", lambda container: 0.0)
+    monkeypatch.setattr(module, "header_end_s", lambda container: 0.0)
     with pytest.raises(MediaError, match=r"a\.mp4: 0\.\d+ s long, want at most 0\.5 s"):
         for _ in stream(path, [GRAY], backend=backend, span=Span(longest_s=0.5)):
             pass

@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import os
 import struct
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
+import av
 import pytest
 from av.stream import Disposition
 
 from avloc.datasets.synthetic.encode import write_mp4
 from avloc.errors import AvlocError, MediaError
+from avloc.feature_extraction.media.decode import decode
+from avloc.feature_extraction.media.limits import check_claims
 from avloc.feature_extraction.media.probe import (
     check_span,
     count_pictures,
@@ -19,7 +23,7 @@ from avloc.feature_extraction.media.probe import (
     probe,
     select_tracks,
 )
-from avloc.feature_extraction.media.types import WHOLE, MediaInfo, Span
+from avloc.feature_extraction.media.types import WHOLE, MediaInfo, Span, VideoFormat
 
 
 def test_header_of_a_clip(tmp_path, frames, beep):
@@ -78,6 +82,40 @@ def test_spans_of_a_file(tmp_path):
     for track in (2, -1):
         with pytest.raises(MediaError, match=rf"c\.mp4: has no audio track {track}, it has 2 \(numbered from 0\)"):
             check_span(info, Span(audio_track=track))
+
+
+def write_late(path, start_s, frames):
+    """30 frames at 25 fps from a late start on, in three fragments."""
+    with av.open(str(path), "w", options={"movflags": "frag_keyframe+empty_moov+delay_moov"}) as container:
+        stream = container.add_stream("libx264", rate=25, options={"g": "10"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for k, image in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = round(25 * start_s) + k, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+@pytest.mark.parametrize("start_s", [0.0, 3.2, 25_203.2])
+def test_a_file_that_starts_late_ends_where_its_frames_end(tmp_path, frames, start_s):
+    write_late(tmp_path / "late.mp4", start_s, frames)
+    info, clip = probe(tmp_path / "late.mp4"), decode(tmp_path / "late.mp4", [VideoFormat(2, 3)], audio=False)
+    assert (info.start_s, info.duration_s) == pytest.approx((start_s, start_s + 1.2))
+    assert (clip.video_start_s, clip.duration_s, clip.claimed_s) == pytest.approx((start_s, start_s + 1.2, 1.2))
+    assert clip.problems == []
+
+
+def test_a_late_start_does_not_count_as_length(tmp_path, frames):
+    write_late(tmp_path / "late.mp4", 25_203.2, frames)  # seven hours: the clock of a longer recording
+    info = probe(tmp_path / "late.mp4")
+    assert info.seconds_in(WHOLE) == pytest.approx(1.2)
+    assert info.seconds_in(Span(25_204.0, 25_204.3)) == pytest.approx(0.3)
+    assert info.seconds_in(Span(0.0, 9.0)) == 0
+    check_claims(info, Span(longest_s=1.3))
+    with pytest.raises(MediaError, match=r"late\.mp4: 1\.2 s long, want at most 1 s"):
+        check_claims(info, Span(longest_s=1.0))
+    with pytest.raises(MediaError, match=r"late\.mp4: the start at 25300 s is past the clip's end at 25204\.40 s"):
+        decode(tmp_path / "late.mp4", [VideoFormat(2, 3)], audio=False, span=Span(25_300.0))
 
 
 def streams_of(*dispositions, codec_context="a codec"):

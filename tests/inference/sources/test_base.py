@@ -9,6 +9,7 @@ import pytest
 from avloc.datasets.synthetic.encode import write_mp4
 from avloc.errors import MediaError
 from avloc.feature_extraction import ClipArrays, Span, VideoFormat, build_extractor, probe
+from avloc.inference.examples import DecodingJob
 from avloc.inference.localizer import Localizer
 from avloc.inference.sources.base import Request, clip_name, read_whole
 from avloc.inference.sources.feature import FeatureSource
@@ -68,6 +69,17 @@ def test_a_whole_clip_is_one_example(localizer, beep):
     assert example.grid.length == 30  # 1.2 s
     assert example.masks[0].all()
     assert not example.masks[1].any()
+
+
+def test_the_decoding_sends_the_pulse(localizer, tmp_path, frames, beep):
+    path, pulses = tmp_path / "a.mp4", []
+    write_mp4(path, frames, beep)
+    localizer.pulse = lambda: pulses.append("localizer")
+    localizer.localize(path, span=Span(1.0, 1.2))
+    before_the_span = 25 + 15  # frames, and packets of sound of 64 ms
+    assert pulses.count("localizer") > before_the_span
+    next(DecodingJob(localizer.source, tmp_path).build(lambda: pulses.append("job"))("a.mp4"))
+    assert pulses.count("job") > before_the_span
 
 
 @pytest.mark.parametrize(("modality", "decoded"), [("audio", [True, False]), ("visual", [False, True])])
