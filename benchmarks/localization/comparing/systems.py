@@ -2,8 +2,8 @@
 
 All get the same labels (which modality is forged), the same front ends for the features, clock, optimizer, schedules and budgets
 (`budgets.BUDGETS`), and keep the weights of the best validation AP. Each has the same two trials with seed 0 and the short
-budget: learning rates of 2e-3 and of 1e-3. Two peers have a third one, with the ranges of BoundaryTransformer. `TRIALS_OF` lists
-them, and `scoring.choices` takes the one of the best validation AP.
+budget: learning rates of 2e-3 and of 1e-3. BoundaryTransformer and two peers have a third one, with the ranges of the other
+side. `TRIALS_OF` lists them, and `scoring.choices` takes the one of the best validation AP.
 """
 
 from __future__ import annotations
@@ -179,16 +179,18 @@ TRIALS = {
     f"{name}_slow": replace(system, title=f"{system.title}, rate 1e-3", lr=1e-3, setting="rate 1e-3")
     for name, system in MAIN.items()
 }
-# Ours and TriDet's ranges suit the corpus's short segments; these get the same.
+# Ours keeps segments of up to 24 steps at the full rate, ActionFormer and UMMAFormer spread them over the levels: each gets the
+# other way, too. TriDet's ranges are set for the corpus.
 RANGE_TRIALS = {
-    f"{name}_fine": replace(
-        MAIN[name].with_arguments(f"{MAIN[name].title}, short ranges", first_steps=24.0, levels=3),
-        setting="short ranges",
+    f"{name}_ranges": replace(MAIN[name].with_arguments(f"{MAIN[name].title}, {setting}", **ranges), setting=setting)
+    for name, setting, ranges in (
+        ("actionformer", "short ranges", {"first_steps": 24.0, "levels": 3}),
+        ("ummaformer", "short ranges", {"first_steps": 24.0, "levels": 3}),
+        (OURS, "segments over levels", {"first_steps": 8.0, "levels": 4, "distance_bins": 16}),
     )
-    for name in ("actionformer", "ummaformer")
 }
 TRIALS_OF = {
-    name: tuple(trial for trial in (name, f"{name}_slow", f"{name}_fine") if trial in MAIN | TRIALS | RANGE_TRIALS)
+    name: tuple(trial for trial in (name, f"{name}_slow", f"{name}_ranges") if trial in MAIN | TRIALS | RANGE_TRIALS)
     for name in MAIN
 }
 _BASE = MAIN[OURS]
@@ -205,7 +207,7 @@ ABLATION = {
     "coarse_frames": _BASE.with_arguments("+ loss of frames of 80–640 ms", coarse_levels=4),
     "parts": _BASE.with_arguments("+ loss of start, middle and end", part_weight=0.5),
     "no_distribution": _BASE.with_arguments("− loss of the distributions", distribution_weight=0.0),
-    "pyramid": _BASE.with_arguments("short segments on a pyramid too", first_steps=8.0, distance_bins=16, levels=4),
+    "wide_ranges": RANGE_TRIALS[f"{OURS}_ranges"].with_arguments("width 128, segments over levels", width=128),
     "no_cross": _BASE.with_arguments("− cross-attention", cross_layers=0),
     "no_differences": _BASE.with_arguments("− differences of the spectra", audio_spectral_differences=False),
     "no_grid": _BASE.with_arguments("− encoder for the grid of cells", visual_grid_channels=0),
@@ -305,11 +307,12 @@ FOLDS: dict[str, tuple[str, ...]] = {
 }
 _HELD_BACK = (
     *(OURS, "actionformer", "ummaformer", "tridet"),
-    *("no_evidence", "plain_points", "more_dropout", "wide", "with_pseudo", "pyramid", "no_differences", "no_cross"),
+    *("no_evidence", "plain_points", "more_dropout", "wide", "with_pseudo", "no_differences", "no_cross"),
+    f"{OURS}_ranges",
 )
 HELD_BACK = {
     f"{name}_{fold}": replace(system, title=f"{system.title}, fold {fold}", held_back=methods)
     for fold, methods in FOLDS.items()
-    for name, system in ((name, (MAIN | ABLATION)[name]) for name in _HELD_BACK)
+    for name, system in ((name, (MAIN | RANGE_TRIALS | ABLATION)[name]) for name in _HELD_BACK)
 }
 SYSTEMS = MAIN | REFERENCES | TRIALS | RANGE_TRIALS | ABLATION | FRONT_ENDS | JOINT_FRONT_ENDS | HELD_BACK

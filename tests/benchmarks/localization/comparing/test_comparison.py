@@ -47,12 +47,12 @@ def test_tasks_are_whole_seeds(tmp_path):
 
 
 def test_a_comparison_takes_the_chosen_settings(tmp_path, finish):
-    for system, ap in (("tridet", 0.4), ("tridet_slow", 0.5), ("ummaformer", 0.2), ("ummaformer_fine", 0.3)):
+    for system, ap in (("tridet", 0.4), ("tridet_slow", 0.5), ("ummaformer", 0.2), ("ummaformer_ranges", 0.3)):
         finish(system, ap)
     settings = parse(tmp_path).settings()
     assert [*settings] == [*parse(tmp_path).systems]
     changed = {name: setting for name, setting in settings.items() if name != setting}
-    assert changed == {"tridet": "tridet_slow", "ummaformer": "ummaformer_fine"}
+    assert changed == {"tridet": "tridet_slow", "ummaformer": "ummaformer_ranges"}
     tasks = parse(tmp_path, "--systems", "tridet,tridet_slow,wide", "--seeds", "2", "--budgets", "long").tasks()
     assert [task.system for task in tasks] == ["tridet_slow", "wide"]
 

@@ -7,7 +7,7 @@ def test_the_trial_of_the_best_validation_ap_is_chosen():
     aps = {
         "actionformer": 0.31,
         "actionformer_slow": 0.32,
-        "actionformer_fine": 0.33,
+        "actionformer_ranges": 0.33,
         "tridet": 0.4,
         "tridet_slow": 0.4,
     }
@@ -16,7 +16,7 @@ def test_the_trial_of_the_best_validation_ap_is_chosen():
     assert chosen == {
         "boundary_map": "boundary_map",
         "batfd_plus": "batfd_plus",
-        "actionformer": "actionformer_fine",
+        "actionformer": "actionformer_ranges",
         "ummaformer": "ummaformer_slow",
         "tridet": "tridet",  # no better
         "frame_wise": "frame_wise",
@@ -30,11 +30,11 @@ def test_missing_trials_are_named():
     from scoring.choices import choices_table, choose
 
     choices = choose({"ummaformer": 0.1, "ummaformer_slow": 0.2, "tridet_slow": 0.9})
-    assert choices["ummaformer"].missing == ["ummaformer_fine"]
+    assert choices["ummaformer"].missing == ["ummaformer_ranges"]
     assert choices["ummaformer"].label == "rate 1e-3, 2 of 3 trials"
     assert choices["ummaformer"].sentence() == (
         "ummaformer: ummaformer_slow, of 3 trials by validation AP "
-        "(ummaformer 10.0, ummaformer_slow 20.0, ummaformer_fine not trained)"
+        "(ummaformer 10.0, ummaformer_slow 20.0, ummaformer_ranges not trained)"
     )
     assert choices["tridet"].chosen == "tridet"  # not compared with it yet
     table = choices_table([choices["ummaformer"], choices["tridet"]])
@@ -42,6 +42,6 @@ def test_missing_trials_are_named():
         ("UMMAFormer-like",),
         [("2 of 3",), ("rate 2e-3: 10.0", "rate 1e-3: 20.0", "short ranges: not trained"), ("rate 1e-3",)],
     )
-    assert table.notes[-1] == "Missing trials: ummaformer_fine, tridet."
+    assert table.notes[-1] == "Missing trials: ummaformer_ranges, tridet."
     complete = choose(dict.fromkeys(("tridet", "tridet_slow"), 0.5))["tridet"]
     assert len(choices_table([complete]).notes) == 1
