@@ -20,6 +20,8 @@ UNTIMED = frozenset({"h264", "hevc", "m4v", "h263", "mjpeg", "av1", "obu", "ac3"
 """Formats without time stamps, or without a length in their header."""
 DURATION_IS_END = frozenset({"asf", "wtv"})
 """FFmpeg's names of formats whose durations of streams count from time 0, not from the stream's start."""
+WITHOUT_STREAM_ENDS = frozenset({"matroska", "nut"})
+"""Formats whose headers have one duration for the file: FFmpeg gives it to streams without a packet near the file's beginning."""
 PAST_END_S = 10.0  # time stamps up to this far past the end in the file's header are trusted
 BACKWARD_S = 0.5  # packets of a sound file are at most this far out of order
 STAMP_S = 0.001  # time stamps that differ by less are equal: some containers round to milliseconds
@@ -28,6 +30,7 @@ LONGEST_GAP_S = 3600.0  # in all other formats: a longer leap is no pause
 NEAR_START_S = 1.0
 HELD_S = 1.0  # a picture that is shown for longer is held
 MOST_OFFSETS = 64  # a damaged file must not collect clocks without end
+MOST_HELD = 64  # nor display times: frames wait for fewer others in a decoder
 LISTED = 3
 
 
@@ -53,9 +56,10 @@ def has_reliable_header(container: Any) -> bool:
 
 def stream_end_s(container: Any, stream: Any) -> float:
     """The end of a stream by the header, on the file's own clock, in seconds; 0 if unknown."""
-    if not (stream.duration and stream.time_base):
+    names = format_names(container)
+    if not (stream.duration and stream.time_base) or names & WITHOUT_STREAM_ENDS:
         return 0.0
-    start = 0 if format_names(container) & DURATION_IS_END else stream.start_time or 0
+    start = 0 if names & DURATION_IS_END else stream.start_time or 0
     return float((start + stream.duration) * stream.time_base)
 
 
@@ -178,7 +182,11 @@ class HeldPictures:
     """The long display times that a file states, as spans of the clip's clock.
 
     A packet states the time until the next one in the order of decoding. Where frames are reordered, that is the display time of
-    the frame that appears at the packet's decoding time, not of its own frame.
+    the frame that appears at the packet's decoding time, not of its own frame. A packet without a decoding time states that of
+    its own.
+
+    Attributes:
+        stated_until_s: the end of the display times that packets have stated, long or short.
 
     >>> held = HeldPictures()
     >>> held.add(2.0, 10.0)
@@ -188,15 +196,18 @@ class HeldPictures:
 
     def __init__(self) -> None:
         self._spans_s: list[tuple[float, float]] = []  # ascending
+        self.stated_until_s = -math.inf
 
     def note(self, packet: Any) -> None:
         """Note the display time that a packet of the picture states."""
-        if packet.dts is not None and packet.duration:
-            begin_s = float(packet.dts * packet.time_base)
+        stamp = packet.pts if packet.dts is None else packet.dts
+        if stamp is not None and packet.duration:
+            begin_s = float(stamp * packet.time_base)
             self.add(begin_s, begin_s + float(packet.duration * packet.time_base))
 
     def add(self, begin_s: float, end_s: float) -> None:
-        """Note a display time, if it is a long one."""
+        """Note a display time; only a long one is kept."""
+        self.stated_until_s = max(self.stated_until_s, end_s)
         if end_s - begin_s > HELD_S:
             insort(self._spans_s, (begin_s, end_s))
 
@@ -207,8 +218,8 @@ class HeldPictures:
         return left_s if left_s > STAMP_S else 0.0
 
     def drop_before(self, time_s: float) -> None:
-        """Forget the spans that end before a time."""
-        self._spans_s = [span for span in self._spans_s if span[1] > time_s]
+        """Forget the spans that end before a time, and all but the latest `MOST_HELD`."""
+        self._spans_s = [span for span in self._spans_s[-MOST_HELD:] if span[1] > time_s]
 
 
 class FrameTime(NamedTuple):

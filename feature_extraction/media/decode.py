@@ -130,7 +130,8 @@ class _Decoding:
         _note_missing(whole, self.tracks, {"visual": bool(formats), "audio": audio})
         selected_count = (self.picture is not None) + (self.sound is not None)
         self.has_other_streams = len(container.streams.video) + len(container.streams.audio) > selected_count
-        self.frames = FrameSampler(formats, whole.fps, self.end_s, span.start_s, span.end_s)
+        picture_end_s = self.claimed_ends_s.get("visual", 0.0)
+        self.frames = FrameSampler(formats, whole.fps, self.end_s, span.start_s, span.end_s, picture_end_s)
         self.samples = SampleCollector(whole.sample_rate, span.start_s, span.end_s)
         whole.gaps = {"audio": self.samples.gaps, "visual": self.frames.gaps}
         self.frames_per_part = max(1, round(part_s * whole.fps))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from avloc.core.timeline import Segment
-from avloc.feature_extraction.media.clock import HELD_S, LONGEST_GAP_S, PAST_END_S, HeldPictures
+from avloc.feature_extraction.media.clock import HELD_S, LONGEST_GAP_S, PAST_END_S, STAMP_S, HeldPictures
 from avloc.feature_extraction.media.cropping import AvPicture, Picture, Reformatters, crop_frame, needs_face
 from avloc.feature_extraction.media.faces.track import FaceFollower, FollowedFrame
 from avloc.feature_extraction.media.sound import MonoResampler, SampleArray
@@ -65,6 +65,7 @@ class FrameSampler:
         end_s: the end of the file in its header, 0 if unknown; time stamps far behind it are not trusted.
         from_s: start of the clock, unless the first frame is later.
         to_s: end of the clock.
+        picture_end_s: the end of the picture in the file's header, 0 if unknown.
 
     Attributes:
         start_s: start of the first step; None before the first frame.
@@ -90,8 +91,9 @@ class FrameSampler:
         end_s: float = 0.0,
         from_s: float = 0.0,
         to_s: float = math.inf,
+        picture_end_s: float = 0.0,
     ) -> None:
-        self.formats, self.fps, self.end_s = formats, fps, end_s
+        self.formats, self.fps, self.end_s, self.picture_end_s = formats, fps, end_s, picture_end_s
         self.from_s, self.to_s, self.ended = from_s, to_s, False
         self.start_s: float | None = None
         self.steps = 0
@@ -110,6 +112,7 @@ class FrameSampler:
         self._lost_s: list[float] = []  # times of frames that could not be decoded
         self._held = HeldPictures()
         self._states_durations = False
+        self._packet_duration_s = 0.0  # the long time that the last frame's own packet states, maybe for another frame
 
     def lose(self, time_s: float | None) -> None:
         """Note that the frame of a time could not be decoded: without a frame around it there is a gap, even if it is short."""
@@ -126,9 +129,12 @@ class FrameSampler:
         picture = AvPicture(frame, self.reformatters)
         images = {f: picture.image(f) for f in self.formats if not needs_face(f.crop)}
         duration_s = float((getattr(frame, "duration", 0) or 0) * frame.time_base)
+        packet_duration_s = 0.0
         if duration_s > HELD_S and self._states_durations:
-            duration_s = 1 / self.fps  # that of another frame, unless the packets say that this one is held
+            # That of another frame, unless the packets say that this one is held.
+            packet_duration_s, duration_s = duration_s, 1 / self.fps
         self.push(time_s, images, duration_s or None, picture)
+        self._packet_duration_s = packet_duration_s
 
     def push(
         self,
@@ -166,8 +172,15 @@ class FrameSampler:
         self._held.drop_before(time_s)
 
     def _hold_last(self) -> None:
-        """Show the last frame for the long time that the file states for it, if it does."""
-        self._last_duration_s = max(self._last_duration_s, min(self._held.left_s(self._last_s), LONGEST_GAP_S))
+        """Show the last frame for the long time that the file states for it, if it does.
+
+        Where frames are reordered, no packet is decoded at the times of the very last frames. Their own packets' times hold for
+        them as far as the picture lasts that long.
+        """
+        held_s, end_s = self._held.left_s(self._last_s), self._last_s + self._packet_duration_s
+        if self._last_s > self._held.stated_until_s - STAMP_S and end_s < self.picture_end_s + STAMP_S:
+            held_s = max(held_s, self._packet_duration_s)
+        self._last_duration_s = max(self._last_duration_s, min(held_s, LONGEST_GAP_S))
 
     def _note_gap(self, until_s: float) -> None:
         begin_s = self._last_s + self._last_duration_s

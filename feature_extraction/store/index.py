@@ -197,12 +197,12 @@ class ShardIndex:
     def _open(self, shard: int) -> _ShardReader:
         path = self.shards[shard]
         with open_shard(path) as file:
-            identity = file_identity(file)
-            if identity != self._positions[shard].file:
+            identity, positions = file_identity(file), self._positions[shard]  # another thread may replace the latter
+            if identity != positions.file:
                 tables = checked_tables(path, file, self._fingerprint)
                 self._check_same_clips(shard, tables)
-                self._positions[shard] = _RowPositions(identity, tables.offsets)
-            return _ShardReader(path, file, self.dim, self.dtype, self._positions[shard].offsets)
+                positions = self._positions[shard] = _RowPositions(identity, tables.offsets)
+            return _ShardReader(path, file, self.dim, self.dtype, positions.offsets)
 
     def _check_same_clips(self, shard: int, tables: ShardTables) -> None:
         """Raise unless a shard that was written again has the clips of the index, with their rows at the same times."""

@@ -105,7 +105,7 @@ def _nearest(stills: Iterable[Still], times_s: Sequence[float]) -> dict[float, S
         low, high = bisect_left(times_s, still.time_s - FRAME_S), bisect_right(times_s, still.time_s + FRAME_S)
         for time_s in times_s[low:high]:
             if time_s not in nearest or abs(still.time_s - time_s) < abs(nearest[time_s].time_s - time_s):
-                nearest[time_s] = still
+                nearest[time_s] = still._replace(image=still.image.copy())  # of its own: the frames of its second go
     return nearest
 
 

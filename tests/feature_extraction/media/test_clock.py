@@ -9,6 +9,7 @@ import pytest
 from avloc.datasets.synthetic.encode import write_mp4
 from avloc.feature_extraction.media.clock import (
     ClipClock,
+    MOST_HELD,
     HeldPictures,
     format_names,
     frame_times,
@@ -140,6 +141,15 @@ def test_frames_of_a_held_picture():
     assert [round(held.left_s(time_s), 6) for time_s in (0.36, 0.4, 1.4, 8.4)] == [0, 8, 7, 0]
     held.drop_before(8.4)
     assert held.left_s(1.4) == 0
+
+
+def test_display_times_of_a_damaged_file_are_not_collected_without_end():
+    held = HeldPictures()
+    for k in range(2 * MOST_HELD):
+        held.add(k, 1e6)
+        held.drop_before(k)
+        assert held.left_s(k) == 1e6 - k
+    assert held.left_s(MOST_HELD - 1) == 0  # forgotten
 
 
 def test_times_and_end_of_real_packets(tmp_path, frames, beep):

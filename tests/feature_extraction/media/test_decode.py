@@ -148,6 +148,44 @@ def test_a_picture_that_is_held_for_a_stated_time_is_no_gap(tmp_path, frames, ba
     assert frame_numbers(clip) == [*range(12), *[11] * 200, *range(12, 17)]
 
 
+@pytest.mark.parametrize("backend", ["pyav", "decord"])
+@pytest.mark.parametrize(("name", "b_frames"), [("c.mp4", "0"), ("c.mp4", "3"), ("c.mkv", "0")])
+def test_slides_of_two_seconds_are_no_gaps(tmp_path, frames, backend, name, b_frames):
+    """No packet is decoded at the times of the last two slides if there are B-frames, and Matroska has no decoding times."""
+    with av.open(str(tmp_path / name), "w") as container:
+        stream = container.add_stream("libx264", rate=Fraction(1, 2), options={"crf": "1", "bf": b_frames})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for image in frames[:7]:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    clip = decode(tmp_path / name, [GRAY], audio=False, backend=backend)
+    assert (clip.gaps["visual"], clip.problems) == ([], [])
+    assert frame_numbers(clip) == [k for k in range(7) for _ in range(50)]
+
+
+@pytest.mark.parametrize("has_sound", [False, True])
+def test_the_last_frame_does_not_seem_to_be_held_as_another_is(tmp_path, frames, has_sound):
+    """The packet of one of the last frames states the long time of the held one; the sound may be longer than the picture."""
+    write_held(tmp_path / "c.mp4", frames, 8.0, bf="3")
+    with av.open(str(tmp_path / "c.mp4")) as source, av.open(str(tmp_path / "d.mp4"), "w") as copy:
+        picture = copy.add_stream_from_template(source.streams.video[0])
+        sound = copy.add_stream("aac", rate=16_000) if has_sound else None
+        for packet in source.demux(source.streams.video[0]):
+            if packet.size and packet.pts * packet.time_base < 8.54:  # the held frame, and two more
+                packet.stream = picture
+                copy.mux(packet)
+        if sound is not None:
+            silence = av.AudioFrame.from_ndarray(np.zeros((1, 16_000 * 17), np.float32), "fltp", "mono")
+            silence.sample_rate = 16_000
+            copy.mux(sound.encode(silence))
+            copy.mux(sound.encode())
+    clip = decode(tmp_path / "d.mp4", [GRAY], audio=False)
+    assert clip.problems == []
+    numbers = frame_numbers(clip)
+    assert numbers[:212] == [*range(12), *[11] * 200]
+    assert len(numbers) == 214
+
+
 def test_a_time_without_frames_that_no_frame_states_is_a_gap(tmp_path, frames):
     write_held(tmp_path / "c.mkv", frames, 8.0)
     clip = decode(tmp_path / "c.mkv", [GRAY], audio=False)

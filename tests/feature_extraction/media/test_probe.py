@@ -105,6 +105,25 @@ def test_a_file_that_starts_late_ends_where_its_frames_end(tmp_path, frames, sta
     assert clip.problems == []
 
 
+@pytest.mark.parametrize("suffix", [".mkv", ".nut"])
+def test_a_late_file_with_a_track_that_is_empty_at_first(tmp_path, frames, suffix):
+    """FFmpeg gives such a track the start and the end of the file as its start and its length."""
+    path = tmp_path / f"late{suffix}"
+    with av.open(str(path), "w") as container:
+        picture, sound = container.add_stream("libx264", rate=25), container.add_stream("aac", rate=16_000)
+        picture.width, picture.height, picture.pix_fmt, sound.layout = 64, 48, "yuv420p", "mono"
+        for k, image in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = 125 + k, Fraction(1, 25)
+            container.mux(picture.encode(frame))
+        container.mux(picture.encode())
+    info = probe(path)
+    assert (info.start_s, info.duration_s) == pytest.approx((5.0, 6.2), abs=0.05)
+    clip = decode(path, [VideoFormat(2, 3)])
+    assert clip.claimed_s == pytest.approx(1.2, abs=0.05)
+    assert not [line for line in clip.problems if "its header claims" in line]
+
+
 def test_a_late_start_does_not_count_as_length(tmp_path, frames):
     write_late(tmp_path / "late.mp4", 25_203.2, frames)  # seven hours: the clock of a longer recording
     info = probe(tmp_path / "late.mp4")

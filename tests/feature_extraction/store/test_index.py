@@ -313,6 +313,26 @@ def test_a_shard_that_is_replaced_while_it_is_opened(retried, monkeypatch):
     assert index.values(0, 2).tolist() == [[2, 2]] * 5
 
 
+def test_two_threads_that_open_a_shard_before_and_after_its_replacement(retried):
+    """Each has the positions of the file that it opened."""
+    index, path = retried
+    others = []
+
+    class Positions(list):
+        def __getitem__(self, shard):
+            positions = super().__getitem__(shard)
+            if not others:  # as another thread might, before this one goes on
+                others.append(None)
+                fill(path, RETRIED)
+                others.append(index._open(shard))
+            return positions
+
+    index._positions = Positions(index._positions)
+    first = index._open(0)
+    for reader in (first, others[1]):
+        assert (reader.clip(1).tolist(), reader.clip(2).tolist()) == ([[1, 1]] * 3, [[2, 2]] * 5)
+
+
 def test_a_shard_that_another_machine_replaced_is_opened_again(retried, monkeypatch):
     """NFS does not keep the open file then: reading it fails."""
     index, path = retried

@@ -23,6 +23,7 @@ def test_stills_are_the_first_the_middle_and_the_last_frame(frames, beep, tmp_pa
     )
     assert [still.time_s for still in first] == [0.42, 0.62, 0.82]
     assert first[0].image.shape == (HEIGHT, 240, 3)  # 4 : 3 as the frames
+    assert all(still.image.base is None for still in first)  # or a still keeps all frames of its second
     assert [still.image.mean() for still in first] == pytest.approx([70, 105, 140], abs=6)
     assert [still.time_s for still in second] == [0.22]
     assert [still.time_s for still in last] == [1.02]  # the clip ends before the rest of the segment
