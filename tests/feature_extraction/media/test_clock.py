@@ -8,8 +8,8 @@ import pytest
 
 from avloc.datasets.synthetic.encode import write_mp4
 from avloc.feature_extraction.media.clock import (
-    ClipClock,
     MOST_HELD,
+    ClipClock,
     HeldPictures,
     format_names,
     frame_times,
