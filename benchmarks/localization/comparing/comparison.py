@@ -26,7 +26,7 @@ from avloc.errors import AvlocError
 
 SYSTEM_GROUPS: dict[str, Sequence[str]] = {
     "main": [*MAIN, *REFERENCES],
-    "ablation": [OURS, *ABLATION, *JOINT_FRONT_ENDS],
+    "ablation": [OURS, f"{OURS}_ranges", *ABLATION, *JOINT_FRONT_ENDS],
     "trials": [*MAIN, *TRIALS, *RANGE_TRIALS],
     "front_ends": [*FRONT_ENDS],
     "held_back": [*HELD_BACK],
