@@ -105,7 +105,7 @@ def check_clips(
         if isinstance(result.result, _CheckedClip) and result.result.info is not None:
             info = result.result.info
             yield from _stream_problems(file, info, modalities)
-            yield from _time_problems(table, clip, file, float(seconds[clip]), info.duration_s)
+            yield from _time_problems(table, clip, file, float(seconds[clip]), info)
         progress(1)
 
 
@@ -201,11 +201,17 @@ def _stream_problems(file: str, info: MediaInfo, modalities: Collection[str]) ->
         yield ClipProblem("fps", file, f"{info.fps:g} frames per second")
 
 
-def _time_problems(table: RecordTable, clip: int, file: str, metadata_s: float, file_s: float) -> Iterator[ClipProblem]:
-    """Compare the metadata's length (NaN if unknown) and segments with the file's length (0 if unknown)."""
+def _time_problems(
+    table: RecordTable, clip: int, file: str, metadata_s: float, info: MediaInfo
+) -> Iterator[ClipProblem]:
+    """Compare the metadata's length (NaN if unknown) and segments with the file's end (0 if unknown).
+
+    Metadata of a file that starts late may state its end, or the time from its start.
+    """
+    file_s = info.duration_s
     if not file_s:
         return
-    if abs(file_s - metadata_s) > LENGTH_TOLERANCE_S:
+    if min(abs(file_s - metadata_s), abs(file_s - info.start_s - metadata_s)) > LENGTH_TOLERANCE_S:
         yield ClipProblem("length", file, f"{metadata_s:.2f} s in the metadata, {file_s:.2f} s in the file")
     for modality in MODALITIES:
         for start, end in table.segments[modality][clip].tolist():

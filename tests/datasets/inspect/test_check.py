@@ -102,6 +102,15 @@ def test_each_fault_is_one_problem(root, table):
     assert list(check_clips(root, table, workers=0)) == problems
 
 
+@pytest.mark.parametrize(("seconds", "kinds"), [(3.0, []), (4.2, []), (3.6, ["length"])])
+def test_metadata_of_a_late_file_state_its_length_or_its_end(tmp_path, frames, seconds, kinds):
+    write_mp4(tmp_path / "late.mp4", np.concatenate([frames, frames, frames[:15]]), None, video_start_s=1.2)
+    builder = TableBuilder()
+    builder.add("late.mp4", "train", duration_s=seconds, visual=[(1.5, 4.1)])
+    problems = check_clips(tmp_path, builder.build(), workers=0)
+    assert [problem.kind for problem in problems if problem.kind != "no audio"] == kinds
+
+
 def test_decoding_finds_what_headers_do_not_tell(tmp_path, root, frames):
     """A Matroska file that was cut off, and a clip with zeros in its picture."""
     long = np.concatenate([frames, frames, frames[:15]])
