@@ -243,7 +243,7 @@ def test_a_front_end_and_its_options_are_set_on_the_command_line(tmp_path):
     option = "--model.model.audio_front_end_options"
     for more in ([option, "{n_fft: 320, phase: false}"], [f"{option}.n_fft", "320", f"{option}.phase", "false"]):
         model = command._cli([*words, *more]).model.model
-        options = {"n_fft": 320, "channels": 12, "phase": False, "differences": False}
+        options = {"n_fft": 320, "channels": 12, "phase": False, "differences": True}
         assert model.arguments["audio_front_end_options"] == options
 
 

@@ -153,7 +153,7 @@ def test_a_page_of_the_documentation_is_filled(benchmark_run, tmp_path, capsys):
 def test_the_better_trial_is_trained_tested_and_shown(benchmark_run, small_corpus, capsys):
     benchmark_run.better.append("tridet_slow")
     trials = benchmark_run("--systems", "trials", "--seeds", "0")
-    assert len(trials) == 1 + 16
+    assert len(trials) == 1 + 7 * 2 + 3  # the two rates of each, the ranges of three
     calls = benchmark_run()
     names = [("tridet_slow", 1), ("frame_wise", 1)]
     assert calls[1:] == [("train", *name, "short") for name in names]
