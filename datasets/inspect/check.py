@@ -19,7 +19,7 @@ from avloc.feature_extraction.media.completeness import IS_SHORT, missing_bytes
 from avloc.feature_extraction.media.decode import stream
 from avloc.feature_extraction.media.limits import check_claims
 from avloc.feature_extraction.media.probe import media_errors, open_container, probe
-from avloc.feature_extraction.media.types import LONGEST_S, NO_DECODER, NO_STREAM, MediaInfo, Span, VideoFormat
+from avloc.feature_extraction.media.types import LONGEST_S, NO_DECODER, NO_STREAM, WHOLE, MediaInfo, Span, VideoFormat
 from avloc.io.files import resolve_inside
 from avloc.io.workers.pool import TaskResult, run_tasks
 from avloc.io.workers.worker_process import Pulse, TaskFunction
@@ -211,7 +211,7 @@ def _time_problems(
     file_s = info.duration_s
     if not file_s:
         return
-    if min(abs(file_s - metadata_s), abs(file_s - info.start_s - metadata_s)) > LENGTH_TOLERANCE_S:
+    if min(abs(file_s - metadata_s), abs(info.seconds_in(WHOLE) - metadata_s)) > LENGTH_TOLERANCE_S:
         yield ClipProblem("length", file, f"{metadata_s:.2f} s in the metadata, {file_s:.2f} s in the file")
     for modality in MODALITIES:
         for start, end in table.segments[modality][clip].tolist():

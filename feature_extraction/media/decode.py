@@ -121,8 +121,8 @@ class _Decoding:
         self.sound = self.tracks.sound if audio else None
         self.end_s = header_end_s(container) if has_reliable_header(container) else 0.0
         start_s = header_start_s(container)
-        whole.claimed_s = max(0.0, self.end_s - start_s)
-        check_length(whole.path, min(span.end_s, self.end_s) - max(span.start_s, start_s), span.longest_s)
+        whole.claimed_s = WHOLE.overlap_s(start_s, self.end_s)
+        check_length(whole.path, span.overlap_s(start_s, self.end_s), span.longest_s)
         if self.picture is not None:
             check_picture(whole.path, self.picture.width or 0, self.picture.height or 0)
             bound_decoder(self.picture)

@@ -82,6 +82,10 @@ class Span(NamedTuple):
     audio_track: int | None = None
     longest_s: float = LONGEST_S
 
+    def overlap_s(self, start_s: float, end_s: float) -> float:
+        """Return the seconds of a time that lie in the span; 0 if none do."""
+        return max(0.0, min(self.end_s, end_s) - max(self.start_s, start_s))
+
 
 WHOLE = Span()
 """A whole file, with its default audio track."""
@@ -123,7 +127,7 @@ class MediaInfo:
 
     def seconds_in(self, span: Span) -> float:
         """Return the seconds of the file that lie in a span, by its header; 0 if they are unknown, or none do."""
-        return max(0.0, min(span.end_s, self.duration_s) - max(span.start_s, self.start_s))
+        return span.overlap_s(self.start_s, self.duration_s)
 
 
 @dataclass(slots=True, repr=False)

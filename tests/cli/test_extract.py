@@ -326,15 +326,13 @@ def test_crop_is_an_argument_of_the_networks_that_take_one(tmp_path):
     assert extract_module._settings(options).extractors[0] == ("flow", {"crop": "center"})
 
 
-def test_an_extractor_of_your_own_declares_that_its_crop_is_set_by_name(tmp_path, monkeypatch):
-    (tmp_path / "avloc_test_crops.py").write_text(
+def test_an_extractor_of_your_own_declares_that_its_crop_is_set_by_name(tmp_path, write_module):
+    write_module(
+        "avloc_test_crops",
         "from avloc.feature_extraction.extractors.motion.flow import Flow\n"
         "class Shared(Flow):\n    name, shares_crop = 'shared', True\n"
-        "class Separate(Flow):\n    name = 'separate'\n"
+        "class Separate(Flow):\n    name = 'separate'\n",
     )
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(sys.modules, "avloc_test_crops", None)  # removed again after the test
-    del sys.modules["avloc_test_crops"]
     words = ["--dataset", "folder", "--root", str(tmp_path), "--store", "s", "--crop", "face", "--extractors"]
     shared, separate = "avloc_test_crops.Shared", "avloc_test_crops.Separate"
     options = parse([*words, f"{shared},{separate},logspec"])

@@ -27,13 +27,13 @@ def test_unknown_name_lists_the_choices():
         network_class("X")
 
 
-def test_plugin_is_found_by_its_entry_point(monkeypatch, tmp_path):
-    (tmp_path / "plugin_of_test_catalog.py").write_text(
+def test_plugin_is_found_by_its_entry_point(monkeypatch, write_module):
+    write_module(
+        "plugin_of_test_catalog",
         "from avloc.models.boundary_transformer.network import BoundaryTransformer\n"
         "class Custom(BoundaryTransformer):\n    pass\n"
-        "number = 3\n"
+        "number = 3\n",
     )
-    monkeypatch.syspath_prepend(tmp_path)
     plugins = EntryPoints(
         [
             EntryPoint("Custom", "plugin_of_test_catalog:Custom", catalog.PLUGINS),

@@ -34,14 +34,9 @@ SYSTEM_GROUPS: dict[str, Sequence[str]] = {
 }
 # Attention over all cells of its map: more than five minutes even in the quick form.
 NOT_QUICK = ("batfd_plus", "batfd_plus_slow")
+SETTING_GROUPS = tuple(group for group in SYSTEM_GROUPS if group != "main")
+"""Their names are settings, among which nothing is chosen."""
 MOST_LISTED = 12  # names in a message
-SETTING_GROUPS = (
-    "ablation",
-    "trials",
-    "front_ends",
-    "held_back",
-    "all",
-)  # their names are settings, among which nothing is chosen
 
 
 def parse_names(text: str, groups: dict[str, Sequence[str]], what: str) -> tuple[str, ...]:

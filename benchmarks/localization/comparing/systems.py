@@ -305,14 +305,17 @@ FOLDS: dict[str, tuple[str, ...]] = {
     "b": ("transposed-vocoder", "lpc", "low-resolution"),
     "c": ("flite", "opus", "averaged"),
 }
-_HELD_BACK = (
-    *(OURS, "actionformer", "ummaformer", "tridet"),
-    *("no_evidence", "plain_points", "more_dropout", "wide", "with_pseudo", "no_differences", "no_cross"),
-    f"{OURS}_ranges",
-)
+_HELD_BACK = {
+    name: (MAIN | RANGE_TRIALS | ABLATION)[name]
+    for name in (
+        *(OURS, "actionformer", "ummaformer", "tridet"),
+        *("no_evidence", "plain_points", "more_dropout", "wide", "with_pseudo", "no_differences", "no_cross"),
+        f"{OURS}_ranges",
+    )
+}
 HELD_BACK = {
     f"{name}_{fold}": replace(system, title=f"{system.title}, fold {fold}", held_back=methods)
     for fold, methods in FOLDS.items()
-    for name, system in ((name, (MAIN | RANGE_TRIALS | ABLATION)[name]) for name in _HELD_BACK)
+    for name, system in _HELD_BACK.items()
 }
 SYSTEMS = MAIN | REFERENCES | TRIALS | RANGE_TRIALS | ABLATION | FRONT_ENDS | JOINT_FRONT_ENDS | HELD_BACK

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from comparing.systems import BASELINES, OURS, SYSTEMS
 from scoring.naming import NamingThresholds, score_naming
 from scoring.predictions import SplitPredictions
 from scoring.scores import METRICS, RESAMPLES, Score, evaluate_runs, margins, metric_value, score_clips, score_runs
-from scoring.subsets import EVERYTHING, group_masks
+from scoring.subsets import EVERYTHING, group_masks, method_masks
 from scoring.tables import Cell, Table, percent, score_cell
 from scoring.truth import NAMES, SplitTruth
 
@@ -90,15 +90,13 @@ class SplitReport:
         Args:
             fold: its name; `unseen` has its methods.
         """
-        masks = group_masks(self.truth, unseen=self.unseen, neural=self.neural)["methods"]
+        masks = method_masks(self.truth, self.unseen, self.neural)
         self.progress(f"{self.split}, {self.budget}: fold {fold}")
         tables = []
         for kind, what in (("unseen", "held back"), ("seen", "known")):
             if kind in masks:
-                table = self._wide_table(f"fold {fold} {kind}", self._scores(masks[kind]), masks[kind])
-                where = f"({self.split} split, {self.budget} budget)"
-                title = f"Methods {what} in fold {fold}: {', '.join(self.unseen)} are not in training {where}"
-                tables.append(replace(table, title=title))
+                title = f"Methods {what} in fold {fold}: {', '.join(self.unseen)} are not in training"
+                tables.append(self._wide_table(f"fold {fold} {kind}", self._scores(masks[kind]), masks[kind], title))
         return tables
 
     def _everything(self) -> npt.NDArray[np.bool_]:
@@ -133,9 +131,11 @@ class SplitReport:
         fakes = int(np.diff(self.truth.table.labels.offsets)[mask].sum())
         return f"{int(forged.sum())} forged clips, {fakes} fakes, {int((mask & ~forged).sum())} real clips."
 
-    def _wide_table(self, value: str, scores: Mapping[str, Mapping[str, Score]], mask: npt.NDArray[np.bool_]) -> Table:
-        """Systems by metrics."""
-        rows, title = self._metric_rows(scores), value[0].upper() + value[1:]
+    def _wide_table(
+        self, value: str, scores: Mapping[str, Mapping[str, Score]], mask: npt.NDArray[np.bool_], title: str = ""
+    ) -> Table:
+        """Systems by metrics; without a title, the value is one."""
+        rows, title = self._metric_rows(scores), title or value[0].upper() + value[1:]
         notes = [self._counts(mask), SCORE_NOTE, *([TRIALS_NOTE] if self.labels else [])]
         return self._table(value, title, "system", [*METRICS.values()], rows, *notes)
 

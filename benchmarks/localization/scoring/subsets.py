@@ -34,7 +34,7 @@ def group_masks(truth: SplitTruth, *, unseen: Collection[str], neural: Collectio
     """
     groups = {"": {EVERYTHING: np.ones(len(truth.records), dtype=bool)}}
     groups["modality"] = _by_fakes(truth, lambda k: truth.records[k].modality, order=("audio", "visual", "both"))
-    groups["methods"] = _method_kinds(truth, unseen, neural)
+    groups["methods"] = method_masks(truth, unseen, neural)
     for modality in MODALITIES:
         groups[f"{modality} method"] = _by_fakes(truth, lambda k, m=modality: _only_method(truth.details[k].methods, m))
     groups["length"] = _by_fakes(truth, lambda k: length_name(truth.records[k]), order=LENGTH_NAMES)
@@ -44,8 +44,8 @@ def group_masks(truth: SplitTruth, *, unseen: Collection[str], neural: Collectio
     return groups
 
 
-def _method_kinds(truth: SplitTruth, unseen: Collection[str], neural: Collection[str]) -> dict[str, Mask]:
-    """Group the clips whose methods all are of a kind."""
+def method_masks(truth: SplitTruth, unseen: Collection[str], neural: Collection[str]) -> dict[str, Mask]:
+    """Mark the clips whose methods all are of a kind, with all real clips; kinds without such a clip are left out."""
     kinds: dict[str, Callable[[str], bool]] = {
         "seen": lambda name: name not in unseen,
         "unseen": lambda name: name in unseen,

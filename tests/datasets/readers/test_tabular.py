@@ -69,6 +69,15 @@ def test_a_set_without_splits_is_every_split(tmp_path, split):
     assert [r.file for r in read_records("folder", tmp_path, split)] == ["a.mp4"]
 
 
+def write_labels(root, rows):
+    """Write rows (file, start, end, split) as each of the three readers wants them."""
+    names = ("file", "start", "end", "split")
+    text = "".join(f"{','.join(map(str, row))}\n" for row in (names, *rows))
+    for name in ("labels.csv", "metadata.csv"):
+        (root / name).write_text(text)
+    (root / "metadata.json").write_text(json.dumps([dict(zip(names, row, strict=True)) for row in rows]))
+
+
 @pytest.mark.parametrize(("dataset", "without"), [("folder", "2 of 4"), ("csv", "1 of 3"), ("json", "1 of 3")])
 @pytest.mark.parametrize("split", ["train", "val", "test", "all"])
 def test_a_clip_without_a_split_is_not_in_every_split_of_a_set_with_splits(tmp_path, dataset, without, split):
@@ -76,11 +85,7 @@ def test_a_clip_without_a_split_is_not_in_every_split_of_a_set_with_splits(tmp_p
     for name in "abcd":
         (tmp_path / f"{name}.mp4").touch()
     rows = [("a.mp4", 1, 2, ""), ("a.mp4", 3, 4, "train"), ("b.mp4", "", "", ""), ("c.mp4", 1, 2, "test")]
-    text = "file,start,end,split\n" + "".join(f"{','.join(map(str, row))}\n" for row in rows)
-    for name in ("labels.csv", "metadata.csv"):
-        (tmp_path / name).write_text(text)
-    entries = [dict(zip(("file", "start", "end", "split"), row, strict=True)) for row in rows]
-    (tmp_path / "metadata.json").write_text(json.dumps(entries))
+    write_labels(tmp_path, rows)
     with pytest.raises(
         AvlocError,
         match=rf"(labels|metadata)\.\w+: {without} clips have no split, the first is b\.mp4; .* a row with its split",
@@ -97,11 +102,7 @@ def test_a_clip_without_a_split_is_not_in_every_split_of_a_set_with_splits(tmp_p
 def test_rows_of_one_clip_that_name_two_splits_are_refused(tmp_path, dataset, split):
     (tmp_path / "a.mp4").touch()
     rows = [("a.mp4", 1, 2, "train"), ("a.mp4", 3, 4, ""), ("a.mp4", 5, 6, "test")]
-    text = "file,start,end,split\n" + "".join(f"{','.join(map(str, row))}\n" for row in rows)
-    for name in ("labels.csv", "metadata.csv"):
-        (tmp_path / name).write_text(text)
-    entries = [dict(zip(("file", "start", "end", "split"), row, strict=True)) for row in rows]
-    (tmp_path / "metadata.json").write_text(json.dumps(entries))
+    write_labels(tmp_path, rows)
     with pytest.raises(
         AvlocError,
         match=r"(labels|metadata)\.\w+: (row 4|entry 2): a\.mp4 has the split 'test', and 'train' in an earlier row; give",
