@@ -1,6 +1,7 @@
 """Loss of AP under each corruption at three levels: a network trained on clean clips beside one trained on augmented copies.
 
     python benchmarks/localization/corruptions.py --out /data/loc            # hours; resumes an interrupted run
+    python benchmarks/localization/corruptions.py --out /data/loc --clips 150    # fewer validation clips
     python benchmarks/localization/corruptions.py --out /data/loc --quick    # a small set, one seed, a few corruptions
 
 Takes the corpus of `run.py` (and makes it, if OUT has none). Extracts `--copies` augmented copies of the training split by a
@@ -31,7 +32,9 @@ from avloc.augment import SoundCodec, available_codecs, corruption_recipe, corru
 from avloc.augment.recipe_file import read_recipe
 from avloc.augment.robustness import LEVELS
 from avloc.core.descriptions import ExtractorDescription
-from avloc.errors import AvlocError
+from avloc.datasets.readers.clip_records import ClipRecordTable
+from avloc.datasets.readers.table import RecordTable, as_table
+from avloc.errors import AvlocError, counted
 from avloc.feature_extraction.job.copies import copy_jobs, plan_jobs
 from avloc.feature_extraction.job.run import JobReport, run_plan
 from avloc.feature_extraction.job.run import extract as extract_features
@@ -40,6 +43,8 @@ from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.io.files import write_text
 
 SPLIT = "val"
+SYSTEM = f"{OURS}_ranges"
+"""The best setting of our network on cached features (`run.py --systems trials`)."""
 QUICK_CORRUPTIONS = ("pink_noise", "room", "opus", "h264", "dark")
 
 
@@ -66,6 +71,7 @@ class Options:
         budget: of the trainings.
         recipe: of the copies: `light`, `strong` or a file.
         copies: augmented copies of each training clip.
+        clips: number of validation clips, drawn at random; 0: all.
         names: of the corruptions.
         cores: processes that extract, and threads that train.
         device: of the networks.
@@ -77,6 +83,7 @@ class Options:
     budget: str
     recipe: str
     copies: int
+    clips: int
     names: tuple[str, ...]
     cores: int
     device: str
@@ -88,7 +95,23 @@ class Options:
 
     def tasks(self, copies: int) -> list[Task]:
         """The trainings, one per seed, without copies (0) or with them."""
-        return [Task(OURS, seed, self.budget, self.folder, self.device, self.cores, copies) for seed in self.seeds]
+        return [Task(SYSTEM, seed, self.budget, self.folder, self.device, self.cores, copies) for seed in self.seeds]
+
+
+class PartialData(SystemData):
+    """The batches of some clips alone.
+
+    Args:
+        task: the run.
+        files: names of the clips.
+    """
+
+    def __init__(self, task: Task, files: Sequence[str]) -> None:
+        super().__init__(SYSTEMS[task.system], task.out, task.seed)
+        self.files = frozenset(files)
+
+    def _records(self, split: str, *, training: bool) -> RecordTable | ClipRecordTable:
+        return as_table([record for record in super()._records(split, training=training) if record.file in self.files])
 
 
 class CorruptedStore(FeatureStore):
@@ -109,6 +132,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     add("--budget", default="short", help="of the trainings (default: short)")
     add("--recipe", default="strong", help="light, strong, or a YAML file (default: strong)")
     add("--copies", type=int, default=3, help="augmented copies of each training clip (default: 3)")
+    add("--clips", type=int, default=0, help="validation clips, drawn at random (default: all)")
     add("--corruptions", help="names with commas (default: all that change the features and have a codec)")
     add("--cores", type=int, default=2, help="cores for all (default: 2)")
     add("--device", default="cpu", choices=["cpu", "gpu"], help="device of the networks (default: cpu)")
@@ -148,8 +172,12 @@ def extraction(options: Options) -> ExtractionSettings:
 
 
 def files_of(options: Options, split: str) -> list[str]:
-    """The names of a split's clips."""
-    return [record.file for record in corpus.read_records(options.folder / "clips", split)]
+    """The names of a split's clips; of the validation split those that are asked for."""
+    files = [record.file for record in corpus.read_records(options.folder / "clips", split)]
+    if split != SPLIT or not 0 < options.clips < len(files):
+        return files
+    chosen = np.random.default_rng(0).choice(len(files), options.clips, replace=False)
+    return [files[k] for k in sorted(chosen.tolist())]
 
 
 def extract_copies(options: Options) -> None:
@@ -173,34 +201,51 @@ def _check_complete(report: JobReport) -> None:
 
 
 def extract_corrupted(options: Options, corruption: Corruption) -> FeatureStore:
-    """Extract the validation split with a corruption; a stream that it leaves as it is comes from the clean store."""
+    """Extract the validation split with a corruption; a stream that it leaves as it is comes from the clean store.
+
+    What an interrupted run has left is continued.
+    """
     clean, root = FeatureStore(options.folder / "features"), options.folder / "corrupted" / corruption.folder
-    shutil.rmtree(root, ignore_errors=True)
     (job,) = copy_jobs(FeatureStore(root), extraction(options), corruption_recipe(*corruption), 1)
     _check_complete(extract_features(files_of(options, SPLIT), FeatureStore(root), job.settings))
     store = CorruptedStore(root)
     for name in set(FEATURES) - set(store.extractors()):
+        (root / name).unlink(missing_ok=True)  # a link of an earlier run whose target is gone
         (root / name).symlink_to((clean.root / name).absolute(), target_is_directory=True)
     return store
 
 
 def predict_corrupted(options: Options, tasks: Sequence[Task], corruption: Corruption) -> None:
     """Predict the corrupted validation split with all networks, unless the predictions exist."""
-    left = [task for task in tasks if not task.predictions_file(corruption.folder).is_file()]
+    files = files_of(options, SPLIT)
+    left = [task for task in tasks if not has_predictions(task, corruption, files)]
     if not left:
         return
     store = extract_corrupted(options, corruption)
     for task in left:
-        data = SystemData(SYSTEMS[task.system], task.out, task.seed)
+        data = PartialData(task, files)
         data.store = store
         predict(load_module(task), data, SPLIT).save(task.predictions_file(corruption.folder))
     shutil.rmtree(store.root)  # links are removed, not their targets
     say(f"{corruption.name} at level {corruption.level} predicted")
 
 
+def has_predictions(task: Task, corruption: Corruption, files: Sequence[str]) -> bool:
+    """True if the predictions of these clips, and maybe of others, are kept."""
+    path = task.predictions_file(corruption.folder)
+    return path.is_file() and {*files} <= {*SplitPredictions.load(path).files}
+
+
 def mean_ap(tasks: Sequence[Task], truth: SplitTruth, folder: str) -> float:
     """The AP of predictions over IoU 0.5 to 0.95, averaged over the seeds."""
-    return float(np.mean([score(SplitPredictions.load(t.predictions_file(folder)), truth)["ap"] for t in tasks]))
+    return float(np.mean([score(load_predictions(t, truth, folder), truth)["ap"] for t in tasks]))
+
+
+def load_predictions(task: Task, truth: SplitTruth, folder: str) -> SplitPredictions:
+    """Load the predictions of the labelled clips, which may be a part of those that are kept."""
+    kept = SplitPredictions.load(task.predictions_file(folder))
+    at = {file: k for k, file in enumerate(kept.files)}
+    return kept.take(np.array([at[record.file] for record in truth.records], dtype=np.int64))
 
 
 class Losses(NamedTuple):
@@ -265,10 +310,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = [Corruption(name, level) for name in options.names for level in LEVELS]
     for corruption in chosen:
         predict_corrupted(options, [*plain, *augmented], corruption)
-    clips = options.folder / "clips"
-    truth = SplitTruth.build(corpus.read_records(clips, SPLIT), corpus.read_details(clips))
+    clips, files = options.folder / "clips", {*files_of(options, SPLIT)}
+    records = [record for record in corpus.read_records(clips, SPLIT) if record.file in files]
+    truth = SplitTruth.build(records, corpus.read_details(clips))
     caption = (
-        f"{options.copies} copies by the recipe {options.recipe}, {len(options.seeds)} seeds, budget {options.budget}."
+        f"{options.copies} augmented per clip by the recipe {options.recipe}, {counted(len(options.seeds), 'seed')}, "
+        f"{options.budget} budget, {counted(len(records), 'clip')}."
     )
     table = losses_table(Losses.measure(plain, truth, chosen), Losses.measure(augmented, truth, chosen), caption)
     write_text(options.folder / "tables" / "corruptions.md", table.to_markdown() + "\n")

@@ -10,6 +10,7 @@ from pathlib import Path
 from comparing.experiment import Task, read_choices
 from comparing.systems import (
     ABLATION,
+    DECODING_TRIALS,
     FRONT_ENDS,
     HELD_BACK,
     JOINT_FRONT_ENDS,
@@ -27,7 +28,7 @@ from avloc.errors import AvlocError
 SYSTEM_GROUPS: dict[str, Sequence[str]] = {
     "main": [*MAIN, *REFERENCES],
     "ablation": [OURS, f"{OURS}_ranges", *ABLATION, *JOINT_FRONT_ENDS],
-    "trials": [*MAIN, *TRIALS, *RANGE_TRIALS],
+    "trials": [*MAIN, *TRIALS, *RANGE_TRIALS, *DECODING_TRIALS],
     "front_ends": [*FRONT_ENDS],
     "held_back": [*HELD_BACK],
     "all": [*SYSTEMS],

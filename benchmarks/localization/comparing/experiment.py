@@ -21,7 +21,7 @@ import torch
 from comparing.budgets import BUDGETS, BudgetedModule, StopWhenFlat
 from comparing.systems import SYSTEMS, TRIALS_OF, System, build_network
 from scoring import ledger
-from scoring.choices import TRIAL_BUDGET, TRIAL_SEED, Choice, choose
+from scoring.choices import SEEDS, TRIAL_BUDGET, TRIAL_SEED, Choice, choose
 from scoring.naming import choose_thresholds
 from scoring.predictions import SplitPredictions
 from scoring.shift import ShiftedStore
@@ -285,8 +285,12 @@ def read_result(task: Task) -> RunResult:
 
 def read_choices(out: Path) -> dict[str, Choice]:
     """Read the finished trials of all systems, and choose a setting for each."""
-    tasks = [Task(name, TRIAL_SEED, TRIAL_BUDGET, out) for trials in TRIALS_OF.values() for name in trials]
-    return choose({task.system: read_result(task).validation["ap"] for task in tasks if task.result_file.is_file()})
+    validated = {}
+    for name in dict.fromkeys(trial for trials in TRIALS_OF.values() for trial in trials):
+        done = [task for seed in SEEDS if (task := Task(name, seed, TRIAL_BUDGET, out)).result_file.is_file()]
+        if any(task.seed == TRIAL_SEED for task in done):
+            validated[name] = float(np.mean([read_result(task).validation["ap"] for task in done]))
+    return choose(validated)
 
 
 # Predictions.

@@ -2,8 +2,9 @@
 
 All get the same labels (which modality is forged), the same front ends for the features, clock, optimizer, schedules and budgets
 (`budgets.BUDGETS`), and keep the weights of the best validation AP. Each has the same two trials with seed 0 and the short
-budget: learning rates of 2e-3 and of 1e-3. BoundaryTransformer and two peers have a third one, with the ranges of the other
-side. `TRIALS_OF` lists them, and `scoring.choices` takes the one of the best validation AP.
+budget: learning rates of 2e-3 and of 1e-3. BoundaryTransformer and two peers have another one, with the ranges of the other
+side; it and all three detectors of points have one that decodes a trained network differently. `TRIALS_OF` lists them, and
+`scoring.choices` takes the one of the best validation AP.
 """
 
 from __future__ import annotations
@@ -118,6 +119,7 @@ _OWN = {
     "distance_bins": 24,
     "first_steps": 24.0,
     "levels": 3,
+    "boundary_power": 0.25,
     "voting_iou": 0.9,
     "stem_layers": 0,
     "modality_points": False,
@@ -189,8 +191,29 @@ RANGE_TRIALS = {
         (OURS, "segments over levels", {"first_steps": 8.0, "levels": 4, "distance_bins": 16}),
     )
 }
+# The trained networks, decoded with other settings. Peers have no boundary head, and no votes.
+DECODING_TRIALS = {
+    f"{name}_decoding": replace(trained.decoded_with(f"{MAIN[name].title}, {setting}", of, **decoding), setting=setting)
+    for name, of, setting, decoding in (
+        ("actionformer", "actionformer", "soft-NMS of σ 0.8", {"sigma": 0.8}),
+        ("ummaformer", "ummaformer", "soft-NMS of σ 0.8", {"sigma": 0.8}),
+        ("tridet", "tridet", "soft-NMS of σ 0.8", {"sigma": 0.8}),
+        (
+            OURS,
+            f"{OURS}_ranges",
+            "levels, boundaries^0.1, voting 0.8",
+            {"boundary_power": 0.1, "voting_iou": 0.8},
+        ),
+    )
+    for trained in [(MAIN | RANGE_TRIALS)[of]]
+}
+_ALL_TRIALS = MAIN | TRIALS | RANGE_TRIALS | DECODING_TRIALS
 TRIALS_OF = {
-    name: tuple(trial for trial in (name, f"{name}_slow", f"{name}_ranges") if trial in MAIN | TRIALS | RANGE_TRIALS)
+    name: tuple(
+        trial
+        for trial in (name, *(f"{name}_{kind}" for kind in ("slow", "ranges", "decoding")))
+        if trial in _ALL_TRIALS
+    )
     for name in MAIN
 }
 _BASE = MAIN[OURS]
@@ -238,16 +261,18 @@ ABLATION = {
 _AUDIO = REFERENCES["audio_alone"]
 _SHORT: dict[str, object] = {"n_fft": 512, "phase": True, "differences": True}
 _LONG = {**_SHORT, "n_fft": 1024}
-_WITHOUT_STEM = {
-    name: value for name, value in _OWN.items() if name not in ("audio_spectral_channels", "audio_spectral_differences")
-}
+_LONGER = {**_LONG, "n_fft": 2048}
+_TWO_WINDOWS = {**_LONGER, "windows": [2048, 512]}
+_BORROWED = {"borrowed_forgeries": 0.3}
+_OF_CACHED_SPECTRA = ("audio_spectral_channels", "audio_spectral_differences")
 
 
 def _front_end(
     title: str, name: str, data: Mapping[str, object] | None = None, base: System = _AUDIO, **options: object
 ) -> System:
-    """BoundaryTransformer whose audio stream, if nothing else is said its only one, comes from the samples."""
-    arguments = {**_WITHOUT_STEM, "audio_dim": 160, "audio_front_end": name, "audio_front_end_options": options}
+    """A system whose audio stream, if nothing else is said its only one, comes from the samples."""
+    arguments = {key: value for key, value in base.arguments.items() if key not in _OF_CACHED_SPECTRA}
+    arguments |= {"audio_dim": 160, "audio_front_end": name, "audio_front_end_options": options}
     return replace(base, title=title, arguments=arguments, extractors=("waveform", "residual_grid"), data=data or {})
 
 
@@ -267,36 +292,57 @@ FRONT_ENDS = {
     "long_magnitude": _front_end(
         "spectrogram, magnitude and differences, 64 ms", "spectrogram", **{**_LONG, "phase": False}
     ),
-    "longer_window": _front_end("spectrogram, all planes, 128 ms", "spectrogram", **{**_LONG, "n_fft": 2048}),
-    "two_windows": _front_end(
-        "spectrogram, all planes, 32 and 128 ms", "spectrogram", **{**_LONG, "n_fft": 2048, "windows": [2048, 512]}
-    ),
+    "longer_window": _front_end("spectrogram, all planes, 128 ms", "spectrogram", **_LONGER),
+    "two_windows": _front_end("spectrogram, all planes, 32 and 128 ms", "spectrogram", **_TWO_WINDOWS),
     "more_channels": _front_end("spectrogram, all planes, twice the channels", "spectrogram", channels=24, **_SHORT),
     "sinc": _front_end("raw, sinc filters", "raw"),
     "learned": _front_end("raw, learned filters", "raw", kind="learned"),
     "augmented": _front_end("all planes, + augmentation", "spectrogram", {"augment": "light"}, **_SHORT),
-    "borrowed": _front_end("all planes, + borrowed forgeries", "spectrogram", {"borrowed_forgeries": 0.3}, **_SHORT),
+    "borrowed": _front_end("all planes, + borrowed forgeries", "spectrogram", _BORROWED, **_SHORT),
     "spliced": _front_end("all planes, + hard negatives", "spectrogram", {"hard_negatives": 0.3}, **_SHORT),
-    "long_borrowed": _front_end(
-        "all planes, 64 ms, + borrowed forgeries", "spectrogram", {"borrowed_forgeries": 0.3}, **_LONG
-    ),
+    "long_borrowed": _front_end("all planes, 64 ms, + borrowed forgeries", "spectrogram", _BORROWED, **_LONG),
     "long_both": _front_end(
         "all planes, 64 ms, + borrowed forgeries and hard negatives",
         "spectrogram",
-        {"borrowed_forgeries": 0.3, "hard_negatives": 0.3},
+        {**_BORROWED, "hard_negatives": 0.3},
         **_LONG,
     ),
 }
+_RANGES = RANGE_TRIALS[f"{OURS}_ranges"]
+FRONT_ENDS["two_windows_ranges"] = _front_end(
+    "all planes, 32 and 128 ms, + borrowed forgeries, segments over levels",
+    "spectrogram",
+    _BORROWED,
+    replace(_RANGES, modality="audio"),
+    **_TWO_WINDOWS,
+)
 # Both streams, the audio one from the samples.
 JOINT_FRONT_ENDS = {
     "joint_long": _front_end("audio from the samples, 64 ms", "spectrogram", base=_BASE, **_LONG),
     "joint_long_borrowed": _front_end(
-        "audio from the samples, 64 ms, + borrowed forgeries",
-        "spectrogram",
-        {"borrowed_forgeries": 0.3},
-        base=_BASE,
-        **_LONG,
+        "audio from the samples, 64 ms, + borrowed forgeries", "spectrogram", _BORROWED, _BASE, **_LONG
     ),
+}
+JOINT_FRONT_ENDS |= {
+    f"{name}{suffix}": _front_end(
+        f"segments over levels, audio from the samples, {windows}{addition}", "spectrogram", data, _RANGES, **options
+    )
+    for name, windows, options in (
+        ("samples_long", "64 ms", _LONG),
+        ("samples_longer", "128 ms", _LONGER),
+        ("samples_two", "32 and 128 ms", _TWO_WINDOWS),
+    )
+    for suffix, addition, data in (("", "", None), ("_borrowed", ", + borrowed forgeries", _BORROWED))
+}
+JOINT_FRONT_ENDS |= {
+    f"{name}_samples": _front_end(
+        f"{MAIN[name].title}, audio from the samples, 32 and 128 ms, + borrowed forgeries",
+        "spectrogram",
+        _BORROWED,
+        MAIN[name],
+        **_TWO_WINDOWS,
+    )
+    for name in ("actionformer", "ummaformer", "tridet")
 }
 # Cross-validation over the methods: each training leaves out the clips of three methods, which validation meets as unseen ones.
 # One mouth method is in all trainings.
@@ -318,4 +364,6 @@ HELD_BACK = {
     for fold, methods in FOLDS.items()
     for name, system in _HELD_BACK.items()
 }
-SYSTEMS = MAIN | REFERENCES | TRIALS | RANGE_TRIALS | ABLATION | FRONT_ENDS | JOINT_FRONT_ENDS | HELD_BACK
+SYSTEMS = (
+    MAIN | REFERENCES | TRIALS | RANGE_TRIALS | DECODING_TRIALS | ABLATION | FRONT_ENDS | JOINT_FRONT_ENDS | HELD_BACK
+)

@@ -5,8 +5,8 @@ Legend: B batch, T steps, C width, M modalities (audio, visual).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +47,8 @@ class FrameWise(nn.Module):
         visual_grid_channels: as `BoundaryTransformer`'s.
         audio_rows_per_step: as `BoundaryTransformer`'s.
         visual_rows_per_step: as `BoundaryTransformer`'s.
+        audio_front_end: as `BoundaryTransformer`'s.
+        audio_front_end_options: as `BoundaryTransformer`'s.
         thresholds: of the probability.
     """
 
@@ -68,6 +70,8 @@ class FrameWise(nn.Module):
         visual_grid_channels: int = 0,
         audio_rows_per_step: float | None = None,
         visual_rows_per_step: float | None = None,
+        audio_front_end: str = "",
+        audio_front_end_options: Mapping[str, Any] | None = None,
         thresholds: Sequence[float] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
     ) -> None:
         super().__init__()

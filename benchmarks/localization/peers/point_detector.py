@@ -5,7 +5,7 @@ Legend: B batch, T steps, C width, L levels, P points of all levels, M modalitie
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -55,6 +55,9 @@ class PointDetector(nn.Module):
         visual_grid_channels: as `BoundaryTransformer`'s.
         audio_rows_per_step: as `BoundaryTransformer`'s.
         visual_rows_per_step: as `BoundaryTransformer`'s.
+        audio_front_end: as `BoundaryTransformer`'s.
+        audio_front_end_options: as `BoundaryTransformer`'s.
+        sigma: width of soft-NMS.
     """
 
     cached_features = True
@@ -74,9 +77,13 @@ class PointDetector(nn.Module):
         visual_grid_channels: int = 0,
         audio_rows_per_step: float | None = None,
         visual_rows_per_step: float | None = None,
+        audio_front_end: str = "",
+        audio_front_end_options: Mapping[str, Any] | None = None,
+        sigma: float = 0.5,
     ) -> None:
         super().__init__()
         self.arguments: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        self.sigma = sigma
         self.pyramid = Pyramid(levels=levels, first_steps=first_steps)
         self.target_maker = PointTargetMaker(self.pyramid)
         self.stems = Stems.of_network(self.arguments)
@@ -116,5 +123,5 @@ class PointDetector(nn.Module):
                 shortest_s=SHORTEST_S,
                 keep=BEFORE_NMS,
             )
-            decoded.append(soft_nms(proposals, keep=keep, floor=0.0))
+            decoded.append(soft_nms(proposals, sigma=self.sigma, keep=keep, floor=0.0))
         return decoded

@@ -13,10 +13,12 @@ from torch import Tensor, nn
 
 from avloc.models.attention import TransformerBlock
 from avloc.models.blocks import ConvBlock
+from avloc.models.front_ends.catalog import build_front_end
 from avloc.models.stems import Stem
 from avloc.models.stream_clock import stream_clocks
 
 DROPOUT = 0.1
+LAYERS = 2  # convolutions of a stem
 RARE_CLASS_BIAS = -4.0  # of the logit of a rare class: training starts at a probability of 2 %
 SHORTEST_S = 0.04  # shorter proposals are slips of the regression
 
@@ -32,6 +34,8 @@ class Stems(nn.ModuleList):
         spectral_differences: as `BoundaryTransformer`'s `audio_spectral_differences`.
         grid_channels: as `BoundaryTransformer`'s `visual_grid_channels`.
         rows_per_step: of both streams, as `BoundaryTransformer`'s.
+        front_end: as `BoundaryTransformer`'s `audio_front_end`.
+        front_end_options: as `BoundaryTransformer`'s `audio_front_end_options`.
     """
 
     def __init__(
@@ -44,14 +48,28 @@ class Stems(nn.ModuleList):
         spectral_differences: bool,
         grid_channels: int,
         rows_per_step: tuple[float | None, float | None],
+        front_end: str = "",
+        front_end_options: Mapping[str, Any] | None = None,
     ) -> None:
-        stem = partial(Stem, width=width, layers=2, dropout=DROPOUT, input_dropout=DROPOUT)
-        audio = stem(
-            features=audio_dim,
-            spectral_channels=spectral_channels,
-            spectral_differences=spectral_differences,
-            rows_per_step=rows_per_step[0],
-        )
+        common: dict[str, Any] = {"width": width, "layers": LAYERS, "dropout": DROPOUT}
+        stem = partial(Stem, **common, input_dropout=DROPOUT)
+        audio: nn.Module
+        if front_end:
+            audio = build_front_end(
+                front_end,
+                front_end_options,
+                modality="audio",
+                row_width=audio_dim,
+                rows_per_step=rows_per_step[0],
+                **common,
+            )
+        else:
+            audio = stem(
+                features=audio_dim,
+                spectral_channels=spectral_channels,
+                spectral_differences=spectral_differences,
+                rows_per_step=rows_per_step[0],
+            )
         visual = stem(features=visual_dim, grid_channels=grid_channels, rows_per_step=rows_per_step[1])
         super().__init__([audio, visual])
         self.rates = dict(zip(("audio_rows_per_step", "visual_rows_per_step"), rows_per_step, strict=True))
@@ -67,6 +85,8 @@ class Stems(nn.ModuleList):
             spectral_differences=arguments["audio_spectral_differences"],
             grid_channels=arguments["visual_grid_channels"],
             rows_per_step=(arguments["audio_rows_per_step"], arguments["visual_rows_per_step"]),
+            front_end=arguments["audio_front_end"],
+            front_end_options=arguments["audio_front_end_options"],
         )
 
     def forward(

@@ -1,6 +1,7 @@
 """Validation AP of the trials of each system > the setting of the system that the comparison trains, tests and shows.
 
-The trials (`systems.TRIALS_OF`) are trained with one seed and the short budget. The best counts for all seeds and budgets.
+The trials (`systems.TRIALS_OF`) are trained with the short budget, at first with one seed. Further seeds make their AP surer: a
+choice rests on the mean over the seeds that are validated so far, and counts for all seeds and budgets.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from typing import NamedTuple
 from comparing.systems import SYSTEMS, TRIALS_OF
 from scoring.tables import Cell, Table, percent
 
-TRIAL_SEED, TRIAL_BUDGET = 0, "short"
+SEEDS = (0, 1, 2)
+"""Of all trainings."""
+TRIAL_SEED, TRIAL_BUDGET = SEEDS[0], "short"
 
 
 class Choice(NamedTuple):
@@ -19,7 +22,7 @@ class Choice(NamedTuple):
 
     Attributes:
         system: a name of `systems.MAIN`.
-        trials: by name of the setting, the validation AP in [0, 1]; None for one that was not validated.
+        trials: by name of the setting, the validation AP in [0, 1], a mean over seeds; None for one that was not validated.
     """
 
     system: str
@@ -59,7 +62,7 @@ def choose(validated: Mapping[str, float]) -> dict[str, Choice]:
     """Choose a setting for each system.
 
     Args:
-        validated: validation AP of the finished trials, by name of the setting.
+        validated: validation AP of the finished trials, a mean over their seeds, by name of the setting.
     """
     return {name: Choice(name, {trial: validated.get(trial) for trial in trials}) for name, trials in TRIALS_OF.items()}
 
@@ -78,8 +81,8 @@ def choices_table(choices: Iterable[Choice]) -> Table:
         rows.append(((SYSTEMS[choice.system].title,), cells))
         missing += choice.missing
     notes = [
-        f"Validation AP with seed {TRIAL_SEED} and the {TRIAL_BUDGET} budget, percent. The best trial is the system's setting in "
-        "all tables of the comparison, for all seeds and budgets."
+        f"Validation AP with the {TRIAL_BUDGET} budget, percent, mean over the seeds that are validated so far. The best trial "
+        "is the system's setting in all tables of the comparison, for all seeds and budgets."
     ]
     if missing:
         notes.append(f"Missing trials: {', '.join(missing)}.")

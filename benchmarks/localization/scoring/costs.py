@@ -90,6 +90,7 @@ def cost_table(
     rows = []
     for name, runs in results.items():
         system = SYSTEMS[runs[0].system]  # the chosen setting
+        runs = tried.get(system.weights_of, runs)  # a setting of the decoding alone costs the training of its network
         speed, on_cpu = measure_speed(system, threads), [run.train_s for run in runs if run.device == "cpu"]
         cells = [
             (f"{runs[0].parameters / 1e6:.2f} M",),

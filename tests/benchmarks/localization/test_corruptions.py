@@ -26,9 +26,9 @@ def filmed_corpus(small_corpus, monkeypatch):
             frames = random.integers(60, 200, (25, 48, 48, 3), dtype=np.uint8)
             write_mp4(small_corpus / "clips" / record.file, frames, random.normal(0, 0.1, 16000).astype(np.float32))
     shutil.rmtree(small_corpus / "features")
-    system = experiment.SYSTEMS[corruptions.OURS]
+    system = experiment.SYSTEMS[corruptions.SYSTEM]
     small = replace(system, arguments={**system.arguments, "width": 8, "heads": 2, "levels": 1})
-    monkeypatch.setitem(experiment.SYSTEMS, corruptions.OURS, small)
+    monkeypatch.setitem(experiment.SYSTEMS, corruptions.SYSTEM, small)
     monkeypatch.setitem(experiment.BUDGETS, "short", replace(budgets.BUDGETS["short"], epochs=1))
 
     def prepare(folder, out, clips, workers):
@@ -91,6 +91,31 @@ def test_the_table_names_losses_the_cost_and_what_halved():
     table = losses_table(plain, augmented, "as trained.")
     assert table.rows[0] == (("hum",), [("10.0 → 5.0",), ("20.0 → 11.0",), ("60.0 → 10.0",)])
     assert table.notes[0].endswith("a cost of 1.0 points. The loss at least halves in 2 of 3 cases.")
+
+
+def test_a_part_of_the_validation_clips(filmed_corpus):
+    import corruptions
+    from scoring.predictions import SplitPredictions
+
+    from avloc.core.proposals import Proposals
+
+    options = corruptions.parse(["--out", str(filmed_corpus), "--clips", "2"])
+    every = corruptions.files_of(replace(options, clips=0), "val")
+    chosen = corruptions.files_of(options, "val")
+    assert len(chosen) == 2 < len(every)
+    assert chosen == sorted(chosen) == corruptions.files_of(options, "val")
+    assert corruptions.files_of(replace(options, clips=1000), "val") == every
+    assert len(corruptions.files_of(options, "train")) > 2
+    corruptions.prepare(filmed_corpus, filmed_corpus, 0, 0)
+    task, corruption = options.tasks(0)[0], corruptions.Corruption("hum", 1)
+    data = corruptions.PartialData(task, chosen)
+    assert [record.file for record in data.split("val").records] == chosen
+    assert not corruptions.has_predictions(task, corruption, chosen)
+    SplitPredictions.from_clips((file, Proposals.empty()) for file in every).save(
+        task.predictions_file(corruption.folder)
+    )
+    assert corruptions.has_predictions(task, corruption, chosen)
+    assert not corruptions.has_predictions(task, corruption, [*chosen, "other.mp4"])
 
 
 def test_options(tmp_path):

@@ -127,7 +127,7 @@ def test_final_tests_once_and_tables_are_drawn_from_what_it_kept(benchmark_run, 
     assert [call[0] for call in benchmark_run("--final", "--systems", "tridet")] == ["prepare"]
     capsys.readouterr()
     text = (small_corpus / "tables" / "selected-test-short-unseen.md").read_text()
-    assert "TriDet-like<br>rate 2e-3, 1 of 2 trials<br>2 seeds" in text
+    assert "TriDet-like<br>rate 2e-3, 1 of 3 trials<br>2 seeds" in text
     assert "frame-wise" not in text  # not asked for
     assert benchmark_run("--tables") == []
     again = (small_corpus / "tables" / "selected-test-short-unseen.md").read_text()
@@ -146,14 +146,14 @@ def test_a_page_of_the_documentation_is_filled(benchmark_run, tmp_path, capsys):
     ]
     page.write_text("".join(places))
     benchmark_run("--tables", "--page", str(page))
-    assert "| TriDet-like<br>rate 2e-3, 1 of 2 trials<br>2 seeds |" in page.read_text()
+    assert "| TriDet-like<br>rate 2e-3, 1 of 3 trials<br>2 seeds |" in page.read_text()
     assert "filled but for x, which have no table yet" in capsys.readouterr().out
 
 
 def test_the_better_trial_is_trained_tested_and_shown(benchmark_run, small_corpus, capsys):
     benchmark_run.better.append("tridet_slow")
     trials = benchmark_run("--systems", "trials", "--seeds", "0")
-    assert len(trials) == 1 + 7 * 2 + 3  # the two rates of each, the ranges of three
+    assert len(trials) == 1 + 7 * 2 + 3 + 4  # the two rates of each, the ranges of three, the decoding of four
     calls = benchmark_run()
     names = [("tridet_slow", 1), ("frame_wise", 1)]
     assert calls[1:] == [("train", *name, "short") for name in names]
@@ -161,13 +161,18 @@ def test_the_better_trial_is_trained_tested_and_shown(benchmark_run, small_corpu
     calls = benchmark_run("--final")
     assert [call[1] for call in calls[1:]] == ["tridet_slow", "frame_wise"] * 2
     output = capsys.readouterr().out
-    assert "tridet: tridet_slow, of 2 trials by validation AP (tridet 50.0, tridet_slow 60.0)" in output
+    assert (
+        "tridet: tridet_slow, of 3 trials by validation AP (tridet 50.0, tridet_slow 60.0, tridet_decoding 50.0)"
+        in output
+    )
     assert "frame_wise: frame_wise, of 2 trials by validation AP (frame_wise 50.0, frame_wise_slow 50.0)" in output
     for name in ("test-short-all-clips", "validation-short", "test-short-all-clips-speakers"):
         text = (small_corpus / "tables" / f"selected-{name}.md").read_text()
-        assert "| TriDet-like<br>rate 1e-3, best of 2 trials<br>2 seeds |" in text
+        assert "| TriDet-like<br>rate 1e-3, best of 3 trials<br>2 seeds |" in text
     text = (small_corpus / "tables" / "selected-choices.md").read_text()
-    assert "| TriDet-like | 2 of 2 | rate 2e-3: 50.0<br>rate 1e-3: 60.0 | rate 1e-3 |" in text
+    assert (
+        "| TriDet-like | 3 of 3 | rate 2e-3: 50.0<br>rate 1e-3: 60.0<br>soft-NMS of σ 0.8: 50.0 | rate 1e-3 |" in text
+    )
 
 
 def test_a_new_run_decides_before_it_trains_the_other_seeds(benchmark_run):
@@ -197,7 +202,7 @@ def test_missing_seeds_are_listed(benchmark_run, small_corpus, capsys):
     assert "long budget: Missing: tridet seeds 0, 1 (not trained); frame_wise seeds 0, 1 (not trained)." in output
     text = (small_corpus / "tables" / "selected-test-short-all-clips.md").read_text()
     assert text.endswith(f"\n{missing}\n")
-    assert "TriDet-like<br>rate 2e-3, 1 of 2 trials<br>1 seed |" in text
+    assert "TriDet-like<br>rate 2e-3, 1 of 3 trials<br>1 seed |" in text
     assert (
         "Missing: tridet seed 1 (not trained)."
         in (small_corpus / "tables" / "selected-validation-short.md").read_text()

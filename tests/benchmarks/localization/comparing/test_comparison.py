@@ -70,12 +70,23 @@ def test_groups_of_settings_are_taken_as_they_are(tmp_path, finish, group):
     assert all(name == setting for name, setting in options.settings().items())
 
 
-def test_choices_rest_on_seed_0_and_the_short_budget(tmp_path, finish):
+def test_a_choice_needs_seed_0_and_the_short_budget(tmp_path, finish):
     finish("tridet", 0.4)
     finish("tridet_slow", 0.5, seed=1)
     finish("tridet_slow", 0.5, budget="long")
     choice = parse(tmp_path).choices()["tridet"]
-    assert (choice.chosen, choice.missing) == ("tridet", ["tridet_slow"])
+    assert (choice.chosen, choice.missing) == ("tridet", ["tridet_slow", "tridet_decoding"])
+
+
+def test_choices_rest_on_the_mean_over_the_seeds(tmp_path, finish):
+    for seed, ap in enumerate((0.3, 0.5, 0.1)):
+        finish("tridet", ap, seed=seed)
+    finish("tridet_slow", 0.29)
+    finish("tridet_decoding", 0.28)
+    finish("tridet_decoding", 0.34, seed=2)
+    choice = parse(tmp_path).choices()["tridet"]
+    assert choice.trials == pytest.approx({"tridet": 0.3, "tridet_slow": 0.29, "tridet_decoding": 0.31})
+    assert choice.chosen == "tridet_decoding"
 
 
 def test_finished_runs_are_found_by_system(tmp_path, finish):
