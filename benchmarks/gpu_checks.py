@@ -37,7 +37,7 @@ DEMO = {  # as configs/demo.yaml
     "first_steps": 24.0,
     "levels": 3,
     "distance_bins": 24,
-    "voting_iou": 0.9,
+    "voting_iou": 0.8,
 }
 WITHOUT_DROPOUT = {"dropout": 0.0, "input_dropout": 0.0, "modality_dropout": 0.0}
 

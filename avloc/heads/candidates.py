@@ -99,9 +99,9 @@ class PointDecoding:
     0.9
     """
 
-    boundary_power: float = 0.25
+    boundary_power: float = 0.1
     sigma: float = 0.5
-    voting_iou: float = 0.9
+    voting_iou: float = 0.8
     before_nms: int = 300
     video_gate: float = 0.0
     merge_iou: float = 0.9

@@ -289,7 +289,7 @@ def decode_points(
     *,
     extent_s: tuple[float, float] | None = None,
     boundaries: npt.NDArray[np.floating] | None = None,
-    boundary_power: float = 0.25,
+    boundary_power: float = 0.1,
     threshold: float = 0.0,
     shortest_s: float = 1e-6,
     keep: int | None = None,
