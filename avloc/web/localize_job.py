@@ -118,14 +118,14 @@ class LocalizeJob:
         info = probe(task.clip)
         self.limits.check_duration(info.seconds_in(WHOLE), task.name)
         pulse.report((0.0, "decoding"))
-        start_s = None
+        start_s, seconds = None, info.seconds_in(WHOLE)
 
         def progress(end_s: float) -> None:
             nonlocal start_s
             start_s = end_s if start_s is None else start_s
             self.limits.check_duration(end_s - start_s, task.name)  # a header may understate the duration
-            fraction = min(0.99, end_s / max(info.duration_s, end_s, 1e-3))
-            pulse.report((fraction, f"{end_s:.0f} of {info.duration_s:.0f} s"))
+            done_s = end_s - info.start_s  # the clock of a recording's later part starts late
+            pulse.report((min(0.99, done_s / max(seconds, done_s, 1e-3)), f"{done_s:.0f} of {seconds:.0f} s"))
 
         # The page's own limit comes first, with a message for visitors.
         span = Span(longest_s=self.limits.max_duration_s + LONGEST_WINDOW_S)

@@ -54,6 +54,13 @@ def test_a_clip_becomes_a_timeline(messages, make_localizer, task):
     assert str(task.clip.parent) not in text
 
 
+def test_the_progress_of_a_late_clip_counts_from_its_start(messages, make_localizer, task, monkeypatch):
+    late = replace(localize_job.probe(task.clip), start_s=100.0, duration_s=104.0)
+    monkeypatch.setattr(localize_job, "probe", lambda clip: late)
+    progress = messages(make_localizer(times_s=(101.0, 104.0)))[1:-1]
+    assert progress == [Progress((0.25, "1 of 4 s")), Progress((0.99, "4 of 4 s"))]
+
+
 def test_the_stills_of_a_timeline_send_the_pulse(make_localizer, task, monkeypatch):
     pulses, pulse = [], SimpleNamespace(report=print)
     monkeypatch.setattr(localize_job, "segment_stills", lambda clip, segments, pulse: pulses.append(pulse) or ())
