@@ -121,10 +121,13 @@ def run_training(streams: str, data: Data, options: argparse.Namespace) -> Path:
     words += ["--trainer.default_root_dir", str(folder / f"training-{streams}"), *NETWORKS[streams]]
     if options.epochs is not None:
         words += ["--trainer.max_epochs", str(options.epochs)]
+    if options.copies:
+        words += ["--data.copies", str(options.copies)]
     if not sys.stderr.isatty():
         words += ["--trainer.enable_progress_bar", "false"]
     best = train(parse_training(words).words)
     settings = {"config": options.config, "epochs": options.epochs, "seed": options.seed}
+    settings |= {"copies": options.copies, "recipe": options.recipe if options.copies else ""}
     write_json(folder / f"{streams}.json", {**settings, "trained": datetime.date.today().isoformat()})
     copy_file(best, final)
     return final
@@ -320,6 +323,22 @@ def make_corpus(options: argparse.Namespace) -> None:
     run.prepare(options.out, options.out, corpus.CLIPS, options.threads)
 
 
+def extract(data: Data, extractors: Sequence[str], options: argparse.Namespace) -> None:
+    """Extract the features of all splits, and the augmented copies of the training split; finished parts are kept.
+
+    Raises:
+        AvlocError: if a clip cannot be read.
+    """
+    settings: dict[str, Any] = {"store": data.store, "extractors": extractors, "workers": options.threads}
+    reports = [avloc.extract(data.dataset, data.root, **settings)]
+    if options.copies:
+        settings |= {"split": "train", "augment": options.recipe, "copies": options.copies}
+        reports.append(avloc.extract(data.dataset, data.root, **settings))
+    for report in reports:
+        if report.failed:
+            raise AvlocError(f"{data.root}: {report.failed} clips could not be read: {report.failures}")
+
+
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -330,6 +349,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--config", default="demo", help="configuration of the training (default: demo)")
     parser.add_argument("--epochs", type=int, help="default: the configuration's")
     parser.add_argument("--seed", type=int, default=0, help="of the training (default: 0)")
+    parser.add_argument("--copies", type=int, default=0, help="augmented copies of each training clip (default: 0)")
+    parser.add_argument("--recipe", default="strong", help="of the copies: light, strong, or a file (default: strong)")
     parser.add_argument("--threads", type=int, default=2, help="of torch (default: 2)")
     parser.add_argument("--version", help="of the networks (default: avloc's and the corpus's)")
     parser.add_argument("--final", action="store_true", help="score the test split too")
@@ -349,9 +370,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         make_corpus(options)
     data = Data(options.dataset, options.root or options.out / "clips", options.store or options.out / "features")
     extractors = model_card.configured_extractors(options.config)
-    report = avloc.extract(data.dataset, data.root, store=data.store, extractors=extractors, workers=options.threads)
-    if report.failed:
-        raise AvlocError(f"{data.root}: {report.failed} clips could not be read: {report.failures}")
+    extract(data, extractors, options)
     description = model_card.describe_data(data.dataset, data.root)
     options.version = options.version or f"{avloc.__version__}+{description['version']}"
     networks = {

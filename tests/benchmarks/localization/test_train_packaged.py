@@ -74,6 +74,26 @@ def test_figures_without_real_clips(script, scores):
     assert (values["clip_auc"], values["false_alarms_per_minute"], values["real_minutes"]) == (None, None, 0.0)
 
 
+def test_augmented_copies_are_extracted_of_the_training_split_and_trained_on(script, tmp_path, monkeypatch):
+    report, best = SimpleNamespace(failed=0), tmp_path / "best.ckpt"
+    best.write_bytes(b"weights")
+    extracted, trained = [], []
+    monkeypatch.setattr(script.avloc, "extract", lambda *place, **settings: extracted.append(settings) or report)
+    monkeypatch.setattr(script, "train", lambda words: trained.append(words) or best)
+    monkeypatch.setattr(script, "parse_training", lambda words: SimpleNamespace(words=words))
+    data = script.Data("lavdf", tmp_path, tmp_path / "store")
+    words = ["--out", str(tmp_path), "--threads", "3"]
+    for extra in ([], ["--copies", "2", "--recipe", "light"]):
+        options = script.parse([*words, *extra])
+        script.extract(data, ["logspec"], options)
+        script.run_training("both", data, options).unlink()
+    plain = {"store": data.store, "extractors": ["logspec"], "workers": 3}
+    assert extracted == [plain, plain, {**plain, "split": "train", "augment": "light", "copies": 2}]
+    assert ["--data.copies" in each for each in trained] == [False, True]
+    settings = read_json(tmp_path / "packaged" / "both.json", "settings")
+    assert (settings["copies"], settings["recipe"]) == (2, "light")
+
+
 def test_half_precision_may_change_little(script, scores):
     near = scores._replace(clip_scores={name: score + 0.01 for name, score in scores.clip_scores.items()})
     assert script.largest_change(scores, near) == pytest.approx(0.01)
