@@ -30,6 +30,7 @@ LONGEST_GAP_S = 3600.0  # in all other formats: a longer leap is no pause
 NEAR_START_S = 1.0
 HELD_S = 1.0  # a picture that is shown for longer is held
 MOST_OFFSETS = 64  # a damaged file must not collect clocks without end
+MOST_REORDERED = 16  # pictures that a decoder of H.264 or HEVC keeps for the right order
 MOST_HELD = 64  # nor display times: frames wait for fewer others in a decoder
 LISTED = 3
 
@@ -79,11 +80,26 @@ def header_start_s(container: Any) -> float:
 
 @dataclass(slots=True)
 class _StreamClock:
-    """The clock of one stream: seconds per unit of its time stamps, seconds to add to them, and the end of its last packet."""
+    """The clock of one stream: seconds per unit of its time stamps, seconds to add to them, and the end of its last packet.
+
+    The first packets of a picture with reordered frames may have a display time alone, which runs ahead of the decoding times
+    that follow. The earliest of these times counts as their end.
+    """
 
     unit_s: float
     offset_s: float
     end_s: float | None = None
+    displayed: int = 0
+    """Number of the newest packets that have a display time alone."""
+
+    def reach(self, packet: Any, raw_s: float) -> None:
+        """Take over the time of a packet."""
+        time_s = raw_s + self.offset_s
+        self.displayed = 0 if packet.dts is not None else self.displayed + 1
+        if 0 < self.displayed <= MOST_REORDERED:
+            self.end_s = time_s if self.end_s is None else min(self.end_s, time_s)
+        else:
+            self.end_s = time_s + (packet.duration or 0) * self.unit_s
 
 
 class ClipClock:
@@ -131,10 +147,9 @@ class ClipClock:
         if offset:
             packet.pts = None if pts is None else pts + offset
             packet.dts = None if dts is None else dts + offset
-        duration_s = (packet.duration or 0) * stream.unit_s
-        stream.end_s = raw_s + stream.offset_s + duration_s
-        shown_s = stream.end_s if pts is None else pts * stream.unit_s + stream.offset_s + duration_s
-        self.end_s = max(self.end_s, stream.end_s, shown_s)
+        stream.reach(packet, raw_s)
+        last_s = raw_s if pts is None else max(raw_s, pts * stream.unit_s)
+        self.end_s = max(self.end_s, last_s + stream.offset_s + (packet.duration or 0) * stream.unit_s)
 
     def _is_damaged(self, raw_s: float, stream: _StreamClock) -> bool:
         """Tell whether a time stamp lies far behind the end in the file's header, and behind all before it."""

@@ -4,6 +4,7 @@ from fractions import Fraction
 from types import SimpleNamespace
 
 import av
+import numpy as np
 import pytest
 
 from avloc.datasets.synthetic.encode import write_mp4
@@ -54,6 +55,39 @@ def test_a_broadcast_starts_at_0_and_a_file_at_its_own_time():
     assert placed(ClipClock(container("mpegts", 1.4)), (0, 1.4), (1, 1.46), (0, 1.44)) == [0, 0.06, 0.04]
     assert placed(ClipClock(container("mov,mp4", 1.4)), (0, 1.4), (1, 1.46)) == [1.4, 1.46]
     assert placed(ClipClock(container("mpegts")), (0, None)) == [None]
+
+
+@pytest.mark.parametrize("frames_per_s", [1, 5])
+@pytest.mark.parametrize("b_frames", [1, 3])
+def test_a_slow_picture_with_reordered_frames_has_one_clock(tmp_path, frames_per_s, b_frames):
+    """Its first packets have a display time alone, seconds ahead of the decoding times of the next ones."""
+    path = tmp_path / "a.mkv"
+    frames = np.random.default_rng(0).integers(0, 255, (24, 32, 32, 3), dtype=np.uint8)
+    with av.open(path, "w") as file:
+        picture = file.add_stream("libx264", rate=frames_per_s, width=32, height=32, pix_fmt="yuv420p")
+        picture.options = {"x264-params": f"bframes={b_frames}:b-adapt=0:scenecut=0"}
+        for pixels in frames:
+            file.mux(picture.encode(av.VideoFrame.from_ndarray(pixels)))
+        file.mux(picture.encode())
+    with av.open(path) as file:
+        clock, stamps = ClipClock(file), []
+        for packet in file.demux():
+            stamps.append((packet.pts, packet.dts))
+            clock.place(packet)
+            assert (packet.pts, packet.dts) == stamps[-1]
+    assert stamps[1][1] is None or stamps[0][1] is None
+    assert clock.problems() == []
+    assert clock.end_s == pytest.approx(24 / frames_per_s, abs=0.01)
+
+
+def test_packets_without_decoding_times_may_start_again_later():
+    clock, times = ClipClock(container("matroska,webm")), []
+    for seconds in (*np.arange(0, 4, 0.04), 0.0):
+        packet = SimpleNamespace(stream_index=0, pts=round(100 * seconds), dts=None, duration=4, time_base=BASE)
+        clock.place(packet)
+        times.append(packet.pts / 100)
+    assert times[-1] == pytest.approx(4.0)
+    assert len(clock.problems()) == 1
 
 
 @pytest.mark.parametrize("names", ["mpegts", "matroska,webm"])
