@@ -5,9 +5,10 @@
     python benchmarks/localization/corruptions.py --out /data/loc --quick    # a small set, one seed, a few corruptions
 
 Takes the corpus of `run.py` (and makes it, if OUT has none). Extracts `--copies` augmented copies of the training split by a
-recipe of `avloc.augment`, trains the same system with and without them, then corrupts the validation split, one corruption of
-`avloc.augment.corruptions` at a time, before the extractors, and predicts it with all networks. The features of a corruption
-are removed as soon as its predictions are kept. Nothing of the test split is read. The table goes to OUT/tables/corruptions.md.
+recipe of `avloc.augment`, trains a system on clean clips, and continues with clips and copies. Then it corrupts the validation
+split, one corruption of `avloc.augment.corruptions` at a time, before the extractors, and predicts it with all networks. The
+features of a corruption are removed as soon as its predictions are kept. Nothing of the test split is read. The table goes to
+OUT/tables/corruptions.md.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ from avloc.io.files import write_text
 
 SPLIT = "val"
 SYSTEM = f"{OURS}_ranges"
-"""The best setting of our network on cached features (`run.py --systems trials`)."""
+"""The best setting of our network's training on cached features (`run.py --systems trials`)."""
+AUGMENTED = f"{OURS}_continued"
+"""The same training, continued on clean and augmented copies."""
 QUICK_CORRUPTIONS = ("pink_noise", "room", "opus", "h264", "dark")
 
 
@@ -95,7 +98,8 @@ class Options:
 
     def tasks(self, copies: int) -> list[Task]:
         """The trainings, one per seed, without copies (0) or with them."""
-        return [Task(SYSTEM, seed, self.budget, self.folder, self.device, self.cores, copies) for seed in self.seeds]
+        system = AUGMENTED if copies else SYSTEM
+        return [Task(system, seed, self.budget, self.folder, self.device, self.cores, copies) for seed in self.seeds]
 
 
 class PartialData(SystemData):

@@ -227,6 +227,11 @@ def run(task: Task) -> str:
     module = BudgetedModule(cast(torch.nn.Module, network), BUDGETS[task.budget], system.lr, system.monitor)
     if system.weights_of and not task.weights_file.is_file():
         raise AvlocError(f"{task.weights_file}: run {system.weights_of} first, {task.system} is the same network")
+    if system.starts_from:
+        first = task._replace(system=system.starts_from, copies=0).weights_file
+        if not first.is_file():
+            raise AvlocError(f"{first}: run {system.starts_from} first, {task.system} starts from its weights")
+        load_state(module, first)
     task.forget()
     training = Training(0.0, 0) if system.weights_of else train(task, module, data)
     load_weights(module, task)
@@ -332,8 +337,13 @@ def predict_split(task: Task, split: str, shift_s: float = 0.0) -> None:
 
 def load_weights(module: BudgetedModule, task: Task) -> None:
     """Load a trained network, and put it on its device."""
-    module.load_state_dict(torch.load(task.weights_file, map_location="cpu", weights_only=True)["state_dict"])
+    load_state(module, task.weights_file)
     module.eval().to("cuda" if task.device == "gpu" else task.device)
+
+
+def load_state(module: BudgetedModule, weights: Path) -> None:
+    """Load trained weights into a network of the same form."""
+    module.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True)["state_dict"])
 
 
 def predict(module: BudgetedModule, data: FeatureData, split: str) -> SplitPredictions:

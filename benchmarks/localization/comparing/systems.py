@@ -42,6 +42,7 @@ class System:
         extractors: the features of both streams.
         data: other options of `avloc.datasets.FeatureData`.
         held_back: methods whose clips are left out of the training, so that validation meets them as unseen ones.
+        starts_from: another system, with whose trained weights the training begins; empty: with random ones.
     """
 
     network: str
@@ -58,6 +59,7 @@ class System:
     extractors: tuple[str, ...] = FEATURES
     data: Mapping[str, object] = field(default_factory=dict)
     held_back: tuple[str, ...] = ()
+    starts_from: str = ""
 
     @property
     def monitor(self) -> str:
@@ -72,6 +74,7 @@ class System:
         settings += [self.extractors] if self.extractors != FEATURES else []
         settings += [self.data] if self.data else []
         settings += [self.held_back] if self.held_back else []
+        settings += [f"starts from {self.starts_from}"] if self.starts_from else []
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
 
     @property
@@ -364,6 +367,19 @@ HELD_BACK = {
     for fold, methods in FOLDS.items()
     for name, system in _HELD_BACK.items()
 }
+# A training that begins where that on clean clips has ended, for augmented copies (`corruptions.py`).
+CONTINUED = {
+    f"{OURS}_continued": replace(_RANGES, title="BoundaryTransformer, continued", lr=1e-3, starts_from=f"{OURS}_ranges")
+}
 SYSTEMS = (
-    MAIN | REFERENCES | TRIALS | RANGE_TRIALS | DECODING_TRIALS | ABLATION | FRONT_ENDS | JOINT_FRONT_ENDS | HELD_BACK
+    MAIN
+    | REFERENCES
+    | TRIALS
+    | RANGE_TRIALS
+    | DECODING_TRIALS
+    | ABLATION
+    | FRONT_ENDS
+    | JOINT_FRONT_ENDS
+    | HELD_BACK
+    | CONTINUED
 )

@@ -26,9 +26,10 @@ def filmed_corpus(small_corpus, monkeypatch):
             frames = random.integers(60, 200, (25, 48, 48, 3), dtype=np.uint8)
             write_mp4(small_corpus / "clips" / record.file, frames, random.normal(0, 0.1, 16000).astype(np.float32))
     shutil.rmtree(small_corpus / "features")
-    system = experiment.SYSTEMS[corruptions.SYSTEM]
-    small = replace(system, arguments={**system.arguments, "width": 8, "heads": 2, "levels": 1})
-    monkeypatch.setitem(experiment.SYSTEMS, corruptions.SYSTEM, small)
+    for name in (corruptions.SYSTEM, corruptions.AUGMENTED):
+        system = experiment.SYSTEMS[name]
+        small = replace(system, arguments={**system.arguments, "width": 8, "heads": 2, "levels": 1})
+        monkeypatch.setitem(experiment.SYSTEMS, name, small)
     monkeypatch.setitem(experiment.BUDGETS, "short", replace(budgets.BUDGETS["short"], epochs=1))
 
     def prepare(folder, out, clips, workers):

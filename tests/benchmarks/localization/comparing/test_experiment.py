@@ -24,6 +24,7 @@ def small_systems(monkeypatch, small_corpus):
         "averaged": replace(system, title="averaged", arguments=sizes),
         "decoded": replace(system, title="decoded", weights_of="actionformer"),
         "alone": replace(system, title="alone", modality="audio"),
+        "continued": replace(system, title="continued", starts_from="actionformer"),
     }
     monkeypatch.setattr(experiment, "SYSTEMS", small)
     patched = {
@@ -226,3 +227,23 @@ def test_a_system_of_one_modality_has_its_own_ends(small_systems, small_corpus):
     for record in (*clips[0], *clips[1]):
         assert not record.visual_segments
         assert all(segment.end_s - segment.start_s == pytest.approx(0.25) for segment in record.audio_segments)
+
+
+def test_a_training_may_continue_another(task, monkeypatch):
+    from comparing import experiment
+
+    continued = task._replace(system="continued")
+    with pytest.raises(AvlocError, match=r"run actionformer first, continued starts from its weights"):
+        experiment.run(continued)
+    experiment.run(task)
+    trained, begun = torch.load(task.weights_file, weights_only=True)["state_dict"], {}
+
+    def train(task, module, data):
+        begun.update(module.state_dict())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiment, "train", train)
+    with pytest.raises(KeyboardInterrupt):
+        experiment.run(continued)
+    assert all(torch.equal(begun[name], value) for name, value in trained.items())
+    assert experiment.SYSTEMS["continued"].key != experiment.SYSTEMS["actionformer"].key
