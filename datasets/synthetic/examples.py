@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from avloc.core.records import VideoRecord
 
-EXAMPLE_CLIP = "both-1.mp4"
+EXAMPLE_CLIP = "both-2.mp4"
 """The clip of `avloc localize --example`: a word whose sound and whose mouth were replaced."""
 
 

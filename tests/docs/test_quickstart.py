@@ -71,7 +71,7 @@ def type_all(folder, environment, commands):
         for command in text.replace("\\\n", " ").splitlines():
             run(command, folder, environment)
     for name in (
-        "first/both-1.html",
+        "first/both-2.html",
         "demo/report.html",
         "timeline/000001.html",
         "timeline/000001.json",

@@ -22,7 +22,7 @@ def test_picture_is_of_the_page_of_the_example(take, monkeypatch, tmp_path):
 
     def run_avloc(arguments):
         calls.append(arguments)
-        (Path(arguments[arguments.index("--out") + 1]) / "both-1.html").write_text("page")
+        (Path(arguments[arguments.index("--out") + 1]) / "both-2.html").write_text("page")
         return 0
 
     monkeypatch.setattr(take, "run_avloc", run_avloc)
