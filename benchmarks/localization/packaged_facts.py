@@ -35,13 +35,14 @@ class DataFacts(TypedDict):
 
 
 class TrainingFacts(TypedDict):
-    """The settings of a training: `epochs` is null for those of the configuration, `trained` a day as 2026-11-26.
+    """The settings of a training: `epochs` and `lr` are null for those of the configuration, `trained` a day as 2026-11-26.
 
     `copies` is the number of augmented copies of each clip, by `recipe`.
     """
 
     config: str
     epochs: int | None
+    lr: float | None
     seed: int
     copies: int
     recipe: str

@@ -121,13 +121,15 @@ def run_training(streams: str, data: Data, options: argparse.Namespace) -> Path:
     words += ["--trainer.default_root_dir", str(folder / f"training-{streams}"), *NETWORKS[streams]]
     if options.epochs is not None:
         words += ["--trainer.max_epochs", str(options.epochs)]
+    if options.lr is not None:
+        words += ["--model.lr", str(options.lr)]
     if options.copies:
         words += ["--data.copies", str(options.copies)]
     if not sys.stderr.isatty():
         words += ["--trainer.enable_progress_bar", "false"]
     best = train(parse_training(words).words)
     settings = {"config": options.config, "epochs": options.epochs, "seed": options.seed}
-    settings |= {"copies": options.copies, "recipe": options.recipe if options.copies else ""}
+    settings |= {"lr": options.lr, "copies": options.copies, "recipe": options.recipe if options.copies else ""}
     write_json(folder / f"{streams}.json", {**settings, "trained": datetime.date.today().isoformat()})
     copy_file(best, final)
     return final
@@ -297,8 +299,15 @@ def largest_change(full: SplitScores, half: SplitScores) -> float:
 
 
 def read_footage(path: Path) -> FootageFacts:
-    """Read a result of footage.py without that of each clip."""
-    return {key: value for key, value in read_json(path, "result on real footage").items() if key != "clips"}
+    """Read a result of footage.py without that of each clip.
+
+    Raises:
+        AvlocError: if the file is another one, such as the predictions beside it.
+    """
+    result = read_json(path, "result on real footage")
+    if "groups" not in result:
+        raise AvlocError(f"{path}: no result of footage.py; want D/SYSTEM.json")
+    return {key: value for key, value in result.items() if key != "clips"}
 
 
 def check_size(folder: Path) -> int:
@@ -348,6 +357,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--dataset", default="avdeepfake1m", help="layout of the clips (default: avdeepfake1m)")
     parser.add_argument("--config", default="demo", help="configuration of the training (default: demo)")
     parser.add_argument("--epochs", type=int, help="default: the configuration's")
+    parser.add_argument("--lr", type=float, help="the highest learning rate (default: the configuration's)")
     parser.add_argument("--seed", type=int, default=0, help="of the training (default: 0)")
     parser.add_argument("--copies", type=int, default=0, help="augmented copies of each training clip (default: 0)")
     parser.add_argument("--recipe", default="strong", help="of the copies: light, strong, or a file (default: strong)")
