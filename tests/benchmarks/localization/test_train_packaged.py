@@ -83,7 +83,7 @@ def test_augmented_copies_are_extracted_of_the_training_split_and_trained_on(scr
     monkeypatch.setattr(script, "parse_training", lambda words: SimpleNamespace(words=words))
     data = script.Data("lavdf", tmp_path, tmp_path / "store")
     words = ["--out", str(tmp_path), "--threads", "3"]
-    for extra in ([], ["--copies", "2", "--recipe", "light"]):
+    for extra in ([], ["--copies", "2", "--recipe", "light", "--lr", "0.002"]):
         options = script.parse([*words, *extra])
         script.extract(data, ["logspec"], options)
         script.run_training("both", data, options).unlink()
@@ -91,7 +91,15 @@ def test_augmented_copies_are_extracted_of_the_training_split_and_trained_on(scr
     assert extracted == [plain, plain, {**plain, "split": "train", "augment": "light", "copies": 2}]
     assert ["--data.copies" in each for each in trained] == [False, True]
     settings = read_json(tmp_path / "packaged" / "both.json", "settings")
-    assert (settings["copies"], settings["recipe"]) == (2, "light")
+    assert (settings["copies"], settings["recipe"], settings["lr"]) == (2, "light", 0.002)
+
+
+def test_the_footage_is_read_without_its_clips_and_from_no_other_file(script, tmp_path):
+    write_json(tmp_path / "both-predictions.json", {"clips": {}})
+    with pytest.raises(AvlocError, match=r"both-predictions.json: no result of footage.py; want D/SYSTEM.json"):
+        script.read_footage(tmp_path / "both-predictions.json")
+    write_json(tmp_path / "both.json", {"clips": {}, "groups": {}, "sources": 3})
+    assert script.read_footage(tmp_path / "both.json") == {"groups": {}, "sources": 3}
 
 
 def test_half_precision_may_change_little(script, scores):
@@ -100,11 +108,6 @@ def test_half_precision_may_change_little(script, scores):
     far = scores._replace(clip_scores={**scores.clip_scores, "f": 0.5})
     with pytest.raises(AvlocError, match=r"changes a clip's best score by 0\.400, want at most 0\.02"):
         script.largest_change(scores, far)
-
-
-def test_the_footage_is_read_without_its_clips(script, tmp_path):
-    write_json(tmp_path / "both.json", {"sources": 11, "clips": [{"file": "a"}]})
-    assert script.read_footage(tmp_path / "both.json") == {"sources": 11}
 
 
 def test_networks_that_are_too_large_are_refused(script, tmp_path, monkeypatch):
