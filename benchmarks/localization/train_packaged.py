@@ -5,7 +5,7 @@
     python benchmarks/localization/train_packaged.py --out /data/loc --footage /data/footage/both.json   # also real footage
     python benchmarks/localization/train_packaged.py --out own --dataset lavdf --root demo/clips --store demo/features
 
-Trains a network for both streams, one for sound alone and one for pictures alone, with the same configuration. Probabilities
+Trains a network for both streams, one for sound alone and one for pictures alone (`NETWORKS`). Probabilities
 are calibrated on the validation split; there the operating point is chosen too: the lowest score with at most
 `ALARMS_PER_MINUTE` on clips that are genuine in the network's streams. The files go into the package's folder of networks, and
 the card into docs/model_card.md. Finished trainings in OUT are kept, so that the same command with `--final` or `--footage`
@@ -52,12 +52,30 @@ from avloc.training.clip_scores import ClipScores
 NAME = "avloc"
 TRAININGS = "packaged"
 """The folder of the trainings, in OUT."""
-NETWORKS: Mapping[str, tuple[str, ...]] = {
-    "both": (),
-    "audio": ("--data.modality", "audio", "--model.model.width", "80"),
-    "visual": ("--data.modality", "visual", "--model.model.width", "80"),
+
+
+class NetworkTraining(NamedTuple):
+    """The training of one network of the package.
+
+    Attributes:
+        words: options beside those of all networks.
+        epochs: None: the configuration's.
+        lr: the highest learning rate; None: the configuration's.
+        copies: augmented copies of each training clip.
+    """
+
+    words: tuple[str, ...] = ()
+    epochs: int | None = None
+    lr: float | None = None
+    copies: int = 0
+
+
+NETWORKS: Mapping[str, NetworkTraining] = {
+    "both": NetworkTraining(epochs=6, lr=2e-3, copies=3),
+    "audio": NetworkTraining(("--data.modality", "audio", "--model.model.width", "80")),
+    "visual": NetworkTraining(("--data.modality", "visual", "--model.model.width", "80")),
 }
-"""The streams that a network judges, and what its training has beside the options of all."""
+"""By the streams that a network judges. Copies make the first one robust (docs/augment.md); the others were not tried with them."""
 MOST_BYTES = 6_000_000  # of all networks
 UNUSED_CLIPS = 8  # tell which parameters a network never uses
 MOST_CHANGE = 0.02  # of a clip's best score, by half precision
@@ -110,6 +128,12 @@ class SplitScores(NamedTuple):
         return replace(Truth.from_dict(self.segments), duration_s=np.array([*self.duration_s.values()]))
 
 
+def training_of(streams: str, options: argparse.Namespace) -> NetworkTraining:
+    """The training of a network, with the options of the command line in place of its own."""
+    given = {name: getattr(options, name) for name in ("epochs", "lr", "copies")}
+    return NETWORKS[streams]._replace(**{name: value for name, value in given.items() if value is not None})
+
+
 def run_training(streams: str, data: Data, options: argparse.Namespace) -> Path:
     """Train a network, or continue, or return the checkpoint of a finished training."""
     folder = options.out / TRAININGS
@@ -118,18 +142,19 @@ def run_training(streams: str, data: Data, options: argparse.Namespace) -> Path:
         return final
     words = ["--config", options.config, "--data.dataset", data.dataset, "--data.root", str(data.root)]
     words += ["--data.store", str(data.store), "--data.seed", str(options.seed), "--seed_everything", str(options.seed)]
-    words += ["--trainer.default_root_dir", str(folder / f"training-{streams}"), *NETWORKS[streams]]
-    if options.epochs is not None:
-        words += ["--trainer.max_epochs", str(options.epochs)]
-    if options.lr is not None:
-        words += ["--model.lr", str(options.lr)]
-    if options.copies:
-        words += ["--data.copies", str(options.copies)]
+    training = training_of(streams, options)
+    words += ["--trainer.default_root_dir", str(folder / f"training-{streams}"), *training.words]
+    if training.epochs is not None:
+        words += ["--trainer.max_epochs", str(training.epochs)]
+    if training.lr is not None:
+        words += ["--model.lr", str(training.lr)]
+    if training.copies:
+        words += ["--data.copies", str(training.copies)]
     if not sys.stderr.isatty():
         words += ["--trainer.enable_progress_bar", "false"]
     best = train(parse_training(words).words)
-    settings = {"config": options.config, "epochs": options.epochs, "seed": options.seed}
-    settings |= {"lr": options.lr, "copies": options.copies, "recipe": options.recipe if options.copies else ""}
+    settings = {"config": options.config, "epochs": training.epochs, "seed": options.seed}
+    settings |= {"lr": training.lr, "copies": training.copies, "recipe": options.recipe if training.copies else ""}
     write_json(folder / f"{streams}.json", {**settings, "trained": datetime.date.today().isoformat()})
     copy_file(best, final)
     return final
@@ -257,7 +282,7 @@ def pack(streams: str, checkpoint: Path, data: Data, options: argparse.Namespace
     before = score_split(full, data, data.validation)
     examples = full.source.stored(read_labels(data, data.validation), FeatureStore(data.store), allow_missing=False)
     batches = [full.source.collate([examples[k] for k in range(min(UNUSED_CLIPS, len(examples)))])]
-    unused = clear_unused(as_module(full.model), batches) if NETWORKS[streams] else []
+    unused = clear_unused(as_module(full.model), batches) if NETWORKS[streams].words else []
     training = read_json(checkpoint.with_suffix(".json"), "settings of a finished training")
     speakers = model_card.count_training_speakers(model_card.describe_data(data.dataset, data.root)["speech"])
     scope = scope_text(streams, speakers)
@@ -340,8 +365,9 @@ def extract(data: Data, extractors: Sequence[str], options: argparse.Namespace) 
     """
     settings: dict[str, Any] = {"store": data.store, "extractors": extractors, "workers": options.threads}
     reports = [avloc.extract(data.dataset, data.root, **settings)]
-    if options.copies:
-        settings |= {"split": "train", "augment": options.recipe, "copies": options.copies}
+    copies = max(training_of(streams, options).copies for streams in NETWORKS)
+    if copies:
+        settings |= {"split": "train", "augment": options.recipe, "copies": copies}
         reports.append(avloc.extract(data.dataset, data.root, **settings))
     for report in reports:
         if report.failed:
@@ -356,10 +382,12 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--store", type=Path, help="folder of their features (default: OUT/features)")
     parser.add_argument("--dataset", default="avdeepfake1m", help="layout of the clips (default: avdeepfake1m)")
     parser.add_argument("--config", default="demo", help="configuration of the training (default: demo)")
-    parser.add_argument("--epochs", type=int, help="default: the configuration's")
-    parser.add_argument("--lr", type=float, help="the highest learning rate (default: the configuration's)")
+    parser.add_argument("--epochs", type=int, help="of all networks (default: of each its own)")
+    parser.add_argument("--lr", type=float, help="highest learning rate of all networks (default: of each its own)")
     parser.add_argument("--seed", type=int, default=0, help="of the training (default: 0)")
-    parser.add_argument("--copies", type=int, default=0, help="augmented copies of each training clip (default: 0)")
+    parser.add_argument(
+        "--copies", type=int, help="augmented copies of each training clip (default: of each network its own)"
+    )
     parser.add_argument("--recipe", default="strong", help="of the copies: light, strong, or a file (default: strong)")
     parser.add_argument("--threads", type=int, default=2, help="of torch (default: 2)")
     parser.add_argument("--version", help="of the networks (default: avloc's and the corpus's)")

@@ -83,7 +83,7 @@ def test_augmented_copies_are_extracted_of_the_training_split_and_trained_on(scr
     monkeypatch.setattr(script, "parse_training", lambda words: SimpleNamespace(words=words))
     data = script.Data("lavdf", tmp_path, tmp_path / "store")
     words = ["--out", str(tmp_path), "--threads", "3"]
-    for extra in ([], ["--copies", "2", "--recipe", "light", "--lr", "0.002"]):
+    for extra in (["--copies", "0"], ["--copies", "2", "--recipe", "light", "--lr", "0.002"]):
         options = script.parse([*words, *extra])
         script.extract(data, ["logspec"], options)
         script.run_training("both", data, options).unlink()
@@ -91,6 +91,7 @@ def test_augmented_copies_are_extracted_of_the_training_split_and_trained_on(scr
     assert extracted == [plain, plain, {**plain, "split": "train", "augment": "light", "copies": 2}]
     assert ["--data.copies" in each for each in trained] == [False, True]
     settings = read_json(tmp_path / "packaged" / "both.json", "settings")
+    assert [script.training_of(streams, script.parse(words)) for streams in STREAMS] == [*script.NETWORKS.values()]
     assert (settings["copies"], settings["recipe"], settings["lr"]) == (2, "light", 0.002)
 
 
@@ -193,6 +194,7 @@ def test_one_command_trains_packs_and_writes_the_card(script, tiny_set, tiny_sto
     write_text(tmp_path / "tiny.yaml", TINY)
     words = ["--out", "out", "--root", tiny_set, "--store", tiny_store, "--dataset", "lavdf", "--config", "tiny.yaml"]
     words += ["--package", "package", "--card", "card.md", "--threads", "1", "--seed", "5"]
+    words += ["--epochs", "1", "--copies", "0"]
     words = [
         str(tmp_path / word) if word in ("out", "tiny.yaml", "package", "card.md") else str(word) for word in words
     ]
@@ -204,7 +206,7 @@ def test_one_command_trains_packs_and_writes_the_card(script, tiny_set, tiny_sto
         checkpoint, full = read_checkpoint(path), read_checkpoint(tmp_path / "out" / "packaged" / f"{streams}.ckpt")
         assert checkpoint.description.to_dict() == network["description"]
         assert checkpoint.description.date == network["training"]["trained"]
-        assert (network["training"]["seed"], network["training"]["epochs"]) == (5, None)
+        assert (network["training"]["seed"], network["training"]["epochs"]) == (5, 1)
         fits, trained_fits = checkpoint.context.calibration, full.context.calibration
         assert replace(checkpoint.context, calibration=trained_fits) == full.context
         assert fits.keys() == trained_fits.keys()
