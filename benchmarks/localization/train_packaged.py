@@ -75,7 +75,7 @@ NETWORKS: Mapping[str, NetworkTraining] = {
     "audio": NetworkTraining(("--data.modality", "audio", "--model.model.width", "80")),
     "visual": NetworkTraining(("--data.modality", "visual", "--model.model.width", "80")),
 }
-"""By the streams that a network judges. Copies make the first one robust (docs/augment.md); the others were not tried with them."""
+"""By the streams that a network judges. Copies make the first robust (docs/augment.md); the others were not tried with them."""
 MOST_BYTES = 6_000_000  # of all networks
 UNUSED_CLIPS = 8  # tell which parameters a network never uses
 MOST_CHANGE = 0.02  # of a clip's best score, by half precision
