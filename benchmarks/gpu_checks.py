@@ -34,10 +34,9 @@ DEMO = {  # as configs/demo.yaml
     "visual_rows_per_step": 1.0,
     "visual_grid_channels": 24,
     "stem_layers": 0,
-    "first_steps": 24.0,
-    "levels": 3,
-    "distance_bins": 24,
-    "voting_iou": 0.8,
+    "first_steps": 8.0,
+    "levels": 4,
+    "distance_bins": 16,
 }
 WITHOUT_DROPOUT = {"dropout": 0.0, "input_dropout": 0.0, "modality_dropout": 0.0}
 
