@@ -96,7 +96,7 @@ class PointDecoding:
         AvlocError: if a value is out of range.
 
     >>> PointDecoding(sigma=0.3).voting_iou
-    0.9
+    0.8
     """
 
     boundary_power: float = 0.1
