@@ -116,9 +116,10 @@ class LocalizeJob:
 
     def _write_timeline(self, localizer: Localizer, task: UploadTask, pulse: Pulse) -> None:
         info = probe(task.clip)
-        self.limits.check_duration(info.seconds_in(WHOLE), task.name)
+        seconds = info.seconds_in(WHOLE)
+        self.limits.check_duration(seconds, task.name)
         pulse.report((0.0, "decoding"))
-        start_s, seconds = None, info.seconds_in(WHOLE)
+        start_s = None
 
         def progress(end_s: float) -> None:
             nonlocal start_s

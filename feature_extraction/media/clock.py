@@ -30,8 +30,8 @@ LONGEST_GAP_S = 3600.0  # in all other formats: a longer leap is no pause
 NEAR_START_S = 1.0
 HELD_S = 1.0  # a picture that is shown for longer is held
 MOST_OFFSETS = 64  # a damaged file must not collect clocks without end
-MOST_REORDERED = 16  # pictures that a decoder of H.264 or HEVC keeps for the right order
 MOST_HELD = 64  # nor display times: frames wait for fewer others in a decoder
+MOST_REORDERED = 16  # pictures that a decoder of H.264 or HEVC keeps for the right order
 LISTED = 3
 
 

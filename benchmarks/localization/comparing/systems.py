@@ -198,9 +198,7 @@ RANGE_TRIALS = {
 DECODING_TRIALS = {
     f"{name}_decoding": replace(trained.decoded_with(f"{MAIN[name].title}, {setting}", of, **decoding), setting=setting)
     for name, of, setting, decoding in (
-        ("actionformer", "actionformer", "soft-NMS of σ 0.8", {"sigma": 0.8}),
-        ("ummaformer", "ummaformer", "soft-NMS of σ 0.8", {"sigma": 0.8}),
-        ("tridet", "tridet", "soft-NMS of σ 0.8", {"sigma": 0.8}),
+        *((name, name, "soft-NMS of σ 0.8", {"sigma": 0.8}) for name in ("actionformer", "ummaformer", "tridet")),
         (
             OURS,
             f"{OURS}_ranges",
