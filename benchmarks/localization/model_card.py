@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 from materials import SPEAKERS
-from packaged_facts import DataFacts, ExampleCounts, Facts, Figures, SplitCounts
+from packaged.facts import DataFacts, ExampleCounts, Facts, Figures, SplitCounts
 
 from avloc.cli.train import packaged_configs
 from avloc.core.timeline import interval_iou, segment_array

@@ -40,7 +40,7 @@ def facts():
 
 
 def test_the_facts_of_the_package_have_their_types(facts):
-    from packaged_facts import Facts
+    from packaged.facts import Facts
 
     assert faults(facts, Facts) == []
 
@@ -55,7 +55,7 @@ def test_the_facts_of_the_package_have_their_types(facts):
     ],
 )
 def test_a_fact_of_another_type_is_a_fault(facts, place, value, fault):
-    from packaged_facts import Facts
+    from packaged.facts import Facts
 
     inner = facts
     for key in place[:-1]:

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pytest
+
+from avloc.errors import AvlocError
+from avloc.io.files import write_json, write_text
+
+
+@pytest.fixture
+def split_scores():
+    from packaged import split_scores
+
+    return split_scores
+
+
+def test_the_operating_point_allows_one_false_alarm_in_ten_minutes(split_scores, scores):
+    setting = split_scores.choose_threshold(scores)
+    assert setting.threshold == 0.51  # just above the second alarm, that of r2
+    assert (setting.clips, setting.minutes, setting.alarms) == (3, 12.0, 1)
+    strict = split_scores.choose_threshold(scores, per_minute=0.01)
+    assert (strict.threshold, strict.alarms) == (0.62, 0)
+
+
+def test_figures_of_a_split(split_scores, scores):
+    values = split_scores.figures(scores, 0.51)
+    assert values["ap@0.5"] == pytest.approx(0.5)
+    assert (values["clips"], values["forged_clips"], values["segments"], values["real_minutes"]) == (4, 1, 2, 12.0)
+    assert (values["forged_clips_flagged"], values["real_clips_flagged"]) == (1, 1)
+    assert values["false_alarms_per_minute"] == pytest.approx(1 / 12)
+    assert values["clip_auc"] == 1.0
+
+
+def test_figures_without_real_clips(split_scores, scores):
+    only = split_scores.SplitScores(*({"f": each["f"]} for each in scores[:4]), {})
+    values = split_scores.figures(only, 0.51)
+    assert (values["clip_auc"], values["false_alarms_per_minute"], values["real_minutes"]) == (None, None, 0.0)
+
+
+def test_hidden_labels_of_the_benchmarks_test_split_are_found(split_scores, tmp_path):
+    write_text(tmp_path / "test_files.txt", "a.mp4\n")
+    data = split_scores.Data("avdeepfake1m", tmp_path, tmp_path / "store")
+    with pytest.raises(AvlocError, match="hidden labels of the split test"):
+        split_scores.read_labels(data, "test")
+    entry = {"file": "a.mp4", "audio_fake_segments": [[1, 2]], "visual_fake_segments": []}
+    write_json(tmp_path / "truth" / "test_metadata.json", [entry])
+    (record,) = split_scores.read_labels(data, "test")
+    assert (record.file, record.modality, record.labelled) == ("test/a.mp4", "audio", True)
+    assert data.validation == "val"
