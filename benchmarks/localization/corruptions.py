@@ -5,10 +5,10 @@
     python benchmarks/localization/corruptions.py --out /data/loc --quick    # a small set, one seed, a few corruptions
 
 Takes the corpus of `run.py` (and makes it, if OUT has none). Extracts `--copies` augmented copies of the training split by a
-recipe of `avloc.augment`, trains a system on clean clips, and continues with clips and copies. Then it corrupts the validation
-split, one corruption of `avloc.augment.corruptions` at a time, before the extractors, and predicts it with all networks. The
-features of a corruption are removed as soon as its predictions are kept. Nothing of the test split is read. The table goes to
-OUT/tables/corruptions.md.
+recipe of `avloc.augment`, trains a system on clean clips, and continues twice: with these alone, and with copies too. Then it
+corrupts the validation split, one corruption of `avloc.augment.corruptions` at a time, before the extractors, and predicts it
+with all networks. The features of a corruption are removed as soon as its predictions are kept. Nothing of the test split is
+read. The table goes to OUT/tables/corruptions.md.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.io.files import write_text
 
 SPLIT = "val"
-SYSTEM = f"{OURS}_ranges"
+START = f"{OURS}_ranges"
 """The best setting of our network's training on cached features (`run.py --systems trials`)."""
-AUGMENTED = f"{OURS}_continued"
-"""The same training, continued on clean and augmented copies."""
+SYSTEM = f"{OURS}_continued"
+"""The same training, continued as long again: on the clips alone, or also on their copies."""
 QUICK_CORRUPTIONS = ("pink_noise", "room", "opus", "h264", "dark")
 
 
@@ -96,9 +96,8 @@ class Options:
         """The folder of this corpus."""
         return self.out / "quick" if self.quick else self.out
 
-    def tasks(self, copies: int) -> list[Task]:
-        """The trainings, one per seed, without copies (0) or with them."""
-        system = AUGMENTED if copies else SYSTEM
+    def tasks(self, copies: int, system: str = SYSTEM) -> list[Task]:
+        """The trainings of a system, one per seed, without copies (0) or with them."""
         return [Task(system, seed, self.budget, self.folder, self.device, self.cores, copies) for seed in self.seeds]
 
 
@@ -204,14 +203,14 @@ def _check_complete(report: JobReport) -> None:
         raise AvlocError(f"{report.failed} clips could not be read: {report.failures}")
 
 
-def extract_corrupted(options: Options, corruption: Corruption) -> FeatureStore:
-    """Extract the validation split with a corruption; a stream that it leaves as it is comes from the clean store.
+def extract_corrupted(options: Options, files: Sequence[str], corruption: Corruption) -> FeatureStore:
+    """Extract clips of the validation split with a corruption; a stream that it leaves as it is comes from the clean store.
 
     What an interrupted run has left is continued.
     """
     clean, root = FeatureStore(options.folder / "features"), options.folder / "corrupted" / corruption.folder
     (job,) = copy_jobs(FeatureStore(root), extraction(options), corruption_recipe(*corruption), 1)
-    _check_complete(extract_features(files_of(options, SPLIT), FeatureStore(root), job.settings))
+    _check_complete(extract_features(files, FeatureStore(root), job.settings))
     store = CorruptedStore(root)
     for name in set(FEATURES) - set(store.extractors()):
         (root / name).unlink(missing_ok=True)  # a link of an earlier run whose target is gone
@@ -219,13 +218,12 @@ def extract_corrupted(options: Options, corruption: Corruption) -> FeatureStore:
     return store
 
 
-def predict_corrupted(options: Options, tasks: Sequence[Task], corruption: Corruption) -> None:
-    """Predict the corrupted validation split with all networks, unless the predictions exist."""
-    files = files_of(options, SPLIT)
+def predict_corrupted(options: Options, files: Sequence[str], tasks: Sequence[Task], corruption: Corruption) -> None:
+    """Predict corrupted clips of the validation split with all networks, unless the predictions exist."""
     left = [task for task in tasks if not has_predictions(task, corruption, files)]
     if not left:
         return
-    store = extract_corrupted(options, corruption)
+    store = extract_corrupted(options, files, corruption)
     for task in left:
         data = PartialData(task, files)
         data.store = store
@@ -308,14 +306,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     prepare(options.folder, options.out, QUICK_CLIPS if options.quick else corpus.CLIPS, options.cores)
     extract_copies(options)
     plain, augmented = options.tasks(0), options.tasks(options.copies)
-    for task in (*plain, *augmented):
+    for task in (*options.tasks(0, START), *plain, *augmented):
         if not task.result_file.is_file():
             say(run(task))
     chosen = [Corruption(name, level) for name in options.names for level in LEVELS]
+    clips, files = options.folder / "clips", files_of(options, SPLIT)
     for corruption in chosen:
-        predict_corrupted(options, [*plain, *augmented], corruption)
-    clips, files = options.folder / "clips", {*files_of(options, SPLIT)}
-    records = [record for record in corpus.read_records(clips, SPLIT) if record.file in files]
+        predict_corrupted(options, files, [*plain, *augmented], corruption)
+    named = {*files}
+    records = [record for record in corpus.read_records(clips, SPLIT) if record.file in named]
     truth = SplitTruth.build(records, corpus.read_details(clips))
     caption = (
         f"{options.copies} augmented per clip by the recipe {options.recipe}, {counted(len(options.seeds), 'seed')}, "

@@ -26,7 +26,7 @@ def filmed_corpus(small_corpus, monkeypatch):
             frames = random.integers(60, 200, (25, 48, 48, 3), dtype=np.uint8)
             write_mp4(small_corpus / "clips" / record.file, frames, random.normal(0, 0.1, 16000).astype(np.float32))
     shutil.rmtree(small_corpus / "features")
-    for name in (corruptions.SYSTEM, corruptions.AUGMENTED):
+    for name in (corruptions.START, corruptions.SYSTEM):
         system = experiment.SYSTEMS[name]
         small = replace(system, arguments={**system.arguments, "width": 8, "heads": 2, "levels": 1})
         monkeypatch.setitem(experiment.SYSTEMS, name, small)
@@ -53,9 +53,9 @@ def test_the_quick_form_trains_corrupts_and_draws_the_table(filmed_corpus, monke
     monkeypatch.setattr(corruptions, "extraction", lambda options: replace(settings(options), workers=0))
     clean, levels = FeatureStore(filmed_corpus / "features"), []
 
-    def extract_corrupted(options, corruption):
+    def extract_corrupted(options, files, corruption):
         """A corruption changes its own stream alone, and its features may be evaluated."""
-        store, file = corrupt(options, corruption), corruptions.files_of(options, "val")[0]
+        store, file = corrupt(options, files, corruption), files[0]
         assert store.describe("residual_grid") == clean.describe("residual_grid")
         assert (store.read("residual_grid", file).values != clean.read("residual_grid", file).values).mean() > 0.9
         np.testing.assert_array_equal(store.read("logspec", file).values, clean.read("logspec", file).values)
@@ -74,6 +74,8 @@ def test_the_quick_form_trains_corrupts_and_draws_the_table(filmed_corpus, monke
     assert "of 3 cases" in text
     assert levels == [1, 2, 3]
     assert len(list((filmed_corpus / "predictions").glob("val-*/short/*.npz"))) == 3 * 2
+    trained = sorted(path.name.rsplit("-0-", 1)[0] for path in (filmed_corpus / "runs" / "short").glob("*ranges*.ckpt"))
+    assert trained == ["boundary_transformer_ranges"]  # which both others continue
     assert not any((filmed_corpus / "corrupted").iterdir())  # features are removed, and the clean ones stay
     assert clean.files("residual_grid")
     capsys.readouterr()
