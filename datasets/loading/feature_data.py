@@ -53,6 +53,8 @@ class FeatureData(SplitData):
         borrowed_forgeries: share of the real training clips that get a forgery of a fake one, with its label.
         hard_negatives: share of the real training clips that get a piece of another real one, and stay real. The three shares
             are at most 1 together.
+        revoiced_clips: share of the training clips, real and fake, of which one to three words are re-voiced by vocoders or
+            codecs, or replaced by another voice's, and labelled. For streams of samples, as `waveform`.
         native_rate: give the network the rows of each stream instead of averaging them to its steps; its arguments
             `audio_rows_per_step` and `visual_rows_per_step` must then be `hop_s` divided by the shortest hop of the
             modality's extractors. Null: if the network has these arguments, and False without a network.
@@ -90,6 +92,7 @@ class FeatureData(SplitData):
         pseudo_forgeries: float = 0.0,
         borrowed_forgeries: float = 0.0,
         hard_negatives: float = 0.0,
+        revoiced_clips: float = 0.0,
         native_rate: bool | None = None,
         modality: str | None = None,
         augment: str | Path | None = None,
@@ -107,7 +110,8 @@ class FeatureData(SplitData):
             "hard_negatives": hard_negatives,
         }
         _check_shares(shares)
-        _check_clip_labels(clip_labels_only, report_segments, shares)
+        _check_shares({"revoiced_clips": revoiced_clips})
+        _check_clip_labels(clip_labels_only, report_segments, {**shares, "revoiced_clips": revoiced_clips})
         self.clip_labels_only, self.report_segments = clip_labels_only, report_segments
         if modality not in (None, *MODALITIES):
             raise AvlocError(f"want modality of {', '.join(MODALITIES)}, or none for both, got {modality!r}")
@@ -115,7 +119,7 @@ class FeatureData(SplitData):
         check_copies(self.store, copies)
         self.extractors = self.store.extractors() if from_clips else list(extractors)
         self.hop_s, self.longest_s, self.modality = hop_s, longest_s, modality
-        self.native_rate, self.shares = native_rate, shares
+        self.native_rate, self.shares, self.revoiced_clips = native_rate, shares, revoiced_clips
         self.recipe, self.copies = None if augment is None else read_recipe(augment), copies
 
     def _open(
@@ -213,6 +217,7 @@ class FeatureData(SplitData):
             pseudo_forgeries=shares["pseudo_forgeries"],
             borrowed_forgeries=shares["borrowed_forgeries"],
             hard_negatives=shares["hard_negatives"],
+            revoiced_clips=self.revoiced_clips if training else 0.0,
             allow_missing=self.allow_missing,
             native_rate=self._keeps_rows(network),
             modality=self.modality,

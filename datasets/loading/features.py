@@ -25,6 +25,7 @@ from avloc.core.records import MODALITIES, VideoRecord
 from avloc.core.timeline import rows_in
 from avloc.datasets.examples.example import FeatureExample, cut_example, make_example, random_window, read_decodable
 from avloc.datasets.examples.mixing import borrow_forgery, splice_real_piece
+from avloc.datasets.examples.raw_rows import holds_samples
 from avloc.datasets.loading.batch import Batch, FeatureInputs, StreamInputs, TargetMaker, stack_targets
 from avloc.datasets.loading.copies import AugmentedCopies, check_copies
 from avloc.datasets.loading.samplers import SampleIndex
@@ -109,6 +110,7 @@ class FeatureDataset(Dataset[FeatureExample]):
         borrowed_forgeries: share of the real clips that get a forgery of a fake clip, with its label (`borrow_forgery`).
         hard_negatives: share of the real clips that get a piece of another real clip and stay real (`splice_real_piece`);
             pseudo-forgeries are then not spliced.
+        revoiced_clips: share of all clips of which one to three words are re-voiced, and labelled (`revoice_words`).
         copies: number of augmented copies of each clip in the store; each draw is one of them, or the clip itself.
         augmenter: augments each example by its clip and epoch, after the cutting and the pseudo-forgery; None: nothing.
 
@@ -120,8 +122,8 @@ class FeatureDataset(Dataset[FeatureExample]):
         ends_s: (V,) decoded length of each clip in seconds; without a store, the length by the metadata, NaN if unknown.
 
     Raises:
-        AvlocError: if forgeries are to be borrowed, and no clip is fake; or if forgeries or cuts are to be made in clips whose
-            records have no segments.
+        AvlocError: if forgeries are to be borrowed, and no clip is fake; if forgeries or cuts are to be made in clips whose
+            records have no segments; or if words are to be re-voiced, and no stream holds samples.
         StoreError: if an extractor is not in the store, or a clip's features are missing or failed and `allow_missing`
             is not set; the message counts both and names the first.
         MediaError: on use, if a clip cannot be decoded and `allow_missing` is not set.
@@ -149,6 +151,7 @@ class FeatureDataset(Dataset[FeatureExample]):
         absent: Sequence[ExtractorDescription] = (),
         borrowed_forgeries: float = 0.0,
         hard_negatives: float = 0.0,
+        revoiced_clips: float = 0.0,
         copies: int = 0,
         augmenter: ExampleAugmenter | None = None,
     ) -> None:
@@ -158,6 +161,7 @@ class FeatureDataset(Dataset[FeatureExample]):
         self.longest_s = longest_s
         self.random_windows, self.pseudo_forgeries = random_windows, pseudo_forgeries
         self.borrowed_forgeries, self.hard_negatives = borrowed_forgeries, hard_negatives
+        self.revoiced_clips = revoiced_clips
         self.modalities = {name: store.describe(name).modality for name in extractors}
         table: RecordTable | ClipRecordTable = records if isinstance(records, ClipRecordTable) else as_table(records)
         table = table if modality is None else table.restricted_to(modality)
@@ -179,10 +183,15 @@ class FeatureDataset(Dataset[FeatureExample]):
         self._real_clips = np.flatnonzero(~is_fake & self.records.labelled)
         if borrowed_forgeries and not len(self._fake_clips):
             raise AvlocError("borrowed_forgeries: none of the clips is fake; leave the option out")
-        if not self.has_segments and pseudo_forgeries + borrowed_forgeries + hard_negatives > 0:
+        if not self.has_segments and pseudo_forgeries + borrowed_forgeries + hard_negatives + revoiced_clips > 0:
             raise AvlocError(
-                "pseudo_forgeries, borrowed_forgeries and hard_negatives need or make segments, and these clips have clip labels "
-                "only; leave them out"
+                "pseudo_forgeries, borrowed_forgeries, hard_negatives and revoiced_clips need or make segments, and these clips "
+                "have clip labels only; leave them out"
+            )
+        if revoiced_clips and not (native_rate and any(holds_samples(store.describe(name)) for name in self._used)):
+            raise AvlocError(
+                f"revoiced_clips: want samples at their own rate, as of the extractor waveform and a network with a front end, "
+                f"got {', '.join(self._used)}"
             )
 
     def _leave_out_long(self, features: SplitFeatures) -> SplitFeatures:
@@ -218,7 +227,7 @@ class FeatureDataset(Dataset[FeatureExample]):
     def _is_random(self) -> bool:
         """Tell whether draws of a clip differ: by windows, forgeries, cuts, copies, or augmentation."""
         cuts = self.random_windows and self.longest_s is not None and self.has_segments
-        shares = self.pseudo_forgeries + self.borrowed_forgeries + self.hard_negatives
+        shares = self.pseudo_forgeries + self.borrowed_forgeries + self.hard_negatives + self.revoiced_clips
         return cuts or shares > 0 or self.copies is not None or self.augmenter is not None
 
     def __getitem__(self, index: SampleIndex | int) -> FeatureExample:
@@ -232,6 +241,7 @@ class FeatureDataset(Dataset[FeatureExample]):
             elif example.grid.length > size:
                 example = cut_example(example, 0, size)
         example = self._forge(example, random)
+        example = self._revoice(example, random)
         return example if self.augmenter is None else self.augmenter(example, epoch, repeat)
 
     def _random_index(self, clip: int) -> SampleIndex:
@@ -258,6 +268,14 @@ class FeatureDataset(Dataset[FeatureExample]):
             mix, clips = (borrow_forgery, self._fake_clips) if choice == 1 else (splice_real_piece, self._real_clips)
             return self._mix(mix, example, random.choice(clips, PARTNERS) if len(clips) else clips, random)
         return example
+
+    def _revoice(self, example: FeatureExample, random: np.random.Generator) -> FeatureExample:
+        """Re-voice words of a share of the labelled examples."""
+        if not self.revoiced_clips or not example.record.labelled or random.random() >= self.revoiced_clips:
+            return example
+        from avloc.datasets.examples.revoicing import revoice_words
+
+        return self._mix(revoice_words, example, random.integers(len(self), size=1), random)
 
     def _mix(
         self,

@@ -37,7 +37,7 @@ class Budget:
 
 BUDGETS = {
     "short": Budget("short", "6 epochs", 6),
-    "long": Budget("long", "until validation stops rising (patience 4, at most 30 epochs)", 30, patience=4, cooldown=4),
+    "long": Budget("long", "until validation stops rising (patience 4, at most 20 epochs)", 20, patience=4, cooldown=4),
 }
 
 

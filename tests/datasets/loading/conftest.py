@@ -1,4 +1,4 @@
-"""Data for training, with and without a network."""
+"""Data for training, with and without a network, and a store of samples and pixels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from avloc.datasets import read_records
 from avloc.datasets.loading.feature_data import FeatureData
+from avloc.feature_extraction.job.run import extract
+from avloc.feature_extraction.job.worker import ExtractionSettings
+from avloc.feature_extraction.store.feature_store import FeatureStore
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +34,16 @@ def attach_network():
         )
 
     return attach
+
+
+@pytest.fixture(scope="module")
+def raw_store(tiny_set, make_once):
+    """The sound and small crops of the tiny set, beside features of its picture."""
+
+    def fill(folder):
+        extractors = [("waveform", {}), ("mouth", {"side": 24, "crop": "none"}), ("residual_grid", {})]
+        files = [record.file for record in read_records("lavdf", tiny_set)]
+        report = extract(files, FeatureStore(folder), ExtractionSettings(tiny_set, extractors), shard_clips=4)
+        assert report.done == 9
+
+    return make_once("raw-store", fill)

@@ -18,9 +18,6 @@ from avloc.datasets.readers.catalog import read_records
 from avloc.datasets.readers.clip_records import ClipRecordTable
 from avloc.datasets.readers.table import RecordTable
 from avloc.errors import AvlocError, StoreError
-from avloc.feature_extraction.job.run import extract
-from avloc.feature_extraction.job.worker import ExtractionSettings
-from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.heads.clip_labels import ClipTargetMaker
 from avloc.heads.maps import MapTargetMaker
 
@@ -93,6 +90,8 @@ def test_wrong_settings(feature_data):
         AvlocError, match="want pseudo_forgeries, borrowed_forgeries, hard_negatives of at most 1 together, got 1.1"
     ):
         feature_data(".", ".", pseudo_forgeries=0.5, borrowed_forgeries=0.6)
+    with pytest.raises(AvlocError, match="want revoiced_clips within 0 and 1, got 1.5"):
+        feature_data(".", ".", revoiced_clips=1.5)
     with pytest.raises(AvlocError, match="want hop_s > 0 and longest_s > 0, got 0 and 40"):
         feature_data(".", ".", hop_s=0.0)
 
@@ -164,19 +163,6 @@ def test_a_store_of_one_stream_serves_its_specialist(tiny_set, tiny_store, tmp_p
 def test_an_unknown_modality_is_refused(feature_data):
     with pytest.raises(AvlocError, match="want modality of audio, visual, or none for both, got 'smell'"):
         feature_data("set", "store", modality="smell")
-
-
-@pytest.fixture(scope="module")
-def raw_store(tiny_set, make_once):
-    """The sound and small crops of the tiny set, beside features of its picture."""
-
-    def fill(folder):
-        extractors = [("waveform", {}), ("mouth", {"side": 24, "crop": "none"}), ("residual_grid", {})]
-        files = [record.file for record in read_records("lavdf", tiny_set)]
-        report = extract(files, FeatureStore(folder), ExtractionSettings(tiny_set, extractors), shard_clips=4)
-        assert report.done == 9
-
-    return make_once("raw-store", fill)
 
 
 def raw_data(root, store, *extractors, **options):
@@ -260,7 +246,7 @@ def test_augmentation_needs_samples_or_pixels(tiny_set, tiny_store, raw_store, f
 
 def test_clips_give_the_batches_of_their_store(tiny_set, raw_store, attach_network):
     """Random windows, pieces of other clips and augmentation, of samples and pixels as they are."""
-    options = {"longest_s": 2.0, "hard_negatives": 0.7, "augment": "light", "seed": 3}
+    options = {"longest_s": 2.0, "hard_negatives": 0.7, "revoiced_clips": 0.5, "augment": "light", "seed": 3}
     stored = raw_data(tiny_set, raw_store, "waveform", "mouth", **options)
     live = raw_data(tiny_set, None, "waveform", "mouth:side=24,crop=none", from_clips=True, workers=1, **options)
     assert live.extractors == ["waveform", "mouth"]
@@ -366,7 +352,7 @@ def test_clips_with_clip_labels_are_never_cut(clip_label_data, both_kinds, tiny_
 
 
 def test_options_that_go_against_clip_labels(clip_label_data, both_kinds, monkeypatch, tiny_set, tiny_store):
-    for share in ("pseudo_forgeries", "borrowed_forgeries", "hard_negatives"):
+    for share in ("pseudo_forgeries", "borrowed_forgeries", "hard_negatives", "revoiced_clips"):
         with pytest.raises(AvlocError, match=f"clip_labels_only: {share} need or make segments"):
             clip_label_data(**{share: 0.5})
     with pytest.raises(AvlocError, match="report_segments has no effect without clip_labels_only"):

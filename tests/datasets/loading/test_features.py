@@ -267,6 +267,33 @@ def test_real_clips_get_pieces_of_other_clips(tiny_set, tiny_store):
         dataset(borrowed_forgeries=0.1)
 
 
+def test_words_of_real_and_fake_clips_are_revoiced(tiny_set, raw_store):
+    records = read_records("lavdf", tiny_set, "train")
+    store = FeatureStore(raw_store)
+
+    def dataset(share, **options):
+        extractors = options.pop("extractors", ["waveform", "mouth"])
+        return FeatureDataset(records, store, extractors, hop_s=0.04, revoiced_clips=share, **options)
+
+    plain, every = dataset(0.0, native_rate=True), dataset(1.0, native_rate=True)
+    revoiced = []
+    for draw in [SampleIndex(clip, 100 * seed + clip) for clip in range(len(records)) for seed in range(3)]:
+        example, before = every[draw], plain[draw.clip]
+        added = {*example.record.audio_segments} - {*before.record.audio_segments}
+        revoiced.append((before.record.modality, len(added)))
+        assert {*before.record.audio_segments} <= {*example.record.audio_segments}
+        assert (example.streams[0] != before.streams[0]).any() == bool(added)
+        np.testing.assert_array_equal(example.streams[0], every[draw].streams[0])
+    assert {modality for modality, added in revoiced if added} >= {"real", "both"}
+    some = dataset(0.4, native_rate=True)
+    draws = [some[SampleIndex(k % len(records), k)].record for k in range(40)]
+    changed = np.mean([record != plain[k % len(records)].record for k, record in enumerate(draws)])
+    assert 0.15 < changed < 0.6
+    for share, options in ((0.4, {}), (0.4, {"native_rate": True, "extractors": ["mouth"], "modality": "visual"})):
+        with pytest.raises(AvlocError, match="revoiced_clips: want samples at their own rate, as of the extractor wav"):
+            dataset(share, **options)
+
+
 def test_clips_without_a_store_that_cannot_be_decoded(tiny_set, tmp_path):
     shutil.copytree(tiny_set, tmp_path / "set")
     records = read_records("lavdf", tmp_path / "set", "dev")
@@ -304,7 +331,5 @@ def test_segments_of_clips_without_a_store_are_cut_when_they_are_read(tiny_set, 
 
 def test_clips_without_segments_get_no_forgeries(tiny_set, tiny_store):
     records = read_clip_records("lavdf", tiny_set)
-    with pytest.raises(
-        AvlocError, match="pseudo_forgeries, borrowed_forgeries and hard_negatives need or make segments"
-    ):
+    with pytest.raises(AvlocError, match="borrowed_forgeries, hard_negatives and revoiced_clips need or make segments"):
         FeatureDataset(records, FeatureStore(tiny_store), ["logspec", "residual_grid"], hop_s=0.04, hard_negatives=0.5)

@@ -32,7 +32,8 @@ def test_front_ends_read_samples_and_judge_the_audio_alone():
         assert system.extractors == ("logspec" if is_cached else "waveform", "residual_grid")
         assert isinstance(build_network(system).stems[0], Stem) == is_cached
     assert [name for name, system in FRONT_ENDS.items() if system.data] == [
-        *("augmented", "borrowed", "spliced", "long_borrowed", "long_both", "two_windows_ranges")
+        *("augmented", "borrowed", "spliced", "long_borrowed", "long_both", "two_windows_ranges"),
+        *("long_revoiced", "two_windows_revoiced"),
     ]
 
 
