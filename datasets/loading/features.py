@@ -180,6 +180,7 @@ class FeatureDataset(Dataset[FeatureExample]):
         self.records, self.clamped = records.clamped(ends_s)
         is_fake = self.records.modality().codes > 0
         self._fake_clips = np.flatnonzero(is_fake)
+        self._labelled_clips = np.flatnonzero(self.records.labelled)
         self._real_clips = np.flatnonzero(~is_fake & self.records.labelled)
         if borrowed_forgeries and not len(self._fake_clips):
             raise AvlocError("borrowed_forgeries: none of the clips is fake; leave the option out")
@@ -241,7 +242,7 @@ class FeatureDataset(Dataset[FeatureExample]):
             elif example.grid.length > size:
                 example = cut_example(example, 0, size)
         example = self._forge(example, random)
-        example = self._revoice(example, random)
+        example = self._revoice(clip, example, random)
         return example if self.augmenter is None else self.augmenter(example, epoch, repeat)
 
     def _random_index(self, clip: int) -> SampleIndex:
@@ -269,13 +270,23 @@ class FeatureDataset(Dataset[FeatureExample]):
             return self._mix(mix, example, random.choice(clips, PARTNERS) if len(clips) else clips, random)
         return example
 
-    def _revoice(self, example: FeatureExample, random: np.random.Generator) -> FeatureExample:
+    def _revoice(self, clip: int, example: FeatureExample, random: np.random.Generator) -> FeatureExample:
         """Re-voice words of a share of the labelled examples."""
         if not self.revoiced_clips or not example.record.labelled or random.random() >= self.revoiced_clips:
             return example
         from avloc.datasets.examples.revoicing import revoice_words
 
-        return self._mix(revoice_words, example, random.integers(len(self), size=1), random)
+        def draw_other() -> FeatureExample | None:
+            """Draw another labelled clip; None if there is none."""
+            if len(self._labelled_clips) < 2:
+                return None
+            while (other := int(random.choice(self._labelled_clips))) == clip:
+                pass
+            return self._draw_copy(other, random)
+
+        # A cut cannot be a forgery in one clip and genuine in the next.
+        changed = revoice_words(example, draw_other, random, other_voices=not self.hard_negatives)
+        return example if changed is None else changed
 
     def _mix(
         self,

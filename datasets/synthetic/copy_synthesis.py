@@ -5,85 +5,53 @@ genuine speech with settings of their own widen a training (Wang and Yamagishi, 
 countermeasure can be efficiently created using neural vocoders", ICASSP 2023). All methods keep a word's length; its channel and
 level are for the caller.
 
-Legend: N samples at 16 kHz, F frames of S samples, K frequencies, P coefficients.
+Legend: N samples at 16 kHz, F frames of S samples, K frequencies.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
 from avloc.core.timeline import DEFAULT_SAMPLE_RATE
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from avloc.datasets.synthetic import forge
+from avloc.io.workers.processes import one_thread
 
 Samples = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
 Random = np.random.Generator
 
 N_FFT = 1024  # of the envelopes
+MEL_BANDS = (40, 50, 60, 80, 100)
 PITCH_HZ = (70.0, 400.0)
 OCTAVE_COST = 0.03
-PITCH_FRAME = 640  # samples: two periods of the lowest pitch, and a half
+PITCH_FRAME = 640  # samples: nearly three periods of the lowest pitch
 OPUS_BIT_RATES = (6_000, 8_000, 12_000)
 CODED_BAND_HZ = (3200.0, 4500.0)
 SMALLEST_POWER = 1e-10
 
 
 def griffin_lim(samples: Samples, random: Random) -> Samples:
-    """Keep the magnitudes of a spectrogram, or of its 40 to 100 mel bands, and estimate the phases: (N,) → (N,).
-
-    Griffin and Lim, "Signal estimation from modified short-time Fourier transform", 1984.
+    """Keep the magnitudes of a spectrogram, in most draws of its mel bands, and estimate the phases: (N,) → (N,).
 
     >>> griffin_lim(np.zeros(999, np.float32), np.random.default_rng(0)).shape
     (999,)
     """
-    import torch
-    import torchaudio
-
     n_fft = int(random.choice([512, 1024, 2048]))
-    hop = n_fft // int(random.choice([4, 8]))
-    padded = np.pad(samples, (0, max(0, n_fft - len(samples))))
-    window = torch.hann_window(n_fft)
-    magnitude = torch.stft(torch.from_numpy(padded), n_fft, hop, window=window, return_complex=True).abs()
-    if random.random() < 0.8:
-        filters, inverse = _mel_filters(n_fft, int(random.integers(40, 101)))
-        magnitude = (inverse @ (filters @ magnitude)).clamp_min(0)
-    voiced = torchaudio.functional.griffinlim(
-        magnitude,
-        window,
-        n_fft,
-        hop,
-        n_fft,
-        power=1.0,
-        n_iter=int(random.integers(4, 33)),
-        momentum=float(random.choice([0.0, 0.9, 0.99])),
-        length=len(padded),
-        rand_init=False,
-    )
-    return np.asarray(voiced, dtype=np.float32)[: len(samples)]
-
-
-@lru_cache(maxsize=256)
-def _mel_filters(n_fft: int, bands: int) -> tuple[Tensor, Tensor]:
-    """Return mel filters (bands, K) and their pseudo-inverse (K, bands)."""
-    import torch
-    import torchaudio
-
-    half = DEFAULT_SAMPLE_RATE / 2
-    filters = torchaudio.functional.melscale_fbanks(
-        n_fft // 2 + 1, 0.0, half, bands, DEFAULT_SAMPLE_RATE, norm="slaney", mel_scale="slaney"
-    ).T
-    return filters, torch.linalg.pinv(filters)
+    settings = {
+        "hop": n_fft // int(random.choice([4, 8])),
+        "bands": int(random.choice(MEL_BANDS)) if random.random() < 0.8 else 0,
+        "iterations": int(random.integers(4, 33)),
+    }
+    with one_thread():
+        return forge.estimate_phases(samples, n_fft=n_fft, momentum=float(random.choice([0.0, 0.9, 0.99])), **settings)
 
 
 def source_filter(samples: Samples, random: Random) -> Samples:
-    """Separate the voice's source from the envelope of its spectrum, and make the source anew: (N,) → (N,).
+    """Separate the voice's source from the envelope of its spectrum, and replace the source: (N,) → (N,).
 
     The envelope is a smoothed cepstrum (Oppenheim, "Speech analysis-synthesis system based on homomorphic filtering", 1969) or
     an all-pole model (Atal and Hanauer, "Speech analysis and synthesis by linear prediction", 1971). The source is made of
@@ -95,7 +63,7 @@ def source_filter(samples: Samples, random: Random) -> Samples:
     hop = int(random.choice([80, 96, 128, 160]))
     size = hop * int(random.choice([4, 6]))
     window = np.hanning(size + 1)[:-1]
-    frames = to_frames(samples, size, hop) * window
+    frames = cut_frames(samples, size, hop) * window
     power = np.abs(np.fft.rfft(frames, N_FFT)) ** 2 + SMALLEST_POWER
     if random.random() < 0.5:
         envelope = cepstral_envelope(power, int(random.integers(20, 45)))
@@ -104,15 +72,15 @@ def source_filter(samples: Samples, random: Random) -> Samples:
     period, voicing = find_pitch(samples, hop)
     voiced = voicing > random.uniform(0.3, 0.5)
     source = _make_source(period, voiced, hop, random)[: len(samples)]
-    made = np.fft.irfft(np.fft.rfft(to_frames(source, size, hop) * window, N_FFT) * envelope)[:, :size]
-    made *= np.sqrt((frames**2).sum(1) / np.maximum((made**2).sum(1), SMALLEST_POWER))[:, None]
-    return _overlap_add(made * window, window**2, hop, len(samples))
+    shaped = np.fft.irfft(np.fft.rfft(cut_frames(source, size, hop) * window, N_FFT) * envelope)[:, :size]
+    shaped *= np.sqrt((frames**2).sum(1) / np.maximum((shaped**2).sum(1), SMALLEST_POWER))[:, None]
+    return _overlap_add(shaped * window, window**2, hop, len(samples))
 
 
-def to_frames(samples: npt.NDArray[np.floating], size: int, hop: int) -> Floats:
+def cut_frames(samples: npt.NDArray[np.floating], size: int, hop: int) -> Floats:
     """Cut samples (N,) into frames (N / hop + 1, size), the first of which is centred on sample 0; zeros lie around.
 
-    >>> to_frames(np.arange(1, 4, dtype=np.float32), 2, 2).tolist()
+    >>> cut_frames(np.arange(1, 4, dtype=np.float32), 2, 2).tolist()
     [[0.0, 1.0], [2.0, 3.0]]
     """
     count = len(samples) // hop + 1
@@ -121,7 +89,7 @@ def to_frames(samples: npt.NDArray[np.floating], size: int, hop: int) -> Floats:
 
 
 def _overlap_add(frames: Floats, weights: Floats, hop: int, length: int) -> Samples:
-    """Add frames (F, S), as `to_frames` cut them, and divide by the sum of their weights (S,): (length,)."""
+    """Add frames (F, S), as `cut_frames` cut them, and divide by the sum of their weights (S,): (length,)."""
     count, size = frames.shape
     total, weight = np.zeros((2, (count - 1) * hop + size))
     for k, frame in enumerate(frames):
@@ -156,7 +124,7 @@ def find_pitch(samples: Samples, hop: int) -> tuple[Floats, Floats]:
     """Find the period in samples and the voicing in [0, 1] of each frame, by the highest autocorrelation: (F,) each."""
     window = np.hanning(PITCH_FRAME)
     low, high = (round(DEFAULT_SAMPLE_RATE / hertz) for hertz in reversed(PITCH_HZ))
-    frames = to_frames(samples, PITCH_FRAME, hop) * window
+    frames = cut_frames(samples, PITCH_FRAME, hop) * window
     correlation = np.fft.irfft(np.abs(np.fft.rfft(frames, 2 * N_FFT)) ** 2)
     # A window's own autocorrelation makes long periods look weak (Boersma, "Accurate short-term analysis of the fundamental
     # frequency", 1993).
@@ -172,9 +140,9 @@ def _make_source(period: Floats, voiced: npt.NDArray[np.bool_], hop: int, random
     from scipy.ndimage import median_filter
 
     frames, times = np.arange(len(period)), np.arange(len(period) * hop) / hop
-    usual = float(np.median(period[voiced])) if voiced.any() else float(np.mean(PITCH_HZ))
+    typical = float(np.median(period[voiced])) if voiced.any() else DEFAULT_SAMPLE_RATE / float(np.mean(PITCH_HZ))
     # A median of five frames removes jumps by an octave.
-    smooth = median_filter(np.where(voiced, period, usual), 5)
+    smooth = median_filter(np.where(voiced, period, typical), 5)
     periods = np.interp(times, frames, smooth)
     phase = np.cumsum(1 / periods)
     if random.random() < 0.4:
@@ -188,10 +156,10 @@ def _make_source(period: Floats, voiced: npt.NDArray[np.bool_], hop: int, random
 
 def _harmonics(phase: Floats, counts: npt.NDArray[np.int64], random: Random) -> Floats:
     """Add as many harmonics of equal size as fit at each sample, all in phase or at random phases: (N,)."""
-    most = int(counts.max())
-    offsets = random.uniform(0, 2 * np.pi, most + 1) * int(random.integers(2))
+    highest = int(counts.max())
+    offsets = random.uniform(0, 2 * np.pi, highest + 1) * int(random.integers(2))
     total = np.zeros(len(phase))
-    for k in range(1, most + 1):
+    for k in range(1, highest + 1):
         total += (k <= counts) * np.cos(2 * np.pi * k * phase + offsets[k])
     return total * np.sqrt(2 / np.maximum(counts, 1))
 
@@ -210,8 +178,8 @@ def low_rate(samples: Samples, random: Random) -> Samples:
     decoded = SoundCodec(codec="opus", bit_rate=int(random.choice(OPUS_BIT_RATES)))(random, samples)
     frequencies, edge = np.fft.rfftfreq(len(samples), 1 / DEFAULT_SAMPLE_RATE), random.uniform(*CODED_BAND_HZ)
     share = np.clip((edge - frequencies) / 400 + 0.5, 0, 1)
-    both = share * np.fft.rfft(decoded) + (1 - share) * np.fft.rfft(samples)
-    return np.fft.irfft(both, len(samples)).astype(np.float32)
+    mixed = share * np.fft.rfft(decoded) + (1 - share) * np.fft.rfft(samples)
+    return np.fft.irfft(mixed, len(samples)).astype(np.float32)
 
 
 METHODS: dict[str, Callable[[Samples, Random], Samples]] = {
@@ -221,3 +189,11 @@ METHODS: dict[str, Callable[[Samples, Random], Samples]] = {
     "low-rate": low_rate,
 }
 """By name: samples (N,) and a source of the settings → samples (N,)."""
+
+
+@cache
+def available_methods() -> tuple[str, ...]:
+    """Name the methods that work here: a build of PyAV may lack Opus."""
+    from avloc.augment import available_codecs
+
+    return tuple(name for name in METHODS if name != "low-rate" or "opus" in available_codecs())

@@ -6,7 +6,7 @@ phases, a mouth generator loses the camera's grain and the finest detail of the 
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,22 +23,62 @@ HOP = 256
 GRIFFIN_LIM_ITERATIONS = 32
 
 
-@cache
-def _mel_basis() -> tuple[torch.Tensor, torch.Tensor]:
+@lru_cache(maxsize=32)
+def _mel_basis(n_fft: int, bands: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the mel filters (bands, bins) and their pseudo-inverse (bins, bands)."""
     import torch
     import torchaudio
 
     filters = torchaudio.functional.melscale_fbanks(
-        N_FFT // 2 + 1, 0.0, DEFAULT_SAMPLE_RATE / 2, MEL_BANDS, DEFAULT_SAMPLE_RATE, norm="slaney", mel_scale="slaney"
+        n_fft // 2 + 1, 0.0, DEFAULT_SAMPLE_RATE / 2, bands, DEFAULT_SAMPLE_RATE, norm="slaney", mel_scale="slaney"
     ).T
     return filters, torch.linalg.pinv(filters)
 
 
-def revoice(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Re-synthesize speech: magnitude spectrogram > mel > least-squares inverse > Griffin-Lim > level of the input.
+def estimate_phases(
+    samples: npt.NDArray[np.float32], *, n_fft: int, hop: int, bands: int, iterations: int, momentum: float
+) -> npt.NDArray[np.float32]:
+    """Re-synthesize speech: magnitude spectrogram > mel > least-squares inverse > Griffin-Lim.
 
-    Griffin and Lim, "Signal estimation from modified short-time Fourier transform", 1984; fast variant with momentum .99.
+    Griffin and Lim, "Signal estimation from modified short-time Fourier transform", 1984; fast variant with momentum.
+
+    Args:
+        samples: (N,) at 16 kHz.
+        n_fft: length of the window in samples.
+        hop: samples between windows.
+        bands: number of mel bands; 0: the magnitudes stay as they are.
+        iterations: of the algorithm.
+        momentum: of the fast variant; 0: the original one.
+
+    Returns:
+        (N,).
+    """
+    import torch
+    import torchaudio
+
+    padded = np.pad(samples, (0, max(0, n_fft - len(samples))))
+    wave, window = torch.from_numpy(np.ascontiguousarray(padded)), torch.hann_window(n_fft)
+    magnitude: torch.Tensor = torch.stft(wave, n_fft, hop, window=window, return_complex=True).abs()
+    if bands:
+        filters, inverse = _mel_basis(n_fft, bands)
+        magnitude = (inverse @ (filters @ magnitude)).clamp_min(0)
+    voiced: torch.Tensor = torchaudio.functional.griffinlim(
+        magnitude,
+        window,
+        n_fft,
+        hop,
+        n_fft,
+        power=1.0,
+        n_iter=iterations,
+        momentum=momentum,
+        length=len(padded),
+        rand_init=False,
+    )
+    return voiced.numpy().astype(np.float32)[: len(samples)]
+
+
+def revoice(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Re-synthesize speech by `estimate_phases` from 80 mel bands, at the level of the input.
 
     Args:
         samples: (N,) at 16 kHz.
@@ -50,30 +90,15 @@ def revoice(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     (3000,)
     """
     import torch
-    import torchaudio
 
     if len(samples) < N_FFT:
         padded = np.pad(samples, (0, N_FFT - len(samples)))
         return revoice(padded)[: len(samples)]
-    wave = torch.from_numpy(np.ascontiguousarray(samples))
-    window = torch.hann_window(N_FFT)
-    spectrum: torch.Tensor = torch.stft(wave, N_FFT, HOP, window=window, return_complex=True).abs()
-    filters, inverse = _mel_basis()
-    magnitude = (inverse @ (filters @ spectrum)).clamp_min(0)
-    voiced = torchaudio.functional.griffinlim(
-        magnitude,
-        window,
-        N_FFT,
-        HOP,
-        N_FFT,
-        power=1.0,
-        n_iter=GRIFFIN_LIM_ITERATIONS,
-        momentum=0.99,
-        length=len(samples),
-        rand_init=False,
+    voiced = estimate_phases(
+        samples, n_fft=N_FFT, hop=HOP, bands=MEL_BANDS, iterations=GRIFFIN_LIM_ITERATIONS, momentum=0.99
     )
-    level = float(wave.square().mean().sqrt()) / max(1e-6, float(voiced.square().mean().sqrt()))
-    return (voiced * level).numpy().astype(np.float32)
+    rms, voiced_rms = (float(torch.from_numpy(x).square().mean().sqrt()) for x in (samples, voiced))
+    return (voiced * np.float32(rms / max(1e-6, voiced_rms))).astype(np.float32)
 
 
 def mouth_mask(side: int) -> npt.NDArray[np.float32]:

@@ -7,7 +7,7 @@ from avloc.core.records import VideoRecord
 from avloc.core.timeline import Segment, TimeGrid
 from avloc.datasets.examples import revoicing
 from avloc.datasets.examples.example import make_example
-from avloc.datasets.examples.revoicing import Span, background_power, find_word, missing_background, revoice_words
+from avloc.datasets.examples.revoicing import Sound, Span, background_power, find_word, missing_background
 from avloc.feature_extraction.extractors.base import Features
 
 START_S = 0.0132  # of the sound on the clock
@@ -28,6 +28,10 @@ def clip(samples, *, whole=True, gaps=(), **segments):
     visual = Features(np.full((len(rows) // 4, 25), 9, np.uint8), TimeGrid(0.0, 0.04, len(rows) // 4))
     record = VideoRecord("a.mp4", "train", **segments)
     return make_example(record, {"audio": [audio], "visual": [visual]}, 0.04, native_rate=True)
+
+
+def revoice_words(example, other, random, **options):
+    return revoicing.revoice_words(example, lambda: other, random, **options)
 
 
 def sample_times(example):
@@ -74,11 +78,28 @@ def test_the_same_source_gives_the_same_words():
     np.testing.assert_array_equal(first.streams[0], again.streams[0])
 
 
-def test_gaps_stay_empty():
-    example = clip(speech(1), gaps=((1.0, 1.3),))
-    for seed in range(8):
-        changed = revoice_words(example, clip(speech(2)), np.random.default_rng(seed))
-        assert not changed.streams[0][~changed.rows[0].present].any()
+def test_words_lie_beside_gaps():
+    example, other = clip(speech(1), gaps=((100, 130),)), clip(speech(2))
+    gap = Segment(START_S + 1.0, START_S + 1.3)
+    inner = next(span for span in Sound.of(example).gaps if span.begin > 8000)
+    assert inner == pytest.approx([round((t - sample_times(example)[0]) * 16_000) for t in gap], abs=160)
+    words = []
+    for seed in range(40):
+        changed = revoice_words(example, other, np.random.default_rng(seed))
+        if changed is not None:
+            words += changed.record.audio_segments
+            assert not changed.streams[0][~changed.rows[0].present].any()
+    assert len(words) > 20
+    assert not any(start_s < gap.end_s + 0.02 and gap.start_s - 0.02 < end_s for start_s, end_s in words)
+
+
+def test_a_silent_end_changes_neither_the_background_nor_the_loudness():
+    whole = clip(speech(1))
+    longer = clip(np.concatenate([speech(1), np.zeros(16_000)]), gaps=((300, 400),))
+    a, b = Sound.of(whole), Sound.of(longer)
+    assert b.power == pytest.approx(a.power, rel=0.03)
+    np.testing.assert_allclose(b.background, a.background, rtol=0.5)
+    assert np.sqrt(b.background.mean()) == pytest.approx(np.sqrt(a.background.mean()), rel=0.05)
 
 
 def test_clips_without_words_stay_as_they_are():
@@ -93,7 +114,7 @@ def test_clips_without_words_stay_as_they_are():
 
 
 def test_another_voice_is_genuine_speech_of_the_other_clip(monkeypatch):
-    monkeypatch.setattr(revoicing, "METHODS", {})
+    monkeypatch.setattr(revoicing, "available_methods", tuple)
     example, other = clip(speech(1)), clip(speech(2), audio_segments=(Segment(0.0, 1.5),))
     genuine = np.rint(speech(2) * 32768)[round((1.5 - START_S) * 16_000) :]
     for seed in range(5):
@@ -108,17 +129,32 @@ def test_another_voice_is_genuine_speech_of_the_other_clip(monkeypatch):
     silent = clip(np.zeros(48_000))
     assert revoice_words(example, silent, np.random.default_rng(0)) is None
     assert revoice_words(example, clip(speech(2), whole=False), np.random.default_rng(0)) is None
+    assert revoice_words(example, None, np.random.default_rng(0)) is None
+
+
+def test_other_voices_are_not_drawn_beside_hard_negatives(monkeypatch):
+    example = clip(speech(1))
+    monkeypatch.setattr(revoicing, "available_methods", lambda: ("source-filter",))
+    for seed in range(10):
+        revoicing.revoice_words(
+            example, lambda: pytest.fail("another clip is read"), np.random.default_rng(seed), other_voices=False
+        )
 
 
 def test_a_word_is_cut_at_quiet_places():
-    samples = speech(5)
+    sound = Sound.of(clip(speech(5)))
+    first = round(START_S * 16_000 - 160)  # sample of the first syllable's beginning, whose rows begin with the clock
     for seed in range(20):
-        word = find_word(samples, [], np.random.default_rng(seed))
+        word = find_word(sound, [], np.random.default_rng(seed))
+        assert word.end - word.begin >= 1600
         for cut in word:
             # Cuts move by up to 60 ms of the 150 from a syllable's middle to its end.
-            assert abs(cut % 4800 - 2400) > 2400 * 0.35
-    assert find_word(samples[:100], [], np.random.default_rng(0)) is None
-    assert find_word(samples, [Span(0, 24_000), Span(24_800, 48_000)], np.random.default_rng(0)) is None
+            assert abs((cut - first) % 4800 - 2400) > 2400 * 0.35
+    taken = [Span(0, 24_000), Span(24_800, 49_000)]
+    assert find_word(sound, taken, np.random.default_rng(0)) is None
+    assert find_word(sound._replace(forged=taken), [], np.random.default_rng(0)) is None
+    assert find_word(sound._replace(gaps=taken), [], np.random.default_rng(0)) is None
+    assert find_word(sound._replace(samples=sound.samples[:100]), [], np.random.default_rng(0)) is None
 
 
 def test_spans_overlap_with_a_margin():
@@ -137,3 +173,4 @@ def test_a_word_gets_the_background_that_it_lacks():
     has = missing_background(background[:8000], power, random)
     assert np.sqrt((has**2).mean()) < 0.01
     assert not missing_background(background[:8000], np.zeros(257), random).any()
+    assert background_power(np.zeros(0, np.float32)).tolist() == [0.0] * 257

@@ -289,6 +289,13 @@ def test_words_of_real_and_fake_clips_are_revoiced(tiny_set, raw_store):
     draws = [some[SampleIndex(k % len(records), k)].record for k in range(40)]
     changed = np.mean([record != plain[k % len(records)].record for k, record in enumerate(draws)])
     assert 0.15 < changed < 0.6
+    alone = FeatureDataset(
+        records[:1], store, ["waveform", "mouth"], hop_s=0.04, native_rate=True, revoiced_clips=1.0, longest_s=1.5
+    )
+    for seed in range(10):  # without another clip, in windows
+        example = alone[SampleIndex(0, seed)]
+        inside = [s for s in example.record.audio_segments if s not in plain[0].record.audio_segments]
+        assert all(example.grid.start_s - 0.04 < s.start_s < s.end_s < example.grid.end_s + 0.04 for s in inside)
     for share, options in ((0.4, {}), (0.4, {"native_rate": True, "extractors": ["mouth"], "modality": "visual"})):
         with pytest.raises(AvlocError, match="revoiced_clips: want samples at their own rate, as of the extractor wav"):
             dataset(share, **options)

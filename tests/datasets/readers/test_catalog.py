@@ -41,7 +41,7 @@ partial = object()
 
 
 @pytest.fixture
-def write_module(tmp_path, monkeypatch):
+def write_readers(tmp_path, monkeypatch):
     """Write a module with readers into the current folder; returns its name, which each test must choose anew."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
@@ -63,8 +63,8 @@ def clips(tmp_path):
 
 
 @pytest.mark.parametrize("attribute", ["Clips", "instance"])
-def test_reader_by_dotted_name(write_module, clips, attribute):
-    dataset = f"{write_module(f'own_readers_{attribute.lower()}')}.{attribute}"
+def test_reader_by_dotted_name(write_readers, clips, attribute):
+    dataset = f"{write_readers(f'own_readers_{attribute.lower()}')}.{attribute}"
     table = read_records(dataset, clips, "val")
     assert [(r.file, r.split, r.modality) for r in table] == [("a.mp4", "val", "audio"), ("b.mp4", "val", "audio")]
     assert public_name(dataset, table[0]) == "a"
@@ -72,9 +72,9 @@ def test_reader_by_dotted_name(write_module, clips, attribute):
     assert get_reader(dataset) is get_reader(dataset)
 
 
-def test_reader_by_class_and_by_instance(write_module, clips, tmp_path, monkeypatch):
+def test_reader_by_class_and_by_instance(write_readers, clips, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
-    module = importlib.import_module(write_module("own_readers_object"))
+    module = importlib.import_module(write_readers("own_readers_object"))
     for dataset in (module.Clips, module.instance):
         table = read_records(dataset, clips, "val")
         assert [(record.file, record.split) for record in table] == [("a.mp4", "val"), ("b.mp4", "val")]
@@ -90,8 +90,8 @@ def test_reader_by_class_and_by_instance(write_module, clips, tmp_path, monkeypa
             read_records(wrong, clips)
 
 
-def test_wrong_dotted_names(write_module, clips):
-    module = write_module("own_readers_wrong")
+def test_wrong_dotted_names(write_readers, clips):
+    module = write_readers("own_readers_wrong")
     for dataset, message in (
         (
             f"{module}.partial",
@@ -125,8 +125,8 @@ def install(monkeypatch, **values):
     monkeypatch.setattr(catalog, "entry_points", lambda *, group: plugins.select(group=group))
 
 
-def test_installed_plugin(write_module, clips, tmp_path, monkeypatch):
-    module = write_module("own_readers_plugin")
+def test_installed_plugin(write_readers, clips, tmp_path, monkeypatch):
+    module = write_readers("own_readers_plugin")
     sys.path.append(str(tmp_path))
     install(monkeypatch, clips_plugin=f"{module}:Clips", lavdf=f"{module}:Clips", broken_plugin=f"{module}:Nothing")
     assert len(read_records("clips_plugin", clips)) == 2

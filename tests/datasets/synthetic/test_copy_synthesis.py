@@ -4,17 +4,20 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 from scipy.signal import freqz
 
+from avloc import augment
+from avloc.datasets.synthetic import copy_synthesis
 from avloc.datasets.synthetic.channel import match_channel
 from avloc.datasets.synthetic.copy_synthesis import (
     METHODS,
     all_pole_envelope,
     cepstral_envelope,
+    cut_frames,
     find_pitch,
     griffin_lim,
     source_filter,
-    to_frames,
 )
 from avloc.datasets.synthetic.speech_pieces import load_speakers
 
@@ -64,6 +67,25 @@ def test_the_same_source_gives_the_same_copy(method, word):
     np.testing.assert_array_equal(first, again)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_copy_does_not_depend_on_the_number_of_threads(method, word):
+    threads = torch.get_num_threads()
+    copies = []
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            copies.append([METHODS[method](word, np.random.default_rng(seed)) for seed in (2, 4)])
+    finally:
+        torch.set_num_threads(threads)
+    np.testing.assert_array_equal(*copies)
+
+
+def test_a_build_without_opus_does_without_it(monkeypatch):
+    assert copy_synthesis.available_methods() == tuple(METHODS)
+    monkeypatch.setattr(augment, "available_codecs", lambda: ("aac",))
+    assert copy_synthesis.available_methods.__wrapped__() == ("griffin-lim", "source-filter", "neural")
+
+
 @pytest.mark.parametrize("method", [griffin_lim, source_filter])
 def test_settings_are_drawn(method, word):
     copies = [method(word, np.random.default_rng(seed)) for seed in range(4)]
@@ -75,9 +97,9 @@ def test_settings_are_drawn(method, word):
 def test_the_pitch_of_pulses(period):
     pulses = np.zeros(8000, np.float32)
     pulses[::period] = 1
-    found, voicing = find_pitch(pulses, 160)
-    assert len(found) == 51
-    assert found[5:-5].tolist() == [period] * 41
+    periods, voicing = find_pitch(pulses, 160)
+    assert len(periods) == 51
+    assert periods[5:-5].tolist() == [period] * 41
     assert voicing[5:-5].min() > 0.9
 
 
@@ -105,5 +127,5 @@ def test_the_cepstral_envelope_keeps_slow_changes_and_drops_fast_ones():
 
 
 def test_frames_are_centred_on_their_hops():
-    frames = to_frames(np.arange(1, 8, dtype=np.float32), 4, 3)
+    frames = cut_frames(np.arange(1, 8, dtype=np.float32), 4, 3)
     assert frames.tolist() == [[0, 0, 1, 2], [2, 3, 4, 5], [5, 6, 7, 0]]
