@@ -5,8 +5,8 @@
     python benchmarks/localization/corruptions.py --out /data/loc --quick    # a small set, one seed, a few corruptions
 
 Takes the corpus of `run.py` (and makes it, if OUT has none). Extracts `--copies` augmented copies of the training split by a
-recipe of `avloc.augment`, trains a system on clean clips, and continues twice: with these alone, and with copies too. Then it
-corrupts the validation split, one corruption of `avloc.augment.corruptions` at a time, before the extractors, and predicts it
+recipe of `avloc.augment`, trains a system on clean clips until validation stops rising, and continues with clips and copies. Then
+it corrupts the validation split, one corruption of `avloc.augment.corruptions` at a time, before the extractors, and predicts it
 with all networks. The features of a corruption are removed as soon as its predictions are kept. Nothing of the test split is
 read. The table goes to OUT/tables/corruptions.md.
 """
@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import corpus
 import numpy as np
+from comparing.budgets import BUDGETS
 from comparing.experiment import SystemData, Task, load_module, predict, run, score
 from comparing.systems import FEATURES, OURS, SYSTEMS
 from run import QUICK_CLIPS, prepare, say
@@ -44,10 +45,11 @@ from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.io.files import write_text
 
 SPLIT = "val"
-START = f"{OURS}_ranges"
+SYSTEM = f"{OURS}_ranges"
 """The best setting of our network's training on cached features (`run.py --systems trials`)."""
-SYSTEM = f"{OURS}_continued"
-"""The same training, continued as long again: on the clips alone, or also on their copies."""
+CONTINUED = f"{OURS}_continued"
+"""The same training, continued on clips and copies."""
+CONTINUED_BUDGET = "short"
 QUICK_CORRUPTIONS = ("pink_noise", "room", "opus", "h264", "dark")
 
 
@@ -71,7 +73,6 @@ class Options:
         out: folder for everything.
         quick: a small set.
         seeds: of the trainings.
-        budget: of the trainings.
         recipe: of the copies: `light`, `strong` or a file.
         copies: augmented copies of each training clip.
         clips: number of validation clips, drawn at random; 0: all.
@@ -83,7 +84,6 @@ class Options:
     out: Path
     quick: bool
     seeds: tuple[int, ...]
-    budget: str
     recipe: str
     copies: int
     clips: int
@@ -96,9 +96,11 @@ class Options:
         """The folder of this corpus."""
         return self.out / "quick" if self.quick else self.out
 
-    def tasks(self, copies: int, system: str = SYSTEM) -> list[Task]:
-        """The trainings of a system, one per seed, without copies (0) or with them."""
-        return [Task(system, seed, self.budget, self.folder, self.device, self.cores, copies) for seed in self.seeds]
+    def tasks(self) -> tuple[list[Task], list[Task]]:
+        """The trainings on clean clips, one per seed, and those that continue with copies."""
+        place = (self.folder, self.device, self.cores)
+        clean = [Task(SYSTEM, seed, SYSTEMS[CONTINUED].start_budget, *place) for seed in self.seeds]
+        return clean, [Task(CONTINUED, seed, CONTINUED_BUDGET, *place, self.copies) for seed in self.seeds]
 
 
 class PartialData(SystemData):
@@ -132,7 +134,6 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     add("--out", type=Path, required=True, help="folder for everything, as of run.py")
     add("--quick", action="store_true", help="a small set, one seed, a few corruptions")
     add("--seeds", help="seeds of the trainings (default: 0,1,2; with --quick: 0)")
-    add("--budget", default="short", help="of the trainings (default: short)")
     add("--recipe", default="strong", help="light, strong, or a YAML file (default: strong)")
     add("--copies", type=int, default=3, help="augmented copies of each training clip (default: 3)")
     add("--clips", type=int, default=0, help="validation clips, drawn at random (default: all)")
@@ -305,8 +306,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     prepare(options.folder, options.out, QUICK_CLIPS if options.quick else corpus.CLIPS, options.cores)
     extract_copies(options)
-    plain, augmented = options.tasks(0), options.tasks(options.copies)
-    for task in (*options.tasks(0, START), *plain, *augmented):
+    plain, augmented = options.tasks()
+    for task in (*plain, *augmented):
         if not task.result_file.is_file():
             say(run(task))
     chosen = [Corruption(name, level) for name in options.names for level in LEVELS]
@@ -318,7 +319,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     truth = SplitTruth.build(records, corpus.read_details(clips))
     caption = (
         f"{options.copies} augmented per clip by the recipe {options.recipe}, {counted(len(options.seeds), 'seed')}, "
-        f"{options.budget} budget, {counted(len(records), 'clip')}."
+        f"{BUDGETS[CONTINUED_BUDGET].epochs} epochs more, {counted(len(records), 'clip')}."
     )
     table = losses_table(Losses.measure(plain, truth, chosen), Losses.measure(augmented, truth, chosen), caption)
     write_text(options.folder / "tables" / "corruptions.md", table.to_markdown() + "\n")

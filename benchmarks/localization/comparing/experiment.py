@@ -228,10 +228,10 @@ def run(task: Task) -> str:
     if system.weights_of and not task.weights_file.is_file():
         raise AvlocError(f"{task.weights_file}: run {system.weights_of} first, {task.system} is the same network")
     if system.starts_from:
-        first = task._replace(system=system.starts_from, copies=0).weights_file
-        if not first.is_file():
-            raise AvlocError(f"{first}: run {system.starts_from} first, {task.system} starts from its weights")
-        load_state(module, first)
+        first = task._replace(system=system.starts_from, budget=system.start_budget, copies=0)
+        if not first.weights_file.is_file():
+            raise AvlocError(f"{first.weights_file}: run {first.name} first, {task.system} starts from its weights")
+        load_state(module, first.weights_file)
     task.forget()
     training = Training(0.0, 0) if system.weights_of else train(task, module, data)
     load_weights(module, task)

@@ -43,6 +43,7 @@ class System:
         data: other options of `avloc.datasets.FeatureData`.
         held_back: methods whose clips are left out of the training, so that validation meets them as unseen ones.
         starts_from: another system, with whose trained weights the training begins; empty: with random ones.
+        start_budget: the budget of that system's training.
     """
 
     network: str
@@ -60,6 +61,7 @@ class System:
     data: Mapping[str, object] = field(default_factory=dict)
     held_back: tuple[str, ...] = ()
     starts_from: str = ""
+    start_budget: str = ""
 
     @property
     def monitor(self) -> str:
@@ -74,7 +76,7 @@ class System:
         settings += [self.extractors] if self.extractors != FEATURES else []
         settings += [self.data] if self.data else []
         settings += [self.held_back] if self.held_back else []
-        settings += [f"starts from {self.starts_from}"] if self.starts_from else []
+        settings += [f"starts from {self.starts_from}, {self.start_budget}"] if self.starts_from else []
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
 
     @property
@@ -378,9 +380,11 @@ HELD_BACK = {
     for fold, methods in FOLDS.items()
     for name, system in _HELD_BACK.items()
 }
-# A training that begins where that on clean clips has ended: on these alone, or also on augmented copies (`corruptions.py`).
+# A training that begins where the long one on clean clips has ended, for augmented copies (`corruptions.py`).
 CONTINUED = {
-    f"{OURS}_continued": replace(_RANGES, title="BoundaryTransformer, continued", lr=1e-3, starts_from=f"{OURS}_ranges")
+    f"{OURS}_continued": replace(
+        _RANGES, title="BoundaryTransformer, continued", lr=1e-3, starts_from=f"{OURS}_ranges", start_budget="long"
+    )
 }
 SYSTEMS = (
     MAIN

@@ -26,11 +26,12 @@ def filmed_corpus(small_corpus, monkeypatch):
             frames = random.integers(60, 200, (25, 48, 48, 3), dtype=np.uint8)
             write_mp4(small_corpus / "clips" / record.file, frames, random.normal(0, 0.1, 16000).astype(np.float32))
     shutil.rmtree(small_corpus / "features")
-    for name in (corruptions.START, corruptions.SYSTEM):
+    for name in (corruptions.SYSTEM, corruptions.CONTINUED):
         system = experiment.SYSTEMS[name]
         small = replace(system, arguments={**system.arguments, "width": 8, "heads": 2, "levels": 1})
         monkeypatch.setitem(experiment.SYSTEMS, name, small)
-    monkeypatch.setitem(experiment.BUDGETS, "short", replace(budgets.BUDGETS["short"], epochs=1))
+    for budget in ("short", "long"):
+        monkeypatch.setitem(experiment.BUDGETS, budget, replace(budgets.BUDGETS["short"], name=budget, epochs=1))
 
     def prepare(folder, out, clips, workers):
         files = [r.file for split in ("train", "val") for r in corpus.read_records(folder / "clips", split)]
@@ -73,9 +74,14 @@ def test_the_quick_form_trains_corrupts_and_draws_the_table(filmed_corpus, monke
     assert all(line.count("→") == 3 for line in lines[2:])
     assert "of 3 cases" in text
     assert levels == [1, 2, 3]
-    assert len(list((filmed_corpus / "predictions").glob("val-*/short/*.npz"))) == 3 * 2
-    trained = sorted(path.name.rsplit("-0-", 1)[0] for path in (filmed_corpus / "runs" / "short").glob("*ranges*.ckpt"))
-    assert trained == ["boundary_transformer_ranges"]  # which both others continue
+    assert len(list((filmed_corpus / "predictions").glob("val-*/*/*.npz"))) == 3 * 2
+    trained = sorted(
+        path.relative_to(filmed_corpus / "runs").as_posix() for path in filmed_corpus.glob("runs/*/*.ckpt")
+    )
+    assert [name.partition("-")[0] for name in trained] == [
+        "long/boundary_transformer_ranges",
+        "short/boundary_transformer_continued",
+    ]
     assert not any((filmed_corpus / "corrupted").iterdir())  # features are removed, and the clean ones stay
     assert clean.files("residual_grid")
     capsys.readouterr()
@@ -110,7 +116,7 @@ def test_a_part_of_the_validation_clips(filmed_corpus):
     assert corruptions.files_of(replace(options, clips=1000), "val") == every
     assert len(corruptions.files_of(options, "train")) > 2
     corruptions.prepare(filmed_corpus, filmed_corpus, 0, 0)
-    task, corruption = options.tasks(0)[0], corruptions.Corruption("hum", 1)
+    task, corruption = options.tasks()[0][0], corruptions.Corruption("hum", 1)
     data = corruptions.PartialData(task, chosen)
     assert [record.file for record in data.split("val").records] == chosen
     assert not corruptions.has_predictions(task, corruption, chosen)

@@ -24,7 +24,7 @@ def small_systems(monkeypatch, small_corpus):
         "averaged": replace(system, title="averaged", arguments=sizes),
         "decoded": replace(system, title="decoded", weights_of="actionformer"),
         "alone": replace(system, title="alone", modality="audio"),
-        "continued": replace(system, title="continued", starts_from="actionformer"),
+        "continued": replace(system, title="continued", starts_from="actionformer", start_budget="short"),
     }
     monkeypatch.setattr(experiment, "SYSTEMS", small)
     patched = {
@@ -233,7 +233,7 @@ def test_a_training_may_continue_another(task, monkeypatch):
     from comparing import experiment
 
     continued = task._replace(system="continued")
-    with pytest.raises(AvlocError, match=r"run actionformer first, continued starts from its weights"):
+    with pytest.raises(AvlocError, match=r"run actionformer, seed 0, short first, continued starts from its weights"):
         experiment.run(continued)
     experiment.run(task)
     trained, begun = torch.load(task.weights_file, weights_only=True)["state_dict"], {}
