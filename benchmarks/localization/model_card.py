@@ -190,9 +190,10 @@ def _identity(facts: Facts) -> Iterator[str]:
         described, training = network["description"], network["training"]
         epochs = f", {training['epochs']} epochs" if training["epochs"] else ""
         size = f"{network['parameters']:,} parameters, {network['bytes'] / 1e6:.2f} MB"
-        copies = f"augmented copies of each clip ({training['copies']}, `{training['recipe']}`)"
-        more = f", then {training['copies_epochs']} epochs more with {copies}" if training["copies"] else ""
-        trained = f"{described['date']}: configuration `{training['config']}`{epochs}, seed {training['seed']}{more}"
+        rate = f", rate {training['lr']:g}" if training["lr"] else ""
+        copies = training["copies"]
+        augmented = f", {copies} augmented copies of each clip (`{training['recipe']}`)" if copies else ""
+        trained = f"{described['date']}: configuration `{training['config']}`{epochs}{rate}{augmented}, seed {training['seed']}"
         identity = (described["version"], trained, size, f"`{described['sha256'][:12]}`")
         rows.append((described["name"], TITLES[streams], *identity))
     yield from _table(

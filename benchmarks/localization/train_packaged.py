@@ -5,11 +5,10 @@
     python benchmarks/localization/train_packaged.py --out /data/loc --footage /data/footage/both.json   # also real footage
     python benchmarks/localization/train_packaged.py --out own --dataset lavdf --root demo/clips --store demo/features
 
-Trains a network for both streams, one for sound alone and one for pictures alone (`NETWORKS`), first on clean clips, then also on
-augmented copies. Probabilities are calibrated on the validation split; there the operating point is chosen too: the lowest
-score with at most `ALARMS_PER_MINUTE` on clips that are genuine in the network's streams. The files go into the package's folder
-of networks, and the card into docs/model_card.md. Finished trainings in OUT are kept, so that the same command with `--final` or
-`--footage` only adds figures.
+Trains a network for both streams, one for sound alone and one for pictures alone (`NETWORKS`). Probabilities are calibrated on
+the validation split; there the operating point is chosen too: the lowest score with at most `ALARMS_PER_MINUTE` on clips that are
+genuine in the network's streams. The files go into the package's folder of networks, and the card into docs/model_card.md.
+Finished trainings in OUT are kept, so that the same command with `--final` or `--footage` only adds figures.
 """
 
 from __future__ import annotations
@@ -93,7 +92,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--store", type=Path, help="folder of their features (default: OUT/features)")
     parser.add_argument("--dataset", default="avdeepfake1m", help="layout of the clips (default: avdeepfake1m)")
     parser.add_argument("--config", default="demo", help="configuration of the training (default: demo)")
-    parser.add_argument("--epochs", type=int, help="of all trainings (default: of each its own)")
+    parser.add_argument("--epochs", type=int, help="of all networks (default: of each its own)")
+    parser.add_argument("--lr", type=float, help="highest learning rate of all networks (default: of each its own)")
     parser.add_argument("--seed", type=int, default=0, help="of the training (default: 0)")
     parser.add_argument(
         "--copies", type=int, help="augmented copies of each training clip (default: of each network its own)"

@@ -35,16 +35,16 @@ class DataFacts(TypedDict):
 
 
 class TrainingFacts(TypedDict):
-    """The settings of a training: `epochs` are null for those of the configuration, `trained` is a day as 2026-11-26.
+    """The settings of a training: `epochs` and `lr` are null for those of the configuration, `trained` a day as 2026-11-26.
 
-    It continued for `copies_epochs` with `copies` augmented copies of each clip, by `recipe`, if these are not 0.
+    `copies` is the number of augmented copies of each clip, by `recipe`.
     """
 
     config: str
     epochs: int | None
+    lr: float | None
     seed: int
     copies: int
-    copies_epochs: int
     recipe: str
     trained: str
 

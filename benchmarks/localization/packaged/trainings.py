@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,30 +17,31 @@ from avloc.training import train
 
 TRAININGS = "packaged"
 """The folder of the trainings, in OUT."""
-COPIES_EPOCHS, COPIES_LR = 6, 1e-3
-"""The length and the highest learning rate of the training that continues on copies."""
 
 
 class NetworkTraining(NamedTuple):
-    """The training of one network of the package: on clean clips, then, with copies, on these and their copies.
+    """The training of one network of the package.
 
     Attributes:
         words: options beside those of all networks.
-        epochs: on clean clips, and then with copies; None: the configuration's, and `COPIES_EPOCHS`.
+        epochs: None: the configuration's.
+        lr: the highest learning rate; None: the configuration's.
         copies: augmented copies of each training clip.
     """
 
     words: tuple[str, ...] = ()
     epochs: int | None = None
-    copies: int = 3
+    lr: float | None = None
+    copies: int = 0
 
 
 NETWORKS: Mapping[str, NetworkTraining] = {
-    "both": NetworkTraining(),
-    "audio": NetworkTraining(("--data.modality", "audio", "--model.model.width", "80")),
-    "visual": NetworkTraining(("--data.modality", "visual", "--model.model.width", "80")),
+    "both": NetworkTraining(epochs=6, lr=2e-3, copies=3),
+    "audio": NetworkTraining(("--data.modality", "audio", "--model.model.width", "80"), epochs=6, lr=2e-3, copies=3),
+    "visual": NetworkTraining(("--data.modality", "visual", "--model.model.width", "80"), epochs=6, lr=2e-3, copies=3),
 }
-"""By the streams that a network judges. Copies make a network robust (docs/augment.md)."""
+"""By the streams that a network judges. On corrupted validation clips, a network that learns from copies from the beginning raises
+no false alarms; one that continues a long training on clean clips finds more, and raises them (docs/augment.md)."""
 
 
 class Data(NamedTuple):
@@ -64,7 +65,7 @@ class Data(NamedTuple):
 
 def training_of(streams: str, options: argparse.Namespace) -> NetworkTraining:
     """The training of a network, with the options of the command line in place of its own."""
-    given = {name: getattr(options, name) for name in ("epochs", "copies")}
+    given = {name: getattr(options, name) for name in ("epochs", "lr", "copies")}
     return NETWORKS[streams]._replace(**{name: value for name, value in given.items() if value is not None})
 
 
@@ -72,48 +73,30 @@ def run_training(streams: str, data: Data, options: argparse.Namespace) -> Path:
     """Train a network, or continue, or return the checkpoint of a finished training.
 
     Raises:
-        AvlocError: if a finished training, or its first stage, had other settings.
+        AvlocError: if the finished training had other settings.
     """
-    training = training_of(streams, options)
-    clean = {"config": options.config, "epochs": training.epochs, "seed": options.seed}
-    clean_options = [] if training.epochs is None else ["--trainer.max_epochs", str(training.epochs)]
-    if not training.copies:
-        settings = {**clean, "copies": 0, "copies_epochs": 0, "recipe": ""}
-        return _run_stage(streams, settings, [*training.words, *clean_options], data, options)
-    first = _run_stage(f"{streams}-clean", clean, [*training.words, *clean_options], data, options)
-    epochs = COPIES_EPOCHS if training.epochs is None else training.epochs
-    settings = {**clean, "copies": training.copies, "copies_epochs": epochs, "recipe": options.recipe}
-    words = ["--init", str(first), "--data.copies", str(training.copies)]
-    words += ["--model.lr", f"{COPIES_LR:g}", "--trainer.max_epochs", str(epochs)]
-    return _run_stage(streams, settings, [*training.words, *words], data, options)
-
-
-def _run_stage(
-    name: str, settings: Mapping[str, object], words: Sequence[str], data: Data, options: argparse.Namespace
-) -> Path:
-    """Run `avloc train`, and keep its best checkpoint by a name, with its settings and the day beside it."""
-    folder = options.out / TRAININGS
-    final, facts = folder / f"{name}.ckpt", folder / f"{name}.json"
+    folder, training = options.out / TRAININGS, training_of(streams, options)
+    final, facts = folder / f"{streams}.ckpt", folder / f"{streams}.json"
+    settings = {"config": options.config, "epochs": training.epochs, "seed": options.seed, "lr": training.lr}
+    settings |= {"copies": training.copies, "recipe": options.recipe if training.copies else ""}
     if final.is_file():
         kept = read_json(facts, "settings of a finished training")
         if {**kept, "trained": ""} != {**settings, "trained": ""}:
-            raise AvlocError(
-                f"{facts}: a training with other settings, want {settings}; remove {final.name}, or name another OUT"
-            )
+            cure = f"remove {final.name}, or name another OUT"
+            raise AvlocError(f"{facts}: a training with other settings, want {settings}; {cure}")
         return final
-    common = ["--config", options.config, "--data.dataset", data.dataset, "--data.root", str(data.root)]
-    common += [
-        "--data.store",
-        str(data.store),
-        "--data.seed",
-        str(options.seed),
-        "--seed_everything",
-        str(options.seed),
-    ]
-    common += ["--trainer.default_root_dir", str(folder / f"training-{name}")]
+    words = ["--config", options.config, "--data.dataset", data.dataset, "--data.root", str(data.root)]
+    words += ["--data.store", str(data.store), "--data.seed", str(options.seed), "--seed_everything", str(options.seed)]
+    words += ["--trainer.default_root_dir", str(folder / f"training-{streams}"), *training.words]
+    if training.epochs is not None:
+        words += ["--trainer.max_epochs", str(training.epochs)]
+    if training.lr is not None:
+        words += ["--model.lr", str(training.lr)]
+    if training.copies:
+        words += ["--data.copies", str(training.copies)]
     if not sys.stderr.isatty():
-        common += ["--trainer.enable_progress_bar", "false"]
-    best = train(parse_training([*common, *words]).words)
+        words += ["--trainer.enable_progress_bar", "false"]
+    best = train(parse_training(words).words)
     write_json(facts, {**settings, "trained": datetime.date.today().isoformat()})
     copy_file(best, final)
     return final

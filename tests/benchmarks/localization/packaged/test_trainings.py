@@ -18,7 +18,7 @@ def trainings():
 
 def options(folder, **given):
     """The options of train_packaged.py without those of a training, or with some."""
-    values = {"out": folder, "config": "demo", "seed": 7, "recipe": "light", "epochs": None, "copies": None}
+    values = {"out": folder, "config": "demo", "seed": 7, "recipe": "light", "epochs": None, "lr": None, "copies": None}
     return SimpleNamespace(**(values | given))
 
 
@@ -50,50 +50,27 @@ def value_of(words, name):
     return words[words.index(name) + 1] if name in words else None
 
 
-def test_a_training_on_copies_continues_the_one_on_clean_clips(trainings, trained, tmp_path):
-    data, given = trainings.Data("lavdf", tmp_path, tmp_path / "store"), options(tmp_path, copies=2)
+def test_a_training_leaves_its_checkpoint_and_its_settings(trainings, trained, tmp_path):
+    data, given = trainings.Data("lavdf", tmp_path, tmp_path / "store"), options(tmp_path, copies=2, lr=0.002, epochs=5)
     final = trainings.run_training("audio", data, given)
-    clean = tmp_path / "packaged" / "audio-clean.ckpt"
-    assert (clean.read_text(), final.read_text()) == ("weights 1", "weights 2")
-    first, second = trained
-    names = ("--init", "--data.copies", "--model.lr", "--trainer.max_epochs")
-    assert [value_of(first, name) for name in names] == [None] * 4
-    assert [value_of(second, name) for name in names] == [str(clean), "2", "0.001", "6"]
-    assert [value_of(words, "--data.modality") for words in trained] == ["audio"] * 2
-    assert value_of(first, "--trainer.default_root_dir") != value_of(second, "--trainer.default_root_dir")
+    assert final.read_text() == "weights 1"
+    (words,) = trained
+    names = ("--data.copies", "--model.lr", "--trainer.max_epochs", "--data.modality", "--data.seed")
+    assert [value_of(words, name) for name in names] == ["2", "0.002", "5", "audio", "7"]
     settings = read_json(tmp_path / "packaged" / "audio.json", "settings")
-    assert [settings[name] for name in ("copies", "copies_epochs", "recipe", "seed", "epochs")] == [
-        2,
-        6,
-        "light",
-        7,
-        None,
-    ]
+    assert [settings[name] for name in ("copies", "recipe", "lr", "seed", "epochs")] == [2, "light", 0.002, 7, 5]
     assert trainings.run_training("audio", data, given) == final
-    final.unlink()
-    trainings.run_training("audio", data, given)
-    assert len(trained) == 3  # a finished first stage is kept
-    assert value_of(trained[2], "--init") == str(clean)
+    assert len(trained) == 1  # a finished training is kept
+    with pytest.raises(
+        AvlocError, match=r"audio\.json: a training with other settings, want .*; remove audio\.ckpt, or"
+    ):
+        trainings.run_training("audio", data, options(tmp_path, copies=3, lr=0.002, epochs=5))
 
 
 def test_a_training_without_copies(trainings, trained, tmp_path):
     data = trainings.Data("lavdf", tmp_path, tmp_path / "store")
     trainings.run_training("both", data, options(tmp_path, copies=0, epochs=5))
     (words,) = trained
-    assert [value_of(words, name) for name in ("--init", "--data.copies", "--trainer.max_epochs")] == [None, None, "5"]
+    assert [value_of(words, name) for name in ("--data.copies", "--trainer.max_epochs")] == [None, "5"]
     settings = read_json(tmp_path / "packaged" / "both.json", "settings")
-    assert [settings[name] for name in ("copies", "copies_epochs", "recipe", "epochs")] == [0, 0, "", 5]
-
-
-@pytest.mark.parametrize(("removed", "given"), [("", {"copies": 3}), ("audio.ckpt", {"copies": 2, "seed": 8})])
-def test_a_finished_stage_with_other_settings_is_refused(trainings, trained, tmp_path, removed, given):
-    data = trainings.Data("lavdf", tmp_path, tmp_path / "store")
-    trainings.run_training("audio", data, options(tmp_path, copies=2))
-    if removed:
-        (tmp_path / "packaged" / removed).unlink()
-    name = "audio-clean" if removed else "audio"
-    with pytest.raises(
-        AvlocError, match=rf"{name}\.json: a training with other settings, want .*; remove {name}\.ckpt"
-    ):
-        trainings.run_training("audio", data, options(tmp_path, **given))
-    assert len(trained) == 2
+    assert [settings[name] for name in ("copies", "recipe", "epochs")] == [0, "", 5]
