@@ -40,8 +40,8 @@ NETWORKS: Mapping[str, NetworkTraining] = {
     "audio": NetworkTraining(("--data.modality", "audio", "--model.model.width", "80"), epochs=6, lr=2e-3, copies=3),
     "visual": NetworkTraining(("--data.modality", "visual", "--model.model.width", "80"), epochs=6, lr=2e-3, copies=3),
 }
-"""By the streams that a network judges. On corrupted validation clips, a network that learns from copies from the beginning raises
-no false alarms; one that continues a long training on clean clips finds more, and raises them (docs/augment.md)."""
+"""By the streams that a network judges. On corrupted validation clips, a network that learns from copies from the beginning
+raises no false alarms; one that continues a long training on clean clips finds more, and raises them (docs/augment.md)."""
 
 
 class Data(NamedTuple):
