@@ -65,8 +65,8 @@ class Data(NamedTuple):
 
 def training_of(streams: str, options: argparse.Namespace) -> NetworkTraining:
     """The training of a network, with the options of the command line in place of its own."""
-    given = {name: getattr(options, name) for name in ("epochs", "lr", "copies")}
-    return NETWORKS[streams]._replace(**{name: value for name, value in given.items() if value is not None})
+    overrides = {name: getattr(options, name) for name in ("epochs", "lr", "copies")}
+    return NETWORKS[streams]._replace(**{name: value for name, value in overrides.items() if value is not None})
 
 
 def run_training(streams: str, data: Data, options: argparse.Namespace) -> Path:
