@@ -22,7 +22,7 @@ from avloc.datasets.examples.example import FeatureExample
 from avloc.datasets.examples.mixing import PLACES, fade_weights, holds_sound
 from avloc.datasets.examples.raw_rows import Samples, from_samples, to_samples
 from avloc.datasets.synthetic.channel import match_channel
-from avloc.datasets.synthetic.copy_synthesis import METHODS, available_methods, cut_frames
+from avloc.datasets.synthetic.copy_synthesis import METHODS, available_methods, cut_frames, overlap_add
 
 Floats = npt.NDArray[np.float64]
 Random = np.random.Generator
@@ -59,16 +59,14 @@ class Sound(NamedTuple):
     Attributes:
         samples: (N,) in [−1, 1); those of gaps are zeros.
         start_s: time of the first one.
-        power: mean square of the samples outside of gaps; 0 without any.
-        background: power of the background in each frequency, (K,).
+        present: those outside of gaps.
         gaps: stretches without sound.
         forged: stretches with a forgery of the sound or the picture.
     """
 
     samples: Samples
     start_s: float
-    power: float
-    background: Floats
+    present: Samples
     gaps: list[Span]
     forged: list[Span]
 
@@ -84,8 +82,17 @@ class Sound(NamedTuple):
             Span(*(round((t - rows.grid.start_s) * DEFAULT_SAMPLE_RATE) for t in segment))
             for segment in video_record(example.record).segments
         ]
-        power = float(np.mean(present**2)) if len(present) else 0.0
-        return cls(samples, rows.grid.start_s, power, background_power(present), gaps, spans)
+        return cls(samples, rows.grid.start_s, present, gaps, spans)
+
+    @property
+    def power(self) -> float:
+        """Mean square of the samples outside of gaps; 0 without any."""
+        return float(np.mean(self.present**2)) if len(self.present) else 0.0
+
+    @property
+    def background(self) -> Floats:
+        """Power of the background in each frequency: (K,)."""
+        return background_power(self.present)
 
 
 def revoice_words(
@@ -110,7 +117,7 @@ def revoice_words(
         return None
     sound = Sound.of(example)
     methods = (*available_methods(), *([OTHER_VOICE] if other_voices else []))
-    changed, words = sound.samples.copy(), list[Span]()
+    changed, background, words = sound.samples.copy(), sound.background, list[Span]()
     for _ in range(int(random.integers(1, MOST_WORDS + 1))):
         word = find_word(sound, words, random)
         if word is None:
@@ -120,7 +127,7 @@ def revoice_words(
         if forged is None:
             continue
         forged = match_channel(forged, genuine)
-        forged = np.clip(forged + missing_background(forged, sound.background, random), -1, 1)
+        forged = np.clip(forged + missing_background(forged, background, random), -1, 1)
         changed[word.begin : word.end] += fade_weights(len(genuine)) * (forged - genuine)
         words.append(word)
     if not words:
@@ -223,7 +230,4 @@ def missing_background(word: Samples, power: Floats, random: Random) -> Samples:
     window = np.sin(np.pi * (np.arange(NOISE_FRAME) + 0.5) / NOISE_FRAME)
     frames = random.normal(0, 1, (len(word) // hop + 2, NOISE_FRAME))
     shaped = np.fft.irfft(np.fft.rfft(frames) * gain, NOISE_FRAME) * window
-    noise = np.zeros((len(shaped) + 1) * hop)
-    for k, frame in enumerate(shaped):
-        noise[k * hop : k * hop + NOISE_FRAME] += frame
-    return noise[hop : hop + len(word)].astype(np.float32)
+    return overlap_add(shaped, window**2, hop, len(word))

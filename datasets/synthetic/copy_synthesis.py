@@ -41,13 +41,15 @@ def griffin_lim(samples: Samples, random: Random) -> Samples:
     (999,)
     """
     n_fft = int(random.choice([512, 1024, 2048]))
-    settings = {
-        "hop": n_fft // int(random.choice([4, 8])),
-        "bands": int(random.choice(MEL_BANDS)) if random.random() < 0.8 else 0,
-        "iterations": int(random.integers(4, 33)),
-    }
     with one_thread():
-        return forge.estimate_phases(samples, n_fft=n_fft, momentum=float(random.choice([0.0, 0.9, 0.99])), **settings)
+        return forge.estimate_phases(
+            samples,
+            n_fft=n_fft,
+            hop=n_fft // int(random.choice([4, 8])),
+            bands=int(random.choice(MEL_BANDS)) if random.random() < 0.8 else 0,
+            iterations=int(random.integers(4, 33)),
+            momentum=float(random.choice([0.0, 0.9, 0.99])),
+        )
 
 
 def source_filter(samples: Samples, random: Random) -> Samples:
@@ -74,7 +76,7 @@ def source_filter(samples: Samples, random: Random) -> Samples:
     source = _make_source(period, voiced, hop, random)[: len(samples)]
     shaped = np.fft.irfft(np.fft.rfft(cut_frames(source, size, hop) * window, N_FFT) * envelope)[:, :size]
     shaped *= np.sqrt((frames**2).sum(1) / np.maximum((shaped**2).sum(1), SMALLEST_POWER))[:, None]
-    return _overlap_add(shaped * window, window**2, hop, len(samples))
+    return overlap_add(shaped * window, window**2, hop, len(samples))
 
 
 def cut_frames(samples: npt.NDArray[np.floating], size: int, hop: int) -> Floats:
@@ -88,7 +90,7 @@ def cut_frames(samples: npt.NDArray[np.floating], size: int, hop: int) -> Floats
     return padded[np.arange(count)[:, None] * hop + np.arange(size)]
 
 
-def _overlap_add(frames: Floats, weights: Floats, hop: int, length: int) -> Samples:
+def overlap_add(frames: Floats, weights: Floats, hop: int, length: int) -> Samples:
     """Add frames (F, S), as `cut_frames` cut them, and divide by the sum of their weights (S,): (length,)."""
     count, size = frames.shape
     total, weight = np.zeros((2, (count - 1) * hop + size))
