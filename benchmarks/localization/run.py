@@ -28,6 +28,7 @@ from typing import Any
 
 import corpus
 import materials
+import whisper_weights
 from comparing import kept
 from comparing.budgets import BUDGETS
 from comparing.comparison import NOT_QUICK, SYSTEM_GROUPS, RunOptions, describe_missing, finished, parse_names
@@ -62,9 +63,7 @@ def parse(arguments: Sequence[str] | None = None) -> RunOptions:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--out", type=Path, required=True, help="folder for everything")
-    add(
-        "--systems", default="main", help="main, ablation, trials, front_ends, held_back, all, or names (default: main)"
-    )
+    add("--systems", default="main", help=f"{', '.join(SYSTEM_GROUPS)}, or names (default: main)")
     add("--seeds", default="0,1,2", help="seeds of the trainings (default: 0,1,2)")
     add("--budgets", default="short", help="short, long, all, or both with a comma (default: short)")
     add("--jobs", type=int, default=1, help="runs at a time, each with its share of the cores (default: 1)")
@@ -105,7 +104,8 @@ def prepare(out: Path, materials_out: Path, clips: int, workers: int, extractors
         records = corpus.make(
             out / "clips", speech, materials_out / "cache", clips, workers, progress=bar.update, log=say
         )
-    settings = ExtractionSettings(out / "clips", tuple((name, {}) for name in extractors), workers=workers)
+    chosen = tuple((name, extractor_arguments(name, materials_out / "cache")) for name in extractors)
+    settings = ExtractionSettings(out / "clips", chosen, workers=workers)
 
     def count_clips(event: job.JobEvent) -> None:
         if isinstance(event, ClipReport):
@@ -118,6 +118,13 @@ def prepare(out: Path, materials_out: Path, clips: int, workers: int, extractors
         report = job.extract(files, FeatureStore(out / "features"), settings, progress=count_clips)
     if report.failed:
         raise AvlocError(f"{out}: {report.failed} clips could not be read: {report.failures}")
+
+
+def extractor_arguments(name: str, cache: Path) -> dict[str, object]:
+    """The arguments of an extractor; weights are fetched to the cache."""
+    if name != "whisper_base":
+        return {}
+    return {"weights": str(whisper_weights.fetch(cache / "whisper-base")), "layers": "1-4"}
 
 
 def say(text: str) -> None:

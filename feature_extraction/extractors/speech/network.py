@@ -201,7 +201,12 @@ class SpeechNetwork(NetworkExtractor):
         if len(signals[-1]) < len(signals[0]):
             mask = self.on_device((torch.arange(data.shape[1]) < lengths[:, None]).long())
         with self.running():
-            states = [state.float() for state in self.states(self.on_device(data), mask)]
-            merged = torch.stack(states).mean(0) if self.mean else torch.cat(states, dim=-1)  # B, T, dim
-        values = merged.cpu().numpy()
+            values = self.merge(self.states(self.on_device(data), mask)).cpu().numpy()
         return [v[: self.timing.rows(len(signal))] for v, signal in zip(values, signals, strict=True)]
+
+    def merge(self, states: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The rows (B, T, dim) of the chosen states: their mean, or all side by side."""
+        import torch
+
+        whole = [state.float() for state in states]
+        return torch.stack(whole).mean(0) if self.mean else torch.cat(whole, dim=-1)

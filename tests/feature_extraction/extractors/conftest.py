@@ -123,7 +123,21 @@ def speech_arguments(folder: Path) -> dict[str, dict[str, object]]:
         arguments |= {name: {"weights": str(folder / kind)} for name in names}
     _save_original_wavlm(folder / "wavlm.pt", extractor_mode="layer_norm")
     arguments["resemblyzer"] = {"weights": _save_voice_encoder(folder / "voice.pt")}
+    whisper = _save_whisper(folder / "whisper")
+    arguments |= {name: {"weights": whisper} for name in ("whisper_base", "whisper_small", "whisper_large_v3")}
     return arguments | {"s3prl": {"upstream": "wavlm_base_plus", "weights": str(folder / "wavlm.pt")}}
+
+
+def _save_whisper(folder: Path) -> str:
+    """Save a small random Whisper with three layers in its encoder."""
+    from transformers import WhisperConfig, WhisperModel
+
+    torch.manual_seed(0)
+    encoder = {"encoder_layers": 3, "encoder_attention_heads": 2, "encoder_ffn_dim": 24}
+    decoder = {"decoder_layers": 1, "decoder_attention_heads": 2, "decoder_ffn_dim": 24}
+    special = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"), 0)
+    WhisperModel(WhisperConfig(vocab_size=7, d_model=16, **encoder, **decoder, **special)).save_pretrained(folder)
+    return str(folder)
 
 
 def _save_voice_encoder(path: Path) -> str:

@@ -41,13 +41,13 @@ class Peak(Extractor):
 
 # Without the package that carries its networks, `speech_embedding` has tests of its own alone.
 BUILDABLE = [name for name in EXTRACTORS if name != "speech_embedding" or find_spec("onnxruntime")]
-ALIKE = ("mc3_18", "r2plus1d_18", "mvit_v1_b")
-"""Networks with windows and code of others, r3d_18 and mvit_v2_s."""
+ALIKE = ("mc3_18", "r2plus1d_18", "mvit_v1_b", "whisper_small", "whisper_large_v3")
+"""Networks with windows and code of others: r3d_18, mvit_v2_s and whisper_base."""
 
 
 def expected_rows(extractor, duration_s):
     """A row per hop begun; for a network whose rows start late, only those that see nothing behind the clip."""
-    if extractor.start_offset_s:
+    if extractor.start_offset_s > 0:
         return int((duration_s - extractor.receptive_field_s) / extractor.hop_s + 1e-6) + 1
     return int(np.ceil(duration_s / extractor.hop_s - 1e-6))
 

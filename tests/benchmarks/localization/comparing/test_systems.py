@@ -37,6 +37,23 @@ def test_front_ends_read_samples_and_judge_the_audio_alone():
     ]
 
 
+def test_pretrained_features_replace_the_spectra_alone():
+    from comparing.systems import DECODING_TRIALS, PRETRAINED, REFERENCES, build_network
+
+    assert [*PRETRAINED] == [
+        f"{name}_whisper" for name in ("boundary_transformer", "actionformer", "ummaformer", "tridet", "audio_alone")
+    ]
+    for name, system in PRETRAINED.items():
+        short = name.removesuffix("_whisper")
+        with_spectra = REFERENCES.get(short) or DECODING_TRIALS[f"{short}_decoding"]
+        changed = {key for key, value in system.arguments.items() if with_spectra.arguments[key] != value}
+        assert changed == {
+            *("audio_dim", "audio_rows_per_step", "audio_spectral_channels", "audio_spectral_differences")
+        }
+        assert (system.lr, system.hop_s, system.weights_of) == (with_spectra.lr, with_spectra.hop_s, "")
+        assert build_network(system).stems[0].project.in_features == 2048  # four layers of 512
+
+
 def test_folds_hold_back_every_sound_method_once():
     from comparing.systems import FOLDS, HELD_BACK, SYSTEMS
     from forging.forgers import SOUND, UNSEEN_MOUTH, UNSEEN_SOUND
@@ -67,9 +84,11 @@ def test_main_systems_have_the_same_trials_front_ends_and_short_heads():
 def test_streams_come_at_their_own_rate_but_for_version_0_1():
     from comparing.systems import SYSTEMS
 
+    hops_s = {"logspec": 0.01, "waveform": 0.01, "whisper_base": 0.02, "residual_grid": 0.04}
     for name, system in SYSTEMS.items():
         rates = [system.arguments[f"{modality}_rows_per_step"] for modality in ("audio", "visual")]
-        expected = [None, None] if name == "version_0_1" else [system.hop_s / 0.01, system.hop_s / 0.04]
+        own = [system.hop_s / hops_s[extractor] for extractor in system.extractors]
+        expected = [None, None] if name == "version_0_1" else own
         assert rates == pytest.approx(expected), name
 
 
