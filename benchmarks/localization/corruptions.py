@@ -24,6 +24,7 @@ import corpus
 import numpy as np
 from comparing.budgets import BUDGETS
 from comparing.experiment import SystemData, Task, load_module, predict, run, score
+from comparing.features import extraction_settings
 from comparing.systems import FEATURES, OURS, SYSTEMS
 from run import QUICK_CLIPS, prepare, say
 from scoring.predictions import SplitPredictions
@@ -172,7 +173,7 @@ def corruptions_without_codec() -> list[str]:
 
 def extraction(options: Options) -> ExtractionSettings:
     """The extraction settings of the corpus' features."""
-    return ExtractionSettings(options.folder / "clips", tuple((name, {}) for name in FEATURES), workers=options.cores)
+    return extraction_settings(options.folder / "clips", FEATURES, options.out / "cache", options.cores)
 
 
 def files_of(options: Options, split: str) -> list[str]:

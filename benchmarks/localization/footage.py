@@ -67,10 +67,10 @@ class UnseenMethods(NamedTuple):
 
 
 @cache
-def load_unseen(cache_folder: Path) -> UnseenMethods:
+def load_unseen(folder: Path) -> UnseenMethods:
     """Load the methods that no training met; packages and spoken words are kept in a folder."""
     lines: list[str] = []
-    sounds, mouths = sound_forgers.load_forgers(cache_folder, lines.append), mouth_forgers.load_forgers(lines.append)
+    sounds, mouths = sound_forgers.load_forgers(folder, lines.append), mouth_forgers.load_forgers(lines.append)
     methods = Methods(
         {name: sounds[name] for name in sorted(forgers.UNSEEN_SOUND) if name in sounds},
         {name: mouths[name] for name in sorted(forgers.UNSEEN_MOUTH) if name in mouths},
@@ -80,9 +80,9 @@ def load_unseen(cache_folder: Path) -> UnseenMethods:
     return UnseenMethods(methods, [reasons.get(name, f"forger {name} is left out: no such module") for name in missing])
 
 
-def load_methods(cache_folder: Path) -> Methods:
+def load_methods(folder: Path) -> Methods:
     """The methods that no training met, as far as they can be had here."""
-    return load_unseen(cache_folder).methods
+    return load_unseen(folder).methods
 
 
 @cache
@@ -196,8 +196,7 @@ def prepare(options: argparse.Namespace) -> tuple[FootageClips, dict[str, Any]]:
     """Make the forged set; return it with its settings."""
     from tqdm import tqdm
 
-    cache_folder = options.cache or options.out / "cache"
-    methods, missing = load_unseen(cache_folder)
+    methods, missing = load_unseen(cache_folder(options))
     for line in missing:
         print(line)
     settings = {
@@ -210,7 +209,7 @@ def prepare(options: argparse.Namespace) -> tuple[FootageClips, dict[str, Any]]:
         clips = pairs.make(
             options.out / "clips",
             folder,
-            partial(load_methods, cache_folder),
+            partial(load_methods, cache_folder(options)),
             partial(load_finder, options.language),
             settings=settings,
             rounds=options.rounds,
@@ -261,6 +260,12 @@ def evaluate(options: argparse.Namespace, clips: FootageClips, settings: Mapping
     return text
 
 
+def cache_folder(options: argparse.Namespace) -> Path:
+    """The folder of packages, spoken words and weights."""
+    folder: Path = options.cache or options.out / "cache"
+    return folder
+
+
 def methods_of_clips(options: argparse.Namespace) -> dict[str, Mapping[str, str]]:
     """The methods of each clip by modality."""
     details = corpus.read_details(options.out / "clips")
@@ -271,20 +276,23 @@ def compare(options: argparse.Namespace, clips: FootageClips, commit: str) -> st
     """Predict and score the benchmark's systems, and write their tables beside its own; returns the tables."""
     from comparing.comparison import SYSTEM_GROUPS, apply_choices, parse_names, select_choices
     from comparing.experiment import Task  # Lightning takes seconds, and the processes that forge do not need it
+    from comparing.features import extractors_of
     from real_footage import runs
 
-    runs.extract(options.out, [record.file for record in clips.records], options.cores)
     names = parse_names(options.systems, SYSTEM_GROUPS, "systems")
     group = options.systems if options.systems in SYSTEM_GROUPS else "selected"
     choices = select_choices(names, group, options.benchmark)
     for choice in choices.values():
         print(choice.sentence())
+    settings = apply_choices(names, choices)
+    files = [record.file for record in clips.records]
+    runs.extract(options.out, files, extractors_of(settings.values()), cache_folder(options), options.cores)
     tasks = {
         name: [
             Task(setting, int(seed), options.budget, options.benchmark, threads=options.cores)
             for seed in options.seeds.split(",")
         ]
-        for name, setting in apply_choices(names, choices).items()
+        for name, setting in settings.items()
     }
     labels = {name: choice.label for name, choice in choices.items()}
     tables = runs.compare(tasks, options.out, methods_of_clips(options), commit, labels=labels)

@@ -28,11 +28,11 @@ from typing import Any
 
 import corpus
 import materials
-import whisper_weights
 from comparing import kept
 from comparing.budgets import BUDGETS
 from comparing.comparison import NOT_QUICK, SYSTEM_GROUPS, RunOptions, describe_missing, finished, parse_names
 from comparing.experiment import RunResult, Task, TestTask, predict_split, read_choices, read_result, run, test
+from comparing.features import extraction_settings
 from comparing.systems import FEATURES, FOLDS, SYSTEMS
 from forging import forgers
 from scoring import ledger
@@ -50,7 +50,6 @@ from avloc.errors import AvlocError, counted
 from avloc.feature_extraction.job import run as job
 from avloc.feature_extraction.job.pipeline import ClipReport
 from avloc.feature_extraction.job.plan import ReusedClips
-from avloc.feature_extraction.job.worker import ExtractionSettings
 from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.io.files import read_json, write_text
 from avloc.io.workers import processes
@@ -104,8 +103,7 @@ def prepare(out: Path, materials_out: Path, clips: int, workers: int, extractors
         records = corpus.make(
             out / "clips", speech, materials_out / "cache", clips, workers, progress=bar.update, log=say
         )
-    chosen = tuple((name, extractor_arguments(name, materials_out / "cache")) for name in extractors)
-    settings = ExtractionSettings(out / "clips", chosen, workers=workers)
+    settings = extraction_settings(out / "clips", extractors, materials_out / "cache", workers)
 
     def count_clips(event: job.JobEvent) -> None:
         if isinstance(event, ClipReport):
@@ -118,13 +116,6 @@ def prepare(out: Path, materials_out: Path, clips: int, workers: int, extractors
         report = job.extract(files, FeatureStore(out / "features"), settings, progress=count_clips)
     if report.failed:
         raise AvlocError(f"{out}: {report.failed} clips could not be read: {report.failures}")
-
-
-def extractor_arguments(name: str, cache: Path) -> dict[str, object]:
-    """The arguments of an extractor; weights are fetched to the cache."""
-    if name != "whisper_base":
-        return {}
-    return {"weights": str(whisper_weights.fetch(cache / "whisper-base")), "layers": "1-4"}
 
 
 def say(text: str) -> None:

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from comparing.experiment import Task, read_choices
+from comparing.features import extractors_of
 from comparing.systems import (
     ABLATION,
     DECODING_TRIALS,
@@ -134,9 +135,7 @@ class RunOptions:
 
     def extractors(self) -> tuple[str, ...]:
         """The features of the systems."""
-        return tuple(
-            dict.fromkeys(name for setting in self.settings().values() for name in SYSTEMS[setting].extractors)
-        )
+        return extractors_of(self.settings().values())
 
     def tasks(self) -> list[Task]:
         """All runs, seed by seed, so that an interrupted benchmark has whole seeds."""

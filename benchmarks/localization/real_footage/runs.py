@@ -10,7 +10,7 @@ Legend: V clips, R runs (seeds of a system).
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -21,7 +21,8 @@ import torch
 from comparing.budgets import BUDGETS, BudgetedModule
 from comparing.comparison import describe_tasks
 from comparing.experiment import SystemData, Task, load_weights, predict
-from comparing.systems import FEATURES, SYSTEMS, build_network
+from comparing.features import extraction_settings
+from comparing.systems import SYSTEMS, build_network
 from scoring import ledger
 from scoring.predictions import SplitPredictions
 from scoring.report import row_label
@@ -32,7 +33,6 @@ from avloc.evaluation import Truth, read_truth
 from avloc.evaluation.bootstrap import RESAMPLES, Interval, bootstrap_intervals
 from avloc.evaluation.scoring import Evaluation
 from avloc.feature_extraction.job import run as job
-from avloc.feature_extraction.job.worker import ExtractionSettings
 from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.io.files import file_sha256
 from real_footage.alarms import Rows, Setting, choose_setting
@@ -70,13 +70,20 @@ def rows_of(predictions: SplitPredictions) -> Rows:
     return {file.removeprefix(f"{SPLIT}/"): rows for file, rows in zip(predictions.files, parts, strict=True)}
 
 
-def extract(out: Path, files: Sequence[str], workers: int) -> None:
+def extract(out: Path, files: Sequence[str], extractors: Iterable[str], cache: Path, workers: int) -> None:
     """Extract the features of the footage's clips, `out/clips`, into `out/features`; existing ones are kept.
+
+    Args:
+        out: folder of the footage.
+        files: names of its clips.
+        extractors: names of the features.
+        cache: folder of the weights of pretrained networks.
+        workers: processes; 0: this one.
 
     Raises:
         AvlocError: if a clip cannot be read.
     """
-    settings = ExtractionSettings(out / "clips", tuple((name, {}) for name in FEATURES), workers=workers)
+    settings = extraction_settings(out / "clips", extractors, cache, workers)
     report = job.extract([*files], FeatureStore(out / "features"), settings)
     if report.failed:
         raise AvlocError(f"{out}: {report.failed} clips could not be read: {report.failures}")

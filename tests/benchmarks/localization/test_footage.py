@@ -189,7 +189,7 @@ def test_tables_of_systems_lie_beside_those_of_the_benchmark(script, footage, tm
         return [Table("footage-long", "Real footage", "system", ["AP"], [(("ours",), [("1.0",)])])]
 
     monkeypatch.setattr(runs, "compare", compare)
-    monkeypatch.setattr(runs, "extract", lambda out, files, workers: calls.append((out, len(files), workers)))
+    monkeypatch.setattr(runs, "extract", lambda out, files, *others: calls.append((out, len(files), *others)))
     aps = {"boundary_map": 0.3, "boundary_map_slow": 0.4}
     choice = Choice("boundary_map", aps)
     monkeypatch.setattr(comparison, "read_choices", lambda folder: {"boundary_map": choice})
@@ -205,7 +205,7 @@ def test_tables_of_systems_lie_beside_those_of_the_benchmark(script, footage, tm
     ]
     options = ["--rounds", "1", "--systems", "boundary_map", "--seeds", "2,4", "--budget", "long", "--allow-dirty"]
     assert script.main([*words, *options]) == 0
-    assert calls[0] == (tmp_path / "out", 12, 1)
+    assert calls[0] == (tmp_path / "out", 12, ("logspec", "residual_grid"), tmp_path / "out" / "cache", 1)
     names = ["boundary_map_slow, seed 2, long", "boundary_map_slow, seed 4, long"]
     labels = {"boundary_map": "rate 1e-3, best of 2 trials"}
     assert calls[1] == (names, tmp_path / "loc", 12, "abc-True", labels)

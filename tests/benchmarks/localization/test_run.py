@@ -24,7 +24,7 @@ def test_options():
     assert (options.folder.name, options.group) == ("quick", "main")
     options = parse(["--out", "x", "--systems", "wide,no_cross"])
     assert (options.systems, options.group) == (("wide", "no_cross"), "selected")
-    groups = "main, ablation, trials, front_ends, held_back, all"
+    groups = "main, ablation, trials, front_ends, pretrained, held_back, all"
     with pytest.raises(AvlocError, match=f"unknown systems narrow; want {groups}, or other names with commas"):
         parse(["--out", "x", "--systems", "wide,narrow"])
     with pytest.raises(AvlocError, match="unknown budgets endless; want all, short, long"):

@@ -119,21 +119,20 @@ def test_durations_are_those_of_the_sound(small_corpus):
     assert validation_truth(small_corpus / "clips").duration_s.tolist() == [1.0, 1.0, 1.0]
 
 
-def test_features_of_the_footage(tmp_path, footage, monkeypatch):
+def test_features_of_the_footage(tmp_path, footage):
     from real_footage import runs
 
     from avloc.feature_extraction.store.feature_store import FeatureStore
 
-    monkeypatch.setattr(runs, "FEATURES", ("logspec",))
     (tmp_path / "clips").mkdir()
     shutil.copyfile(footage / "wall.mp4", tmp_path / "clips" / "a.mp4")
-    runs.extract(tmp_path, ["a.mp4"], 0)
+    runs.extract(tmp_path, ["a.mp4"], ["logspec"], tmp_path / "cache", 0)
     assert FeatureStore(tmp_path / "features").length("logspec", "a.mp4") == pytest.approx(
         100, abs=7
     )  # whole packets of AAC
     (tmp_path / "clips" / "b.mp4").write_bytes(b"no clip")
     with pytest.raises(AvlocError, match="1 clips could not be read"):
-        runs.extract(tmp_path, ["a.mp4", "b.mp4"], 0)
+        runs.extract(tmp_path, ["a.mp4", "b.mp4"], ["logspec"], tmp_path / "cache", 0)
 
 
 def test_cells():
