@@ -60,13 +60,17 @@ class Stem(nn.Module):
         input_dropout: probability of dropping a channel of the normalized features.
         spectral_channels: project by a `SpectralEncoder` with this many channels; 0: a linear projection.
         spectral_differences: give the `SpectralCNN` the planes of `difference_planes` too.
+        spectral_bins: of a row that is a spectrum followed by other features (two extractors), the numbers of the spectrum, for the
+            `SpectralCNN`; the others get a linear projection and strided convolutions of their own, and both embeddings are
+            added. None: the whole row is a spectrum.
         grid_channels: project by a `GridEncoder` with this many channels; 0: a linear projection.
         cached_layers: L, a divisor of D; more than 1 are mixed by a `LayerMix`.
         rows_per_step: rate of a stream that comes at its own; None: its rows are steps. With a rate, `spectral_channels` are
             those of the first layer of a `SpectralCNN`.
 
     Raises:
-        AvlocError: if the rate is out of range, or there are differences without a `SpectralCNN`.
+        AvlocError: if the rate is out of range, there are differences or bins without a `SpectralCNN`, or the bins leave no other
+            features.
 
     >>> stem = Stem(features=5, width=4, layers=1, dropout=0.1, input_dropout=0.1).eval()
     >>> stem(torch.zeros(2, 19, 5), torch.ones(2, 19, dtype=torch.bool)).shape
@@ -83,6 +87,7 @@ class Stem(nn.Module):
         input_dropout: float,
         spectral_channels: int = 0,
         spectral_differences: bool = False,
+        spectral_bins: int | None = None,
         grid_channels: int = 0,
         cached_layers: int = 1,
         rows_per_step: float | None = None,
@@ -93,7 +98,13 @@ class Stem(nn.Module):
             raise AvlocError(
                 "spectral differences need spectral channels and rows at their own rate; set both, or leave them out"
             )
-        self.spectral_differences = spectral_differences
+        if spectral_bins is not None and not (spectral_channels and rows_per_step and cached_layers == 1):
+            raise AvlocError("spectral bins need spectral channels, rows at their own rate, and one layer of features")
+        if spectral_bins is not None and not 0 < spectral_bins < features:
+            raise AvlocError(
+                f"want spectral bins within 1 and {features - 1}, the features' width less one, got {spectral_bins}"
+            )
+        self.spectral_differences, self.spectral_bins = spectral_differences, spectral_bins
         self.mix = LayerMix(cached_layers) if cached_layers > 1 else None
         features //= cached_layers
         self.norm = MaskedInstanceNorm()
@@ -102,6 +113,9 @@ class Stem(nn.Module):
         strides = [] if rows_per_step is None else split_stride(rows_per_step)
         self.stride = math.prod(strides)
         if spectral_channels and rows_per_step is not None:
+            if spectral_bins is not None:
+                self.beside = StridedProjection(features=features - spectral_bins, width=width, strides=strides)
+                features = spectral_bins
             time_strides, strides = split_stride(rows_per_step, SPECTRAL_LAYERS), []
             self.project = SpectralCNN(
                 features=features,
@@ -129,10 +143,16 @@ class Stem(nn.Module):
         clock = clock or StreamClock()
         x = x.masked_fill(~mask[..., None], 0)  # a product with the mask would keep NaN
         x = self.norm(x if self.mix is None else self.mix(x), mask)
+        beside = None
+        if self.spectral_bins is not None:
+            beside = self.beside(self.drop(x[..., self.spectral_bins :]), mask)
+            x = x[..., : self.spectral_bins]
         if isinstance(self.project, SpectralCNN):
             x = difference_planes(x, mask) if self.spectral_differences else x[:, None]
         x = self.drop(x)
         x = gelu(self.project(x, mask) if self.projects_with_mask else self.project(x))
+        if beside is not None:
+            x = x + beside
         if not self.strided:
             x = x * stride_mask(mask, self.stride)[..., None]
         row_mask = mask
@@ -142,6 +162,32 @@ class Stem(nn.Module):
         x = clock.to_steps(x, stride_mask(mask, self.stride), self.stride) * steps[..., None]
         for block in self.blocks:
             x = block(x, steps)
+        return x
+
+
+class StridedProjection(nn.Module):
+    """Features at their own rate > projection > strided convolutions: (B, R, D) → (B, R / stride, C).
+
+    Args:
+        features: D.
+        width: C.
+        strides: of the convolutions.
+
+    >>> projection = StridedProjection(features=7, width=4, strides=(2, 2))
+    >>> projection(torch.zeros(2, 19, 7), torch.ones(2, 19, dtype=torch.bool)).shape
+    torch.Size([2, 5, 4])
+    """
+
+    def __init__(self, *, features: int, width: int, strides: Sequence[int]) -> None:
+        super().__init__()
+        self.project = nn.Linear(features, width)
+        self.strided = nn.ModuleList(StridedConv(width=width, stride=stride) for stride in strides)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Embed rows; those outside of the mask (B, R) have no effect."""
+        x = gelu(self.project(x)) * mask[..., None]
+        for strided in self.strided:
+            x, mask = strided(x, mask)
         return x
 
 

@@ -77,6 +77,40 @@ def test_differences_without_their_encoder_are_refused():
         )
 
 
+def test_spectrum_and_other_features_have_embeddings_of_their_own():
+    """Each part of a row changes the steps, and both at once as the embeddings of each, added."""
+    torch.manual_seed(0)
+    stem = native_stem("differences of a spectrum, and others", 0.01)
+    x, mask, clock, _, _ = stem_inputs(0.01, 0.0, 9, 47)
+    x[..., 40:] = 0
+    with torch.no_grad():
+        for module in stem.beside.modules():
+            if isinstance(module, nn.Linear | nn.Conv1d):
+                module.bias.zero_()
+        spectrum = stem(x, mask, clock)
+        others = torch.cat([x[..., :40], torch.randn(1, 36, 7)], -1)
+        both = stem(others, mask, clock)
+        alone = stem.beside(others[..., 40:], mask)
+    assert not torch.allclose(both, spectrum, atol=1e-3)
+    torch.testing.assert_close(both - spectrum, clock.to_steps(alone, mask[:, ::4], 4))
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"spectral_channels": 2}, "need spectral channels, rows at their own rate, and one layer"),
+        ({"rows_per_step": 4.0}, "need spectral channels, rows at their own rate, and one layer"),
+        ({"spectral_channels": 2, "rows_per_step": 4.0, "cached_layers": 2}, "and one layer of features"),
+        ({"spectral_channels": 2, "rows_per_step": 4.0, "spectral_bins": 40}, "within 1 and 39, .* got 40"),
+        ({"spectral_channels": 2, "rows_per_step": 4.0, "spectral_bins": 0}, "within 1 and 39, .* got 0"),
+    ],
+)
+def test_bins_without_their_encoder_or_without_other_features_are_refused(options, problem):
+    sizes = {"features": 40, "width": 4, "layers": 0, "dropout": 0.0, "input_dropout": 0.0}
+    with pytest.raises(AvlocError, match=problem):
+        Stem(**sizes, **{"spectral_bins": 30, **options})
+
+
 @pytest.mark.parametrize("features", [1, 18, 40, 201])
 def test_spectral_encoder_takes_any_number_of_bins(features):
     encoder = SpectralEncoder(features=features, width=5, channels=2)
@@ -102,6 +136,10 @@ STEMS = {
     "spectrum": (40, {"spectral_channels": 4}),
     "wide spectrum": (300, {"spectral_channels": 2}),
     "differences of a spectrum": (40, {"spectral_channels": 4, "spectral_differences": True}),
+    "differences of a spectrum, and others": (
+        47,
+        {"spectral_channels": 4, "spectral_differences": True, "spectral_bins": 40},
+    ),
     "cells": (128, {"grid_channels": 3}),
 }
 
@@ -166,7 +204,9 @@ def test_an_impulse_appears_at_its_time(name, start_s, hop_s):
     assert np.abs(reach_s - time_s).max() < rows_around * max(hop_s, STEP_S) + STEP_S
 
 
-@pytest.mark.parametrize("name", ["linear", "spectrum", "differences of a spectrum"])
+@pytest.mark.parametrize(
+    "name", ["linear", "spectrum", "differences of a spectrum", "differences of a spectrum, and others"]
+)
 def test_strides_are_centred(name):
     """With even filters, a clip played backwards gives the steps backwards: no layer shifts the time."""
     torch.manual_seed(0)

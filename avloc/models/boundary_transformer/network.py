@@ -82,6 +82,8 @@ class BoundaryTransformer(nn.Module):
             have one (logspec, logmel); 0: a linear projection (WavLM). With `audio_rows_per_step`, those of its first layer.
         audio_spectral_differences: give that encoder the steps of each spectrum in time and frequency too, whose sizes tell
             coders and synthesizers (`avloc.models.stems.difference_planes`); with `audio_rows_per_step` only.
+        audio_spectral_bins: with two audio extractors, a spectrum first, the numbers of its rows: the features of the other one
+            (of a pretrained network) get a projection of their own; None: the whole row is a spectrum.
         visual_grid_channels: channels of a small convolutional encoder over the cells, for visual features on a grid
             (residual_grid); 0: a linear projection (MViT).
         audio_layers: number of layers that lie side by side in the cached audio features (`layers=all` of an extractor);
@@ -158,6 +160,7 @@ class BoundaryTransformer(nn.Module):
         stem_layers: int = 0,
         audio_spectral_channels: int = 0,
         audio_spectral_differences: bool = False,
+        audio_spectral_bins: int | None = None,
         visual_grid_channels: int = 0,
         audio_layers: int = 1,
         visual_layers: int = 1,
@@ -376,7 +379,9 @@ def build_stem(arguments: MutableMapping[str, Any], modality: str) -> nn.Module:
         front_end = build_front_end(name, options, modality=modality, row_width=dim, **common)
         arguments[f"{modality}_front_end_options"] = dict(front_end.options)
         return front_end
-    options = ("spectral_channels", "spectral_differences") if modality == "audio" else ("grid_channels",)
+    options = (
+        ("spectral_channels", "spectral_differences", "spectral_bins") if modality == "audio" else ("grid_channels",)
+    )
     return Stem(
         features=dim,
         cached_layers=arguments[f"{modality}_layers"],

@@ -87,9 +87,10 @@ def check_front_end_options(arguments: Mapping[str, Any]) -> None:
     Raises:
         AvlocError: with the argument, and the one that takes its effect.
     """
-    stem_options = (
+    stem_options: tuple[tuple[str, str, object], ...] = (
         ("audio", "spectral_channels", 0),
         ("audio", "spectral_differences", False),
+        ("audio", "spectral_bins", None),
         ("audio", "layers", 1),
         ("visual", "grid_channels", 0),
         ("visual", "layers", 1),

@@ -368,15 +368,25 @@ _WHISPER = {
 }
 
 
-def _with_whisper(system: System) -> System:
-    """A system with Whisper's features in the place of the spectra; trained, also if the system decodes another's network."""
-    changed = system.with_arguments(f"{system.title}, Whisper", **_WHISPER)
-    return replace(changed, extractors=("whisper_base", "residual_grid"), weights_of="")
+_BESIDE_WHISPER = {"audio_dim": 513 + 2048, "audio_spectral_bins": 513}  # spectra first
+
+
+def _with_whisper(system: System, title: str, *, spectra: bool) -> System:
+    """A system with Whisper's features instead of spectra, or beside them.
+
+    It is trained, also if the system decodes another's network.
+    """
+    changed = system.with_arguments(
+        f"{title}, {'spectra and ' if spectra else ''}Whisper", **(_BESIDE_WHISPER if spectra else _WHISPER)
+    )
+    audio = ("logspec", "whisper_base") if spectra else ("whisper_base",)
+    return replace(changed, extractors=(*audio, "residual_grid"), weights_of="")
 
 
 # Of each system the setting that validation chose with spectra.
 PRETRAINED = {
-    f"{name}_whisper": replace(_with_whisper(system), title=f"{title}, Whisper")
+    f"{name}_{'spectra_' if spectra else ''}whisper": _with_whisper(system, title, spectra=spectra)
+    for spectra in (False, True)
     for name, title, system in (
         *(
             (name, MAIN[name].title, DECODING_TRIALS[f"{name}_decoding"])
@@ -399,7 +409,7 @@ _HELD_BACK = {
         *("no_evidence", "plain_points", "more_dropout", "wide", "with_pseudo", "no_differences", "no_cross"),
         f"{OURS}_ranges",
         "samples_two",
-        *(f"{name}_whisper" for name in (OURS, "audio_alone")),
+        *(f"{OURS}_{features}" for features in ("whisper", "spectra_whisper")),
     )
 }
 HELD_BACK = {

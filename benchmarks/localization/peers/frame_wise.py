@@ -44,6 +44,7 @@ class FrameWise(nn.Module):
         radius: steps that attention reaches to each side.
         audio_spectral_channels: as `BoundaryTransformer`'s.
         audio_spectral_differences: as `BoundaryTransformer`'s.
+        audio_spectral_bins: as `BoundaryTransformer`'s.
         visual_grid_channels: as `BoundaryTransformer`'s.
         audio_rows_per_step: as `BoundaryTransformer`'s.
         visual_rows_per_step: as `BoundaryTransformer`'s.
@@ -67,6 +68,7 @@ class FrameWise(nn.Module):
         radius: int = 24,
         audio_spectral_channels: int = 0,
         audio_spectral_differences: bool = False,
+        audio_spectral_bins: int | None = None,
         visual_grid_channels: int = 0,
         audio_rows_per_step: float | None = None,
         visual_rows_per_step: float | None = None,

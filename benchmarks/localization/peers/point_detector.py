@@ -52,6 +52,7 @@ class PointDetector(nn.Module):
         first_steps: segments shorter than this many steps belong to level 0; the limit doubles with each level.
         audio_spectral_channels: as `BoundaryTransformer`'s.
         audio_spectral_differences: as `BoundaryTransformer`'s.
+        audio_spectral_bins: as `BoundaryTransformer`'s.
         visual_grid_channels: as `BoundaryTransformer`'s.
         audio_rows_per_step: as `BoundaryTransformer`'s.
         visual_rows_per_step: as `BoundaryTransformer`'s.
@@ -74,6 +75,7 @@ class PointDetector(nn.Module):
         first_steps: float = 8.0,
         audio_spectral_channels: int = 0,
         audio_spectral_differences: bool = False,
+        audio_spectral_bins: int | None = None,
         visual_grid_channels: int = 0,
         audio_rows_per_step: float | None = None,
         visual_rows_per_step: float | None = None,

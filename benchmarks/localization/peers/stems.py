@@ -32,6 +32,7 @@ class Stems(nn.ModuleList):
         width: C.
         spectral_channels: as `BoundaryTransformer`'s `audio_spectral_channels`.
         spectral_differences: as `BoundaryTransformer`'s `audio_spectral_differences`.
+        spectral_bins: as `BoundaryTransformer`'s `audio_spectral_bins`.
         grid_channels: as `BoundaryTransformer`'s `visual_grid_channels`.
         rows_per_step: of both streams, as `BoundaryTransformer`'s.
         front_end: as `BoundaryTransformer`'s `audio_front_end`.
@@ -46,6 +47,7 @@ class Stems(nn.ModuleList):
         width: int,
         spectral_channels: int,
         spectral_differences: bool,
+        spectral_bins: int | None,
         grid_channels: int,
         rows_per_step: tuple[float | None, float | None],
         front_end: str = "",
@@ -68,6 +70,7 @@ class Stems(nn.ModuleList):
                 features=audio_dim,
                 spectral_channels=spectral_channels,
                 spectral_differences=spectral_differences,
+                spectral_bins=spectral_bins,
                 rows_per_step=rows_per_step[0],
             )
         visual = stem(features=visual_dim, grid_channels=grid_channels, rows_per_step=rows_per_step[1])
@@ -83,6 +86,7 @@ class Stems(nn.ModuleList):
             width=arguments["width"],
             spectral_channels=arguments["audio_spectral_channels"],
             spectral_differences=arguments["audio_spectral_differences"],
+            spectral_bins=arguments["audio_spectral_bins"],
             grid_channels=arguments["visual_grid_channels"],
             rows_per_step=(arguments["audio_rows_per_step"], arguments["visual_rows_per_step"]),
             front_end=arguments["audio_front_end"],

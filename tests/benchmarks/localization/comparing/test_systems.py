@@ -37,21 +37,21 @@ def test_front_ends_read_samples_and_judge_the_audio_alone():
     ]
 
 
-def test_pretrained_features_replace_the_spectra_alone():
+def test_pretrained_features_replace_the_spectra_or_lie_beside_them():
     from comparing.systems import DECODING_TRIALS, PRETRAINED, REFERENCES, build_network
 
-    assert [*PRETRAINED] == [
-        f"{name}_whisper" for name in ("boundary_transformer", "actionformer", "ummaformer", "tridet", "audio_alone")
-    ]
+    names = ("boundary_transformer", "actionformer", "ummaformer", "tridet", "audio_alone")
+    assert [*PRETRAINED] == [f"{name}_{kind}" for kind in ("whisper", "spectra_whisper") for name in names]
+    replaced = {"audio_dim", "audio_rows_per_step", "audio_spectral_channels", "audio_spectral_differences"}
     for name, system in PRETRAINED.items():
-        short = name.removesuffix("_whisper")
+        is_beside = name.endswith("_spectra_whisper")
+        short = name.removesuffix("_whisper").removesuffix("_spectra")
         with_spectra = REFERENCES.get(short) or DECODING_TRIALS[f"{short}_decoding"]
-        changed = {key for key, value in system.arguments.items() if with_spectra.arguments[key] != value}
-        assert changed == {
-            *("audio_dim", "audio_rows_per_step", "audio_spectral_channels", "audio_spectral_differences")
-        }
+        changed = {key for key, value in system.arguments.items() if with_spectra.arguments.get(key) != value}
+        assert changed == ({"audio_dim", "audio_spectral_bins"} if is_beside else replaced)
         assert (system.lr, system.hop_s, system.weights_of) == (with_spectra.lr, with_spectra.hop_s, "")
-        assert build_network(system).stems[0].project.in_features == 2048  # four layers of 512
+        stem = build_network(system).stems[0]
+        assert (stem.beside if is_beside else stem).project.in_features == 2048  # four layers of 512
 
 
 def test_folds_hold_back_every_sound_method_once():
@@ -87,7 +87,7 @@ def test_streams_come_at_their_own_rate_but_for_version_0_1():
     hops_s = {"logspec": 0.01, "waveform": 0.01, "whisper_base": 0.02, "residual_grid": 0.04}
     for name, system in SYSTEMS.items():
         rates = [system.arguments[f"{modality}_rows_per_step"] for modality in ("audio", "visual")]
-        own = [system.hop_s / hops_s[extractor] for extractor in system.extractors]
+        own = [system.hop_s / hops_s[extractor] for extractor in (system.extractors[0], "residual_grid")]
         expected = [None, None] if name == "version_0_1" else own
         assert rates == pytest.approx(expected), name
 

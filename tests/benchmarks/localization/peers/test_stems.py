@@ -15,6 +15,7 @@ def build(rates):
         "width": 6,
         "spectral_channels": 0,
         "spectral_differences": False,
+        "spectral_bins": None,
         "grid_channels": 0,
     }
     return Stems(**sizes, rows_per_step=rates).eval()
