@@ -60,9 +60,9 @@ class Stem(nn.Module):
         input_dropout: probability of dropping a channel of the normalized features.
         spectral_channels: project by a `SpectralEncoder` with this many channels; 0: a linear projection.
         spectral_differences: give the `SpectralCNN` the planes of `difference_planes` too.
-        spectral_bins: of a row that is a spectrum followed by other features (two extractors), the numbers of the spectrum, for the
-            `SpectralCNN`; the others get a linear projection and strided convolutions of their own, and both embeddings are
-            added. None: the whole row is a spectrum.
+        spectral_bins: of a row that is a spectrum followed by other features (two extractors), the numbers of the spectrum,
+            for the `SpectralCNN`; the others get a linear projection and strided convolutions of their own, and both
+            embeddings are added. None: the whole row is a spectrum.
         grid_channels: project by a `GridEncoder` with this many channels; 0: a linear projection.
         cached_layers: L, a divisor of D; more than 1 are mixed by a `LayerMix`.
         rows_per_step: rate of a stream that comes at its own; None: its rows are steps. With a rate, `spectral_channels` are
