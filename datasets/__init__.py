@@ -10,6 +10,7 @@ if __name__ != "avloc.datasets":  # e.g. the repository's root on PYTHONPATH: it
     raise ImportError("this folder is installed as avloc.datasets; take the repository's root off the import path")
 
 if TYPE_CHECKING:
+    from avloc.datasets.examples.mixing import MixingShares as MixingShares
     from avloc.datasets.loading.clip_data import ClipData as ClipData
     from avloc.datasets.loading.clips import ClipDataset as ClipDataset
     from avloc.datasets.loading.feature_data import FeatureData as FeatureData
@@ -31,6 +32,7 @@ __all__ = [
     "DatasetReader",
     "FeatureData",
     "FeatureDataset",
+    "MixingShares",
     "RecordTable",
     "TableBuilder",
     "collate",
@@ -47,6 +49,7 @@ _MODULES = {
     "DatasetReader": "avloc.datasets.readers.reader",
     "FeatureData": "avloc.datasets.loading.feature_data",
     "FeatureDataset": "avloc.datasets.loading.features",
+    "MixingShares": "avloc.datasets.examples.mixing",
     "RecordTable": "avloc.datasets.readers.table",
     "TableBuilder": "avloc.datasets.readers.table",
     "collate": "avloc.datasets.loading.features",

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import astuple, dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from avloc.core.records import MODALITIES
 from avloc.core.timeline import DEFAULT_SAMPLE_RATE, Segment
 from avloc.datasets.examples.example import FeatureExample
 from avloc.datasets.examples.raw_rows import Samples, are_samples, from_samples, to_samples
+from avloc.errors import AvlocError
 
 SHORTEST_S, LONGEST_S = 0.1, 0.8
 """Length of a real piece, and of the window of a pseudo-forgery."""
@@ -30,6 +31,56 @@ MARGIN_S = 0.5
 FADE_S = 0.005
 PLACES = 8
 """Places that are tried for a piece."""
+
+
+@dataclass(frozen=True, slots=True)
+class MixingShares:
+    """Shares of the training clips that other clips or made forgeries change, drawn again in each epoch.
+
+    Attributes:
+        pseudo_forgeries: of the real clips, that get a pseudo-forgery (`avloc.datasets.examples.pseudo_forgeries`).
+        borrowed_forgeries: of the real clips, that get a forgery of a fake one, with its label (`borrow_forgery`).
+        hard_negatives: of the real clips, that get a piece of another real one and stay real (`splice_real_piece`);
+            pseudo-forgeries are then not spliced.
+        revoiced_clips: of all labelled clips, of which one to three words are re-voiced and labelled
+            (`avloc.datasets.examples.revoicing`).
+
+    Raises:
+        AvlocError: if a share is not within 0 and 1, or those of the real clips sum to more than 1.
+
+    >>> MixingShares(hard_negatives=0.5).chosen
+    ('hard_negatives',)
+    """
+
+    pseudo_forgeries: float = 0.0
+    borrowed_forgeries: float = 0.0
+    hard_negatives: float = 0.0
+    revoiced_clips: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, share in zip(self.names(), astuple(self), strict=True):
+            if not 0 <= share <= 1:
+                raise AvlocError(f"want {name} within 0 and 1, got {share:g}")
+        if sum(self.of_real) > 1 + 1e-9:
+            raise AvlocError(f"want {', '.join(self.names()[:3])} of at most 1 together, got {sum(self.of_real):g}")
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """The names of the shares."""
+        return tuple(field.name for field in fields(cls))
+
+    @property
+    def of_real(self) -> tuple[float, float, float]:
+        """The shares of the real clips, which exclude each other."""
+        return self.pseudo_forgeries, self.borrowed_forgeries, self.hard_negatives
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The names of those above 0."""
+        return tuple(name for name in self.names() if getattr(self, name))
+
+
+NO_MIXING = MixingShares()
 
 
 def holds_sound(example: FeatureExample, stream: int) -> bool:

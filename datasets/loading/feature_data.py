@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from avloc.core.descriptions import ExtractorDescription, TrainingContext
 from avloc.core.records import MODALITIES
 from avloc.datasets.examples.augmentation import ExampleAugmenter, make_augmenter
 from avloc.datasets.examples.example import FeatureExample
+from avloc.datasets.examples.mixing import NO_MIXING, MixingShares
 from avloc.datasets.loading.batch import Batch, TargetMaker
 from avloc.datasets.loading.copies import check_copies
 from avloc.datasets.loading.features import FeatureDataset, collate
@@ -104,14 +105,8 @@ class FeatureData(SplitData):
         super().__init__(dataset=dataset, root=root, **kwargs)
         if not hop_s > 0 or not (longest_s is None or longest_s > 0):
             raise AvlocError(f"want hop_s > 0 and longest_s > 0, got {hop_s:g} and {longest_s}")
-        shares = {
-            "pseudo_forgeries": pseudo_forgeries,
-            "borrowed_forgeries": borrowed_forgeries,
-            "hard_negatives": hard_negatives,
-        }
-        _check_shares(shares)
-        _check_shares({"revoiced_clips": revoiced_clips})
-        _check_clip_labels(clip_labels_only, report_segments, {**shares, "revoiced_clips": revoiced_clips})
+        self.mixing = MixingShares(pseudo_forgeries, borrowed_forgeries, hard_negatives, revoiced_clips)
+        _check_clip_labels(clip_labels_only, report_segments, self.mixing)
         self.clip_labels_only, self.report_segments = clip_labels_only, report_segments
         if modality not in (None, *MODALITIES):
             raise AvlocError(f"want modality of {', '.join(MODALITIES)}, or none for both, got {modality!r}")
@@ -119,7 +114,7 @@ class FeatureData(SplitData):
         check_copies(self.store, copies)
         self.extractors = self.store.extractors() if from_clips else list(extractors)
         self.hop_s, self.longest_s, self.modality = hop_s, longest_s, modality
-        self.native_rate, self.shares, self.revoiced_clips = native_rate, shares, revoiced_clips
+        self.native_rate = native_rate
         self.recipe, self.copies = None if augment is None else read_recipe(augment), copies
 
     def _open(
@@ -206,7 +201,6 @@ class FeatureData(SplitData):
         steps = None if network is None else network.longest_steps
         limits = [self.longest_s if training else None, None if steps is None else steps * self.hop_s]
         longest_s = min((s for s in limits if s is not None), default=None)
-        shares = self.shares if training else dict.fromkeys(self.shares, 0.0)
         dataset = FeatureDataset(
             self._records(split, training=training),
             self.store,
@@ -214,10 +208,7 @@ class FeatureData(SplitData):
             hop_s=self.hop_s,
             longest_s=longest_s,
             random_windows=training,
-            pseudo_forgeries=shares["pseudo_forgeries"],
-            borrowed_forgeries=shares["borrowed_forgeries"],
-            hard_negatives=shares["hard_negatives"],
-            revoiced_clips=self.revoiced_clips if training else 0.0,
+            mixing=self.mixing if training else NO_MIXING,
             allow_missing=self.allow_missing,
             native_rate=self._keeps_rows(network),
             modality=self.modality,
@@ -257,12 +248,11 @@ class FeatureData(SplitData):
         return partial(collate, maker=maker)
 
 
-def _check_clip_labels(clip_labels_only: bool, report_segments: bool, shares: Mapping[str, float]) -> None:
+def _check_clip_labels(clip_labels_only: bool, report_segments: bool, mixing: MixingShares) -> None:
     if report_segments and not clip_labels_only:
         raise AvlocError("report_segments has no effect without clip_labels_only; leave it out")
-    changed = [name for name, share in shares.items() if share]
-    if clip_labels_only and changed:
-        raise AvlocError(f"clip_labels_only: {', '.join(changed)} need or make segments; leave them out")
+    if clip_labels_only and mixing.chosen:
+        raise AvlocError(f"clip_labels_only: {', '.join(mixing.chosen)} need or make segments; leave them out")
 
 
 def _check_both_kinds(split: str, dataset: FeatureDataset) -> None:
@@ -271,11 +261,3 @@ def _check_both_kinds(split: str, dataset: FeatureDataset) -> None:
     if fakes in (0, clips):
         kind = "fake" if fakes else "real"
         raise AvlocError(f"clip_labels_only: all {clips} clips of {split} are {kind}, want real and fake ones")
-
-
-def _check_shares(shares: Mapping[str, float]) -> None:
-    for name, share in shares.items():
-        if not 0 <= share <= 1:
-            raise AvlocError(f"want {name} within 0 and 1, got {share:g}")
-    if sum(shares.values()) > 1 + 1e-9:
-        raise AvlocError(f"want {', '.join(shares)} of at most 1 together, got {sum(shares.values()):g}")

@@ -24,7 +24,7 @@ from avloc.core.descriptions import ExtractorDescription
 from avloc.core.records import MODALITIES, VideoRecord
 from avloc.core.timeline import rows_in
 from avloc.datasets.examples.example import FeatureExample, cut_example, make_example, random_window, read_decodable
-from avloc.datasets.examples.mixing import borrow_forgery, splice_real_piece
+from avloc.datasets.examples.mixing import NO_MIXING, MixingShares, borrow_forgery, splice_real_piece
 from avloc.datasets.examples.raw_rows import holds_samples
 from avloc.datasets.loading.batch import Batch, FeatureInputs, StreamInputs, TargetMaker, stack_targets
 from avloc.datasets.loading.copies import AugmentedCopies, check_copies
@@ -101,16 +101,12 @@ class FeatureDataset(Dataset[FeatureExample]):
         hop_s: seconds per step of the model.
         longest_s: cut longer clips to a window of this length; None: no limit.
         random_windows: cut such windows at random, between segments where possible; otherwise from the clip's beginning.
-        pseudo_forgeries: share of the real clips that get a pseudo-forgery, drawn again in each epoch (`forge_features`).
+        mixing: shares of the clips that other clips or made forgeries change.
         allow_missing: leave out clips without features. Without a store, replace a clip that cannot be decoded by the next one,
             with a warning.
         native_rate: keep the rows of each stream instead of averaging them to steps.
         modality: give the network this stream alone, and only the segments of this modality; None: both.
         absent: extractors of a stream that the network is not given, whose features the store need not have.
-        borrowed_forgeries: share of the real clips that get a forgery of a fake clip, with its label (`borrow_forgery`).
-        hard_negatives: share of the real clips that get a piece of another real clip and stay real (`splice_real_piece`);
-            pseudo-forgeries are then not spliced.
-        revoiced_clips: share of all clips of which one to three words are re-voiced, and labelled (`revoice_words`).
         copies: number of augmented copies of each clip in the store; each draw is one of them, or the clip itself.
         augmenter: augments each example by its clip and epoch, after the cutting and the pseudo-forgery; None: nothing.
 
@@ -144,14 +140,11 @@ class FeatureDataset(Dataset[FeatureExample]):
         hop_s: float,
         longest_s: float | None = None,
         random_windows: bool = True,
-        pseudo_forgeries: float = 0.0,
+        mixing: MixingShares = NO_MIXING,
         allow_missing: bool = False,
         native_rate: bool = False,
         modality: str | None = None,
         absent: Sequence[ExtractorDescription] = (),
-        borrowed_forgeries: float = 0.0,
-        hard_negatives: float = 0.0,
-        revoiced_clips: float = 0.0,
         copies: int = 0,
         augmenter: ExampleAugmenter | None = None,
     ) -> None:
@@ -159,9 +152,7 @@ class FeatureDataset(Dataset[FeatureExample]):
         self.allow_missing = allow_missing
         self.native_rate, self.modality, self.augmenter = native_rate, modality, augmenter
         self.longest_s = longest_s
-        self.random_windows, self.pseudo_forgeries = random_windows, pseudo_forgeries
-        self.borrowed_forgeries, self.hard_negatives = borrowed_forgeries, hard_negatives
-        self.revoiced_clips = revoiced_clips
+        self.random_windows, self.mixing = random_windows, mixing
         self.modalities = {name: store.describe(name).modality for name in extractors}
         table: RecordTable | ClipRecordTable = records if isinstance(records, ClipRecordTable) else as_table(records)
         table = table if modality is None else table.restricted_to(modality)
@@ -182,14 +173,16 @@ class FeatureDataset(Dataset[FeatureExample]):
         self._fake_clips = np.flatnonzero(is_fake)
         self._labelled_clips = np.flatnonzero(self.records.labelled)
         self._real_clips = np.flatnonzero(~is_fake & self.records.labelled)
-        if borrowed_forgeries and not len(self._fake_clips):
+        if mixing.borrowed_forgeries and not len(self._fake_clips):
             raise AvlocError("borrowed_forgeries: none of the clips is fake; leave the option out")
-        if not self.has_segments and pseudo_forgeries + borrowed_forgeries + hard_negatives + revoiced_clips > 0:
+        if not self.has_segments and mixing.chosen:
             raise AvlocError(
-                "pseudo_forgeries, borrowed_forgeries, hard_negatives and revoiced_clips need or make segments, and these clips "
-                "have clip labels only; leave them out"
+                f"{', '.join(mixing.chosen)}: forgeries and cuts need or make segments, and these clips have clip labels only; "
+                "leave it out"
             )
-        if revoiced_clips and not (native_rate and any(holds_samples(store.describe(name)) for name in self._used)):
+        if mixing.revoiced_clips and not (
+            native_rate and any(holds_samples(store.describe(name)) for name in self._used)
+        ):
             raise AvlocError(
                 f"revoiced_clips: want samples at their own rate, as of the extractor waveform and a network with a front end, "
                 f"got {', '.join(self._used)}"
@@ -228,8 +221,7 @@ class FeatureDataset(Dataset[FeatureExample]):
     def _is_random(self) -> bool:
         """Tell whether draws of a clip differ: by windows, forgeries, cuts, copies, or augmentation."""
         cuts = self.random_windows and self.longest_s is not None and self.has_segments
-        shares = self.pseudo_forgeries + self.borrowed_forgeries + self.hard_negatives + self.revoiced_clips
-        return cuts or shares > 0 or self.copies is not None or self.augmenter is not None
+        return cuts or bool(self.mixing.chosen) or self.copies is not None or self.augmenter is not None
 
     def __getitem__(self, index: SampleIndex | int) -> FeatureExample:
         clip, seed, epoch, repeat = index if isinstance(index, tuple) else self._random_index(index)
@@ -254,7 +246,7 @@ class FeatureDataset(Dataset[FeatureExample]):
 
     def _forge(self, example: FeatureExample, random: np.random.Generator) -> FeatureExample:
         """Give a share of the real examples a pseudo-forgery, another clip's forgery, or a cut."""
-        shares = np.cumsum([self.pseudo_forgeries, self.borrowed_forgeries, self.hard_negatives])
+        shares = np.cumsum(self.mixing.of_real)
         if not shares[-1] or example.record.modality != "real":
             return example
         choice = int(np.searchsorted(shares, random.random(), side="right"))
@@ -262,7 +254,7 @@ class FeatureDataset(Dataset[FeatureExample]):
             from avloc.datasets.examples.pseudo_forgeries import FEATURE_KINDS, forge_features
 
             # A cut cannot be a forgery in one clip and genuine in the next.
-            kinds = [kind for kind in FEATURE_KINDS if kind != "splice" or not self.hard_negatives]
+            kinds = [kind for kind in FEATURE_KINDS if kind != "splice" or not self.mixing.hard_negatives]
             partners = random.integers(len(self), size=PARTNERS)
             return self._mix(partial(forge_features, kinds=kinds), example, partners, random)
         if choice < len(shares):
@@ -272,7 +264,11 @@ class FeatureDataset(Dataset[FeatureExample]):
 
     def _revoice(self, clip: int, example: FeatureExample, random: np.random.Generator) -> FeatureExample:
         """Re-voice words of a share of the labelled examples."""
-        if not self.revoiced_clips or not example.record.labelled or random.random() >= self.revoiced_clips:
+        if (
+            not self.mixing.revoiced_clips
+            or not example.record.labelled
+            or random.random() >= self.mixing.revoiced_clips
+        ):
             return example
         from avloc.datasets.examples.revoicing import revoice_words
 
@@ -285,7 +281,7 @@ class FeatureDataset(Dataset[FeatureExample]):
             return self._draw_copy(other, random)
 
         # A cut cannot be a forgery in one clip and genuine in the next.
-        changed = revoice_words(example, draw_other, random, other_voices=not self.hard_negatives)
+        changed = revoice_words(example, draw_other, random, other_voices=not self.mixing.hard_negatives)
         return example if changed is None else changed
 
     def _mix(

@@ -9,6 +9,7 @@ import pytest
 
 from avloc.augment import Gain, Recipe, Step
 from avloc.core.columns import StringArray
+from avloc.datasets.examples.mixing import MixingShares
 from avloc.datasets.loading.copies import AugmentedCopies
 from avloc.datasets.loading.feature_data import FeatureData
 from avloc.datasets.loading.features import FeatureDataset
@@ -136,7 +137,7 @@ def test_missing_and_foreign_copies(tiny_set, copied, tmp_path):
 
 def test_a_piece_of_another_clip_comes_from_a_copy_too(tiny_set, copied, monkeypatch):
     """A piece that was always clean would be told from a copy by that alone."""
-    forged, numbers = dataset(tiny_set, copied, pseudo_forgeries=1.0), []
+    forged, numbers = dataset(tiny_set, copied, mixing=MixingShares(pseudo_forgeries=1.0)), []
     read = forged._read
     monkeypatch.setattr(forged, "_read", lambda clip, copy=0: numbers.append(copy) or read(clip, copy))
     partners = []

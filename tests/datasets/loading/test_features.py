@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from avloc.core.records import VideoRecord
 from avloc.core.timeline import Segment, TimeGrid
 from avloc.datasets.examples.example import cut_example, make_example
+from avloc.datasets.examples.mixing import MixingShares
 from avloc.datasets.loading.batch import StreamInputs
 from avloc.datasets.loading.features import FeatureDataset, collate
 from avloc.datasets.loading.samplers import SampleIndex
@@ -128,7 +129,7 @@ def test_long_clips_are_cut_from_their_beginning(tiny_set, tiny_store):
 def test_real_clips_get_pseudo_forgeries(tiny_set, tiny_store):
     records = [replace(r, audio_segments=(), visual_segments=()) for r in read_records("lavdf", tiny_set)]
     store = FeatureStore(tiny_store)
-    dataset = FeatureDataset(records, store, EXTRACTORS, hop_s=0.04, pseudo_forgeries=0.7)
+    dataset = FeatureDataset(records, store, EXTRACTORS, hop_s=0.04, mixing=MixingShares(pseudo_forgeries=0.7))
     modalities = [dataset[SampleIndex(k, 10 * seed + k)].record.modality for k in range(9) for seed in range(5)]
     assert set(modalities) == {"real", "audio", "visual", "both"}
     assert 0.4 < np.mean([modality != "real" for modality in modalities]) < 0.95
@@ -139,7 +140,9 @@ def test_real_clips_get_pseudo_forgeries(tiny_set, tiny_store):
 
 def test_a_partner_that_does_not_fit_does_not_end_the_training(tiny_set, tiny_store, monkeypatch):
     records = [replace(r, audio_segments=(), visual_segments=()) for r in read_records("lavdf", tiny_set)]
-    dataset = FeatureDataset(records, FeatureStore(tiny_store), EXTRACTORS, hop_s=0.04, pseudo_forgeries=1.0)
+    dataset = FeatureDataset(
+        records, FeatureStore(tiny_store), EXTRACTORS, hop_s=0.04, mixing=MixingShares(pseudo_forgeries=1.0)
+    )
     whole = dataset._read
     tried = []
 
@@ -247,7 +250,7 @@ def test_real_clips_get_pieces_of_other_clips(tiny_set, tiny_store):
     store = FeatureStore(tiny_store)
 
     def dataset(**shares):
-        return FeatureDataset(records, store, EXTRACTORS, hop_s=0.04, native_rate=True, **shares)
+        return FeatureDataset(records, store, EXTRACTORS, hop_s=0.04, native_rate=True, mixing=MixingShares(**shares))
 
     plain, cut, borrowed = dataset(), dataset(hard_negatives=1.0), dataset(borrowed_forgeries=0.6)
     draws = [SampleIndex(clip, 10 * seed + clip) for clip in (0, 1, 2, 3, 5) for seed in range(6)]
@@ -273,7 +276,9 @@ def test_words_of_real_and_fake_clips_are_revoiced(tiny_set, raw_store):
 
     def dataset(share, **options):
         extractors = options.pop("extractors", ["waveform", "mouth"])
-        return FeatureDataset(records, store, extractors, hop_s=0.04, revoiced_clips=share, **options)
+        return FeatureDataset(
+            records, store, extractors, hop_s=0.04, mixing=MixingShares(revoiced_clips=share), **options
+        )
 
     plain, every = dataset(0.0, native_rate=True), dataset(1.0, native_rate=True)
     revoiced = []
@@ -290,7 +295,13 @@ def test_words_of_real_and_fake_clips_are_revoiced(tiny_set, raw_store):
     changed = np.mean([record != plain[k % len(records)].record for k, record in enumerate(draws)])
     assert 0.15 < changed < 0.6
     alone = FeatureDataset(
-        records[:1], store, ["waveform", "mouth"], hop_s=0.04, native_rate=True, revoiced_clips=1.0, longest_s=1.5
+        records[:1],
+        store,
+        ["waveform", "mouth"],
+        hop_s=0.04,
+        native_rate=True,
+        mixing=MixingShares(revoiced_clips=1.0),
+        longest_s=1.5,
     )
     for seed in range(10):  # without another clip, in windows
         example = alone[SampleIndex(0, seed)]
@@ -338,5 +349,11 @@ def test_segments_of_clips_without_a_store_are_cut_when_they_are_read(tiny_set, 
 
 def test_clips_without_segments_get_no_forgeries(tiny_set, tiny_store):
     records = read_clip_records("lavdf", tiny_set)
-    with pytest.raises(AvlocError, match="borrowed_forgeries, hard_negatives and revoiced_clips need or make segments"):
-        FeatureDataset(records, FeatureStore(tiny_store), ["logspec", "residual_grid"], hop_s=0.04, hard_negatives=0.5)
+    with pytest.raises(AvlocError, match="hard_negatives: forgeries and cuts need or make segments"):
+        FeatureDataset(
+            records,
+            FeatureStore(tiny_store),
+            ["logspec", "residual_grid"],
+            hop_s=0.04,
+            mixing=MixingShares(hard_negatives=0.5),
+        )
