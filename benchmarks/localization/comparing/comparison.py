@@ -32,7 +32,7 @@ SYSTEM_GROUPS: dict[str, Sequence[str]] = {
     "ablation": [OURS, f"{OURS}_ranges", *ABLATION, *JOINT_FRONT_ENDS],
     "trials": [*MAIN, *TRIALS, *RANGE_TRIALS, *DECODING_TRIALS],
     "front_ends": [*FRONT_ENDS],
-    "pretrained": [*PRETRAINED],
+    "pretrained": ["version_0_1", *DECODING_TRIALS, "audio_alone", *PRETRAINED],
     "held_back": [*HELD_BACK],
     "all": [*SYSTEMS],
 }

@@ -167,6 +167,7 @@ BASELINES: dict[str, System] = {
     "tridet": System("peers.tridet.TriDetLike", "TriDet-like", "TriDet", _PEER),
     "frame_wise": System("peers.frame_wise.FrameWise", "frame-wise, thresholds", "frames", _PEER),
 }
+POINT_PEERS = ("actionformer", "ummaformer", "tridet")
 MAIN = BASELINES | {OURS: System(_CLASS, "BoundaryTransformer", "ours", _OWN)}
 # Rows to read beside the main ones. Streams of version 0.1 are averaged to steps before the network.
 REFERENCES = {
@@ -200,7 +201,7 @@ RANGE_TRIALS = {
 DECODING_TRIALS = {
     f"{name}_decoding": replace(trained.decoded_with(f"{MAIN[name].title}, {setting}", of, **decoding), setting=setting)
     for name, of, setting, decoding in (
-        *((name, name, "soft-NMS of σ 0.8", {"sigma": 0.8}) for name in ("actionformer", "ummaformer", "tridet")),
+        *((name, name, "soft-NMS of σ 0.8", {"sigma": 0.8}) for name in POINT_PEERS),
         (
             OURS,
             f"{OURS}_ranges",
@@ -357,7 +358,7 @@ JOINT_FRONT_ENDS |= {
         MAIN[name],
         **_TWO_WINDOWS,
     )
-    for name in ("actionformer", "ummaformer", "tridet")
+    for name in POINT_PEERS
 }
 # The audio stream from a pretrained speech network: layers 1 to 4 of Whisper Base, side by side (`whisper_weights.py`).
 _WHISPER = {
@@ -371,29 +372,27 @@ _WHISPER = {
 _BESIDE_WHISPER = {"audio_dim": 513 + 2048, "audio_spectral_bins": 513}  # spectra first
 
 
-def _with_whisper(system: System, title: str, *, spectra: bool) -> System:
+def _with_whisper(system: System, *, spectra: bool) -> System:
     """A system with Whisper's features instead of spectra, or beside them.
 
     It is trained, also if the system decodes another's network.
     """
     changed = system.with_arguments(
-        f"{title}, {'spectra and ' if spectra else ''}Whisper", **(_BESIDE_WHISPER if spectra else _WHISPER)
+        f"{system.title}, {'spectra and ' if spectra else ''}Whisper", **(_BESIDE_WHISPER if spectra else _WHISPER)
     )
     audio = ("logspec", "whisper_base") if spectra else ("whisper_base",)
     return replace(changed, extractors=(*audio, "residual_grid"), weights_of="")
 
 
 # Of each system the setting that validation chose with spectra.
+WITH_SPECTRA = {
+    **{name: replace(DECODING_TRIALS[f"{name}_decoding"], title=MAIN[name].title) for name in (OURS, *POINT_PEERS)},
+    "audio_alone": _AUDIO,
+}
 PRETRAINED = {
-    f"{name}_{'spectra_' if spectra else ''}whisper": _with_whisper(system, title, spectra=spectra)
-    for spectra in (False, True)
-    for name, title, system in (
-        *(
-            (name, MAIN[name].title, DECODING_TRIALS[f"{name}_decoding"])
-            for name in (OURS, "actionformer", "ummaformer", "tridet")
-        ),
-        ("audio_alone", _AUDIO.title, _AUDIO),
-    )
+    f"{name}_{kind}": _with_whisper(WITH_SPECTRA[name], spectra=kind == "spectra_whisper")
+    for kind, names in (("whisper", (OURS, "audio_alone")), ("spectra_whisper", WITH_SPECTRA))
+    for name in names
 }
 # Cross-validation over the methods: each training leaves out the clips of three methods, which validation meets as unseen ones.
 # One mouth method is in all trainings.
@@ -405,7 +404,7 @@ FOLDS: dict[str, tuple[str, ...]] = {
 _HELD_BACK = {
     name: (MAIN | RANGE_TRIALS | ABLATION | JOINT_FRONT_ENDS | PRETRAINED)[name]
     for name in (
-        *(OURS, "actionformer", "ummaformer", "tridet"),
+        *(OURS, *POINT_PEERS),
         *("no_evidence", "plain_points", "more_dropout", "wide", "with_pseudo", "no_differences", "no_cross"),
         f"{OURS}_ranges",
         "samples_two",

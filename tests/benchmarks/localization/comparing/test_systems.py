@@ -38,15 +38,17 @@ def test_front_ends_read_samples_and_judge_the_audio_alone():
 
 
 def test_pretrained_features_replace_the_spectra_or_lie_beside_them():
-    from comparing.systems import DECODING_TRIALS, PRETRAINED, REFERENCES, build_network
+    from comparing.systems import PRETRAINED, WITH_SPECTRA, build_network
 
     names = ("boundary_transformer", "actionformer", "ummaformer", "tridet", "audio_alone")
-    assert [*PRETRAINED] == [f"{name}_{kind}" for kind in ("whisper", "spectra_whisper") for name in names]
+    assert [*PRETRAINED] == [
+        *("boundary_transformer_whisper", "audio_alone_whisper"),
+        *(f"{name}_spectra_whisper" for name in names),
+    ]
     replaced = {"audio_dim", "audio_rows_per_step", "audio_spectral_channels", "audio_spectral_differences"}
     for name, system in PRETRAINED.items():
         is_beside = name.endswith("_spectra_whisper")
-        short = name.removesuffix("_whisper").removesuffix("_spectra")
-        with_spectra = REFERENCES.get(short) or DECODING_TRIALS[f"{short}_decoding"]
+        with_spectra = WITH_SPECTRA[name.removesuffix("_whisper").removesuffix("_spectra")]
         changed = {key for key, value in system.arguments.items() if with_spectra.arguments.get(key) != value}
         assert changed == ({"audio_dim", "audio_spectral_bins"} if is_beside else replaced)
         assert (system.lr, system.hop_s, system.weights_of) == (with_spectra.lr, with_spectra.hop_s, "")
