@@ -365,8 +365,8 @@ def native_inputs(steps=T, padding=0, seed=1):
     return {**dict(zip(names, (*padded, *masks), strict=True)), **phases}
 
 
-@pytest.fixture
-def native_model():
+@pytest.fixture(params=[None, AUDIO - 2], ids=["spectra", "spectra and others"])
+def native_model(request):
     torch.manual_seed(0)
     return BoundaryTransformer(
         audio_dim=AUDIO,
@@ -375,6 +375,7 @@ def native_model():
         heads=3,
         levels=2,
         audio_spectral_channels=3,
+        audio_spectral_bins=request.param,
         **RATES,
         **MODALITY_POINTS,
     ).eval()

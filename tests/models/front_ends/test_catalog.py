@@ -49,6 +49,7 @@ NO_FRONT_END |= {"audio_front_end_options": None, "visual_front_end_options": No
         ({"audio_front_end_options": {"filters": 3}}, "audio_front_end_options have no effect without audio_front_end"),
         ({"visual_front_end_options": {"side": 32}}, "visual_front_end_options have no effect without"),
         ({"audio_front_end": "raw", "audio_spectral_channels": 4}, "audio_spectral_channels=4 is for cached features"),
+        ({"audio_front_end": "raw", "audio_spectral_bins": 9}, "audio_spectral_bins=9 is for cached features"),
         ({"audio_front_end": "raw", "audio_layers": 2}, "audio_layers=2 is for cached features"),
         ({"visual_front_end": "lips", "visual_grid_channels": 4}, "visual_grid_channels=4 is for cached features"),
         ({"visual_front_end": "lips", "visual_layers": 2}, "visual_layers=2 is for cached features"),
