@@ -381,7 +381,8 @@ def _with_whisper(system: System, *, spectra: bool) -> System:
         f"{system.title}, {'spectra and ' if spectra else ''}Whisper", **(_BESIDE_WHISPER if spectra else _WHISPER)
     )
     audio = ("logspec", "whisper_base") if spectra else ("whisper_base",)
-    return replace(changed, extractors=(*audio, "residual_grid"), weights_of="")
+    short = f"{system.short} {'+' if spectra else ''}W"
+    return replace(changed, short=short, extractors=(*audio, "residual_grid"), weights_of="")
 
 
 # Of each system the setting that validation chose with spectra.
