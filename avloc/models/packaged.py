@@ -17,9 +17,9 @@ Streams = Literal["both", "audio", "visual"]
 """The streams that a network judges together."""
 STREAMS: tuple[Streams, ...] = get_args(Streams)
 SCOPES: Mapping[Streams, str] = {
-    "both": "drawn faces, recorded speech of {speakers} speakers, and the forging methods of the model card",
+    "both": "{faces}, recorded speech of {speakers} speakers, and the forging methods of the model card",
     "audio": "recorded speech of {speakers} speakers and the forging methods of the model card",
-    "visual": "drawn faces and the forging methods of the model card",
+    "visual": "{faces} and the forging methods of the model card",
 }
 """The material that the networks were trained on: no real footage, and no forgeries of other kinds."""
 FOLDER = Path(__file__).parent / "pretrained"
@@ -48,17 +48,19 @@ def packaged_description(streams: str = "both") -> NetworkDescription:
     return _descriptions()[check_streams(streams)]
 
 
-def scope_text(streams: str, speakers: int) -> str:
+def scope_text(streams: str, speakers: int, faces: int = 0) -> str:
     """Describe the material of a training, for the network's description and for all that is said of it.
 
     Args:
         streams: the network.
         speakers: number of speakers that are heard in training.
+        faces: number of real faces that are seen in training, beside drawn ones.
 
     >>> scope_text("audio", 3)
     'recorded speech of 3 speakers and the forging methods of the model card'
     """
-    return SCOPES[check_streams(streams)].format(speakers=speakers)
+    seen = f"drawn faces, {faces} real ones" if faces else "drawn faces"
+    return SCOPES[check_streams(streams)].format(speakers=speakers, faces=seen)
 
 
 def check_streams(streams: str) -> Streams:

@@ -2,10 +2,13 @@
 
     python benchmarks/localization/corpus.py --out /data/loc --clips 2400 --workers 2     # resumes an interrupted run
     python benchmarks/localization/corpus.py --out /data/loc --check                      # looks for shortcuts
+    python benchmarks/localization/corpus.py --out /data/loc --portraits                  # real faces, in OUT/portraits
 
 A source is an utterance of a speaker; it gives a real clip and two forged ones of different kinds (sound, mouth, both). Speakers
 and faces are split; some languages and some methods are met in the test alone. Sound is cut at any sample, the picture at frames
 of clips of three frame rates, many of which start late. Fixed by `VERSION`, the seed, the methods and the materials.
+
+A second set, of training and validation alone, has real faces in place of drawn ones: the films of `face_materials`.
 """
 
 from __future__ import annotations
@@ -15,13 +18,14 @@ import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
+import face_materials
 import materials
 import numpy as np
-from composing import rendering
+from composing import portraits, rendering
 from composing.acoustics import Recording
 from composing.phrases import LONGEST_PHRASE_S, load_speech
 from composing.rendering import Forgers, Labels
@@ -46,6 +50,8 @@ CLIPS = 2400
 LAYOUT = "avdeepfake1m"
 UNSEEN_SHARE = 0.5  # of the forged test clips
 TASK_CLIPS = 12
+PORTRAITS = 720  # clips of which the set with real faces leaves out the test split
+FIRST_PORTRAIT = 50_000  # number of its first person and source: both sets' clips can lie in one folder
 WORD_BANKS = ("flite", "kokoro")
 LONGEST_BANK_WORD_S = 0.7
 
@@ -65,6 +71,7 @@ class ClipDetails:
         codec: of the sound before the file's own codec, or empty.
         splices: start and end of each genuine edit, in seconds.
         words: start and end of each word, in seconds.
+        face: name of the film of a real face; empty: a drawn one.
     """
 
     methods: dict[str, str]
@@ -77,6 +84,7 @@ class ClipDetails:
     codec: str
     splices: list[tuple[float, float]]
     words: list[tuple[float, float]]
+    face: str = ""
 
 
 class Methods(NamedTuple):
@@ -96,9 +104,33 @@ def draw_speaker(clip: ClipPlan, folder: Path) -> materials.Speaker:
     hold in small sets as well.
     """
     speakers = materials.speakers_of_split(clip.split)
-    shares = np.cumsum(np.sqrt([(folder / f"{speaker.name}.npz").stat().st_size for speaker in speakers]))
-    position = clip.person * (np.sqrt(5) - 1) / 2 % 1
-    return speakers[int(np.searchsorted(shares / shares[-1], position, side="right"))]
+    return speakers[_spread(clip.person, [(folder / f"{speaker.name}.npz").stat().st_size for speaker in speakers])]
+
+
+def plan_portraits(clips: int) -> list[ClipPlan]:
+    """Plan the set with real faces, whose test split is left out.
+
+    >>> [(clip.split, clip.person) for clip in plan_portraits(12)][::3]
+    [('train', 50000), ('train', 50000), ('dev', 50001)]
+    """
+    return [
+        replace(clip, source=clip.source + FIRST_PORTRAIT, person=clip.person + FIRST_PORTRAIT)
+        for clip in plan(clips, SEED)
+        if clip.split != "test"
+    ]
+
+
+def draw_film(clip: ClipPlan, folder: Path) -> face_materials.Film:
+    """The film of a clip's person; longer ones have more persons, as in `draw_speaker`."""
+    films = face_materials.films_of_split(clip.split)
+    lengths = [len(face_materials.load_track(folder, film).mouths) for film in films]
+    return films[_spread(clip.person, lengths)]
+
+
+def _spread(person: int, amounts: Sequence[float]) -> int:
+    """The number of the material of a person: shares by the square root of the amounts, spread by the golden ratio."""
+    shares = np.cumsum(np.sqrt(amounts))
+    return int(np.searchsorted(shares / shares[-1], person * (np.sqrt(5) - 1) / 2 % 1, side="right"))
 
 
 def draw_methods(clip: ClipPlan, present: Methods) -> dict[str, str]:
@@ -148,6 +180,7 @@ class _Task(NamedTuple):
     speech: Path
     cache: Path
     present: Methods
+    faces: Path | None
 
 
 def make(
@@ -158,6 +191,7 @@ def make(
     workers: int = 1,
     progress: Callable[[int], object] = lambda clips: None,
     log: Callable[[str], object] = print,
+    faces: Path | None = None,
 ) -> list[VideoRecord]:
     """Make the set; existing clips are kept.
 
@@ -169,6 +203,7 @@ def make(
         workers: processes.
         progress: called with the number of clips that are done, some at a time.
         log: called with a line for each method that is left out.
+        faces: folder of the films, from `face_materials.fetch`, for the set with real faces; None: drawn ones.
 
     Raises:
         AvlocError: if the folder holds another set.
@@ -180,7 +215,7 @@ def make(
         "clips": clips,
         "sound": [*present.sound],
         "mouth": [*present.mouth],
-        "materials": digest_materials(speech, cache),
+        "materials": digest_materials(speech, cache, faces),
     }
     marker = out / "corpus.json"
     if marker.is_file() and read_json(marker, "marker of the benchmark's set") != settings:
@@ -188,11 +223,11 @@ def make(
             f"{out}: holds a set of other clips, methods or materials, want {settings}; name another folder"
         )
     write_json(marker, settings)
-    plans = plan(clips, SEED)
+    plans = plan(clips, SEED) if faces is None else plan_portraits(clips)
     for folder in {(out / clip_file(clip, LAYOUT)[0]).parent for clip in plans}:
         remove_stale(folder)
     generated: dict[str, GeneratedClip] = {}
-    for results in processes.run(_make_clips, _tasks(plans, out, speech, cache, present), workers):
+    for results in processes.run(_make_clips, _tasks(plans, out, speech, cache, present, faces), workers):
         generated.update({clip.record.file: clip for clip in results})
         progress(len(results))
     ordered = [generated[clip_file(clip, LAYOUT)[0]] for clip in plans]
@@ -202,21 +237,25 @@ def make(
     return records
 
 
-def digest_materials(speech: Path, cache: Path) -> dict[str, str]:
-    """Hash what clips are made of: recordings, spoken words and trained weights (a change of the code raises `VERSION`)."""
+def digest_materials(speech: Path, cache: Path, faces: Path | None = None) -> dict[str, str]:
+    """Hash what clips are made of: recordings, words, trained weights and films (a change of the code raises `VERSION`)."""
     weights = [path for folder in (mouth_forgers.WEIGHTS, WEIGHTS_FOLDER) for path in sorted(folder.glob("*.pt"))]
     files = {"speech": sorted(speech.glob("*.npz")), "words": sorted(cache.glob("*.npz")), "weights": weights}
+    if faces is not None:
+        files["faces"] = [face_materials.film_file(faces, film) for film in face_materials.FILMS]
     hashes = {name: b"".join(bytes.fromhex(file_sha256(path)) for path in paths) for name, paths in files.items()}
     return {name: hashlib.sha256(each).hexdigest()[:12] for name, each in hashes.items()}
 
 
-def _tasks(plans: Sequence[ClipPlan], out: Path, speech: Path, cache: Path, present: Methods) -> list[_Task]:
+def _tasks(
+    plans: Sequence[ClipPlan], out: Path, speech: Path, cache: Path, present: Methods, faces: Path | None
+) -> list[_Task]:
     """Group the clips by speaker, so that a speaker's recordings are read once."""
     by_speaker: dict[str, list[ClipPlan]] = {}
     for clip in plans:
         by_speaker.setdefault(draw_speaker(clip, speech).name, []).append(clip)
     return [
-        _Task(tuple(clips[k : k + TASK_CLIPS]), out, speech, cache, present)
+        _Task(tuple(clips[k : k + TASK_CLIPS]), out, speech, cache, present, faces)
         for clips in by_speaker.values()
         for k in range(0, len(clips), TASK_CLIPS)
     ]
@@ -249,11 +288,20 @@ def _make_clip(clip: ClipPlan, task: _Task) -> GeneratedClip:
     timeline = compose(clip, speaker.name, change, task.speech)
     cut = rendering.cut_frames(clip_rng(clip, 3, kind), timeline, recording)
     methods = draw_methods(clip, task.present)
+    face_film = None if task.faces is None else draw_film(clip, task.faces)
     file = clip_file(clip, LAYOUT)[0]
     if not (task.out / file).exists():
-        person = int(np.random.default_rng([clip.seed, clip.person, 102]).integers(2**31))
         forgers = _clip_forgers(clip.split, methods, task.cache, load_speech(task.speech, speaker.name).bandwidth_hz)
-        rendering.render(clip_rng(clip, 4, kind), timeline, cut, recording, person, forgers, task.out / file)
+        words = {"timeline": timeline, "cut": cut, "recording": recording, "forgers": forgers}
+        film: Callable[[rendering.Random], rendering.Frames]
+        if face_film is None:
+            person = int(np.random.default_rng([clip.seed, clip.person, 102]).integers(2**31))
+            film = partial(rendering.film, person=person, **words)
+        else:
+            seed = (clip.seed, clip.source, 9)
+            portrait = portraits.draw_portrait(task.faces, face_film, len(cut.edges_s) - 1, seed)
+            film = partial(portraits.film, portrait=portrait, **words)
+        rendering.render(clip_rng(clip, 4, kind), timeline, recording, forgers, film, task.out / file)
     labels = rendering.label(timeline, cut)
     details = ClipDetails(
         methods=methods,
@@ -266,6 +314,7 @@ def _make_clip(clip: ClipPlan, task: _Task) -> GeneratedClip:
         codec=recording.codec,
         splices=labels.splices,
         words=labels.words,
+        face="" if face_film is None else face_film.name,
     )
     return GeneratedClip(_record(clip, labels, methods), details)
 
@@ -361,8 +410,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for everything; the set is OUT/clips")
     parser.add_argument("--speech", type=Path, help="folder of the recordings (default: OUT/speech)")
     parser.add_argument("--cache", type=Path, help="folder of packages and spoken words (default: OUT/cache)")
-    parser.add_argument("--clips", type=int, default=CLIPS, help="number of clips (default: %(default)s)")
+    parser.add_argument("--clips", type=int, help=f"number of clips (default: {CLIPS}; with --portraits {PORTRAITS})")
     parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
+    parser.add_argument("--portraits", action="store_true", help="make the set with real faces")
     parser.add_argument("--check", action="store_true", help="look for shortcuts in the finished set")
     args = parser.parse_args(arguments)
     if args.check:
@@ -371,8 +421,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(shortcuts.check(args.out / "clips"))
         return
     speech = materials.fetch(args.speech or args.out / "speech", progress=print)
-    with tqdm(total=args.clips, desc="clips", disable=None) as bar:
-        make(args.out / "clips", speech, args.cache or args.out / "cache", args.clips, args.workers, bar.update)
+    faces = face_materials.fetch(args.out / "faces", progress=print) if args.portraits else None
+    clips = args.clips or (CLIPS if faces is None else PORTRAITS)
+    out = args.out / ("clips" if faces is None else "portraits")
+    with tqdm(total=clips, desc="clips", disable=None) as bar:
+        make(out, speech, args.cache or args.out / "cache", clips, args.workers, bar.update, faces=faces)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import yaml
+from face_materials import FILMS
 from materials import SPEAKERS
-from packaged.facts import DataFacts, ExampleCounts, Facts, Figures, SplitCounts
+from packaged.facts import DataFacts, ExampleCounts, Facts, Figures, Materials, SplitCounts
+from packaged.joining import MARKER, read_details
 
 from avloc.cli.train import packaged_configs
 from avloc.core.timeline import interval_iou, segment_array
@@ -36,8 +38,6 @@ COLUMNS = {"ap@0.5": "AP@.5", "ap@0.75": "AP@.75", "ap@0.9": "AP@.9", "ap@0.95":
 MISSING, UNNAMED = "not measured", "not named by the metadata"
 WIDTH = 136
 FOUND_IOU = 0.5
-DETAILS = "details.json"
-"""The benchmark's corpus has it: by clip, `methods` by modality."""
 BUNDLED_SPEECH = (
     ("Allison Smith", "en", "all", "CC-BY-SA-3.0"),
     ("June Wallack", "fr", "all", "CC-BY-SA-3.0"),
@@ -72,7 +72,7 @@ def describe_data(dataset: str, root: Path) -> DataFacts:
     Raises:
         AvlocError: if the set is neither.
     """
-    corpus, demo = root / "corpus.json", root / "synth.json"
+    corpus, demo = root / MARKER, root / "synth.json"
     if corpus.is_file():
         marker = read_json(corpus, "marker of the benchmark's set")
         title, version = "the benchmark’s corpus (`benchmarks/localization`)", f"corpus{marker['version']}"
@@ -93,21 +93,29 @@ def describe_data(dataset: str, root: Path) -> DataFacts:
         "settings": marker,
         "splits": _count_splits(dataset, root),
         "speech": [list(row) for row in speech],
+        "films": _count_films(root),
     }
 
 
-def count_training_speakers(speech: Sequence[Sequence[str]]) -> int:
-    """Count the speakers that are heard in training, of `describe_data`'s table.
+def count_materials(data: DataFacts) -> Materials:
+    """Count the speakers that are heard in training, and the real faces that are seen there, of `describe_data`'s tables."""
+    speakers = sum(split in ("all", "train") for _, _, split, _ in data["speech"])
+    return Materials(speakers, sum(split == "train" for _, split, _, _ in data["films"]))
 
-    >>> count_training_speakers(BUNDLED_SPEECH)
-    3
-    """
-    return sum(split in ("all", "train") for _, _, split, _ in speech)
+
+def _count_films(root: Path) -> list[list[str]]:
+    """The name, the split, the number of clips, and the origin of each film with a real face."""
+    clips = Counter(details.get("face") for details in read_details(root).values())
+    return [
+        [film.name, film.split, str(clips[film.name]), f"{film.package}, {film.path}"]
+        for film in FILMS
+        if clips[film.name]
+    ]
 
 
 def _count_splits(dataset: str, root: Path) -> dict[str, SplitCounts]:
     """By split, the number of clips of each kind, and of clips that each method has forged."""
-    details = read_json(root / DETAILS, "details of the clips") if (root / DETAILS).is_file() else {}
+    details = read_details(root)
     clips: dict[str, Counter[str]] = {}
     methods: dict[str, Counter[str]] = {}
     for record in read_records(dataset, root):
@@ -158,8 +166,9 @@ def score_examples(folder: Path) -> ExampleCounts:
 
 def render(facts: Facts) -> str:
     """The card as Markdown."""
-    sections = (_head, _identity, _data, _speech, _figures, _examples, _footage, _failures)
-    return "\n".join(line for section in sections for line in (*section(facts), "")).rstrip("\n") + "\n"
+    sections = (_head, _identity, _data, _films, _speech, _figures, _examples, _footage, _failures)
+    written = [[*section(facts)] for section in sections]
+    return "\n".join(line for lines in written if lines for line in (*lines, "")).rstrip("\n") + "\n"
 
 
 def _paragraph(text: str) -> str:
@@ -214,7 +223,7 @@ def _data(facts: Facts) -> Iterator[str]:
     yield "## Data"
     yield ""
     yield _paragraph(
-        f"Trained, calibrated and set on {data['title']}: {settings}. Faces are drawn; words are forged by these methods:"
+        f"Trained, calibrated and set on {data['title']}: {settings}. {_faces(data)}; words are forged by these methods:"
     )
     yield ""
     rows = [
@@ -226,6 +235,28 @@ def _data(facts: Facts) -> Iterator[str]:
         for split, counts in data["splits"].items()
     ]
     yield from _table(("split", "clips, by forged modality", "methods (clips)"), rows)
+
+
+def _faces(data: DataFacts) -> str:
+    films = data["films"]
+    if not films:
+        return "Faces are drawn"
+    clips = sum(int(count) for _, _, count, _ in films)
+    return f"Faces are drawn, or, in {clips} clips of training and validation, those of real people in films"
+
+
+def _films(facts: Facts) -> Iterator[str]:
+    if not facts["data"]["films"]:
+        return
+    yield "### Films of real faces"
+    yield ""
+    yield _paragraph(
+        "Examples and test data of other projects' packages. Stretches of them were paired with the speech below, which is not "
+        "that of the persons, and mouths were replaced by others of the same film and painted by a method. No picture is part of "
+        "the networks' files, and none of these persons is in the evaluation on real footage."
+    )
+    yield ""
+    yield from _table(("film", "split", "clips", "package and file"), facts["data"]["films"])
 
 
 def _speech(facts: Facts) -> Iterator[str]:
@@ -344,7 +375,9 @@ def _interval(value: Mapping[str, float | None] | None, factor: float = 100, dig
 def _failures(facts: Facts) -> Iterator[str]:
     yield "## Where they fail"
     yield ""
-    yield "- They were trained on drawn faces: nothing but the table above tells what they say of the pictures of real people."
+    seen = len(facts["data"]["films"])
+    faces = f"drawn faces and {seen} short films of real ones" if seen else "drawn faces"
+    yield f"- They know {faces}: the table above tells what they say of the pictures of other people."
     yield "- A forgery by a method that is not in the table of the data is found less often, or not at all."
     yield "- Strong compression, noise reduction, cuts, dubbing and filters look like forgery, or hide it."
     yield "- Voices, languages and recordings unlike those of the table may be judged worse."

@@ -1,9 +1,11 @@
-"""The networks of the package: corpus > features > training > operating point > half precision > package and model card.
+"""The networks of the package: two sets > features > training > operating point > half precision > package and model card.
 
     python benchmarks/localization/train_packaged.py --out /data/loc            # everything; OUT may be that of run.py
     python benchmarks/localization/train_packaged.py --out /data/loc --final    # also score the test split, into the card
     python benchmarks/localization/train_packaged.py --out /data/loc --footage /data/footage/both.json   # also real footage
     python benchmarks/localization/train_packaged.py --out own --dataset lavdf --root demo/clips --store demo/features
+
+The sets are the benchmark's corpus, with drawn faces, and clips of its training and validation with real ones.
 
 Trains a network for both streams, one for sound alone and one for pictures alone (`NETWORKS`). Probabilities are calibrated on
 the validation split; there the operating point is chosen too: the lowest score with at most `ALARMS_PER_MINUTE` on clips that are
@@ -21,7 +23,8 @@ from typing import Any
 import model_card
 import torch
 from packaged.facts import Facts, FootageFacts
-from packaged.packing import MARKER, check_size, pack
+from packaged.joining import MARKER, join
+from packaged.packing import check_size, pack
 from packaged.trainings import NETWORKS, Data, run_training, training_of
 from scoring import ledger
 
@@ -59,12 +62,23 @@ def read_footage(path: Path) -> FootageFacts:
     return {key: value for key, value in result.items() if key != "clips"}
 
 
-def make_corpus(options: argparse.Namespace) -> None:
-    """Make the benchmark's corpus and its features; finished parts are kept."""
+def make_set(options: argparse.Namespace) -> Path:
+    """Make the benchmark's corpus with its features, and the clips with real faces; join them. Finished parts are kept."""
     import corpus
     import run
 
     run.prepare(options.out, options.out, corpus.CLIPS, options.threads)
+    corpus.main(["--out", str(options.out), "--portraits", "--workers", str(options.threads)])
+    return join([options.out / "clips", options.out / "portraits"], options.out / "joined")
+
+
+def find_sets(options: argparse.Namespace) -> dict[str, Data]:
+    """The set of each network: that of the command line, or the joined one; the sound's, whose faces nobody sees, the corpus."""
+    store = options.store or options.out / "features"
+    if options.root is not None:
+        return dict.fromkeys(NETWORKS, Data(options.dataset, options.root, store))
+    joined = Data(options.dataset, make_set(options), store)
+    return dict.fromkeys(NETWORKS, joined) | {"audio": joined._replace(root=options.out / "clips")}
 
 
 def extract(data: Data, extractors: Sequence[str], options: argparse.Namespace) -> None:
@@ -88,7 +102,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for everything")
-    parser.add_argument("--root", type=Path, help="folder of the clips (default: OUT/clips, the corpus, which is made)")
+    parser.add_argument("--root", type=Path, help="folder of the clips (default: OUT/joined, which is made)")
     parser.add_argument("--store", type=Path, help="folder of their features (default: OUT/features)")
     parser.add_argument("--dataset", default="avdeepfake1m", help="layout of the clips (default: avdeepfake1m)")
     parser.add_argument("--config", default="demo", help="configuration of the training (default: demo)")
@@ -114,17 +128,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     torch.set_num_threads(options.threads)
     commit = name_commit(options)
-    if options.root is None:
-        make_corpus(options)
-    data = Data(options.dataset, options.root or options.out / "clips", options.store or options.out / "features")
+    sets = find_sets(options)
+    data = sets["both"]
     extractors = model_card.configured_extractors(options.config)
     extract(data, extractors, options)
     description = model_card.describe_data(data.dataset, data.root)
     options.version = options.version or f"{avloc.__version__}+{description['version']}"
-    speakers = model_card.count_training_speakers(description["speech"])
+    materials = model_card.count_materials(description)
     networks = {
-        streams: pack(streams, run_training(streams, data, options), data, options, commit, speakers)
-        for streams in NETWORKS
+        streams: pack(streams, run_training(streams, each, options), each, options, commit, materials)
+        for streams, each in sets.items()
     }
     facts: Facts = {
         "networks": networks,

@@ -125,21 +125,25 @@ def label(timeline: Timeline, cut: Cut) -> Labels:
 
 
 def render(
-    rng: Random, timeline: Timeline, cut: Cut, recording: Recording, person: int, forgers: Forgers, path: Path
+    rng: Random,
+    timeline: Timeline,
+    recording: Recording,
+    forgers: Forgers,
+    film_clip: Callable[[Random], Frames],
+    path: Path,
 ) -> None:
     """Write a clip.
 
     Args:
         rng: of noise, motion, and where mouths are blended.
         timeline: the words.
-        cut: from `cut_frames`.
         recording: the source's conditions.
-        person: fixes the face.
         forgers: the clip's methods.
+        film_clip: draws the picture, as `film` does.
         path: the file.
     """
     samples = revoice(timeline, forgers)
-    frames = film(rng, timeline, cut, recording, person, forgers)
+    frames = film_clip(rng)
     write_mp4(
         path,
         frames,
@@ -193,19 +197,29 @@ def film(rng: Random, timeline: Timeline, cut: Cut, recording: Recording, person
     frames = face.add_camera_noise(rng, clean, recording.grain)
     side = int(rng.integers(round(MOUTH_SIDE[0] * SIZE), round(MOUTH_SIDE[1] * SIZE)))
     strength = float(rng.uniform(*STRENGTH))
-    forged, blended = np.zeros((2, len(frames)), dtype=bool)
-    for first, last in cut.forged:
-        forged[first:last] = True
-    # Every clip, real or not, has words whose mouth is blended in from another take without a generator.
-    for begin, end in np.searchsorted(cut.edges_s, seconds(timeline.words)):
-        blended[begin:end] |= rng.random() < BLENDED_SHARE
-    blended &= ~forged
+    forged, blended = forged_frames(cut), blended_frames(rng, timeline, cut)
     take = np.zeros_like(frames)
     take[blended] = face.add_camera_noise(rng, clean[blended], recording.grain)
     forge.repaint_mouths(frames, take, mouths, blended, side, shrink=1)
     if forged.any():
         forgers.repaint(frames, mouths, forged, side, strength)
     return frames
+
+
+def forged_frames(cut: Cut) -> Mask:
+    """The frames with a forged mouth (T,)."""
+    forged = np.zeros(len(cut.edges_s) - 1, dtype=bool)
+    for first, last in cut.forged:
+        forged[first:last] = True
+    return forged
+
+
+def blended_frames(rng: Random, timeline: Timeline, cut: Cut) -> Mask:
+    """Draw genuine words whose mouth is blended in from another take without a generator, in every clip, real or not: (T,)."""
+    blended = np.zeros(len(cut.edges_s) - 1, dtype=bool)
+    for begin, end in np.searchsorted(cut.edges_s, seconds(timeline.words)):
+        blended[begin:end] |= rng.random() < BLENDED_SHARE
+    return blended & ~forged_frames(cut)
 
 
 def mouth_shapes(samples: Samples, edges_s: npt.NDArray[np.float64]) -> tuple[Positions, Positions]:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 
 class SplitCounts(TypedDict):
@@ -25,6 +25,7 @@ class DataFacts(TypedDict):
         settings: of its generator.
         splits: by name.
         speech: name, languages, split and licence of each speaker's recordings.
+        films: name, split, number of clips, and origin of each film with a real face.
     """
 
     title: str
@@ -32,12 +33,25 @@ class DataFacts(TypedDict):
     settings: Mapping[str, object]
     splits: dict[str, SplitCounts]
     speech: list[list[str]]
+    films: list[list[str]]
+
+
+class Materials(NamedTuple):
+    """What a training has heard and seen, in numbers.
+
+    Attributes:
+        speakers: persons whose recorded speech is heard.
+        faces: real faces that are seen.
+    """
+
+    speakers: int
+    faces: int
 
 
 class TrainingFacts(TypedDict):
     """The settings of a training: `epochs` and `lr` are null for those of the configuration, `trained` a day as 2026-11-26.
 
-    `copies` is the number of augmented copies of each clip, by `recipe`.
+    `copies` is the number of augmented copies of each clip, by `recipe`; `set` is the digest of the set's marker.
     """
 
     config: str
@@ -46,6 +60,7 @@ class TrainingFacts(TypedDict):
     seed: int
     copies: int
     recipe: str
+    set: str
     trained: str
 
 

@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from packaged.facts import NetworkFacts
-from packaged.split_scores import SplitScores, choose_threshold, figures, read_labels, score_split
+from packaged.facts import Materials, NetworkFacts
+from packaged.joining import MARKER, read_details
+from packaged.split_scores import SplitScores, by_face, choose_threshold, figures, read_labels, score_split
 from packaged.trainings import NETWORKS, Data
 from scoring import ledger
 
@@ -27,8 +28,6 @@ NAME = "avloc"
 MOST_BYTES = 6_000_000  # of all networks
 UNUSED_CLIPS = 8  # tell which parameters a network never uses
 MOST_CHANGE = 0.02  # of a clip's best score, by half precision
-MARKER = "corpus.json"
-"""A file that every set of the benchmark has."""
 
 
 def note_look(description: NetworkDescription, data: Data, options: argparse.Namespace, commit: str) -> None:
@@ -60,12 +59,12 @@ def clear_unused(network: torch.nn.Module, batches: Sequence[Batch]) -> list[str
 
 
 def pack(
-    streams: str, checkpoint: Path, data: Data, options: argparse.Namespace, commit: str, speakers: int
+    streams: str, checkpoint: Path, data: Data, options: argparse.Namespace, commit: str, materials: Materials
 ) -> NetworkFacts:
     """Write a network into the package, and return its facts; a test notes the commit.
 
     The operating point is chosen, probabilities are calibrated, and all figures are measured, with the half-precision weights
-    that users get. The scope names the number of speakers of the training.
+    that users get. The scope names the numbers of speakers and of real faces of the training.
     """
     path = options.package / f"{streams}.ckpt"
     full = Localizer.from_checkpoint(checkpoint)
@@ -76,7 +75,7 @@ def pack(
     batches = [full.source.collate([examples[k] for k in range(min(UNUSED_CLIPS, len(examples)))])]
     unused = clear_unused(as_module(full.model), batches) if NETWORKS[streams].words else []
     training = read_json(checkpoint.with_suffix(".json"), "settings of a finished training")
-    scope = scope_text(streams, speakers)
+    scope = scope_text(streams, *materials)
     description = NetworkDescription(f"{NAME}-{streams}", options.version, training["trained"], scope)
     write_checkpoint(path, full.model, context, description, half=True)
     validation = score_split(Localizer.from_checkpoint(path), data, data.validation)
@@ -96,6 +95,8 @@ def pack(
         "setting": setting._asdict(),
         "figures": {data.validation: figures(validation, setting.threshold)},
     }
+    for name, part in by_face(validation, read_details(data.root)).items():
+        facts["figures"][f"{data.validation}, {name}"] = figures(part, setting.threshold)
     if options.final:
         note_look(localizer.description, data, options, commit)
         facts["figures"]["test"] = figures(score_split(localizer, data, "test"), setting.threshold)

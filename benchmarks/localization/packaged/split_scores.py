@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Set
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -78,6 +79,24 @@ def score_split(localizer: Localizer, data: Data, split: str) -> SplitScores:
         clip_scores.update(proposals, record)
     scores.calibration.update(clip_scores.compute().calibration)
     return scores
+
+
+def by_face(scores: SplitScores, details: Mapping[str, Mapping[str, Any]]) -> dict[str, SplitScores]:
+    """The clips with drawn faces and those with real ones, if the split has both.
+
+    Args:
+        scores: of the split.
+        details: the benchmark's details of each clip.
+    """
+    drawn = {file for file in scores.rows if not details.get(file, {}).get("face")}
+    parts = {"drawn faces": drawn, "real faces": scores.rows.keys() - drawn}
+    return {name: take(scores, files) for name, files in parts.items()} if all(parts.values()) else {}
+
+
+def take(scores: SplitScores, files: Set[str]) -> SplitScores:
+    """The scores of some clips, in their order, with the calibration of all."""
+    parts = ({file: each[file] for file in scores.rows if file in files} for each in scores[:4])
+    return SplitScores(*parts, scores.calibration)
 
 
 def choose_threshold(scores: SplitScores, per_minute: float = ALARMS_PER_MINUTE) -> Setting:

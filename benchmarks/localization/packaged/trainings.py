@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from packaged.joining import MARKER
+
 from avloc.cli.train import parse as parse_training
 from avloc.datasets.readers.catalog import get_reader
 from avloc.errors import AvlocError
-from avloc.io.files import copy_file, read_json, write_json
+from avloc.io.files import copy_file, file_sha256, read_json, write_json
 from avloc.training import train
 
 TRAININGS = "packaged"
@@ -58,6 +60,12 @@ class Data(NamedTuple):
     store: Path
 
     @property
+    def digest(self) -> str:
+        """The first digits of the hash of the marker of a set of the benchmark; empty: another set."""
+        marker = self.root / MARKER
+        return file_sha256(marker)[:12] if marker.is_file() else ""
+
+    @property
     def validation(self) -> str:
         """The split to choose on."""
         return get_reader(self.dataset).validation
@@ -78,7 +86,7 @@ def run_training(streams: str, data: Data, options: argparse.Namespace) -> Path:
     folder, training = options.out / TRAININGS, training_of(streams, options)
     final, facts = folder / f"{streams}.ckpt", folder / f"{streams}.json"
     settings = {"config": options.config, "epochs": training.epochs, "seed": options.seed, "lr": training.lr}
-    settings |= {"copies": training.copies, "recipe": options.recipe if training.copies else ""}
+    settings |= {"copies": training.copies, "recipe": options.recipe if training.copies else "", "set": data.digest}
     if final.is_file():
         kept = read_json(facts, "settings of a finished training")
         if {**kept, "trained": ""} != {**settings, "trained": ""}:

@@ -16,23 +16,16 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch.nn import functional as F
+from forging.mouth_transplants import FilmedFace, MouthForger, Random, replace_mouths
 
 from avloc.core.timeline import DEFAULT_SAMPLE_RATE
-from avloc.datasets.synthetic import forge
 from avloc.datasets.synthetic.speech_pieces import FADE_SAMPLES, MARGIN_SAMPLES
-from real_footage.clips import BOUNDARY_JITTER, FRAME_SAMPLES, Frames, Positions, RealClip, Samples
+from real_footage.clips import BOUNDARY_JITTER, FRAME_SAMPLES, Frames, RealClip, Samples
 from real_footage.words import Word
 
-Mask = npt.NDArray[np.bool_]
-Random = np.random.Generator
 SoundForger = Callable[[Samples], Samples]
-MouthForger = Callable[[Frames, Positions, Mask, int, float], None]
 
 SECONDS_PER_WORD = 5.0  # one forged word for each, and at least one
-STRENGTHS = (1.8, 3.0)
-DONORS = 8  # candidate spans of other frames; the best fit is taken
 NOISE_FRAME, NOISE_HOP = 512, 128  # samples
 QUIET_SHARE = 0.1  # of a clip's moments, taken for noise
 SMOOTHING = (5, 9)  # frequencies and frames of the new word's power that is compared with the noise
@@ -119,66 +112,10 @@ def forge_sound(samples: Samples, word: Word, forger: SoundForger, rng: Random) 
     inner[...] = np.clip(ramp * forged + (1 - ramp) * inner, -1, 1)
 
 
-def cut_mouth(frame: Frames, mouth: Positions, corner: tuple[int, int], target: Positions, side: int) -> Frames:
-    """The square around a mouth, moved by a fraction of a pixel to where another frame has its mouth.
-
-    Args:
-        frame: the frame with the mouth (H, W, 3).
-        mouth: x and y of the mouth in it.
-        corner: left and top of the square in the other frame, in whole pixels.
-        target: x and y of the other frame's mouth.
-        side: of the square.
-
-    Returns:
-        (side, side, 3).
-    """
-    height, width = frame.shape[:2]
-    x, y = (np.arange(side) + corner[k] + mouth[k] - target[k] for k in (0, 1))
-    across, down = (2 * x + 1) / width - 1, (2 * y + 1) / height - 1
-    grid = torch.from_numpy(np.stack(np.meshgrid(across, down), axis=-1)).float()[None]
-    pixels = torch.from_numpy(frame).permute(2, 0, 1).float()[None]
-    moved = F.grid_sample(pixels, grid, mode="bicubic", padding_mode="border", align_corners=False)
-    return moved[0].permute(1, 2, 0).round().clamp(0, 255).byte().numpy()
-
-
-def square_corner(mouth: Positions, side: int, height: int, width: int) -> tuple[int, int]:
-    """Left and top of the square that `forge.repaint_mouths` paints around a mouth."""
-    left, top = mouth - side / 2
-    return int(np.clip(left, 0, width - side)), int(np.clip(top, 0, height - side))
-
-
-def transplant(clip: RealClip, frames: Frames, k: int, donor: int) -> float:
-    """Paint the mouth of frame `donor` over that of frame k, in place, in the colour around k's mouth.
-
-    Returns:
-        The mean difference of the two around the mouth, in levels: how well they fit.
-    """
-    height, width = frames.shape[1:3]
-    left, top = square_corner(clip.mouths[k], clip.side, height, width)
-    original = clip.frames[k, top : top + clip.side, left : left + clip.side].astype(np.float32)
-    moved = cut_mouth(clip.frames[donor], clip.mouths[donor], (left, top), clip.mouths[k], clip.side)
-    ring = forge.mouth_mask(clip.side)[..., 0] < 0.5
-    difference = original - moved
-    shift = difference[ring].mean(axis=0)
-    frames[k, top : top + clip.side, left : left + clip.side] = np.clip(np.rint(moved + shift), 0, 255)
-    return float(np.abs(difference[ring] - shift).mean())
-
-
 def forge_mouth(clip: RealClip, frames: Frames, span: Word, forger: MouthForger, rng: Random) -> None:
     """Give the frames of a span the mouth of other frames, as a method paints it, in place."""
-    first, last = span.start // FRAME_SAMPLES, span.end // FRAME_SAMPLES
-    length = last - first
-    starts = [d for d in range(len(frames) - length + 1) if d + length <= first or d >= last]
-    drawn = rng.choice(starts, min(DONORS, len(starts)), replace=False).tolist()
-    painted = frames.copy()
-    misfits = [sum(transplant(clip, painted, first + k, d + k) for k in (0, length - 1)) for d in drawn]
-    donor = drawn[int(np.argmin(misfits))]
-    for k in range(length):
-        transplant(clip, painted, first + k, donor + k)
-    forged = np.zeros(len(frames), bool)
-    forged[first:last] = True
-    forge.repaint_mouths(frames, painted, clip.mouths, forged, clip.side, shrink=1)
-    forger(frames, clip.mouths, forged, clip.side, float(rng.uniform(*STRENGTHS)))
+    face = FilmedFace(clip.frames, clip.mouths, clip.side)
+    replace_mouths(face, frames, span.start // FRAME_SAMPLES, span.end // FRAME_SAMPLES, forger, rng)
 
 
 def forge_clip(clip: RealClip, methods: Mapping[str, str], forgers: Methods, rng: Random) -> ForgedClip:

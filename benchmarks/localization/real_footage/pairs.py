@@ -192,6 +192,7 @@ def _write_metadata(out: Path, names: Sequence[str], language: str) -> FootageCl
                 codec="",
                 splices=[],
                 words=content["words"],
+                face=name,
             )
     if not records:
         raise AvlocError(f"no clip of the footage can be used: {left_out}")

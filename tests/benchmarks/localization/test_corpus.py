@@ -124,6 +124,37 @@ def test_details_tell_what_metadata_do_not(small, made):
     assert len(conditions) == len(sources)
 
 
+def test_real_faces_take_the_place_of_drawn_ones(small, speech_folder, footage, tmp_path, monkeypatch):
+    """The films of both splits are that of the photographed face; words and labels are made as for drawn faces."""
+    import hashlib
+    import shutil
+
+    faces = small.face_materials
+    path = footage / "people" / "a.mp4"
+    films = tuple(
+        faces.Film(name, split, "none", "a.mp4", hashlib.sha256(path.read_bytes()).hexdigest(), 25)
+        for name, split in (("anna", "train"), ("bert", "dev"))
+    )
+    monkeypatch.setattr(faces, "FILMS", films)
+    for film in films:
+        shutil.copy(path, faces.film_file(tmp_path, film))
+    faces.fetch(tmp_path, films)
+    records = small.make(tmp_path / "set", speech_folder, tmp_path / "cache", 9, faces=tmp_path)
+    assert Counter(record.split for record in records) == {"train": 3, "val": 3}
+    details = small.read_details(tmp_path / "set")
+    assert {(record.split, details[record.file].face) for record in records} == {("train", "anna"), ("val", "bert")}
+    assert all("/id5000" in record.file for record in records)
+    for record in records:
+        info = probe(tmp_path / "set" / record.file)
+        assert str(info.frames) == dict(record.attributes)["video_frames"]
+        assert info.width > 150
+        assert bool(record.visual_segments) == ("visual" in details[record.file].methods)
+    for split in ("train", "val"):
+        read = read_records("avdeepfake1m", tmp_path / "set", split)
+        assert [each.segments for each in read] == [each.segments for each in records if each.split == split]
+    assert "faces" in json.loads((tmp_path / "set" / "corpus.json").read_text())["materials"]
+
+
 def test_stopped_set_is_finished_and_another_one_refused(small, made, speech_folder, tmp_path):
     out, records = made
     first, second = (out / records[k].file for k in (0, 1))
@@ -149,9 +180,17 @@ def test_command_line_makes_and_checks(monkeypatch, capsys, tmp_path):
 
     calls = []
     monkeypatch.setattr(corpus.materials, "fetch", lambda folder, progress: folder)
-    monkeypatch.setattr(corpus, "make", lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr(corpus.face_materials, "fetch", lambda folder, progress: folder)
+    monkeypatch.setattr(corpus, "make", lambda *arguments, faces: calls.append((*arguments[:5], faces)))
     corpus.main(["--out", str(tmp_path), "--clips", "12", "--workers", "1"])
-    assert calls[0][:5] == (tmp_path / "clips", tmp_path / "speech", tmp_path / "cache", 12, 1)
+    corpus.main(["--out", str(tmp_path)])
+    corpus.main(["--out", str(tmp_path), "--portraits"])
+    materials = tmp_path / "speech", tmp_path / "cache"
+    assert calls == [
+        (tmp_path / "clips", *materials, 12, 1, None),
+        (tmp_path / "clips", *materials, 2400, 2, None),
+        (tmp_path / "portraits", *materials, 720, 2, tmp_path / "faces"),
+    ]
     import shortcuts
 
     monkeypatch.setattr(shortcuts, "check", lambda clips: f"table of {clips.name}")

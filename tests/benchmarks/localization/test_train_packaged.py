@@ -67,7 +67,7 @@ def test_a_test_refuses_uncommitted_changes(script, tmp_path, monkeypatch):
         return "abc-dirty"
 
     monkeypatch.setattr(script.ledger, "commit_name", commit_name)
-    monkeypatch.setattr(script, "make_corpus", lambda options: calls.append("made"))
+    monkeypatch.setattr(script, "make_set", lambda options: calls.append("made"))
     words = ["--out", str(tmp_path), "--final"]
     with pytest.raises(AvlocError, match="uncommitted changes"):
         script.main(words)
@@ -84,13 +84,21 @@ def test_a_test_refuses_uncommitted_changes(script, tmp_path, monkeypatch):
 def test_the_corpus_is_made_unless_clips_are_named(script, tmp_path, monkeypatch):
     calls = []
     monkeypatch.setitem(sys.modules, "run", SimpleNamespace(prepare=lambda *values: calls.append(values)))
-    monkeypatch.setitem(sys.modules, "corpus", SimpleNamespace(CLIPS=2400))
+    monkeypatch.setitem(sys.modules, "corpus", SimpleNamespace(CLIPS=2400, main=calls.append))
+    monkeypatch.setattr(script, "join", lambda sets, out: calls.append([path.name for path in sets]) or out)
     monkeypatch.setattr(
         script.avloc, "extract", lambda *_, **options: SimpleNamespace(failed=1, failures={"x": options})
     )
-    with pytest.raises(AvlocError, match=r"clips: 1 clips could not be read: .*features"):
+    with pytest.raises(AvlocError, match=r"joined: 1 clips could not be read: .*features"):
         script.main(["--out", str(tmp_path)])
-    assert calls == [(tmp_path, tmp_path, 2400, 2)]
+    portraits = ["--out", str(tmp_path), "--portraits", "--workers", "2"]
+    assert calls == [(tmp_path, tmp_path, 2400, 2), portraits, ["clips", "portraits"]]
+    sets = script.find_sets(script.parse(["--out", str(tmp_path)]))
+    assert {streams: data.root.name for streams, data in sets.items()} == {
+        "both": "joined",
+        "audio": "clips",
+        "visual": "joined",
+    }
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import pytest
@@ -113,12 +114,13 @@ def test_forged_mouths_never_touch(timeline):
 
 def test_labels_fit_the_decoded_file(tmp_path, timeline, recording):
     """Blackened frames and inverted samples are found in the file where the labels say, on its own clock."""
-    from composing.rendering import cut_frames, label, render
+    from composing.rendering import cut_frames, film, label, render
 
     path = tmp_path / "a.mp4"
     cut = cut_frames(np.random.default_rng(1), timeline, recording)
     quiet = replace(recording, audio_bit_rate=96_000)
-    render(np.random.default_rng(2), timeline, cut, quiet, 5, forgers(), path)
+    words = {"timeline": timeline, "cut": cut, "recording": quiet, "forgers": forgers()}
+    render(np.random.default_rng(2), timeline, quiet, forgers(), partial(film, person=5, **words), path)
     labels = label(timeline, cut)
     info = probe(path)
     assert (info.frames, round(info.fps, 2)) == (labels.frames, 29.97)

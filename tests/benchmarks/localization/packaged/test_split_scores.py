@@ -46,3 +46,19 @@ def test_hidden_labels_of_the_benchmarks_test_split_are_found(split_scores, tmp_
     (record,) = split_scores.read_labels(data, "test")
     assert (record.file, record.modality, record.labelled) == ("test/a.mp4", "audio", True)
     assert data.validation == "val"
+
+
+def test_drawn_and_real_faces_are_told_apart(scores):
+    from packaged.split_scores import by_face
+
+    assert by_face(scores, {}) == {}  # all are drawn
+    assert by_face(scores, {name: {"face": "webcam"} for name in scores.rows}) == {}
+    parts = by_face(scores, {"r2": {"face": "webcam"}, "f": {"face": "webcam"}, "r1": {"face": ""}})
+    assert {name: [*part.rows] for name, part in parts.items()} == {
+        "drawn faces": ["r1", "r3"],
+        "real faces": ["r2", "f"],
+    }
+    real = parts["real faces"]
+    assert [*real.segments] == [*real.clip_scores] == [*real.duration_s] == ["r2", "f"]
+    assert real.duration_s == {"r2": 240.0, "f": 60.0}
+    assert sorted(real.truth.files) == ["f", "r2"]

@@ -82,17 +82,6 @@ def test_quiet_words_are_filled_with_the_noise_of_the_recording():
     assert same.std() < 1.1 * quiet.std()
 
 
-def test_mouths_move_by_fractions_of_a_pixel():
-    from real_footage.forging import cut_mouth
-
-    x, y = np.meshgrid(np.arange(60), np.arange(50))
-    frame = np.stack([4 * x, 5 * y, 0 * x], axis=-1).astype(np.uint8)
-    patch = cut_mouth(frame, np.array([30.25, 20.0]), (8, 12), np.array([18.0, 22.0]), 16)
-    # The pixel (left, top) of the square comes from (left + 30.25 − 18, top + 20 − 22).
-    assert patch[0, 0].tolist() == [4 * 20.25, 5 * 10, 0]
-    assert patch[9, 6].tolist() == [4 * 26.25, 5 * 19, 0]
-
-
 def test_a_span_gets_the_mouth_of_other_frames(clip):
     from real_footage.forging import forge_mouth
     from real_footage.words import Word

@@ -106,6 +106,7 @@ def test_metadata_are_those_of_avdeepfake1m(made):
         "video_start_s": 0,
         "codec": "",
         "splices": [],
+        "face": "people/b",
     }
     forged = details[clips.records[7].file]
     assert forged["change"] == "replace"
