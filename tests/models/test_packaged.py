@@ -64,9 +64,10 @@ def test_the_folder_holds_nothing_else():
 
 @pytest.mark.parametrize("streams", STREAMS)
 def test_the_scope_is_the_material_of_the_training(streams):
-    speech = json.loads((FOLDER / "networks.json").read_text())["data"]["speech"]
-    speakers = sum(split in ("all", "train") for _, _, split, _ in speech)
-    assert packaged_description(streams).scope == scope_text(streams, speakers)
+    data = json.loads((FOLDER / "networks.json").read_text())["data"]
+    speakers = sum(split in ("all", "train") for _, _, split, _ in data["speech"])
+    faces = sum(split == "train" for _, split, _, _ in data["films"])
+    assert packaged_description(streams).scope == scope_text(streams, speakers, faces)
 
 
 def test_what_is_said_of_the_networks_is_their_scope():
