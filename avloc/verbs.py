@@ -47,7 +47,7 @@ def localize(
     Args:
         clip: a file, or a clip in memory.
         checkpoint: a file that `avloc train` or `avloc convert` wrote; None: the networks that come with avloc, trained on
-            drawn faces and recorded speech only (docs/model_card.md).
+            drawn faces, films of three persons and recorded speech only (docs/model_card.md).
         streams: `both`, `audio` or `visual`: judge these streams by the package's network for them; None: those that the clip
             has.
         keep: at most this many segments per 40 s of the clip.

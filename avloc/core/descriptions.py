@@ -165,6 +165,8 @@ class NetworkDescription:
         scope: the material that it was trained on, in a few words; empty if unknown.
         sha256: hash of the weights; empty if unknown.
         threshold: operating point, the lowest score that counts as a detection; None: none was chosen.
+        modality_share: the lowest share of the stronger modality's score at which a segment is named after the other one too;
+            None: none was chosen.
 
     >>> network = NetworkDescription("avloc-av", "1", scope="drawn faces", threshold=0.6)
     >>> NetworkDescription.from_dict(network.to_dict()) == network
@@ -177,10 +179,14 @@ class NetworkDescription:
     scope: str = ""
     sha256: str = ""
     threshold: float | None = None
+    modality_share: float | None = None
 
     def to_dict(self) -> dict[str, str | float | None]:
-        """Return the description as plain values."""
-        return asdict(self)
+        """Return the description as plain values; a share that was not chosen is left out."""
+        values = asdict(self)
+        if self.modality_share is None:
+            del values["modality_share"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, object]) -> NetworkDescription:
@@ -191,7 +197,8 @@ class NetworkDescription:
         """
         attributes = {f.name: values[f.name] for f in fields(cls) if f.name in values}
         for name, value in attributes.items():
-            valid = _is_threshold(value) if name == "threshold" else isinstance(value, str) and len(value) <= MAX_TEXT
+            is_number = name in ("threshold", "modality_share")
+            valid = _is_share(value) if is_number else isinstance(value, str) and len(value) <= MAX_TEXT
             if not valid:
                 raise ValueError(f"a network's description cannot have {name} {str(value)[:80]!r}")
         if not attributes.get("name"):
@@ -199,7 +206,7 @@ class NetworkDescription:
         return cls(**attributes)  # type: ignore[arg-type]
 
 
-def _is_threshold(value: object) -> bool:
+def _is_share(value: object) -> bool:
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1)
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from avloc.core.calibration import PRIOR, SEGMENT_FIT, PlattFit, is_prior, probability_at, segment_probability
 from avloc.core.descriptions import NetworkDescription
-from avloc.core.proposals import Proposals
+from avloc.core.proposals import MODALITY_SHARE, Proposals
 from avloc.core.provenance import Provenance
 from avloc.core.records import MODALITIES
 from avloc.core.timeline import TimeGrid
@@ -152,7 +152,14 @@ class Localization:
             probability=segment_probability(score, self.calibration, self.prior, self._score("clip")),
             threshold=self.threshold if self._decides else None,
             unjudged=self.unjudged,
+            modality_share=self.modality_share,
         )
+
+    @property
+    def modality_share(self) -> float:
+        """The lowest share of the stronger modality's score at which a segment is named after the other one too."""
+        chosen = None if self.network is None else self.network.modality_share
+        return MODALITY_SHARE if chosen is None else chosen
 
     def _score(self, key: str) -> float | None:
         """Return the strongest score as it is written, so that a result that is read back says the same."""

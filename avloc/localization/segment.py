@@ -60,6 +60,7 @@ class LocalizedSegment:
         probability: float | None = None,
         threshold: float | None = None,
         unjudged: Collection[str] = (),
+        modality_share: float = MODALITY_SHARE,
     ) -> LocalizedSegment:
         """Build a segment from a row of `Proposals`.
 
@@ -70,6 +71,7 @@ class LocalizedSegment:
             probability: the probability that it is right; None: unknown.
             threshold: the lowest probability, or without one the lowest score, that counts as a detection; None: none does.
             unjudged: modalities without a score.
+            modality_share: see `modality_name`.
         """
         start_s, end_s = (round(float(time_s), 3) for time_s in segment)
         written = [round(float(value), 4) for value in modality_scores]  # a result that is read back must say the same
@@ -80,7 +82,9 @@ class LocalizedSegment:
         strength = score if probability is None else probability
         verdict = None if threshold is None else verdict_of(strength >= threshold)
         judged = [modality for modality in MODALITIES if modality not in unjudged]
-        modality = cast(ModalityName, judged[0]) if len(judged) == 1 else modality_name(np.array(written))
+        modality = (
+            cast(ModalityName, judged[0]) if len(judged) == 1 else modality_name(np.array(written), modality_share)
+        )
         return cls(start_s, end_s, score, modality, audio_score, visual_score, verdict, probability)
 
     @property

@@ -296,7 +296,14 @@ def _figures(facts: Facts) -> Iterator[str]:
             f"- {network['description']['name']}: operating point {setting['threshold']:.2f}, at which {setting['clips']} "
             f"genuine clips ({setting['minutes']:.1f} minutes) of the validation split have {setting['alarms']} false alarms; "
             f"half precision changes a clip's best score there by at most {network['largest_change_by_half_precision']:.1g}."
+            f"{_naming(network['description'].get('modality_share'))}"
         )
+
+
+def _naming(share: float | None) -> str:
+    if share is None:
+        return ""
+    return f" A segment is named after both modalities if the weaker one has at least {share:g} of the stronger one's score."
 
 
 def _figure_cells(values: Figures) -> list[str]:

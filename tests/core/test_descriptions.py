@@ -103,6 +103,7 @@ def test_unknown_keys_of_a_networks_description_are_ignored():
         ({"threshold": 1.1}, "cannot have threshold '1.1'"),
         ({"threshold": True}, "cannot have threshold 'True'"),
         ({"threshold": "0.5"}, "cannot have threshold '0.5'"),
+        ({"modality_share": -0.1}, "cannot have modality_share '-0.1'"),
     ],
 )
 def test_wrong_values_of_a_networks_description_raise(change, message):

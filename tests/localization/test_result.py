@@ -251,6 +251,21 @@ def test_plot_has_one_lane_per_modality(localization, empty_localization):
     assert len(empty_localization.plot().axes) == 2
 
 
+def test_segments_are_named_by_the_share_of_the_network(localization):
+    """The weaker modality has 0.6 of the stronger one's score: named at the usual share, and not at one of 0.7."""
+    scores = localization.proposals.modality_scores.copy()
+    scores[0] = 0.48, 0.8
+    localization = replace(localization, proposals=replace(localization.proposals, modality_scores=scores))
+    network = NetworkDescription("avloc-both")
+    for share, name in ((None, "both"), (0.7, "visual"), (0.6, "both")):
+        named = replace(localization, network=replace(network, modality_share=share))
+        assert named.strongest().modality == name
+        document = named.to_dict()
+        jsonschema.validate(document, SCHEMA)
+        assert document["network"].get("modality_share") == share
+        assert Localization.from_dict(document).strongest().modality == name
+
+
 def test_the_network_comes_back_with_its_operating_point(localization):
     named = replace(localization, network=NetworkDescription("avloc-both", "3", "2026-11-26", "speech", "ab", 0.75))
     document = json.loads(json.dumps(named.to_dict()))

@@ -10,7 +10,15 @@ from pathlib import Path
 import torch
 from packaged.facts import Materials, NetworkFacts
 from packaged.joining import MARKER, read_details
-from packaged.split_scores import SplitScores, by_face, choose_threshold, figures, read_labels, score_split
+from packaged.split_scores import (
+    SplitScores,
+    by_face,
+    choose_share,
+    choose_threshold,
+    figures,
+    read_labels,
+    score_split,
+)
 from packaged.trainings import NETWORKS, Data
 from scoring import ledger
 
@@ -82,7 +90,9 @@ def pack(
     change = largest_change(before, validation)
     setting = choose_threshold(validation)
     context = replace(context, calibration=validation.calibration)
-    write_checkpoint(path, full.model, context, replace(description, threshold=setting.threshold), half=True)
+    share = choose_share(validation, setting.threshold) if full.source.modality is None else None
+    description = replace(description, threshold=setting.threshold, modality_share=share)
+    write_checkpoint(path, full.model, context, description, half=True)
     localizer = Localizer.from_checkpoint(path)
     assert localizer.description is not None
     facts: NetworkFacts = {

@@ -11,14 +11,19 @@ import numpy as np
 from packaged.facts import Figures
 from packaged.trainings import Data
 from real_footage.alarms import ALARMS_PER_MINUTE, Setting, choose_setting, count_alarms
+from scoring.naming import FOUND_IOU, SHARES
+from scoring.truth import NAMES, forged_name
 
 from avloc.core.calibration import PlattFit, best_scores
-from avloc.core.timeline import segment_array
+from avloc.core.proposals import MODALITY_SHARE, Proposals
+from avloc.core.records import VideoRecord
+from avloc.core.timeline import interval_iou, segment_array
 from avloc.datasets import RecordTable, TableBuilder, read_records
 from avloc.evaluation import TemporalAveragePrecision, Truth, score_detection
 from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.inference import Localizer
 from avloc.io.files import read_json
+from avloc.localization.segment import modality_name
 from avloc.training.clip_scores import ClipScores
 
 IOUS, ROWS = (0.5, 0.75, 0.9, 0.95), (10,)
@@ -34,6 +39,8 @@ class SplitScores(NamedTuple):
         clip_scores: by clip, the best score.
         duration_s: by clip, in seconds.
         calibration: fits of clips, modalities and segments to these labels.
+        named: (K, 4) of each forged segment that the best row with an IoU of at least `FOUND_IOU` finds: its kind (a number of
+            `NAMES`), and the row's score, audio and visual score.
     """
 
     rows: dict[str, np.ndarray[Any, np.dtype[np.float64]]]
@@ -41,6 +48,7 @@ class SplitScores(NamedTuple):
     clip_scores: dict[str, float]
     duration_s: dict[str, float]
     calibration: dict[str, PlattFit]
+    named: np.ndarray[Any, np.dtype[np.float64]] = np.zeros((0, 4))
 
     @property
     def truth(self) -> Truth:
@@ -69,6 +77,7 @@ def score_split(localizer: Localizer, data: Data, split: str) -> SplitScores:
     """Run a network on a split."""
     dataset = localizer.source.stored(read_labels(data, split), FeatureStore(data.store), allow_missing=False)
     scores, clip_scores = SplitScores({}, {}, {}, {}, {}), ClipScores()
+    named: list[tuple[float, ...]] = []
     localizations = localizer.run(dataset[k] for k in range(len(dataset)))
     for record, end_s, localization in zip(dataset.records, dataset.ends_s.tolist(), localizations, strict=True):
         proposals = localization.proposals
@@ -77,8 +86,44 @@ def score_split(localizer: Localizer, data: Data, split: str) -> SplitScores:
         scores.clip_scores[record.file] = float(best_scores(proposals)[0])
         scores.duration_s[record.file] = end_s
         clip_scores.update(proposals, record)
+        named += named_rows(record, proposals)
     scores.calibration.update(clip_scores.compute().calibration)
-    return scores
+    return scores._replace(named=np.array(named, dtype=np.float64).reshape(-1, 4))
+
+
+def named_rows(record: VideoRecord, proposals: Proposals) -> list[tuple[float, ...]]:
+    """The rows of `SplitScores.named` of a clip; its proposals come by falling score."""
+    joined, rows = record.with_joined_segments(), []
+    for segment in joined.segments:
+        found = np.flatnonzero(interval_iou(segment_array([segment]), proposals.segments)[0] >= FOUND_IOU)
+        if len(found):
+            kind = NAMES.index(forged_name(joined, segment))
+            rows.append((kind, proposals.scores[found[0]], *proposals.modality_scores[found[0]]))
+    return rows
+
+
+def choose_share(scores: SplitScores, threshold: float) -> float | None:
+    """Choose the share for naming the weaker modality: the best mean over the kinds of the segments that are found.
+
+    Args:
+        scores: of the validation split.
+        threshold: the lowest score of a segment that counts as found.
+
+    Returns:
+        One of `SHARES`, of equal ones that near the usual one; None if fewer than two kinds are found.
+    """
+    named = scores.named[scores.named[:, 1] >= threshold]
+    kinds = named[:, 0].astype(int)
+    if len({*kinds.tolist()}) < 2:
+        return None
+
+    def quality(share: float) -> tuple[float, float]:
+        right = np.array(
+            [NAMES.index(modality_name(row[2:], share)) == kind for row, kind in zip(named, kinds, strict=True)]
+        )
+        return float(np.mean([right[kinds == kind].mean() for kind in set(kinds)])), -abs(share - MODALITY_SHARE)
+
+    return max(SHARES, key=quality)
 
 
 def by_face(scores: SplitScores, details: Mapping[str, Mapping[str, Any]]) -> dict[str, SplitScores]:
