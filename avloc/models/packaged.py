@@ -21,7 +21,7 @@ SCOPES: Mapping[Streams, str] = {
     "audio": "recorded speech of {speakers} speakers and the forging methods of the model card",
     "visual": "{faces} and the forging methods of the model card",
 }
-"""The material that the networks were trained on: no real footage, and no forgeries of other kinds."""
+"""The material that the networks were trained on: none was forged by other means than these methods."""
 FOLDER = Path(__file__).parent / "pretrained"
 FACTS = "networks.json"
 """The networks' descriptions, readable without torch, and the figures of the model card."""
@@ -59,8 +59,8 @@ def scope_text(streams: str, speakers: int, faces: int = 0) -> str:
     >>> scope_text("audio", 3)
     'recorded speech of 3 speakers and the forging methods of the model card'
     """
-    seen = f"drawn faces, {faces} real ones" if faces else "drawn faces"
-    return SCOPES[check_streams(streams)].format(speakers=speakers, faces=seen)
+    pictures = f"drawn faces, {faces} real ones" if faces else "drawn faces"
+    return SCOPES[check_streams(streams)].format(speakers=speakers, faces=pictures)
 
 
 def check_streams(streams: str) -> Streams:

@@ -141,7 +141,7 @@ def fetch(
             with replacing(path) as temporary:
                 temporary.write_bytes(content)
         if not track.is_file():
-            found = follow(read_frames(path), film.fps, film.name)
+            found = longest_stretch(follow(read_frames(path), film.fps), film.name)
             with replacing(track) as temporary, temporary.open("wb") as file:
                 np.savez(file, **found._asdict())
             progress(f"{film.name}: {len(found.mouths)} frames with a face")
@@ -206,19 +206,15 @@ def read_frames(path: Path, first: int = 0, count: int | None = None) -> Iterato
                 yield frame.to_ndarray(format="rgb24")
 
 
-def follow(frames: Iterable[Frames], fps: int, name: str) -> FaceTrack:
-    """Follow the face in a film.
-
-    Raises:
-        AvlocError: if no frame has one.
-    """
+def follow(frames: Iterable[Frames], fps: int) -> list[Face | None]:
+    """Follow the face in the frames of a film; None where it is not detected."""
     follower: FaceFollower[int] = FaceFollower(fps)
     reformatters = Reformatters()
     followed: list[FollowedFrame[int]] = []
     for k, frame in enumerate(frames):
         followed += follower.push(k, ArrayPicture(frame, reformatters), 1)
     followed += follower.finish()
-    return longest_stretch([each.face if each.is_detected else None for each in followed], name)
+    return [each.face if each.is_detected else None for each in followed]
 
 
 def longest_stretch(faces: Sequence[Face | None], name: str) -> FaceTrack:

@@ -21,6 +21,7 @@ from face_materials import FILMS
 from materials import SPEAKERS
 from packaged.facts import DataFacts, ExampleCounts, Facts, Figures, Materials, SplitCounts
 from packaged.joining import MARKER, read_details
+from scoring.naming import FOUND_IOU
 
 from avloc.cli.train import packaged_configs
 from avloc.core.timeline import interval_iou, segment_array
@@ -37,7 +38,6 @@ TITLES = {"both": "both streams", "audio": "sound alone", "visual": "pictures al
 COLUMNS = {"ap@0.5": "AP@.5", "ap@0.75": "AP@.75", "ap@0.9": "AP@.9", "ap@0.95": "AP@.95", "ar@10": "AR@10"}
 MISSING, UNNAMED = "not measured", "not named by the metadata"
 WIDTH = 136
-FOUND_IOU = 0.5
 BUNDLED_SPEECH = (
     ("Allison Smith", "en", "all", "CC-BY-SA-3.0"),
     ("June Wallack", "fr", "all", "CC-BY-SA-3.0"),

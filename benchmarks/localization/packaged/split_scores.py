@@ -11,11 +11,11 @@ import numpy as np
 from packaged.facts import Figures
 from packaged.trainings import Data
 from real_footage.alarms import ALARMS_PER_MINUTE, Setting, choose_setting, count_alarms
-from scoring.naming import FOUND_IOU, SHARES
+from scoring.naming import FOUND_IOU, best_share
 from scoring.truth import NAMES, forged_name
 
 from avloc.core.calibration import PlattFit, best_scores
-from avloc.core.proposals import MODALITY_SHARE, Proposals
+from avloc.core.proposals import Proposals
 from avloc.core.records import VideoRecord
 from avloc.core.timeline import interval_iou, segment_array
 from avloc.datasets import RecordTable, TableBuilder, read_records
@@ -23,7 +23,6 @@ from avloc.evaluation import TemporalAveragePrecision, Truth, score_detection
 from avloc.feature_extraction.store.feature_store import FeatureStore
 from avloc.inference import Localizer
 from avloc.io.files import read_json
-from avloc.localization.segment import modality_name
 from avloc.training.clip_scores import ClipScores
 
 IOUS, ROWS = (0.5, 0.75, 0.9, 0.95), (10,)
@@ -110,20 +109,11 @@ def choose_share(scores: SplitScores, threshold: float) -> float | None:
         threshold: the lowest score of a segment that counts as found.
 
     Returns:
-        One of `SHARES`, of equal ones that near the usual one; None if fewer than two kinds are found.
+        That of `scoring.naming.best_share`; None if fewer than two kinds are found.
     """
     named = scores.named[scores.named[:, 1] >= threshold]
     kinds = named[:, 0].astype(int)
-    if len({*kinds.tolist()}) < 2:
-        return None
-
-    def quality(share: float) -> tuple[float, float]:
-        right = np.array(
-            [NAMES.index(modality_name(row[2:], share)) == kind for row, kind in zip(named, kinds, strict=True)]
-        )
-        return float(np.mean([right[kinds == kind].mean() for kind in set(kinds)])), -abs(share - MODALITY_SHARE)
-
-    return max(SHARES, key=quality)
+    return best_share(kinds, named[:, 2:]) if len(np.unique(kinds)) > 1 else None
 
 
 def by_face(scores: SplitScores, details: Mapping[str, Mapping[str, Any]]) -> dict[str, SplitScores]:

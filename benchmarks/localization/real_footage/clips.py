@@ -9,15 +9,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+import face_materials
 import numpy as np
 import numpy.typing as npt
 
 from avloc.core.timeline import DEFAULT_SAMPLE_RATE
 from avloc.datasets.synthetic.speech_pieces import MARGIN_SAMPLES
 from avloc.errors import AvlocError
-from avloc.feature_extraction.media.cropping import MOUTH_SIDE, ArrayPicture, Face, Reformatters
+from avloc.feature_extraction.media.cropping import MOUTH_SIDE, Face
 from avloc.feature_extraction.media.decode import decode
-from avloc.feature_extraction.media.faces.track import FaceFollower, FollowedFrame
 from avloc.feature_extraction.media.probe import probe
 from avloc.feature_extraction.media.types import Span, VideoFormat
 from real_footage.words import Word, WordFinder
@@ -107,13 +107,7 @@ def follow_face(frames: Frames) -> list[Face]:
     Raises:
         AvlocError: if a frame has none.
     """
-    follower: FaceFollower[int] = FaceFollower(FPS)
-    reformatters = Reformatters()
-    followed: list[FollowedFrame[int]] = []
-    for k, frame in enumerate(frames):
-        followed += follower.push(k, ArrayPicture(frame, reformatters), 1)
-    followed += follower.finish()
-    faces = [each.face for each in followed if each.face is not None and each.is_detected]
+    faces = [face for face in face_materials.follow(frames, FPS) if face is not None]
     if not faces or len(faces) < len(frames):
         raise AvlocError(f"no face in {len(frames) - len(faces)} of {len(frames)} frames")
     return faces

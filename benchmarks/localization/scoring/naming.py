@@ -65,19 +65,30 @@ def confusion(predictions: SplitPredictions, truth: SplitTruth, thresholds: Nami
     Raises:
         AvlocError: if predictions and labels are of different clips.
     """
+    labels, by_modality = found_labels(predictions, truth, thresholds.score)
+    source = truth.table.source[video_of_row(truth.table.labels.offsets)]
+    counts = np.zeros((int(truth.table.source.max(initial=-1)) + 1, len(NAMES), len(NAMES)), dtype=np.int64)
+    for label, scores in zip(labels, by_modality, strict=True):
+        counts[source[label], truth.names[label], NAMES.index(modality_name(scores, thresholds.share))] += 1
+    return counts
+
+
+def found_labels(
+    predictions: SplitPredictions, truth: SplitTruth, score: float
+) -> tuple[IntArray, npt.NDArray[np.floating]]:
+    """The numbers of the found labels (K,), and the audio and the visual score of the proposal that finds each (K, 2).
+
+    Raises:
+        AvlocError: if predictions and labels are of different clips.
+    """
     if predictions.files != truth.table.files:
         raise AvlocError(
             f"want predictions of the {len(truth.table.files)} labelled clips, got {len(predictions.files)}"
         )
     matched = matched_rows(predictions, truth.table.labels)
-    scores, by_modality = predictions.proposals.scores, predictions.proposals.modality_scores
-    source = truth.table.source[video_of_row(truth.table.labels.offsets)]
-    counts = np.zeros((int(truth.table.source.max(initial=-1)) + 1, len(NAMES), len(NAMES)), dtype=np.int64)
     labels = np.flatnonzero(matched >= 0)
-    for label in labels[scores[matched[labels]] >= thresholds.score]:
-        name = modality_name(by_modality[matched[label]], thresholds.share)
-        counts[source[label], truth.names[label], NAMES.index(name)] += 1
-    return counts
+    labels = labels[predictions.proposals.scores[matched[labels]] >= score]
+    return labels, predictions.proposals.modality_scores[matched[labels]]
 
 
 def right_shares(counts: npt.NDArray[np.number]) -> npt.NDArray[np.float64]:
@@ -90,13 +101,24 @@ def right_shares(counts: npt.NDArray[np.number]) -> npt.NDArray[np.float64]:
 def choose_thresholds(predictions: SplitPredictions, truth: SplitTruth) -> NamingThresholds:
     """Choose the score of the best F1, then the share of the best mean over the kinds; of equal ones, that near the product's."""
     score = best_score_threshold(predictions, truth.table.labels)
+    labels, by_modality = found_labels(predictions, truth, score)
+    return NamingThresholds(score, best_share(truth.names[labels], by_modality))
+
+
+def best_share(kinds: npt.NDArray[np.integer], modality_scores: npt.NDArray[np.floating]) -> float:
+    """Choose the share of the best mean over the kinds; of equal ones, that near the product's.
+
+    Args:
+        kinds: of the found segments, numbers of `NAMES` (K,).
+        modality_scores: audio and visual score of each (K, 2).
+    """
 
     def quality(share: float) -> tuple[float, float]:
-        shares = right_shares(confusion(predictions, truth, NamingThresholds(score, share)).sum(axis=0))
-        mean = float(np.nanmean(shares)) if np.isfinite(shares).any() else 0.0
-        return mean, -abs(share - MODALITY_SHARE)
+        names = np.array([NAMES.index(modality_name(scores, share)) for scores in modality_scores], dtype=np.int64)
+        right = [np.mean(names[kinds == kind] == kind) for kind in np.unique(kinds)]
+        return float(np.mean(right)) if right else 0.0, -abs(share - MODALITY_SHARE)
 
-    return NamingThresholds(score, max(SHARES, key=quality))
+    return max(SHARES, key=quality)
 
 
 class NamingScore(NamedTuple):

@@ -104,7 +104,7 @@ def test_the_longest_stretch_with_a_face_is_taken(materials, footage):
     assert track.mouths.tolist() == [[10, 23], [10, 23], [13, 23]]
     assert track.middles.tolist() == [[10, 20]] * 3
     with pytest.raises(AvlocError, match="wall: no face in 25 frames"):
-        materials.follow(materials.read_frames(footage / "wall.mp4"), 25, "wall")
+        materials.longest_stretch(materials.follow(materials.read_frames(footage / "wall.mp4"), 25), "wall")
     with pytest.raises(AvlocError, match="b: no face in 0 frames"):
         materials.longest_stretch([], "b")
 
