@@ -36,6 +36,6 @@ setup(
             "synthetic/example_clips/*",
         ],
         "avloc.evaluation": ["reporting/*.css", "reporting/*.js"],
-        "avloc.feature_extraction": ["media/faces/weights/*"],
+        "avloc.feature_extraction": ["media/faces/weights/*", "extractors/speech/weights/*"],
     },
 )

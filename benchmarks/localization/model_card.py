@@ -212,7 +212,7 @@ def _identity(facts: Facts) -> Iterator[str]:
     names = ", ".join(f"`{name}`" for name in facts["extractors"])
     yield _paragraph(
         "A clip with sound and pictures goes to the first network; one with a single stream goes to the network that was trained "
-        f"on that stream. Features: {names}, which need no weights. Together {facts['bytes'] / 1e6:.2f} MB."
+        f"on that stream. Features: {names}; nothing else is needed. Together {facts['bytes'] / 1e6:.2f} MB."
     )
 
 

@@ -105,7 +105,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--root", type=Path, help="folder of the clips (default: OUT/joined, which is made)")
     parser.add_argument("--store", type=Path, help="folder of their features (default: OUT/features)")
     parser.add_argument("--dataset", default="avdeepfake1m", help="layout of the clips (default: avdeepfake1m)")
-    parser.add_argument("--config", default="demo", help="configuration of the training (default: demo)")
+    parser.add_argument("--config", help="configuration of all trainings (default: of each its own)")
     parser.add_argument("--epochs", type=int, help="of all networks (default: of each its own)")
     parser.add_argument("--lr", type=float, help="highest learning rate of all networks (default: of each its own)")
     parser.add_argument("--seed", type=int, default=0, help="of the training (default: 0)")
@@ -130,7 +130,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commit = name_commit(options)
     sets = find_sets(options)
     data = sets["both"]
-    extractors = model_card.configured_extractors(options.config)
+    configs = {streams: training_of(streams, options).config for streams in NETWORKS}
+    extractors = model_card.configured_extractors(configs["both"])
     extract(data, extractors, options)
     description = model_card.describe_data(data.dataset, data.root)
     options.version = options.version or f"{avloc.__version__}+{description['version']}"

@@ -22,6 +22,7 @@ EXTRACTORS: dict[str, str] = {
     "hubert_base": f"{_HERE}.speech.encoders.HuBERTBase",
     "hubert_large": f"{_HERE}.speech.encoders.HuBERTLarge",
     "whisper_base": f"{_HERE}.speech.whisper.WhisperBase",
+    "whisper_packaged": f"{_HERE}.speech.packaged_whisper.PackagedWhisper",
     "whisper_small": f"{_HERE}.speech.whisper.WhisperSmall",
     "whisper_large_v3": f"{_HERE}.speech.whisper.WhisperLargeV3",
     "s3prl": f"{_HERE}.speech.s3prl_upstream.S3PRL",

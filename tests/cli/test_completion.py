@@ -39,7 +39,7 @@ def completed(script: str, line: str) -> list[str]:
         ("avloc localize --streams ", ["both", "audio", "visual"]),
         ("avloc extract --dataset lav", ["lavdf"]),
         ("avloc evaluate p.json --protocol avdeepfake1m+", ["avdeepfake1m++"]),
-        ("avloc train --config demo_", ["demo_batfd"]),
+        ("avloc train --config demo_", ["demo_batfd", "demo_whisper"]),
         ("avloc train --he", ["--help", "--help-all"]),
         ("avloc localize clips/a", []),  # then bash completes paths
         ("avloc synth out --qui", ["--quiet"]),

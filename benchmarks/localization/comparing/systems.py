@@ -14,7 +14,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 if TYPE_CHECKING:
     from avloc.models import Network
@@ -360,7 +360,8 @@ JOINT_FRONT_ENDS |= {
     )
     for name in POINT_PEERS
 }
-# The audio stream from a pretrained speech network: layers 1 to 4 of Whisper Base, side by side (`whisper_weights.py`).
+# The audio stream from a pretrained speech network: layers 1 to 4 of Whisper Base, side by side (`whisper_weights.py`), or the
+# three of the package, whose matrices have four bits.
 _WHISPER = {
     "audio_dim": 2048,
     "audio_spectral_channels": 0,
@@ -369,20 +370,44 @@ _WHISPER = {
 }
 
 
-_BESIDE_WHISPER = {"audio_dim": 513 + 2048, "audio_spectral_bins": 513}  # spectra first
+class _SpeechFeatures(NamedTuple):
+    """Features of a pretrained network instead of spectra, or beside them.
 
-
-def _with_whisper(system: System, *, spectra: bool) -> System:
-    """A system with Whisper's features instead of spectra, or beside them.
-
-    It is trained, also if the system decodes another's network.
+    Attributes:
+        title: in tables.
+        short: in tables with a column per system.
+        extractors: of the audio stream.
+        arguments: of the network.
     """
-    changed = system.with_arguments(
-        f"{system.title}, {'spectra and ' if spectra else ''}Whisper", **(_BESIDE_WHISPER if spectra else _WHISPER)
-    )
-    audio = ("logspec", "whisper_base") if spectra else ("whisper_base",)
-    short = f"{system.short} {'+' if spectra else ''}W"
-    return replace(changed, short=short, extractors=(*audio, "residual_grid"), weights_of="")
+
+    title: str
+    short: str
+    extractors: tuple[str, ...]
+    arguments: Mapping[str, object]
+
+
+_SPEECH_FEATURES = {
+    "whisper": _SpeechFeatures("Whisper", "W", ("whisper_base",), _WHISPER),
+    "spectra_whisper": _SpeechFeatures(
+        "spectra and Whisper",
+        "+W",
+        ("logspec", "whisper_base"),
+        {"audio_dim": 513 + 2048, "audio_spectral_bins": 513},
+    ),
+    "spectra_packaged": _SpeechFeatures(
+        "spectra and the package's Whisper",
+        "+P",
+        ("logspec", "whisper_packaged"),
+        {"audio_dim": 513 + 1536, "audio_spectral_bins": 513},
+    ),
+}
+
+
+def _with_speech_features(system: System, features: _SpeechFeatures) -> System:
+    """A system with a pretrained network's features; it is trained, also if the system decodes another's network."""
+    changed = system.with_arguments(f"{system.title}, {features.title}", **features.arguments)
+    extractors = (*features.extractors, "residual_grid")
+    return replace(changed, short=f"{system.short} {features.short}", extractors=extractors, weights_of="")
 
 
 # Of each system the setting that validation chose with spectra.
@@ -391,8 +416,12 @@ WITH_SPECTRA = {
     "audio_alone": _AUDIO,
 }
 PRETRAINED = {
-    f"{name}_{kind}": _with_whisper(WITH_SPECTRA[name], spectra=kind == "spectra_whisper")
-    for kind, names in (("whisper", (OURS, "audio_alone")), ("spectra_whisper", WITH_SPECTRA))
+    f"{name}_{kind}": _with_speech_features(WITH_SPECTRA[name], _SPEECH_FEATURES[kind])
+    for kind, names in (
+        ("whisper", (OURS, "audio_alone")),
+        ("spectra_whisper", WITH_SPECTRA),
+        ("spectra_packaged", (OURS, "audio_alone")),
+    )
     for name in names
 }
 # Cross-validation over the methods: each training leaves out the clips of three methods, which validation meets as unseen ones.

@@ -25,12 +25,14 @@ class NetworkTraining(NamedTuple):
     """The training of one network of the package.
 
     Attributes:
+        config: the configuration.
         words: options beside those of all networks.
         epochs: None: the configuration's.
         lr: the highest learning rate; None: the configuration's.
         copies: augmented copies of each training clip.
     """
 
+    config: str = "demo_whisper"
     words: tuple[str, ...] = ()
     epochs: int | None = None
     lr: float | None = None
@@ -38,9 +40,11 @@ class NetworkTraining(NamedTuple):
 
 
 NETWORKS: Mapping[str, NetworkTraining] = {
-    "both": NetworkTraining(epochs=6, lr=2e-3, copies=3),
-    "audio": NetworkTraining(("--data.modality", "audio", "--model.model.width", "80")),
-    "visual": NetworkTraining(("--data.modality", "visual", "--model.model.width", "80"), epochs=6, lr=2e-3, copies=3),
+    "both": NetworkTraining(copies=3),
+    "audio": NetworkTraining(words=("--data.modality", "audio", "--model.model.width", "80")),
+    "visual": NetworkTraining(
+        "demo", ("--data.modality", "visual", "--model.model.width", "80"), epochs=6, lr=2e-3, copies=3
+    ),
 }
 """By the streams that a network judges. Copies keep blurred, small and compressed pictures from raising false alarms, if a
 network learns from them from the beginning (docs/augment.md); sound raises few without them, and finds less with them."""
@@ -73,7 +77,7 @@ class Data(NamedTuple):
 
 def training_of(streams: str, options: argparse.Namespace) -> NetworkTraining:
     """The training of a network, with the options of the command line in place of its own."""
-    overrides = {name: getattr(options, name) for name in ("epochs", "lr", "copies")}
+    overrides = {name: getattr(options, name) for name in ("config", "epochs", "lr", "copies")}
     return NETWORKS[streams]._replace(**{name: value for name, value in overrides.items() if value is not None})
 
 
@@ -85,7 +89,7 @@ def run_training(streams: str, data: Data, options: argparse.Namespace) -> Path:
     """
     folder, training = options.out / TRAININGS, training_of(streams, options)
     final, facts = folder / f"{streams}.ckpt", folder / f"{streams}.json"
-    settings = {"config": options.config, "epochs": training.epochs, "seed": options.seed, "lr": training.lr}
+    settings = {"config": training.config, "epochs": training.epochs, "seed": options.seed, "lr": training.lr}
     settings |= {"copies": training.copies, "recipe": options.recipe if training.copies else "", "set": data.digest}
     if final.is_file():
         kept = read_json(facts, "settings of a finished training")
@@ -93,7 +97,7 @@ def run_training(streams: str, data: Data, options: argparse.Namespace) -> Path:
             cure = f"remove {final.name}, or name another OUT"
             raise AvlocError(f"{facts}: a training with other settings, want {settings}; {cure}")
         return final
-    words = ["--config", options.config, "--data.dataset", data.dataset, "--data.root", str(data.root)]
+    words = ["--config", training.config, "--data.dataset", data.dataset, "--data.root", str(data.root)]
     words += ["--data.store", str(data.store), "--data.seed", str(options.seed), "--seed_everything", str(options.seed)]
     words += ["--trainer.default_root_dir", str(folder / f"training-{streams}"), *training.words]
     if training.epochs is not None:

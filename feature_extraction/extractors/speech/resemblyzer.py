@@ -10,7 +10,6 @@ Legend: N samples, F mel frames of 10 ms, T rows, B windows of a pass.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,11 +21,12 @@ from avloc.errors import AvlocError, one_line
 from avloc.feature_extraction.extractors.base import FeatureArray, Parameters, Stream
 from avloc.feature_extraction.extractors.network import LocalWeights
 from avloc.feature_extraction.extractors.speech.installed import installed_file
+from avloc.feature_extraction.extractors.speech.mel import HOP, mel_power
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-N_FFT, HOP, MELS = 400, 160, 40
+MELS = 40
 WINDOW_FRAMES = 160
 WIDTH = 256
 LOUDNESS = 10 ** (-30 / 10)  # mean square that a window is raised to
@@ -100,7 +100,7 @@ class Resemblyzer(LocalWeights):
             return np.zeros((0, WIDTH), np.float32)
         margin = WINDOW_FRAMES // 2 - self.stride // 2  # frames before the first row
         after = max(0, (count - 1) * self.stride + WINDOW_FRAMES - margin - (len(samples) // HOP + 1))
-        mel = nn.functional.pad(mel_power(samples), (0, 0, margin, after))  # F, 40
+        mel = nn.functional.pad(mel_power(samples, MELS), (0, 0, margin, after))  # F, 40
         windows = mel.unfold(0, WINDOW_FRAMES, self.stride)[:count].transpose(1, 2)  # T, 160, 40
         energy = nn.functional.pad(samples.square(), (margin * HOP, after * HOP + HOP))
         means = energy.unfold(0, WINDOW_FRAMES * HOP, self.stride * HOP)[:count].mean(1)
@@ -112,27 +112,3 @@ class Resemblyzer(LocalWeights):
                 vectors = self.network(self.on_device(windows[batch] * gains[batch, None, None]))
             outputs.append(vectors.float().cpu().numpy())
         return np.concatenate(outputs)
-
-
-@cache
-def _filters() -> Tensor:
-    import torchaudio
-
-    rate = DEFAULT_SAMPLE_RATE
-    bank: Tensor = torchaudio.functional.melscale_fbanks(
-        N_FFT // 2 + 1, 0.0, rate / 2, MELS, rate, norm="slaney", mel_scale="slaney"
-    )
-    return bank
-
-
-def mel_power(samples: Tensor) -> Tensor:
-    """Compute the mel power spectrogram, frame k centred on sample 160 k: (N,) → (N // 160 + 1, 40).
-
-    Windows of 25 ms, Slaney's bands, no logarithm: librosa's `melspectrogram` of these sizes.
-
-    >>> mel_power(torch.zeros(1600)).shape
-    torch.Size([11, 40])
-    """
-    window = torch.hann_window(N_FFT)
-    spectrum = torch.stft(samples, N_FFT, HOP, window=window, pad_mode="constant", return_complex=True)
-    return spectrum.abs().square().T @ _filters()

@@ -125,6 +125,7 @@ def speech_arguments(folder: Path) -> dict[str, dict[str, object]]:
     arguments["resemblyzer"] = {"weights": _save_voice_encoder(folder / "voice.pt")}
     whisper = _save_whisper(folder / "whisper")
     arguments |= {name: {"weights": whisper} for name in ("whisper_base", "whisper_small", "whisper_large_v3")}
+    arguments["whisper_packaged"] = {"layers": "0"}  # the transformer's input: a click changes every row behind it
     return arguments | {"s3prl": {"upstream": "wavlm_base_plus", "weights": str(folder / "wavlm.pt")}}
 
 

@@ -38,21 +38,21 @@ def test_half_precision_may_change_little(packing, scores):
 
 def test_networks_that_are_too_large_are_refused(packing, tmp_path, monkeypatch):
     for streams in STREAMS:
-        (tmp_path / f"{streams}.ckpt").write_bytes(bytes(10))
-    assert packing.check_size(tmp_path) == 30
-    monkeypatch.setattr(packing, "MOST_BYTES", 29)
-    with pytest.raises(AvlocError, match="30 bytes, want at most 29"):
+        (tmp_path / f"{streams}.ckpt").write_bytes(bytes(10 + (streams == "audio")))
+    assert packing.check_size(tmp_path) == 31
+    monkeypatch.setattr(packing, "MOST_BYTES", 10)
+    with pytest.raises(AvlocError, match=r"audio\.ckpt: 11 bytes, want at most 10"):
         packing.check_size(tmp_path)
 
 
 def test_a_look_at_the_test_split_of_the_corpus_is_noted(packing, looks, tmp_path):
-    options = SimpleNamespace(seed=5, config="demo")
+    options = SimpleNamespace(seed=5, config="demo", epochs=None, lr=None, copies=None)
     data = packing.Data("avdeepfake1m", tmp_path, tmp_path)
     description = NetworkDescription("avloc-audio", "1", sha256="0123456789abcdef" * 4)
-    packing.note_look(description, data, options, "")
+    packing.note_look("audio", description, data, options, "")
     assert looks == []  # no corpus
     write_json(tmp_path / "corpus.json", {"version": 3, "clips": 2400})
-    packing.note_look(description, data, options, "abc")
+    packing.note_look("audio", description, data, options, "abc")
     assert looks == [((3, 2400, "avloc-audio 0123456789ab", 5, "demo", 0.0), "abc")]
 
 

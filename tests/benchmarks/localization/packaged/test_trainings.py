@@ -18,7 +18,7 @@ def trainings():
 
 def options(folder, **given):
     """The options of train_packaged.py without those of a training, or with some."""
-    values = {"out": folder, "config": "demo", "seed": 7, "recipe": "light", "epochs": None, "lr": None, "copies": None}
+    values = {"out": folder, "config": None, "seed": 7, "recipe": "light", "epochs": None, "lr": None, "copies": None}
     return SimpleNamespace(**(values | given))
 
 
@@ -27,8 +27,13 @@ def test_each_network_has_a_training_of_its_own(trainings, tmp_path):
 
 
 def test_the_options_of_the_command_line_come_first(trainings, tmp_path):
-    training = trainings.training_of("audio", options(tmp_path, epochs=3, copies=0))
-    assert (training.epochs, training.copies, training.words) == (3, 0, trainings.NETWORKS["audio"].words)
+    training = trainings.training_of("audio", options(tmp_path, config="demo", epochs=3, copies=0))
+    assert (training.config, training.epochs, training.copies, training.words) == (
+        "demo",
+        3,
+        0,
+        trainings.NETWORKS["audio"].words,
+    )
 
 
 @pytest.fixture
