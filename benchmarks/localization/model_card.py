@@ -10,26 +10,13 @@ from __future__ import annotations
 
 import argparse
 import textwrap
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 
-import numpy as np
-import yaml
-from face_materials import FILMS
-from materials import SPEAKERS
-from packaged.facts import DataFacts, ExampleCounts, Facts, Figures, Materials, SplitCounts
-from packaged.joining import MARKER, read_details
+from packaged.example_counts import score_examples
+from packaged.facts import DataFacts, Facts, Figures
 from scoring.naming import FOUND_IOU
 
-from avloc.cli.train import packaged_configs
-from avloc.core.timeline import interval_iou, segment_array
-from avloc.datasets import examples_folder
-from avloc.datasets.readers.catalog import read_records
-from avloc.errors import AvlocError
-from avloc.feature_extraction import probe
-from avloc.inference.packaged import only_stream
 from avloc.io.files import read_json, write_json, write_text
 from avloc.models.packaged import FACTS, FOLDER
 
@@ -38,130 +25,6 @@ TITLES = {"both": "both streams", "audio": "sound alone", "visual": "pictures al
 COLUMNS = {"ap@0.5": "AP@.5", "ap@0.75": "AP@.75", "ap@0.9": "AP@.9", "ap@0.95": "AP@.95", "ar@10": "AR@10"}
 MISSING, UNNAMED = "not measured", "not named by the metadata"
 WIDTH = 136
-BUNDLED_SPEECH = (
-    ("Allison Smith", "en", "all", "CC-BY-SA-3.0"),
-    ("June Wallack", "fr", "all", "CC-BY-SA-3.0"),
-    ("Carlo Flora", "it", "all", "CC-BY-3.0"),
-    ("Maxim Topal", "ru", "test", "CC-BY-3.0"),
-)
-
-
-# Facts.
-
-
-def configured_extractors(config: str) -> list[str]:
-    """The extractors of a training's configuration, a file or a name.
-
-    >>> configured_extractors("demo")
-    ['logspec', 'residual_grid']
-
-    Raises:
-        AvlocError: if the configuration names none.
-    """
-    path = packaged_configs().get(config, Path(config))
-    settings = yaml.safe_load(path.read_text(encoding="utf-8"))["data"]
-    names = settings.get("init_args", settings).get("extractors")
-    if not names:
-        raise AvlocError(f"{path}: names no extractors, want a configuration on cached features")
-    return list(names)
-
-
-def describe_data(dataset: str, root: Path) -> DataFacts:
-    """Describe a set of the benchmark or of the demo: its version, the clips of each split, methods, and speech.
-
-    Raises:
-        AvlocError: if the set is neither.
-    """
-    corpus, demo = root / MARKER, root / "synth.json"
-    if corpus.is_file():
-        marker = read_json(corpus, "marker of the benchmark's set")
-        title, version = "the benchmark’s corpus (`benchmarks/localization`)", f"corpus{marker['version']}"
-        speech = [
-            (s.name, ", ".join(s.languages), s.split, ", ".join(sorted({x.package.licence for x in s.sources})))
-            for s in SPEAKERS
-        ]
-    elif demo.is_file():
-        marker = read_json(demo, "marker of a generated set")
-        title, version, speech = "clips of `avloc synth`", f"synth{marker['version']}", [*BUNDLED_SPEECH]
-    else:
-        raise AvlocError(
-            f"{root}: want a set of benchmarks/localization or of avloc synth; neither corpus.json nor synth.json"
-        )
-    return {
-        "title": title,
-        "version": version,
-        "settings": marker,
-        "splits": _count_splits(dataset, root),
-        "speech": [list(row) for row in speech],
-        "films": _count_films(root),
-    }
-
-
-def count_materials(data: DataFacts) -> Materials:
-    """Count the speakers that are heard in training, and the real faces that are seen there, of `describe_data`'s tables."""
-    speakers = sum(split in ("all", "train") for _, _, split, _ in data["speech"])
-    return Materials(speakers, sum(split == "train" for _, split, _, _ in data["films"]))
-
-
-def _count_films(root: Path) -> list[list[str]]:
-    """The name, the split, the number of clips, and the origin of each film with a real face."""
-    clips = Counter(details.get("face") for details in read_details(root).values())
-    return [
-        [film.name, film.split, str(clips[film.name]), f"{film.package}, {film.path}"]
-        for film in FILMS
-        if clips[film.name]
-    ]
-
-
-def _count_splits(dataset: str, root: Path) -> dict[str, SplitCounts]:
-    """By split, the number of clips of each kind, and of clips that each method has forged."""
-    details = read_details(root)
-    clips: dict[str, Counter[str]] = {}
-    methods: dict[str, Counter[str]] = {}
-    for record in read_records(dataset, root):
-        named = dict(details.get(record.file, {}).get("methods", {}))
-        attributes = dict(record.attributes)
-        forgers = named.values() or [attributes[key] for key in ("audio_model", "video_model") if key in attributes]
-        clips.setdefault(record.split, Counter())[record.modality if record.labelled else "hidden"] += 1
-        methods.setdefault(record.split, Counter()).update(forgers)
-    return {
-        split: {"clips": dict(sorted(clips[split].items())), "methods": dict(sorted(methods[split].items()))}
-        for split in clips
-    }
-
-
-def score_examples(folder: Path) -> ExampleCounts:
-    """Count the forgeries that the networks of a folder find in the package's clips, each at its operating point.
-
-    A clip goes to the network for the streams that it has, as by `avloc localize`. It is flagged if a segment reaches the
-    operating point, and a forged segment is found if such a segment overlaps it with an IoU of at least `FOUND_IOU`.
-    """
-    from avloc.inference import Localizer
-
-    load = cache(lambda streams: Localizer.from_checkpoint(folder / f"{streams}.ckpt"))
-    counts: Counter[str] = Counter()
-    for record in read_records("folder", examples_folder()):
-        clip = examples_folder() / record.file
-        localization = load(only_stream(clip, probe(clip)) or "both").localize(clip)
-        flagged = localization.segments(localization.threshold)
-        detected = np.array([[each.start_s, each.end_s] for each in flagged]).reshape(-1, 2)
-        iou = interval_iou(segment_array(record.segments), detected)
-        kind = "forged" if record.segments else "real"
-        counts[f"{kind}_clips"] += 1
-        counts[f"{kind}_clips_flagged"] += bool(flagged)
-        counts["segments"] += len(record.segments)
-        counts["segments_found"] += int((iou >= FOUND_IOU).any(axis=1).sum())
-    return ExampleCounts(
-        real_clips=counts["real_clips"],
-        real_clips_flagged=counts["real_clips_flagged"],
-        forged_clips=counts["forged_clips"],
-        forged_clips_flagged=counts["forged_clips_flagged"],
-        segments=counts["segments"],
-        segments_found=counts["segments_found"],
-    )
-
-
-# The card.
 
 
 def render(facts: Facts) -> str:

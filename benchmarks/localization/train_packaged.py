@@ -22,6 +22,8 @@ from typing import Any
 
 import model_card
 import torch
+from packaged.data_facts import configured_extractors, count_materials, describe_data
+from packaged.example_counts import score_examples
 from packaged.facts import Facts, FootageFacts
 from packaged.joining import MARKER, join
 from packaged.packing import check_size, pack
@@ -131,11 +133,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sets = find_sets(options)
     data = sets["both"]
     configs = {streams: training_of(streams, options).config for streams in NETWORKS}
-    extractors = model_card.configured_extractors(configs["both"])
+    extractors = configured_extractors(configs["both"])
     extract(data, extractors, options)
-    description = model_card.describe_data(data.dataset, data.root)
+    description = describe_data(data.dataset, data.root)
     options.version = options.version or f"{avloc.__version__}+{description['version']}"
-    materials = model_card.count_materials(description)
+    materials = count_materials(description)
     networks = {
         streams: pack(streams, run_training(streams, each, options), each, options, commit, materials)
         for streams, each in sets.items()
@@ -145,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "bytes": check_size(options.package),
         "extractors": extractors,
         "data": description,
-        "examples": model_card.score_examples(options.package),
+        "examples": score_examples(options.package),
         "footage": None if options.footage is None else read_footage(options.footage),
     }
     write_json(options.package / FACTS, facts)

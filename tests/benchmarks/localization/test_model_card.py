@@ -5,8 +5,6 @@ import json
 
 import pytest
 
-from avloc.datasets import examples_folder, read_records
-from avloc.errors import AvlocError
 from avloc.io.files import write_json
 from avloc.models.packaged import FACTS, FOLDER
 
@@ -81,72 +79,6 @@ def test_figures_are_those_of_the_files(script, facts):
     assert "1 of 4 genuine clips are flagged, and 6 of 8 forged ones; 7 of 9 forged segments are found" in flat(text)
     blanks = " | ".join(["not measured"] * 4)
     assert f"| all | 22 + 33 | 0.50 (0.25–0.75) | 50.0 (25.0–75.0) | {blanks} | 9 of 22 |" in text
-
-
-def test_the_clips_of_the_package_are_scored_at_the_operating_point(script, facts):
-    """The same as by `avloc localize`, whose localizer chooses the network for a clip by itself."""
-    from avloc.inference.packaged import load_packaged
-
-    counts = script.score_examples(FOLDER)
-    localizer, flagged, found = load_packaged(), {"real": 0, "forged": 0}, 0
-    for record in read_records("folder", examples_folder()):
-        localization = localizer.localize(examples_folder() / record.file)
-        segments = localization.segments(localization.threshold)
-        flagged["forged" if record.segments else "real"] += bool(segments)
-        for label in record.segments:
-            overlaps = [
-                (min(s.end_s, label.end_s) - max(s.start_s, label.start_s))
-                / (max(s.end_s, label.end_s) - min(s.start_s, label.start_s))
-                for s in segments
-            ]
-            found += max(overlaps, default=0) >= 0.5
-    assert (counts["real_clips"], counts["forged_clips"]) == (4, 8)
-    assert (counts["real_clips_flagged"], counts["forged_clips_flagged"]) == (flagged["real"], flagged["forged"])
-    assert (counts["segments"], counts["segments_found"]) == (
-        sum(len(record.segments) for record in read_records("folder", examples_folder())),
-        found,
-    )
-    assert counts["segments_found"] > 0
-    assert facts["examples"] == counts
-
-
-def test_the_extractors_are_those_of_the_configuration(script, tmp_path):
-    assert script.configured_extractors("demo") == ["logspec", "residual_grid"]
-    (tmp_path / "own.yaml").write_text("data: {extractors: [logmel]}")
-    assert script.configured_extractors(str(tmp_path / "own.yaml")) == ["logmel"]
-    (tmp_path / "clips.yaml").write_text("data: {frames: 3}")
-    with pytest.raises(AvlocError, match=r"clips\.yaml: names no extractors"):
-        script.configured_extractors(str(tmp_path / "clips.yaml"))
-
-
-def test_a_generated_set_is_described(script, tiny_set):
-    data = script.describe_data("lavdf", tiny_set)
-    assert data["version"].startswith("synth")
-    assert sum(sum(split["clips"].values()) for split in data["splits"].values()) == 9
-    assert data["splits"]["train"]["methods"] == {}  # LAV-DF's metadata do not name them
-    assert [row[1] for row in data["speech"]] == ["en", "fr", "it", "ru"]
-
-
-def test_a_corpus_is_described_by_its_marker_and_details(script, tmp_path):
-    write_json(tmp_path / "corpus.json", {"version": 3, "seed": 7, "clips": 2})
-    entry = {
-        "file": "a.mp4",
-        "modify_type": "audio_modified",
-        "audio_fake_segments": [[1, 2]],
-        "visual_fake_segments": [],
-    }
-    entry["fake_segments"] = entry["audio_fake_segments"]
-    write_json(tmp_path / "train_metadata.json", [entry])
-    write_json(tmp_path / "details.json", {"train/a.mp4": {"methods": {"audio": "opus"}}})
-    data = script.describe_data("avdeepfake1m", tmp_path)
-    assert data["version"] == "corpus3"
-    assert data["splits"] == {"train": {"clips": {"audio": 1}, "methods": {"opus": 1}}}
-    assert any("GPL" in row[3] for row in data["speech"])
-
-
-def test_another_set_is_refused(script, tmp_path):
-    with pytest.raises(AvlocError, match=r"neither corpus\.json nor synth\.json"):
-        script.describe_data("folder", tmp_path)
 
 
 def test_the_command_scores_the_clips_if_asked(script, facts, tmp_path, monkeypatch):
