@@ -51,7 +51,7 @@ class Localizer:
     Args:
         model: the network.
         source: its inputs (`avloc.inference.sources.base`).
-        device: device of the network.
+        device: of the network; features of a clip are computed on the CPU.
         precision: `32`, or `bf16` or `16` to run it under autocast.
         calibration: the fits that turn scores into evidence and probabilities (`avloc.core.calibration`).
         description: the identity of the network, which its results name.
@@ -117,7 +117,7 @@ class Localizer:
 
         Args:
             path: the checkpoint.
-            device: device of the network.
+            device: of the network; features of a clip are computed on the CPU.
             weights: by extractor, the file of its weights, for those that have any.
             precision: see `Localizer`.
             decoding: decoding of boundary maps, instead of the checkpoint's own (`avloc.heads.decode_map`).

@@ -72,10 +72,14 @@ def _identity(facts: Facts) -> Iterator[str]:
         ("network", "judges", "version", "trained", "size (half precision)", "sha256 of the weights"), rows
     )
     yield ""
-    names = ", ".join(f"`{name}`" for name in facts["extractors"])
+    features = "; ".join(
+        f"{network['description']['name']}: {', '.join(f'`{name}`' for name in network['extractors'])}"
+        for network in facts["networks"].values()
+    )
     yield _paragraph(
         "A clip with sound and pictures goes to the first network; one with a single stream goes to the network that was trained "
-        f"on that stream. Features: {names}; nothing else is needed. Together {facts['bytes'] / 1e6:.2f} MB."
+        f"on that stream. Features: {features}. The networks have {facts['bytes'] / 1e6:.2f} MB together, the weights of "
+        f"`whisper_packaged` {facts['speech_network_bytes'] / 1e6:.2f} MB; nothing else is needed."
     )
 
 

@@ -16,6 +16,7 @@ import whisper_weights
 from safetensors.numpy import load_file
 
 from avloc.feature_extraction.extractors.speech import four_bits, packaged_whisper
+from avloc.io.files import replacing
 
 PREFIX = "encoder."
 
@@ -30,7 +31,7 @@ def write_weights(folder: Path, file: Path) -> None:
     arrays = load_file(folder / "model.safetensors")
     names = packaged_whisper.EarlyLayers().state_dict()
     weights = {name: arrays[f"{PREFIX}{name}"] for name in names}
-    with file.open("wb") as stream:
+    with replacing(file) as temporary, temporary.open("wb") as stream:
         np.savez(stream, **four_bits.pack(weights))
 
 

@@ -32,9 +32,11 @@ from scoring import ledger
 
 import avloc
 from avloc.errors import AvlocError
+from avloc.feature_extraction.extractors.speech import packaged_whisper
 from avloc.io.files import read_json, write_json, write_text
 from avloc.models.packaged import FACTS, FOLDER, STREAMS
 
+WEIGHTS = Path(packaged_whisper.__file__).parent / "weights" / packaged_whisper.WEIGHTS
 CARD = Path(__file__).parents[2] / "docs" / "model_card.md"
 
 
@@ -107,12 +109,12 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--root", type=Path, help="folder of the clips (default: OUT/joined, which is made)")
     parser.add_argument("--store", type=Path, help="folder of their features (default: OUT/features)")
     parser.add_argument("--dataset", default="avdeepfake1m", help="layout of the clips (default: avdeepfake1m)")
-    parser.add_argument("--config", help="configuration of all trainings (default: of each its own)")
-    parser.add_argument("--epochs", type=int, help="of all networks (default: of each its own)")
-    parser.add_argument("--lr", type=float, help="highest learning rate of all networks (default: of each its own)")
+    parser.add_argument("--config", help="configuration of all trainings (default: each network's own)")
+    parser.add_argument("--epochs", type=int, help="of all networks (default: each network's own)")
+    parser.add_argument("--lr", type=float, help="highest learning rate of all networks (default: each network's own)")
     parser.add_argument("--seed", type=int, default=0, help="of the training (default: 0)")
     parser.add_argument(
-        "--copies", type=int, help="augmented copies of each training clip (default: of each network its own)"
+        "--copies", type=int, help="augmented copies of each training clip (default: each network's own)"
     )
     parser.add_argument("--recipe", default="strong", help="of the copies: light, strong, or a file (default: strong)")
     parser.add_argument("--threads", type=int, default=2, help="of torch (default: 2)")
@@ -132,9 +134,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commit = name_commit(options)
     sets = find_sets(options)
     data = sets["both"]
-    configs = {streams: training_of(streams, options).config for streams in NETWORKS}
-    extractors = configured_extractors(configs["both"])
-    extract(data, extractors, options)
+    configs = {training_of(streams, options).config for streams in NETWORKS}
+    extract(data, sorted({name for config in configs for name in configured_extractors(config)}), options)
     description = describe_data(data.dataset, data.root)
     options.version = options.version or f"{avloc.__version__}+{description['version']}"
     materials = count_materials(description)
@@ -145,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     facts: Facts = {
         "networks": networks,
         "bytes": check_size(options.package),
-        "extractors": extractors,
+        "speech_network_bytes": WEIGHTS.stat().st_size,
         "data": description,
         "examples": score_examples(options.package),
         "footage": None if options.footage is None else read_footage(options.footage),

@@ -153,6 +153,15 @@ def test_packaged_configurations_are_resolved_by_name(tmp_path, monkeypatch):
     assert parse(["--config=configs/demo.yaml", "--data.root", ".", "--data.store=."]).words[0] == "=".join(expected)
 
 
+@pytest.mark.parametrize("name", ["demo", "demo_batfd", "demo_whisper"])
+def test_widths_of_a_configuration_are_those_of_its_extractors(name):
+    settings = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+    network, names = settings["model"]["model"]["init_args"], settings["data"]["init_args"]["extractors"]
+    extractors = [build_extractor(name) for name in names]
+    for modality in ("audio", "visual"):
+        assert network[f"{modality}_dim"] == sum(e.dim for e in extractors if e.modality == modality)
+
+
 def test_help_lists_the_configurations(capsys):
     assert parse(["--help"]).exit_code == 0
     assert parse([]).exit_code == 2

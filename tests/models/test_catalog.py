@@ -97,7 +97,9 @@ SMALL_WAVLM = {
 }
 
 
-@pytest.mark.parametrize("name", ["demo", *(f"{s}/{recipe}" for s in ("lavdf", "avdeepfake1m") for recipe in RECIPES)])
+@pytest.mark.parametrize(
+    "name", ["demo", "demo_whisper", *(f"{s}/{recipe}" for s in ("lavdf", "avdeepfake1m") for recipe in RECIPES)]
+)
 def test_networks_of_the_configurations_run(name):
     path = resources.files("avloc") / "configs" / f"{name}.yaml"
     settings = yaml.safe_load(path.read_text())["model"]["model"]

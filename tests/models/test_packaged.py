@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from avloc.models import read_checkpoint
 from avloc.models.packaged import FOLDER, STREAMS, packaged_checkpoint, packaged_description, scope_text
 
 MOST_BYTES = 6_000_000
+MOST_BYTES_OF_ALL = 12_000_000  # with the weights of the features
 
 
 def test_each_network_fits_into_six_megabytes_of_half_precision():
@@ -39,6 +41,14 @@ def test_every_network_says_what_it_knows_and_when_it_counts_as_a_detection():
         assert description.version
         assert description.date
         assert 0 < description.threshold <= 1
+
+
+def test_all_that_they_need_is_small():
+    speech_network = (
+        resources.files("avloc.feature_extraction") / "extractors" / "speech" / "weights" / "whisper_base.npz"
+    )
+    sizes = [packaged_checkpoint(streams).stat().st_size for streams in STREAMS]
+    assert sum(sizes) + Path(str(speech_network)).stat().st_size <= MOST_BYTES_OF_ALL
 
 
 def test_they_need_no_weights_of_others():

@@ -100,7 +100,9 @@ def add_network_options(options: argparse.ArgumentParser) -> None:
     """Add `--device`, `--precision` and `--decoding`, for verbs that run a network."""
     from avloc.heads.maps import DECODINGS
 
-    options.add_argument("--device", default="cpu", help="cpu, cuda, … (default: cpu)")
+    options.add_argument(
+        "--device", default="cpu", help="of the network: cpu, cuda, …; features are computed on the CPU (default: cpu)"
+    )
     options.add_argument(
         "--precision",
         default="32",

@@ -51,13 +51,15 @@ class Materials(NamedTuple):
 class TrainingFacts(TypedDict):
     """The settings of a training: `epochs` and `lr` are null for those of the configuration, `trained` a day as 2026-11-26.
 
-    `copies` is the number of augmented copies of each clip, by `recipe`; `set` is the digest of the set's marker.
+    `words` are further options; `copies` is the number of augmented copies of each clip, by `recipe`; `set` is the digest of the
+    set's marker.
     """
 
     config: str
     epochs: int | None
     lr: float | None
     seed: int
+    words: list[str]
     copies: int
     recipe: str
     set: str
@@ -101,6 +103,7 @@ class NetworkFacts(TypedDict):
     Keys:
         description: a `NetworkDescription` as plain values.
         training: its settings.
+        extractors: of the features of the streams that it judges.
         bytes: of the file.
         parameters: those that are not 0.
         cleared: parameters on which no output depends.
@@ -111,6 +114,7 @@ class NetworkFacts(TypedDict):
 
     description: dict[str, Any]
     training: TrainingFacts
+    extractors: list[str]
     bytes: int
     parameters: int
     cleared: int
@@ -154,7 +158,7 @@ class Facts(TypedDict):
     Keys:
         networks: by the streams that they judge.
         bytes: of all files.
-        extractors: of the features.
+        speech_network_bytes: of the file of `whisper_packaged`.
         data: the set of the trainings.
         examples: scores of the package's clips.
         footage: a result on real footage; null: not measured.
@@ -162,7 +166,7 @@ class Facts(TypedDict):
 
     networks: dict[str, NetworkFacts]
     bytes: int
-    extractors: list[str]
+    speech_network_bytes: int
     data: DataFacts
     examples: NotRequired[ExampleCounts]
     footage: FootageFacts | None

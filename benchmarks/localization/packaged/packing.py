@@ -100,6 +100,7 @@ def pack(
     facts: NetworkFacts = {
         "description": localizer.description.to_dict(),
         "training": training,
+        "extractors": [extractor.name for extractor in localizer.source.descriptions],
         "bytes": path.stat().st_size,
         "parameters": sum(p.numel() for p in as_module(localizer.model).parameters() if p.any()),
         "cleared": len(unused),

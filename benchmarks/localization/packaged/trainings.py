@@ -40,10 +40,14 @@ class NetworkTraining(NamedTuple):
 
 
 NETWORKS: Mapping[str, NetworkTraining] = {
-    "both": NetworkTraining(copies=3),
-    "audio": NetworkTraining(words=("--data.modality", "audio", "--model.model.width", "80")),
+    "both": NetworkTraining(epochs=6, lr=2e-3, copies=3),
+    "audio": NetworkTraining(words=("--data.modality", "audio", "--model.model.width", "80"), epochs=6, lr=2e-3),
     "visual": NetworkTraining(
-        "demo", ("--data.modality", "visual", "--model.model.width", "80"), epochs=6, lr=2e-3, copies=3
+        config="demo",
+        words=("--data.modality", "visual", "--model.model.width", "80"),
+        epochs=6,
+        lr=2e-3,
+        copies=3,
     ),
 }
 """By the streams that a network judges. Copies keep blurred, small and compressed pictures from raising false alarms, if a
@@ -90,7 +94,8 @@ def run_training(streams: str, data: Data, options: argparse.Namespace) -> Path:
     folder, training = options.out / TRAININGS, training_of(streams, options)
     final, facts = folder / f"{streams}.ckpt", folder / f"{streams}.json"
     settings = {"config": training.config, "epochs": training.epochs, "seed": options.seed, "lr": training.lr}
-    settings |= {"copies": training.copies, "recipe": options.recipe if training.copies else "", "set": data.digest}
+    settings |= {"words": [*training.words], "copies": training.copies, "set": data.digest}
+    settings |= {"recipe": options.recipe if training.copies else ""}
     if final.is_file():
         kept = read_json(facts, "settings of a finished training")
         if {**kept, "trained": ""} != {**settings, "trained": ""}:

@@ -15,6 +15,7 @@ from avloc.errors import AvlocError
 
 GROUP = 64
 LOWEST, HIGHEST = -8, 7
+LARGEST = 65_504  # of half precision
 SCALES_TRIED = np.linspace(0.6, 1.05, 19)
 """Parts of the scale at which the largest number of a group has the outermost code: a smaller one cuts it, and is finer."""
 CODES, SCALES = "/codes", "/scales"
@@ -33,7 +34,7 @@ def quantize(matrix: Array) -> tuple[Array, Array]:
         Codes (O, I / 2) uint8, the earlier one in the lower four bits, and scales (O, I / G) float16.
 
     Raises:
-        AvlocError: if the rows cannot be split into groups.
+        AvlocError: if the rows cannot be split into groups, or a number is not finite, or too large for half precision.
 
     >>> codes, scales = quantize(np.tile(np.arange(-8, 8), 4)[None] / 4)
     >>> codes.shape, float(scales[0, 0])
@@ -41,15 +42,15 @@ def quantize(matrix: Array) -> tuple[Array, Array]:
     """
     if matrix.ndim != 2 or matrix.shape[1] % GROUP:
         raise AvlocError(f"want a matrix whose rows are a multiple of {GROUP} long, got {matrix.shape}")
+    if not np.abs(matrix).max(initial=0) < LARGEST:
+        raise AvlocError(f"want numbers of a magnitude under {LARGEST}, got {np.abs(matrix).max()}")
     groups = matrix.reshape(len(matrix), -1, GROUP).astype(np.float32)
     outermost = np.take_along_axis(groups, np.abs(groups).argmax(-1)[..., None], -1)
     best = np.zeros_like(outermost)
     error = np.full_like(outermost, np.inf)
     for part in SCALES_TRIED:
-        for code in (
-            LOWEST,
-            HIGHEST,
-        ):  # the largest number gets the lowest code or the highest; a scale may be negative
+        # The largest number gets the lowest code or the highest; a scale may be negative.
+        for code in (LOWEST, HIGHEST):
             scale = _storable(outermost * part / code)
             loss = np.square(_codes(groups, scale) * scale - groups).sum(-1, keepdims=True)
             best, error = np.where(loss < error, scale, best), np.minimum(loss, error)
@@ -60,9 +61,14 @@ def quantize(matrix: Array) -> tuple[Array, Array]:
 def dequantize(codes: Array, scales: Array) -> Array:
     """The matrix (O, I) float32 of codes and scales.
 
+    Raises:
+        ValueError: if there is not one scale per group.
+
     >>> dequantize(*quantize(np.tile(np.arange(-8, 8), 4)[None] / 4))[0, :5].tolist()
     [-2.0, -1.75, -1.5, -1.25, -1.0]
     """
+    if scales.shape != (len(codes), 2 * codes.shape[1] // GROUP):
+        raise ValueError(f"want a scale per group, {(len(codes), 2 * codes.shape[1] // GROUP)}, got {scales.shape}")
     numbers = np.stack([codes & 15, codes >> 4], axis=-1).reshape(len(codes), -1, GROUP).astype(np.float32) + LOWEST
     matrix: Array = (numbers * scales.astype(np.float32)[..., None]).reshape(len(codes), -1)
     return matrix

@@ -1,4 +1,4 @@
-"""The mel power spectrogram that some speech networks take: windows of 25 ms each 10 ms, Slaney's bands."""
+"""The mel power spectrogram that some speech networks take: windows of 25 ms every 10 ms, Slaney's bands."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ def _filters(bands: int) -> Tensor:
     import torchaudio
 
     rate = DEFAULT_SAMPLE_RATE
-    bank: Tensor = torchaudio.functional.melscale_fbanks(
-        WINDOW // 2 + 1, 0.0, rate / 2, bands, rate, norm="slaney", mel_scale="slaney"
-    )
+    with torch.inference_mode(False):  # a bank that is made in inference mode could never be trained through
+        bank: Tensor = torchaudio.functional.melscale_fbanks(
+            WINDOW // 2 + 1, 0.0, rate / 2, bands, rate, norm="slaney", mel_scale="slaney"
+        )
     return bank

@@ -1,8 +1,8 @@
 """The beginning of Whisper Base, with its weights in the package: samples > log mel > convolutions > three layers.
 
 Radford et al., "Robust speech recognition via large-scale weak supervision", ICML 2023; OpenAI's multilingual weights (MIT), the
-matrices rounded to four bits. The network and its input are written here. One deviation: a stream is not padded to 30 s, which
-made a clip of 9 s five times as dear, and told forged words no better (docs/pretrained_speech.md).
+matrices rounded to four bits. The network and its input are written here. Two deviations: a stream is not padded to 30 s, and
+behind a stream of 30 s comes silence, where Whisper mirrors its end.
 
 Legend: B batch, N samples, F mel frames of 10 ms, M mel bands, T = F / 2 rows, C width.
 """
@@ -10,6 +10,7 @@ Legend: B batch, N samples, F mel frames of 10 ms, M mel bands, T = F / 2 rows, 
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -33,17 +34,17 @@ from avloc.feature_extraction.extractors.speech.whisper import HOP, CentredTimin
 if TYPE_CHECKING:
     from torch import Tensor
 
-WEIGHTS = (
-    "whisper_base.npz"  # with other ones, `PackagedWhisper.version` must rise: nobody gives a file that has a hash
-)
+# `PackagedWhisper.version` rises with every change of this file: the description has no hash of it, as nobody gives it.
+WEIGHTS = "whisper_base.npz"
 LAYERS = 3
 WIDTH, HEADS, HIDDEN, MELS = 512, 8, 2048, 80
 QUIETEST = 1e-10
-RANGE = 8  # decades of power under the loudest frame of a stream
+UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, EOFError, BadZipFile, zlib.error)
+RANGE = 8  # decades of power under the loudest band of any frame
 SLOWEST = 10_000  # of the positions' periods, in 2π rows
 
 
-class Layer(nn.Module):
+class EncoderLayer(nn.Module):
     """A layer of Whisper's encoder: (B, T, C) → (B, T, C); its parameters have the names of transformers."""
 
     def __init__(self) -> None:
@@ -68,11 +69,11 @@ class EarlyLayers(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv1d(MELS, WIDTH, 3, padding=1)
         self.conv2 = nn.Conv1d(WIDTH, WIDTH, 3, stride=2, padding=1)
-        self.layers = nn.ModuleList(Layer() for _ in range(LAYERS))
+        self.layers = nn.ModuleList(EncoderLayer() for _ in range(LAYERS))
 
     def forward(self, mel: Tensor) -> list[Tensor]:
         x = gelu(self.conv2(gelu(self.conv1(mel)))).transpose(1, 2)
-        states = [x + positions(x.shape[1]).to(x)]
+        states = [x + positions(x.shape[1], x.device)]
         for layer in self.layers:
             states.append(layer(states[-1]))
         return states
@@ -81,7 +82,7 @@ class EarlyLayers(nn.Module):
 class PackagedWhisper(SpeechNetwork):
     """The first three of the six layers of Whisper Base, a row per 20 ms; needs no file, no download and no other package.
 
-    Each stream runs alone and unpadded; a longer one than 30 s in windows.
+    Each stream runs alone and unpadded, a longer one than 30 s in windows. Positions and the loudest band are those of a window.
 
     Args:
         layers: see `SpeechNetwork`.
@@ -105,9 +106,10 @@ class PackagedWhisper(SpeechNetwork):
         with resources.as_file(_weights_file()) as path:
             try:
                 with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-                    network = build(unpack(file))
-            except (OSError, ValueError, KeyError, RuntimeError, BadZipFile) as error:
+                    network = build_encoder(unpack(file))
+            except UNREADABLE as error:
                 raise AvlocError(f"{path}: not the weights of {self.name}; install avloc again") from error
+        network.layers = network.layers[: max(self.numbers)]
         return network
 
     def rows(self, streams: Sequence[Stream]) -> list[FeatureArray]:
@@ -116,7 +118,7 @@ class PackagedWhisper(SpeechNetwork):
     def _rows(self, samples: Stream) -> FeatureArray:
         if not len(samples):
             return np.zeros((0, self.dim), np.float32)
-        mel = log_mel(torch.from_numpy(samples))[None]
+        mel = whisper_log_mel(torch.from_numpy(samples))[None]
         with self.running():
             values: FeatureArray = self.merge(self.states(self.on_device(mel), None)).cpu().numpy()[0]
         return values
@@ -127,7 +129,7 @@ class PackagedWhisper(SpeechNetwork):
         return [states[k] for k in self.numbers]
 
 
-def build(weights: Mapping[str, Any]) -> EarlyLayers:
+def build_encoder(weights: Mapping[str, Any]) -> EarlyLayers:
     """Make the network of arrays by name; those of more layers are left out.
 
     Raises:
@@ -142,25 +144,25 @@ def build(weights: Mapping[str, Any]) -> EarlyLayers:
     return network
 
 
-def positions(rows: int) -> Tensor:
+def positions(rows: int, device: torch.device | str = "cpu") -> Tensor:
     """The encoding of the rows' positions: sines, then cosines, of `WIDTH` / 2 periods (Vaswani et al., NeurIPS 2017).
 
     >>> positions(2)[:, [0, 256]].round(decimals=3)
     tensor([[0.0000, 1.0000],
             [0.8410, 0.5400]])
     """
-    rates = torch.exp(-math.log(SLOWEST) / (WIDTH // 2 - 1) * torch.arange(WIDTH // 2))
-    phases = torch.arange(rows)[:, None] * rates
+    rates = torch.exp(-math.log(SLOWEST) / (WIDTH // 2 - 1) * torch.arange(WIDTH // 2, device=device))
+    phases = torch.arange(rows, device=device)[:, None] * rates
     return torch.cat([phases.sin(), phases.cos()], dim=1)
 
 
-def log_mel(samples: Tensor) -> Tensor:
+def whisper_log_mel(samples: Tensor) -> Tensor:
     """Compute Whisper's input, frame k centred on sample 160 k: (N,) → (M, F), two frames per row.
 
-    The logarithm of the mel power, no more than `RANGE` decades under the loudest frame; the sound is mirrored at its start
+    The logarithm of the mel power, at most `RANGE` decades under its largest value; the sound is mirrored at its start
     and followed by silence.
 
-    >>> log_mel(torch.zeros(1601)).shape
+    >>> whisper_log_mel(torch.zeros(1601)).shape
     torch.Size([80, 12])
     """
     frames = 2 * -(-len(samples) // HOP)

@@ -24,7 +24,7 @@ def test_the_file_has_the_beginning_of_the_encoder(tmp_path, monkeypatch):
         package_whisper.main(["--cache", str(tmp_path / "cache"), "--file", str(file)])
     assert files[0].read_bytes() == files[1].read_bytes()
     with np.load(files[0]) as packed:
-        back = packaged_whisper.build(unpack(packed)).state_dict()
+        back = packaged_whisper.build_encoder(unpack(packed)).state_dict()
     assert [*back] == [*network.state_dict()]
     for name, values in network.state_dict().items():
         assert (

@@ -68,3 +68,17 @@ def test_weights_of_a_network_are_packed_by_shape():
 def test_other_shapes_are_refused(shape):
     with pytest.raises(AvlocError, match=r"want a matrix whose rows are a multiple of 64 long, got \("):
         quantize(np.zeros(shape))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 7e4])
+def test_numbers_without_a_scale_are_refused(value):
+    matrix = np.ones((2, 64), np.float32)
+    matrix[1, 3] = value
+    with pytest.raises(AvlocError, match="want numbers of a magnitude under 65504, got"):
+        quantize(matrix)
+
+
+def test_scales_of_other_groups_are_refused():
+    codes, scales = quantize(np.ones((2, 128)))
+    with pytest.raises(ValueError, match=r"want a scale per group, \(2, 2\), got \(2, 1\)"):
+        dequantize(codes, scales[:, :1])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from avloc.feature_extraction.extractors.speech import mel
 from avloc.feature_extraction.extractors.speech.mel import mel_power
 
 
@@ -31,3 +32,12 @@ def test_equals_plain_loops(bands):
     for centred, padded in ((True, np.pad(samples, 200)), (False, samples)):
         got = mel_power(torch.from_numpy(samples), bands, centred=centred).numpy()
         np.testing.assert_allclose(got, _reference(padded, bands), rtol=2e-4, atol=1e-6)
+
+
+def test_can_be_trained_through_after_an_inference():
+    mel._filters.cache_clear()
+    with torch.inference_mode():
+        mel_power(torch.zeros(800), 40)
+    samples = torch.ones(800, requires_grad=True)
+    mel_power(samples, 40).sum().backward()
+    assert samples.grad.abs().sum() > 0

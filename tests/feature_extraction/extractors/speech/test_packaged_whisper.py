@@ -11,7 +11,7 @@ import torch
 from avloc.errors import AvlocError
 from avloc.feature_extraction.extractors.catalog import build_extractor
 from avloc.feature_extraction.extractors.speech import packaged_whisper as module
-from avloc.feature_extraction.extractors.speech.packaged_whisper import PackagedWhisper, build, log_mel
+from avloc.feature_extraction.extractors.speech.packaged_whisper import PackagedWhisper, build_encoder, whisper_log_mel
 from avloc.feature_extraction.media.types import Clip
 from avloc.io.files import file_sha256
 
@@ -28,7 +28,7 @@ def extractor():
 
 
 def reference(rows):
-    """transformers' encoder for streams of so many rows, with the weights of the package."""
+    """transformers' encoder for streams of this number of rows, with the weights of the package."""
     from transformers import WhisperConfig
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
@@ -41,7 +41,7 @@ def reference(rows):
     return encoder
 
 
-@pytest.mark.parametrize("samples", [1, 150, 9999, 16000])
+@pytest.mark.parametrize("samples", [1, 150, 9999, 479_777])
 def test_layers_equal_transformers(samples, extractor):
     from transformers import WhisperFeatureExtractor
 
@@ -61,7 +61,7 @@ def test_input_equals_that_of_transformers():
 
     samples = sound(30_001)
     expected = WhisperFeatureExtractor()(samples, sampling_rate=16000, return_tensors="pt").input_features[0]
-    np.testing.assert_allclose(log_mel(torch.from_numpy(samples)), expected[:, :188], atol=1e-5)
+    np.testing.assert_allclose(whisper_log_mel(torch.from_numpy(samples)), expected[:, :188], atol=1e-5)
 
 
 def test_a_stream_does_not_depend_on_its_neighbours(extractor):
@@ -70,6 +70,10 @@ def test_a_stream_does_not_depend_on_its_neighbours(extractor):
     assert [len(rows) for rows in together] == [7, 1, 2, 1, 0]
     for stream, rows in zip(streams, together, strict=True):
         assert np.array_equal(extractor.rows([stream])[0], rows)
+
+
+def test_layers_above_the_highest_are_not_run():
+    assert [len(PackagedWhisper(layers=layers).network.layers) for layers in ("0", "2", "0+1", "1-3")] == [0, 2, 1, 3]
 
 
 def test_layers_and_their_mean(extractor):
@@ -89,31 +93,46 @@ def test_timing_and_windows(extractor):
     features = PackagedWhisper().extract(clip)
     assert (features.grid.length, features.grid.hop_s) == (1551, 0.02)  # of 31.008 s
     assert features.grid.start_s == pytest.approx(0.09)  # row 0 is centred on the first sample
+    first, second = PackagedWhisper().rows([clip.samples[: 30 * 16000], clip.samples[26 * 16000 :]])
+    np.testing.assert_allclose(features.values, np.concatenate([first[:1400], second[100:]]), atol=1e-5)
+
+
+@pytest.mark.parametrize(("precision", "error"), [("bf16", 0.011), ("16", 0.0011)])
+def test_lower_precision_costs_little(precision, error):
+    """The sums over the layers stay in 32 bits, as those of transformers do."""
+    stream, exact = sound(16000), PackagedWhisper()
+    lower = PackagedWhisper()
+    lower.to("cpu", precision)
+    (expected,), (rows,) = exact.rows([stream]), lower.rows([stream])
+    assert rows.dtype == np.float32
+    assert 0 < np.linalg.norm(rows - expected) < error * np.linalg.norm(expected)
+
+
+WEIGHTS_OF_VERSIONS = {1: "72f93301b05dd3f88a3f73200d2afd0416acd5389f37527d4fb08a70a365360f"}
+"""Only ever add a line: features of other weights must be of another version, as their description has no hash."""
 
 
 def test_description_and_the_version_of_its_weights():
-    """Features of other weights are of another version, as the description has no hash."""
     description = build_extractor("whisper_packaged", {}).describe()
     assert description.parameters == {"layers": "1-3", "mean": False}
     assert (description.dim, description.layers, description.modality) == (1536, 3, "audio")
     weights = Path(module.__file__).parent / "weights" / module.WEIGHTS
     assert description.weights_sha256 is None
-    assert {description.version: file_sha256(weights)} == {
-        1: "72f93301b05dd3f88a3f73200d2afd0416acd5389f37527d4fb08a70a365360f"
-    }
+    assert file_sha256(weights) == WEIGHTS_OF_VERSIONS[description.version]
+    assert len({*WEIGHTS_OF_VERSIONS.values()}) == len(WEIGHTS_OF_VERSIONS)
 
 
-def test_needs_no_other_package(tmp_path):
+def test_needs_neither_transformers_nor_s3prl(tmp_path):
     code = (
         "import sys, numpy as np\n"
         "from avloc.feature_extraction.extractors.catalog import build_extractor\n"
         "build_extractor('whisper_packaged', {}).rows([np.zeros(999, np.float32)])\n"
-        "assert 'transformers' not in sys.modules\n"
+        "assert not {'transformers', 's3prl'} & {*sys.modules}\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
 
 
-@pytest.mark.parametrize("damage", ["cut", "text", "other", "missing"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "text", "other", "array", "scales", "missing"])
 def test_damaged_weights_are_one_line(damage, tmp_path, monkeypatch):
     file = tmp_path / "weights" / module.WEIGHTS
     file.parent.mkdir()
@@ -122,20 +141,28 @@ def test_damaged_weights_are_one_line(damage, tmp_path, monkeypatch):
         file.write_bytes(whole.read_bytes()[:100_000])
     elif damage == "text":
         file.write_text("no weights", encoding="utf-8")
+    elif damage == "empty":
+        file.touch()
     elif damage == "other":
         np.savez(file, conv=np.zeros(3))
+    elif damage == "array":
+        with file.open("wb") as stream:
+            np.save(stream, np.zeros(3))
+    elif damage == "scales":
+        with np.load(whole) as arrays:
+            np.savez(file, **{**arrays, "conv2.weight/scales": arrays["conv2.weight/scales"][:, :1]})
     monkeypatch.setattr(module, "_weights_file", lambda: file)
     with pytest.raises(AvlocError, match=r"whisper_base\.npz: not the weights of whisper_packaged") as raised:
         PackagedWhisper().load()
     assert "\n" not in str(raised.value)
 
 
-def test_build_wants_every_array():
-    network = build(PackagedWhisper().network.state_dict())
+def test_every_array_is_wanted():
+    network = build_encoder(PackagedWhisper().network.state_dict())
     assert sum(p.numel() for p in network.parameters()) == 10_365_952
     weights = dict(network.state_dict())
     with pytest.raises(RuntimeError, match="shape"):
-        build({**weights, "conv1.bias": torch.zeros(3)})
+        build_encoder({**weights, "conv1.bias": torch.zeros(3)})
     del weights["conv1.bias"]
     with pytest.raises(KeyError, match="conv1.bias"):
-        build(weights)
+        build_encoder(weights)
