@@ -414,7 +414,7 @@ def test_the_example_shows_a_planted_forgery_without_any_other_file(tmp_path, ca
     call("--example", "--out", tmp_path, workers=1)
     out = capsys.readouterr().out
     network = packaged_description("both")
-    assert "both-2.mp4: Likely forged: visual, 1.23–1.83 s" in out
+    assert "both-2.mp4: Likely forged: audio and visual, 1.20–1.87 s" in out
     assert " at a prior of 50 % (visual " in out
     assert (
         f"  network: {network.name} {network.version} ({network.date}, weights' sha256 {network.sha256[:12]}), trained only on "
