@@ -427,7 +427,7 @@ def test_the_example_shows_a_planted_forgery_without_any_other_file(tmp_path, ca
     page = (tmp_path / "both-2.html").read_text()
     assert f"Network: {network.name}" in page
     threshold = document["threshold"]
-    assert (threshold["unit"], threshold["value"]) == ("probability", pytest.approx(0.745, abs=0.001))
+    assert (threshold["unit"], threshold["value"]) == ("probability", pytest.approx(0.813, abs=0.001))
     assert f'"threshold": {threshold["value"]}' in page
 
 

@@ -107,7 +107,8 @@ def test_one_command_trains_packs_and_writes_the_card(script, tiny_set, tiny_sto
     write_text(tmp_path / "tiny.yaml", TINY)
     words = ["--out", "out", "--root", tiny_set, "--store", tiny_store, "--dataset", "lavdf", "--config", "tiny.yaml"]
     words += ["--package", "package", "--card", "card.md", "--threads", "1", "--seed", "5"]
-    words += ["--epochs", "1", "--copies", "0"]
+    # At higher rates the few clips score alike, and rounding the weights changes the fits.
+    words += ["--epochs", "1", "--copies", "0", "--lr", "0.001"]
     words = [
         str(tmp_path / word) if word in ("out", "tiny.yaml", "package", "card.md") else str(word) for word in words
     ]
