@@ -38,7 +38,7 @@ def write_weights(folder: Path, file: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, required=True, help="folder of the downloaded weights")
-    default = Path(packaged_whisper.__file__).parent / "weights" / packaged_whisper.WEIGHTS
+    default = packaged_whisper.WEIGHTS
     parser.add_argument("--file", type=Path, default=default, help="to write (default: that of the package)")
     options = parser.parse_args(arguments)
     write_weights(whisper_weights.fetch(options.cache / "whisper-base"), options.file)

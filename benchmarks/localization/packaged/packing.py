@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from packaged.facts import Materials, NetworkFacts
+from packaged.facts import Materials, NetworkFacts, TrainingFacts
 from packaged.joining import MARKER, read_details
 from packaged.split_scores import (
     SplitScores,
@@ -19,7 +19,7 @@ from packaged.split_scores import (
     read_labels,
     score_split,
 )
-from packaged.trainings import NETWORKS, Data, training_of
+from packaged.trainings import NETWORKS, Data
 from scoring import ledger
 
 from avloc.core.descriptions import NetworkDescription
@@ -38,15 +38,13 @@ UNUSED_CLIPS = 8  # tell which parameters a network never uses
 MOST_CHANGE = 0.02  # of a clip's best score, by half precision
 
 
-def note_look(
-    streams: str, description: NetworkDescription, data: Data, options: argparse.Namespace, commit: str
-) -> None:
+def note_look(description: NetworkDescription, data: Data, training: TrainingFacts, commit: str) -> None:
     """Add a line to the benchmark's ledger before a network is tested on its corpus; without a commit, none."""
     if not commit:
         return
     corpus = read_json(data.root / MARKER, "marker of the benchmark's set")
     system = f"{description.name} {description.sha256[:12]}"
-    look = ledger.Look(corpus["version"], corpus["clips"], system, options.seed, training_of(streams, options).config)
+    look = ledger.Look(corpus["version"], corpus["clips"], system, training["seed"], training["config"])
     ledger.append(look, commit)
 
 
@@ -84,7 +82,7 @@ def pack(
     examples = full.source.stored(read_labels(data, data.validation), FeatureStore(data.store), allow_missing=False)
     batches = [full.source.collate([examples[k] for k in range(min(UNUSED_CLIPS, len(examples)))])]
     unused = clear_unused(as_module(full.model), batches) if NETWORKS[streams].words else []
-    training = read_json(checkpoint.with_suffix(".json"), "settings of a finished training")
+    training: TrainingFacts = read_json(checkpoint.with_suffix(".json"), "settings of a finished training")
     scope = scope_text(streams, *materials)
     description = NetworkDescription(f"{NAME}-{streams}", options.version, training["trained"], scope)
     write_checkpoint(path, full.model, context, description, half=True)
@@ -111,7 +109,7 @@ def pack(
     for name, part in by_face(validation, read_details(data.root)).items():
         facts["figures"][f"{data.validation}, {name}"] = figures(part, setting.threshold)
     if options.final:
-        note_look(streams, localizer.description, data, options, commit)
+        note_look(localizer.description, data, training, commit)
         facts["figures"]["test"] = figures(score_split(localizer, data, "test"), setting.threshold)
     return facts
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Mapping, Sequence
-from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # `PackagedWhisper.version` rises with every change of this file: the description has no hash of it, as nobody gives it.
-WEIGHTS = "whisper_base.npz"
+WEIGHTS = Path(__file__).parent / "weights" / "whisper_base.npz"
 LAYERS = 3
 WIDTH, HEADS, HIDDEN, MELS = 512, 8, 2048, 80
 QUIETEST = 1e-10
@@ -103,12 +103,11 @@ class PackagedWhisper(SpeechNetwork):
         super().__init__(layers, mean, batch_s=30)
 
     def _load(self) -> nn.Module:
-        with resources.as_file(_weights_file()) as path:
-            try:
-                with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-                    network = build_encoder(unpack(file))
-            except UNREADABLE as error:
-                raise AvlocError(f"{path}: not the weights of {self.name}; install avloc again") from error
+        try:
+            with WEIGHTS.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+                network = build_encoder(unpack(file))
+        except UNREADABLE as error:
+            raise AvlocError(f"{WEIGHTS}: not the weights of {self.name}; install avloc again") from error
         network.layers = network.layers[: max(self.numbers)]
         return network
 
@@ -170,7 +169,3 @@ def whisper_log_mel(samples: Tensor) -> Tensor:
     mirrored = torch.cat([sound[1 : MEL_WINDOW // 2 + 1].flip(0), sound])
     logarithm = mel_power(mirrored, MELS, centred=False)[:frames].clamp(min=QUIETEST).log10().T
     return (logarithm.clamp(min=logarithm.max() - RANGE) + 4) / 4
-
-
-def _weights_file() -> Any:
-    return resources.files(__package__) / "weights" / WEIGHTS

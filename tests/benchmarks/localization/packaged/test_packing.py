@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
@@ -46,13 +44,13 @@ def test_networks_that_are_too_large_are_refused(packing, tmp_path, monkeypatch)
 
 
 def test_a_look_at_the_test_split_of_the_corpus_is_noted(packing, looks, tmp_path):
-    options = SimpleNamespace(seed=5, config="demo", epochs=None, lr=None, copies=None)
+    training = {"seed": 5, "config": "demo"}
     data = packing.Data("avdeepfake1m", tmp_path, tmp_path)
     description = NetworkDescription("avloc-audio", "1", sha256="0123456789abcdef" * 4)
-    packing.note_look("audio", description, data, options, "")
+    packing.note_look(description, data, training, "")
     assert looks == []  # no corpus
     write_json(tmp_path / "corpus.json", {"version": 3, "clips": 2400})
-    packing.note_look("audio", description, data, options, "abc")
+    packing.note_look(description, data, training, "abc")
     assert looks == [((3, 2400, "avloc-audio 0123456789ab", 5, "demo", 0.0), "abc")]
 
 

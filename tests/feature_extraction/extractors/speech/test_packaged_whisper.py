@@ -116,9 +116,8 @@ def test_description_and_the_version_of_its_weights():
     description = build_extractor("whisper_packaged", {}).describe()
     assert description.parameters == {"layers": "1-3", "mean": False}
     assert (description.dim, description.layers, description.modality) == (1536, 3, "audio")
-    weights = Path(module.__file__).parent / "weights" / module.WEIGHTS
     assert description.weights_sha256 is None
-    assert file_sha256(weights) == WEIGHTS_OF_VERSIONS[description.version]
+    assert file_sha256(module.WEIGHTS) == WEIGHTS_OF_VERSIONS[description.version]
     assert len({*WEIGHTS_OF_VERSIONS.values()}) == len(WEIGHTS_OF_VERSIONS)
 
 
@@ -134,9 +133,9 @@ def test_needs_neither_transformers_nor_s3prl(tmp_path):
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "text", "other", "array", "scales", "missing"])
 def test_damaged_weights_are_one_line(damage, tmp_path, monkeypatch):
-    file = tmp_path / "weights" / module.WEIGHTS
+    file = tmp_path / "weights" / module.WEIGHTS.name
     file.parent.mkdir()
-    whole = Path(module.__file__).parent / "weights" / module.WEIGHTS
+    whole = module.WEIGHTS
     if damage == "cut":
         file.write_bytes(whole.read_bytes()[:100_000])
     elif damage == "text":
@@ -151,7 +150,7 @@ def test_damaged_weights_are_one_line(damage, tmp_path, monkeypatch):
     elif damage == "scales":
         with np.load(whole) as arrays:
             np.savez(file, **{**arrays, "conv2.weight/scales": arrays["conv2.weight/scales"][:, :1]})
-    monkeypatch.setattr(module, "_weights_file", lambda: file)
+    monkeypatch.setattr(module, "WEIGHTS", file)
     with pytest.raises(AvlocError, match=r"whisper_base\.npz: not the weights of whisper_packaged") as raised:
         PackagedWhisper().load()
     assert "\n" not in str(raised.value)
