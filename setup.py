@@ -27,7 +27,7 @@ setup(
         "avloc.localization": ["*.json"],
         "avloc.localization.pages": ["*.css", "*.js"],
         "avloc.web": ["*.css", "*.html", "*.js"],
-        "avloc.models": ["pretrained/*"],
+        "avloc.models": ["pretrained/*", "whisper/weights/*"],
         "avloc.configs": ["*.yaml", "*/*.yaml"],
         "avloc.datasets": [
             "synthetic/speech/*",
@@ -36,6 +36,6 @@ setup(
             "synthetic/example_clips/*",
         ],
         "avloc.evaluation": ["reporting/*.css", "reporting/*.js"],
-        "avloc.feature_extraction": ["media/faces/weights/*", "extractors/speech/weights/*"],
+        "avloc.feature_extraction": ["media/faces/weights/*"],
     },
 )

@@ -31,7 +31,7 @@ def test_data_is_installed():
     assert (resources.files("avloc") / "configs" / "demo.yaml").is_file()
     weights = resources.files("avloc.feature_extraction") / "media" / "faces" / "weights"
     assert {"mtcnn.npz", "CREDITS.md", "LICENSE.MIT.txt"} <= {p.name for p in weights.iterdir()}
-    weights = resources.files("avloc.feature_extraction") / "extractors" / "speech" / "weights"
+    weights = resources.files("avloc.models") / "whisper" / "weights"
     assert {"whisper_base.npz", "CREDITS.md", "LICENSE.MIT.txt"} <= {p.name for p in weights.iterdir()}
     networks = resources.files("avloc.models") / "pretrained"
     assert {"both.ckpt", "audio.ckpt", "visual.ckpt", "networks.json"} <= {p.name for p in networks.iterdir()}

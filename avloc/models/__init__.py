@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from avloc.models.clip_pooling import MultiHeadFactorizedPooling as MultiHeadFactorizedPooling
     from avloc.models.front_ends.catalog import build_front_end as build_front_end
     from avloc.models.front_ends.lips import LipFrontEnd as LipFrontEnd
+    from avloc.models.front_ends.parallel import ParallelFrontEnd as ParallelFrontEnd
     from avloc.models.front_ends.raw import RawFrontEnd as RawFrontEnd
     from avloc.models.front_ends.spectrogram import SpectrogramFrontEnd as SpectrogramFrontEnd
     from avloc.models.front_ends.speech import SpeechFrontEnd as SpeechFrontEnd
+    from avloc.models.front_ends.whisper import WhisperFrontEnd as WhisperFrontEnd
     from avloc.models.network import Network as Network
     from avloc.models.network import check_network as check_network
 
@@ -40,10 +42,12 @@ __all__ = [
     "MeanPooling",
     "MultiHeadFactorizedPooling",
     "Network",
+    "ParallelFrontEnd",
     "RawFrontEnd",
     "SpectrogramFrontEnd",
     "SpeechFrontEnd",
     "TrainingContext",
+    "WhisperFrontEnd",
     "build_front_end",
     "build_model",
     "check_network",
@@ -64,10 +68,12 @@ _MODULES = {
     "MeanPooling": "avloc.models.clip_pooling",
     "MultiHeadFactorizedPooling": "avloc.models.clip_pooling",
     "Network": "avloc.models.network",
+    "ParallelFrontEnd": "avloc.models.front_ends.parallel",
     "RawFrontEnd": "avloc.models.front_ends.raw",
     "SpectrogramFrontEnd": "avloc.models.front_ends.spectrogram",
     "SpeechFrontEnd": "avloc.models.front_ends.speech",
     "TrainingContext": "avloc.core.descriptions",
+    "WhisperFrontEnd": "avloc.models.front_ends.whisper",
     "build_front_end": "avloc.models.front_ends.catalog",
     "build_model": "avloc.models.catalog",
     "check_network": "avloc.models.network",

@@ -19,9 +19,11 @@ from avloc.models import (
     BATFDPlus,
     BoundaryTransformer,
     LipFrontEnd,
+    ParallelFrontEnd,
     RawFrontEnd,
     SpectrogramFrontEnd,
     SpeechFrontEnd,
+    WhisperFrontEnd,
 )
 from avloc.models.front_ends.catalog import COMMON, FRONT_ENDS
 from avloc.models.front_ends.front_end import FrontEnd
@@ -38,6 +40,8 @@ GROUPS: tuple[tuple[str, type], ...] = (
     ("model.model.audio_front_end_options", SpectrogramFrontEnd),
     ("model.model.audio_front_end_options", RawFrontEnd),
     ("model.model.audio_front_end_options", SpeechFrontEnd),
+    ("model.model.audio_front_end_options", WhisperFrontEnd),
+    ("model.model.audio_front_end_options", ParallelFrontEnd),
     ("model.model.visual_front_end_options", LipFrontEnd),
 )
 """The beginning of the options' names, and the class that has them."""

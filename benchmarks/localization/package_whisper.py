@@ -15,8 +15,8 @@ import numpy as np
 import whisper_weights
 from safetensors.numpy import load_file
 
-from avloc.feature_extraction.extractors.speech import four_bits, packaged_whisper
 from avloc.io.files import replacing
+from avloc.models.whisper import four_bits, network
 
 PREFIX = "encoder."
 
@@ -29,7 +29,7 @@ def write_weights(folder: Path, file: Path) -> None:
         file: to write.
     """
     arrays = load_file(folder / "model.safetensors")
-    names = packaged_whisper.EarlyLayers().state_dict()
+    names = network.EarlyLayers().state_dict()
     weights = {name: arrays[f"{PREFIX}{name}"] for name in names}
     with replacing(file) as temporary, temporary.open("wb") as stream:
         np.savez(stream, **four_bits.pack(weights))
@@ -38,7 +38,7 @@ def write_weights(folder: Path, file: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, required=True, help="folder of the downloaded weights")
-    default = packaged_whisper.WEIGHTS
+    default = network.WEIGHTS
     parser.add_argument("--file", type=Path, default=default, help="to write (default: that of the package)")
     options = parser.parse_args(arguments)
     write_weights(whisper_weights.fetch(options.cache / "whisper-base"), options.file)

@@ -32,9 +32,9 @@ from scoring import ledger
 
 import avloc
 from avloc.errors import AvlocError
-from avloc.feature_extraction.extractors.speech import packaged_whisper
 from avloc.io.files import read_json, write_json, write_text
 from avloc.models.packaged import FACTS, FOLDER, STREAMS
+from avloc.models.whisper import network as whisper
 
 CARD = Path(__file__).parents[2] / "docs" / "model_card.md"
 
@@ -145,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     facts: Facts = {
         "networks": networks,
         "bytes": check_size(options.package),
-        "speech_network_bytes": packaged_whisper.WEIGHTS.stat().st_size,
+        "speech_network_bytes": whisper.WEIGHTS.stat().st_size,
         "data": description,
         "examples": score_examples(options.package),
         "footage": None if options.footage is None else read_footage(options.footage),

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from avloc.errors import AvlocError
-from avloc.feature_extraction.extractors.speech import packaged_whisper
 from avloc.models import read_checkpoint
 from avloc.models.packaged import FOLDER, STREAMS, packaged_checkpoint, packaged_description, scope_text
+from avloc.models.whisper import network as whisper
 
 MOST_BYTES = 6_000_000
 MOST_BYTES_OF_ALL = 12_000_000  # with the weights of the features
@@ -44,7 +44,7 @@ def test_every_network_says_what_it_knows_and_when_it_counts_as_a_detection():
 
 
 def test_all_that_they_need_is_small():
-    files = [packaged_whisper.WEIGHTS, *(packaged_checkpoint(streams) for streams in STREAMS)]
+    files = [whisper.WEIGHTS, *(packaged_checkpoint(streams) for streams in STREAMS)]
     assert sum(file.stat().st_size for file in files) <= MOST_BYTES_OF_ALL
 
 

@@ -16,6 +16,8 @@ FRONT_ENDS = {
     "spectrogram": (f"{_HERE}.spectrogram", "SpectrogramFrontEnd", "audio"),
     "raw": (f"{_HERE}.raw", "RawFrontEnd", "audio"),
     "speech": (f"{_HERE}.speech", "SpeechFrontEnd", "audio"),
+    "whisper": (f"{_HERE}.whisper", "WhisperFrontEnd", "audio"),
+    "parallel": (f"{_HERE}.parallel", "ParallelFrontEnd", "audio"),
     "lips": (f"{_HERE}.lips", "LipFrontEnd", "visual"),
 }
 """Name → module, class and modality."""

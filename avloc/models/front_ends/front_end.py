@@ -6,11 +6,12 @@ Legend: B batch, T steps, R rows, D numbers of a row, C width.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from avloc.core.timeline import FULL_SCALE
 from avloc.errors import AvlocError
@@ -103,6 +104,28 @@ def join_samples(x: Tensor, mask: Tensor) -> Tensor:
     """
     samples = x if x.is_floating_point() else x.float() / FULL_SCALE
     return samples.masked_fill(~mask[..., None], 0).flatten(1)  # a product with the mask would keep NaN
+
+
+def present_spans(present: Tensor) -> list[tuple[int, int]]:
+    """The span from the first to the last embedding of each clip that is present: (B, R) → B × (first, end).
+
+    Of a clip without any it is the first one, silence: with several processes, a network must take part in every step.
+
+    >>> present_spans(torch.tensor([[False, True, False, True], [False] * 4]))
+    [(1, 4), (0, 1)]
+    """
+    indices = torch.arange(present.shape[1], device=present.device)
+    firsts = torch.where(present, indices, present.shape[1]).amin(1)
+    ends = torch.where(present, indices + 1, 0).amax(1)
+    spans = torch.stack([firsts, ends], 1).tolist()  # the only wait for the device
+    return [(first, end) if first < end else (0, 1) for first, end in spans]
+
+
+def place_spans(rows: Sequence[Tensor], spans: Sequence[tuple[int, int]], length: int) -> Tensor:
+    """Put the embeddings of spans in their places, with zeros around them: B × (≥ end − first, C) → (B, length, C)."""
+    return torch.stack(
+        [pad(clip[: end - first], (0, 0, first, length - end)) for clip, (first, end) in zip(rows, spans, strict=True)]
+    )
 
 
 def check_embedding(name: str, numbers: int) -> None:

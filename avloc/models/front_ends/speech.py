@@ -9,7 +9,7 @@ Legend: B batch, R rows, N samples, L hidden states, H their width, C width.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self, get_args
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from torch.nn.functional import pad
 
 from avloc.core.timeline import SAMPLES_PER_ROW
 from avloc.errors import AvlocError
-from avloc.models.front_ends.front_end import FrontEnd, check_options, join_samples
+from avloc.models.front_ends.front_end import FrontEnd, check_options, join_samples, place_spans, present_spans
 from avloc.models.front_ends.lora import add_lora
 from avloc.models.front_ends.speech_encoder import (
     SpeechEncoder,
@@ -27,10 +27,8 @@ from avloc.models.front_ends.speech_encoder import (
     random_encoder,
     read_encoder,
 )
+from avloc.models.front_ends.tuning import ATTENTION, Tuning, check_tuning
 from avloc.models.stream_clock import stride_mask
-
-Tuning = Literal["frozen", "lora", "top", "all"]
-ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
 
 
 class SpeechFrontEnd(FrontEnd):
@@ -85,8 +83,7 @@ class SpeechFrontEnd(FrontEnd):
         super().__init__(rows_per_step=rows_per_step, width=width, layers=layers, dropout=dropout)
         if (weights is None) == (settings is None):
             raise AvlocError("front end speech: give either weights (a folder), or settings (random weights)")
-        if tuning not in get_args(Tuning):
-            raise AvlocError(f"front end speech: tuning must be one of {', '.join(get_args(Tuning))}, got {tuning!r}")
+        check_tuning("speech", tuning)
         encoder = random_encoder(settings, normalize) if settings is not None else read_encoder(weights or "")
         config = encoder.network.config
         most_layers = config.num_hidden_layers if tuning == "top" else 64
@@ -159,15 +156,10 @@ class SpeechFrontEnd(FrontEnd):
 
     def encode(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         present = stride_mask(mask, self.stride)  # B, frames
-        frames = torch.arange(present.shape[1], device=x.device)
-        firsts = torch.where(present, frames, present.shape[1]).amin(1)
-        ends = torch.where(present, frames + 1, 0).amax(1)
-        spans = torch.stack([firsts, ends], 1).tolist()  # the only wait for the device
-        # A clip without sound is a frame of silence: with several processes, a network must take part in every step.
-        spans = [(first, end) if first < end else (0, 1) for first, end in spans]
+        spans = present_spans(present)
         states = self._run(self._signals(x, mask, present.shape[1], spans))
-        placed = [pad(s[: b - a], (0, 0, a, present.shape[1] - b)) for s, (a, b) in zip(states, spans, strict=True)]
-        return self.project(self.norm(torch.stack(placed))) * present[..., None], present
+        placed = place_spans([*states], spans, present.shape[1])
+        return self.project(self.norm(placed)) * present[..., None], present
 
     def _signals(self, x: Tensor, mask: Tensor, frames: int, spans: list[tuple[int, int]]) -> list[Tensor]:
         """Cut each clip's samples to its frames, with the margin that they see: (N) each, whose silence is 0."""

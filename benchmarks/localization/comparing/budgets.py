@@ -49,10 +49,18 @@ class BudgetedModule(LocalizationModule):
         budget: of the training.
         lr: maximum of the learning rate.
         monitor: the metric of the validation that chooses the weights.
+        front_end_lr: maximum of the rate of a front end's pretrained layers; None: `lr`.
     """
 
-    def __init__(self, model: torch.nn.Module, budget: Budget, lr: float, monitor: str = "val/ap") -> None:
-        super().__init__(model, lr=lr)
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        budget: Budget,
+        lr: float,
+        monitor: str = "val/ap",
+        front_end_lr: float | None = None,
+    ) -> None:
+        super().__init__(model, lr=lr, front_end_lr=front_end_lr)
         self.budget, self.monitor = budget, monitor
         self.decay_from: int | None = None
         """The step from which the rate falls; None while it is constant."""

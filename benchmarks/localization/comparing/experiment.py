@@ -224,7 +224,9 @@ def run(task: Task) -> str:
     system = SYSTEMS[task.system]
     pl.seed_everything(task.seed, verbose=False)
     data, network = SystemData(system, task.out, task.seed, copies=task.copies), build_network(system)
-    module = BudgetedModule(cast(torch.nn.Module, network), BUDGETS[task.budget], system.lr, system.monitor)
+    module = BudgetedModule(
+        cast(torch.nn.Module, network), BUDGETS[task.budget], system.lr, system.monitor, system.front_end_lr
+    )
     if system.weights_of and not task.weights_file.is_file():
         raise AvlocError(f"{task.weights_file}: run {system.weights_of} first, {task.system} is the same network")
     if system.starts_from:

@@ -44,6 +44,7 @@ class System:
         held_back: methods whose clips are left out of the training, so that validation meets them as unseen ones.
         starts_from: another system, with whose trained weights the training begins; empty: with random ones.
         start_budget: the budget of that system's training.
+        front_end_lr: the highest rate of a front end's pretrained layers; None: `lr`.
     """
 
     network: str
@@ -62,6 +63,7 @@ class System:
     held_back: tuple[str, ...] = ()
     starts_from: str = ""
     start_budget: str = ""
+    front_end_lr: float | None = None
 
     @property
     def monitor(self) -> str:
@@ -77,6 +79,7 @@ class System:
         settings += [self.data] if self.data else []
         settings += [self.held_back] if self.held_back else []
         settings += [f"starts from {self.starts_from}, {self.start_budget}"] if self.starts_from else []
+        settings += [f"front end at {self.front_end_lr}"] if self.front_end_lr else []
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
 
     @property
@@ -265,6 +268,7 @@ ABLATION = {
 _AUDIO = REFERENCES["audio_alone"]
 _SHORT: dict[str, object] = {"n_fft": 512, "phase": True, "differences": True}
 _LONG = {**_SHORT, "n_fft": 1024}
+_LONG_MAGNITUDE = {**_LONG, "phase": False}
 _LONGER = {**_LONG, "n_fft": 2048}
 _TWO_WINDOWS = {**_LONGER, "windows": [2048, 512]}
 _BORROWED = {"borrowed_forgeries": 0.3}
@@ -293,9 +297,7 @@ FRONT_ENDS = {
     "phase": _front_end("spectrogram, magnitude and phase", "spectrogram", **{**_SHORT, "differences": False}),
     "phase_differences": _front_end("spectrogram, all planes", "spectrogram", **_SHORT),
     "long_window": _front_end("spectrogram, all planes, 64 ms", "spectrogram", **_LONG),
-    "long_magnitude": _front_end(
-        "spectrogram, magnitude and differences, 64 ms", "spectrogram", **{**_LONG, "phase": False}
-    ),
+    "long_magnitude": _front_end("spectrogram, magnitude and differences, 64 ms", "spectrogram", **_LONG_MAGNITUDE),
     "longer_window": _front_end("spectrogram, all planes, 128 ms", "spectrogram", **_LONGER),
     "two_windows": _front_end("spectrogram, all planes, 32 and 128 ms", "spectrogram", **_TWO_WINDOWS),
     "more_channels": _front_end("spectrogram, all planes, twice the channels", "spectrogram", channels=24, **_SHORT),
@@ -326,6 +328,18 @@ _REVOICED = {"revoiced_clips": 0.5}
 FRONT_ENDS |= {
     f"{name}_revoiced": _front_end(f"all planes, {windows}, + re-voiced words", "spectrogram", _REVOICED, **options)
     for name, windows, options in (("long", "64 ms", _LONG), ("two_windows", "32 and 128 ms", _TWO_WINDOWS))
+}
+# The package's speech network beside a spectrogram, trained with the task or not.
+FRONT_ENDS |= {
+    f"whisper_{tuning}": replace(
+        _front_end(
+            f"spectrogram and the package's Whisper, {title}",
+            "parallel",
+            front_ends=[{"name": "spectrogram", **_LONG_MAGNITUDE}, {"name": "whisper", "tuning": tuning}],
+        ),
+        front_end_lr=lr,
+    )
+    for tuning, title, lr in (("frozen", "which does not learn", None), ("all", "all of which learns", 1e-4))
 }
 # Both streams, the audio one from the samples.
 JOINT_FRONT_ENDS = {

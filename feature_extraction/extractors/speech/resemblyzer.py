@@ -21,7 +21,7 @@ from avloc.errors import AvlocError, one_line
 from avloc.feature_extraction.extractors.base import FeatureArray, Parameters, Stream
 from avloc.feature_extraction.extractors.network import LocalWeights
 from avloc.feature_extraction.extractors.speech.installed import installed_file
-from avloc.feature_extraction.extractors.speech.mel import HOP, mel_power
+from avloc.models.mel import HOP, mel_power
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,12 +7,12 @@ import torch
 def test_the_file_has_the_beginning_of_the_encoder(tmp_path, monkeypatch):
     import package_whisper
 
-    from avloc.feature_extraction.extractors.speech import packaged_whisper
-    from avloc.feature_extraction.extractors.speech.four_bits import unpack
+    from avloc.models.whisper import network as module
+    from avloc.models.whisper.four_bits import unpack
 
-    monkeypatch.setattr(packaged_whisper, "LAYERS", 1)
+    monkeypatch.setattr(module, "LAYERS", 1)
     torch.manual_seed(0)
-    network = packaged_whisper.EarlyLayers()
+    network = module.EarlyLayers()
     weights = {f"encoder.{name}": values.contiguous() for name, values in network.state_dict().items()}
     folder = tmp_path / "cache" / "whisper-base"
     folder.mkdir(parents=True)
@@ -24,7 +24,7 @@ def test_the_file_has_the_beginning_of_the_encoder(tmp_path, monkeypatch):
         package_whisper.main(["--cache", str(tmp_path / "cache"), "--file", str(file)])
     assert files[0].read_bytes() == files[1].read_bytes()
     with np.load(files[0]) as packed:
-        back = packaged_whisper.build_encoder(unpack(packed)).state_dict()
+        back = module.build_encoder(unpack(packed)).state_dict()
     assert [*back] == [*network.state_dict()]
     for name, values in network.state_dict().items():
         assert (

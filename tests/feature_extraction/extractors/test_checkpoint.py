@@ -19,12 +19,14 @@ from avloc.models.checkpoint import load_weights, write_checkpoint
 from avloc.models.stream_clock import StreamClock
 
 
-@pytest.fixture(scope="module", params=["spectrogram", "wavlm", "wav2vec2"])
+@pytest.fixture(scope="module", params=["spectrogram", "wavlm", "wav2vec2", "parallel"])
 def front_ends(request, arguments, save_front_ends, small_speech, tmp_path_factory):
     """The checkpoint of a network on a front end of the sound, and `lips`."""
     if request.param == "spectrogram":
         return arguments["checkpoint"]["weights"]
     path = tmp_path_factory.mktemp("front_ends") / f"{request.param}.ckpt"
+    if request.param == "parallel":
+        return save_front_ends(path, "parallel", front_ends=[{"name": "whisper", "tuning": "all"}, {"name": "raw"}])
     return save_front_ends(path, "speech", settings={"model_type": request.param, **small_speech})
 
 
@@ -54,7 +56,7 @@ def check_live_path(path, make_clip, modality, start_s):
         live = model.eval().stems[k](x, mask, clock)[0]
     extractor = build_extractor("checkpoint", {"weights": path, "modality": modality})
     cached = extractor.extract(make_clip(extractor, start_s=start_s))
-    hop_s = 0.02 if checkpoint.arguments[f"{modality}_front_end"] == "speech" else 0.04
+    hop_s = 0.02 if checkpoint.arguments[f"{modality}_front_end"] in ("speech", "parallel") else 0.04
     assert (cached.grid.hop_s, cached.values.shape[1]) == (pytest.approx(hop_s), 8)
     # The same interpolation at the middles of steps, by other code; at the ends, rows are held.
     steps = TimeGrid(0.0, 0.04, len(live))
@@ -79,6 +81,12 @@ def test_timing_and_format_need_no_weights(arguments, make_clip, monkeypatch):
             assert {p.device.type for p in extractor._outline[0].parameters()} == {"meta"}
         assert extractors[1].video_format.width == 32
     assert {p.device.type for p in extractors[0].network.parameters()} == {"cpu"}
+
+
+def test_an_outline_has_no_weights_of_the_package(save_front_ends, tmp_path):
+    path = save_front_ends(tmp_path / "a.ckpt", "whisper", tuning="lora", rank=2)
+    outline, _ = build_extractor("checkpoint", {"weights": path, "modality": "audio"})._outline
+    assert {p.device.type for p in outline.parameters()} == {"meta"}
 
 
 def test_a_checkpoint_is_named_without_a_key(arguments):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
 
 from avloc.core.timeline import TimeGrid, rows_in
+from avloc.models.front_ends import whisper
 from avloc.models.front_ends.catalog import build_front_end
 from avloc.models.stream_clock import StreamClock
+from avloc.models.whisper.network import load_encoder
 
 STEP_S = 0.04
 SMALL_SPEECH = {
@@ -44,7 +49,10 @@ SMALL = {
     "wav2vec2": ("speech", {"settings": speech_settings("wav2vec2")}),
     "xls_r": ("speech", {"settings": speech_settings("wav2vec2", large=True)}),
     "hubert": ("speech", {"settings": speech_settings("hubert")}),
+    "whisper": ("whisper", {}),
+    "parallel": ("parallel", {"front_ends": [{"name": "whisper"}, {"name": "raw", "filters": 12, "kernel": 200}]}),
 }
+whisper_encoder = cache(load_encoder)
 
 
 def make_front_end(name, *, width=8, layers=0, seed=0, **options):
@@ -52,16 +60,28 @@ def make_front_end(name, *, width=8, layers=0, seed=0, **options):
     kind, small = SMALL[name]
     modality, row_width = ("visual", 1024) if kind == "lips" else ("audio", 160)
     torch.manual_seed(seed)
-    return build_front_end(
-        kind,
-        small | options,
-        modality=modality,
-        row_width=row_width,
-        rows_per_step=STEP_S / hop_s(name),
-        width=width,
-        layers=layers,
-        dropout=0.1,
-    ).eval()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(whisper, "load_encoder", lambda: deepcopy(whisper_encoder()))  # its file takes longer to read
+        return build_front_end(
+            kind,
+            small | options,
+            modality=modality,
+            row_width=row_width,
+            rows_per_step=STEP_S / hop_s(name),
+            width=width,
+            layers=layers,
+            dropout=0.1,
+        ).eval()
+
+
+def look_at_inputs_alone(front_end):
+    """Let a pretrained network's input through, and none of the layers that see the whole stream."""
+    with torch.no_grad():
+        for module in front_end.modules():
+            if hasattr(module, "layer_weights"):
+                module.layer_weights[0] = 50.0
+            if isinstance(module, whisper.WhisperFrontEnd):
+                module.project.weight[:, whisper.WIDTH :] = 0
 
 
 def hop_s(name):
@@ -97,6 +117,11 @@ def front_end_of():
 @pytest.fixture
 def stream_of():
     return make_stream
+
+
+@pytest.fixture
+def inputs_alone():
+    return look_at_inputs_alone
 
 
 @pytest.fixture

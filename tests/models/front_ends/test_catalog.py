@@ -12,7 +12,7 @@ STREAM = {"modality": "audio", "row_width": 160, "rows_per_step": 4.0, "width": 
 @pytest.mark.parametrize(
     ("name", "options", "stream", "message"),
     [
-        ("mfcc", {}, {}, "unknown front end 'mfcc', want one of spectrogram, raw, speech, lips"),
+        ("mfcc", {}, {}, "unknown front end 'mfcc', want one of spectrogram, raw, speech, whisper, parallel, lips"),
         ("raw", {"filter": 3}, {}, "front end raw has no option 'filter', it has: filters, kernel, kind"),
         ("raw", {"width": 3}, {}, "front end raw has no option 'width'"),
         ("raw", {"filters": "many"}, {}, "front end raw: filters must be a whole number, got 'many'"),
@@ -73,5 +73,7 @@ def test_all_names_are_built():
         "spectrogram": "audio",
         "raw": "audio",
         "speech": "audio",
+        "whisper": "audio",
+        "parallel": "audio",
         "lips": "visual",
     }

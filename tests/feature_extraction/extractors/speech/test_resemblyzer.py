@@ -6,8 +6,8 @@ import torch
 
 from avloc.errors import AvlocError
 from avloc.feature_extraction.extractors.speech import resemblyzer as module
-from avloc.feature_extraction.extractors.speech.mel import mel_power
 from avloc.feature_extraction.extractors.speech.resemblyzer import Resemblyzer, VoiceEncoder
+from avloc.models.mel import mel_power
 
 
 def test_a_row_is_the_network_on_the_window_around_it(one_thread):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from avloc.feature_extraction.extractors.speech import mel
-from avloc.feature_extraction.extractors.speech.mel import mel_power
+from avloc.models import mel
+from avloc.models.mel import mel_power
 
 
 def _reference(samples, bands):

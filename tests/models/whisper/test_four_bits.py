@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from avloc.errors import AvlocError
-from avloc.feature_extraction.extractors.speech import four_bits
-from avloc.feature_extraction.extractors.speech.four_bits import dequantize, pack, quantize, unpack
+from avloc.models.whisper import four_bits
+from avloc.models.whisper.four_bits import dequantize, pack, quantize, unpack
 
 
 def test_sixteen_steps_come_back_exactly():

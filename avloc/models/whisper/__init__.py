@@ -1,0 +1,1 @@
+"""The beginning of Whisper Base's encoder, with weights in the package."""
