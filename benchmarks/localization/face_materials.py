@@ -141,10 +141,10 @@ def fetch(
             with replacing(path) as temporary:
                 temporary.write_bytes(content)
         if not track.is_file():
-            found = longest_stretch(follow(read_frames(path), film.fps), film.name)
+            stretch = longest_stretch(follow(read_frames(path), film.fps), film.name)
             with replacing(track) as temporary, temporary.open("wb") as file:
-                np.savez(file, **found._asdict())
-            progress(f"{film.name}: {len(found.mouths)} frames with a face")
+                np.savez(file, **stretch._asdict())
+            progress(f"{film.name}: {len(stretch.mouths)} frames with a face")
     return folder
 
 
@@ -226,8 +226,8 @@ def longest_stretch(faces: Sequence[Face | None], name: str) -> FaceTrack:
     >>> longest_stretch([None, Face(3, 4, 2, 3, 5), Face(3, 4, 4, 3, 6), None], "anna").mouths.tolist()
     [[3.0, 5.0], [3.0, 6.0]]
     """
-    seen = np.array([False, *(face is not None for face in faces), False])
-    begins, ends = (np.flatnonzero(seen[1:] & ~seen[:-1]), np.flatnonzero(~seen[1:] & seen[:-1]))
+    has_face = np.array([False, *(face is not None for face in faces), False])
+    begins, ends = (np.flatnonzero(has_face[1:] & ~has_face[:-1]), np.flatnonzero(~has_face[1:] & has_face[:-1]))
     if not len(begins):
         raise AvlocError(f"{name}: no face in {len(faces)} frames")
     k = int(np.argmax(ends - begins))

@@ -249,8 +249,8 @@ def _interval(value: Mapping[str, float | None] | None, factor: float = 100, dig
 def _failures(facts: Facts) -> Iterator[str]:
     yield "## Where they fail"
     yield ""
-    seen = len(facts["data"]["films"])
-    faces = f"drawn faces and {seen} short films of real ones" if seen else "drawn faces"
+    films = len(facts["data"]["films"])
+    faces = f"drawn faces and {films} short films of real ones" if films else "drawn faces"
     yield f"- They know {faces}: the table above tells what they say of the pictures of other people."
     yield "- A forgery by a method that is not in the table of the data is found less often, or not at all."
     yield "- Strong compression, noise reduction, cuts, dubbing and filters look like forgery, or hide it."

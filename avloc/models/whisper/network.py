@@ -58,8 +58,8 @@ class EncoderLayer(nn.Module):
         """
         y = self.self_attn_layer_norm(x)
         q, k, v = (self.self_attn[f"{part}_proj"](y).unflatten(-1, (HEADS, -1)).transpose(1, 2) for part in "qkv")
-        seen = scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        x = x + self.self_attn["out_proj"](seen.transpose(1, 2).flatten(-2))
+        context = scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        x = x + self.self_attn["out_proj"](context.transpose(1, 2).flatten(-2))
         return x + self.fc2(gelu(self.fc1(self.final_layer_norm(x))))
 
 

@@ -58,8 +58,10 @@ def parse_names(text: str, groups: dict[str, Sequence[str]], what: str) -> tuple
     unknown = [name for name in names if name not in groups["all"]]
     if unknown:
         near = [match for name in unknown for match in get_close_matches(name, groups["all"], 3)]
-        wanted = [*groups, *(groups["all"] if len(groups["all"]) <= MOST_LISTED else dict.fromkeys(near))]
-        raise AvlocError(f"unknown {what} {', '.join(unknown)}; want {', '.join(wanted)}, or other names with commas")
+        names_to_give = [*groups, *(groups["all"] if len(groups["all"]) <= MOST_LISTED else dict.fromkeys(near))]
+        raise AvlocError(
+            f"unknown {what} {', '.join(unknown)}; want {', '.join(names_to_give)}, or other names with commas"
+        )
     return tuple(names)
 
 

@@ -94,10 +94,10 @@ def named_rows(record: VideoRecord, proposals: Proposals) -> list[tuple[float, .
     """The rows of `SplitScores.named` of a clip; its proposals come by falling score."""
     joined, rows = record.with_joined_segments(), []
     for segment in joined.segments:
-        found = np.flatnonzero(interval_iou(segment_array([segment]), proposals.segments)[0] >= FOUND_IOU)
-        if len(found):
+        matches = np.flatnonzero(interval_iou(segment_array([segment]), proposals.segments)[0] >= FOUND_IOU)
+        if len(matches):
             kind = NAMES.index(forged_name(joined, segment))
-            rows.append((kind, proposals.scores[found[0]], *proposals.modality_scores[found[0]]))
+            rows.append((kind, proposals.scores[matches[0]], *proposals.modality_scores[matches[0]]))
     return rows
 
 

@@ -75,10 +75,10 @@ def evaluate_folds(
         inside, outside = np.flatnonzero(is_held_out), np.flatnonzero(~is_held_out)
         others = [predictions.take(outside).rows() for predictions in systems.values()]
         fusion = fit_segment_fusion(others, truth.select(~is_held_out), PROTOCOL).fusion
-        own = {name: predictions.take(inside).rows() for name, predictions in systems.items()}
-        own_truth = truth.select(is_held_out)
-        fused = evaluate_rows(fusion.fuse([*own.values()]), own_truth, PROTOCOL)
-        alone = {name: evaluate_rows(rows, own_truth, PROTOCOL) for name, rows in own.items()}
+        held_out = {name: predictions.take(inside).rows() for name, predictions in systems.items()}
+        held_out_truth = truth.select(is_held_out)
+        fused = evaluate_rows(fusion.fuse([*held_out.values()]), held_out_truth, PROTOCOL)
+        alone = {name: evaluate_rows(rows, held_out_truth, PROTOCOL) for name, rows in held_out.items()}
         results.append(FoldEvaluations(fused, alone))
         progress(f"fold {k + 1}: weights {fusion.weights}, merging from IoU {fusion.merge_iou:g}")
     return results
