@@ -34,6 +34,7 @@ def cluster():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_gcs_server_port_wait_time_s", "300")
+        patch.setenv("RAY_worker_niceness", "0")  # Ray's 15 would leave its workers next to nothing beside other tests
         head = {"num_cpus": 1, "include_dashboard": False, "wait": False}
         cluster = Cluster(initialize_head=True, head_node_args=head)
         cluster.add_node(num_cpus=1, wait=False)
