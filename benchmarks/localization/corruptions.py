@@ -25,7 +25,8 @@ import numpy as np
 from comparing.budgets import BUDGETS
 from comparing.experiment import SystemData, Task, load_module, predict, run, score
 from comparing.features import extraction_settings
-from comparing.systems import FEATURES, OURS, SYSTEMS
+from comparing.system import FEATURES, OURS
+from comparing.systems import SYSTEMS
 from run import QUICK_CLIPS, prepare, say
 from scoring.predictions import SplitPredictions
 from scoring.tables import Table, percent

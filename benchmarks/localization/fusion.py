@@ -18,7 +18,8 @@ import corpus
 from comparing.budgets import BUDGETS
 from comparing.comparison import describe_tasks
 from comparing.experiment import Task
-from comparing.systems import OURS, SYSTEMS
+from comparing.system import OURS
+from comparing.systems import SYSTEMS
 from scoring.fusions import FusionResult, evaluate_folds, fusion_table, summarize
 from scoring.pages import fill_page
 from scoring.predictions import SplitPredictions

@@ -33,7 +33,8 @@ from comparing.budgets import BUDGETS
 from comparing.comparison import NOT_QUICK, SYSTEM_GROUPS, RunOptions, describe_missing, finished, parse_names
 from comparing.experiment import RunResult, Task, TestTask, predict_split, read_choices, read_result, run, test
 from comparing.features import extraction_settings
-from comparing.systems import FEATURES, FOLDS, SYSTEMS
+from comparing.system import FEATURES
+from comparing.systems import FOLDS, SYSTEMS
 from forging import forgers
 from scoring import ledger
 from scoring.choices import TRIAL_BUDGET, TRIAL_SEED, choices_table

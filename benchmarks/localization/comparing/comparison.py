@@ -9,20 +9,11 @@ from pathlib import Path
 
 from comparing.experiment import Task, read_choices
 from comparing.features import extractors_of
-from comparing.systems import (
-    ABLATION,
-    DECODING_TRIALS,
-    FRONT_ENDS,
-    HELD_BACK,
-    JOINT_FRONT_ENDS,
-    MAIN,
-    OURS,
-    PRETRAINED,
-    RANGE_TRIALS,
-    REFERENCES,
-    SYSTEMS,
-    TRIALS,
-)
+from comparing.front_end_systems import FRONT_ENDS, JOINT_FRONT_ENDS
+from comparing.main_systems import ABLATION, DECODING_TRIALS, MAIN, RANGE_TRIALS, REFERENCES, TRIALS
+from comparing.pretrained_systems import PRETRAINED
+from comparing.system import OURS
+from comparing.systems import HELD_BACK, SYSTEMS
 from scoring.choices import Choice
 
 from avloc.errors import AvlocError

@@ -19,7 +19,9 @@ import corpus
 import numpy as np
 import torch
 from comparing.budgets import BUDGETS, BudgetedModule, StopWhenFlat
-from comparing.systems import SYSTEMS, TRIALS_OF, System, build_network
+from comparing.main_systems import TRIALS_OF
+from comparing.system import System, build_network
+from comparing.systems import SYSTEMS
 from scoring import ledger
 from scoring.choices import SEEDS, TRIAL_BUDGET, TRIAL_SEED, Choice, choose
 from scoring.naming import choose_thresholds

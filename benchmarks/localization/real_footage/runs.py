@@ -22,7 +22,8 @@ from comparing.budgets import BUDGETS, BudgetedModule
 from comparing.comparison import describe_tasks
 from comparing.experiment import SystemData, Task, load_weights, predict
 from comparing.features import extraction_settings
-from comparing.systems import SYSTEMS, build_network
+from comparing.system import build_network
+from comparing.systems import SYSTEMS
 from scoring import ledger
 from scoring.predictions import SplitPredictions
 from scoring.report import row_label

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from comparing.systems import SYSTEMS, TRIALS_OF
+from comparing.main_systems import TRIALS_OF
+from comparing.systems import SYSTEMS
 from scoring.tables import Cell, Table, percent
 
 SEEDS = (0, 1, 2)

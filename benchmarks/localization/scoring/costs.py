@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
-from comparing.systems import SYSTEMS, System, build_network
+from comparing.system import System, build_network
+from comparing.systems import SYSTEMS
 from scoring.tables import Table, percent
 
 from avloc.core.timeline import TimeGrid, rows_in

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from comparing.systems import BASELINES, OURS, SYSTEMS
+from comparing.main_systems import BASELINES
+from comparing.system import OURS
+from comparing.systems import SYSTEMS
 from scoring.naming import NamingThresholds, score_naming
 from scoring.predictions import SplitPredictions
 from scoring.scores import METRICS, RESAMPLES, Score, evaluate_runs, margins, metric_value, score_clips, score_runs

@@ -283,7 +283,8 @@ def test_order_of_the_systems(tmp_path, benchmarks):
         path.stem.rsplit("-", 2)[0]: json.loads(path.read_text())["validation"]["ap@0.75"]
         for path in (tmp_path / "quick" / "runs" / "short").glob("*.json")
     }
-    from comparing.systems import BASELINES, OURS
+    from comparing.main_systems import BASELINES
+    from comparing.system import OURS
 
     assert scores[OURS] > max(scores[name] for name in BASELINES if name in scores)
 

@@ -60,7 +60,7 @@ def test_a_comparison_takes_the_chosen_settings(tmp_path, finish):
 
 @pytest.mark.parametrize("group", ["trials", "ablation", "all"])
 def test_groups_of_settings_are_taken_as_they_are(tmp_path, finish, group):
-    from comparing.systems import MAIN
+    from comparing.main_systems import MAIN
 
     for name in MAIN:
         finish(name, 0.4)

@@ -23,7 +23,9 @@ def test_every_system_differs_from_the_others():
 
 
 def test_front_ends_read_samples_and_judge_the_audio_alone():
-    from comparing.systems import FRONT_ENDS, REFERENCES, build_network
+    from comparing.front_end_systems import FRONT_ENDS
+    from comparing.main_systems import REFERENCES
+    from comparing.system import build_network
 
     assert FRONT_ENDS["audio_alone"] is REFERENCES["audio_alone"]
     for name, system in FRONT_ENDS.items():
@@ -38,7 +40,8 @@ def test_front_ends_read_samples_and_judge_the_audio_alone():
 
 
 def test_pretrained_features_replace_the_spectra_or_lie_beside_them():
-    from comparing.systems import PRETRAINED, WITH_SPECTRA, build_network
+    from comparing.pretrained_systems import PRETRAINED, WITH_SPECTRA
+    from comparing.system import build_network
 
     names = ("boundary_transformer", "actionformer", "ummaformer", "tridet", "audio_alone")
     assert [*PRETRAINED] == [
@@ -71,7 +74,8 @@ def test_folds_hold_back_every_sound_method_once():
 
 
 def test_main_systems_have_the_same_trials_front_ends_and_short_heads():
-    from comparing.systems import BASELINES, MAIN, OURS, REFERENCES, TRIALS
+    from comparing.main_systems import BASELINES, MAIN, REFERENCES, TRIALS
+    from comparing.system import OURS
 
     assert {system.lr for system in MAIN.values()} == {2e-3}
     assert {system.lr for system in TRIALS.values()} == {1e-3}
@@ -97,7 +101,8 @@ def test_streams_come_at_their_own_rate_but_for_version_0_1():
 
 
 def test_every_main_system_can_be_built_and_names_modalities():
-    from comparing.systems import MAIN, REFERENCES, build_network
+    from comparing.main_systems import MAIN, REFERENCES
+    from comparing.system import build_network
 
     for system in (MAIN | REFERENCES).values():
         network = check_network(build_network(system))
@@ -108,7 +113,7 @@ def test_every_main_system_can_be_built_and_names_modalities():
 
 
 def test_other_arguments_leave_the_system_alone():
-    from comparing.systems import OURS, System
+    from comparing.system import OURS, System
 
     system = System("a.B", "b", "c", {"width": 3, "heads": 1})
     wide = system.with_arguments("wide", width=9)
@@ -119,7 +124,8 @@ def test_other_arguments_leave_the_system_alone():
 
 @pytest.mark.parametrize("name", ["no_voting", "no_boundaries", "no_merging"])
 def test_systems_that_share_weights_have_the_same_parameters(name):
-    from comparing.systems import SYSTEMS, build_network
+    from comparing.system import build_network
+    from comparing.systems import SYSTEMS
 
     shapes = [
         {key: value.shape for key, value in build_network(SYSTEMS[n]).state_dict().items()}
@@ -130,7 +136,8 @@ def test_systems_that_share_weights_have_the_same_parameters(name):
 
 def test_weights_of_version_0_1_depend_on_no_default():
     """The network has the parameters of version 0.1 but for three scales that its distances did not use."""
-    from comparing.systems import SYSTEMS, build_network
+    from comparing.system import build_network
+    from comparing.systems import SYSTEMS
 
     torch.manual_seed(0)
     network = build_network(SYSTEMS["version_0_1"])
@@ -138,7 +145,9 @@ def test_weights_of_version_0_1_depend_on_no_default():
 
 
 def test_one_system_sees_no_segments():
-    from comparing.systems import REFERENCES, SYSTEMS, build_network
+    from comparing.main_systems import REFERENCES
+    from comparing.system import build_network
+    from comparing.systems import SYSTEMS
 
     weak = [name for name, system in SYSTEMS.items() if system.clip_labels_only]
     assert weak == ["clip_labels_only"]

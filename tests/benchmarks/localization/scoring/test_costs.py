@@ -55,7 +55,7 @@ def test_trials_are_those_of_seed_0(result):
 
 
 def test_speed_of_a_small_network():
-    from comparing.systems import System
+    from comparing.system import System
     from scoring.costs import measure_speed
 
     small = System(
