@@ -106,8 +106,7 @@ def converted(published, tmp_path, capsys):
 
 
 def test_released_checkpoints_run_on_clips(converted, tiny_set, tmp_path, capsys):
-    clip = tiny_set / "test" / "000000.mp4"
-    clip = clip if clip.is_file() else next((tiny_set / "test").glob("*.mp4"))
+    clip = next((tiny_set / "test").glob("*.mp4"))
     assert (
         main(["localize", str(clip), "--checkpoint", str(converted), "--out", str(tmp_path), "--precision", "bf16"])
         == 0
@@ -118,14 +117,21 @@ def test_released_checkpoints_run_on_clips(converted, tiny_set, tmp_path, capsys
     assert len(document["step"]["audio"]) * 0.04 == pytest.approx(document["duration"], abs=0.1)
     assert document["duration"] > 64 * 0.04
     assert None not in document["step"]["visual"]
+    root = tmp_path / "one"  # the set of this clip alone
+    (root / "test").mkdir(parents=True)
+    shutil.copyfile(clip, root / "test" / clip.name)
+    labels = json.loads((tiny_set / "metadata.min.json").read_text())
+    (root / "metadata.min.json").write_text(
+        json.dumps([each for each in labels if each["file"] == f"test/{clip.name}"])
+    )
     store = str(tmp_path / "store")
-    extract = ["extract", "--dataset", "lavdf", "--root", str(tiny_set), "--split", "test", "--store", store]
+    extract = ["extract", "--dataset", "lavdf", "--root", str(root), "--split", "test", "--store", store]
     weights = f"weights={converted}"
     assert main([*extract, "--extractors", f"batfd_c3d:{weights},batfd_audio:{weights}", "--workers", "1"]) == 0
     assert (
         main(
             shlex.split(
-                f"predict --checkpoint {converted} --dataset lavdf --root {tiny_set} --store {store} --out "
+                f"predict --checkpoint {converted} --dataset lavdf --root {root} --store {store} --out "
                 f"{tmp_path / 'p.json'}"
             )
         )

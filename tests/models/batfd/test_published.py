@@ -33,7 +33,7 @@ def read_output(output, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_outputs_equal_the_published_ones(published, name):
+def test_outputs_equal_the_published_ones(published, name, monkeypatch):
     """In double precision: the rounding of single differs between processors and numbers of threads, by 1e-5 of its own."""
     fixture = published(name)
     network, converted = convert_state(fixture.state, fixture.settings)
@@ -41,6 +41,7 @@ def test_outputs_equal_the_published_ones(published, name):
     network, video, audio = network.double(), fixture.video.double(), fixture.audio.double()
     with torch.inference_mode():
         output = network(video, audio)
+    monkeypatch.setattr(network, "forward", lambda *_: output)  # a second pass would take as long
     prediction = network.predict(video, audio)
     for key, expected in fixture.expected.items():
         source = prediction if key.startswith("predict_") else output
