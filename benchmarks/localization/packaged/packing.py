@@ -84,7 +84,8 @@ def pack(
     unused = clear_unused(as_module(full.model), batches) if NETWORKS[streams].words else []
     training: TrainingFacts = read_json(checkpoint.with_suffix(".json"), "settings of a finished training")
     scope = scope_text(streams, *materials)
-    description = NetworkDescription(f"{NAME}-{streams}", options.version, training["trained"], scope)
+    version = f"{options.version}.{training['trained'].replace('-', '')}"  # another training is another network
+    description = NetworkDescription(f"{NAME}-{streams}", version, training["trained"], scope)
     write_checkpoint(path, full.model, context, description, half=True)
     validation = score_split(Localizer.from_checkpoint(path), data, data.validation)
     change = largest_change(before, validation)
