@@ -117,7 +117,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--recipe", default="strong", help="of the copies: light, strong, or a file (default: strong)")
     parser.add_argument("--threads", type=int, default=2, help="of torch (default: 2)")
-    parser.add_argument("--version", help="of the networks, before the day of the training (default: avloc's and the corpus's)")
+    parser.add_argument(
+        "--version", help="of the networks, before the day of the training (default: avloc's and the corpus's)"
+    )
     parser.add_argument("--final", action="store_true", help="score the test split too")
     parser.add_argument("--allow-dirty", action="store_true", help="also with uncommitted changes; the ledger says so")
     parser.add_argument("--footage", type=Path, help="result of footage.py for the network of both streams")
