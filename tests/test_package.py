@@ -6,6 +6,7 @@ import doctest
 import pkgutil
 import re
 import subprocess
+import tomllib
 from importlib import import_module, metadata, resources
 from pathlib import Path
 from types import SimpleNamespace
@@ -37,6 +38,16 @@ def test_data_is_installed():
     assert {"both.ckpt", "audio.ckpt", "visual.ckpt", "networks.json"} <= {p.name for p in networks.iterdir()}
     examples = resources.files("avloc.datasets") / "synthetic" / "example_clips"
     assert {"both-1.mp4", "labels.csv", "CREDITS.md"} <= {p.name for p in examples.iterdir()}
+
+
+def test_torch_and_its_companions_are_pinned_to_one_set():
+    """torchaudio does not say which torch it needs, and its patch releases do not load with an earlier one's."""
+    root = Path(__file__).parents[1]
+    dependencies = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    constraints = (root / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pinned = [each for each in dependencies if each.startswith(("torch==", "torchaudio==", "torchvision=="))]
+    assert len(pinned) == 3
+    assert {*pinned} <= {*constraints}
 
 
 def test_all_data_of_the_checkout_is_named_in_the_build():
