@@ -149,7 +149,7 @@ def test_fields_of_results_are_named():
 
 
 def test_the_result_is_a_result(folder):
-    document = json.loads((folder / "both-1.json").read_text())
+    document = json.loads((folder / "both-2.json").read_text())
     jsonschema.validate(document, SCHEMA)
     localization = Localization.from_dict(document)
     assert localization.verdict == "likely forged"

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from avloc.models import check_network
-from avloc.models.stems import Stem
 
 
 def test_every_system_differs_from_the_others():
@@ -20,45 +19,6 @@ def test_every_system_differs_from_the_others():
     assert len({system.key for system in SYSTEMS.values() if not system.weights_of}) == len(
         [system for system in SYSTEMS.values() if not system.weights_of]
     )
-
-
-def test_front_ends_read_samples_and_judge_the_audio_alone():
-    from comparing.front_end_systems import FRONT_ENDS
-    from comparing.main_systems import REFERENCES
-    from comparing.system import build_network
-
-    assert FRONT_ENDS["audio_alone"] is REFERENCES["audio_alone"]
-    for name, system in FRONT_ENDS.items():
-        is_cached = name in ("audio_alone", "cached_plain")
-        assert system.modality == "audio"
-        assert system.extractors == ("logspec" if is_cached else "waveform", "residual_grid")
-        assert isinstance(build_network(system).stems[0], Stem) == is_cached
-    assert [name for name, system in FRONT_ENDS.items() if system.data] == [
-        *("augmented", "borrowed", "spliced", "long_borrowed", "long_both", "two_windows_ranges"),
-        *("long_revoiced", "two_windows_revoiced"),
-    ]
-
-
-def test_pretrained_features_replace_the_spectra_or_lie_beside_them():
-    from comparing.pretrained_systems import PRETRAINED, WITH_SPECTRA
-    from comparing.system import build_network
-
-    names = ("boundary_transformer", "actionformer", "ummaformer", "tridet", "audio_alone")
-    assert [*PRETRAINED] == [
-        *("boundary_transformer_whisper", "audio_alone_whisper"),
-        *(f"{name}_spectra_whisper" for name in names),
-        *("boundary_transformer_spectra_packaged", "audio_alone_spectra_packaged"),
-    ]
-    replaced = {"audio_dim", "audio_rows_per_step", "audio_spectral_channels", "audio_spectral_differences"}
-    for name, system in PRETRAINED.items():
-        is_packaged, is_beside = name.endswith("_packaged"), "_spectra_" in name
-        with_spectra = WITH_SPECTRA[name.rpartition("_")[0].removesuffix("_spectra")]
-        assert system.extractors[-2] == ("whisper_packaged" if is_packaged else "whisper_base")
-        changed = {key for key, value in system.arguments.items() if with_spectra.arguments.get(key) != value}
-        assert changed == ({"audio_dim", "audio_spectral_bins"} if is_beside else replaced)
-        assert (system.lr, system.hop_s, system.weights_of) == (with_spectra.lr, with_spectra.hop_s, "")
-        stem = build_network(system).stems[0]
-        assert (stem.beside if is_beside else stem).project.in_features == (3 if is_packaged else 4) * 512
 
 
 def test_folds_hold_back_every_sound_method_once():
@@ -110,16 +70,6 @@ def test_every_main_system_can_be_built_and_names_modalities():
         assert targets is not None
         if network.longest_segment_steps:  # the corpus has fakes of 1.5 s
             assert network.longest_segment_steps * system.hop_s >= 1.5
-
-
-def test_other_arguments_leave_the_system_alone():
-    from comparing.system import OURS, System
-
-    system = System("a.B", "b", "c", {"width": 3, "heads": 1})
-    wide = system.with_arguments("wide", width=9)
-    assert (wide.title, wide.arguments, wide.weights_of) == ("wide", {"width": 9, "heads": 1}, "")
-    assert system.arguments == {"width": 3, "heads": 1}
-    assert system.decoded_with("other", voting_iou=0.0).weights_of == OURS
 
 
 @pytest.mark.parametrize("name", ["no_voting", "no_boundaries", "no_merging"])
