@@ -121,6 +121,12 @@ def present_spans(present: Tensor) -> list[tuple[int, int]]:
     return [(first, end) if first < end else (0, 1) for first, end in spans]
 
 
+def cut_spans(samples: Tensor, spans: Sequence[tuple[int, int]], length: int, hop: int) -> list[Tensor]:
+    """Cut each clip to its span, with silence behind its last samples: (B, ≤ length · hop) → B × ((end − first) · hop,)."""
+    whole = pad(samples, (0, length * hop - samples.shape[1]))
+    return [clip[first * hop : end * hop] for clip, (first, end) in zip(whole, spans, strict=True)]
+
+
 def place_spans(rows: Sequence[Tensor], spans: Sequence[tuple[int, int]], length: int) -> Tensor:
     """Put the embeddings of spans in their places, with zeros around them: B × (≥ end − first, C) → (B, length, C)."""
     return torch.stack(

@@ -7,8 +7,8 @@ Legend: B batch, R rows, T steps, C width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -61,18 +61,20 @@ class ParallelFrontEnd(FrontEnd):
             raise AvlocError(f"front end parallel: want 2 to {MOST_FRONT_ENDS} front_ends, got {len(front_ends)}")
         if any(each["name"] == "parallel" for each in front_ends):
             raise AvlocError("front end parallel: front_ends must not be parallel themselves; list all in one")
-        common = {"row_width": SAMPLES_PER_ROW, "rows_per_step": rows_per_step, "width": width, "layers": 0}
-        self.front_ends = nn.ModuleList(
+        built = [
             build_front_end(
                 each["name"],
                 {key: value for key, value in each.items() if key != "name"},
                 modality="audio",
+                row_width=SAMPLES_PER_ROW,
+                rows_per_step=rows_per_step,
+                width=width,
+                layers=0,
                 dropout=dropout,
-                **common,  # type: ignore[arg-type]
             )
             for each in front_ends
-        )
-        built = self._built()
+        ]
+        self.front_ends = nn.ModuleList(built)
         self.options = {
             "front_ends": [
                 {"name": each["name"], **front_end.options} for each, front_end in zip(front_ends, built, strict=True)
@@ -85,13 +87,10 @@ class ParallelFrontEnd(FrontEnd):
                     f"front end parallel: want multiples of {self.stride} rows per embedding, got {front_end.stride}; name others"
                 )
 
-    def _built(self) -> list[FrontEnd]:
-        return [front_end for front_end in self.front_ends if isinstance(front_end, FrontEnd)]
-
     def encode(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         present = stride_mask(mask, self.stride)
         total = x.new_zeros((), dtype=self.weight_dtype)
-        for front_end in self._built():
+        for front_end in cast("Iterable[FrontEnd]", self.front_ends):
             embeddings, _ = front_end.encode(x, mask)
             embeddings = embeddings.repeat_interleave(front_end.stride // self.stride, dim=1)
             total = total + embeddings[:, : present.shape[1]]

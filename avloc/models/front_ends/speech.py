@@ -17,8 +17,14 @@ from torch.nn.functional import pad
 
 from avloc.core.timeline import SAMPLES_PER_ROW
 from avloc.errors import AvlocError
-from avloc.models.front_ends.front_end import FrontEnd, check_options, join_samples, place_spans, present_spans
-from avloc.models.front_ends.lora import add_lora
+from avloc.models.front_ends.front_end import (
+    FrontEnd,
+    check_options,
+    cut_spans,
+    join_samples,
+    place_spans,
+    present_spans,
+)
 from avloc.models.front_ends.speech_encoder import (
     SpeechEncoder,
     checkpoint_activations,
@@ -27,7 +33,7 @@ from avloc.models.front_ends.speech_encoder import (
     random_encoder,
     read_encoder,
 )
-from avloc.models.front_ends.tuning import ATTENTION, Tuning, check_tuning
+from avloc.models.front_ends.tuning import Tuning, check_tuning, choose_parameters
 from avloc.models.stream_clock import stride_mask
 
 
@@ -123,15 +129,11 @@ class SpeechFrontEnd(FrontEnd):
     def _choose_parameters(self, top_layers: int, rank: int) -> None:
         """Freeze what does not learn."""
         network = self.network
-        network.requires_grad_(self.tuning == "all")
+        choose_parameters(network, network.encoder.layers, self.tuning, top_layers=top_layers, rank=rank)
         if self.tuning != "all":
             network.feature_extractor._requires_grad = False  # it would ask for gradients of the samples
-        if self.tuning == "lora":
-            add_lora(network.encoder.layers, ATTENTION, rank)
-        elif self.tuning == "top":
-            network.encoder.layers[-top_layers:].requires_grad_(True)
-            if network.config.do_stable_layer_norm:  # it follows the last layer
-                network.encoder.layer_norm.requires_grad_(True)
+        if self.tuning == "top" and network.config.do_stable_layer_norm:  # it follows the last layer
+            network.encoder.layer_norm.requires_grad_(True)
         if getattr(network, "masked_spec_embed", None) is not None:
             network.masked_spec_embed.requires_grad_(False)  # of masked frames, which do not occur
 
@@ -166,9 +168,8 @@ class SpeechFrontEnd(FrontEnd):
         samples = join_samples(x, mask)
         if self.normalize:
             samples = _normalized(samples, mask.repeat_interleave(SAMPLES_PER_ROW, dim=1))
-        samples = pad(samples, (0, frames * self.hop - samples.shape[1]))
         margin = (self.reach - self.hop) // 2
-        parts = [clip[first * self.hop : end * self.hop] for clip, (first, end) in zip(samples, spans, strict=True)]
+        parts = cut_spans(samples, spans, frames, self.hop)
         return [pad(part, (margin, self.reach - self.hop - margin)) for part in parts]
 
     def _run(self, signals: list[Tensor]) -> Tensor:

@@ -12,9 +12,15 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from avloc.core.timeline import SAMPLES_PER_ROW
-from avloc.models.front_ends.front_end import FrontEnd, check_options, join_samples, place_spans, present_spans
-from avloc.models.front_ends.lora import add_lora
-from avloc.models.front_ends.tuning import ATTENTION, Tuning, check_tuning
+from avloc.models.front_ends.front_end import (
+    FrontEnd,
+    check_options,
+    cut_spans,
+    join_samples,
+    place_spans,
+    present_spans,
+)
+from avloc.models.front_ends.tuning import Tuning, check_tuning, choose_parameters
 from avloc.models.mel import mel_power
 from avloc.models.stream_clock import stride_mask
 from avloc.models.whisper.network import HOP, LAYERS, MELS, WIDTH, load_encoder, log_mel
@@ -60,14 +66,9 @@ class WhisperFrontEnd(FrontEnd):
         super().__init__(rows_per_step=rows_per_step, width=width, layers=layers, dropout=dropout)
         check_tuning("whisper", tuning)
         check_options("whisper", {"rank": (rank, 1, 1024), "top_layers": (top_layers, 1, LAYERS)})
-        self.tuning = tuning
         self.options = {"tuning": tuning, "top_layers": top_layers, "rank": rank}
         self.network = load_encoder()
-        self.network.requires_grad_(tuning == "all")
-        if tuning == "lora":
-            add_lora(self.network.layers, ATTENTION, rank)
-        elif tuning == "top":
-            self.network.layers[-top_layers:].requires_grad_(True)
+        choose_parameters(self.network, self.network.layers, tuning, top_layers=top_layers, rank=rank)
         self.norms = nn.ModuleList(nn.LayerNorm(WIDTH) for _ in range(LAYERS + 1))
         self.project = nn.Linear((LAYERS + 1) * WIDTH, width)
 
@@ -78,9 +79,7 @@ class WhisperFrontEnd(FrontEnd):
     def encode(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         present = stride_mask(mask, self.stride)  # B, rows of the network
         spans = present_spans(present)
-        samples = join_samples(x, mask)
-        samples = pad(samples, (0, present.shape[1] * HOP - samples.shape[1]))
-        sounds = [clip[first * HOP : end * HOP] for clip, (first, end) in zip(samples, spans, strict=True)]
+        sounds = cut_spans(join_samples(x, mask), spans, present.shape[1], HOP)
         states = self._run([log_mel(mel_power(sound, MELS)) for sound in sounds])
         rows = self.project(torch.cat([norm(state) for norm, state in zip(self.norms, states, strict=True)], dim=-1))
         return place_spans([*rows], spans, present.shape[1]) * present[..., None], present
@@ -91,6 +90,5 @@ class WhisperFrontEnd(FrontEnd):
         longest = max(frames)
         batch = torch.stack([pad(mel, (0, longest - mel.shape[1])) for mel in mels]).to(self.weight_dtype)
         rows = torch.tensor(frames, device=batch.device) // 2 if min(frames) < longest else None
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.tuning != "frozen"):
-            states: list[Tensor] = self.network(batch, rows, first_frame=1)
+        states: list[Tensor] = self.network(batch, rows, first_frame=1)
         return states
