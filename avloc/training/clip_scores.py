@@ -1,4 +1,4 @@
-"""Scores of validation clips and of their segments > calibration of a network's probabilities, and how well they detect."""
+"""Scores of validation clips and of their segments > calibration, how well they detect, and how to name what is forged."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -20,10 +21,13 @@ from avloc.core.calibration import (
     right_segments,
 )
 from avloc.core.clip_records import Record, clip_record
+from avloc.core.naming import choose_modality_share
 from avloc.core.proposals import Proposals
 from avloc.core.records import MODALITIES, VideoRecord
-from avloc.core.timeline import segment_array
+from avloc.core.timeline import interval_iou, segment_array
 from avloc.evaluation.detection import score_detection
+
+SEGMENT_COLUMNS = 2 + 2 * len(MODALITIES)
 
 
 class ClipResults(NamedTuple):
@@ -34,11 +38,14 @@ class ClipResults(NamedTuple):
             some wrong.
         auc: area under the ROC curve of the clips' best scores; NaN unless there are both real and forged clips.
         eer: their equal error rate.
+        modality_share: the share at which a segment is named after its weaker modality too, of those that are rather right than
+            wrong; None unless two kinds of segments are found.
     """
 
     calibration: dict[str, PlattFit]
     auc: float
     eer: float
+    modality_share: float | None = None
 
 
 class ClipScores(Metric):
@@ -64,7 +71,7 @@ class ClipScores(Metric):
         super().__init__(**kwargs)
         self.add_state("scores", default=[], dist_reduce_fx="cat")
         self.add_state("labels", default=[], dist_reduce_fx="cat")
-        self.add_state("segments", default=[], dist_reduce_fx="cat")  # (n, 2) score, and 1 if it is right
+        self.add_state("segments", default=[], dist_reduce_fx="cat")  # (n, 2 + 2 M): see `_rate_segments`
 
     def update(self, proposals: Proposals, record: Record) -> None:
         """Add a clip: its proposals and its labels."""
@@ -72,15 +79,12 @@ class ClipScores(Metric):
         labels = [bool(forged), *(m in forged for m in MODALITIES)]
         self.scores.append(torch.as_tensor(best_scores(proposals)[None], dtype=torch.float32, device=self.device))
         self.labels.append(torch.tensor([labels], device=self.device))
-        rows = np.zeros((0, 2))
-        if isinstance(record, VideoRecord):  # a record of clip labels does not tell which segments are right
-            strongest = proposals.take(slice(SEGMENT_ROWS))
-            is_right = right_segments(strongest, segment_array(record.with_joined_segments().segments))
-            rows = np.column_stack([strongest.scores, is_right])
+        # A record of clip labels does not tell which segments are right.
+        rows = _rate_segments(proposals, record) if isinstance(record, VideoRecord) else np.zeros((0, SEGMENT_COLUMNS))
         self.segments.append(torch.as_tensor(rows, dtype=torch.float32, device=self.device))
 
     def compute(self) -> ClipResults:
-        """Fit each of `CALIBRATED` and the segments, and score the detection of forged clips."""
+        """Fit each of `CALIBRATED` and the segments, score the detection of forged clips, and choose the share for names."""
         if not len(self.scores):
             return ClipResults({}, math.nan, math.nan)
         scores, labels, segments = (
@@ -91,4 +95,26 @@ class ClipScores(Metric):
         fits[SEGMENT_FIT] = fit_platt(segments[:, 0], segments[:, 1])
         detection = score_detection(scores[:, 0], labels[:, 0])
         calibration = {name: fit for name, fit in fits.items() if fit is not None}
-        return ClipResults(calibration, detection.auc, detection.eer)
+        share = _choose_share(segments, fits[SEGMENT_FIT])
+        return ClipResults(calibration, detection.auc, detection.eer, share)
+
+
+def _rate_segments(proposals: Proposals, record: VideoRecord) -> npt.NDArray[np.float64]:
+    """The strongest segments: score, whether it is right, its score per modality, and if it is right those of the fake."""
+    strongest, joined = proposals.take(slice(SEGMENT_ROWS)), record.with_joined_segments()
+    fakes = segment_array(joined.segments)
+    is_right = right_segments(strongest, fakes)
+    forged = np.zeros((len(strongest), len(MODALITIES)), dtype=bool)
+    of_fake = [[fake in joined.modality_segments(m) for m in MODALITIES] for fake in joined.segments]
+    if is_right.any():
+        nearest = interval_iou(strongest.segments[is_right], fakes).argmax(axis=1)
+        forged[is_right] = np.array(of_fake)[nearest]
+    return np.column_stack([strongest.scores, is_right, strongest.modality_scores, forged])
+
+
+def _choose_share(segments: npt.NDArray[np.floating], fit: PlattFit | None) -> float | None:
+    """Choose the share for names on the right segments that results would show: those whose fit calls them rather right."""
+    if fit is None:
+        return None
+    found = segments[[bool(is_right) and fit.log_odds(score) >= 0 for score, is_right in segments[:, :2]]]
+    return choose_modality_share(found[:, 2 + len(MODALITIES) :], found[:, 2 : 2 + len(MODALITIES)])

@@ -90,9 +90,9 @@ def warn_of_shared_clips(training: Iterable[str], validation: Sequence[str]) -> 
 class LocalizationModule(pl.LightningModule):
     """Train a network, and validate it by strict AP; a forgery of sound and picture counts once (`with_joined_segments`).
 
-    The best scores of the validation clips give the calibration, and AUC and EER (`val/auc`, `val/eer`). Clips whose records
-    have no segments (`clip_labels_only`) give nothing else. A validation clip of any length runs at once and gives at most 100
-    rows; `avloc predict` runs clips over 40 s in windows, so that their scores differ.
+    The best scores of the validation clips give the calibration, and AUC and EER (`val/auc`, `val/eer`); their segments, if
+    their records have any, the share for names. A validation clip of any length runs at once and gives at most 100 rows;
+    `avloc predict` runs clips over 40 s in windows, so that their scores differ.
 
     Args:
         model: a network (`avloc.models.Network`).
@@ -256,10 +256,12 @@ class LocalizationModule(pl.LightningModule):
             self.clip_scores.update(proposals, record)
 
     def on_validation_epoch_end(self) -> None:
-        calibration, auc, eer = self.clip_scores.compute()
+        calibration, auc, eer, modality_share = self.clip_scores.compute()
         if self.context is not None:
             self.context = replace(self.context, calibration=calibration)
             self._calibrated_step = self.trainer.global_step
+        if self.description is not None:
+            self.description = replace(self.description, modality_share=modality_share)
         self.clip_scores.reset()
         if not math.isnan(auc):  # equal on all ranks
             self.log("val/auc", auc, prog_bar=not self._validates_segments, sync_dist=True)
@@ -323,15 +325,17 @@ class LocalizationModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the network's name and arguments and the data's context, so that the checkpoint runs on a clip alone.
 
-        The calibration is of the weights of the last validation: a checkpoint of later weights is written without it.
+        The calibration and the share for names are of the weights of the last validation: a checkpoint of later weights is
+        written without them.
 
         Raises:
             CheckpointError: if the weights are not finite numbers, which no checkpoint keeps.
         """
         weights = {name.removeprefix("model."): value for name, value in checkpoint["state_dict"].items()}
         check_finite(self.model, weights, f"after step {self.trainer.global_step} (no checkpoint is written)")
-        context = self.context
+        context, description = self.context, self.description
         if context is not None:
             if self.trainer.global_step != self._calibrated_step:
                 context = replace(context, calibration={})
-            checkpoint[KEY] = checkpoint_metadata(self.model, context, checkpoint["state_dict"], self.description)
+                description = description and replace(description, modality_share=None)
+            checkpoint[KEY] = checkpoint_metadata(self.model, context, checkpoint["state_dict"], description)

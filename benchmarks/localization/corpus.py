@@ -183,6 +183,15 @@ class _Task(NamedTuple):
     faces: Path | None
 
 
+def refuse_missing(line: str) -> None:
+    """Refuse to make the set without a method; its clips would be others, and scores on them of another set.
+
+    Raises:
+        AvlocError: with the line that says which method is missing, and why.
+    """
+    raise AvlocError(f"{line}; without it the set would be another one")
+
+
 def make(
     out: Path,
     speech: Path,
@@ -190,7 +199,7 @@ def make(
     clips: int = CLIPS,
     workers: int = 1,
     progress: Callable[[int], object] = lambda clips: None,
-    log: Callable[[str], object] = print,
+    log: Callable[[str], object] = refuse_missing,
     faces: Path | None = None,
 ) -> list[VideoRecord]:
     """Make the set; existing clips are kept.
@@ -202,11 +211,11 @@ def make(
         clips: number of clips.
         workers: processes.
         progress: called with the number of clips that are done, some at a time.
-        log: called with a line for each method that is left out.
+        log: called with a line for each method that cannot be had here and would be left out.
         faces: folder of the films, from `face_materials.fetch`, for the set with real faces; None: drawn ones.
 
     Raises:
-        AvlocError: if the folder holds another set.
+        AvlocError: if the folder holds another set, or a method cannot be had and `log` is not given.
     """
     present = Methods(tuple(sorted(_load_sounds(cache, log))), tuple(sorted(_load_mouths(log))))
     settings = {

@@ -69,7 +69,7 @@ def parse(arguments: Sequence[str] | None = None) -> RunOptions:
     add("--jobs", type=int, default=1, help="runs at a time, each with its share of the cores (default: 1)")
     add("--cores", type=int, default=2, help="cores for all (default: 2)")
     add("--device", default="cpu", choices=["cpu", "gpu"], help="device of the networks (default: cpu)")
-    add("--quick", action="store_true", help="a small set")
+    add("--quick", action="store_true", help="a small set, also without the forgers that cannot be had here")
     add("--final", action="store_true", help="predict the test split, with a line in the ledger")
     add("--allow-dirty", action="store_true", help="also with uncommitted changes; the ledger says so")
     add("--shift-ms", type=float, default=0.0, help="also predict media and labels that come later by this")
@@ -87,7 +87,14 @@ def parse(arguments: Sequence[str] | None = None) -> RunOptions:
     return RunOptions(**values, systems=systems, group=group, budgets=budgets, seeds=seeds)
 
 
-def prepare(out: Path, materials_out: Path, clips: int, workers: int, extractors: Sequence[str] = FEATURES) -> None:
+def prepare(
+    out: Path,
+    materials_out: Path,
+    clips: int,
+    workers: int,
+    extractors: Sequence[str] = FEATURES,
+    log: Callable[[str], object] = corpus.refuse_missing,
+) -> None:
     """Fetch missing recordings, make the clips, and extract their features; finished parts are kept.
 
     Args:
@@ -96,13 +103,17 @@ def prepare(out: Path, materials_out: Path, clips: int, workers: int, extractors
         clips: number of clips.
         workers: processes.
         extractors: names of the features.
+        log: called with a line for each method of the forgers that cannot be had here and would be left out.
+
+    Raises:
+        AvlocError: if clips could not be read, or a method cannot be had and `log` is not given.
     """
     from tqdm import tqdm
 
     speech = materials.fetch(materials_out / "speech", progress=say)
     with tqdm(total=clips, desc="clips", disable=None) as bar:
         records = corpus.make(
-            out / "clips", speech, materials_out / "cache", clips, workers, progress=bar.update, log=say
+            out / "clips", speech, materials_out / "cache", clips, workers, progress=bar.update, log=log
         )
     settings = extraction_settings(out / "clips", extractors, materials_out / "cache", workers)
 
@@ -289,8 +300,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     commit = ledger.commit_name(allow_dirty=options.allow_dirty) if options.final else ""
     if not options.tables:
-        clips = QUICK_CLIPS if options.quick else corpus.CLIPS
-        prepare(options.folder, options.out, clips, options.cores, options.extractors())
+        clips, log = (QUICK_CLIPS, say) if options.quick else (corpus.CLIPS, corpus.refuse_missing)
+        prepare(options.folder, options.out, clips, options.cores, options.extractors(), log)
         exchange_kept(options)
         train_all(options)
     for choice in options.choices().values():

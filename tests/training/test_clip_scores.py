@@ -23,7 +23,7 @@ def test_each_fit_is_that_of_its_own_scores_and_labels():
     for proposals, record in clips:
         metric.update(proposals, record)
     scores = np.stack([best_scores(proposals) for proposals, _ in clips]).astype(np.float32)
-    fits, auc, eer = metric.compute()
+    fits, auc, eer, _ = metric.compute()
     assert (auc, eer) == (1.0, 0.0)
     assert fits["clip"] == pytest.approx(fit_platt(scores[:, 0], [True, False, True, False]), abs=1e-4)
     assert fits["audio"] == pytest.approx(fit_platt(scores[:, 1], [False, False, True, False]), abs=1e-4)
@@ -47,8 +47,9 @@ def test_a_modality_without_forged_clips_has_no_fit():
 
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")
 def test_no_clip_no_calibration():
-    calibration, auc, eer = ClipScores().compute()
+    calibration, auc, eer, share = ClipScores().compute()
     assert calibration == {}
+    assert share is None
     assert np.isnan([auc, eer]).all()
 
 
@@ -69,3 +70,44 @@ def test_one_kind_of_clips_has_no_auc():
     metric = ClipScores()
     metric.update(*clip(0.9, True, False))
     assert np.isnan(metric.compute().auc)
+
+
+def named_clip(score, modality_scores, audio, visual):
+    """A clip of 9 s whose first second is found with some scores; a real piece of it is found with a low one."""
+    rows = Proposals(
+        np.array([[0.0, 1.0], [6.0, 7.5]]), np.array([score, 0.01]), np.array([modality_scores, [0.01, 0.01]])
+    )
+    return rows, VideoRecord("a", "val", 9.0, audio, visual)
+
+
+SOUND, MOUTH, LATER = (Segment(0.0, 0.9),), (Segment(0.1, 1.0),), (Segment(1.05, 3.0),)
+
+
+def test_the_share_for_names_is_chosen_on_the_right_segments():
+    """The sound and the mouth of one forgery are one segment, which is both; a mouth that begins later is another one."""
+    metric = ClipScores()
+    metric.update(*named_clip(0.9, [0.9, 0.25], SOUND, MOUTH))  # both, ratio 0.28
+    metric.update(*named_clip(0.8, [0.8, 0.12], SOUND, LATER))  # audio, ratio 0.15
+    metric.update(*named_clip(0.8, [0.1, 0.8], (), MOUTH))  # visual, ratio 0.125
+    metric.update(*named_clip(0.7, [0.7, 0.69], (), ()))  # wrong
+    assert metric.compute().modality_share == 0.2
+
+
+def test_segments_that_are_rather_wrong_do_not_count_for_names():
+    """A weak "both" would lower the share to 0.3, but so many wrong ones have its score that no result would show it."""
+    metric = ClipScores()
+    metric.update(*named_clip(0.9, [0.9, 0.65], SOUND, MOUTH))
+    metric.update(*named_clip(0.9, [0.9, 0.22], SOUND, ()))
+    metric.update(*named_clip(0.05, [0.05, 0.017], SOUND, MOUTH))
+    for _ in range(9):
+        metric.update(*named_clip(0.05, [0.05, 0.01], (), ()))
+    assert metric.compute().modality_share == 0.5
+
+
+@pytest.mark.parametrize("kinds", [[(SOUND, ())], [(SOUND, MOUTH), (SOUND, MOUTH)], []])
+def test_one_kind_of_segments_leaves_the_share_open(kinds):
+    metric = ClipScores()
+    for audio, visual in kinds:
+        metric.update(*named_clip(0.9, [0.9, 0.3], audio, visual))
+    metric.update(*named_clip(0.2, [0.1, 0.2], (), ()))
+    assert metric.compute().modality_share is None

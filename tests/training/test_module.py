@@ -137,22 +137,24 @@ def test_a_checkpoint_keeps_the_calibration_of_its_own_weights_only(monkeypatch)
     """Of two checkpoints after one validation, the one at the same step; a validation of the later weights replaces it."""
     training = module()
     training.context, training._validates_segments = TrainingContext(0.04), False
+    training.description = NetworkDescription("BoundaryTransformer")
     state = {f"model.{name}": value for name, value in training.model.state_dict().items()}
 
-    def calibration_at(step, fit=None):
+    def kept_at(step, fit=None, share=None):
         training._trainer = SimpleNamespace(global_step=step)
         if fit is not None:
-            results = ClipResults({"clip": fit}, float("nan"), float("nan"))
+            results = ClipResults({"clip": fit}, float("nan"), float("nan"), share)
             monkeypatch.setattr(training.clip_scores, "compute", lambda: results)
             training.on_validation_epoch_end()
         checkpoint = {"state_dict": dict(state)}
         training.on_save_checkpoint(checkpoint)
-        return checkpoint[KEY].get("calibration")
+        return checkpoint[KEY].get("calibration"), checkpoint[KEY]["network"].get("modality_share")
 
-    assert calibration_at(7, PlattFit(2.0, 0.5, 3, 2)) == {"clip": (2.0, 0.5, 3, 2)}
-    assert calibration_at(7) == {"clip": (2.0, 0.5, 3, 2)}
-    assert calibration_at(9) is None
-    assert calibration_at(12, PlattFit(3.0, 0.25, 3, 2)) == {"clip": (3.0, 0.25, 3, 2)}
+    assert kept_at(7, PlattFit(2.0, 0.5, 3, 2), 0.3) == ({"clip": (2.0, 0.5, 3, 2)}, 0.3)
+    assert kept_at(7) == ({"clip": (2.0, 0.5, 3, 2)}, 0.3)
+    assert kept_at(9) == (None, None)
+    assert kept_at(12, PlattFit(3.0, 0.25, 3, 2), 0.6) == ({"clip": (3.0, 0.25, 3, 2)}, 0.6)
+    assert kept_at(13, PlattFit(3.0, 0.25, 3, 2)) == ({"clip": (3.0, 0.25, 3, 2)}, None)
 
 
 def test_a_forgery_of_sound_and_picture_is_one_fake_of_the_validation(monkeypatch):

@@ -11,7 +11,7 @@ from avloc.cli.info.peek import Peek
 from avloc.errors import AvlocError, CheckpointError, counted
 
 if TYPE_CHECKING:
-    from avloc.core.descriptions import ExtractorDescription, TrainingContext
+    from avloc.core.descriptions import ExtractorDescription, NetworkDescription, TrainingContext
     from avloc.models.checkpoint import Checkpoint
 
 SUFFIXES = (".ckpt", ".pt", ".pth")
@@ -53,6 +53,7 @@ def describe_checkpoint(peek: Peek) -> Description:
         ("Step", f"{context.hop_s:g} s"),
         ("Calibration", _calibration_text(context)),
         ("Threshold", "" if network.threshold is None else f"a score of {network.threshold:g} (operating point)"),
+        ("Names", _names_text(network)),
         *_file_facts(identity.size_bytes, identity.sha256),
     ]
     values = {
@@ -90,6 +91,12 @@ def _calibration_text(context: TrainingContext) -> str:
     if fit.positives is None or fit.negatives is None:
         return "of an earlier release, whose prior is unknown"
     return f"on {fit.positives:,} forged and {fit.negatives:,} genuine clips"
+
+
+def _names_text(network: NetworkDescription) -> str:
+    """How a segment gets its name; empty if the network's validation did not choose it."""
+    share = network.modality_share
+    return "" if share is None else f"both if the weaker modality has at least {share:g} of the stronger one’s score"
 
 
 def _file_facts(size_bytes: int, sha256: str) -> list[tuple[str, str]]:

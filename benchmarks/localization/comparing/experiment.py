@@ -210,6 +210,7 @@ def train(task: Task, module: BudgetedModule, data: FeatureData) -> Training:
             num_sanity_val_steps=0,
             accelerator=task.device,
             devices=1,
+            precision=SYSTEMS[task.system].precision,
         )
         begin = time.perf_counter()
         trainer.fit(module, datamodule=data)

@@ -72,7 +72,7 @@ FRONT_ENDS |= {
     f"{name}_revoiced": _front_end(f"all planes, {windows}, + re-voiced words", "spectrogram", _REVOICED, **options)
     for name, windows, options in (("long", "64 ms", _LONG), ("two_windows", "32 and 128 ms", _TWO_WINDOWS))
 }
-# The package's speech network beside a spectrogram, trained with the task or not.
+# The package's speech network beside a spectrogram, trained with the task or not; its matrices take half the time in 16 bits.
 FRONT_ENDS |= {
     f"whisper_{tuning}": replace(
         _front_end(
@@ -81,6 +81,7 @@ FRONT_ENDS |= {
             front_ends=[{"name": "spectrogram", **_LONG_MAGNITUDE}, {"name": "whisper", "tuning": tuning}],
         ),
         front_end_lr=lr,
+        precision="bf16-mixed",
     )
     for tuning, title, lr in (("frozen", "which does not learn", None), ("all", "all of which learns", 1e-4))
 }

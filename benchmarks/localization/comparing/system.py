@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 if TYPE_CHECKING:
     from avloc.models import Network
@@ -38,6 +38,7 @@ class System:
         starts_from: another system, with whose trained weights the training begins; empty: with random ones.
         start_budget: the budget of that system's training.
         front_end_lr: the highest rate of a front end's pretrained layers; None: `lr`.
+        precision: of the training, by Lightning's names; predictions are in 32 bits.
     """
 
     network: str
@@ -57,6 +58,7 @@ class System:
     starts_from: str = ""
     start_budget: str = ""
     front_end_lr: float | None = None
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
 
     @property
     def monitor(self) -> str:
@@ -73,6 +75,7 @@ class System:
         settings += [self.held_back] if self.held_back else []
         settings += [f"starts from {self.starts_from}, {self.start_budget}"] if self.starts_from else []
         settings += [f"front end at {self.front_end_lr}"] if self.front_end_lr else []
+        settings += [self.precision] if self.precision != "32-true" else []
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
 
     @property

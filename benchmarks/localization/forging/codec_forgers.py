@@ -21,7 +21,6 @@ from avloc.core.timeline import DEFAULT_SAMPLE_RATE
 Samples = npt.NDArray[np.float32]
 
 CODEC2_RATE = 8000
-CODEC2_PACKAGES = ("libcodec2-1.0", "codec2")
 CODEC2_DELAYS_MS = {"3200": 20.0, "1300": 20.5, "700C": 32.0}
 """By mode: the delay of the decoded envelope, measured on recorded speech."""
 OPUS_BIT_RATES = (6000, 12000)
@@ -43,7 +42,7 @@ class Codec2(NamedTuple):
         Raises:
             AvlocError: if Debian's package cannot be had.
         """
-        encoder, decoder = (find_program(name, CODEC2_PACKAGES, folder) for name in ("c2enc", "c2dec"))
+        encoder, decoder = (find_program(name, "codec2", folder) for name in ("c2enc", "c2dec"))
         return cls(encoder, decoder)
 
     def __call__(self, samples: Samples) -> Samples:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import platform
 import shutil
 import subprocess
 import tarfile
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -153,12 +152,12 @@ class Program(NamedTuple):
             raise AvlocError(f"{self.path} {' '.join(arguments)}: failed ({error})") from error
 
 
-def find_program(name: str, packages: Sequence[str], folder: Path) -> Program:
-    """Find an installed program, or unpack it and its libraries into a folder.
+def find_program(name: str, package: str, folder: Path) -> Program:
+    """Find an installed program, or unpack it and the libraries that this system lacks into a folder.
 
     Args:
         name: the program.
-        packages: packages of the program and of those libraries that a server system lacks.
+        package: Debian's package of it.
         folder: for the unpacked packages.
 
     Raises:
@@ -167,11 +166,27 @@ def find_program(name: str, packages: Sequence[str], folder: Path) -> Program:
     installed = shutil.which(name)
     if installed:
         return Program(installed, {}, Path("/"))
-    for package in packages:
-        marker = folder / f"{package}.complete"
-        if not marker.exists():
-            unpack(download_by_apt(package, folder / "apt"), folder)
-            marker.touch()
-    libraries = folder / "usr" / "lib" / f"{platform.machine()}-linux-gnu"
-    search_path = os.pathsep.join(filter(None, [str(libraries), os.environ.get("LD_LIBRARY_PATH")]))
+    marker = folder / f"{package}.complete"
+    if not marker.exists():
+        for each in list_missing_packages(package):
+            unpack(download_by_apt(each, folder / "apt"), folder)
+        marker.touch()
+    libraries = sorted({path.parent for path in (folder / "usr" / "lib").rglob("*.so.*")})
+    search_path = os.pathsep.join(filter(None, [*map(str, libraries), os.environ.get("LD_LIBRARY_PATH")]))
     return Program(str(folder / "usr" / "bin" / name), {"LD_LIBRARY_PATH": search_path}, folder)
+
+
+def list_missing_packages(package: str) -> list[str]:
+    """Names of a package and of all packages that it depends on and this system lacks, in apt's order.
+
+    Raises:
+        AvlocError: if the system has no apt, or apt has no such package.
+    """
+    command = ["apt-get", "--simulate", "--no-install-recommends", "install", package]
+    try:
+        lines = subprocess.run(command, check=True, capture_output=True, timeout=TIMEOUT_S, text=True).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        raise AvlocError(
+            f"{package}: apt-get cannot find it ({error}); run apt-get update, or install the program"
+        ) from error
+    return [line.split()[1] for line in lines.splitlines() if line.startswith("Inst ")]

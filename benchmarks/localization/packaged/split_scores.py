@@ -11,10 +11,11 @@ import numpy as np
 from packaged.facts import Figures
 from packaged.trainings import Data
 from real_footage.alarms import ALARMS_PER_MINUTE, Setting, choose_setting, count_alarms
-from scoring.naming import FOUND_IOU, best_share
+from scoring.naming import FORGED, FOUND_IOU
 from scoring.truth import NAMES, forged_name
 
 from avloc.core.calibration import PlattFit, best_scores
+from avloc.core.naming import choose_modality_share
 from avloc.core.proposals import Proposals
 from avloc.core.records import VideoRecord
 from avloc.core.timeline import interval_iou, segment_array
@@ -109,11 +110,10 @@ def choose_share(scores: SplitScores, threshold: float) -> float | None:
         threshold: the lowest score of a segment that counts as found.
 
     Returns:
-        That of `scoring.naming.best_share`; None if fewer than two kinds are found.
+        That of `choose_modality_share`; None if fewer than two kinds are found.
     """
     named = scores.named[scores.named[:, 1] >= threshold]
-    kinds = named[:, 0].astype(int)
-    return best_share(kinds, named[:, 2:]) if len(np.unique(kinds)) > 1 else None
+    return choose_modality_share(FORGED[named[:, 0].astype(int)], named[:, 2:])
 
 
 def by_face(scores: SplitScores, details: Mapping[str, Mapping[str, Any]]) -> dict[str, SplitScores]:

@@ -16,13 +16,16 @@ import numpy.typing as npt
 from scoring.predictions import SplitPredictions
 from scoring.truth import NAMES, SplitTruth
 
+from avloc.core.naming import choose_modality_share
 from avloc.core.proposals import MODALITY_SHARE
+from avloc.core.records import MODALITIES
 from avloc.errors import AvlocError
 from avloc.evaluation.matching import IntArray, Labels, match, overlapping_pairs, video_of_row
 from avloc.localization.segment import modality_name
 
 FOUND_IOU = 0.5
-SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, MODALITY_SHARE, 0.6, 0.7, 0.8, 0.9, 0.95)
+FORGED = np.array([[name in (modality, "both") for modality in MODALITIES] for name in NAMES])
+"""The modalities that each of `NAMES` stands for: (3, M)."""
 
 
 class NamingThresholds(NamedTuple):
@@ -99,26 +102,10 @@ def right_shares(counts: npt.NDArray[np.number]) -> npt.NDArray[np.float64]:
 
 
 def choose_thresholds(predictions: SplitPredictions, truth: SplitTruth) -> NamingThresholds:
-    """Choose the score of the best F1, then the share of the best mean over the kinds; of equal ones, that near the product's."""
+    """Choose the score of the best F1, then the share as the product does; its default if only one kind is found."""
     score = best_score_threshold(predictions, truth.table.labels)
     labels, by_modality = found_labels(predictions, truth, score)
-    return NamingThresholds(score, best_share(truth.names[labels], by_modality))
-
-
-def best_share(kinds: npt.NDArray[np.integer], modality_scores: npt.NDArray[np.floating]) -> float:
-    """Choose the share of the best mean over the kinds; of equal ones, that near the product's.
-
-    Args:
-        kinds: of the found segments, numbers of `NAMES` (K,).
-        modality_scores: audio and visual score of each (K, 2).
-    """
-
-    def quality(share: float) -> tuple[float, float]:
-        names = np.array([NAMES.index(modality_name(scores, share)) for scores in modality_scores], dtype=np.int64)
-        right = [np.mean(names[kinds == kind] == kind) for kind in np.unique(kinds)]
-        return float(np.mean(right)) if right else 0.0, -abs(share - MODALITY_SHARE)
-
-    return max(SHARES, key=quality)
+    return NamingThresholds(score, choose_modality_share(FORGED[truth.names[labels]], by_modality) or MODALITY_SHARE)
 
 
 class NamingScore(NamedTuple):

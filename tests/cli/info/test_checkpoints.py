@@ -24,6 +24,14 @@ def test_a_checkpoint_of_the_package(describe):
     assert description.commands[0] == f"avloc localize CLIP.mp4 --checkpoint {path} --out timelines"
 
 
+def test_names_of_a_network_of_both_streams(describe):
+    share = packaged_description("both").modality_share
+    _, facts = describe(packaged_checkpoint("both"), "checkpoint")
+    assert facts["Names"] == f"both if the weaker modality has at least {share:g} of the stronger one’s score"
+    _, facts = describe(packaged_checkpoint("audio"), "checkpoint")
+    assert not facts.get("Names")
+
+
 def test_a_checkpoint_of_your_own_network_names_its_class_and_weights(small_checkpoint, describe, tmp_path):
     content = torch.load(small_checkpoint, weights_only=True)
     content["avloc"]["model"] = "MyNet"

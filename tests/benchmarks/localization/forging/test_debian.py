@@ -76,34 +76,64 @@ def test_mirror_is_asked_if_apt_has_another_version(package, tmp_path, monkeypat
 def test_installed_program_is_preferred(tmp_path, monkeypatch):
     from forging import debian
 
-    program = debian.find_program("cat", ["no-such-package"], tmp_path)
+    program = debian.find_program("cat", "no-such-package", tmp_path)
     assert program.environment == {}
     assert program.run(stdin=b"hello") == b"hello"
     with pytest.raises(AvlocError, match="no-such-file: failed"):
         program.run("no-such-file")
 
 
-def test_program_is_unpacked_once_with_its_libraries(tmp_path, monkeypatch, write_package):
+APT = """#!/bin/sh
+echo "Reading package lists..."
+echo "Inst libshout (1-2 Debian:12.1/stable [amd64])"
+echo "Inst shout [0.9] (1.0 Debian:12.1/stable [amd64])"
+echo "Conf libshout (1-2 Debian:12.1/stable [amd64])"
+echo "$@" >&2
+"""
+
+
+@pytest.fixture
+def apt(tmp_path, monkeypatch):
+    """A system whose apt names two packages."""
+    command = tmp_path / "programs" / "apt-get"
+    command.parent.mkdir()
+    command.write_text(APT)
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{command.parent}{os.pathsep}/usr/bin{os.pathsep}/bin")
+
+
+def test_packages_are_those_that_the_system_lacks(apt):
+    from forging import debian
+
+    assert debian.list_missing_packages("shout") == ["libshout", "shout"]
+
+
+def test_program_is_unpacked_once_with_its_libraries(apt, tmp_path, monkeypatch, write_package):
     from forging import debian
 
     downloads = []
+    files = {
+        "libshout": {"./usr/lib/x/libshout.so.1": b"", "./usr/lib/x/private/libloud.so.2": b""},
+        "shout": {"./usr/bin/shout": b'#!/bin/sh\necho "$LD_LIBRARY_PATH"\n'},
+    }
 
     def download_by_apt(name, folder):
         downloads.append(name)
         path = tmp_path / f"{name}.deb"
-        write_package(path, {"./usr/bin/shout": b'#!/bin/sh\necho "$LD_LIBRARY_PATH"\n'})
+        write_package(path, files[name])
         return path
 
     monkeypatch.setattr(debian, "download_by_apt", download_by_apt)
     for _ in range(2):
-        program = debian.find_program("shout", ["shout"], tmp_path / "root")
-    assert downloads == ["shout"]
-    assert program.run().decode().split(os.pathsep)[0].startswith(str(tmp_path / "root" / "usr" / "lib"))
+        program = debian.find_program("shout", "shout", tmp_path / "root")
+    assert downloads == ["libshout", "shout"]
+    libraries = tmp_path / "root" / "usr" / "lib" / "x"
+    assert program.run().decode().strip().split(os.pathsep)[:2] == [str(libraries), str(libraries / "private")]
 
 
 def test_missing_program_says_which_package(tmp_path, monkeypatch):
     from forging import debian
 
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(AvlocError, match="shout-package: apt-get download failed"):
-        debian.find_program("shout", ["shout-package"], tmp_path)
+    with pytest.raises(AvlocError, match="shout-package: apt-get cannot find it .*; run apt-get update, or install"):
+        debian.find_program("shout", "shout-package", tmp_path)
