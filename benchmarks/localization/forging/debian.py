@@ -149,7 +149,9 @@ class Program(NamedTuple):
                 env={**os.environ, **self.environment},
             ).stdout
         except (OSError, subprocess.SubprocessError) as error:
-            raise AvlocError(f"{self.path} {' '.join(arguments)}: failed ({error})") from error
+            said = (getattr(error, "stderr", None) or b"").decode(errors="replace").strip().splitlines()
+            reason = said[-1] if said else error
+            raise AvlocError(f"{self.path} {' '.join(arguments)}: failed ({reason})") from error
 
 
 def find_program(name: str, package: str, folder: Path) -> Program:
@@ -171,7 +173,7 @@ def find_program(name: str, package: str, folder: Path) -> Program:
         for each in list_missing_packages(package):
             unpack(download_by_apt(each, folder / "apt"), folder)
         marker.touch()
-    libraries = sorted({path.parent for path in (folder / "usr" / "lib").rglob("*.so.*")})
+    libraries = sorted({path.parent for path in (folder / "usr" / "lib").rglob("*.so*")})
     search_path = os.pathsep.join(filter(None, [*map(str, libraries), os.environ.get("LD_LIBRARY_PATH")]))
     return Program(str(folder / "usr" / "bin" / name), {"LD_LIBRARY_PATH": search_path}, folder)
 

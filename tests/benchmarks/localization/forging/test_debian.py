@@ -79,7 +79,7 @@ def test_installed_program_is_preferred(tmp_path, monkeypatch):
     program = debian.find_program("cat", "no-such-package", tmp_path)
     assert program.environment == {}
     assert program.run(stdin=b"hello") == b"hello"
-    with pytest.raises(AvlocError, match="no-such-file: failed"):
+    with pytest.raises(AvlocError, match="no-such-file: failed .*No such file"):
         program.run("no-such-file")
 
 
@@ -113,7 +113,7 @@ def test_program_is_unpacked_once_with_its_libraries(apt, tmp_path, monkeypatch,
 
     downloads = []
     files = {
-        "libshout": {"./usr/lib/x/libshout.so.1": b"", "./usr/lib/x/private/libloud.so.2": b""},
+        "libshout": {"./usr/lib/x/libshout.so.1": b"", "./usr/lib/x/private/libloud-2.so": b""},
         "shout": {"./usr/bin/shout": b'#!/bin/sh\necho "$LD_LIBRARY_PATH"\n'},
     }
 
