@@ -17,14 +17,12 @@ import numpy.typing as npt
 
 from avloc.core.proposals import Proposals
 from avloc.core.records import MODALITIES
-from avloc.core.timeline import interval_iou
 
 Float = npt.NDArray[np.float64]
 CALIBRATED = ("clip", *MODALITIES)
 """The scores of clips that are calibrated, in the order of `best_scores`."""
 SEGMENT_FIT = "segment"
 """The name of the fit of segments, beside those of `CALIBRATED`."""
-RIGHT_IOU = 0.5
 SEGMENT_ROWS = 20
 """The strongest segments of a clip that their calibration is fitted on: weaker ones are next to never right."""
 PRIOR = 0.5
@@ -176,31 +174,6 @@ def segment_probability(
     shift = log_odds(prior) - log_odds(UNKNOWN_PRIOR if clip_fit.prior is None else clip_fit.prior)
     clip = probability_at(clip_fit.llr(score if clip_score is None else clip_score), prior)
     return min(round(expit(segment_fit.log_odds(score) + shift), PROBABILITY_DIGITS), clip)
-
-
-def right_segments(proposals: Proposals, fakes: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """Tell which segments are right: each fake is found once, by the strongest one with an IoU of at least `RIGHT_IOU`.
-
-    Args:
-        proposals: N segments, by falling score.
-        fakes: (F, 2) fake segments in seconds.
-
-    Returns:
-        (N,)
-
-    >>> rows = Proposals(np.array([[0.0, 1.0], [0.0, 0.9], [5.0, 6.0]]), np.array([0.9, 0.8, 0.7]), np.zeros((3, 2)))
-    >>> right_segments(rows, np.array([[0.0, 1.0]])).tolist()
-    [True, False, False]
-    """
-    is_right = np.zeros(len(proposals), dtype=bool)
-    if not len(fakes) or not len(proposals):
-        return is_right
-    overlaps = interval_iou(proposals.segments, fakes) >= RIGHT_IOU
-    free = np.ones(len(fakes), dtype=bool)
-    for k in np.flatnonzero(overlaps.any(axis=1)):
-        if (candidates := np.flatnonzero(overlaps[k] & free)).size:
-            is_right[k], free[candidates[0]] = True, False
-    return is_right
 
 
 def best_scores(proposals: Proposals) -> Float:

@@ -18,13 +18,11 @@ from avloc.core.calibration import (
     PlattFit,
     best_scores,
     fit_platt,
-    right_segments,
 )
 from avloc.core.clip_records import Record, clip_record
-from avloc.core.naming import choose_modality_share
+from avloc.core.naming import choose_modality_share, find_segments
 from avloc.core.proposals import Proposals
 from avloc.core.records import MODALITIES, VideoRecord
-from avloc.core.timeline import interval_iou, segment_array
 from avloc.evaluation.detection import score_detection
 
 SEGMENT_COLUMNS = 2 + 2 * len(MODALITIES)
@@ -101,14 +99,10 @@ class ClipScores(Metric):
 
 def _rate_segments(proposals: Proposals, record: VideoRecord) -> npt.NDArray[np.float64]:
     """The strongest segments: score, whether it is right, its score per modality, and if it is right those of the fake."""
-    strongest, joined = proposals.take(slice(SEGMENT_ROWS)), record.with_joined_segments()
-    fakes = segment_array(joined.segments)
-    is_right = right_segments(strongest, fakes)
-    forged = np.zeros((len(strongest), len(MODALITIES)), dtype=bool)
-    of_fake = [[fake in joined.modality_segments(m) for m in MODALITIES] for fake in joined.segments]
-    if is_right.any():
-        nearest = interval_iou(strongest.segments[is_right], fakes).argmax(axis=1)
-        forged[is_right] = np.array(of_fake)[nearest]
+    strongest = proposals.take(slice(SEGMENT_ROWS))
+    rows, forged_of_rows = find_segments(strongest, record)
+    is_right, forged = np.zeros(len(strongest)), np.zeros((len(strongest), len(MODALITIES)))
+    is_right[rows], forged[rows] = 1, forged_of_rows
     return np.column_stack([strongest.scores, is_right, strongest.modality_scores, forged])
 
 

@@ -10,7 +10,6 @@ from avloc.core.calibration import (
     fit_platt,
     logit,
     probability_at,
-    right_segments,
     segment_probability,
 )
 from avloc.core.proposals import Proposals
@@ -72,11 +71,3 @@ def test_a_segment_is_at_most_as_probable_as_its_clip():
     assert segment_probability(0.6, fits, 0.5) == 0.6
     assert segment_probability(0.6, fits, 0.5, clip_score=0.8) == 0.8
     assert segment_probability(0.6, {"clip": fits["clip"]}, 0.5) is None
-
-
-def test_each_fake_is_found_once_by_the_strongest():
-    segments = np.array([[0.0, 1.0], [0.1, 1.0], [4.0, 5.0], [4.0, 4.4]])
-    proposals = Proposals(segments, np.array([0.9, 0.8, 0.7, 0.6]), np.zeros((4, 2)))
-    assert right_segments(proposals, np.array([[0.0, 1.2], [4.0, 4.6]])).tolist() == [True, False, True, False]
-    assert right_segments(proposals, np.zeros((0, 2))).tolist() == [False] * 4
-    assert right_segments(Proposals.empty(), np.array([[0.0, 1.0]])).tolist() == []

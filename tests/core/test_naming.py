@@ -3,12 +3,33 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from avloc.core.naming import SHARES, choose_modality_share
-from avloc.core.proposals import MODALITY_SHARE
-from avloc.core.records import MODALITIES
+from avloc.core.naming import SHARES, choose_modality_share, find_segments, match_fakes
+from avloc.core.proposals import MODALITY_SHARE, Proposals
+from avloc.core.records import MODALITIES, VideoRecord
+from avloc.core.timeline import Segment
 from avloc.localization.segment import modality_name
 
 AUDIO, VISUAL, BOTH = [True, False], [False, True], [True, True]
+
+
+def test_a_fake_is_found_once():
+    segments = np.array([[0.0, 1.0], [0.1, 1.0], [4.0, 5.0], [4.0, 4.4]])
+    proposals = Proposals(segments, np.array([0.9, 0.8, 0.7, 0.6]), np.zeros((4, 2)))
+    assert match_fakes(proposals, np.array([[4.0, 4.6], [0.0, 1.2]])).tolist() == [1, -1, 0, -1]
+    assert match_fakes(proposals, np.zeros((0, 2))).tolist() == [-1] * 4
+    assert match_fakes(Proposals.empty(), np.array([[0.0, 1.0]])).tolist() == []
+
+
+def test_found_segments_have_the_modalities_of_their_fake():
+    """The sound of the word at 1 s and its mouth are one fake; the word at 4 s has no row with an IoU of a half."""
+    audio, visual = (Segment(1.0, 2.0), Segment(4.0, 5.0)), (Segment(1.1, 2.1), Segment(7.0, 8.0))
+    segments = np.array([[7.0, 8.0], [1.0, 2.2], [1.0, 2.0], [4.6, 5.4]])
+    proposals = Proposals(segments, np.array([0.9, 0.8, 0.7, 0.6]), np.zeros((4, 2)))
+    found = find_segments(proposals, VideoRecord("a.mp4", "val", 9.0, audio, visual))
+    assert found.rows.tolist() == [0, 1]
+    assert found.forged.tolist() == [VISUAL, BOTH]
+    nothing = find_segments(proposals, VideoRecord("b.mp4", "val", 9.0))
+    assert (nothing.rows.shape, nothing.forged.shape) == ((0,), (0, 2))
 
 
 def test_share_lies_between_the_kinds():

@@ -11,14 +11,11 @@ import numpy as np
 from packaged.facts import Figures
 from packaged.trainings import Data
 from real_footage.alarms import ALARMS_PER_MINUTE, Setting, choose_setting, count_alarms
-from scoring.naming import FORGED, FOUND_IOU
-from scoring.truth import NAMES, forged_name
 
 from avloc.core.calibration import PlattFit, best_scores
-from avloc.core.naming import choose_modality_share
-from avloc.core.proposals import Proposals
-from avloc.core.records import VideoRecord
-from avloc.core.timeline import interval_iou, segment_array
+from avloc.core.naming import choose_modality_share, find_segments
+from avloc.core.records import MODALITIES
+from avloc.core.timeline import segment_array
 from avloc.datasets import RecordTable, TableBuilder, read_records
 from avloc.evaluation import TemporalAveragePrecision, Truth, score_detection
 from avloc.feature_extraction.store.feature_store import FeatureStore
@@ -28,6 +25,7 @@ from avloc.training.clip_scores import ClipScores
 
 IOUS, ROWS = (0.5, 0.75, 0.9, 0.95), (10,)
 THRESHOLD_DIGITS = 2
+NAMED_COLUMNS = 2 * len(MODALITIES) + 1
 
 
 class SplitScores(NamedTuple):
@@ -39,8 +37,7 @@ class SplitScores(NamedTuple):
         clip_scores: by clip, the best score.
         duration_s: by clip, in seconds.
         calibration: fits of clips, modalities and segments to these labels.
-        named: (K, 4) of each forged segment that the best row with an IoU of at least `FOUND_IOU` finds: its kind (a number of
-            `NAMES`), and the row's score, audio and visual score.
+        named: (K, 2 M + 1) of each right row: whether it is forged in each modality, its score, and its score in each.
     """
 
     rows: dict[str, np.ndarray[Any, np.dtype[np.float64]]]
@@ -48,7 +45,7 @@ class SplitScores(NamedTuple):
     clip_scores: dict[str, float]
     duration_s: dict[str, float]
     calibration: dict[str, PlattFit]
-    named: np.ndarray[Any, np.dtype[np.float64]] = np.zeros((0, 4))
+    named: np.ndarray[Any, np.dtype[np.float64]] = np.zeros((0, NAMED_COLUMNS))
 
     @property
     def truth(self) -> Truth:
@@ -77,7 +74,7 @@ def score_split(localizer: Localizer, data: Data, split: str) -> SplitScores:
     """Run a network on a split."""
     dataset = localizer.source.stored(read_labels(data, split), FeatureStore(data.store), allow_missing=False)
     scores, clip_scores = SplitScores({}, {}, {}, {}, {}), ClipScores()
-    named: list[tuple[float, ...]] = []
+    named = [np.zeros((0, NAMED_COLUMNS))]
     localizations = localizer.run(dataset[k] for k in range(len(dataset)))
     for record, end_s, localization in zip(dataset.records, dataset.ends_s.tolist(), localizations, strict=True):
         proposals = localization.proposals
@@ -86,20 +83,12 @@ def score_split(localizer: Localizer, data: Data, split: str) -> SplitScores:
         scores.clip_scores[record.file] = float(best_scores(proposals)[0])
         scores.duration_s[record.file] = end_s
         clip_scores.update(proposals, record)
-        named += named_rows(record, proposals)
+        found = find_segments(proposals, record)
+        named.append(
+            np.column_stack([found.forged, proposals.scores[found.rows], proposals.modality_scores[found.rows]])
+        )
     scores.calibration.update(clip_scores.compute().calibration)
-    return scores._replace(named=np.array(named, dtype=np.float64).reshape(-1, 4))
-
-
-def named_rows(record: VideoRecord, proposals: Proposals) -> list[tuple[float, ...]]:
-    """The rows of `SplitScores.named` of a clip; its proposals come by falling score."""
-    joined, rows = record.with_joined_segments(), []
-    for segment in joined.segments:
-        matches = np.flatnonzero(interval_iou(segment_array([segment]), proposals.segments)[0] >= FOUND_IOU)
-        if len(matches):
-            kind = NAMES.index(forged_name(joined, segment))
-            rows.append((kind, proposals.scores[matches[0]], *proposals.modality_scores[matches[0]]))
-    return rows
+    return scores._replace(named=np.concatenate(named))
 
 
 def choose_share(scores: SplitScores, threshold: float) -> float | None:
@@ -112,8 +101,9 @@ def choose_share(scores: SplitScores, threshold: float) -> float | None:
     Returns:
         That of `choose_modality_share`; None if fewer than two kinds are found.
     """
-    named = scores.named[scores.named[:, 1] >= threshold]
-    return choose_modality_share(FORGED[named[:, 0].astype(int)], named[:, 2:])
+    modalities = len(MODALITIES)
+    named = scores.named[scores.named[:, modalities] >= threshold]
+    return choose_modality_share(named[:, :modalities], named[:, modalities + 1 :])
 
 
 def by_face(scores: SplitScores, details: Mapping[str, Mapping[str, Any]]) -> dict[str, SplitScores]:

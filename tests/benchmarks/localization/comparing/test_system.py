@@ -17,7 +17,13 @@ def test_what_changes_a_training_changes_the_key():
     from comparing.system import System
 
     system = System("a.B", "b", "c", {"width": 3})
-    others = ({"lr": 1e-3}, {"front_end_lr": 1e-4}, {"held_back": ("lpc",)}, {"data": {"copies": 2}}, {"precision": "16"})
+    others = (
+        {"lr": 1e-3},
+        {"front_end_lr": 1e-4},
+        {"held_back": ("lpc",)},
+        {"data": {"copies": 2}},
+        {"precision": "16"},
+    )
     keys = {system.key, *(replace(system, **other).key for other in others)}
     assert len(keys) == 6
     assert replace(system, title="other", short="o", setting="s").key == system.key

@@ -65,36 +65,14 @@ def test_drawn_and_real_faces_are_told_apart(scores):
     assert sorted(real.truth.files) == ["f", "r2"]
 
 
-def test_found_segments_are_kept_with_their_kind_and_scores():
-    from packaged.split_scores import named_rows
-
-    from avloc.core.proposals import Proposals
-    from avloc.core.records import VideoRecord
-    from avloc.core.timeline import Segment
-
-    record = VideoRecord(
-        "a.mp4",
-        "val",
-        9.0,
-        (Segment(1.0, 2.0), Segment(4.0, 5.0)),
-        (Segment(1.1, 2.1), Segment(7.0, 8.0)),
-    )
-    segments = np.array([[7.0, 8.0], [1.0, 2.2], [1.0, 2.0], [4.6, 5.4]])
-    proposals = Proposals(
-        segments, np.array([0.9, 0.8, 0.7, 0.6]), np.array([[0.1, 0.9], [0.7, 0.8], [0.7, 0.1], [0.6, 0.1]])
-    )
-    rows = sorted(named_rows(record, proposals))
-    assert rows == [(1, 0.9, 0.1, 0.9), (2, 0.8, 0.7, 0.8)]  # the word at 4 s has no row with an IoU of a half
-    assert named_rows(VideoRecord("b.mp4", "val", 9.0), proposals) == []
-
-
 def test_the_share_for_naming_is_chosen_on_found_segments(scores):
     """At a share of 0.6 all three kinds are named rightly; two rows below the threshold would ask for another."""
     from packaged.split_scores import choose_share
 
-    named = [[0, 0.9, 0.8, 0.44], [1, 0.8, 0.4, 0.7], [2, 0.7, 0.5, 0.8], [2, 0.3, 0.1, 0.9], [0, 0.2, 0.8, 0.79]]
+    named = [[1, 0, 0.9, 0.8, 0.44], [0, 1, 0.8, 0.4, 0.7], [1, 1, 0.7, 0.5, 0.8]]
+    named += [[1, 1, 0.3, 0.1, 0.9], [1, 0, 0.2, 0.8, 0.79]]
     assert choose_share(scores._replace(named=np.array(named)), 0.5) == 0.6
     assert choose_share(scores._replace(named=np.array(named[:1])), 0.5) is None
     assert choose_share(scores, 0.5) is None
-    clear = [[0, 0.9, 0.8, 0.01], [2, 0.9, 0.8, 0.79]]
+    clear = [[1, 0, 0.9, 0.8, 0.01], [1, 1, 0.9, 0.8, 0.79]]
     assert choose_share(scores._replace(named=np.array(clear)), 0.5) == 0.5  # many are right: that near the usual one
