@@ -9,7 +9,7 @@ from pathlib import Path
 
 from comparing.experiment import Task, read_choices
 from comparing.features import extractors_of
-from comparing.front_end_systems import FRONT_ENDS, JOINT_FRONT_ENDS
+from comparing.front_end_systems import FRONT_ENDS, JOINT_FRONT_ENDS, VISUAL_FRONT_ENDS
 from comparing.main_systems import ABLATION, DECODING_TRIALS, MAIN, RANGE_TRIALS, REFERENCES, TRIALS
 from comparing.pretrained_systems import PRETRAINED
 from comparing.system import OURS
@@ -23,6 +23,7 @@ SYSTEM_GROUPS: dict[str, Sequence[str]] = {
     "ablation": [OURS, f"{OURS}_ranges", *ABLATION, *JOINT_FRONT_ENDS],
     "trials": [*MAIN, *TRIALS, *RANGE_TRIALS, *DECODING_TRIALS],
     "front_ends": [*FRONT_ENDS],
+    "visual_front_ends": [*VISUAL_FRONT_ENDS],
     "pretrained": ["version_0_1", *DECODING_TRIALS, "audio_alone", *PRETRAINED],
     "held_back": [*HELD_BACK],
     "all": [*SYSTEMS],

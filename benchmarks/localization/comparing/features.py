@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import whisper_weights
+from comparing.front_end_systems import MOUTH_SIDE
 from comparing.systems import SYSTEMS
 
 from avloc.feature_extraction.job.worker import ExtractionSettings
@@ -34,10 +35,10 @@ def extraction_settings(clips: Path, extractors: Iterable[str], cache: Path, wor
     Raises:
         AvlocError: if weights cannot be had.
     """
-    arguments = {
-        name: {"weights": str(whisper_weights.fetch(cache / "whisper-base")), "layers": WHISPER_LAYERS}
-        if name == "whisper_base"
-        else {}
-        for name in extractors
-    }
+    arguments: dict[str, dict[str, object]] = {name: {} for name in extractors}
+    if "whisper_base" in arguments:
+        weights = str(whisper_weights.fetch(cache / "whisper-base"))
+        arguments["whisper_base"] = {"weights": weights, "layers": WHISPER_LAYERS}
+    if "mouth" in arguments:
+        arguments["mouth"] = {"side": MOUTH_SIDE}
     return ExtractionSettings(clips, tuple(arguments.items()), workers=workers)

@@ -1,4 +1,4 @@
-"""Systems whose audio stream comes from the samples, through a front end that learns."""
+"""Systems whose audio stream comes from the samples, or whose visual one from mouth crops, through a front end that learns."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ _LONG_MAGNITUDE = {**_LONG, "phase": False}
 _LONGER = {**_LONG, "n_fft": 2048}
 _TWO_WINDOWS = {**_LONGER, "windows": [2048, 512]}
 _BORROWED = {"borrowed_forgeries": 0.3}
+MOUTH_SIDE = 64  # pixels of a crop, near those of the clips
 _OF_CACHED_SPECTRA = ("audio_spectral_channels", "audio_spectral_differences")
 
 
@@ -25,6 +26,14 @@ def _front_end(
     arguments = {key: value for key, value in base.arguments.items() if key not in _OF_CACHED_SPECTRA}
     arguments |= {"audio_dim": 160, "audio_front_end": name, "audio_front_end_options": options}
     return replace(base, title=title, arguments=arguments, extractors=("waveform", "residual_grid"), data=data or {})
+
+
+def _lips(title: str, base: System, **options: object) -> System:
+    """A system whose visual stream comes from mouth crops."""
+    arguments = {key: value for key, value in base.arguments.items() if key != "visual_grid_channels"}
+    arguments |= {"visual_dim": MOUTH_SIDE**2, "visual_front_end": "lips"}
+    arguments |= {"visual_front_end_options": {"side": MOUTH_SIDE, **options}}
+    return replace(base, title=title, arguments=arguments, extractors=(base.extractors[0], "mouth"))
 
 
 # Front ends that learn, beside the cached features, all on the audio stream alone.
@@ -84,6 +93,11 @@ FRONT_ENDS |= {
         precision="bf16-mixed",
     )
     for tuning, title, lr in (("frozen", "which does not learn", None), ("all", "all of which learns", 1e-4))
+}
+# The same for the visual stream alone.
+VISUAL_FRONT_ENDS = {
+    "visual_alone": REFERENCES["visual_alone"],
+    "lips": _lips("mouth crops", REFERENCES["visual_alone"]),
 }
 # Both streams, the audio one from the samples.
 JOINT_FRONT_ENDS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from comparing.front_end_systems import FRONT_ENDS, JOINT_FRONT_ENDS
+from comparing.front_end_systems import FRONT_ENDS, JOINT_FRONT_ENDS, VISUAL_FRONT_ENDS
 from comparing.main_systems import ABLATION, DECODING_TRIALS, MAIN, POINT_PEERS, RANGE_TRIALS, REFERENCES, TRIALS
 from comparing.pretrained_systems import PRETRAINED
 from comparing.system import OURS
@@ -49,6 +49,7 @@ SYSTEMS = (
     | DECODING_TRIALS
     | ABLATION
     | FRONT_ENDS
+    | VISUAL_FRONT_ENDS
     | JOINT_FRONT_ENDS
     | PRETRAINED
     | HELD_BACK
