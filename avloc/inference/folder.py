@@ -142,7 +142,7 @@ class LocalizationJob:
 
         def run(task: ProbeTask | LocalizeTask) -> Iterator[Any]:
             if isinstance(task, ProbeTask):
-                yield _probe(task.job.clip)
+                yield _probe(task.job.clip, pulse)
             else:
                 yield job._localize(localizer, task, pulse.report)
 
@@ -174,9 +174,9 @@ class LocalizationJob:
         return LocalizedClip(task.job, replace(localization, preview=None))  # the page has it
 
 
-def _probe(clip: Path) -> MediaInfo | None:
+def _probe(clip: Path, pulse: Pulse) -> MediaInfo | None:
     try:
-        return probe(clip)
+        return probe(clip, pulse)
     except AvlocError:
         return None
 

@@ -189,7 +189,7 @@ class Localizer:
         if not isinstance(clip, Path):
             localization = self._localize(clip, keep, span, preview, info, progress)
             return replace(localization, provenance=current_provenance(checkpoint=self.identity))
-        info = probe(clip) if info is None else info
+        info = probe(clip, self.pulse) if info is None else info
         before = clip.stat()
         localization = self._localize(clip, keep, span, preview, info, progress)
         identity = identify_file(clip, duration_s=info.duration_s or None, pulse=self.pulse)

@@ -68,7 +68,7 @@ class PackagedLocalizer(Localizer):
         """Find the fake segments of one clip by the network for its streams; see `Localizer.localize`."""
         if not isinstance(clip, ClipArrays):
             clip = Path(clip).expanduser()
-            info = probe(clip) if info is None else info
+            info = probe(clip, self.pulse) if info is None else info
         modality = only_stream(clip, info)
         localize = super().localize if modality is None else self._for_stream(modality).localize
         localization = localize(clip, keep=keep, span=span, preview=preview, info=info, progress=progress)

@@ -115,7 +115,7 @@ class LocalizeJob:
         return Localized()
 
     def _write_timeline(self, localizer: Localizer, task: UploadTask, pulse: Pulse) -> None:
-        info = probe(task.clip)
+        info = probe(task.clip, pulse)
         seconds = info.seconds_in(WHOLE)
         self.limits.check_duration(seconds, task.name)
         pulse.report((0.0, "decoding"))

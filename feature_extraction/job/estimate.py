@@ -58,10 +58,10 @@ class _ProbeJob:
 
     def build(self, pulse: Pulse) -> TaskFunction:
         """Return the function for a path."""
-        return self._probe
+        return functools.partial(self._probe, pulse)
 
-    def _probe(self, path: Path) -> Iterator[float]:
-        info = probe(path)
+    def _probe(self, pulse: Pulse, path: Path) -> Iterator[float]:
+        info = probe(path, pulse)
         check_claims(info, Span(longest_s=self.longest_s))
         yield info.seconds_in(WHOLE)
 

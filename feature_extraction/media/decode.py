@@ -265,7 +265,7 @@ def decode(
     samples: list[npt.NDArray[np.float32]] = []
     step_bytes, steps = sum(f.frame_bytes for f in formats), 0
     if formats:
-        check_fits(path, formats, span, fps=fps, info=info)
+        check_fits(path, formats, span, fps=fps, info=probe(path, pulse) if info is None else info)
     parts = stream(
         path, formats, audio=audio, fps=fps, sample_rate=sample_rate, backend=backend, span=span, pulse=pulse
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -120,8 +120,12 @@ def _is_cover(stream: Any) -> bool:
     return bool(stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails))
 
 
-def probe(path: str | Path) -> MediaInfo:
+def probe(path: str | Path, pulse: Callable[[], object] | None = None) -> MediaInfo:
     """Read a file's header, without decoding. Of a format whose header has no length, all packets are read.
+
+    Args:
+        path: the file.
+        pulse: called now and then where all packets are read, to show that this process is alive.
 
     Raises:
         MediaError: if the file is missing, is no media file, or has neither picture nor sound that can be decoded.
@@ -143,18 +147,18 @@ def probe(path: str | Path) -> MediaInfo:
             channels=audio.channels if audio is not None else None,
             audio_tracks=len(container.streams.audio),
             start_s=header_start_s(container),
-            duration_s=_end_s(container, tracks),  # the last: it may read the whole file
+            duration_s=_end_s(container, tracks, pulse),  # the last: it may read the whole file
             problems=tuple(tracks.failures.values()),
         )
 
 
-def _end_s(container: Any, tracks: Tracks) -> float:
+def _end_s(container: Any, tracks: Tracks, pulse: Callable[[], object] | None) -> float:
     """The end of a file on the clip's clock: its header's, unless that may be an estimate, or lie on another clock."""
     duration_s = header_end_s(container)
     if has_reliable_header(container):
         return duration_s
     lengths_s = [float(s.duration * s.time_base) for s in tracks.selected if s.duration and s.time_base]
-    return scan_end_s(container, tracks.selected) or duration_s or max(lengths_s, default=0.0)
+    return scan_end_s(container, tracks.selected, pulse) or duration_s or max(lengths_s, default=0.0)
 
 
 def check_span(info: MediaInfo, span: Span) -> None:

@@ -56,7 +56,7 @@ def test_a_clip_becomes_a_timeline(messages, make_localizer, task):
 
 def test_the_progress_of_a_late_clip_counts_from_its_start(messages, make_localizer, task, monkeypatch):
     late = replace(localize_job.probe(task.clip), start_s=100.0, duration_s=104.0)
-    monkeypatch.setattr(localize_job, "probe", lambda clip: late)
+    monkeypatch.setattr(localize_job, "probe", lambda clip, pulse: late)
     progress = messages(make_localizer(times_s=(101.0, 104.0)))[1:-1]
     assert progress == [Progress((0.25, "1 of 4 s")), Progress((0.99, "4 of 4 s"))]
 
@@ -111,7 +111,7 @@ from types import SimpleNamespace
 from avloc.web.limits import UploadLimits
 from avloc.web.localize_job import LocalizeJob, UploadTask
 from avloc.web import localize_job
-localize_job.probe = lambda clip: ctypes.PyDLL(None).sleep(60)  # native code that never lets go of the interpreter
+localize_job.probe = lambda clip, pulse: ctypes.PyDLL(None).sleep(60)  # native code that never lets go of the interpreter
 job = LocalizeJob(lambda pulse: None, UploadLimits(time_limit_s=0.3), 0.2)
 pulse = SimpleNamespace(report=print)
 print(list(job.build(pulse)(UploadTask(Path("x"), "x", Path("y")))))

@@ -88,7 +88,7 @@ class Request:
         """The file's header, probed unless that was done before."""
         from avloc.feature_extraction.media.probe import probe
 
-        return probe(clip) if self.info is None else self.info
+        return probe(clip, self.pulse) if self.info is None else self.info
 
 
 class InputSource(Protocol):

@@ -273,7 +273,7 @@ def test_header_that_has_been_probed_is_not_read_again(clip, monkeypatch):
     opened = []
     open_container = decoding.open_container
     monkeypatch.setattr(decoding, "open_container", lambda path: opened.append(path) or open_container(path))
-    monkeypatch.setattr(decoding, "probe", lambda path: pytest.fail("probed again"))
+    monkeypatch.setattr(decoding, "probe", lambda path, pulse=None: pytest.fail("probed again"))
     check_fits(clip, [GRAY], info=info)
     assert len(decode(clip, [GRAY], info=info).frames[GRAY]) == 30
     assert opened == [clip]
