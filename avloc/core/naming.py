@@ -12,11 +12,13 @@ import numpy.typing as npt
 
 from avloc.core.proposals import MODALITY_SHARE, Proposals
 from avloc.core.records import MODALITIES, VideoRecord
-from avloc.core.timeline import interval_iou, segment_array
+from avloc.core.timeline import Segment, interval_iou, segment_array
 
 RIGHT_IOU = 0.5
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, MODALITY_SHARE, 0.6, 0.7, 0.8, 0.9, 0.95)
-"""What `choose_modality_share` chooses among."""
+"""The shares among which `choose_modality_share` chooses."""
+FEWEST_SEGMENTS = 10
+"""Kinds with fewer found segments do not take part in the choice: a few would decide it."""
 
 
 class FoundSegments(NamedTuple):
@@ -25,10 +27,19 @@ class FoundSegments(NamedTuple):
     Attributes:
         rows: (K,) their numbers among a clip's proposals.
         forged: (K, M) bool, the modalities of the fakes that they find.
+        scores: (K,) their scores.
+        modality_scores: (K, M) their scores in each modality.
     """
 
     rows: npt.NDArray[np.int64]
     forged: npt.NDArray[np.bool_]
+    scores: npt.NDArray[np.float64]
+    modality_scores: npt.NDArray[np.float64]
+
+    def modality_share(self, threshold: float) -> float | None:
+        """Choose the share of `choose_modality_share` on those that reach a score."""
+        is_kept = self.scores >= threshold
+        return choose_modality_share(self.forged[is_kept], self.modality_scores[is_kept])
 
 
 def find_segments(proposals: Proposals, record: VideoRecord) -> FoundSegments:
@@ -41,18 +52,28 @@ def find_segments(proposals: Proposals, record: VideoRecord) -> FoundSegments:
     >>> from avloc.core.timeline import Segment
     >>> record = VideoRecord("a.mp4", "val", 9.0, (Segment(1.0, 2.0),), (Segment(1.1, 2.0), Segment(4.0, 5.0)))
     >>> segments = np.array([[6.0, 7.0], [1.0, 1.9]])
-    >>> find_segments(Proposals(segments, np.array([0.9, 0.8]), np.zeros((2, 2))), record)
-    FoundSegments(rows=array([1]), forged=array([[ True,  True]]))
+    >>> right = find_segments(Proposals(segments, np.array([0.9, 0.8]), np.zeros((2, 2))), record)
+    >>> right.rows.tolist(), right.forged.tolist(), right.scores.tolist()
+    ([1], [[True, True]], [0.8])
     """
     joined = record.with_joined_segments()
     fake_of_row = match_fakes(proposals, segment_array(joined.segments))
     rows = np.flatnonzero(fake_of_row >= 0)
-    forged = [[joined.segments[k] in joined.modality_segments(m) for m in MODALITIES] for k in fake_of_row[rows]]
-    return FoundSegments(rows, np.array(forged, dtype=bool).reshape(-1, len(MODALITIES)))
+    forged = np.array([is_forged(joined, joined.segments[k]) for k in fake_of_row[rows]], dtype=bool)
+    found = proposals.take(rows)
+    return FoundSegments(rows, forged.reshape(-1, len(MODALITIES)), found.scores, found.modality_scores)
+
+
+def is_forged(record: VideoRecord, segment: Segment) -> list[bool]:
+    """Tell for each modality whether it is forged at a segment of a record with joined segments."""
+    return [segment in record.modality_segments(m) for m in MODALITIES]
 
 
 def match_fakes(proposals: Proposals, fakes: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Tell which fake each segment finds: each is found once, by the strongest one with an IoU of at least `RIGHT_IOU`.
+    """Tell which fake each segment finds, as strict matching does.
+
+    Each fake is found once, by the strongest segment with an IoU of at least `RIGHT_IOU`; of several that are free, a segment
+    finds the one of the highest IoU.
 
     Args:
         proposals: N segments, by falling score.
@@ -65,15 +86,16 @@ def match_fakes(proposals: Proposals, fakes: npt.NDArray[np.float64]) -> npt.NDA
     >>> match_fakes(rows, np.array([[0.0, 1.0]])).tolist()
     [0, -1, -1]
     """
-    found = np.full(len(proposals), -1, dtype=np.int64)
+    fake_of_row = np.full(len(proposals), -1, dtype=np.int64)
     if not len(fakes) or not len(proposals):
-        return found
-    overlaps = interval_iou(proposals.segments, fakes) >= RIGHT_IOU
-    free = np.ones(len(fakes), dtype=bool)
-    for k in np.flatnonzero(overlaps.any(axis=1)):
-        if (candidates := np.flatnonzero(overlaps[k] & free)).size:
-            found[k], free[candidates[0]] = candidates[0], False
-    return found
+        return fake_of_row
+    iou = interval_iou(proposals.segments, fakes)
+    is_free = np.ones(len(fakes), dtype=bool)
+    for k in np.flatnonzero((iou >= RIGHT_IOU).any(axis=1)):
+        best = int(np.where(is_free, iou[k], 0.0).argmax())
+        if is_free[best] and iou[k, best] >= RIGHT_IOU:
+            fake_of_row[k], is_free[best] = best, False
+    return fake_of_row
 
 
 def choose_modality_share(forged: npt.ArrayLike, modality_scores: npt.ArrayLike) -> float | None:
@@ -84,16 +106,21 @@ def choose_modality_share(forged: npt.ArrayLike, modality_scores: npt.ArrayLike)
         modality_scores: (N, M) its score in each.
 
     Returns:
-        One of `SHARES`: the lowest share of the stronger score at which the weaker modality is named too. None if fewer than two
-        kinds of segments are found, which no share can tell apart.
+        One of `SHARES`: the lowest share of the stronger score at which the weaker modality is named too. None unless two kinds
+        have `FEWEST_SEGMENTS`.
 
-    >>> choose_modality_share([[True, True], [True, False]], [[0.9, 0.2], [0.9, 0.1]])
+    >>> forged, scores = [[True, True], [True, False]] * 10, [[0.9, 0.2], [0.9, 0.1]] * 10
+    >>> choose_modality_share(forged, scores)
     0.2
     """
     kinds, scores = np.asarray(forged, dtype=bool), np.asarray(modality_scores, dtype=np.float64)
-    if len(kinds) == 0 or len(different := np.unique(kinds, axis=0)) < 2:
+    if len(kinds) < 2 * FEWEST_SEGMENTS:
         return None
-    of_kind = [(kinds == kind).all(axis=1) for kind in different]
+    of_kind = [
+        rows for kind in np.unique(kinds, axis=0) if (rows := (kinds == kind).all(axis=1)).sum() >= FEWEST_SEGMENTS
+    ]
+    if len(of_kind) < 2:
+        return None
 
     def quality(share: float) -> tuple[float, float]:
         is_right = ((scores >= share * scores.max(axis=1, keepdims=True)) == kinds).all(axis=1)

@@ -36,8 +36,8 @@ class ClipResults(NamedTuple):
             some wrong.
         auc: area under the ROC curve of the clips' best scores; NaN unless there are both real and forged clips.
         eer: their equal error rate.
-        modality_share: the share at which a segment is named after its weaker modality too, of those that are rather right than
-            wrong; None unless two kinds of segments are found.
+        modality_share: the share at which a segment is named after its weaker modality too, chosen on the right segments with a
+            fitted probability of at least one half; None if they are too few (`choose_modality_share`).
     """
 
     calibration: dict[str, PlattFit]
@@ -100,15 +100,15 @@ class ClipScores(Metric):
 def _rate_segments(proposals: Proposals, record: VideoRecord) -> npt.NDArray[np.float64]:
     """The strongest segments: score, whether it is right, its score per modality, and if it is right those of the fake."""
     strongest = proposals.take(slice(SEGMENT_ROWS))
-    rows, forged_of_rows = find_segments(strongest, record)
+    right = find_segments(strongest, record)
     is_right, forged = np.zeros(len(strongest)), np.zeros((len(strongest), len(MODALITIES)))
-    is_right[rows], forged[rows] = 1, forged_of_rows
+    is_right[right.rows], forged[right.rows] = 1, right.forged
     return np.column_stack([strongest.scores, is_right, strongest.modality_scores, forged])
 
 
 def _choose_share(segments: npt.NDArray[np.floating], fit: PlattFit | None) -> float | None:
-    """Choose the share for names on the right segments that results would show: those whose fit calls them rather right."""
+    """Choose the share for names on the right segments that are probable: those to which their fit gives at least one half."""
     if fit is None:
         return None
-    found = segments[[bool(is_right) and fit.log_odds(score) >= 0 for score, is_right in segments[:, :2]]]
-    return choose_modality_share(found[:, 2 + len(MODALITIES) :], found[:, 2 : 2 + len(MODALITIES)])
+    probable = segments[[bool(is_right) and fit.log_odds(score) >= 0 for score, is_right in segments[:, :2]]]
+    return choose_modality_share(probable[:, 2 + len(MODALITIES) :], probable[:, 2 : 2 + len(MODALITIES)])

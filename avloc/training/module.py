@@ -113,7 +113,8 @@ class LocalizationModule(pl.LightningModule):
 
     Attributes:
         context: the data that the network is trained on, as its checkpoints keep it.
-        description: the network's name, and the data set and the split that it is trained on, for its checkpoints.
+        description: the network's name, the data set and the split that it is trained on, and the share for names, for its
+            checkpoints.
 
     Raises:
         AvlocError: if an argument is out of its range, or the model lacks members of `Network`.

@@ -184,12 +184,12 @@ class _Task(NamedTuple):
 
 
 def refuse_missing(line: str) -> None:
-    """Refuse to make the set without a method; its clips would be others, and scores on them of another set.
+    """Refuse to make the set without a method: its clips, and with them all scores, would be those of another set.
 
     Raises:
         AvlocError: with the line that says which method is missing, and why.
     """
-    raise AvlocError(f"{line}; without it the set would be another one")
+    raise AvlocError(f"{line}; without it the set would be another one, and only run.py --quick goes without")
 
 
 def make(
@@ -211,13 +211,15 @@ def make(
         clips: number of clips.
         workers: processes.
         progress: called with the number of clips that are done, some at a time.
-        log: called with a line for each method that cannot be had here and would be left out.
+        log: called with a line for each method that is unavailable here and would be left out of a new set.
         faces: folder of the films, from `face_materials.fetch`, for the set with real faces; None: drawn ones.
 
     Raises:
-        AvlocError: if the folder holds another set, or a method cannot be had and `log` is not given.
+        AvlocError: if the folder holds another set, or a method is unavailable and `log` is not given.
     """
-    present = Methods(tuple(sorted(_load_sounds(cache, log))), tuple(sorted(_load_mouths(log))))
+    missing: list[str] = []
+    sounds, mouths = _load_sounds(cache, missing.append), _load_mouths(missing.append)
+    present = Methods(tuple(sorted(sounds)), tuple(sorted(mouths)))
     settings = {
         "version": VERSION,
         "seed": SEED,
@@ -231,6 +233,9 @@ def make(
         raise AvlocError(
             f"{out}: holds a set of other clips, methods or materials, want {settings}; name another folder"
         )
+    if not marker.is_file():  # an existing set has these methods
+        for line in missing:
+            log(line)
     write_json(marker, settings)
     plans = plan(clips, SEED) if faces is None else plan_portraits(clips)
     for folder in {(out / clip_file(clip, LAYOUT)[0]).parent for clip in plans}:

@@ -306,7 +306,8 @@ def _change(without: float, augmented: float) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prepare, train, make missing predictions, and print the table."""
     options = parse(arguments)
-    prepare(options.folder, options.out, QUICK_CLIPS if options.quick else corpus.CLIPS, options.cores)
+    clips, log = (QUICK_CLIPS, say) if options.quick else (corpus.CLIPS, corpus.refuse_missing)
+    prepare(options.folder, options.out, clips, options.cores, log=log)
     extract_copies(options)
     plain, augmented = options.tasks()
     for task in (*plain, *augmented):

@@ -69,7 +69,7 @@ def parse(arguments: Sequence[str] | None = None) -> RunOptions:
     add("--jobs", type=int, default=1, help="runs at a time, each with its share of the cores (default: 1)")
     add("--cores", type=int, default=2, help="cores for all (default: 2)")
     add("--device", default="cpu", choices=["cpu", "gpu"], help="device of the networks (default: cpu)")
-    add("--quick", action="store_true", help="a small set, also without the forgers that cannot be had here")
+    add("--quick", action="store_true", help="a small set, also without forgers that are unavailable here")
     add("--final", action="store_true", help="predict the test split, with a line in the ledger")
     add("--allow-dirty", action="store_true", help="also with uncommitted changes; the ledger says so")
     add("--shift-ms", type=float, default=0.0, help="also predict media and labels that come later by this")
@@ -103,10 +103,10 @@ def prepare(
         clips: number of clips.
         workers: processes.
         extractors: names of the features.
-        log: called with a line for each method of the forgers that cannot be had here and would be left out.
+        log: called with a line for each method of the forgers that is unavailable here and would be left out.
 
     Raises:
-        AvlocError: if clips could not be read, or a method cannot be had and `log` is not given.
+        AvlocError: if clips could not be read, or a method is unavailable and `log` is not given.
     """
     from tqdm import tqdm
 

@@ -151,7 +151,7 @@ class _CheckJob:
         if not path.exists():
             return _CheckedClip(None, [("missing", str(path))])
         try:
-            info = probe(path)
+            info = probe(path, pulse)
             cut_off = _missing_bytes(path)
         except MediaError as error:
             return _CheckedClip(None, [("unreadable", str(error))])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 from bisect import bisect_right, insort
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -22,7 +22,6 @@ DURATION_IS_END = frozenset({"asf", "wtv"})
 """FFmpeg's names of formats whose durations of streams count from time 0, not from the stream's start."""
 WITHOUT_STREAM_ENDS = frozenset({"matroska", "nut"})
 """Formats whose headers have one duration for the file: FFmpeg gives it to streams without a packet near the file's beginning."""
-PACKETS_PER_PULSE = 1000
 PAST_END_S = 10.0  # time stamps up to this far past the end in the file's header are trusted
 BACKWARD_S = 0.5  # packets of a sound file are at most this far out of order
 STAMP_S = 0.001  # time stamps that differ by less are equal: some containers round to milliseconds
@@ -291,15 +290,20 @@ def scan_end_s(container: Any, streams: Sequence[Any], pulse: Callable[[], objec
     Args:
         container: the file, open at its beginning.
         streams: its picture and its sound.
-        pulse: called now and then.
+        pulse: called with each packet.
     """
     clock, untimed_s = ClipClock(container), 0.0
-    # A damaged file ends at its last readable packet.
-    with contextlib.suppress(Exception):
-        for number, packet in enumerate(container.demux(*streams) if streams else ()):
-            clock.place(packet)
-            if pulse is not None and number % PACKETS_PER_PULSE == 0:
-                pulse()
-            if packet.pts is None and packet.dts is None and packet.stream_index == streams[0].index and packet.size:
-                untimed_s += float((packet.duration or 0) * packet.time_base)
+    for packet in _placed_packets(clock, container.demux(*streams) if streams else ()):
+        if packet.pts is None and packet.dts is None and packet.stream_index == streams[0].index and packet.size:
+            untimed_s += float((packet.duration or 0) * packet.time_base)
+        if pulse is not None:
+            pulse()
     return max(clock.end_s, untimed_s)
+
+
+def _placed_packets(clock: ClipClock, packets: Iterable[Any]) -> Iterator[Any]:
+    """Place packets on a clock; a damaged file ends at its last readable packet."""
+    with contextlib.suppress(Exception):
+        for packet in packets:
+            clock.place(packet)
+            yield packet

@@ -125,7 +125,7 @@ def probe(path: str | Path, pulse: Callable[[], object] | None = None) -> MediaI
 
     Args:
         path: the file.
-        pulse: called now and then where all packets are read, to show that this process is alive.
+        pulse: called with each packet where all are read, to show that this process is alive.
 
     Raises:
         MediaError: if the file is missing, is no media file, or has neither picture nor sound that can be decoded.

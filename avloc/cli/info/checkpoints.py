@@ -94,7 +94,7 @@ def _calibration_text(context: TrainingContext) -> str:
 
 
 def _names_text(network: NetworkDescription) -> str:
-    """How a segment gets its name; empty if the network's validation did not choose it."""
+    """The rule for a segment’s name; empty if the network's validation did not choose it."""
     share = network.modality_share
     return "" if share is None else f"both if the weaker modality has at least {share:g} of the stronger one’s score"
 

@@ -76,7 +76,7 @@ def download_by_apt(name: str, folder: Path) -> Path:
     try:
         subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=10 * TIMEOUT_S)
     except (OSError, subprocess.SubprocessError) as error:
-        raise AvlocError(f"{name}: apt-get download failed ({error})") from error
+        raise AvlocError(f"{name}: apt-get download failed ({_reason(error)})") from error
     return max(folder.glob(f"{name}_*.deb"), key=lambda path: path.stat().st_mtime)
 
 
@@ -149,9 +149,7 @@ class Program(NamedTuple):
                 env={**os.environ, **self.environment},
             ).stdout
         except (OSError, subprocess.SubprocessError) as error:
-            said = (getattr(error, "stderr", None) or b"").decode(errors="replace").strip().splitlines()
-            reason = said[-1] if said else error
-            raise AvlocError(f"{self.path} {' '.join(arguments)}: failed ({reason})") from error
+            raise AvlocError(f"{self.path} {' '.join(arguments)}: failed ({_reason(error)})") from error
 
 
 def find_program(name: str, package: str, folder: Path) -> Program:
@@ -168,14 +166,17 @@ def find_program(name: str, package: str, folder: Path) -> Program:
     installed = shutil.which(name)
     if installed:
         return Program(installed, {}, Path("/"))
-    marker = folder / f"{package}.complete"
+    program, marker = folder / "usr" / "bin" / name, folder / f"{package}.unpacked"
     if not marker.exists():
-        for each in list_missing_packages(package):
-            unpack(download_by_apt(each, folder / "apt"), folder)
+        for dependency in list_missing_packages(package):
+            unpack(download_by_apt(dependency, folder / "apt"), folder)
+        if not program.is_file():
+            raise AvlocError(f"{program}: is not in the package {package}; install {name}")
         marker.touch()
-    libraries = sorted({path.parent for path in (folder / "usr" / "lib").rglob("*.so*")})
+    roots = (folder / "lib", folder / "usr" / "lib")
+    libraries = sorted({path.parent for root in roots for path in root.rglob("*.so*")})
     search_path = os.pathsep.join(filter(None, [*map(str, libraries), os.environ.get("LD_LIBRARY_PATH")]))
-    return Program(str(folder / "usr" / "bin" / name), {"LD_LIBRARY_PATH": search_path}, folder)
+    return Program(str(program), {"LD_LIBRARY_PATH": search_path}, folder)
 
 
 def list_missing_packages(package: str) -> list[str]:
@@ -186,9 +187,15 @@ def list_missing_packages(package: str) -> list[str]:
     """
     command = ["apt-get", "--simulate", "--no-install-recommends", "install", package]
     try:
-        lines = subprocess.run(command, check=True, capture_output=True, timeout=TIMEOUT_S, text=True).stdout
+        output = subprocess.run(command, check=True, capture_output=True, timeout=TIMEOUT_S).stdout.decode()
     except (OSError, subprocess.SubprocessError) as error:
         raise AvlocError(
-            f"{package}: apt-get cannot find it ({error}); run apt-get update, or install the program"
+            f"{package}: apt-get cannot find it ({_reason(error)}); run apt-get update, or install the program"
         ) from error
-    return [line.split()[1] for line in lines.splitlines() if line.startswith("Inst ")]
+    return [line.split()[1] for line in output.splitlines() if line.startswith("Inst ")]
+
+
+def _reason(error: OSError | subprocess.SubprocessError) -> object:
+    """The last line that a failed program printed to its standard error; the error itself if there is none."""
+    lines = (getattr(error, "stderr", None) or b"").decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else error

@@ -13,7 +13,6 @@ from packaged.joining import MARKER, read_details
 from packaged.split_scores import (
     SplitScores,
     by_face,
-    choose_share,
     choose_threshold,
     figures,
     read_labels,
@@ -91,7 +90,7 @@ def pack(
     change = largest_change(before, validation)
     setting = choose_threshold(validation)
     context = replace(context, calibration=validation.calibration)
-    share = choose_share(validation, setting.threshold) if full.source.modality is None else None
+    share = validation.right.modality_share(setting.threshold) if full.source.modality is None else None
     description = replace(description, threshold=setting.threshold, modality_share=share)
     write_checkpoint(path, full.model, context, description, half=True)
     localizer = Localizer.from_checkpoint(path)

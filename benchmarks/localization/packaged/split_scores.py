@@ -13,8 +13,9 @@ from packaged.trainings import Data
 from real_footage.alarms import ALARMS_PER_MINUTE, Setting, choose_setting, count_alarms
 
 from avloc.core.calibration import PlattFit, best_scores
-from avloc.core.naming import choose_modality_share, find_segments
-from avloc.core.records import MODALITIES
+from avloc.core.naming import FoundSegments, find_segments
+from avloc.core.proposals import Proposals
+from avloc.core.records import VideoRecord
 from avloc.core.timeline import segment_array
 from avloc.datasets import RecordTable, TableBuilder, read_records
 from avloc.evaluation import TemporalAveragePrecision, Truth, score_detection
@@ -25,7 +26,7 @@ from avloc.training.clip_scores import ClipScores
 
 IOUS, ROWS = (0.5, 0.75, 0.9, 0.95), (10,)
 THRESHOLD_DIGITS = 2
-NAMED_COLUMNS = 2 * len(MODALITIES) + 1
+NO_SEGMENTS = find_segments(Proposals.empty(), VideoRecord("", ""))
 
 
 class SplitScores(NamedTuple):
@@ -37,7 +38,7 @@ class SplitScores(NamedTuple):
         clip_scores: by clip, the best score.
         duration_s: by clip, in seconds.
         calibration: fits of clips, modalities and segments to these labels.
-        named: (K, 2 M + 1) of each right row: whether it is forged in each modality, its score, and its score in each.
+        right: the right rows of all clips.
     """
 
     rows: dict[str, np.ndarray[Any, np.dtype[np.float64]]]
@@ -45,7 +46,7 @@ class SplitScores(NamedTuple):
     clip_scores: dict[str, float]
     duration_s: dict[str, float]
     calibration: dict[str, PlattFit]
-    named: np.ndarray[Any, np.dtype[np.float64]] = np.zeros((0, NAMED_COLUMNS))
+    right: FoundSegments = NO_SEGMENTS
 
     @property
     def truth(self) -> Truth:
@@ -74,7 +75,7 @@ def score_split(localizer: Localizer, data: Data, split: str) -> SplitScores:
     """Run a network on a split."""
     dataset = localizer.source.stored(read_labels(data, split), FeatureStore(data.store), allow_missing=False)
     scores, clip_scores = SplitScores({}, {}, {}, {}, {}), ClipScores()
-    named = [np.zeros((0, NAMED_COLUMNS))]
+    right = [NO_SEGMENTS]
     localizations = localizer.run(dataset[k] for k in range(len(dataset)))
     for record, end_s, localization in zip(dataset.records, dataset.ends_s.tolist(), localizations, strict=True):
         proposals = localization.proposals
@@ -83,27 +84,9 @@ def score_split(localizer: Localizer, data: Data, split: str) -> SplitScores:
         scores.clip_scores[record.file] = float(best_scores(proposals)[0])
         scores.duration_s[record.file] = end_s
         clip_scores.update(proposals, record)
-        found = find_segments(proposals, record)
-        named.append(
-            np.column_stack([found.forged, proposals.scores[found.rows], proposals.modality_scores[found.rows]])
-        )
+        right.append(find_segments(proposals, record))
     scores.calibration.update(clip_scores.compute().calibration)
-    return scores._replace(named=np.concatenate(named))
-
-
-def choose_share(scores: SplitScores, threshold: float) -> float | None:
-    """Choose the share for naming the weaker modality: the best mean over the kinds of the segments that are found.
-
-    Args:
-        scores: of the validation split.
-        threshold: the lowest score of a segment that counts as found.
-
-    Returns:
-        That of `choose_modality_share`; None if fewer than two kinds are found.
-    """
-    modalities = len(MODALITIES)
-    named = scores.named[scores.named[:, modalities] >= threshold]
-    return choose_modality_share(named[:, :modalities], named[:, modalities + 1 :])
+    return scores._replace(right=FoundSegments(*map(np.concatenate, zip(*right, strict=True))))
 
 
 def by_face(scores: SplitScores, details: Mapping[str, Mapping[str, Any]]) -> dict[str, SplitScores]:

@@ -16,14 +16,14 @@ import numpy.typing as npt
 from scoring.predictions import SplitPredictions
 from scoring.truth import NAMES, SplitTruth
 
-from avloc.core.naming import choose_modality_share
+from avloc.core.naming import RIGHT_IOU, choose_modality_share
 from avloc.core.proposals import MODALITY_SHARE
 from avloc.core.records import MODALITIES
 from avloc.errors import AvlocError
 from avloc.evaluation.matching import IntArray, Labels, match, overlapping_pairs, video_of_row
 from avloc.localization.segment import modality_name
 
-FOUND_IOU = 0.5
+FOUND_IOU = RIGHT_IOU
 FORGED = np.array([[name in (modality, "both") for modality in MODALITIES] for name in NAMES])
 """The modalities that each of `NAMES` stands for: (3, M)."""
 
@@ -102,7 +102,7 @@ def right_shares(counts: npt.NDArray[np.number]) -> npt.NDArray[np.float64]:
 
 
 def choose_thresholds(predictions: SplitPredictions, truth: SplitTruth) -> NamingThresholds:
-    """Choose the score of the best F1, then the share as the product does; its default if only one kind is found."""
+    """Choose the score of the best F1, then the share as the product does; its default if too few are found."""
     score = best_score_threshold(predictions, truth.table.labels)
     labels, by_modality = found_labels(predictions, truth, score)
     return NamingThresholds(score, choose_modality_share(FORGED[truth.names[labels]], by_modality) or MODALITY_SHARE)

@@ -200,12 +200,12 @@ class SplitReport:
         return [name for name in self.runs if not SYSTEMS[name].modality]
 
     def naming_table(self) -> Table:
-        """Draw the share of found segments whose modality is named rightly, with the chosen share and with the product's."""
+        """Draw the share of found segments whose modality is named rightly, with the chosen share and with the default."""
         rows = []
         for name in self._named_systems():
             chosen = [*zip(self.runs[name], self.thresholds[name], strict=True)]
-            product = [(run, thresholds._replace(share=MODALITY_SHARE)) for run, thresholds in chosen]
-            for label, pairs in (("share by validation", chosen), (f"share {MODALITY_SHARE:g}", product)):
+            default = [(run, thresholds._replace(share=MODALITY_SHARE)) for run, thresholds in chosen]
+            for label, pairs in (("share by validation", chosen), (f"share {MODALITY_SHARE:g}", default)):
                 score = score_naming(pairs, self.truth, resamples=self.resamples)
                 right = [
                     score_cell(*each) for each in zip(score.right, score.deviation, score.low, score.high, strict=True)

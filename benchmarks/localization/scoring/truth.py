@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from avloc.core.columns import CategoricalColumn
+from avloc.core.naming import is_forged
 from avloc.core.records import MODALITIES, VideoRecord
 from avloc.core.timeline import Segment, segment_array
 from avloc.errors import AvlocError
@@ -50,8 +51,8 @@ class Details(Protocol):
 
 def forged_name(record: VideoRecord, segment: Segment) -> str:
     """Name the modalities that are forged at a segment of a record with joined segments: `audio`, `visual` or `both`."""
-    forged = [m for m in MODALITIES if segment in record.modality_segments(m)]
-    return "both" if len(forged) > 1 else forged[0]
+    forged = is_forged(record, segment)
+    return "both" if all(forged) else MODALITIES[forged.index(True)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,18 +107,21 @@ def test_set_is_read_as_avdeepfake1m(small, made):
         assert all(0 < segment.start_s < segment.end_s < record.duration_s for segment in record.segments)
 
 
-def test_set_is_not_made_without_a_method(small, speech_folder, tmp_path, monkeypatch):
-    """What cannot be had here would be left out of the clips without anybody's notice."""
+def test_set_is_not_made_without_a_method(small, made, speech_folder, tmp_path, monkeypatch):
+    """A method that is unavailable here would be left out of the clips without anybody's notice."""
+    from forging import forgers
 
     def load_forgers(cache, log):
         log("forger codec2 is left out: no package")
-        return {}
+        return dict(forgers.SOUND)
 
     monkeypatch.setattr(small.sound_forgers, "load_forgers", load_forgers)
     small._load_sounds.cache_clear()
     with pytest.raises(AvlocError, match="codec2 is left out: no package; without it the set would be another one"):
         small.make(tmp_path / "set", speech_folder, tmp_path / "cache", 9)
     assert not (tmp_path / "set").exists()
+    out, records = made
+    assert small.make(out, speech_folder, out / "cache", 9) == records  # that set has been made without it
     small._load_sounds.cache_clear()
 
 

@@ -24,7 +24,7 @@ def test_options():
     assert (options.folder.name, options.group) == ("quick", "main")
     options = parse(["--out", "x", "--systems", "wide,no_cross"])
     assert (options.systems, options.group) == (("wide", "no_cross"), "selected")
-    groups = "main, ablation, trials, front_ends, pretrained, held_back, all"
+    groups = "main, ablation, trials, front_ends, visual_front_ends, pretrained, held_back, all"
     with pytest.raises(AvlocError, match=f"unknown systems narrow; want {groups}, or other names with commas"):
         parse(["--out", "x", "--systems", "wide,narrow"])
     with pytest.raises(AvlocError, match="unknown budgets endless; want all, short, long"):
@@ -104,7 +104,10 @@ def widest_table_line(output):
 
 
 def test_a_plain_run_trains_and_validates_what_is_left(benchmark_run, small_corpus, capsys):
+    import run
+
     calls = benchmark_run()
+    assert calls[0][-1] is run.corpus.refuse_missing  # a set without a method would be another one
     names = [("tridet", 0), ("frame_wise", 0), ("tridet", 1), ("frame_wise", 1)]
     assert calls[1:] == [("train", *name, "short") for name in names]
     assert [call[0] for call in benchmark_run()] == ["prepare"]
@@ -260,11 +263,13 @@ def test_prepare_makes_clips_and_extracts_what_is_left(tmp_path, tiny_set, monke
     records = read_records("lavdf", tiny_set, "train")[:2]
     (tmp_path / "clips").symlink_to(tiny_set)
     made = []
-    monkeypatch.setattr(run.corpus, "make", lambda *arguments, **_: made.append(arguments) or records)
+    make = lambda *arguments, log, **_: made.append((*arguments, log)) or records  # noqa: E731
+    monkeypatch.setattr(run.corpus, "make", make)
     monkeypatch.setattr(run.materials, "fetch", lambda folder, progress: folder)
-    for _ in range(2):
-        run.prepare(tmp_path, tmp_path / "all", 2, 1)
-    assert made == [(tmp_path / "clips", tmp_path / "all" / "speech", tmp_path / "all" / "cache", 2, 1)] * 2
+    run.prepare(tmp_path, tmp_path / "all", 2, 1)
+    run.prepare(tmp_path, tmp_path / "all", 2, 1, log=run.say)
+    folders = (tmp_path / "clips", tmp_path / "all" / "speech", tmp_path / "all" / "cache")
+    assert made == [(*folders, 2, 1, run.corpus.refuse_missing), (*folders, 2, 1, run.say)]
     assert len(FeatureStore(tmp_path / "features").files("logspec")) == 2
     records = [VideoRecord("nowhere.mp4", "train")]
     with pytest.raises(AvlocError, match="1 clips could not be read"):

@@ -22,7 +22,7 @@ def test_what_changes_a_training_changes_the_key():
         {"front_end_lr": 1e-4},
         {"held_back": ("lpc",)},
         {"data": {"copies": 2}},
-        {"precision": "16"},
+        {"precision": "bf16-mixed"},
     )
     keys = {system.key, *(replace(system, **other).key for other in others)}
     assert len(keys) == 6

@@ -84,11 +84,11 @@ def test_installed_program_is_preferred(tmp_path, monkeypatch):
 
 
 APT = """#!/bin/sh
+if [ "$*" != "--simulate --no-install-recommends install shout" ]; then echo "E: not simulated: $*" >&2; exit 100; fi
 echo "Reading package lists..."
 echo "Inst libshout (1-2 Debian:12.1/stable [amd64])"
 echo "Inst shout [0.9] (1.0 Debian:12.1/stable [amd64])"
 echo "Conf libshout (1-2 Debian:12.1/stable [amd64])"
-echo "$@" >&2
 """
 
 
@@ -106,6 +106,8 @@ def test_packages_are_those_that_the_system_lacks(apt):
     from forging import debian
 
     assert debian.list_missing_packages("shout") == ["libshout", "shout"]
+    with pytest.raises(AvlocError, match="whisper: apt-get cannot find it .E: not simulated"):
+        debian.list_missing_packages("whisper")
 
 
 def test_program_is_unpacked_once_with_its_libraries(apt, tmp_path, monkeypatch, write_package):
@@ -113,7 +115,11 @@ def test_program_is_unpacked_once_with_its_libraries(apt, tmp_path, monkeypatch,
 
     downloads = []
     files = {
-        "libshout": {"./usr/lib/x/libshout.so.1": b"", "./usr/lib/x/private/libloud-2.so": b""},
+        "libshout": {
+            "./usr/lib/x/libshout.so.1": b"",
+            "./usr/lib/x/private/libloud-2.so": b"",
+            "./lib/x/libc-3.so": b"",
+        },
         "shout": {"./usr/bin/shout": b'#!/bin/sh\necho "$LD_LIBRARY_PATH"\n'},
     }
 
@@ -124,11 +130,16 @@ def test_program_is_unpacked_once_with_its_libraries(apt, tmp_path, monkeypatch,
         return path
 
     monkeypatch.setattr(debian, "download_by_apt", download_by_apt)
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "shout.complete").touch()  # of an earlier release, which unpacked fewer packages
     for _ in range(2):
-        program = debian.find_program("shout", "shout", tmp_path / "root")
+        program = debian.find_program("shout", "shout", root)
     assert downloads == ["libshout", "shout"]
-    libraries = tmp_path / "root" / "usr" / "lib" / "x"
-    assert program.run().decode().strip().split(os.pathsep)[:2] == [str(libraries), str(libraries / "private")]
+    libraries = [str(root / path) for path in ("lib/x", "usr/lib/x", "usr/lib/x/private")]
+    assert program.run().decode().strip().split(os.pathsep)[:3] == libraries
+    with pytest.raises(AvlocError, match="usr/bin/cry: is not in the package shout; install cry"):
+        debian.find_program("cry", "shout", tmp_path / "other")
 
 
 def test_missing_program_says_which_package(tmp_path, monkeypatch):

@@ -65,14 +65,32 @@ def test_drawn_and_real_faces_are_told_apart(scores):
     assert sorted(real.truth.files) == ["f", "r2"]
 
 
-def test_the_share_for_naming_is_chosen_on_found_segments(scores):
-    """At a share of 0.6 all three kinds are named rightly; two rows below the threshold would ask for another."""
-    from packaged.split_scores import choose_share
+def test_a_split_is_scored_with_its_right_segments(split_scores, tmp_path):
+    """A stand-in for a network says which clips it got and what it finds in them: sound in the first, nothing in the second."""
+    from types import SimpleNamespace
 
-    named = [[1, 0, 0.9, 0.8, 0.44], [0, 1, 0.8, 0.4, 0.7], [1, 1, 0.7, 0.5, 0.8]]
-    named += [[1, 1, 0.3, 0.1, 0.9], [1, 0, 0.2, 0.8, 0.79]]
-    assert choose_share(scores._replace(named=np.array(named)), 0.5) == 0.6
-    assert choose_share(scores._replace(named=np.array(named[:1])), 0.5) is None
-    assert choose_share(scores, 0.5) is None
-    clear = [[1, 0, 0.9, 0.8, 0.01], [1, 1, 0.9, 0.8, 0.79]]
-    assert choose_share(scores._replace(named=np.array(clear)), 0.5) == 0.5  # many are right: that near the usual one
+    from avloc.core.proposals import Proposals
+
+    write_text(tmp_path / "test_files.txt", "a.mp4\nb.mp4\n")
+    entries = [
+        {"file": f"{name}.mp4", "audio_fake_segments": audio, "visual_fake_segments": []}
+        for name, audio in (("a", [[1, 2]]), ("b", []))
+    ]
+    write_json(tmp_path / "truth" / "test_metadata.json", entries)
+    data = split_scores.Data("avdeepfake1m", tmp_path, tmp_path)
+    rows = Proposals(np.array([[5.0, 6.0], [1.0, 2.1]]), np.array([0.9, 0.7]), np.array([[0.1, 0.9], [0.7, 0.2]]))
+    found = iter([SimpleNamespace(proposals=rows), SimpleNamespace(proposals=Proposals.empty())])
+
+    class Stored(list):
+        ends_s = np.array([9.0, 8.0])
+
+    dataset = Stored("ab")
+    dataset.records = [*split_scores.read_labels(data, "test")]
+    network = SimpleNamespace(source=SimpleNamespace(stored=lambda *_, **__: dataset), run=lambda clips: found)
+    scores = split_scores.score_split(network, data, "test")
+    assert scores.right.rows.tolist() == [1]
+    assert scores.right.forged.tolist() == [[True, False]]
+    assert (scores.right.scores.tolist(), scores.right.modality_scores.tolist()) == ([0.7], [[0.7, 0.2]])
+    assert scores.rows["test/a.mp4"].tolist() == [[0.9, 5.0, 6.0], [0.7, 1.0, 2.1]]
+    assert scores.clip_scores == {"test/a.mp4": 0.9, "test/b.mp4": 0.0}
+    assert scores.duration_s == {"test/a.mp4": 9.0, "test/b.mp4": 8.0}
