@@ -61,7 +61,7 @@ def test_the_places_of_the_documentation_are_tables_of_the_report(benchmarks):
     names = [place["name"] for place in PLACE.finditer(text)]
     assert len(names) == len(set(names)) > 10
     forms = (
-        r"((ablation|front_ends)-)?(validation|costs)-(short|long)|choices|trials|test-(short|long)-[a-z0-9@.-]+"
+        r"((ablation|(visual_)?front_ends)-)?(validation|costs)-(short|long)|choices|trials|test-(short|long)-[a-z0-9@.-]+"
         r"|footage-(short|long)(-ap@0\.5|-auc)?|held_back-val-short-fold-[abc]-(un)?seen"
     )
     assert [name for name in names if not re.fullmatch(forms, name)] == []
