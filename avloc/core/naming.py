@@ -60,8 +60,8 @@ def find_segments(proposals: Proposals, record: VideoRecord) -> FoundSegments:
     fake_of_row = match_fakes(proposals, segment_array(joined.segments))
     rows = np.flatnonzero(fake_of_row >= 0)
     forged = np.array([is_forged(joined, joined.segments[k]) for k in fake_of_row[rows]], dtype=bool)
-    found = proposals.take(rows)
-    return FoundSegments(rows, forged.reshape(-1, len(MODALITIES)), found.scores, found.modality_scores)
+    right = proposals.take(rows)
+    return FoundSegments(rows, forged.reshape(-1, len(MODALITIES)), right.scores, right.modality_scores)
 
 
 def is_forged(record: VideoRecord, segment: Segment) -> list[bool]:
@@ -92,8 +92,9 @@ def match_fakes(proposals: Proposals, fakes: npt.NDArray[np.float64]) -> npt.NDA
     iou = interval_iou(proposals.segments, fakes)
     is_free = np.ones(len(fakes), dtype=bool)
     for k in np.flatnonzero((iou >= RIGHT_IOU).any(axis=1)):
-        best = int(np.where(is_free, iou[k], 0.0).argmax())
-        if is_free[best] and iou[k, best] >= RIGHT_IOU:
+        free_iou = np.where(is_free, iou[k], 0.0)
+        best = int(free_iou.argmax())
+        if free_iou[best] >= RIGHT_IOU:
             fake_of_row[k], is_free[best] = best, False
     return fake_of_row
 

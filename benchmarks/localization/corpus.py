@@ -218,7 +218,8 @@ def make(
         AvlocError: if the folder holds another set, or a method is unavailable and `log` is not given.
     """
     missing: list[str] = []
-    sounds, mouths = _load_sounds(cache, missing.append), _load_mouths(missing.append)
+    sounds = sound_forgers.load_forgers(cache, missing.append)
+    mouths = mouth_forgers.load_forgers(missing.append)
     present = Methods(tuple(sorted(sounds)), tuple(sorted(mouths)))
     settings = {
         "version": VERSION,
@@ -276,13 +277,13 @@ def _tasks(
 
 
 @lru_cache(maxsize=1)
-def _load_sounds(cache: Path, log: Callable[[str], object]) -> dict[str, sound_forgers.Forger]:
-    return sound_forgers.load_forgers(cache, log)
+def _load_sounds(cache: Path) -> dict[str, sound_forgers.Forger]:
+    return sound_forgers.load_forgers(cache, _keep_silent)
 
 
 @cache
-def _load_mouths(log: Callable[[str], object]) -> dict[str, mouth_forgers.Repaint]:
-    return mouth_forgers.load_forgers(log)
+def _load_mouths() -> dict[str, mouth_forgers.Repaint]:
+    return mouth_forgers.load_forgers(_keep_silent)
 
 
 def _keep_silent(line: str) -> None:
@@ -351,7 +352,7 @@ def compose(clip: ClipPlan, speaker: str, change: str, folder: Path) -> Timeline
 
 def _clip_forgers(split: str, methods: Mapping[str, str], folder: Path, bandwidth_hz: float) -> Forgers:
     """The functions of a clip's methods. That of a genuine modality is never called."""
-    sounds, mouths = _load_sounds(folder, _keep_silent), _load_mouths(_keep_silent)
+    sounds, mouths = _load_sounds(folder), _load_mouths()
     sound, mouth = methods.get("audio", "lpc"), methods.get("visual", "blurred")
     longest_s = LONGEST_BANK_WORD_S if sound in WORD_BANKS else LONGEST_PHRASE_S
     forger = sounds[sound]

@@ -81,7 +81,7 @@ FRONT_ENDS |= {
     f"{name}_revoiced": _front_end(f"all planes, {windows}, + re-voiced words", "spectrogram", _REVOICED, **options)
     for name, windows, options in (("long", "64 ms", _LONG), ("two_windows", "32 and 128 ms", _TWO_WINDOWS))
 }
-# The package's speech network beside a spectrogram, trained with the task or not; its matrices take half the time in 16 bits.
+# The package's speech network beside a spectrogram, trained with the task or not; in 16 bits, which is faster.
 FRONT_ENDS |= {
     f"whisper_{tuning}": replace(
         _front_end(
